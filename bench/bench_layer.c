@@ -10,7 +10,7 @@
  * pruning runs twice, the second time for its output error. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/prune_matrix.h"
+#include "orchestrator/surgery/prune/prune_matrix.h"
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
 

@@ -7,7 +7,7 @@
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/prune_matrix.h"
+#include "orchestrator/surgery/prune/prune_matrix.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -37,8 +37,7 @@ jq -n --arg release "$release" --arg created "$(date -u -d "@$epoch" +%Y-%m-%dT%
     | {spdxVersion: "SPDX-2.3", dataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT", name: "organ-\($release)",
        documentNamespace: "https://spdx.org/spdxdocs/organ-\($release)-\($space)",
        creationInfo: {created: $created, creators: ["Tool: organ-\($release)"]},
-       packages: ([package("organ"; $release; "MIT")
-               + {comment: "Linked with FFTW, which is GPL-2.0-or-later: whoever passes a binary on does so under its terms."}]
+       packages: ([package("organ"; $release; "MIT")]
            + [$libraries[] | package(.[0]; .[1]; .[2])
                + (if .[4] != "" then {packageFileName: .[4]} else {} end)
                + ({DEPENDS_ON: {comment: "Loaded when it is needed."}, STATIC_LINK: {comment: "Linked statically."}}[.[3]] // {})]),

@@ -64,21 +64,16 @@ static void watched_free(void *memory)
         free_below(memory);
 }
 
-/* Replaces the allocation functions of jansson by watched_malloc and watched_free. Runs when the library is loaded,
- * before other threads can be inside jansson. */
-__attribute__((constructor)) static void install_watch(void)
-{
-    json_get_alloc_funcs(&make_below, &free_below);
-    json_set_alloc_funcs(watched_malloc, watched_free);
-}
-
-/* Restores jansson's functions, unless the program has replaced the watched ones: a program may unload the library and
- * continue to use jansson. */
-__attribute__((destructor)) static void remove_watch(void)
+void organ_json_watch(bool on)
 {
     json_malloc_t now = NULL;
-    json_get_alloc_funcs(&now, &(json_free_t){NULL});
-    if (now == watched_malloc)
+    json_free_t release = NULL;
+    json_get_alloc_funcs(&now, &release);
+    if (on && now != watched_malloc) {
+        make_below = now;
+        free_below = release;
+        json_set_alloc_funcs(watched_malloc, watched_free);
+    } else if (!on && now == watched_malloc)
         json_set_alloc_funcs(make_below, free_below);
 }
 

@@ -70,11 +70,17 @@ void organ_error_output_whole(organ_error *error, const char *path);
  * document (JSON tree) that it builds may lack a member. A function that makes a document or a page of HTML therefore
  * checks at the end whether an allocation was refused.
  *
- * jansson has one pair of allocation functions for the whole process. When liborgan is loaded, it wraps the functions
- * that are set; the wrappers pass on every call and count refusals. A program that calls json_set_alloc_funcs itself
- * must do so before any document is made, as jansson demands, must call organ_memory_refused when its malloc returns
- * NULL, and must return memory that free() accepts. Without organ_memory_refused, liborgan may report malformed text
- * when memory ran out. */
+ * jansson has one pair of allocation functions for the whole process, which belong to the program: liborgan does not
+ * change them unless the program calls organ_json_watch. Without that call liborgan notices a refusal inside jansson
+ * only if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
+ * malformed, if memory runs out; weights are not affected, and no memory is used that was not granted. A program that
+ * must rely on its outputs even then calls organ_json_watch, or sets allocation functions of its own that call
+ * organ_memory_refused when they return NULL. */
+
+/* Puts functions around the allocation functions of jansson that count refusals and pass on every call; with false,
+ * removes them unless the program has replaced them. Call it while no other thread uses jansson, and with false before
+ * the library is unloaded. Memory from either state may be freed in the other. */
+void organ_json_watch(bool on);
 
 /* Counts one refusal on this thread. Call it when an allocation for part of a document or page fails and no error can
  * be returned. */

@@ -263,6 +263,7 @@ int main(int argc, char **argv)
      * of them for each thread, and glibc 2.36 does not use a freed aligned buffer for the next one of its size: with a
      * layer of a thousand matrices the heap grows by hundreds of megabytes. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
+    organ_json_watch(true);
     if (!organ_confine_started()) /* a job of the server must not execute other programs */
         return ORGAN_IO;
     if (organ_models_worked(argc, argv, &code)) /* this process is a server's reader of models */

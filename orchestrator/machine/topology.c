@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
-#include "orchestrator/machine/guarded_call.h"
-#include "orchestrator/machine/set_aside.h"
 #include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>
@@ -13,76 +11,33 @@
 /* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* Checks with organ_set_aside that hwloc can allocate 2 MiB plus 32 KiB for each CPU, which is more than hwloc needs.
- * hwloc 2.9 does not check many of its allocations, so it would crash if one failed. Returns false if the memory is not
- * available. */
-static bool set_aside(void **aside)
+/* Bytes of a piece. malloc takes larger requests (128 KiB and more) from mmap, and free returns those to the system. */
+enum { PIECE = 64 << 10 };
+
+/* Allocates and frees 2 MiB plus 32 KiB for each CPU, which is more than hwloc needs and which malloc keeps for it.
+ * hwloc 2.9 does not check many of its allocations and crashes if one is refused. *last becomes a small allocation
+ * after the pieces: until the caller frees it, malloc does not return them to the system. Returns false, with *last
+ * NULL, if the memory is not available. */
+static bool set_aside(void **last)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
-    return organ_set_aside(((size_t)2 << 20) + (size_t)(cpus > 0 ? cpus : 1) * (32 << 10), aside);
-}
-
-/* ---- calls of hwloc that allocate, guarded ---- */
-
-/* A call of hwloc with its arguments and results. */
-typedef struct machine_call {
-    enum { INIT, SYNTHETIC, XML, LOAD, RESTRICT, GET_BINDING, SET_BINDING, DESTROY } kind;
-    hwloc_topology_t machine; /* argument, or the result of INIT */
-    hwloc_bitmap_t set;       /* argument of RESTRICT and SET_BINDING, result of GET_BINDING */
-    const char *text;         /* argument of SYNTHETIC and XML */
-    size_t length;            /* bytes of an XML text without NUL */
-    int result, fault;        /* return value of hwloc, and errno after the call */
-} machine_call;
-
-/* Calls the function of hwloc that c->kind selects. Runs only inside of organ_guarded_call, because hwloc may crash if
- * an allocation fails. */
-static void call_hwloc(void *context)
-{
-    machine_call *const c = context;
-    switch (c->kind) {
-    case INIT:
-        c->result = hwloc_topology_init(&c->machine);
-        break;
-    case SYNTHETIC:
-        c->result = hwloc_topology_set_synthetic(c->machine, c->text);
-        break;
-    /* hwloc's size includes the NUL after the text. */
-    case XML:
-        c->result = hwloc_topology_set_xmlbuffer(c->machine, c->text, (int)c->length + 1);
-        break;
-    case LOAD:
-        c->result = hwloc_topology_load(c->machine);
-        break;
-    case RESTRICT:
-        c->result = hwloc_topology_restrict(c->machine, c->set, 0);
-        break;
-    case GET_BINDING:
-        c->result = hwloc_get_cpubind(c->machine, c->set, HWLOC_CPUBIND_THREAD);
-        break;
-    case SET_BINDING:
-        c->result = hwloc_set_cpubind(c->machine, c->set, HWLOC_CPUBIND_THREAD);
-        break;
-    case DESTROY:
-        hwloc_topology_destroy(c->machine);
-        break; /* hwloc crashes here if INIT got no memory for an object and did not report it */
+    const size_t count = (((size_t)2 << 20) + (size_t)(cpus > 0 ? cpus : 1) * (32 << 10)) / PIECE + 1;
+    void **pieces = NULL; /* a list: each piece begins with the address of the one before */
+    size_t made = 0;
+    for (; made < count; made++) {
+        void **const piece = malloc(PIECE);
+        if (!piece)
+            break;
+        *piece = pieces;
+        pieces = piece;
     }
-    c->fault = errno;
-}
-
-static bool hwloc_broken; /* see organ_guarded_call */
-
-/* Calls hwloc within organ_guarded_call. Returns hwloc's result and sets errno; -1 with ENOMEM if hwloc crashed. */
-static int call_hwloc_guarded(machine_call *c)
-{
-    const bool returned = organ_guarded_call(call_hwloc, c, ORGAN_GUARDED_MILLISECONDS, &hwloc_broken);
-    errno = returned ? c->fault : ENOMEM;
-    return returned ? c->result : -1;
-}
-
-/* Loads the machine of the topology. Returns 0, or -1 with errno. */
-static int topology_load(const organ_topology *topology)
-{
-    return call_hwloc_guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
+    *last = made == count ? malloc(1) : NULL;
+    while (pieces) {
+        void **const next = *pieces;
+        free(pieces);
+        pieces = next;
+    }
+    return *last != NULL;
 }
 
 /* Returns a topology whose machine is initialised but not loaded; the caller releases it with organ_topology_destroy.
@@ -90,10 +45,7 @@ static int topology_load(const organ_topology *topology)
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
-    machine_call init = {.kind = INIT};
-    bool made = topology && set_aside(&topology->aside) && call_hwloc_guarded(&init) == 0;
-    if (made)
-        topology->machine = init.machine;
+    bool made = topology && set_aside(&topology->aside) && hwloc_topology_init(&topology->machine) == 0;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
         made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
     /* loads forbidden CPUs and nodes too; otherwise they could not be reported */
@@ -114,8 +66,7 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t r
         return ORGAN_OK;
     hwloc_bitmap_t const left = hwloc_bitmap_alloc();
     if (!left || hwloc_bitmap_andnot(topology->absent[why], all, requested) != 0 ||
-        hwloc_bitmap_and(left, all, requested) != 0 ||
-        call_hwloc_guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
+        hwloc_bitmap_and(left, all, requested) != 0 || hwloc_topology_restrict(topology->machine, left, 0) != 0)
         organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
     hwloc_bitmap_free(left);
     return error->status;
@@ -144,7 +95,7 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     bool none;
     if (!mine)
         return organ_fail_errno(error, ENOMEM, "topology of this machine");
-    if (call_hwloc_guarded(&(machine_call){.kind = GET_BINDING, .machine = topology->machine, .set = mine}) == 0)
+    if (hwloc_get_cpubind(topology->machine, mine, HWLOC_CPUBIND_THREAD) == 0)
         restrict_to(topology, mine, ORGAN_CPU_UNBOUND, &none, error);
     hwloc_bitmap_free(mine);
     return error->status;
@@ -187,7 +138,7 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
 {
     organ_topology *const made = create_empty();
     *topology = NULL;
-    if (!made || topology_load(made) != 0) {
+    if (!made || hwloc_topology_load(made->machine) != 0) {
         organ_fail_errno(error, made ? errno : ENOMEM, "topology of this machine");
         organ_topology_destroy(made);
         return error->status;
@@ -205,9 +156,9 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     *topology = NULL;
     if (!made)
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
-    if (call_hwloc_guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
+    if (hwloc_topology_set_synthetic(made->machine, description) != 0)
         organ_fail(error, ORGAN_USAGE, "machine '%s': invalid syntax", description);
-    else if (topology_load(made) != 0)
+    else if (hwloc_topology_load(made->machine) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
         keep_listed_cpus(made, allowed, error);
@@ -232,8 +183,9 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
         organ_topology *const made = create_empty();
         if (!made)
             return NULL;
-        machine_call take = {.kind = XML, .machine = made->machine, .text = xml, .length = length};
-        if (call_hwloc_guarded(&take) == 0 && topology_load(made) == 0)
+        /* hwloc's size includes the NUL after the text */
+        if (hwloc_topology_set_xmlbuffer(made->machine, xml, (int)length + 1) == 0 &&
+            hwloc_topology_load(made->machine) == 0)
             return made;
         const bool no_memory = errno == ENOMEM;
         organ_topology_destroy(made);
@@ -272,7 +224,7 @@ void organ_topology_destroy(organ_topology *topology)
     for (size_t k = 0; k < ORGAN_ABSENCES; k++)
         hwloc_bitmap_free(topology->absent[k]);
     if (topology->machine)
-        call_hwloc_guarded(&(machine_call){.kind = DESTROY, .machine = topology->machine});
+        hwloc_topology_destroy(topology->machine);
     free(topology->worker_cpus);
     free(topology->nodes);
     free(topology->node_cores);
@@ -380,8 +332,7 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
     const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
-    return pu && call_hwloc_guarded(
-                     &(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
+    return pu && hwloc_set_cpubind(topology->machine, pu->cpuset, HWLOC_CPUBIND_THREAD) == 0;
 }
 
 /* Returns the set of CPUs of the machine's objects [from, to) of a type, cores or CPUs. The caller frees the set; NULL
@@ -414,7 +365,7 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     hwloc_bitmap_t const set = cpus_between(topology, type, from, to);
     if (!set)
         organ_fail_memory(error, "a share of the cores");
-    else if (call_hwloc_guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = set}) != 0)
+    else if (hwloc_set_cpubind(topology->machine, set, HWLOC_CPUBIND_THREAD) != 0)
         organ_fail_errno(error, errno, "cores %zu to %zu cannot be used", from, to - 1);
     hwloc_bitmap_free(set);
     organ_topology_destroy(topology);

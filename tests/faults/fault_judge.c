@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/faults/fault_sweep.h"
+#include "tests/faults/preload.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -302,6 +303,8 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
 {
     if (o->code == s->ends)
         judge_success(s, o, text);
+    else if (o->code == PRELOAD_CRASHED)
+        goes_on_from(s, o->directory, false, text);
     else if (o->code != 4)
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (!strcasestr(o->said, "memory"))

@@ -17,6 +17,9 @@
 /* Bit of the map: the event removes something, which stays if it fails. */
 #define PRELOAD_REMOVES 0x8000u
 
+/* Exit code of a run that a library ended by a crash, because its allocation was refused (refuse_memory.c). */
+enum { PRELOAD_CRASHED = 88 };
+
 /* Bits of the kinds that last: after such an event has failed, all later events with the bit fail. */
 extern const unsigned preload_lasting;
 

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 const unsigned preload_lasting = 2;
 
@@ -38,7 +40,22 @@ static void *early_calloc(size_t bytes)
 static bool only_libraries; /* set by ORGAN_FAULT_LIBRARIES */
 static _Thread_local bool in_library;
 
-void preload_begin(void) { only_libraries = getenv("ORGAN_FAULT_LIBRARIES") != NULL; }
+/* Ends the run with PRELOAD_CRASHED if a library crashes; any other crash ends it by its signal. */
+static void judge_crash(int number)
+{
+    if (in_library)
+        _exit(PRELOAD_CRASHED);
+    signal(number, SIG_DFL);
+    raise(number); /* arrives when this handler has returned */
+}
+
+void preload_begin(void)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
+    only_libraries = getenv("ORGAN_FAULT_LIBRARIES") != NULL;
+    for (size_t k = 0; only_libraries && k < sizeof crashes / sizeof *crashes; k++)
+        signal(crashes[k], judge_crash);
+}
 
 static bool enter_library(void)
 {
@@ -128,12 +145,11 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
     return below.mmap(address, bytes, protection, flags, fd, offset);
 }
 
-/* ---- hwloc and FFTW ---- */
+/* ---- hwloc ---- */
 
-/* Both libraries crash if an allocation is refused. The program checks for memory before it calls them
- * (machine/set_aside.h), and turns a crash into an error (machine/guarded_call.h). Sweeps over whole verbs do not
- * refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep refuses these and no others. A call that crashes does
- * not return here; the sweep then counts the allocations after it, too. */
+/* hwloc crashes if some of its allocations are refused, also when a topology is released that lacks an object. The
+ * program checks for memory before it makes a topology (machine/topology.c). Sweeps over whole verbs do not refuse
+ * allocations of hwloc; with ORGAN_FAULT_LIBRARIES a sweep refuses these and no others. */
 /* clang-format off */
 #define WITHIN(type, name, parameters, arguments) \
     type name parameters; \
@@ -152,5 +168,11 @@ WITHIN(int, hwloc_topology_load, (void *topology), (topology))
 WITHIN(int, hwloc_topology_restrict, (void *topology, const void *set, unsigned long flags), (topology, set, flags))
 WITHIN(int, hwloc_get_cpubind, (void *topology, void *set, int flags), (topology, set, flags))
 WITHIN(int, hwloc_set_cpubind, (void *topology, const void *set, int flags), (topology, set, flags))
-WITHIN(void *, fftw_plan_dft_r2c_1d, (int n, double *from, void *to, unsigned flags), (n, from, to, flags))
-WITHIN(void *, fftw_plan_dft_c2r_1d, (int n, void *from, double *to, unsigned flags), (n, from, to, flags))
+
+void hwloc_topology_destroy(void *topology);
+void hwloc_topology_destroy(void *topology)
+{
+    const bool before = enter_library();
+    ((void (*)(void *))preload_find("hwloc_topology_destroy"))(topology);
+    leave_library(before);
+}

@@ -61,7 +61,6 @@ if command -v dpkg-query >/dev/null; then
             == [\"$(dpkg-query -W -f '${source:Upstream-Version}\n' "$package:$(dpkg --print-architecture)" | sed 's/[+~].*//' | head -n 1)\"]"
     done <<<"jansson libjansson-dev
 pcre2-8 libpcre2-dev
-fftw3 libfftw3-dev
 sleef libsleef-dev
 hwloc libhwloc-dev"
 fi

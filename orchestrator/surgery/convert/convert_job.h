@@ -5,8 +5,7 @@
  *   convert.c           checks options, opens the model, runs
  *   convert_plan.c      lists pieces and sources
  *   convert_pieces.c    adds pieces and places
- *   convert_to_gguf.c   the pieces that each tensor of safetensors becomes
- *   convert_to_hf.c     the pieces that each tensor of GGUF becomes
+ *   convert_tensors.c   the pieces that each tensor of the model becomes
  *   convert_pass.c      reads the sources once and writes the pieces
  *   convert_code_types.c  finds weights whose codes and scales the other format can store
  *   convert_codes.c     copies codes and scales without dequantising them
@@ -25,7 +24,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
 #include <organ/weights.h>
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/places.h"
 #include <organ/convert.h>
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/write/write.h"
@@ -225,9 +224,6 @@ organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t 
  * values (convert_place.function) are allowed. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
 
-/* Returns whether GGUF stores 1 more than safetensors in this weight, as in the norms of Gemma and Qwen3-Next. */
-bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part);
-
 /* Reads all values of a vector as FP32 into `values`, which has room for weight->elements. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
                                   organ_error *error);
@@ -261,18 +257,16 @@ unsigned organ_convert_dense(const organ_forward_config *config);
  * FP32 as llama.cpp's converter does (_compute_llama3_parameters of transformers). */
 void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 
-/* ---- convert_to_gguf.c, convert_to_hf.c: add the pieces and places of one weight, for one direction each ---- */
+/* ---- convert_tensors.c ---- */
 
-/* Plan the output tensors of one weight: add its pieces, sources and places. A tensor that the output does not have
- * (vision, draft layers) is only counted, in job->dropped. organ_convert_to_hf plans nothing for RoPE's frequency
- * divisors, which become members of config.json. Return ORGAN_BAD_INPUT if the weight has no known name. */
-organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
-organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
-/* Add the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns
+/* Plans the output tensors of one weight: adds its pieces and places. A tensor that the output does not have (vision,
+ * draft layers) is only counted, in job->dropped; frequency divisors of a GGUF file become members of config.json.
+ * Returns ORGAN_BAD_INPUT if the weight has no known name or not the shape of its kind. */
+organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *weight, organ_error *error);
+/* Adds the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns
  * ORGAN_BAD_INPUT for a rotation that GGUF files of the architecture cannot have. In safetensors: the parameters of
  * xIELU, which are key-values in GGUF. */
-organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error);
-organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error);
+organ_status organ_convert_computed(organ_convert_job *job, organ_error *error);
 /* Fails with ORGAN_BAD_INPUT and the message "MODEL: tensor 'TENSOR' WHY". */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error);
@@ -304,12 +298,9 @@ const char *organ_convert_reserved(const char *name);
 
 /* ---- convert_recurrent.c ---- */
 
-/* Returns whether GGUF files have the value heads of this part of a layer in another order than safetensors: gated
- * delta nets with several value heads for each key head. */
-bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part);
-/* Adds the places of a tensor for which organ_convert_is_tiled is true. They reorder its value heads. */
-organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
-                                 organ_error *error);
+/* Adds the places of a tensor of the kind PLACE_TILED. They reorder its value heads. */
+organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, const place_layout *layout,
+                                 size_t piece, organ_error *error);
 /* Returns whether weights of the GGUF output are multiplied by multipliers of config.json (Falcon-H1), because GGUF has
  * no keys for these. */
 bool organ_convert_is_scaled(const organ_convert_job *job);

@@ -162,15 +162,6 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .per_block = m.rows};
 }
 
-/* Returns whether GGUF stores 1 more than safetensors in this norm. The gated norm of a mixer (PART_NORM_MIXED) is an
- * exception in all architectures. */
-bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part)
-{
-    static const char end[] = "norm.weight"; /* the whole name of the last norm in a file without prefixes */
-    return job->exchange->norms_plus_one && part != PART_NORM_MIXED &&
-           (strcmp(weight->name, end) == 0 || organ_ends_with(weight->name, end));
-}
-
 /* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
 {

@@ -109,17 +109,15 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
             return error->status;
         if (job->by_name)
             organ_convert_named(job, source->weight, error);
-        else if (job->to_gguf)
-            organ_convert_to_gguf(job, source->weight, error);
         else
-            organ_convert_to_hf(job, source->weight, error);
+            organ_convert_tensor(job, source->weight, error);
         job->source_count += source->count > 0;
         organ_rows_passed();
     }
     if (!error->status && job->by_name && job->to_gguf)
         organ_convert_names_return(job, error);
     else if (!error->status && !job->by_name)
-        job->to_gguf ? organ_convert_gguf_computed(job, error) : organ_convert_hf_computed(job, error);
+        organ_convert_computed(job, error);
     if (error->status || plan_check(job, error) || plan_units(job, error))
         return error->status;
     for (size_t s = 0; s < job->source_count && !error->status; s++)

@@ -14,25 +14,6 @@
 /* Returns the configuration of the model's recurrent mixers. */
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
-/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors. This is so for
- * gated delta nets of some architectures (gguf_tiled) with several key heads and several value heads for each.
- * safetensors has all value heads of a key head in sequence; GGUF has the first value head of each key head, then the
- * second of each, and so on. `layer` is -1 for a part outside of layers. */
-bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
-{
-    static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
-                                         PART_MIX_A,  PART_A_LOG, PART_DT_BIAS, PART_MIX_OUT};
-    const organ_recurrent_config *const r = recurrent_of(job);
-    const forward_recurrent *const row = job->gguf_family->recurrent;
-    if (!row || !row->gguf_tiled || layer < 0 || r->heads == r->groups || r->groups == 1 ||
-        job->config.kinds[layer].mixer != ORGAN_MIXER_DELTA)
-        return false;
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        if (parts[k] == part)
-            return true;
-    return false;
-}
-
 /* Adds places like `place` that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per
  * head. The source has place.outer x place.inner heads; head (o, i) becomes head (i, o). All blocks of a source must
  * have the same number of rows, so a block has the greatest common divisor of `first` and `each` rows. */
@@ -74,39 +55,26 @@ static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_p
     return error->status;
 }
 
-/* Adds the places that copy `weight`, which is part `part` of a layer, to output tensor `piece` (index in job->pieces)
- * with its value heads in the order of the output. Rows of queries and keys, which precede the value heads of the input
- * projection and the convolution, keep their order. The output projection has the heads as columns. */
-organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
-                                 organ_error *error)
+/* Adds the places that copy `weight` to output tensor `piece` with its value heads in the order of the output:
+ * safetensors has all value heads of a key head in sequence, GGUF the first value head of each key head, then the
+ * second of each, and so on. */
+organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, const place_layout *layout,
+                                 size_t piece, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
-    /* value heads for each key head; rows of all keys, as many as rows of all queries */
-    const uint64_t per_key = r->heads / r->groups, keys = (uint64_t)r->groups * r->key_dim;
+    const uint64_t per_key = r->heads / r->groups; /* value heads for each key head */
     convert_place place = organ_convert_all(weight, piece, 0);
-    place.outer = job->to_gguf
-                      ? r->groups
-                      : per_key; /* GGUF: the first value head of each key head, then the second of each, ... */
+    place.outer = job->to_gguf ? r->groups : per_key;
     place.inner = job->to_gguf ? per_key : r->groups;
-    switch (part) {
-    case PART_MIX_IN:
-    case PART_CONV:
-        if (weight->rank == 3)
-            return recurrent_reorder_channels(job, place, 2 * keys, r->value_dim, error);
-        return recurrent_reorder_rows(job, place, 2 * keys, r->value_dim, error);
-    case PART_MIX_Z:
-        return recurrent_reorder_rows(job, place, 0, r->value_dim, error);
-    case PART_MIX_OUT:
-        place.tile = r->value_dim;
+    if (layout->function == PLACE_MINUS_EXP)
+        place.function = job->to_gguf ? CONVERT_MINUS_EXP : CONVERT_LOG_MINUS;
+    if (layout->by_value) { /* the output projection has the heads as columns */
+        place.tile = layout->each;
         place.block = place.rows = place.per_block = 1;
         return organ_convert_place(job, &place, error);
-    case PART_A_LOG:
-        place.function = job->to_gguf ? CONVERT_MINUS_EXP : CONVERT_LOG_MINUS;
-        break;
-    default:
-        break;
     }
-    return recurrent_reorder_rows(job, place, 0, 1, error);
+    return weight->rank == 3 ? recurrent_reorder_channels(job, place, layout->plain, layout->each, error)
+                             : recurrent_reorder_rows(job, place, layout->plain, layout->each, error);
 }
 
 /* ---- multipliers ---- */

@@ -84,7 +84,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
                     job->targets.count);
     organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s",
                     organ_count_text(processed, a), organ_count_text(job->targets.elements, b));
-    organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
+    organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
 }
 
 /* Fails with ORGAN_IO if a check of the copy failed. The message names the first check that failed. */
@@ -92,7 +92,7 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
     json_t *check;
-    json_array_foreach(job->state->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
+    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
         error, ORGAN_IO, "%s: a check of the written output failed: %s: %s", job->options->write.output,
         json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
@@ -105,8 +105,8 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,
-                            &job->state->tile_map, error) == ORGAN_OK)
-        organ_magnitudes_json(job->state->sizes, copy, job->engine->ranks, &job->state->magnitudes, error);
+                            &job->tile_map, error) == ORGAN_OK)
+        organ_magnitudes_json(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
     organ_rows_free(rows);
     return error->status;
 }
@@ -116,12 +116,12 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;
-    if (!(job->state->checks = json_array()))
+    if (!(job->checks = json_array()))
         return organ_fail_memory(error, job->donor->path);
     if (organ_model_open(path, &copy, error))
         return error->status;
-    check_against(job, copy, job->state->checks, error);
-    integrity_check_targets(job, job->state->checks);
+    check_against(job, copy, job->checks, error);
+    integrity_check_targets(job, job->checks);
     if (!error->status && fail_unsound(job, error) == ORGAN_OK)
         compute_maps(job, copy, error);
     organ_model_close(copy);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of pruning, prune.json, and the lines that describe a target in prune.jsonl or a unit in the
- * journal. */
+ * journal. H are the second moments of a matrix's inputs. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/inputs/inputs.h"
-#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/report/text/members.h"
 
 #include <fnmatch.h>
 #include <math.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,34 +19,150 @@ static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
 
-/* Sentences of the report about properties that it does not measure. The first is replaced after an evaluation. */
-static const char *const not_reported[] = {
-    ("Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its perplexity "
-     "before use."),
-    "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
-    "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
-};
-
-/* Returns the parameters of physarum v1 for the report. The gain is null if it is searched. The sparsity is null if
- * none was requested, or if one is divided among the targets. */
-json_t *organ_prune_parameters(void *context)
+/* Returns member "not_in_this_report": sentences about properties that the run does not measure. The first is replaced
+ * after an evaluation. */
+static json_t *not_reported_json(const organ_prune_job *job)
 {
-    const organ_prune_job *const job = context;
+    const char *const texts[] = {
+        job->method->tiles
+            ? "Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its "
+              "perplexity before use."
+            : "Quality. This run did not measure the loss of quality: organ evaluate measures it, on a text that was "
+              "not used for calibration.",
+        "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
+        job->pattern.of
+            ? "Speed. The zeros follow the pattern, but they are stored unpacked, not in the form that hardware for "
+              "sparse matrices needs."
+            : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
+    return organ_json_texts(sizeof texts / sizeof *texts, texts);
+}
+
+/* ---- parameters ---- */
+
+/* Returns the parameters of physarum v1. The gain is null if it is searched. The sparsity is null if none was
+ * requested, or if one is divided among the targets. */
+static json_t *tiles_parameters(const organ_prune_job *job)
+{
     const organ_prune_options *const o = job->options;
     const bool free_flow = o->sparsity < 0 && !job->divides; /* no sparsity is requested: the gain is fixed */
     return ORGAN_OBJECT(
-        SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size),
+        SET_TEXT("method", job->method->name), SET_COUNT("block_size", o->block_size),
         SET_COUNT("iterations", o->iterations), SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling),
         SET_REAL_OF("gain", free_flow, ORGAN_PHYSARUM_GAIN), SET_REAL("step", 0.5), SET_REAL("threshold", 0.25),
         SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
-/* Returns the line of a target (in prune.jsonl) or of a unit (in the journal): names, shape, counts, gain and digest.
- * job->kind->finish_line may add members. NULL if memory runs out. */
+/* Returns the options that determine the output, without those that the method does not use. */
+static json_t *matrix_parameters(const organ_prune_job *job)
+{
+    const organ_prune_calibrated_options *const c = job->calibrated;
+    const double sparsity = job->options->sparsity;
+    const organ_prune_row *const m = job->method;
+    return ORGAN_OBJECT(SET_TEXT("method", m->name), SET_REAL_OF("sparsity", sparsity >= 0 && !job->divides, sparsity),
+                        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
+                        SET_IF(m->flows, "compensate", json_boolean(job->compensates)),
+                        SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)),
+                        SET_IF(m->noise, "stability", json_boolean(!job->imatrix)),
+                        SET_IF(m->effort, "effort", json_real(c->effort)),
+                        SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
+                        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->calibration.samples)),
+                        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->calibration.context)),
+                        SET_BYTES_OF("targets", job->options->targets));
+}
+
+json_t *organ_prune_parameters(void *context)
+{
+    const organ_prune_job *const job = context;
+    json_t *const own = job->method->tiles ? tiles_parameters(job) : matrix_parameters(job);
+    ORGAN_ADD(own, SET_IF(job->divides, "allocation", organ_prune_allocation_parameters(job)));
+    return own;
+}
+
+/* ---- the text or the imatrix ---- */
+
+/* Returns member "calibration" of the document: the text, and the number of tensors whose H was block-diagonal. Returns
+ * null if the run used no text. */
+static json_t *document_calibration_json(const organ_prune_job *job)
+{
+    if (!job->needs_text)
+        return json_null();
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->targets.count; k++)
+        block_diagonal += job->figures[k].block_diagonal;
+    json_t *const object = organ_calibration_run_json(
+        job->calib, job->two_streams
+                        ? "inputs from the pruned layers and from the donor (of experts only from the pruned layers)"
+                        : "inputs from the pruned layers");
+    ORGAN_ADD(object, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return object;
+}
+
+/* Implements organ_calibration_fallback_row: returns the array of target k's experts that were not calibrated on their
+ * own tokens, and sets *tensor to the target. */
+static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_prune_job *const job = context;
+    *tensor = job->targets.tensors[k];
+    return job->figures[k].fallback;
+}
+
+/* `object` is the member "calibration" or "imatrix" of the document, and may be null. If experts were not calibrated on
+ * their own tokens, adds the member "fallback", which lists them, to `object`. Returns `object`. */
+static json_t *with_fallback(const organ_prune_job *job, json_t *object)
+{
+    json_t *const fallback =
+        json_is_object(object) ? organ_calibration_fallback_json(document_fallback_row, job, job->targets.count) : NULL;
+    ORGAN_ADD(object, SET_IF(fallback, "fallback", fallback));
+    return object;
+}
+
+/* Returns member "imatrix" of the document; null if the run used no imatrix. */
+static json_t *imatrix_json(const organ_prune_job *job)
+{
+    json_t *const object = organ_importance_json(job->imatrix, job->digest);
+    if (job->imatrix)
+        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: an imatrix has only the mean "
+                                            "square of each input"));
+    return object;
+}
+
+/* --memory and --scratch are among the settings, because they decide whether second moments are whole matrices. */
+json_t *organ_prune_identity(void *context)
+{
+    const organ_prune_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
+                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->engine->memory)),
+                        SET_IF(job->needs_text, "scratch", json_boolean(job->calibrated->calibration.scratch != NULL)),
+                        SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
+}
+
+/* ---- the line of a target ---- */
+
+/* Adds the figures of a target to its line. The count of an imatrix in GGUF is of tokens, that of an older one of
+ * chunks. */
+static int add_figures(const organ_prune_job *job, const organ_prune_figures *figures, json_t *line)
+{
+    const bool flow = job->method->flows, text = job->needs_text;
+    const char *const count =
+        job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
+    return ORGAN_ADD(line, SET_COUNT("compensated", figures->compensated),
+                     SET_IF(text, "calibration_tokens", json_integer((json_int_t)figures->tokens)),
+                     SET_IF(text, "block_diagonal", json_boolean(figures->block_diagonal)),
+                     SET_IF(figures->fallback, "fallback_experts", json_incref(figures->fallback)),
+                     SET_IF(job->imatrix, "imatrix_entry", json_string(figures->entry)),
+                     SET_IF(job->imatrix, count, json_integer((json_int_t)figures->tokens)),
+                     SET_IF(flow, "stages", json_integer((json_int_t)figures->stages)),
+                     SET_IF(job->method->products, "products", json_integer((json_int_t)figures->products)),
+                     SET_IF(flow, "natural_sparsity", figures->natural > 0 ? json_real(figures->natural) : json_null()))
+               ? 0
+               : -1;
+}
+
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
     const organ_tensor *const tensor = part->tensor;
     const organ_prune_counts *const c = &part->counts;
+    const bool tiles = job->method->tiles;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
     json_t *line = ORGAN_OBJECT(
@@ -54,15 +170,35 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
         SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("file", job->donor->files[tensor->file].name),
         SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)),
         SET_COUNT("elements", tensor->elements), SET_COUNT("processed", c->zero_before + c->killed + c->kept),
-        SET_COUNT("tiles", part->tiles), SET_COUNT("zero_before", c->zero_before), SET_COUNT("killed", c->killed),
-        SET_COUNT("kept", c->kept), SET_REAL("percent", organ_percent(c->killed, tensor->elements)),
-        SET_REAL("gain", part->gain), SET_TEXT("xxh3", part->xxh3));
-    if (line && job->kind->finish_line && job->kind->finish_line(job, part, line)) {
+        SET_IF(tiles, "tiles", json_integer((json_int_t)part->tiles)), SET_COUNT("zero_before", c->zero_before),
+        SET_COUNT("killed", c->killed), SET_COUNT("kept", c->kept),
+        SET_REAL("percent", organ_percent(c->killed, tensor->elements)), SET_IF(tiles, "gain", json_real(part->gain)),
+        SET_TEXT("xxh3", part->xxh3));
+    if (line && job->figures && add_figures(job, &job->figures[part->target], line)) {
         json_decref(line);
         line = NULL;
     }
     return line;
 }
+
+/* The members of a target's line in the journal that organ_calibrated_recall reads by their own names. */
+static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_prune_figures, compensated, U64),
+                                              ORGAN_STRUCT_FIELD(organ_prune_figures, block_diagonal, FLAG),
+                                              ORGAN_STRUCT_FIELD(organ_prune_figures, stages, U32),
+                                              ORGAN_STRUCT_FIELD(organ_prune_figures, products, U32)};
+
+void organ_prune_recall_figures(organ_prune_job *job, size_t part, const json_t *line)
+{
+    organ_prune_figures *const figures = &job->figures[part];
+    (void)ORGAN_STRUCT_READ(line, recalled, figures); /* methods omit the members that they do not have */
+    figures->tokens = organ_json_count(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                         : "calibration_chunks");
+    json_decref(figures->fallback);
+    figures->fallback = json_incref(json_object_get(line, "fallback_experts"));
+    figures->natural = organ_json_real(line, "natural_sparsity");
+}
+
+/* ---- the document ---- */
 
 /* Returns the number of tensors that are not targets, and the sums of their elements and bytes. */
 static json_t *untouched_json(const organ_prune_job *job)
@@ -98,7 +234,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
  * shards before; this function adds those of this shard. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
-    const organ_shard_clock *const clock = &job->state->clocks[f];
+    const organ_shard_clock *const clock = &job->clocks[f];
     uint64_t tensors = 0, killed = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         if (job->parts[k].tensor->file == f) {
@@ -119,21 +255,20 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     const double seconds = organ_output_seconds(output, engine);
     char started[32] = "", host[256] = "";
     struct tm utc;
-    gmtime_r(&job->state->started_at, &utc);
+    gmtime_r(&job->started_at, &utc);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", &utc);
     gethostname(host, sizeof host - 1);
     json_t *const shards = json_array();
     uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    return ORGAN_OBJECT(
-        SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
-        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host),
-        SET_ENGINE(engine), SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
-        SET_COUNT("memory", engine->memory), SET_FLAG("resumed", output->publish.resumed),
-        SET_FLAG("single_file", output->single),
-        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->state->pruned_bytes / seconds) : 0.0),
-        SET("shards", shards));
+    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
+                        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_BYTES("host", host), SET_ENGINE(engine),
+                        SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
+                        SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
+                        SET("shards", shards));
 }
 
 /* Adds the member "tiles", the number of tiles of all targets, to the member "coverage". Returns non-zero if memory
@@ -165,11 +300,11 @@ static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) ||
-                       add_coverage_tiles(document, job) ||
+                       (job->method->tiles && add_coverage_tiles(document, job)) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(job->donor, job->targets.chosen)),
                                   SET("tensors", organ_tally_tensors(rows, job->targets.count, false)),
-                                  SET_IF(job->state->tile_map, "tile_map", json_incref(job->state->tile_map)),
-                                  SET_IF(job->state->magnitudes, "magnitudes", json_incref(job->state->magnitudes)));
+                                  SET_IF(job->tile_map, "tile_map", json_incref(job->tile_map)),
+                                  SET_IF(job->magnitudes, "magnitudes", json_incref(job->magnitudes)));
     organ_rows_free(rows);
     return failed ? -1 : 0;
 }
@@ -202,23 +337,42 @@ int organ_prune_finish_report(void *job, json_t *document)
     return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
-/* Returns the report of organ prune; job->kind may add members. NULL if memory runs out. */
+/* Adds the members that only methods other than physarum-v1 have, and the division of a budget. Returns 0. */
+static int add_method(json_t *document, const organ_prune_job *job)
+{
+    uint64_t changed = 0;
+    for (size_t k = 0; k < job->targets.count && job->figures; k++)
+        changed += job->figures[k].compensated;
+    json_t *const allocation = job->allocation ? organ_prune_allocation_json(job->allocation) : NULL;
+    if (job->figures) {
+        ORGAN_ADD(json_object_get(document, "definitions"),
+                  SET_TEXT("compensated", "a target weight that is neither zero in the output nor equal to the "
+                                          "donor's; counted as kept"));
+        ORGAN_ADD_BEFORE_RUN(document, SET("calibration", with_fallback(job, document_calibration_json(job))),
+                             SET("imatrix", with_fallback(job, imatrix_json(job))));
+    }
+    ORGAN_ADD_BEFORE_RUN(document, SET_IF(job->allocation, "allocation", allocation));
+    if (job->figures)
+        ORGAN_ADD_BEFORE_RUN(document, SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed));
+    return 0;
+}
+
 json_t *organ_prune_document(void *context, const organ_writing *made)
 {
     const organ_prune_job *const job = context;
     json_t *const donor =
         organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest = ORGAN_OBJECT(
-        SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->state->others, false)),
-        SET("other_weights", files_json(&job->state->others, true)),
-        SET("integrity", job->state->checks ? json_incref(job->state->checks) : json_array()),
-        SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
-        SET("not_in_this_report", organ_json_texts(sizeof not_reported / sizeof *not_reported, not_reported)),
-        SET("run", document_run_json(job, organ_write_output(made))));
+    json_t *const rest =
+        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
+                     SET("other_weights", files_json(&job->others, true)),
+                     SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+                     SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
+                     SET("not_in_this_report", not_reported_json(job)),
+                     SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
-    if (document && counted && (!job->kind->finish_document || job->kind->finish_document(job, document) == 0))
+    if (document && counted && add_method(document, job) == 0)
         return document;
     json_decref(document);
     return NULL;

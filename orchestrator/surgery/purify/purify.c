@@ -189,7 +189,7 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
                               .requested = &o->write,
                               ORGAN_WRITE_BY(job),
                               .replaced = job->chosen,
-                              .definition = job->haar ? "purify-haar/1" : "purify-fft/1",
+                              .definition = job->haar ? "purify-haar/1" : "purify-fft/2",
                               .stage = "purifying",
                               .name = "purify.json",
                               .markdown_name = "PURIFY_REPORT.md",

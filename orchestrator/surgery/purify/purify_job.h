@@ -13,7 +13,7 @@
 /* A tensor that is purified: one of organ_purify_job.parts. */
 typedef struct organ_purify_part {
     const organ_tensor *tensor;
-    const organ_fft *fft;      /* plans for rows of its length, one of organ_purify_job.ffts; NULL with haar */
+    const organ_fft *fft;      /* tables for rows of its length, one of organ_purify_job.ffts; NULL with haar */
     organ_z z_before, z_after; /* theta in the donor and in the copy; set after the copy is written */
 } organ_purify_part;
 
@@ -39,7 +39,7 @@ typedef struct organ_purify_job {
     organ_row_work rows; /* the filter, which organ_write_run calls for each row */
 } organ_purify_job;
 
-/* Creates the FFTW plans that the parts need, and sets job->rows: the filter, and a check that fails with
+/* Makes the tables of spectra that the parts need, and sets job->rows: the filter, and a check that fails with
  * ORGAN_BAD_INPUT if values are not finite. Returns errors of organ_fft_create and organ_measure_min. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 

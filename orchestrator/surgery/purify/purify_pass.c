@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Filters the rows of the chosen tensors, and sums their energy before and after. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include <math.h>
@@ -67,10 +68,11 @@ static organ_status check_part_sums(void *context, size_t index, const double *s
 static void energy_remark(const double *sums, char remark[64])
 {
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
-    snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
+    organ_snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-/* Creates job->ffts, one organ_fft for each distinct row length of the parts, and sets organ_purify_part.fft. */
+/* Creates job->ffts, one organ_fft for each distinct row length of the parts, and sets organ_purify_part.fft
+ * and job->rows.scratch_bytes. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
@@ -85,20 +87,19 @@ static organ_status make_transforms(organ_purify_job *job, organ_error *error)
         if (at == job->fft_count && organ_fft_create(cols, &job->ffts[at], error) == ORGAN_OK)
             lengths[job->fft_count++] = cols;
         job->parts[k].fft = job->ffts[at];
+        if (job->rows.scratch_bytes < organ_fft_scratch(cols))
+            job->rows.scratch_bytes = (size_t)organ_fft_scratch(cols);
     }
     free(lengths);
     return error->status;
 }
 
-/* Creates the FFTW plans that the parts need, and sets job->rows. job->rows.least is the memory that measuring theta
- * needs later. */
+/* job->rows.least is the memory that measuring theta needs later. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
 {
-    const size_t cols = organ_row_longest(job->donor, job->chosen);
-    job->rows = (organ_row_work){.scratch_bytes = job->haar ? cols * sizeof(float) : (size_t)organ_fft_scratch(cols),
-                                 .row = purify_row,
-                                 .judge = check_part_sums,
-                                 .remark = energy_remark};
+    const size_t longest = job->haar ? organ_row_longest(job->donor, job->chosen) : 0;
+    job->rows = (organ_row_work){
+        .scratch_bytes = longest * sizeof(float), .row = purify_row, .judge = check_part_sums, .remark = energy_remark};
     if (!job->haar && make_transforms(job, error))
         return error->status;
     return organ_measure_min(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &job->rows.least,

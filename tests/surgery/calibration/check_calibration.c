@@ -3,10 +3,10 @@
  * dense solution. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
-#include "orchestrator/surgery/calibrated/score_edge.h"
+#include "orchestrator/surgery/prune/prune_matrix_job.h"
+#include "orchestrator/surgery/prune/score_edge.h"
 #include "orchestrator/surgery/calibration/saliency.h"
-#include "tests/surgery/calibrated/physarum_v2_rig.h"
+#include "tests/surgery/prune/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 

@@ -9,7 +9,7 @@
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
-#include "tests/surgery/calibrated/method_rig.h"
+#include "tests/surgery/prune/method_rig.h"
 
 #include <errno.h>
 #include <math.h>

@@ -8,7 +8,7 @@
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
-#include "tests/surgery/calibrated/method_rig.h"
+#include "tests/surgery/prune/method_rig.h"
 #include "tests/surgery/layers/layers_rig.h"
 
 #include <math.h>

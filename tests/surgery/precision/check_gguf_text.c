@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of calibrated quantize on GGUF models with stacks of experts: types of matrices, full disks, memory. */
-#include "tests/surgery/calibrated/method_rig.h"
+#include "tests/surgery/prune/method_rig.h"
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

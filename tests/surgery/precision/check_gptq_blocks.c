@@ -6,7 +6,7 @@
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
-#include "tests/surgery/calibrated/physarum_v2_rig.h"
+#include "tests/surgery/prune/physarum_v2_rig.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * Tests of prune and audit as a library: bit identity, an audit that finds every change, and errors that leave
  * nothing. */
 #include "tests/surgery/prune/prune_rig.h"
-#include "orchestrator/surgery/prune/gain_search.h"
+#include "orchestrator/surgery/prune/prune_job.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 

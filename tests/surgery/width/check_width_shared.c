@@ -4,7 +4,7 @@
 #include "tests/kit/require.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
-#include "tests/surgery/calibrated/method_rig.h"
+#include "tests/surgery/prune/method_rig.h"
 #include "tests/surgery/width/width_rig.h"
 
 #include <math.h>

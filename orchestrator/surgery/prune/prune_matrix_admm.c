@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT
+ * The two methods that use ADMM (admm.h). physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
+ * (arXiv:2406.07831) starts with the mask of the largest weights and multiplies rho by a factor that is larger, the
+ * more the mask still changes. A small rho lets the mask change freely; a large one fixes it, so that the weights
+ * converge. */
+#include "orchestrator/surgery/prune/prune_matrix_job.h"
+
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/surgery/calibration/expand_moments.h"
+#include "orchestrator/surgery/prune/admm.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* physarum-v3 */
+#define PHASES     4   /* consecutive iterations with the same rho are a phase */
+#define ITERATIONS 6   /* iterations of a phase, at an effort of 1 */
+#define RELAXED    1.6 /* over-relaxation */
+
+/* The rho of each phase. They gave the least error on six matrices of tiny-qwen2 and tiny-llama. */
+static const double phase_rho[PHASES] = {0.15, 0.25, 0.45, 0.8};
+_Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all factors");
+
+/* ALPS, with the constants of its authors' program */
+#define ALPS_DAMPING     0.01 /* added to H's diagonal, times the mean of the diagonal */
+#define ALPS_RHO         0.1  /* first rho */
+#define ALPS_ITERATIONS  300  /* greatest number of iterations */
+#define ALPS_COMPARE     3    /* iterations between two comparisons of masks */
+#define ALPS_ENOUGH      30   /* iterations after which ALPS may end early */
+#define ALPS_LITTLE      3e-4 /* ALPS ends early if the mask changes by less, as a share of the kept weights */
+#define ALPS_FINAL_STEPS 10   /* conjugate gradient steps after the last iteration */
+#define ALPS_MIN_RHO     1e-3 /* not from the paper: below this value rho I has no effect in H + rho I in FP32 */
+
+/* Limits of the change of the mask between two comparisons, as a share of the kept weights. */
+static const double change_limits[2] = {0.1, 0.005};
+/* Factors of rho if the change is above change_limits[0], only above change_limits[1], or above neither. */
+static const double rho_growth[3] = {1.3, 1.2, 1.1};
+
+/* A matrix that ADMM is solving. */
+typedef struct solving {
+    organ_matrix_job *job;
+    float *h;      /* H per token, damped; organ_admm scales it in place */
+    float *target; /* T of organ_admm_problem, rows x cols */
+    organ_admm *admm;
+    uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
+} solving;
+
+/* The addition of share * drift per token to the target. */
+typedef struct drift_adding {
+    const solving *s;
+    double share;
+} drift_adding;
+
+/* Adds a row of share * drift per token to the target. */
+static void add_drift_row(void *context, size_t row, size_t worker)
+{
+    const drift_adding *const d = context;
+    const organ_input_moments *const m = d->s->job->moments;
+    const size_t cols = d->s->job->cols;
+    const double *const drift = m->drift + row * cols;
+    (void)worker;
+    for (size_t k = 0; k < cols; k++)
+        d->s->target[row * cols + k] += (float)(d->share * drift[k] / (double)m->tokens);
+}
+
+/* Computes the target T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
+ * organ_expand_moments uses H in its place; share * W (C - H) is then added from moments->drift, if there is one. */
+static organ_status find_target(solving *s, double share, double damping, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const organ_input_moments *const m = job->moments;
+    float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
+    if (!mixed)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
+                         s->target, error);
+    free(mixed);
+    if (m->drift)
+        organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
+                         add_drift_row, &(drift_adding){s, share});
+    return error->status;
+}
+
+/* Sets weights of dead inputs to 0, computes T and H, and creates the ADMM solver for them. `killed`: number of weights
+ * to remove. `factors`: shared factors, may be NULL. The caller calls close_solving also after an error. */
+static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
+                                              organ_admm_factors *factors, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    s->target = organ_floats(job->rows, job->cols);
+    if (!s->target)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    organ_clear_dead_inputs(job);
+    if (find_target(s, share, damping, error) != ORGAN_OK)
+        return error->status;
+    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, damping);
+    if (!s->h)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    const organ_admm_problem problem = {.name = job->options->name,
+                                        .rows = job->rows,
+                                        .h = {job->cols, job->moments->block, s->h},
+                                        .values = s->h,
+                                        .target = s->target,
+                                        .killed = killed,
+                                        .pattern = job->options->pattern,
+                                        .factors = factors};
+    return organ_admm_create(job->engine, &problem, &s->admm, error);
+}
+
+/* Refits the kept weights by `steps` steps of conjugate gradients, writes them to job->weights, and counts the
+ * products. */
+static organ_status prune_matrix_admm_finish(solving *s, unsigned steps, organ_error *error)
+{
+    s->job->report->products += steps + 1;
+    return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
+}
+
+/* Runs an iteration of ADMM on job->keep, and counts its product. */
+static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxed, organ_error *error)
+{
+    s->job->report->products++;
+    return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
+}
+
+/* Frees the solver and the buffers of a matrix. */
+static void close_solving(solving *s)
+{
+    organ_admm_destroy(s->admm);
+    free(s->target);
+    free(s->h);
+    free(s->before);
+}
+
+/* ---- physarum v3 ---- */
+
+/* Frees the shared factors. */
+void organ_prune_share_end(organ_prune_shared *shared)
+{
+    organ_admm_factors_release(&shared->factors);
+    shared->of = NULL;
+}
+
+/* Sets options->factors if sharing the factors pays off and fits in `spare` bytes. If shared->of is set, an earlier
+ * matrix with this calibration has used them. */
+void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
+                       const organ_calibration *calibration, bool again, uint64_t spare)
+{
+    const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
+    options->factors = NULL;
+    if (shared->of != calibration)
+        organ_prune_share_end(shared);
+    if (options->method != ORGAN_PRUNE_PHYSARUM_V3 || !m || !(again || shared->of))
+        return;
+    if (organ_admm_factors_memory(m->features, m->block) > spare)
+        return;
+    shared->of = calibration;
+    options->factors = &shared->factors;
+}
+
+/* Implements `take` for a flow whose mask is only the start of ADMM: does nothing. */
+static organ_status ignore_band(void *context, size_t first, organ_error *error)
+{
+    (void)context;
+    (void)first;
+    return error->status;
+}
+
+/* Sets job->keep to the mask of one flow. Sets *killed to the number of weights that ADMM removes: the requested
+ * percentage of the matrix, or as many as the flow removes if no sparsity was requested. With a pattern, ADMM ignores
+ * this number. */
+static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *killed, organ_error *error)
+{
+    const size_t n = job->rows * job->cols;
+    organ_matrix_job flow = *job;
+    flow.take = ignore_band;
+    if (organ_prune_by_flow(&flow, error) != ORGAN_OK)
+        return error->status;
+    *killed = (size_t)llround(job->options->sparsity / 100 * (double)n);
+    for (size_t k = 0; job->options->sparsity == 0 && k < n; k++)
+        *killed += !job->keep[k];
+    return ORGAN_OK;
+}
+
+/* Runs physarum-v3: the flow gives the first mask, then ADMM with the rho of each phase in turn improves mask and
+ * weights. */
+organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error)
+{
+    const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));
+    solving s = {.job = job};
+    size_t killed = 0;
+    if (initial_mask_by_flow(job, &killed, error) != ORGAN_OK)
+        return error->status;
+    if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
+                                  job->options->factors, error) == ORGAN_OK) {
+        organ_admm_begin(s.admm, job->weights, true, job->keep);
+        for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
+            prune_matrix_admm_step(&s, phase_rho[k / iterations], RELAXED, error);
+        if (!error->status)
+            organ_admm_write_result(s.admm, job->keep, job->weights);
+    }
+    close_solving(&s);
+    return error->status;
+}
+
+/* ---- ALPS ---- */
+
+/* Returns the number of weights whose mask has changed since the last comparison, divided by `kept`, the number of kept
+ * weights. Copies the mask for the next comparison. */
+static double mask_change(const solving *s, double kept)
+{
+    const size_t n = s->job->rows * s->job->cols;
+    size_t count = 0;
+    for (size_t k = 0; k < n; k++)
+        count += s->job->keep[k] != s->before[k];
+    memcpy(s->before, s->job->keep, n);
+    return (double)count / kept;
+}
+
+/* Divides *rho by 5, but not below ALPS_MIN_RHO, and restarts ADMM if the mask has changed at all. The caller does this
+ * as long as the mask has hardly changed since the start: then rho is too large. Returns false, and does nothing, if
+ * *rho is ALPS_MIN_RHO already. */
+static bool restart_with_lower_rho(solving *s, double change, double *rho)
+{
+    if (*rho <= ALPS_MIN_RHO)
+        return false;
+    *rho = fmax(*rho / 5, ALPS_MIN_RHO);
+    if (change > 0)
+        organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+    return true;
+}
+
+/* Runs ADMM with the schedule of rho of ALPS (Meng et al. 2024, arXiv:2406.07831). Every ALPS_COMPARE steps, compares
+ * the mask with that of the last comparison and multiplies rho by a factor of rho_growth. As long as no change was
+ * above change_limits[1], lowers rho instead. Ends when the mask no longer changes, when it changes little after
+ * ALPS_ENOUGH steps, or after ALPS_ITERATIONS. `kept`: number of kept weights. */
+static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
+{
+    double rho = ALPS_RHO;
+    bool moved = false;
+    organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+    memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
+    for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
+        if (k % ALPS_COMPARE)
+            continue;
+        const double change = mask_change(s, kept);
+        moved |= change > change_limits[1];
+        if (!moved && restart_with_lower_rho(s, change, &rho))
+            continue;
+        if (change == 0 || (k > ALPS_ENOUGH && change < ALPS_LITTLE))
+            break;
+        size_t step = 0;
+        while (step < sizeof change_limits / sizeof *change_limits && !(change > change_limits[step]))
+            step++;
+        rho *= rho_growth[step];
+    }
+    return error->status;
+}
+
+/* Runs ALPS: ADMM from the mask of the largest weights, then conjugate gradients on the kept weights
+ * (organ_admm_finish). */
+organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
+{
+    const organ_pattern *const pattern = &job->options->pattern;
+    const size_t n = job->rows * job->cols, killed = pattern->of
+                                                         ? n / pattern->of * (pattern->of - pattern->keep)
+                                                         : (size_t)llround(job->options->sparsity / 100 * (double)n);
+    solving s = {.job = job, .before = malloc(n)};
+    if (!s.before)
+        organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) ==
+                 ORGAN_OK &&
+             prune_matrix_admm_iterate(&s, (double)(n - killed), error) == ORGAN_OK)
+        prune_matrix_admm_finish(&s, ALPS_FINAL_STEPS, error);
+    close_solving(&s);
+    return error->status;
+}
