@@ -27,7 +27,6 @@ static organ_status refuse_alone(const organ_allocate_options *o, organ_error *e
     return ORGAN_OK;
 }
 
-/* Checks all options of --allocate; without it, that none of its options is given. */
 organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)
 {
     if (!o->allocate)

@@ -20,7 +20,6 @@ static const char *budget_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
-/* Reads a budget: a number with "%" (share of zeros), "bpw" (bits per weight) or a unit of bytes. */
 organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_error *error)
 {
     double value = 0;

@@ -493,7 +493,6 @@ void organ_curves_close(organ_curves *c)
     free(c);
 }
 
-/* Return the walk, and the test windows on which divergences are measured. *c owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
@@ -521,8 +520,6 @@ static bool begins_tensor(const organ_curves *c, size_t k)
     return true;
 }
 
-/* Adds memory and work to the plan: each tensor with an unknown curve is made smaller at each measured level (`solve`
- * is the work for one level), and each of these variants runs from its layer to the logits on the test windows. */
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
@@ -547,8 +544,6 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     c->variants_at_once = together;
 }
 
-/* Measures the unknown curves. Then interpolates the curves of tensors in other layers from measured ones of the same
- * role; returns ORGAN_USAGE if a role has none. */
 organ_status organ_curves_run(organ_curves *c, organ_error *error)
 {
     const size_t unknown = organ_curves_unknown(c);

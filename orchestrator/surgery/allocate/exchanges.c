@@ -435,8 +435,6 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
 
 /* ---- creation ---- */
 
-/* Opens the walk of the first round, which changes the matrices of one layer after another to those of the allocation,
- * and cuts the test windows, on which divergences are measured. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -471,9 +469,6 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                                x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
-/* Adds the memory and the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the
- * current allocation and the matrices of the pairs also for the values after the exchange. It runs each pair through
- * the layers after its first: half of all layers on average. `solve` is the work of making a matrix once. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

@@ -257,8 +257,6 @@ static void choose_sums(organ_calibration *c)
         c->options.weights.values = NULL;
 }
 
-/* Creates a calibration without tokens: chooses whether H is whole or diagonal blocks (choose_sums), and allocates the
- * sums. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error)
 {
@@ -513,8 +511,6 @@ static double mean_diagonal(const organ_calibration *c)
     return sum / (double)n / (double)c->moments.tokens;
 }
 
-/* Adds the last chunk, computes act_norm, stability and contribution of all inputs, and sets c->moments. No tokens can
- * be added afterwards. Returns ORGAN_BAD_INPUT if there are no tokens, all inputs are 0, or H has no inverse. */
 organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {
     const size_t n = c->options.features;
@@ -544,8 +540,6 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Creates a finished calibration whose act_norm are `norms`, one for each input, and which has no H and no C. Stability
- * and contribution are 1; `tokens` is only copied to the result. */
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error)
 {
@@ -585,7 +579,6 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     return error->status;
 }
 
-/* Returns the results; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *c)
 {
     return c->finished ? &c->moments : NULL;

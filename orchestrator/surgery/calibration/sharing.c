@@ -169,8 +169,6 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     return error->status;
 }
 
-/* Assigns each unit of the layer to the rank that changes it. With work->alike every rank changes all units, and owns
- * them in its own copy. */
 organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;

@@ -367,7 +367,6 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
-/* Audits the copy as a cut model if organ_cut_is_smaller, else as a pruned model of the same shapes (organ_audit). */
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
                              const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* Callback organ_write.parameters: returns the options that determine the output. */
 json_t *organ_experts_parameters(void *context)
 {
     const organ_experts_job *const job = context;

@@ -49,7 +49,6 @@ static size_t candidates_per_token(const organ_forward_config *c)
     return removal_is_local(c) ? c->experts_used : c->experts;
 }
 
-/* Returns the bytes that organ_expert_greedy allocates for `tokens` tokens: the members of greedy. */
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
     return tokens * (sizeof(double) * (1 + candidates_per_token(c)) + sizeof(unsigned) * (1 + c->experts_used) +
@@ -235,9 +234,6 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
     return ORGAN_OK;
 }
 
-/* Determines the order in which experts of layer `number` are removed and the loss after each removal, in
- * layer->removed and layer->loss. Allocates the values of all tokens, which organ_expert_greedy_memory counts, and runs
- * the removal. Every rank calls it. */
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;

@@ -256,8 +256,6 @@ static organ_status exchange_all(search_work *w, organ_error *error)
     return error->status;
 }
 
-/* Searches the set of blocks with the least divergence: judges a first set, then all sets if they are few, else sets
- * that exchange one block of the best set, round by round. */
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
     const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;

@@ -144,7 +144,6 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 /* ---- a chunk ---- */
 
-/* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
@@ -568,8 +567,6 @@ static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solv
     return error->status ? error->status : heal_solve_choose(h, known, error);
 }
 
-/* Refits h->part: chooses a solution, puts it into h->loaded and the output, and stores it in h->known and h->solved.
- * The donor's matrices stay if there is no solution. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];

@@ -80,14 +80,12 @@ static bool sets_fits(void *context, uint64_t memory)
            sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
-/* Returns the least sufficient --memory in bytes. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
     sets_requested w = {forward, windows};
     return organ_memory_enough(0, sets_fits, &w);
 }
 
-/* Returns ORGAN_USAGE if the engine's memory is too small to judge one set at a time. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error)
 {
@@ -171,7 +169,6 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
-/* Divides the memory, then runs the windows through the donor (walk_donor). On error *sets is NULL. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -217,7 +214,6 @@ void organ_layers_sets_close(organ_layers_sets *s)
     free(s);
 }
 
-/* Returns the influence of each layer, which *s owns. */
 const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }
 
 /* ---- sets ---- */

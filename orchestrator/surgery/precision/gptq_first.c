@@ -145,7 +145,6 @@ static bool search_matrix(fitting *f)
     return true;
 }
 
-/* Sets the scales with which GPTQ codes the columns. Column weights are in job->errors, which is not used before. */
 bool organ_gptq_first_scales(organ_gptq_job *job)
 {
     const organ_grid *const grid = &job->matrix->grid;

@@ -37,7 +37,6 @@ typedef struct refit_block {
 /* Returns the number of unknowns of a row of the block: its scales and, if the grid has them, minima. */
 static size_t unknowns_of(const refit_block *b) { return b->groups * b->job->terms; }
 
-/* Returns the scratch bytes of a worker. */
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     return job->supers ? (2 * (BATCH + 1) * WIDEST + BATCH * MOST * (MOST + 1)) * sizeof(float) : 0;
@@ -178,7 +177,6 @@ static void refit_batch(const refit_block *b)
     b->job->inputs->engine->kernels->product(&change, b->scratch);
 }
 
-/* Refits the numbers of all rows of a strip in a block, BATCH rows at a time. */
 void organ_gptq_scales(const organ_gptq_job *job, size_t first, size_t n, size_t row, size_t rows, float *field,
                        void *scratch)
 {

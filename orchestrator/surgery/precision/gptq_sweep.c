@@ -57,7 +57,6 @@ static gptq_strip gptq_strip_of(organ_gptq_job *job, size_t index, size_t worker
     return s;
 }
 
-/* Returns the scratch bytes of a worker. */
 size_t organ_gptq_sweep_room(void)
 {
     return (2 * ROWS * WIDEST + 8 * WIDEST * LANES) * sizeof(float) + WIDEST * sizeof(uint32_t) + ORGAN_PRODUCT_SCRATCH;

@@ -18,16 +18,13 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
-/* Returns the number by which the greatest magnitude of a group is divided to get its scale. */
 float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
-/* Returns the GGUF block type of the grid; NULL for other grids. */
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
     return grid->scale_of == ORGAN_SCALE_GGUF ? organ_ggml_kind_of((unsigned)grid->size) : NULL;
 }
 
-/* Returns the number of consecutive columns that share a scale. */
 size_t organ_grid_group(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
@@ -36,7 +33,6 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols)
     return grid->size ? grid->size : cols;
 }
 
-/* Returns the number of consecutive rows that share their scales. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows)
 {
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
@@ -44,34 +40,29 @@ size_t organ_grid_band(const organ_grid *grid, size_t rows)
     return grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
 }
 
-/* Returns the number of groups of a row. */
 size_t organ_grid_groups(const organ_grid *grid, size_t cols)
 {
     const size_t group = organ_grid_group(grid, cols);
     return (cols + group - 1) / group;
 }
 
-/* Returns whether a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->affine;
 }
 
-/* Returns the number of blocks of a row that store group scales as codes times d; 0 for other grids. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->coded ? cols / blocks->elements : 0;
 }
 
-/* Returns the number of scales, minima, d and dmin of a row. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 {
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
-/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
     uint16_t stored;
@@ -89,9 +80,6 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* Returns the scale with which `greatest` gets the largest code, rounded to its stored type. A scale that rounds to 0
- * is replaced by the one that other programs write for zeros: 1 for ORGAN_SCALE_BLOCK, else the one of
- * compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -117,8 +105,6 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Sets *low and *high to the least and greatest integer code. Codes of Q8_0 begin at -127, like those of quantised
- * inputs in llama.cpp. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
@@ -131,8 +117,6 @@ void organ_grid_range(const organ_grid *grid, float *low, float *high)
 /* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds each of n values to the nearest that its scale and minimum, scales[k] and minima[k], can represent. n is a
- * multiple of 16: inner loops of 16 values let the compiler use vector instructions. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -166,7 +150,6 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 
 /* ---- blocks of GGUF ---- */
 
-/* Reads the scales, minima, d and dmin of a row of GGUF blocks into `numbers`, `stride` floats apart. */
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -204,8 +187,6 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
-/* Writes a row of GGUF blocks from its values and the scales, minima, d and dmin in `numbers` (organ_grid_numbers).
- * Each value is a code times its scale, plus its minimum. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);

@@ -37,7 +37,6 @@ static const organ_scale_search of_rows = WHOLE_CODES(-128, 127, 0, 127.5f, 120.
 static const organ_scale_search of_e4m3 = {.e4m3 = 1, .bf16 = 1, .of_zeros = OF_ZEROS, .peaks = {E4M3_PEAKS}};
 static const organ_scale_search of_e4m3_blocks = {.e4m3 = 1, .of_zeros = 1, .peaks = {E4M3_PEAKS}};
 
-/* Returns the search for the scales of a grid; NULL for GGUF. */
 const organ_scale_search *organ_grid_search(const organ_grid *grid)
 {
     if (grid->scale_of == ORGAN_SCALE_GGUF)

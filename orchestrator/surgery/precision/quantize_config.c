@@ -270,7 +270,6 @@ static json_t *compressed_json(const organ_quantize_job *job)
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
-/* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;

@@ -21,7 +21,6 @@ static const organ_struct_field results_fields[] = {
     FIELD("masked", U64, masked),
     FIELD("zeros", U64, zeros)};
 
-/* Returns the figures of a finished part for its journal line. */
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
     return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
@@ -29,8 +28,6 @@ json_t *organ_quantize_results(const organ_quantize_part *part)
                             results_fields, part);
 }
 
-/* Implements organ_write.recall: restores the figures of part `at` from `results`, the figures in its journal line.
- * Returns false if they are malformed. */
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];

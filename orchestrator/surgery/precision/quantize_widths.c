@@ -45,8 +45,6 @@ static const organ_quantize_choice *details_of(const organ_quantize_widths *w, s
 
 /* ---- options ---- */
 
-/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
- * "mixed", the only one with several widths. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;

@@ -489,16 +489,12 @@ static void unscale_weights(organ_admm *s, float *weights)
     share_all_rows(s, unscale_weights_row);
 }
 
-/* Writes D of the last iteration, without the scaling of its columns, to `weights`; weights that `keep` (1 or 0)
- * removes are 0. */
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);
     unscale_weights(s, weights);
 }
 
-/* Sets removed entries of Z to 0, moves the kept ones by `steps` conjugate gradient steps, TOGETHER rows at a time, and
- * writes Z without the scaling of its columns to `weights`. */
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);

@@ -195,8 +195,6 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
-/* Opens the walks of curves and, with --rounds, of exchanges; reads curves from the file of --allocation if it exists.
- * If memory is too small for one of the two walks, the message states an amount that is enough for both. */
 organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const options = job->calibrated;
@@ -219,7 +217,6 @@ organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *erro
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
-/* Adds the memory and the work of the curves to measure and of the exchanges to the plan of a dry run. */
 void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
 {
     organ_curves_estimate(a->walk, solve, plan);

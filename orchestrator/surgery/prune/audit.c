@@ -501,7 +501,6 @@ static void close_audit(audit *a)
     organ_rows_free(a->pairs);
 }
 
-/* Compares the pruned model with the donor and sets *report; audit.h describes the returned status. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {

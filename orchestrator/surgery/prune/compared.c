@@ -11,8 +11,6 @@ static uint64_t compared_bytes_of(const void *cuts, size_t k)
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
 }
 
-/* Cuts the tensors of the first model into row ranges, computes where the same ranges are in the second model
- * (`others`), and assigns each range to a rank. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {

@@ -196,8 +196,6 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
-/* Counts the weights in bytes [at, at + bytes) of tensor t, of these only those in rows 0, step, 2 step, ... `data` has
- * the `bytes` bytes of this range in the copy; those of the donor are read from its file. */
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {

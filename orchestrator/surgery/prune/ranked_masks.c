@@ -169,7 +169,6 @@ static void mask_band(ranking *r, size_t first)
     ranked_masks_share_rows(r, cut_equals_task);
 }
 
-/* Returns the bytes of row_scratch, counts and equals of a ranking with these bands. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
 {
     return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) +

@@ -96,8 +96,6 @@ static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *r
     return at;
 }
 
-/* Sets the mask by comparison with the edge, TOGETHER scores at a time, then removes the first `equals` scores that
- * equal the edge. */
 uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
 {
     uint64_t at_edge = 0;
@@ -116,8 +114,6 @@ uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n
     return at_edge;
 }
 
-/* Finds the edge, the score of rank `count` - 1. Removes all lower scores (e.less of them), and the first count -
- * e.less of those equal to the edge. */
 void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep)
 {
     organ_score_edge e = {0};

@@ -186,8 +186,6 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by SparseGPT: computes U, sets weights of dead inputs to 0, then sweeps the columns of each block of H from
- * left to right, removes the weights of lowest score, and compensates for them in later columns of the block. */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};

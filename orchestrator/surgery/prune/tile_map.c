@@ -132,7 +132,6 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
-/* Chooses the tensor to map, counts its killed weights in tiles, and returns the map in *map. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {
