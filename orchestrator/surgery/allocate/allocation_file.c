@@ -64,7 +64,6 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 
 /* ---- the document ---- */
 
-/* Returns the entry of tensor k in the file's "tensors". */
 static json_t *allocation_file_tensor_json(const void *context, size_t k)
 {
     const organ_allocation *const a = context;

@@ -119,7 +119,6 @@ static bool *choose_layers(const organ_targets *all, size_t max)
     return chosen;
 }
 
-/* Returns the number of matrices of all targets. */
 static size_t matrices_of(const organ_targets *targets)
 {
     size_t count = 0;
@@ -335,7 +334,6 @@ static bool is_measured(const organ_curves *c, size_t level)
     return !c->allocation->measured || c->allocation->measured[level];
 }
 
-/* Returns the number of measured levels. */
 static size_t measured_levels(const organ_curves *c)
 {
     size_t count = 0;
@@ -387,7 +385,6 @@ static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Calls write_or_copy_matrix with `level` for all pending matrices of `tensor`. */
 static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)

@@ -68,7 +68,6 @@ static const organ_forward *forward_of(const organ_exchanges *x)
     return organ_calibration_run_facts_of(x->calib)->forward;
 }
 
-/* Returns the number of floats in the hidden states of one stream. */
 static size_t stream_floats(const organ_exchanges *x)
 {
     return x->test_windows.windows.begin[x->test_windows.windows.count] *
@@ -207,7 +206,6 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
     return error->status;
 }
 
-/* Returns whether a target is in this layer of the forward pass. */
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
@@ -227,7 +225,6 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
     return run_skipped_layers(x, from, layer->number, error);
 }
 
-/* Returns the last layer of the forward pass that has a target. */
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
@@ -369,7 +366,6 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     return error->status;
 }
 
-/* Sets the sparsity of each tensor k to given[k]. */
 static void set_sparsities(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)

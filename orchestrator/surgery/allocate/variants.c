@@ -37,7 +37,6 @@ struct organ_variants {
     double times;        /* factor of a variant's logits (organ_variants_scale) */
 };
 
-/* Returns the floats of the hidden states of one variant. */
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)

@@ -67,7 +67,6 @@ static organ_row_range own_range(const organ_calibration *c, size_t count)
 /* Returns the number of tiles of PANEL features; the last may have fewer features. */
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
-/* Adds the chunk to the saliency sums of tile `index` of this rank. */
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -499,7 +498,6 @@ static void finish_tile(void *context, size_t index, size_t worker)
         __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
 }
 
-/* Returns the mean of the diagonal of H / tokens. */
 static double mean_diagonal(const organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block;

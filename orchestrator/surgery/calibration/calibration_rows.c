@@ -69,7 +69,6 @@ uint64_t organ_calibration_piece_rows(const organ_calibration_run *calib, const 
     return rows_within(calib, tensor, PIECE_BYTES);
 }
 
-/* Sets the members of a strip or piece of `rows` rows that depend on its number of rows. */
 static void set_strip_rows(organ_calibration_strip *s, uint64_t rows)
 {
     const organ_matrices m = organ_tensor_matrices(s->tensor);

@@ -176,7 +176,6 @@ static organ_status compare_streams(const organ_calibration_run *calib, const or
     return error->status;
 }
 
-/* Sets the states of a chunk in all streams to the embeddings of its tokens. */
 static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;

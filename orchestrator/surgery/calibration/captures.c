@@ -157,7 +157,6 @@ static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor 
     return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
 }
 
-/* Returns the number of target matrices in the layer. */
 static size_t count_units(const organ_calibration_captures *g)
 {
     const organ_targets *const targets = g->calib->targets;
@@ -276,7 +275,6 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     return share_moments(g, error);
 }
 
-/* Frees the calibrations and kept inputs of all groups. */
 static void free_groups(organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {

@@ -148,7 +148,6 @@ static void choose_common(const sharing_captures *g)
     }
 }
 
-/* Sets the owner of each unit to the rank of its part. */
 static void apply_plan(const sharing_captures *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)

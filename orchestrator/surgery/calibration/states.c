@@ -32,7 +32,6 @@ size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, s
     return remaining < chunks->together ? remaining : chunks->together;
 }
 
-/* Returns the bytes of the states of a chunk. */
 static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;

@@ -257,7 +257,6 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
-/* Extends the digest of each expert by its row of the router. */
 static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                    organ_error *error)
 {
@@ -265,7 +264,6 @@ static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
-/* Returns whether two of the `count` digests are equal. */
 static bool has_equal_digests(const uint64_t *digests, uint64_t count)
 {
     for (uint64_t a = 0; a < count; a++)

@@ -28,7 +28,6 @@ static json_t *missed_json(const void *context, size_t l)
                     there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
 }
 
-/* Returns the definitions of the document's members. */
 static json_t *experts_document_definitions_json(void)
 {
     return ORGAN_OBJECT(

@@ -16,7 +16,6 @@
 
 /* ---- memory ---- */
 
-/* Returns the largest number of tokens in a chunk. */
 static uint64_t chunk_tokens(const organ_expert_heal *h)
 {
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;

@@ -74,7 +74,6 @@ static double token_error(const greedy *g, size_t t, const float *products, cons
                                        c->experts_used, w->differences);
 }
 
-/* Returns whether `expert` is one of the `used` experts in `serving`. */
 static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
 {
     for (unsigned k = 0; k < used; k++)
@@ -83,7 +82,6 @@ static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
     return false;
 }
 
-/* Returns the number of kept experts at which the removal ends. */
 static unsigned min_experts(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
 /* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so

@@ -28,13 +28,11 @@ typedef struct outputs_job {
     size_t first, count; /* tokens [first, first + count) of the chunk are computed together */
 } outputs_job;
 
-/* Returns the `used` experts that the router chose for token `token` of the current chunk. */
 static const organ_choice *choices_of_token(const organ_expert_measure *m, size_t token)
 {
     return m->choices + (m->chunk_begin + token) * m->config->experts_used;
 }
 
-/* Returns the Euclidean norm of an expert's output for one token. */
 static double output_norm(const organ_expert_measure *m, const float *output)
 {
     return sqrt(organ_dot(output, output, (size_t)m->config->hidden));

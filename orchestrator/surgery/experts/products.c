@@ -10,7 +10,6 @@
 /* Returns the number of products of a token: pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
-/* Returns the bytes of the products of one token. */
 static size_t token_bytes(const organ_expert_products *p)
 {
     return organ_expert_products_count(p->experts) * sizeof(float);

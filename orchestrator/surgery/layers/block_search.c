@@ -32,7 +32,6 @@ static organ_status no_memory(const search_work *w, organ_error *error)
 
 /* ---- judging sets ---- */
 
-/* Returns whether this set of dropped blocks was judged before. */
 static bool was_judged(const search_work *w, const bool *dropped)
 {
     for (size_t k = 0; k < w->found->count; k++)

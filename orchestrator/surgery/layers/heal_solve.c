@@ -15,7 +15,6 @@
 static const double lambdas[] = {0.01, 0.03, 0.1, 0.3, 1, 3}; /* ridges that are tried */
 #define LAMBDAS (sizeof lambdas / sizeof *lambdas)
 
-/* Returns the configuration of the forward pass. */
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
 /* ---- recording of inputs ---- */
@@ -29,7 +28,6 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
     return NULL;
 }
 
-/* Returns whether the part is the down projections of routed experts. */
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
 /* Copies `inputs` (tokens x width), the inputs of matrix `m` that heal_solve_capture gets, to their rows of `to`.
@@ -556,7 +554,6 @@ organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
     return restore_matrices(h, error);
 }
 
-/* Records inputs and targets of all chunks and chooses the solution of h->part (heal_solve_choose). */
 static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);

@@ -148,7 +148,6 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .remedy = "to measure again, give another file with --scores"};
 }
 
-/* Reads and checks the influences and sets of the file's JSON document. */
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
                                              organ_error *error)
 {

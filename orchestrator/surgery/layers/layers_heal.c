@@ -336,7 +336,6 @@ static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Sets the donor's hidden states to the embeddings of all chunks. */
 static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
@@ -348,7 +347,6 @@ static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Passes the hidden states `states` of all chunks through the loaded block `layer` in place. */
 static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
                                              const organ_layer *layer, organ_error *error)
 {

@@ -32,14 +32,12 @@ struct organ_layers_sets {
     size_t *leader;
 };
 
-/* Returns the number of floats in the hidden states of all tokens. */
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
 /* Returns the hidden states of stream k: that of running set k, or of the donor for k = s->together. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
 
-/* Returns the bytes of the hidden states of `tokens` tokens. */
 static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
 {
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
@@ -58,10 +56,8 @@ typedef struct sets_requested {
     const organ_windows *windows;
 } sets_requested;
 
-/* Returns the number of tokens of all windows. */
 static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
-/* Returns the number of tokens of the longest window. */
 static size_t longest_window_of(const organ_windows *windows)
 {
     size_t max = 0;

@@ -58,14 +58,12 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
     return sum;
 }
 
-/* Returns a pointer to scale or minimum `unknown` of row `at` of the block. */
 static float *gptq_scales_number_at(const refit_block *b, size_t unknown, size_t at)
 {
     const size_t term = unknown / b->groups, group = b->first / b->job->group + unknown % b->groups;
     return &b->job->scales[(term * b->job->groups + group) * b->job->padded + b->row + at];
 }
 
-/* Adds to M of each row the products of group g with itself and with the groups to its right. */
 static void add_group(const refit_block *b, size_t g)
 {
     const organ_gptq_job *const job = b->job;

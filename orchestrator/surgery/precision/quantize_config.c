@@ -208,7 +208,6 @@ static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json
                         SET("weights", weights));
 }
 
-/* Returns whether no part before number `part` has the same encoding. */
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)

@@ -4,7 +4,6 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-/* Returns the definition of scales for a safetensors output. */
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",

@@ -69,7 +69,6 @@ bool organ_quantize_is_routed(const organ_tensor *tensor)
 /* Returns the tensor of weight k; `codes` of an unpacked weight is the weight itself. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
-/* Returns whether the tensor is a target. */
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return job->targets.chosen[tensor - job->model->tensors];
@@ -177,7 +176,6 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of parts that are matrices of routed experts. */
 static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;

@@ -20,7 +20,6 @@ enum { QUANTIZATION_VERSION = 2 };
 
 static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
 
-/* Returns whether the model has an output head. A head inside a layer does not count. */
 static bool has_head(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count; t++)

@@ -107,7 +107,6 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-/* Writes the buffered scales into the tensor of scales of the part. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)

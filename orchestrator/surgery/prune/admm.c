@@ -176,7 +176,6 @@ typedef struct shifting {
     float *values;
 } shifting;
 
-/* Writes row `row` of H + rho I. */
 static void shift_row(void *context, size_t row, size_t worker)
 {
     const shifting *const x = context;
@@ -309,7 +308,6 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Calls mask_or_count for the values of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;

@@ -145,7 +145,6 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
                         SET_IF(c->all_experts, "all_experts", json_true()));
 }
 
-/* Returns the options of a calibration walk for measuring divergences. */
 static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -271,7 +270,6 @@ static json_t *given_json(const void *context, size_t k)
     return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
 }
 
-/* Returns an object with the members of a->exchanged. */
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
     return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);

@@ -103,7 +103,6 @@ static void compare_tile(void *context, const organ_tile *tile, void *scratch, v
         kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
-/* Adds *more to *sum. */
 static void add_counted(counted *sum, const counted *more)
 {
     sum->counts.zero_before += more->counts.zero_before;
@@ -326,7 +325,6 @@ typedef struct audit_sums {
     size_t comparable;  /* tensors with a counterpart in the copy */
 } audit_sums;
 
-/* Returns the sums over all tensors of the donor. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -485,7 +483,6 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     return error->status;
 }
 
-/* Closes both models and frees the audit's lists. */
 static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);

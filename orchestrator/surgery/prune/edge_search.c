@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the number of strips of the current scores. */
 static size_t edge_strips(const organ_edge_search *s) { return organ_pieces_of(s->count, s->strip); }
 
 /* Returns the number of scores of strip `index`. */
@@ -18,7 +17,6 @@ static size_t edge_strip_length(const organ_edge_search *s, size_t index)
     return organ_min(s->strip, s->count - index * s->strip);
 }
 
-/* Returns the number of counters of all workers. */
 static size_t edge_counters(const organ_edge_search *s)
 {
     return organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT;

@@ -125,7 +125,6 @@ static magnitudes_count *take_count(organ_magnitudes *m)
     return c;
 }
 
-/* Gives back the counts of take_count. */
 static void give_count(organ_magnitudes *m, magnitudes_count *c)
 {
     pthread_mutex_lock(&m->lock);

@@ -198,7 +198,6 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
     }
 }
 
-/* Sets zero_after and sparsity of the report. */
 static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
 {
     job->report->zero_after = counts->zeros;

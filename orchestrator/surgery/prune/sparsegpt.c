@@ -92,7 +92,6 @@ static void score_rows(void *context, size_t index, size_t worker)
     organ_edge_search_count(&s->search, first * s->n, (end - first) * s->n, worker);
 }
 
-/* Chooses the mask of the pass for all rows together. */
 static void mask_pass(sparsegpt_sweep *s)
 {
     const size_t all = s->job->rows * s->n;
