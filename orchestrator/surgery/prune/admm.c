@@ -18,7 +18,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/edge_search.h"
+#include "orchestrator/surgery/prune/score_edge.h"
 
 #include <errno.h>
 #include <math.h>

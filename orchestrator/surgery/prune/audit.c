@@ -11,8 +11,7 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/prune/audit_record.h"
-#include "orchestrator/surgery/prune/compared.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <errno.h>
 #include <math.h>

@@ -5,7 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include <organ/machine.h>
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <string.h>
 

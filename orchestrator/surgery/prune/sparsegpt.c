@@ -11,7 +11,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/edge_search.h"
+#include "orchestrator/surgery/prune/score_edge.h"
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>

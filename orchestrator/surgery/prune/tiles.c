@@ -6,7 +6,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/band_plan.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <errno.h>
 #include <math.h>
