@@ -256,6 +256,11 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestr
 
 grep -E '^(formats|orchestrator)/' "$scratch/code" | grep -v '^formats/base/memory_watch\.c:' |
     grep -E '\bjson_load(s|b|f|fd|_file|_callback) *\(' | check "JSON is read by organ_json_load, which survives a lack of memory"
+# A call is searched up to its end, a string with a conversion such as %.*g or %a in it.
+# shellcheck disable=SC2016 # $ is PCRE's
+number='\b(?:(?:strto(?:d|f|ld)|atof|v[sfa]?n?s?printf|json_v?sprintf)\(|(?:sn?printf|[fd]?printf|asprintf)\((?:[^";]|"(?:[^"\\]|\\.)*")*"(?:[^"\\%]|\\.|%[^aefgAEFG])*%[-+ #0-9.*]*[lL]?[aefgAEFG])'
+grep -E '^(formats|kernels|orchestrator)/' "$scratch/c_files" | grep -v '/plain_numbers\.[ch]$' | xargs -d '\n' grep -Pzl "$number" |
+    check "real numbers are read and written by plain_numbers.h, whatever the locale"
 
 # ---- circles ----
 # peel: reads edges "FROM TO" and removes files without a caller or without a callee until none is left; the remaining edges form circles.
