@@ -385,9 +385,8 @@ measure/fleet_parts.c
 measure/measure.c
 precision/gptq.c
 prune/audit_record.c
-prune/magnitudes.c
+prune/comparison.c
 prune/masked_squares.c
-prune/tile_map.c
 prune/tiles.c
 prune/units.c
 width/choices.c
