@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads the configuration of the output and compares it with that of the model: a setting that the other format cannot
  * express is an error, not an approximation. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <math.h>
@@ -154,7 +155,7 @@ static const char *check_value_text(size_t k, double value, char text[24])
     const bool listed = k < sizeof check_words / sizeof *check_words && value >= 0 && value < (double)count;
     if (listed && check_words[k].words[(size_t)value])
         return check_words[k].words[(size_t)value];
-    snprintf(text, 24, "%g", value);
+    organ_snprintf(text, 24, "%g", value);
     return text;
 }
 

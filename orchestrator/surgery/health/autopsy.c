@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -82,7 +83,7 @@ static void show_progress(void *context, uint64_t bytes, const organ_weight_stat
     const organ_autopsy_job *const job = context;
     char remark[64] = "";
     if (done)
-        snprintf(remark, sizeof remark, "std %.4g", organ_weight_stats_std(done));
+        organ_snprintf(remark, sizeof remark, "std %.4g", organ_weight_stats_std(done));
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 

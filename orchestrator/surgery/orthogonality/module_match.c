@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/orthogonality/module_match.h"
 
 #include "formats/architecture/counterpart.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <stdarg.h>
@@ -18,7 +19,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     char sentence[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     const size_t used = strlen(c->text);
     c->count++;
