@@ -118,7 +118,7 @@ surgery/facts
 surgery/inputs facts
 surgery/cache
 surgery/output facts cache
-surgery/plan
+surgery/plan facts
 surgery/algebra
 surgery/scoring inputs facts output
 surgery/allocate inputs cache algebra calibration
@@ -172,7 +172,7 @@ surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h
 surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune
+surgery/prune audit_pruned.h
 surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
 surgery/text
 surgery/organs

@@ -276,7 +276,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .name = "convert.json",
                               .markdown_name = "CONVERT_REPORT.md",
                               .model_is = "model",
-                              .made_as = job->type == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,
@@ -292,6 +292,9 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);

@@ -221,8 +221,6 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     return error->status;
 }
 
-/* Plans the output tensor of a weight: the same values under the other format's name. In safetensors each expert has a
- * tensor of its own, in GGUF all experts share one. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -243,7 +241,6 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     return organ_convert_place(job, &all, error);
 }
 
-/* Fails for the first weight whose name changes if it is translated to GGUF and the result is translated back. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
@@ -321,7 +318,6 @@ static bool named_is_identifier(const char *text)
            strlen(text) < 64;
 }
 
-/* Prepares a conversion to GGUF of an architecture that the tables lack. Sets job->by_name and job->named. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
@@ -336,10 +332,6 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
-/* Prepares a conversion to safetensors of a GGUF file whose architecture has no row in exchange.h: sets job->by_name
- * and job->named. If the file has the key ORGAN_CONVERT_CONFIG, whose value is the text of config.json, job->own_config
- * becomes a copy of the text and job->file the parsed object. Refuses an architecture that llama.cpp has, and a name
- * with other characters than letters, digits, '_' and '-'. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];
@@ -357,8 +349,6 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
     return named_begin(job, own && named_is_identifier(own) ? own : architecture, architecture, error);
 }
 
-/* Stores the text of config.json in the key-value ORGAN_CONVERT_CONFIG. Leaves out quantization_config, which does not
- * describe the weights of the output. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)
 {
     organ_json_edit edit;

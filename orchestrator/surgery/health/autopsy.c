@@ -172,8 +172,8 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->remarks);
     json_decref(job->only_in_other);
     json_decref(job->scale_test);
-    organ_autopsy_scales_free(job);
-    organ_autopsy_changes_free(job);
+    organ_autopsy_scales_release(job);
+    organ_autopsy_changes_release(job);
     organ_across_free(job->across);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
@@ -203,6 +203,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_autopsy_options, options, report, error, "model", options->model))
+        return error->status;
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
                              .progress = progress,

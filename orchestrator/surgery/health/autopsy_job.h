@@ -44,7 +44,7 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
  * after organ_autopsy_pair and, if there is another model, before all functions that judge weights. Returns ORGAN_IO or
  * ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error);
-void organ_autopsy_changes_free(organ_autopsy_job *job);
+void organ_autopsy_changes_release(organ_autopsy_job *job);
 
 /* Adds a finding or remark, or nothing, about the distance of weight job->stats[index] from its counterpart. `faulty`:
  * the weight has another finding, which explains the distance. */
@@ -66,7 +66,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
  * last call of organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
-void organ_autopsy_scales_free(organ_autopsy_job *job);
+void organ_autopsy_scales_release(organ_autopsy_job *job);
 
 /* Returns whether at least one weight of the model has scales. */
 bool organ_autopsy_has_scales(const organ_autopsy_job *job);

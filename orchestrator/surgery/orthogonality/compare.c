@@ -193,7 +193,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
     if (!error->status)
         organ_modules_all_used(&globs, path, error);
-    organ_globs_free(&globs);
+    organ_globs_release(&globs);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
