@@ -81,7 +81,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
         organ_snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
-                 sqrt(m->sums.noise_difference / m->sums.noise[0]));
+                       sqrt(m->sums.noise_difference / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;
 }

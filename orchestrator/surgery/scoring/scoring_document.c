@@ -70,8 +70,8 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
     return ORGAN_OBJECT(
         SET("difference", scoring_number(c.difference)), SET("difference_error", scoring_number(c.difference_error)),
         SET("ratio", scoring_number(c.ratio)), SET("ratio_error", scoring_number(c.ratio_error)),
-        SET("rise_percent", scoring_number(100 * (c.ratio - 1))),
-        SET("nll_difference", scoring_number(c.nll.mean)), SET("nll_difference_error", scoring_number(c.nll.error)),
+        SET("rise_percent", scoring_number(100 * (c.ratio - 1))), SET("nll_difference", scoring_number(c.nll.mean)),
+        SET("nll_difference_error", scoring_number(c.nll.error)),
         SET("kl_divergence", scoring_number(c.divergence.mean)),
         SET("kl_divergence_error", scoring_number(c.divergence.error)),
         SET("top1_agreement", scoring_number(c.agreement)),
