@@ -126,7 +126,7 @@ static json_t *@ID@_document(const @ID@_job *job)
                         SET("roles", organ_anatomy_rows_json(@ID@_row, job)),
                         SET("totals", ORGAN_OBJECT(SET_COUNT("values", job->all.values))),
                         SET("run", ORGAN_OBJECT(SET_BYTES("model", job->options->model),
-                                                SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)),
+                                                SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)),
                                                 SET_ENGINE(job->engine))));
 }
 
@@ -233,8 +233,8 @@ after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id
 mkdir -p docs/verbs
 after README.md '^\| \[`organ inspect`\]' "| [\`organ $name\`](docs/verbs/$name.md) | $summary |"
 before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
-sed -i -E 's/^(\| `orchestrator\/surgery\/health` \| )/\1'"$name, /" docs/design.md
-after CHANGELOG.md '^- Outputs contain a record' "- \`organ $name MODEL\` reports $summary."
+# The first item of the first section "Added".
+sed -i "0,/^### Added\$/s||&\n\n- \`organ $name MODEL\` reports $summary.|" CHANGELOG.md
 
 # ---- tests ----
 fill "tests/cli/check_cli_$id.sh" <<'SH'

@@ -24,7 +24,7 @@ char *organ_adapter_pattern(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;
     if (!out)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     for (; to && *name; *to++ = *name++)
         if (strchr(".^$*+?{}[]()|\\", *name))
             *to++ = '\\';
@@ -51,7 +51,7 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
     const char **words = malloc((count + 1) * sizeof *words);
     json_t *list = words ? json_array() : NULL;
     if (!words)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     if (list) {
         for (size_t k = 0; k < count; k++) {
             const char *const dot = strrchr(modules[k], '.');
@@ -340,7 +340,7 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
         merge_tensors(w, tensors, count, error);
     for (size_t r = 0; r < ranks && lists; r++)
         json_decref(lists[r]);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(tensors);
     free(lists);
     free(text);
@@ -402,7 +402,7 @@ organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const orga
         for (size_t k = 0; k < list.count && !error->status; k++)
             if (strncmp(list.names[k], "organ/", 6) != 0)
                 organ_copy_file(adapter->path, list.names[k], w->output.publish.partial, list.names[k], error);
-    organ_list_free(&list);
+    organ_list_release(&list);
     free(skip);
     return error->status;
 }

@@ -124,7 +124,7 @@ static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m
             memcpy(padded.b + i * rank, factors->b + i * factors->rank, factors->rank * sizeof(float));
         write_factors(job, m->key, &padded, error);
     }
-    organ_lora_factors_free(&padded);
+    organ_lora_factors_release(&padded);
     return error->status;
 }
 
@@ -145,7 +145,7 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
         organ_fail_memory(error, m->name);
     else
         write_factors(job, m->key, &turned, error);
-    organ_lora_factors_free(&turned);
+    organ_lora_factors_release(&turned);
     return error->status;
 }
 
@@ -212,7 +212,7 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     if (!error->status)
         organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, m->turned ? &turned : stack,
                                      error);
-    organ_lora_factors_free(&turned);
+    organ_lora_factors_release(&turned);
     free(key);
     return error->status;
 }
@@ -312,7 +312,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         else if (!stack && organ_lora_stored_rank(m))
             write_padded(job, m, NULL, error);
     }
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     organ_strips_close(strips);
     return error->status;
 }
@@ -402,7 +402,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     }
     if (shape.count > 1 && !error->status)
         write_stack(job, m, &stack, error);
-    organ_lora_factors_free(&stack);
+    organ_lora_factors_release(&stack);
     return error->status;
 }
 

@@ -156,7 +156,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
             const size_t rank = rank_of(rw, &svd);
             row->rank = rank > row->rank ? rank : row->rank;
         }
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
     return error->status;
 }
@@ -174,7 +174,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
         else if (rw->energy > 0)
             survey_energy(rw, row, &f, error);
     }
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     return error->status;
 }
 
@@ -269,7 +269,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
         row->sigma_count = svd.rank;
         svd.sigma = NULL;
     }
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     return ORGAN_OK;
 }
 
@@ -331,7 +331,7 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
         if (!error->status)
             row->folding_error = folding_error(rw->engine->kernels, row->dtype, to->b, f.experts * to->out * padded);
     }
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     return error->status;
 }
 
@@ -349,7 +349,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     const organ_adapter_pair *const pair = row->pair;
     organ_adapter_writer_turn(w->writer, w->turn + (size_t)(row - w->rewrite->rows));
     organ_adapter_writer_factors(w->writer, w->rewrite->engine->kernels, pair, row->dtype, &row->factors, error);
-    organ_lora_factors_free(&row->factors);
+    organ_lora_factors_release(&row->factors);
     organ_progress_advance(w->rewrite->progress, pair->a->bytes + pair->b->bytes, pair->module, NULL);
     return error->status;
 }
@@ -494,7 +494,7 @@ void organ_lora_rewrite_release(organ_lora_rewrite *rw)
 {
     for (size_t k = 0; k < rw->count; k++) {
         free(rw->rows[k].sigma);
-        organ_lora_factors_free(&rw->rows[k].factors);
+        organ_lora_factors_release(&rw->rows[k].factors);
     }
     organ_assignment_release(&rw->assignment);
     organ_rows_free(rw->rows);

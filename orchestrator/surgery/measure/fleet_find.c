@@ -173,13 +173,13 @@ organ_status organ_fleet_find(const char *directory, const char *skip, organ_fle
     fleet_find_walk w = {.root = directory, .skip = skip, .list = list, .error = error};
     visit_directory(&w, "", 0);
     if (error->status)
-        organ_fleet_free(list);
+        organ_fleet_release(list);
     else if (list->count)
         qsort(list->members, list->count, sizeof *list->members, by_name);
     return error->status;
 }
 
-void organ_fleet_free(organ_fleet_list *list)
+void organ_fleet_release(organ_fleet_list *list)
 {
     for (size_t k = 0; k < list->count; k++) {
         free(list->members[k].path);

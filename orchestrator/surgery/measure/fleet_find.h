@@ -28,6 +28,6 @@ typedef struct organ_fleet_list {
  * links to directories and the folder `skip` (a real path, may be NULL). Returns ORGAN_IO if a folder cannot be read,
  * and leaves *list empty. The caller frees *list. */
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error);
-void organ_fleet_free(organ_fleet_list *list);
+void organ_fleet_release(organ_fleet_list *list);
 
 #endif

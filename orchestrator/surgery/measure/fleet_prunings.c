@@ -14,7 +14,7 @@ json_t *organ_fleet_pruning(const organ_model *model)
     organ_error fault = {0};
     json_t *const log = organ_experiment_log(model, &fault);
     if (fault.errnum == ENOMEM) { /* memory ran out; the log may be valid */
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return NULL;
     }
     if (fault.status || !log) {

@@ -119,7 +119,7 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
         if (!(*known = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
             organ_fail_memory(error, "the state of the fleet");
     }
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(text);
     return error->status;
 }

@@ -229,7 +229,7 @@ json_t *organ_measure_model_json(const organ_measured *m)
         SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
         SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, document_group_json, m)),
         SET("roles", organ_anatomy_rows_json(document_role_json, m)), SET("layers", document_layers_json(m)),
-        SET("wells", organ_measure_theta_dips(m)),
+        SET("wells", organ_measure_wells(m)),
         SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }

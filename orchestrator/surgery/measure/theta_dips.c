@@ -91,14 +91,14 @@ static size_t collect_links(const organ_measured *m, link *links)
     return count;
 }
 
-json_t *organ_measure_theta_dips(const organ_measured *m)
+json_t *organ_measure_wells(const organ_measured *m)
 {
     double std[ORGAN_ROLE_COUNT];
     json_t *const dips = json_array();
     link *const links = calloc(m->model->tensor_count + 1, sizeof *links);
     const size_t count = links ? collect_links(m, links) : 0;
     if (!links)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     spread_of_roles(m, std);
     if (links)
         qsort(links, count, sizeof *links, by_series);

@@ -26,7 +26,7 @@ organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *s
     return ORGAN_OK;
 }
 
-void organ_z_subjects_free(organ_z_subjects *subjects)
+void organ_z_subjects_release(organ_z_subjects *subjects)
 {
     organ_weights_free(subjects->found);
     free(subjects->alone);

@@ -22,7 +22,7 @@ typedef struct organ_z_subjects {
 /* Finds the weights of a model. The model must outlive *subjects. Returns errors of organ_weights_find. The caller
  * frees *subjects even after an error. */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error);
-void organ_z_subjects_free(organ_z_subjects *subjects);
+void organ_z_subjects_release(organ_z_subjects *subjects);
 
 /* Returns the type to which the values of a weight are decoded, which is the one that organ_dequantize would write
  * (BF16; F32 for GGUF blocks with an additional scale). ORGAN_DTYPE_COUNT: stored values are measured without

@@ -160,6 +160,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
                                       .rows = m->rows,
                                       .cols = m->cols,
                                       .rank = clean->rank,
+                                      .model = job->model[0],
                                       .gguf = job->model[0]->gguf != NULL};
     compare_find_weights(job, m, &place, mismatches, error);
 }
@@ -192,7 +193,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
     if (!error->status)
         organ_modules_all_used(&globs, path, error);
-    organ_globs_free(&globs);
+    organ_globs_release(&globs);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"

@@ -119,6 +119,6 @@ json_t *organ_compared_matrices_json(const organ_compared_job *job)
 json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs)
 {
     return organ_json_joined(inputs, ORGAN_OBJECT(SET_BYTES_OF("output", job->output),
-                                                  SET_REAL("seconds", organ_milliseconds(job->seconds)),
+                                                  SET_REAL("seconds", organ_rounded_seconds(job->seconds)),
                                                   SET_COUNT("bytes_read", job->bytes), SET_ENGINE(job->engine)));
 }

@@ -41,9 +41,9 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     return ORGAN_OK;
 }
 
-void organ_compared_free(organ_compared *pairs)
+void organ_compared_release(organ_compared *pairs)
 {
-    organ_cuts_free(&pairs->cuts);
+    organ_cuts_release(&pairs->cuts);
     organ_rows_free(pairs->others);
     organ_rows_free(pairs->items);
     organ_assignment_release(&pairs->assignment);

@@ -128,7 +128,7 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     organ_compared pairs = {0};
     if (organ_compared_make(&m->tensor, &other, 1, m->engine->ranks, &pairs, error) == ORGAN_OK)
         map_share(m, donor, copy, &pairs, error);
-    organ_compared_free(&pairs);
+    organ_compared_release(&pairs);
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 

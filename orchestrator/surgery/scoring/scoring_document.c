@@ -149,7 +149,7 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
     const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;
     return ORGAN_OBJECT(
-        SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_milliseconds(scoring->seconds)),
+        SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_rounded_seconds(scoring->seconds)),
         SET_REAL("tokens_per_second", scoring->seconds > 0 ? round(inputs / scoring->seconds * 10) / 10 : 0.0),
         SET_COUNT("batches", organ_perplexity_batches(&scoring->plan, scoring->batch_tokens)),
         SET_COUNT("batch_tokens", scoring->batch_tokens), SET_COUNT("memory", scoring->memory),

@@ -197,7 +197,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
             organ_units_recall(w, u, listed.line_of[u]);
-    organ_gathered_free(&verdicts);
+    organ_gathered_release(&verdicts);
     free_inventory(&listed);
     if (!error->status)
         organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,

@@ -86,7 +86,7 @@ typedef struct organ_write {
     /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
      * started for the run. */
     const organ_engine *engine;
-    organ_made_as made_as; /* how the verb changes the weights, for the evaluation */
+    organ_type_change made_as; /* how the verb changes the weights, for the evaluation */
     /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: the document has no
      * plan. */
     const organ_plan *plan;

@@ -22,7 +22,7 @@ static const char donor[] =
     "64,32\n";
 static const char config[] = "{\"num_experts\": 4}";
 
-static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .resolved = "down_proj"}};
+static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .refitted = "down_proj"}};
 
 static organ_status cut_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                              organ_error *error)
@@ -36,7 +36,7 @@ static organ_status cut_once(const void *way, const char *output, bool resume, s
 
 #define SEVEN(more) "e0:1,3 e1:0,2 e2:0,1 e3:0,1 e4:2,3 e5:0,3 e6:1,2" more
 
-static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .resolved = "down_proj"}};
+static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .refitted = "down_proj"}};
 
 /* Does the same with so many stacks that a run can be killed at 20 writes. */
 static resumed_verb long_verb_of(int k)

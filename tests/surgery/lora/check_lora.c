@@ -162,7 +162,7 @@ static resumed_verb merge_of(int k)
                                          .write.output = scratch_path("packed"),
                                          .scheme = "fp8-channel",
                                          .write.max_shard_size = 60000};
-    ck_assert_msg(organ_quantize_model(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
     json_decref(report);
     return (resumed_verb){.run = merge_once, .way = &merges[k], .report = "lora_merge.json"};

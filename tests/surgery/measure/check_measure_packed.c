@@ -87,7 +87,7 @@ static void dequantize(const char *path, const char *output)
     run_engine_open(&room, (run_way){0});
     const organ_dequantize_options options = {
         .model = path, .write.output = output, .dtype = "bf16", .write.max_shard_size = (uint64_t)1 << 30};
-    ck_assert_msg(organ_dequantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
+    ck_assert_msg(organ_dequantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
                   error.message);
     run_engine_close(&room);
     json_decref(report);
@@ -146,7 +146,7 @@ static void quantize_tiny(const char *output, const char *scheme)
                                             .write.output = output,
                                             .scheme = scheme,
                                             .write.max_shard_size = (uint64_t)1 << 30};
-    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
     json_decref(report);
 }

@@ -48,7 +48,7 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
     }
     const organ_model model = {.tensors = tensors, .tensor_count = layers};
     const organ_z_subjects subjects = {.weight_of = of};
-    json_t *dips = organ_measure_theta_dips(&(organ_measured){&model, &subjects, z});
+    json_t *dips = organ_measure_wells(&(organ_measured){&model, &subjects, z});
     free(tensors), free(z), free(names), free(weights), free(of);
     ck_assert_ptr_nonnull(dips);
     return dips;
