@@ -149,7 +149,7 @@ serve http jobs models page
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
-kernels ggml_parts.h math_library.h
+kernels ggml_parts.h
 formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
@@ -249,6 +249,24 @@ grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include 
 # shellcheck disable=SC2016
 each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if ((getline line < quoted[2]) < 0) print; close(quoted[2]) }' |
     check "include paths are written from the root"
+
+# Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
+# shellcheck disable=SC2016
+grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_new_verb|new_verb)\.sh)$' |
+    xargs -d '\n' grep -noE '(^|[^A-Za-z0-9_/.-])(kernels|formats|orchestrator)/[A-Za-z0-9_/]+\.[ch]\b' |
+    sed -E 's/^([^:]*:[0-9]+:)[^kfo]?/\1/' | while IFS=: read -r file line path; do
+        [[ -f $path || $path == *NAME* || $path == */*_.[ch] ]] || echo "$file:$line: $path"
+    done | check "the sources that pages, tables and scripts name are there"
+
+# The tables of this script name what is there.
+{
+    awk '{ print $1 }' "$scratch/rooms" "$scratch/doors"
+    awk '{ room = $1; sub(/\/.*/, "", room); for (k = 2; k <= NF; k++) print room "/" $k }' "$scratch/rooms" | sort -u
+} | while read -r room; do [[ -d $room || -d orchestrator/$room ]] || echo "$room: no such folder"; done |
+    check "the tables of rooms and doors name folders"
+awk '{ for (k = 2; k <= NF; k++) print $1 "/" $k }' "$scratch/doors" | while read -r door; do
+    [[ -f $door || -f orchestrator/$door ]] || compgen -G "${door%%/*}/**/${door##*/}" >/dev/null || echo "$door: no such header"
+done | check "the table of doors names headers"
 
 grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestrator/(cli|serve)/' |
     grep -E '\b(v?printf|puts|putchar|perror|psignal|v?warnx?|v?errx?) *\(|\b(stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b' |

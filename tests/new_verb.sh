@@ -233,8 +233,8 @@ after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id
 mkdir -p docs/verbs
 after README.md '^\| \[`organ inspect`\]' "| [\`organ $name\`](docs/verbs/$name.md) | $summary |"
 before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
-sed -i -E 's/^(\| `orchestrator\/surgery\/health` \| )/\1'"$name, /" docs/design.md
-after CHANGELOG.md '^- Outputs contain a record' "- \`organ $name MODEL\` reports $summary."
+# The first item of the first section "Added".
+sed -i "0,/^### Added\$/s||&\n\n- \`organ $name MODEL\` reports $summary.|" CHANGELOG.md
 
 # ---- tests ----
 fill "tests/cli/check_cli_$id.sh" <<'SH'
