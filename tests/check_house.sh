@@ -118,7 +118,7 @@ surgery/facts
 surgery/inputs facts
 surgery/cache
 surgery/output facts cache
-surgery/plan
+surgery/plan facts
 surgery/algebra
 surgery/scoring inputs facts output
 surgery/allocate inputs cache algebra calibration

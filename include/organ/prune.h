@@ -47,10 +47,11 @@ typedef struct organ_prune_calibrated_options {
 
 /* Options of organ_prune. */
 typedef struct organ_prune_options {
+    size_t size;         /* see ORGAN_DEFAULTS */
     const char *donor;   /* path of the model to prune */
-    unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES */
-    unsigned iterations; /* iterations of the flow, within ORGAN_PRUNE_ITERATIONS */
-    double beta;         /* exponent of the flow's response, > 0, <= 64; default 2 */
+    unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES; 0: 256 */
+    unsigned iterations; /* iterations of the flow, within ORGAN_PRUNE_ITERATIONS; 0: 30 */
+    double beta;         /* exponent of the flow's response, > 0, <= 64; 0: 2 */
     double coupling;     /* 0 .. 8: 0 ranks by magnitude alone, 1 conserves flow per row and column; default 1 */
     /* Requested percent of zeros in each target, 0 < S < 100; negative: the gain is fixed and the flow decides. */
     double sparsity;
@@ -58,6 +59,10 @@ typedef struct organ_prune_options {
     organ_write_options write;
     organ_prune_calibrated_options calibrated; /* the method and its options */
 } organ_prune_options;
+ORGAN_DEFAULTS(prune, o.block_size = ORGAN_PRUNE_BLOCK_SIZE_DEFAULT; o.iterations = ORGAN_PRUNE_ITERATIONS_DEFAULT;
+               o.beta = 2; o.coupling = 1; o.sparsity = -1; o.calibrated.effort = 1;
+               o.calibrated.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibrated.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Prunes the donor by a method. physarum-v1, a static magnitude flow per tile, and magnitude need no text. physarum v2
  * and v3, wanda, sparsegpt and ALPS use the inputs that a calibration text causes in each layer, and prune layer by
@@ -83,12 +88,14 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
 
 /* The two models, and which differences are allowed. */
 typedef struct organ_audit_options {
+    size_t size;                /* see ORGAN_DEFAULTS */
     const char *donor, *pruned; /* paths of the two models */
     const char *targets;        /* tensors that may differ, as in organ_prune_options */
     bool compensated; /* --compensated: kept weights may differ from the donor's; the report counts them, and they are
                        * no problem */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_audit_options;
+ORGAN_DEFAULTS(audit, )
 
 /* Compares the two models. Returns ORGAN_OK if `pruned` differs from `donor` only as allowed. Otherwise returns
  * ORGAN_CHECK_FAILED, and the member "problems" of the report lists the other differences in sentences. In both cases

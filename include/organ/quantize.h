@@ -21,6 +21,7 @@ ORGAN_API_BEGIN
 
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {
+    size_t size;        /* see ORGAN_DEFAULTS */
     const char *model;  /* path of the model */
     const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
                          * GGUF models accept the names that begin with q */
@@ -41,6 +42,8 @@ typedef struct organ_quantize_options {
      * into one matrix. */
     bool one_width;
 } organ_quantize_options;
+ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes a copy of the model with quantised targets. All other tensors keep their type and bytes.
  *
@@ -85,10 +88,12 @@ organ_status organ_quantize(const organ_quantize_options *options, const organ_e
 
 /* Options of organ dequantize. */
 typedef struct organ_dequantize_options {
+    size_t size;       /* see ORGAN_DEFAULTS */
     const char *model; /* path of the model */
     const char *dtype; /* type of the unpacked tensors: "bf16", "f16" or "f32" */
     organ_write_options write;
 } organ_dequantize_options;
+ORGAN_DEFAULTS(dequantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.dtype = "bf16")
 
 /* Writes a copy of the model in which every packed weight is converted to `dtype`.
  *

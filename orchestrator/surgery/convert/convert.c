@@ -286,6 +286,9 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);

@@ -372,6 +372,9 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_audit_options, options, report, error, "donor", options->donor, "pruned",
+                         options->pruned))
+        return error->status;
     organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     *report = NULL;
     if (organ_model_open_with(options->donor, options->access, &a.donor, error) == ORGAN_OK)

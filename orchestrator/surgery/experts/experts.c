@@ -263,6 +263,9 @@ static void experts_release(organ_experts_job *job)
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep", options->keep,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     experts_work(&job, report, error);

@@ -202,6 +202,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_autopsy_options, options, report, error, "model", options->model))
+        return error->status;
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
                              .progress = progress,

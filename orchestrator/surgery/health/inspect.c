@@ -432,6 +432,8 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
 
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_inspect_options, options, report, error, "model", options->opened ? "" : options->model))
+        return error->status;
     if (options->opened)
         return inspect_opened(options, options->opened, report, error);
     const organ_report_work work = organ_report_begin(report);

@@ -6,6 +6,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -261,6 +262,9 @@ static void layers_release(organ_layers_job *job)
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     layers_make(&job, report, error);

@@ -127,6 +127,9 @@ static void close_resizing(resize_job *j)
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_resize_options, options, report, error, "adapter", options->adapter, "output",
+                         options->output))
+        return error->status;
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
     resize_adapter(&j, report, error);

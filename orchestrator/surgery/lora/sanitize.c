@@ -322,6 +322,8 @@ static void close_sanitizing(sanitize_job *j)
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_sanitize_options, options, report, error, "adapter", options->adapter))
+        return error->status;
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
     sanitize_adapter(&j, report, error);

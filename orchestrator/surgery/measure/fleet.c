@@ -520,6 +520,9 @@ static void close_fleet(fleet *f)
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_fleet_options, options, report, error, "directory", options->directory, "output",
+                         options->output))
+        return error->status;
     fleet f = {.options = options,
                .engine = engine,
                .progress = progress,

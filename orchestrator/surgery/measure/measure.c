@@ -218,6 +218,9 @@ static void close_measuring(measure_run *m)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_measure_options, options, report, error, "models",
+                         options->model_count ? (const char *)options->models : ""))
+        return error->status;
     measure_run m = {.options = options,
                      .engine = engine,
                      .progress = progress,

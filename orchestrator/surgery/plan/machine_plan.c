@@ -8,6 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -190,6 +191,8 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
 /* Reads the topology, places the workers on it, and makes the report; then adds the rows of all ranks. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_machine_plan_options, options, report, error, NULL))
+        return error->status;
     machine_plan p = {0};
     *report = NULL;
     if ((options->import ? organ_topology_import(options->import, &p.topology, error)

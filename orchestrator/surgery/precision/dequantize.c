@@ -256,6 +256,9 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
 organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_dequantize_options, options, report, error, "model", options->model, "dtype",
+                         options->dtype, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     dequantize_model(&job, report, error);

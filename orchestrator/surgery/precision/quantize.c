@@ -313,5 +313,8 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
+                         options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     return organ_quantize_pruned(options, NULL, engine, progress, report, error);
 }

@@ -223,6 +223,9 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             const organ_progress *progress, const organ_listener *listener, json_t **report,
                             organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_generate_options, options, report, error, "model", options->model, "prompt",
+                         options->prompt))
+        return error->status;
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
     const organ_report_work work = organ_report_begin(report);
     generate_text(&g, report, error);

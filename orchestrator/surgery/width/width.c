@@ -125,6 +125,10 @@ static void close_width(organ_width_job *job)
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_width_options, options, report, error, "model", options->model, "calibration.text",
+                         options->calibration.text, "score", options->score, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     narrow_model(&job, report, error);

@@ -119,7 +119,8 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
         w->source_bytes += m->model->tensors[t].bytes;
     if (m->gguf)
         return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->plan, error);
-    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->requested->max_shard_size, name,
+    const uint64_t requested = m->requested->max_shard_size;
+    return organ_resharding_plan(m->model, m->pieces, m->piece_count, requested ? requested : ORGAN_SHARD_BYTES, name,
                                  w->output.single, &w->plan, error);
 }
 
