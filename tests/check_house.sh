@@ -135,7 +135,7 @@ surgery/convert inputs facts output scoring write precision
 surgery/layers inputs facts cache output algebra calibration scoring allocate cut
 surgery/lora inputs facts cache output algebra scoring write precision
 surgery/orthogonality inputs facts output algebra lora
-surgery/health inputs facts output algebra scoring
+surgery/health inputs facts output algebra scoring convert
 surgery/untrusted facts
 surgery/fetch facts
 surgery/experts inputs facts cache plan algebra calibration scoring cut
@@ -150,18 +150,18 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels ggml_parts.h math_library.h
-formats/tensor tensor_list.h counterpart.h module_names.h
+formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/gguf file.h
 formats/model organ_directory.h recognise.h recognise_lists.h
-formats/weights
+formats/weights made.h
 formats/tokenizer tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
 formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward
-formats/architecture families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture families.h counterpart.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/inputs inputs.h
 surgery/facts facts.h
@@ -180,7 +180,7 @@ surgery/measure
 surgery/purify
 surgery/precision encoding.h plain_config.h quantize_pruned.h
 surgery/layers
-surgery/convert
+surgery/convert convert_across.h
 surgery/lora adapter_write.h factors.h turned.h
 surgery/orthogonality
 surgery/health list_models.h
@@ -256,6 +256,11 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestr
 
 grep -E '^(formats|orchestrator)/' "$scratch/code" | grep -v '^formats/base/memory_watch\.c:' |
     grep -E '\bjson_load(s|b|f|fd|_file|_callback) *\(' | check "JSON is read by organ_json_load, which survives a lack of memory"
+# A call is searched up to its end, a string with a conversion such as %.*g or %a in it.
+# shellcheck disable=SC2016 # $ is PCRE's
+number='\b(?:(?:strto(?:d|f|ld)|atof|v[sfa]?n?s?printf|json_v?sprintf)\(|(?:sn?printf|[fd]?printf|asprintf)\((?:[^";]|"(?:[^"\\]|\\.)*")*"(?:[^"\\%]|\\.|%[^aefgAEFG])*%[-+ #0-9.*]*[lL]?[aefgAEFG])'
+grep -E '^(formats|kernels|orchestrator)/' "$scratch/c_files" | grep -v '/plain_numbers\.[ch]$' | xargs -d '\n' grep -Pzl "$number" |
+    check "real numbers are read and written by plain_numbers.h, whatever the locale"
 
 # ---- circles ----
 # peel: reads edges "FROM TO" and removes files without a caller or without a callee until none is left; the remaining edges form circles.
@@ -361,11 +366,32 @@ each own_files awk '
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
 # ---- ranks ----
-# The modules that write models and iterate over matrices divide work among ranks. Another file of surgery that does so gives the reason in its
-# first comment.
-# shellcheck disable=SC2016 # $0 is awk's
+# The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
+# each gives the reason in its first comment.
+cat >"$scratch/ranks" <<'LAW'
+experts/known_scores.c
+lora/adapter_resume.c
+lora/adapter_write.c
+lora/lora_extract.c
+lora/rewrite.c
+measure/fleet.c
+measure/fleet_state.c
+measure/measure.c
+precision/gptq.c
+prune/audit_record.c
+prune/magnitudes.c
+prune/masked_squares.c
+prune/tile_map.c
+prune/tiles.c
+prune/units.c
+width/choices.c
+width/choose_channels.c
+LAW
 grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
-    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|scoring|write)/|lora/adapter_)' | sort -u |
+    grep -vE '^orchestrator/surgery/(allocate|calibration|cache|cut|output|plan|scoring|write)/' | LC_ALL=C sort -u >"$scratch/dividing"
+sed 's,^orchestrator/surgery/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scratch/ranks" | check "verbs leave ranks to the rooms that they call"
+# shellcheck disable=SC2016 # $0 is awk's
+grep -v '^orchestrator/surgery/lora/adapter_' "$scratch/dividing" |
     xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
         /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
 

@@ -2,6 +2,7 @@
  * Converts between the share of gates that Gemma 3n sets to 0 and the cut of the gates, in standard deviations above
  * their mean (gate_cut of organ_layer_kind). */
 #include "formats/architecture/families.h"
+#include "formats/base/plain_numbers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,8 +38,8 @@ double organ_forward_gate_part(float cut)
     double rounded = part;
     for (int digits = 1; digits <= 9; digits++) {
         char text[40];
-        snprintf(text, sizeof text, "%.*g", digits, part);
-        rounded = strtod(text, NULL);
+        organ_snprintf(text, sizeof text, "%.*g", digits, part);
+        rounded = organ_strtod(text, NULL);
         if (rounded > 0 && rounded < 1 && organ_forward_gate_cut((float)rounded) == cut)
             break;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/base.h>
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/utf8.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ enum { WHOLE_OUTPUT = -1 };
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];
-    vsnprintf(text, sizeof text, format, args);
+    organ_vsnprintf(text, sizeof text, format, args);
     if (error->errnum != WHOLE_OUTPUT || (status != ORGAN_IO && status != ORGAN_INTERRUPTED))
         error->message[0] = '\0';
     error->status = status;

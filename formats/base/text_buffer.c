@@ -3,6 +3,7 @@
 
 #include <organ/base.h>
 #include "formats/base/paged_rows.h"
+#include "formats/base/plain_numbers.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -21,7 +22,7 @@ char *organ_format(const char *format, ...)
     char *text;
     va_list args;
     va_start(args, format);
-    const int length = vasprintf(&text, format, args);
+    const int length = organ_vasprintf(&text, format, args);
     va_end(args);
     if (length >= 0)
         return text;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "formats/gguf/gguf_parts.h"
 
 #include "formats/base/input_file.h"
@@ -31,7 +32,7 @@ organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *form
     char sentence[600];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
 }

@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
 
@@ -92,7 +93,7 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
     char reason[sizeof r->error->message];
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
+    organ_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%.*s': %s", r->text.label, SHOWN, what, reason);
 }

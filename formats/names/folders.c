@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/nearest.h"
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/utf8.h"
 
 #include <ctype.h>
@@ -23,10 +24,10 @@ char *organ_arena_format(organ_arena *arena, const char *format, ...)
     va_list list, again;
     va_start(list, format);
     va_copy(again, list);
-    const int length = vsnprintf(NULL, 0, format, list);
+    const int length = organ_vsnprintf(NULL, 0, format, list);
     char *const text = length < 0 ? NULL : organ_arena_take(arena, (size_t)length + 1);
     if (text)
-        vsnprintf(text, (size_t)length + 1, format, again);
+        organ_vsnprintf(text, (size_t)length + 1, format, again);
     va_end(again);
     va_end(list);
     return text;

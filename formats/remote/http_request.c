@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/http_request.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/curl_library.h"
 #include "formats/remote/http_address.h"
@@ -268,8 +269,8 @@ static bool is_late(hop *h)
     if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_MIN_RATE)
         return false;
     answer->hopeless = true;
-    snprintf(answer->fault, sizeof answer->fault, "the transfer is too slow: %zu bytes arrived in %.1f s", answer->got,
-             taken);
+    organ_snprintf(answer->fault, sizeof answer->fault, "the transfer is too slow: %zu bytes arrived in %.1f s",
+                   answer->got, taken);
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "formats/remote/remote.h"
 
 #include "formats/base/activity.h"
@@ -183,8 +184,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
         ms = LONGEST_WAIT;
     if (answer->retry_after && (uint64_t)answer->retry_after * 1000 > ms)
         ms = (uint64_t)answer->retry_after * 1000;
-    snprintf(note, sizeof note, "%.400s: at byte %" PRIu64 ": %s; trying again in %.1f s", file->shown, at, what,
-             (double)ms / 1000.0);
+    organ_snprintf(note, sizeof note, "%.400s: at byte %" PRIu64 ": %s; trying again in %.1f s", file->shown, at, what,
+                   (double)ms / 1000.0);
     if (access->note)
         access->note(access->context, note);
     return pause_for(http, (unsigned)ms, error);

@@ -2,6 +2,7 @@
  * Reads the tokenizer in the metadata of a GGUF file. tokenizer.ggml.model is its kind: "llama" is SentencePiece, which
  * merges by scores; "gpt2" is byte-level BPE with merges; "gemma4" is BPE of characters with merges. tokenizer.ggml.pre
  * contains only the name of the rules that split a text before the merges: pretokenizers.c defines these rules. */
+#include "formats/base/plain_numbers.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -33,7 +34,7 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
     char reason[sizeof s->error->message];
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
+    organ_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     return organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s'%s", s->label, key, reason);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads tokenizer.json. Vocabulary and merges may have a million members, so they are read one by one instead of
  * being parsed as a whole. */
+#include "formats/base/plain_numbers.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -48,7 +49,7 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
     char reason[sizeof r->error->message];
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
+    organ_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
 }

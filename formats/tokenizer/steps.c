@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads the normalizer and the pre_tokenizer of a tokenizer.json into steps (organ_step) of the tokenizer. A type of
  * tokenizer.json becomes one or several steps. */
+#include "formats/base/plain_numbers.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_readin
     char reason[200];
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
+    organ_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
 }

@@ -2,6 +2,8 @@
  * Helpers of the search for weights: looks up companions by name, reports errors, collects weights and notes. */
 #include "formats/weights/weight_search.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +24,7 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
     char reason[600];
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
+    organ_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
     return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
                       tensor->name, reason);

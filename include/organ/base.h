@@ -71,16 +71,15 @@ void organ_error_set_output(organ_error *error, const char *path);
  * checks at the end whether an allocation was refused.
  *
  * jansson has one pair of allocation functions for the whole process, which belong to the program: liborgan does not
- * change them unless the program calls organ_json_watch. Without that call liborgan sees a refusal inside jansson only
- * if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
- * malformed, if memory runs out; weights are not affected, and no memory is used that was not granted. A program
- * that must rely on its outputs even then calls organ_json_watch, or sets allocation functions of its own that call
+ * change them unless the program calls organ_json_watch. Without that call liborgan notices a refusal inside jansson
+ * only if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
+ * malformed, if memory runs out; weights are not affected, and no memory is used that was not granted. A program that
+ * must rely on its outputs even then calls organ_json_watch, or sets allocation functions of its own that call
  * organ_memory_count_refusal when they return NULL. */
 
 /* Puts functions around the allocation functions of jansson that count refusals and pass on every call; with false,
  * removes them unless the program has replaced them. Call it while no other thread uses jansson, and with false before
- * the library is unloaded. Memory from either state may be freed in the other, except that documents in files
- * need the state in which they were made. */
+ * the library is unloaded. Memory from either state may be freed in the other. */
 void organ_json_watch(bool on);
 
 /* Counts one refusal on this thread. Call it when an allocation for part of a document or page fails and no error can

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/terminal.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/cli/progress_events.h"
 #include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
@@ -88,7 +89,7 @@ static const char *remaining_time_text(double seconds, char out[24])
 {
     if (seconds >= 59.5) /* would be rounded to "60 s" below */
         return organ_duration_text(seconds, out);
-    snprintf(out, 24, "%.0f s", seconds < 1 ? 1 : seconds);
+    organ_snprintf(out, 24, "%.0f s", seconds < 1 ? 1 : seconds);
     return out;
 }
 
@@ -132,7 +133,7 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
         return NULL;
     fprintf(line.out, "%s ", terminal->what);
     put_progress_bar(line.out, share_done(terminal), bar, terminal->page.utf8);
-    fprintf(line.out, " %5.1f %%", 100.0 * share_done(terminal));
+    organ_fprintf(line.out, " %5.1f %%", 100.0 * share_done(terminal));
     put_rate(line.out, terminal, now - terminal->started);
     organ_text_finish(&line, &text, &ignored);
     return text;

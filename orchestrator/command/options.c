@@ -2,6 +2,7 @@
 #include "orchestrator/command/options.h"
 
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include <organ/machine.h>
 
 #include <errno.h>
@@ -23,7 +24,7 @@ static void bound_text(const organ_option *option, double bound, char out[32])
     const uint64_t bytes = (uint64_t)bound;
     static const char units[] = "KMGT";
     if (option->value != ORGAN_VALUE_BYTES || bytes < 1024) {
-        snprintf(out, 32, "%.15g", bound);
+        organ_snprintf(out, 32, "%.15g", bound);
         return;
     }
     size_t unit = 0;
@@ -93,7 +94,7 @@ static bool read_option_number(const organ_option *option, const char *text, dou
     if (*text == '\0' || text[strspn(text, letters)] != '\0')
         return false;
     errno = 0;
-    *number = strtod(text, &end);
+    *number = organ_strtod(text, &end);
     return *end == '\0' && errno == 0;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
+#include "formats/base/plain_numbers.h"
+
 #include <organ/forward.h>
 
 #include <errno.h>
@@ -208,7 +210,7 @@ static void print_progress(const scoring_pass *s, size_t window, size_t scored, 
     for (size_t k = 0; k < scored; k++)
         total += s->scores[0].nll[k];
     snprintf(name, sizeof name, "%zu of %zu windows", window, s->plan->windows);
-    snprintf(remark, sizeof remark, "perplexity so far %.3f", exp(total / (double)scored));
+    organ_snprintf(remark, sizeof remark, "perplexity so far %.3f", exp(total / (double)scored));
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 

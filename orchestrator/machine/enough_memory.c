@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/enough_memory.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <organ/machine.h>
 
 #include <stdarg.h>
@@ -43,7 +45,7 @@ static organ_status refuse_with_arguments(organ_error *error, uint64_t given, ui
                                           va_list args)
 {
     char text[400], have[24], option[24];
-    vsnprintf(text, sizeof text, what, args);
+    organ_vsnprintf(text, sizeof text, what, args);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
                       memory_option_text(given, have), text, organ_quantity_option(enough, option));
 }

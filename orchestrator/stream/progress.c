@@ -2,6 +2,7 @@
 #include <organ/stream.h>
 
 #include "formats/base/paged_rows.h"
+#include "formats/base/plain_numbers.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static void progress_note(const organ_progress *progress, const char *format, va
     char text[1000];
     if (!progress || !progress->note)
         return;
-    vsnprintf(text, sizeof text, format, args);
+    organ_vsnprintf(text, sizeof text, format, args);
     progress->note(progress->context, text);
 }
 

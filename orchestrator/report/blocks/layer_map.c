@@ -2,6 +2,7 @@
 #include "orchestrator/report/blocks/layer_map.h"
 
 #include <organ/models.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
@@ -200,7 +201,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
     for (size_t k = 0; k < map->layers * map->roles; k++)
         marks |= map->marked[k];
     for (size_t l = 0; text && names && l < map->layers; l++) {
-        snprintf(text[l], WIDTH, map->outside && l + 1 == map->layers ? "none" : "%.0f", map->layer[l]);
+        organ_snprintf(text[l], WIDTH, map->outside && l + 1 == map->layers ? "none" : "%.0f", map->layer[l]);
         names[l] = text[l];
     }
     whole.rows = map->roles;

@@ -2,6 +2,7 @@
  * The end of every page: definitions of its terms, then the members that differ from run to run. */
 #include <organ/machine.h>
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/html/page.h"
 #include <organ/report.h>
@@ -38,7 +39,7 @@ static void put_value(FILE *out, const char *key, const json_t *value)
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);
     else if (json_is_number(value))
-        fprintf(out, "%.6g", number);
+        organ_fprintf(out, "%.6g", number);
     else
         fputs("-", out);
 }

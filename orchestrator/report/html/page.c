@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/html/page.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/style.h"
 #include "orchestrator/report/svg/svg.h"
@@ -122,7 +123,7 @@ void organ_html_paragraph(organ_html *html, const char *format, ...)
     char *text = NULL;
     va_list args;
     va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
+    if (organ_vasprintf(&text, format, args) < 0)
         html->failed = true;
     else
         put_between(html->body.out, "<p>", text, "</p>\n");

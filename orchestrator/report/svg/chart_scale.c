@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/svg/chart_scale.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,7 @@ static int decimal_digits(double value, int digits, char figures[16])
 {
     char text[48];
     size_t count = 0;
-    snprintf(text, sizeof text, "%.*e", digits - 1, fabs(value));
+    organ_snprintf(text, sizeof text, "%.*e", digits - 1, fabs(value));
     const char *at = text;
     for (; *at && *at != 'e'; at++)
         if (*at >= '0' && *at <= '9' && count < 15)

@@ -6,6 +6,7 @@
 #include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
@@ -41,8 +42,8 @@ int organ_real_digits(double value)
 {
     int digits = 15;
     for (char text[40]; digits < 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
+        organ_snprintf(text, sizeof text, "%.*g", digits, value);
+        if (organ_strtod(text, NULL) == value)
             break;
     }
     return digits;

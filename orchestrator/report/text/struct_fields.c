@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 json_t *organ_exact_json(double value)
 {
     char text[40];
-    snprintf(text, sizeof text, "%a", value);
+    organ_snprintf(text, sizeof text, "%a", value);
     return json_string(text);
 }
 
@@ -18,7 +19,7 @@ bool organ_exact_value(const json_t *text, double *value)
 {
     const char *const digits = json_string_value(text);
     char *end = NULL;
-    *value = digits ? strtod(digits, &end) : 0;
+    *value = digits ? organ_strtod(digits, &end) : 0;
     return digits && end != digits && *end == '\0';
 }
 
@@ -35,7 +36,7 @@ static json_t *real_json(double value)
 /* Returns the number of a JSON value that real_json made: also of "nan", "inf" and "-inf". */
 static double real_value(const json_t *json)
 {
-    return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json);
+    return json_is_string(json) ? organ_strtod(json_string_value(json), NULL) : json_number_value(json);
 }
 
 /* Returns the field at the address `at` as JSON, by its type. */

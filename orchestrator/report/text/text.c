@@ -2,6 +2,7 @@
 #include "orchestrator/report/text/text.h"
 
 #include <organ/base.h>
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "formats/base/utf8.h"
 
@@ -210,7 +211,7 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
     char *raw = NULL;
     va_list args;
     va_start(args, format);
-    const int length = vasprintf(&raw, format, args);
+    const int length = organ_vasprintf(&raw, format, args);
     va_end(args);
     if (length < 0) {
         organ_memory_count_refusal();
@@ -225,6 +226,6 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
 
 const char *organ_percent_text(double percent, char out[32])
 {
-    snprintf(out, 32, percent < 1e6 ? "%.2f %%" : "%.3g %%", percent);
+    organ_snprintf(out, 32, percent < 1e6 ? "%.2f %%" : "%.3g %%", percent);
     return out;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/text_table.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -79,7 +81,7 @@ void organ_table_cell(organ_table *table, const char *format, ...)
     char *text = NULL;
     va_list args;
     va_start(args, format);
-    organ_table_take(table, vasprintf(&text, format, args) < 0 ? NULL : text);
+    organ_table_take(table, organ_vasprintf(&text, format, args) < 0 ? NULL : text);
     va_end(args);
 }
 

@@ -4,6 +4,7 @@
 #include "formats/base/json_spool.h"
 #include <organ/base.h>
 #include <organ/machine.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/shell_word.h"
 #include <organ/report.h>
 #include "orchestrator/report/text/text_table.h"
@@ -36,7 +37,7 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
  * a number (organ_json_amount). */
 static double amount_named(const organ_scope *scope, const char *named)
 {
-    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
+    return isdigit((unsigned char)*named) || *named == '-' ? organ_strtod(named, NULL)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
@@ -111,7 +112,7 @@ static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for
     else if (json_is_integer(value))
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
-        fprintf(out, "%.15g", json_real_value(value));
+        organ_fprintf(out, "%.15g", json_real_value(value));
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", out);
     else
@@ -142,9 +143,9 @@ static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROO
 {
     const double size = fabs(x);
     if (digits == 0)
-        snprintf(out, ORGAN_NUMBER_ROOM, general_form(size), x);
+        organ_snprintf(out, ORGAN_NUMBER_ROOM, general_form(size), x);
     else
-        snprintf(out, ORGAN_NUMBER_ROOM, "%.*f", digits, x);
+        organ_snprintf(out, ORGAN_NUMBER_ROOM, "%.*f", digits, x);
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
@@ -178,9 +179,9 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     if (*form == '~')
         return words_rounded(x, atoi(form + 1), out);
     if (*form == '%')
-        snprintf(out, capacity, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
+        organ_snprintf(out, capacity, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
     else if (*form == '.')
-        snprintf(out, capacity, precise, atoi(form + 1), x);
+        organ_snprintf(out, capacity, precise, atoi(form + 1), x);
     else
         return ORGAN_FIELD_MISSING;
     return out;
@@ -209,17 +210,17 @@ static void put_value_and_error(FILE *out, const organ_scope *scope, const char 
     const bool known = json_is_number(value) && json_is_number(error) && fabs(x) < 1e6;
     const int decimals = known ? decimals_for(e, percent) : 4;
     if (strcmp(what, "deviation") == 0 && known)
-        fprintf(out, ", %s %.*f", between, decimals, e);
+        organ_fprintf(out, ", %s %.*f", between, decimals, e);
     if (strcmp(what, "deviation") == 0)
         return;
     if (!json_is_number(value))
         fputs("too large", out);
     else if (fabs(x) >= 1e6)
-        fprintf(out, sign ? "%+.4g" : "%.4g", x);
+        organ_fprintf(out, sign ? "%+.4g" : "%.4g", x);
     else
-        fprintf(out, sign ? "%+.*f" : "%.*f", decimals, x);
+        organ_fprintf(out, sign ? "%+.*f" : "%.*f", decimals, x);
     if (known && strcmp(what, "measured") == 0)
-        fprintf(out, " %s %.*f", between, decimals, e);
+        organ_fprintf(out, " %s %.*f", between, decimals, e);
 }
 
 /* Returns the part of `key`, the name of an adapter's tensor, after the prefix that peft writes before each. */
@@ -292,7 +293,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "size") == 0)
         fprintf(out, "%zu", json_array_size(value));
     else if (*form == '-')
-        fprintf(out, "%.0f", organ_json_amount(value) - amount_named(scope, form + 1));
+        organ_fprintf(out, "%.0f", organ_json_amount(value) - amount_named(scope, form + 1));
     else if (strncmp(form, "sum.", 4) == 0)
         put_sum(out, value, form + 4);
     else if (strcmp(form, "s") == 0)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/view_sparsity.h"
 
@@ -116,8 +117,8 @@ static json_t *layer_row(const json_t *layer, double low, double high)
     const double number = layer_number(layer);
     char label[32] = "none", name[48] = "outside the layers";
     if (isfinite(number)) {
-        snprintf(label, sizeof label, "%.0f", number);
-        snprintf(name, sizeof name, "layer %.0f", number);
+        organ_snprintf(label, sizeof label, "%.0f", number);
+        organ_snprintf(name, sizeof name, "layer %.0f", number);
     }
     ORGAN_ADD(row, SET_TEXT("label", label), SET_TEXT("name", name), SET_REAL_OF("low", isfinite(low), low),
               SET_REAL_OF("high", isfinite(high), high));

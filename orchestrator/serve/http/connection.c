@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/connection.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/server_parts.h"
 
@@ -72,7 +73,7 @@ static void log_request(const organ_server_request *request, bool complete)
     organ_text_visible(text.out, *request->verb ? request->verb : "-");
     fputc(' ', text.out);
     organ_text_visible(text.out, request->target);
-    fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
+    organ_fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
     if (!complete)
         fputs(" aborted", text.out);
     if (*reply->why) {
@@ -109,7 +110,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
     static const char refusal[] = "Error processing request (HTTP response code is ";
     organ_server *const server = context;
     char message[500];
-    vsnprintf(message, sizeof message, format, list);
+    organ_vsnprintf(message, sizeof message, format, list);
     if (strncmp(message, refusal, sizeof refusal - 1) == 0)
         organ_http_refused(server, (unsigned)strtoul(message + sizeof refusal - 1, NULL, 10));
     if (server->options.quiet)

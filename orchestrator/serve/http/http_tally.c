@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/http_tally.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <pthread.h>
@@ -128,13 +129,13 @@ static void print_durations(const route_tally *t, FILE *out)
         fputs("organ_http_request_seconds_bucket{", out);
         put_route_label(out, t);
         if (b < BUCKETS)
-            fprintf(out, ",le=\"%g\"} %llu\n", bounds[b], (unsigned long long)t->bucket[b]);
+            organ_fprintf(out, ",le=\"%g\"} %llu\n", bounds[b], (unsigned long long)t->bucket[b]);
         else
             fprintf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)t->count);
     }
     fputs("organ_http_request_seconds_sum{", out);
     put_route_label(out, t);
-    fprintf(out, "} %.6f\norgan_http_request_seconds_count{", t->seconds);
+    organ_fprintf(out, "} %.6f\norgan_http_request_seconds_count{", t->seconds);
     put_route_label(out, t);
     fprintf(out, "} %llu\n", (unsigned long long)t->count);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Functions that handlers call to fill replies. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <stdarg.h>
@@ -97,7 +98,7 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
 {
     char message[1000];
     organ_error harmless = {0};
-    vsnprintf(message, sizeof message, format, list);
+    organ_vsnprintf(message, sizeof message, format, list);
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
     json_t *const document =
         json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),

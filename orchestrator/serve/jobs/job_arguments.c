@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/job_arguments.h"
 
 #include <organ/machine.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/shell_word.h"
 #include <organ/report.h>
 #include "orchestrator/report/text/text.h"
@@ -46,7 +47,7 @@ static void add_fault(words_reader *r, unsigned status, const char *field, const
     char text[sizeof detail.message];
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    organ_vsnprintf(text, sizeof text, format, list);
     va_end(list);
     organ_fail(&where, ORGAN_USAGE, "%s", field);
     organ_fail(&detail, ORGAN_USAGE, "%s", text);
@@ -146,7 +147,7 @@ static json_t *text_word(words_reader *r, const char *field, const json_t *value
     const char *const text = plain_text(r, field, value);
     if (text && names != ORGAN_NAMES_NOTHING)
         check_path(r, field, text, names);
-    return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
+    return text ? organ_json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
 /* Reads an amount of memory from "10M" to "9999M" or from "1G" to "999G", the texts that the JSON Schema of the verb
@@ -177,9 +178,9 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
     else if (!valid || !organ_in_range(option, number))
         add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
-        return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
+        return organ_json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
     else
-        return json_sprintf("%.*g", organ_real_digits(number), number);
+        return organ_json_sprintf("%.*g", organ_real_digits(number), number);
     return NULL;
 }
 
@@ -188,7 +189,7 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 /* Returns a word of the command line: "--name=value", or only the value if `name` is NULL (an operand). */
 static json_t *named_word(const char *name, const char *value)
 {
-    return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
+    return name ? organ_json_sprintf("--%s=%s", name, value) : json_string(value);
 }
 
 /* Appends a value to the list `to`: as "--name=word", or unchanged if `name` is NULL. Takes the reference of `word`;
@@ -241,7 +242,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         if (!json_is_boolean(value))
             add_fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
         else if (json_is_true(value))
-            json_array_append_new(to, json_sprintf("--%s", name));
+            json_array_append_new(to, organ_json_sprintf("--%s", name));
     } else if (option->value == ORGAN_VALUE_WORDS)
         each_word(r, to, field, value, option);
     else if (option->value != ORGAN_VALUE_TEXT)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/jobs and /api/v1/verbs: jobs, and the verbs with the JSON Schema of their arguments. */
 #include <organ/report.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/jobs.h"
@@ -36,7 +37,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     char rest[40] = "";
     if (more > 0)
         snprintf(rest, sizeof rest, " (and %zu more)", more);
-    json_t *const detail = json_sprintf("%s: %s%s", json_string_value(json_object_get(first, "field")),
+    json_t *const detail = organ_json_sprintf("%s: %s%s", json_string_value(json_object_get(first, "field")),
                                         json_string_value(json_object_get(first, "detail")), rest);
     organ_http_problem_with(reply, status, "errors", faults, "%s", detail ? json_string_value(detail) : "");
     json_decref(detail);

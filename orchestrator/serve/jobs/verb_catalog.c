@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
@@ -132,7 +133,7 @@ static json_t *fallback_value(const organ_option *option)
 {
     if (option->value == ORGAN_VALUE_COUNT)
         return json_integer(strtoll(option->fallback, NULL, 10));
-    return option->value == ORGAN_VALUE_REAL ? json_real(strtod(option->fallback, NULL))
+    return option->value == ORGAN_VALUE_REAL ? json_real(organ_strtod(option->fallback, NULL))
                                              : json_string(option->fallback);
 }
 

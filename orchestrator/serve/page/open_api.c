@@ -2,6 +2,7 @@
 #include "orchestrator/serve/page/open_api.h"
 
 #include <organ/base.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/jobs/jobs.h"
@@ -40,8 +41,8 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
             continue;
         schema_name(verbs[k]->name, name);
         json_object_set_new(schemas, name, organ_verb_request_schema(verbs[k]));
-        json_array_append_new(any, json_pack("{s:o}", "$ref", json_sprintf(REFERENCE "%s", name)));
-        json_object_set_new(mapping, verbs[k]->name, json_sprintf(REFERENCE "%s", name));
+        json_array_append_new(any, json_pack("{s:o}", "$ref", organ_json_sprintf(REFERENCE "%s", name)));
+        json_object_set_new(mapping, verbs[k]->name, organ_json_sprintf(REFERENCE "%s", name));
     }
     ORGAN_ADD(schemas,
               SET("JobRequest", ORGAN_OBJECT(SET_TEXT("description", "A verb and its arguments."), SET("oneOf", any),

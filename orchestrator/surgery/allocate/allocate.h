@@ -150,7 +150,7 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
  * "elements", "between", "cost"}]}, where the cost of a tensor that was not measured is null. Of several ranks, which
  * all have the same curves, the first writes. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
-                                    const organ_ranks *ranks, organ_error *error);
+                                    organ_ranks *ranks, organ_error *error);
 
 /* Returns the journal line {"curve_of", "cost"} of a measured curve. NULL if memory runs out. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);

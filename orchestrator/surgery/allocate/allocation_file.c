@@ -76,7 +76,7 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
 
 /* Writes all curves to the file. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
-                                    const organ_ranks *ranks, organ_error *error)
+                                    organ_ranks *ranks, organ_error *error)
 {
     organ_cache cache = allocation_file_cache(path, identity);
     cache.ranks = ranks;

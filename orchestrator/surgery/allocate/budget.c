@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Parses the value of --budget. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <organ/machine.h>
@@ -16,7 +17,7 @@ static const char *budget_number(const char *text, double *value)
     char *end = NULL;
     if (digits == 0 || digits > 40 || text[0] == '.' || (point && (point != text + whole || digits == whole + 1)))
         return NULL;
-    *value = strtod(text, &end);
+    *value = organ_strtod(text, &end);
     return end == text + digits ? end : NULL;
 }
 

@@ -5,6 +5,7 @@
  * exchange them after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
@@ -283,7 +284,7 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
     if (c->work->derive)
         c->work->derive(c->work->context, m->tensor);
     t->known = true;
-    snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
+    organ_snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
     if (own)
         organ_progress_advance(c->progress, 0, t->name, remark);
     if (c->work->found)

@@ -46,7 +46,8 @@ typedef struct organ_cache {
     bool unversioned;       /* the head has no member "organ", the version that wrote the file */
     bool unbounded;         /* also read files larger than ORGAN_CACHE_LIMIT */
     /* Ranks that all have the same values, of which only the first writes; NULL: this process writes. */
-    const organ_ranks *ranks;
+    organ_ranks *ranks;
+    bool meets; /* all ranks call organ_cache_write, also after an error, which every rank then returns */
 } organ_cache;
 
 /* Reads the document at cache->path and checks its schema and identity. *document is for the caller to release; NULL
@@ -65,14 +66,17 @@ organ_status organ_cache_belongs(const organ_cache *cache, const json_t *documen
  * `body` is NULL. */
 json_t *organ_cache_document(const organ_cache *cache, json_t *body);
 /* Replaces the file by organ_cache_document in one rename (organ_document_write) and releases `body`. Ranks after the
- * first write nothing; they get an error of the first at the next exchange of the ranks. Returns ORGAN_IO if the file
+ * first write nothing; they get an error of the first at the next exchange of the ranks, with cache->meets before they
+ * return. Does not write after an error, or with a NULL path. Returns ORGAN_IO if the file
  * cannot be written. */
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error);
 
-/* Checks on the first rank, before a long measurement, that a new file can be made at `path`. Returns ORGAN_IO, naming
- * `option`, if not. */
-organ_status organ_cache_check_place(const char *path, const char *option, const organ_ranks *ranks,
-                                     organ_error *error);
+/* Checks on the first rank, before a long measurement, that a new file can be made at `path`; NULL: no check. All ranks
+ * call it, also after an error, which every rank then returns. Returns ORGAN_IO, naming `option`, if not. */
+organ_status organ_cache_check_place(const char *path, const char *option, organ_ranks *ranks, organ_error *error);
+/* Removes the file `path` on the first rank before any rank reads it; NULL: no file. All ranks call it, also after an
+ * error, which every rank then returns. */
+organ_status organ_cache_start(const char *path, organ_ranks *ranks, organ_error *error);
 
 /* ---- values ---- */
 

@@ -126,8 +126,9 @@ typedef struct organ_calibration_work {
     organ_status (*enter)(void *context, const organ_calibration_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_calibration_layer *layer, organ_error *error);
     /* For work on whole layers, with ORGAN_INPUTS_DONOR or with `compare`: calls `enter` and `leave` for every layer,
-     * with or without targets, and `leave` only after all ranks have finished the layer. `chunk_done` is called after a
-     * chunk of this rank's windows (organ_calibration_chunks_of) has passed through the layer. */
+     * with or without targets; before the walk and after each of `enter`, the chunks and `leave`, an error of one rank
+     * becomes that of all. `chunk_done` is called after a chunk of this rank's windows (organ_calibration_chunks_of)
+     * has passed through the layer. */
     bool every;
     organ_status (*chunk_done)(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error);
     /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: called with each chunk of this rank's
@@ -168,9 +169,32 @@ void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allow
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error);
 
-/* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
+/* Runs all layers up to the last one with a target, once, and frees the hidden states. With work->every, all ranks
+ * call it, also after an error, which every rank then returns. If a callback returns an error,
  * the walk ends and returns it. Returns ORGAN_INTERRUPTED if the engine is stopped. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error);
+
+/* ---- results of chunks that ranks exchange, for work on whole layers (organ_calibration_work.every) ---- */
+
+/* Completes the rows of all chunks, `width` numbers each, of which this rank has computed those of its chunks, and sets
+ * `sums` to their sum, added in the order of chunks, so that all ranks get the same bits. Every rank calls it, also
+ * after an error, which every rank then returns. `where` names the work in messages. */
+organ_status organ_calibration_sum_rows(const organ_calibration_run *calib, const char *where, double *rows,
+                                        size_t width, double *sums, organ_error *error);
+
+/* Values of the tokens of a chunk: a buffer for the chunk of this rank, one for that of another rank (NULL if
+ * organ_calibration_chunks.step is 1), and the bytes of a token in them. */
+typedef struct organ_calibration_buffer {
+    void *own, *other;
+    size_t token_bytes;
+} organ_calibration_buffer;
+
+/* Sends the `count` buffers of each rank's chunk to all ranks. Calls `take` for each of these chunks in order; its
+ * values are in the buffers `own` or, if the argument `own` is false, in `other`. Every rank calls it in `compare`,
+ * also after an error, which every rank then returns, and also without a chunk of its own. */
+organ_status organ_calibration_take_chunks(
+    const organ_calibration_run *calib, size_t chunk, const organ_calibration_buffer *buffers, size_t count,
+    organ_status (*take)(void *context, size_t chunk, bool own, organ_error *error), void *context, organ_error *error);
 
 /* ---- tokens outside the calibration windows ---- */
 

@@ -346,6 +346,12 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     return false;
 }
 
+/* With work->every, lets an error of one rank become that of all. */
+static organ_status walk_meet(const organ_calibration_run *calib, const char *where, organ_error *error)
+{
+    return calib->work->every ? organ_ranks_agree(calib->engine->ranks, where, error) : error->status;
+}
+
 /* Gathers the inputs of a layer's targets and changes the targets, in as many passes as the experts' moments need
  * (assign_passes). Calls work->enter before and work->leave after them if the layer has targets. */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
@@ -355,7 +361,9 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
     const bool has_targets = has_work(calib, layer->number);
     organ_calibration_captures g = {0};
     organ_rows_rest(); /* has_work compared the layer of every target */
-    if (has_targets && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
+    if (has_targets && work->enter)
+        work->enter(work->context, layer, error);
+    if (walk_meet(calib, "beginning a layer", error) != ORGAN_OK)
         return error->status;
     organ_layer_tap_weighted(layer->loaded, work->mixtures);
     if (organ_calibration_gathering_open(calib, layer->loaded, layer->number, &g, error) == ORGAN_OK)
@@ -363,9 +371,11 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
             if (capture_layer(&g, layer, error) == ORGAN_OK)
                 change_units(&g, layer, error);
     organ_calibration_gathering_close(&g);
-    if (work->every && organ_ranks_agree(calib->engine->ranks, "running the text through a layer", error) != ORGAN_OK)
+    if (walk_meet(calib, "running the text through a layer", error) != ORGAN_OK)
         return error->status;
-    return has_targets && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
+    if (has_targets && work->leave)
+        work->leave(work->context, layer, error);
+    return walk_meet(calib, "finishing a layer", error);
 }
 
 /* ---- all layers ---- */
@@ -408,7 +418,8 @@ void organ_calibration_free_states(organ_calibration_run *calib)
  * layers. Then frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
-    if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {
+    if (walk_meet(calib, "starting the walk", error) == ORGAN_OK &&
+        for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {
         if (!calib->options->moments_only && !(calib->levels = organ_normal_levels()))
             organ_fail_memory(error, calib->model->path);
         else

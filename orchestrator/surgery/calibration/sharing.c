@@ -219,3 +219,51 @@ organ_status organ_calibration_exchange_matrices(const sharing_captures *g, cons
     }
     return error->status;
 }
+
+/* ---- results of chunks ---- */
+
+/* The walk deals the chunks to the ranks in turn. */
+organ_status organ_calibration_sum_rows(const organ_calibration_run *calib, const char *where, double *rows,
+                                        size_t width, double *sums, organ_error *error)
+{
+    const size_t count = organ_calibration_chunks_count(&calib->chunks);
+    uint32_t *const owner = calloc(count + 1, sizeof *owner);
+    for (size_t c = 0; c < count && owner; c++)
+        owner[c] = (uint32_t)(c % calib->chunks.step);
+    if (!owner)
+        organ_fail_memory(error, where);
+    organ_ranks_complete(calib->engine->ranks, where, rows, width * sizeof *rows, count, owner, error);
+    free(owner);
+    if (error->status)
+        return error->status;
+    memset(sums, 0, width * sizeof *sums);
+    for (size_t c = 0; c < count; c++)
+        for (size_t k = 0; k < width; k++)
+            sums[k] += rows[c * width + k];
+    return ORGAN_OK;
+}
+
+/* A rank whose `take` failed still takes part in the broadcasts. */
+organ_status organ_calibration_take_chunks(
+    const organ_calibration_run *calib, size_t chunk, const organ_calibration_buffer *buffers, size_t count,
+    organ_status (*take)(void *context, size_t chunk, bool own, organ_error *error), void *context, organ_error *error)
+{
+    organ_ranks *const ranks = calib->engine->ranks;
+    const organ_calibration_chunks *const chunks = &calib->chunks;
+    const size_t first = chunk - chunks->first, all = organ_calibration_chunks_count(chunks);
+    organ_error fault = {0};
+    if (organ_ranks_agree(ranks, "running a chunk through a layer", error) != ORGAN_OK)
+        return error->status;
+    for (size_t r = 0; r < chunks->step && first + r < all && !error->status; r++) {
+        const bool own = r == chunks->first;
+        const size_t tokens = organ_calibration_chunk_windows(chunks, first + r) * calib->options->calibration.context;
+        for (size_t k = 0; k < count && !error->status; k++)
+            organ_ranks_broadcast(ranks, r, own ? buffers[k].own : buffers[k].other, tokens * buffers[k].token_bytes,
+                                  error);
+        if (!error->status && !fault.status)
+            take(context, first + r, own, &fault);
+    }
+    if (!error->status)
+        *error = fault;
+    return organ_ranks_agree(ranks, "collecting the chunks of all ranks", error);
+}

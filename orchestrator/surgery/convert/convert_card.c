@@ -7,6 +7,7 @@
 #include "formats/base/json_text.h"
 #include <organ/base.h>
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -59,11 +60,11 @@ json_t *organ_convert_real(double value)
 {
     char text[40];
     for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtof(text, NULL) == (float)value)
+        organ_snprintf(text, sizeof text, "%.*g", digits, value);
+        if (organ_strtof(text, NULL) == (float)value)
             break;
     }
-    return json_real(strtod(text, NULL));
+    return json_real(organ_strtod(text, NULL));
 }
 
 /* Returns the id in the key-value, or -1 if the file lacks it or the vocabulary does not contain it. */

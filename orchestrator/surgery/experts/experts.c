@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 
 #include <organ/base.h>
@@ -20,7 +21,7 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
 {
     const uint32_t experts = s->experts, used = s->used, groups = s->groups;
     char *end;
-    const double number = strtod(text, &end);
+    const double number = organ_strtod(text, &end);
     const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
     double count = counts ? number : 0;
     if (counts && percent)

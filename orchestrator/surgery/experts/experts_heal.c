@@ -5,7 +5,6 @@
  * rank. All ranks check their memory before the text is read. */
 #include "orchestrator/surgery/experts/experts_heal.h"
 
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
@@ -65,7 +64,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
                    used = c->experts_used;
     /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
-                   sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+                   sets = organ_calibration_chunks_of(calib)->step > 1 ? 2 : 1;
     const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) +
                               used * (sizeof(organ_expert_choice) + 8);
     uint64_t ridge = 0;
@@ -86,7 +85,7 @@ static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
     const size_t width = (size_t)h->config->expert_intermediate,
-                 sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+                 sets = organ_calibration_chunks_of(h->calib)->step > 1 ? 2 : 1;
     h->normed = organ_floats(tokens, hidden);
     h->logits = organ_floats(tokens, h->config->experts);
     h->unpruned = organ_floats(tokens, hidden);
@@ -188,7 +187,7 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     const organ_ridge_shape shape = heal_shape(h, own);
     if (h->refitting)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
-    return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
+    return error->status;
 }
 
 /* Allocates h->layers and h->refitted and fills both for all layers with experts. */
@@ -295,9 +294,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
     h->run = run;
     if (!heal_allocate(h))
         organ_fail_memory(error, h->options.calibration.text);
-    return organ_ranks_agree(h->options.engine->ranks, "allocating memory for --heal", error)
-               ? error->status
-               : organ_calibration_run_layers(h->calib, error);
+    return organ_calibration_run_layers(h->calib, error);
 }
 
 /* ---- the journal ---- */

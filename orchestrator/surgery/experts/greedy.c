@@ -5,7 +5,6 @@
  * only if the removed expert served it or would have replaced one of its experts (see removal_is_local for exceptions).
  *
  * Ranks: chunks of the text are on different ranks, so each removal is decided by the sums over all ranks. */
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
@@ -177,12 +176,13 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
 {
     organ_expert_measure *const m = g->measure;
     g->fault = (organ_first_fault){error, false};
-    organ_share(m->options.engine, m->options.engine->stop, m->tokens, refresh_token, g);
+    if (!error->status)
+        organ_share(m->options.engine, m->options.engine->stop, m->tokens, refresh_token, g);
     if (organ_stop_is_requested(m->options.engine->stop) && !error->status)
         organ_fail(error, ORGAN_INTERRUPTED, "stopped while %s", where);
     if (!error->status)
         sum_tokens(g);
-    if (organ_expert_rows_sum(m, where, g->sums, error) != ORGAN_OK)
+    if (organ_calibration_sum_rows(m->calib, where, m->rows, organ_expert_row_width(m), g->sums, error) != ORGAN_OK)
         return error->status;
     *loss = g->sums[2 * m->config->experts];
     for (size_t e = 0; e < m->config->experts; e++)
@@ -256,8 +256,7 @@ organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_
         memset(g.successor, 0xff, (tokens + 1) * sizeof *g.successor);
         memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
     }
-    if (organ_ranks_agree(m->options.engine->ranks, "removing experts", error) == ORGAN_OK)
-        rank_experts(&g, number, layer, error);
+    rank_experts(&g, number, layer, error);
     ORGAN_FREE_ARRAYS(g.kept, g.loss, g.increase, g.serving, g.successor, g.stale, g.sums);
     return error->status;
 }

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Collects the rows of the regression. Each chunk runs through the layer three times: with all experts on the donor's
  * states, with all experts on the states that the refitted layers before it compute, and with the kept experts on the
- * latter states.
- *
- * Ranks: each rank runs other chunks of the text. All ranks add the rows of all chunks in the order of the text, so the
- * result has the bits of a run with one process. */
-#include "orchestrator/ranks/ranks.h"
+ * latter states. Each rank runs other chunks of the text; all add the rows of all chunks in the order of the text. */
 #include "orchestrator/surgery/experts/experts_heal_job.h"
 
 #include <string.h>
@@ -118,47 +114,22 @@ static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float
 
 /* ---- rows of all ranks ---- */
 
-/* Adds the rows of chunk `chunk` to the regression, window by window; every ORGAN_EXPERT_HEAL_WINDOWS-th window of the
- * text is held out. */
-static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
-                                        organ_error *error)
+/* Implements `take` of organ_calibration_take_chunks: adds the rows of a chunk to the regression, window by window;
+ * every ORGAN_EXPERT_HEAL_WINDOWS-th window of the text is held out. */
+static organ_status heal_chunk_add_rows(void *context, size_t chunk, bool own, organ_error *error)
 {
+    const organ_expert_heal *const h = context;
+    const organ_heal_rows *const rows = &h->rows[!own];
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
-    const size_t context = h->options.calibration.context, used = h->config->experts_used,
+    const size_t tokens = h->options.calibration.context, used = h->config->experts_used,
                  width = (size_t)h->config->expert_intermediate;
     for (size_t w = 0; w < organ_calibration_chunk_windows(chunks, chunk) && !error->status; w++) {
-        const size_t window = chunk * chunks->together + w, at = w * context;
+        const size_t window = chunk * chunks->together + w, at = w * tokens;
         const bool held = window % ORGAN_EXPERT_HEAL_WINDOWS == ORGAN_EXPERT_HEAL_WINDOWS - 1;
-        organ_ridge_add(h->ridge, held ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context, rows->blocks + at * used,
+        organ_ridge_add(h->ridge, held ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, tokens, rows->blocks + at * used,
                         rows->inputs + at * used * width, rows->target + at * (size_t)h->config->hidden, error);
     }
     return error->status;
-}
-
-/* Broadcasts the rows of each rank's chunk, and adds all of them to the regression in the order of ranks. `first` is
- * the number of the chunk of rank 0; rank r has chunk first + r, if the text has so many. A rank whose regression
- * failed still takes part in the broadcasts. */
-static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
-{
-    organ_ranks *const ranks = h->options.engine->ranks;
-    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(h->calib);
-    const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate,
-                 hidden = (size_t)h->config->hidden;
-    organ_error fault = {0}; /* the error of adding rows, which may fail on one rank only */
-    for (size_t r = 0;
-         r < organ_ranks_count(ranks) && first + r < organ_calibration_chunks_count(chunks) && !error->status; r++) {
-        const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
-        const size_t tokens = organ_calibration_chunk_windows(chunks, first + r) * h->options.calibration.context;
-        if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) ==
-                ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->target, tokens * hidden * sizeof *rows->target, error) == ORGAN_OK &&
-            !fault.status)
-            heal_chunk_add_rows(h, first + r, rows, &fault);
-    }
-    if (!error->status)
-        *error = fault;
-    return organ_ranks_agree(ranks, "collecting the inputs of a refit", error);
 }
 
 /* Implements organ_calibration_work.compare: passes the donor's states of a chunk through the layer and, if the layer
@@ -171,8 +142,14 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.calibration.context};
     if (!error->status && windows->count > 0)
         heal_chunk_make_rows(&j, donor, changed, error);
-    if (organ_ranks_agree(h->options.engine->ranks, "running a chunk through a refitted layer", error) != ORGAN_OK ||
-        !h->refitting)
+    if (!h->refitting)
         return error->status;
-    return heal_chunk_exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
+    const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate;
+    const organ_heal_rows *const own = &h->rows[0], *const other = &h->rows[1];
+    const organ_calibration_buffer buffers[] = {
+        {own->blocks, other->blocks, used * sizeof *own->blocks},
+        {own->inputs, other->inputs, used * width * sizeof *own->inputs},
+        {own->target, other->target, (size_t)h->config->hidden * sizeof *own->target}};
+    return organ_calibration_take_chunks(h->calib, chunk, buffers, sizeof buffers / sizeof *buffers,
+                                         heal_chunk_add_rows, h, error);
 }

@@ -3,7 +3,6 @@
  * interrupted run, and stores them in the output and in the loaded layer.
  *
  * Ranks: every rank computes all matrices; each writes some of them to the output. */
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/experts_heal_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -36,9 +35,9 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
 /* Returns whether this rank writes the expert's matrix to the output. Tensors are assigned to ranks round-robin. */
 static bool heal_layer_is_local(const layer_job *j, size_t expert)
 {
-    organ_ranks *const ranks = j->heal->options.engine->ranks;
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(j->heal->calib);
     const size_t tensor = (size_t)(j->own->tensors[expert] - j->heal->options.model->tensors);
-    return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
+    return tensor % chunks->step == chunks->first;
 }
 
 /* Returns ORGAN_BAD_INPUT unless the loaded layer has matrix `name` of `tensor` in the form that the refit assumes: as
@@ -132,7 +131,5 @@ organ_status organ_heal_finish(void *context, const organ_calibration_layer *lay
         finish_experts(&j, error);
     organ_ridge_close(h->ridge);
     h->ridge = NULL;
-    if (organ_ranks_agree(h->options.engine->ranks, "refitting a layer", error) != ORGAN_OK)
-        return error->status;
-    return organ_layer_keep(layer->loaded, own->kept, error);
+    return error->status ? error->status : organ_layer_keep(layer->loaded, own->kept, error);
 }

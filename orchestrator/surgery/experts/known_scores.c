@@ -9,6 +9,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/publish.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -25,8 +26,8 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 }
 
 /* Handles the file that an interrupted run left, job->unfinished. --resume, --dry-run and a run that gives a finished
- * output its name keep it, --force removes it; otherwise returns ORGAN_USAGE if there is such a file. */
-static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
+ * output its name keep it, --force sets *remove; otherwise returns ORGAN_USAGE if there is such a file. */
+static organ_status check_unfinished(const organ_experts_job *job, bool *remove, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
@@ -38,8 +39,7 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
                           "%s: belongs to a run that was interrupted during the measurement; --resume continues it, "
                           "--force starts over",
                           job->unfinished);
-    if (organ_ranks_first(job->engine->ranks))
-        unlink(job->unfinished);
+    *remove = true;
     return ORGAN_OK;
 }
 
@@ -84,13 +84,12 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     const char *const file = o->scores ? o->scores : job->unfinished;
     const char *const advice =
         o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
+    bool remove = false;
     job->identity = json_deep_copy(organ_expert_measure_identity(measure));
     if (!job->identity)
         return organ_fail_memory(error, file);
-    if (check_unfinished(job, error) != ORGAN_OK)
-        return error->status;
-    organ_ranks_agree(job->engine->ranks, "reading scores of experts", error);
-    if (error->status ||
+    if (check_unfinished(job, &remove, error) != ORGAN_OK ||
+        organ_cache_start(remove ? job->unfinished : NULL, job->engine->ranks, error) != ORGAN_OK ||
         organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
         return error->status;
     if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(measure)))

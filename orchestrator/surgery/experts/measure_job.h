@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Declarations that the sources of the measurement share: measure_scores.c runs the text, outputs.c computes the
- * outputs of experts for a chunk, products.c stores their inner products, measure_rows.c sums scores, greedy.c
+ * outputs of experts for a chunk, products.c stores their inner products, greedy.c
  * determines the order of removal. */
 #ifndef ORGAN_EXPERT_MEASURE_JOB_H
 #define ORGAN_EXPERT_MEASURE_JOB_H
@@ -74,7 +74,6 @@ struct organ_expert_measure {
     const char *file;    /* file to which the scores are written after each layer; NULL: none */
     size_t tokens;       /* tokens of the text that this rank processes */
     size_t chunk_tokens; /* largest number of tokens in a chunk */
-    size_t chunks;       /* number of chunks of all ranks */
     size_t batch;        /* number of tokens that experts run on together */
     organ_expert_worker *workers;
     organ_expert_products products;
@@ -97,8 +96,8 @@ struct organ_expert_measure {
      * outputs (batch x hidden each). */
     float *outputs;
     float *products_buffer; /* the products of a batch before they are written to the file */
-    double *rows;    /* for each chunk of all ranks, its row: sums over its tokens, organ_expert_row_width() numbers */
-    uint32_t *owner; /* for each chunk, the rank that processes it */
+    double *rows; /* for each chunk of all ranks, its row: sums over its tokens, organ_expert_row_width() numbers */
+    double *sums; /* the sum of all rows */
 };
 
 /* Returns the number of extra rows per token that scaled inputs of experts need: 1 with router.into_inputs, else 0. A
@@ -119,11 +118,6 @@ void organ_expert_route(const organ_expert_measure *measure, const bool *kept, c
 size_t organ_expert_row_width(const organ_expert_measure *measure);
 /* Returns, for the chunk that contains token number `token` of this rank, its row in measure->rows. */
 double *organ_expert_row_of(const organ_expert_measure *measure, size_t token);
-/* Sends the rows of each rank to all ranks and sets `sums` to the sum of all rows, added in the order of chunks, so
- * that all ranks get the same bits. Every rank calls it, also after an error, which every rank then returns. `where`
- * names the work in messages. */
-organ_status organ_expert_rows_sum(organ_expert_measure *measure, const char *where, double *sums, organ_error *error);
-
 /* Measures the experts on the `tokens` tokens of the chunk that has just passed through the layer. Fills the row of the
  * chunk and, for the loss, stores the products of its tokens. Returns ORGAN_BAD_INPUT if an output is not finite. */
 organ_status organ_expert_outputs_take(organ_expert_measure *measure, const organ_calibration_layer *layer,

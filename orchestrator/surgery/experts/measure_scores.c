@@ -8,7 +8,6 @@
 #include "orchestrator/surgery/experts/measure_scores.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
@@ -146,13 +145,15 @@ static organ_status measure_chunk(void *context, const organ_calibration_layer *
 
 /* ---- a layer ---- */
 
-/* Adds the rows of all ranks into `sums` (organ_expert_row_width() numbers) and computes the scores of layer `number`
+/* Adds the rows of all ranks and computes the scores of layer `number`
  * from them; with the loss also the order of removal. */
-static organ_status measure_finish(organ_expert_measure *m, int32_t number, double *sums, organ_error *error)
+static organ_status measure_finish(organ_expert_measure *m, int32_t number, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
-    if (organ_expert_rows_sum(m, "measuring the experts of a layer", sums, error) != ORGAN_OK)
+    double *const sums = m->sums;
+    if (organ_calibration_sum_rows(m->calib, "measuring the experts of a layer", m->rows, organ_expert_row_width(m),
+                                   sums, error) != ORGAN_OK)
         return error->status;
     for (size_t e = 0; e < experts; e++) {
         layer->sum[e] = sums[e];
@@ -173,14 +174,9 @@ static organ_status finish_measured_layer(void *context, const organ_calibration
     organ_expert_measure *const m = context;
     if (!m->measuring)
         return ORGAN_OK;
-    double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
-    if (!sums)
-        organ_fail_memory(error, m->options.model->path);
-    if (organ_ranks_agree(m->options.engine->ranks, "measuring a layer", error) == ORGAN_OK &&
-        measure_finish(m, layer->number, sums, error) == ORGAN_OK && m->file)
+    if (measure_finish(m, layer->number, error) == ORGAN_OK && m->file)
         organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
-    free(sums);
-    return organ_ranks_agree(m->options.engine->ranks, "storing the scores of a layer", error);
+    return error->status;
 }
 
 /* ---- creation ---- */
@@ -218,8 +214,7 @@ static bool allocate_workers(organ_expert_measure *m)
     return allocated;
 }
 
-/* Allocates the buffers of the measurement. Sets m->owner to the rank that processes each chunk: the walk deals the
- * chunks to the ranks in turn. Returns false if out of memory. */
+/* Allocates the buffers of the measurement. Returns false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
@@ -234,12 +229,11 @@ static bool measure_allocate(organ_expert_measure *m)
     m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
     m->products_buffer =
         loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
-    m->rows = calloc(m->chunks * organ_expert_row_width(m), sizeof *m->rows);
-    m->owner = calloc(m->chunks, sizeof *m->owner);
-    for (size_t c = 0; c < m->chunks && m->owner; c++)
-        m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
+    m->rows = calloc(organ_calibration_chunks_count(organ_calibration_chunks_of(m->calib)) * organ_expert_row_width(m),
+                     sizeof *m->rows);
+    m->sums = calloc(organ_expert_row_width(m), sizeof *m->sums);
     return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->choices && m->norms &&
-           m->powers && m->norm_indices && m->outputs && (m->products_buffer || !loss) && m->rows && m->owner &&
+           m->powers && m->norm_indices && m->outputs && (m->products_buffer || !loss) && m->rows && m->sums &&
            allocate_workers(m);
 }
 
@@ -251,7 +245,6 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     uint64_t spare = organ_calibration_run_spare_memory(m->calib);
     m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
     m->chunk_tokens = chunks->together * m->walk.calibration.context;
-    m->chunks = organ_calibration_chunks_count(chunks);
     const uint64_t products = m->tokens * token_product_bytes(m->config);
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
     /* Without --scratch, `spare` already excludes the products: measure_extra_memory has counted them. */
@@ -314,7 +307,7 @@ void organ_expert_measure_close(organ_expert_measure *m)
         ORGAN_FREE_ARRAYS(w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch);
     }
     ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->choices, m->norms, m->norm_indices, m->powers, m->outputs,
-                      m->products_buffer, m->rows, m->owner, m->factors);
+                      m->products_buffer, m->rows, m->sums, m->factors);
     organ_expert_products_close(&m->products);
     organ_calibration_run_close(m->calib);
     json_decref(m->identity);

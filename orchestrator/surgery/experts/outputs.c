@@ -9,6 +9,19 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- rows of chunks ---- */
+
+/* Returns the length of a row: a number for each expert, another one for each expert, and one for the layer. */
+size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
+
+/* Returns the row of the chunk that contains `token`, an index among the tokens of this rank. The chunks of this rank
+ * are chunks first, first + step, ... of the text; token / chunk_tokens is the index of the chunk among these. */
+double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
+{
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
+    return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
+}
+
 /* The work on the current chunk, batch by batch. */
 typedef struct outputs_job {
     organ_expert_measure *measure;

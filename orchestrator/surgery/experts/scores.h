@@ -90,7 +90,7 @@ json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t
 /* Writes the document of organ_expert_scores_json to `path`, replacing an existing file in one rename. Only the first
  * of several ranks writes; all have the same scores. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_expert_scores_write(const organ_expert_scores *scores, const json_t *identity, const char *path,
-                                       const organ_ranks *ranks, organ_error *error);
+                                       organ_ranks *ranks, organ_error *error);
 
 /* Reads the file of organ_expert_scores_write, or the member "scores" of a report of organ experts. *whole is set to
  * whether all layers are known then: false if there is no file or a layer is missing. Returns ORGAN_BAD_INPUT if the

@@ -71,7 +71,7 @@ json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *ide
 
 /* Writes the document of the scores to the file `path`, on the first rank only. */
 organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_t *identity, const char *path,
-                                       const organ_ranks *ranks, organ_error *error)
+                                       organ_ranks *ranks, organ_error *error)
 {
     organ_cache cache = scores_file_cache(path, identity);
     cache.ranks = ranks;

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/facts/experiment.h"
 
 #include <organ/base.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
@@ -84,7 +85,7 @@ json_t *organ_experiment_method(const json_t *log)
     const bool by_imatrix = json_is_object(organ_json_at(log, "imatrix"));
     if (!json_is_string(method))
         return json_null();
-    return json_sprintf(
+    return organ_json_sprintf(
         "%s%s%s%s%s", json_string_value(method), pattern ? " " : "", pattern ? pattern : "",
         !by_imatrix && json_is_false(organ_json_at(log, "parameters.compensate")) ? " without compensation" : "",
         by_imatrix ? " by imatrix" : "");
@@ -189,7 +190,7 @@ json_t *organ_experiment_words(const json_t *e)
                       *const method = organ_json_text(e, "method"),
                       *const definition = organ_json_text(e, "definition"),
                       *const text = organ_json_text(e, "calibration.name");
-    return json_sprintf("donor %s%s%s%s, %s%s%s%s%s%s%s%s%s", organ_json_text(e, "donor.name"),
+    return organ_json_sprintf("donor %s%s%s%s, %s%s%s%s%s%s%s%s%s", organ_json_text(e, "donor.name"),
                         *fingerprint ? " (fingerprint " : "", fingerprint, *fingerprint ? ")" : "",
                         *method ? method : "no log states how", *definition ? " (" : "", definition,
                         *definition ? ")" : "", *text ? ", by " : "", text, *text ? " (XXH3 " : "",

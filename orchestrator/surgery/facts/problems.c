@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/facts/problems.h"
 
 #include <organ/report.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/facts/tally.h"
 
 #include <stdarg.h>
@@ -16,7 +17,7 @@ void organ_problem_add(organ_problems *problems, const char *format, ...)
     char text[800];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    organ_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (json_array_size(problems->sentences) < MAX_PROBLEMS)
         json_array_append_new(problems->sentences, organ_document_string(text));

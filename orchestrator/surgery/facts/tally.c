@@ -2,6 +2,8 @@
  * Computes the totals, percentages and rows of documents that count killed weights. */
 #include "orchestrator/surgery/facts/tally.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -284,7 +286,7 @@ void organ_check_add(json_t *checks, const char *check, bool ok, const char *det
     char text[256];
     va_list args;
     va_start(args, detail);
-    vsnprintf(text, sizeof text, detail, args);
+    organ_vsnprintf(text, sizeof text, detail, args);
     va_end(args);
     json_array_append_new(checks,
                           ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text)));
@@ -294,7 +296,7 @@ void organ_say(json_t *sentences, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    json_array_append_new(sentences, json_vsprintf(format, args));
+    json_array_append_new(sentences, organ_json_vsprintf(format, args));
     va_end(args);
 }
 

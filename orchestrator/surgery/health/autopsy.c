@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -71,8 +72,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (organ_model_open_with(o->other, o->access, &job->other, error) ||
         organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
-    organ_autopsy_pair(job);
-    return ORGAN_OK;
+    return organ_autopsy_pair(job, error);
 }
 
 /* ---- the run ---- */
@@ -83,7 +83,7 @@ static void show_progress(void *context, uint64_t bytes, const organ_weight_stat
     const organ_autopsy_job *const job = context;
     char remark[64] = "";
     if (done)
-        snprintf(remark, sizeof remark, "std %.4g", organ_weight_stats_std(done));
+        organ_snprintf(remark, sizeof remark, "std %.4g", organ_weight_stats_std(done));
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
@@ -174,6 +174,7 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->scale_test);
     organ_autopsy_scales_release(job);
     organ_autopsy_changes_release(job);
+    organ_across_free(job->across);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);

@@ -2,6 +2,7 @@
  * Finds wrong scales of a quantised weight by comparison with its counterpart, the same weight of another model. A
  * block is the part of a weight that shares a scale. If only the scale of a block is wrong, its values are a multiple
  * of those of the counterpart: the factor of the block. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
 #include <errno.h>
@@ -74,8 +75,8 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
 {
     if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
         return false;
-    snprintf(value, size, "all its %s are %.3g times their correct values", scaled ? "scales" : "values",
-             exp(f->middle));
+    organ_snprintf(value, size, "all its %s are %.3g times their correct values", scaled ? "scales" : "values",
+                   exp(f->middle));
     return true;
 }
 
@@ -123,10 +124,11 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     }
     if (best == ORGAN_ORDER_COUNT)
         return false;
-    snprintf(value, size,
-             "%s: the factor between both varies by %.3g percent from block to block, and by %.2g percent after this "
-             "is undone",
-             organ_order_text(best), 100 * all, 100 * least);
+    organ_snprintf(
+        value, size,
+        "%s: the factor between both varies by %.3g percent from block to block, and by %.2g percent after this "
+        "is undone",
+        organ_order_text(best), 100 * all, 100 * least);
     return true;
 }
 
@@ -161,10 +163,10 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
             continue;
         explained += each;
         if (found++ < MAX_LINES && used < size)
-            used +=
-                (size_t)snprintf(value + used, size - used, "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
-                                 found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
-                                 (unsigned long long)(line * width), exp(ln));
+            used += (size_t)organ_snprintf(value + used, size - used,
+                                           "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
+                                           found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
+                                           (unsigned long long)(line * width), exp(ln));
     }
     if (found > MAX_LINES && used < size)
         snprintf(value + used, size - used, "; and %zu more", found - MAX_LINES);
@@ -180,8 +182,8 @@ static void report_some_blocks(const autopsy_against_factors *f, char *value, si
             least = fmin(least, f->ln[k]);
             max = fmax(max, f->ln[k]);
         }
-    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times their correct values",
-             count_differing_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
+    organ_snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times their correct values",
+                   count_differing_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(max));
 }
 
 /* ---- the verdict ---- */

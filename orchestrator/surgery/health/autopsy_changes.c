@@ -2,6 +2,7 @@
  * Verdicts on the distance of weights from the original. A distance is a finding unless an operation on models explains
  * it: rounding, pruning, an adapter, training. Training changes many weights of a role, so it explains a difference
  * without structure only if other weights differ as much. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "formats/base/paged_rows.h"
@@ -224,8 +225,9 @@ static void evidence_text(const organ_change *change, char text[120])
         snprintf(text, 120, "; %zu direction%s contain%s 95 percent of the difference", change->rank,
                  change->rank == 1 ? "" : "s", change->rank == 1 ? "s" : "");
     else if (change->top > 0)
-        snprintf(text, 120, "; the strongest direction of the difference has %.3g times the energy of one in noise",
-                 change->top);
+        organ_snprintf(text, 120,
+                       "; the strongest direction of the difference has %.3g times the energy of one in noise",
+                       change->top);
 }
 
 /* Adds the finding "far" for a weight that is far from its counterpart. `range` is the usual error in words; `faulty`:
@@ -262,7 +264,8 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool fau
         change->kind == ORGAN_CHANGE_OTHER || (change->kind >= ORGAN_CHANGE_STRUCTURED && d.cosine < FAR_COSINE);
     const char *const explained = explanation_of(v->weight, change, company_of(job, index));
     char range[160], evidence[120];
-    snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent", usual.what, 100 * usual.least, 100 * usual.max);
+    organ_snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent", usual.what, 100 * usual.least,
+                   100 * usual.max);
     if (far && (faulty || unlike || change->kind == ORGAN_CHANGE_NONE)) {
         report_far(job, v, range, faulty);
         return;

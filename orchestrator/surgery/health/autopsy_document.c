@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -24,7 +25,7 @@ static json_t *distance_json(const organ_weight_stats *v)
 /* Returns the number of levels, or "more than 4096". */
 static json_t *levels_json(const organ_weight_stats *v)
 {
-    return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
+    return v->levels > ORGAN_AUTOPSY_LEVELS ? organ_json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
                                             : json_integer((json_int_t)v->levels);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Converts the statistics of a weight to findings and remarks. The most likely fault is tested first. If it is found,
  * tests for its consequences are left out: a weight of zeros gets no finding that its spread is too small. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "orchestrator/report/text/members.h"
@@ -39,7 +40,7 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
     char found[400];
     va_list args;
     va_start(args, value);
-    vsnprintf(found, sizeof found, value, args);
+    organ_vsnprintf(found, sizeof found, value, args);
     va_end(args);
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
@@ -282,8 +283,8 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 /* Writes the limits in words to `out`. */
 static void range_text(const organ_limits *l, char out[160])
 {
-    snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max, l->min,
-             l->max);
+    organ_snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max,
+                   l->min, l->max);
 }
 
 /* Returns true if all statistics are within the limits *l, and then sets *what to NULL. Otherwise sets *what to the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Finds single rows with wrong scales in weights whose blocks are one row high: a scale for each row, or for each group
  * of columns of a row. The scales of all rows are read, but values only of the few rows that stand out. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
 #include "formats/base/order.h"
@@ -134,8 +135,8 @@ static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats
     organ_row_buffer_close(&sides[1]);
     if (error->status || found == 0 || found >= LINE_CHECKED)
         return error->status;
-    snprintf(value, sizeof value, "row %zu: scales %.3g times their correct values%s", first, exp(wrong),
-             found > 1 ? ", and other rows" : "");
+    organ_snprintf(value, sizeof value, "row %zu: scales %.3g times their correct values%s", first, exp(wrong),
+                   found > 1 ? ", and other rows" : "");
     organ_autopsy_report(job, true, v->weight, &line_verdict, "%s", value);
     return ORGAN_OK;
 }

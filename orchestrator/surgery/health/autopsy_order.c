@@ -7,6 +7,7 @@
  * rms of the codes therefore varies inversely to the scale of the block, and the values (code times scale) have nearly
  * the same rms in all blocks. If each block has the scale of another block, the rms differs from block to block. If the
  * scales are moved back to their blocks, the rms is nearly the same again. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
@@ -141,8 +142,8 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
 static void report_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
-    snprintf(value, sizeof value, "with the scales reordered, the rms of its blocks would differ %.1f times less",
-             sqrt(own / moved));
+    organ_snprintf(value, sizeof value, "with the scales reordered, the rms of its blocks would differ %.1f times less",
+                   sqrt(own / moved));
     report_order(job, weight, order, value);
 }
 

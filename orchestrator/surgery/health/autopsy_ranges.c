@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 
 #include <math.h>
@@ -151,7 +152,7 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
     if (read_number(p, "std", json_array_get(value, 0), &least, error) ||
         read_number(p, "std", json_array_get(value, 1), &max, error))
         return error->status;
-    snprintf(what, sizeof what, "[%g, %g] must be at least 0 and in increasing order", least, max);
+    organ_snprintf(what, sizeof what, "[%g, %g] must be at least 0 and in increasing order", least, max);
     if (!(least >= 0 && least <= max))
         return refuse_range(p, error, "std", what);
     limits->std_min = least;
@@ -192,7 +193,7 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     }
     if (read_number(p, key, value, &limits->mean, error))
         return error->status;
-    snprintf(what, sizeof what, "%g: the largest |mean| cannot be negative", limits->mean);
+    organ_snprintf(what, sizeof what, "%g: the largest |mean| cannot be negative", limits->mean);
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 

@@ -6,6 +6,7 @@
 #include "formats/base/path.h"
 #include <organ/models.h>
 #include <organ/weights.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/health/inspect_lists.h"
 #include "orchestrator/surgery/health/inspect_parts.h"
 #include "orchestrator/surgery/health/inspect_weights.h"
@@ -222,7 +223,7 @@ static void note_problem(json_t *problems, const char *format, ...)
     char sentence[256];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     json_array_append_new(problems, organ_document_string(sentence));
 }

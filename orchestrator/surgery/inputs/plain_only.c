@@ -2,6 +2,7 @@
  * Rejects packed weights in verbs that change weights. */
 #include "orchestrator/surgery/inputs/plain_only.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
 
@@ -30,7 +31,7 @@ organ_status organ_dequantize_first(const organ_model *model, organ_error *error
     if (organ_dequantize_hint(model, &hint, error))
         return error->status;
     va_start(args, what);
-    vsnprintf(text, sizeof text, what, args);
+    organ_vsnprintf(text, sizeof text, what, args);
     va_end(args);
     organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: %s", text, hint);
     free(hint);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Searches the blocks to drop on a part of the calibration text. Sets whose divergence is already measured, in an
- * earlier round or in the file of --scores, are not judged again.
- *
- * Ranks: if one rank fails to read or write the scores, all ranks fail, because each rank decides by these scores which
- * sets it judges next. */
+ * earlier round or in the file of --scores, are not judged again. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
 
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -87,9 +83,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         layers_identify_search(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
-    if (!error->status && file && !job->options->write.dry_run)
-        organ_cache_check_place(file, "--scores", job->engine->ranks, error);
-    return organ_ranks_agree(job->engine->ranks, "reading scores", error);
+    return organ_cache_check_place(job->options->write.dry_run ? NULL : file, "--scores", job->engine->ranks, error);
 }
 
 /* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
@@ -130,13 +124,12 @@ void organ_layers_choice_release(organ_layers_job *job)
 
 /* ---- judging ---- */
 
-/* Writes the influences and the judged sets to the file of --scores, if that is set. */
+/* Writes the influences and the judged sets to the file of --scores, if that is set. All ranks call it, also after an
+ * error, because each decides by these scores which sets it judges next. */
 static organ_status store_scores(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
-    if (job->options->scores)
-        organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
-    return organ_ranks_agree(job->engine->ranks, "storing scores", error);
+    return organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
 }
 
 /* Opens job->choice.sets unless it is open. Opening runs the text through the whole model, so the callers do it only if
@@ -166,7 +159,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
     free(divergence);
-    return error->status ? error->status : store_scores(job, error);
+    return store_scores(job, error);
 }
 
 /* Implements organ_layers_search.judge: measures and stores the divergences of those sets that have no stored one, then
@@ -225,8 +218,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
     if (open_sets_if_needed(job, error) == ORGAN_OK &&
         !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
-    return organ_ranks_agree(job->engine->ranks, "measuring influences", error) ? error->status
-                                                                                : store_scores(job, error);
+    return store_scores(job, error);
 }
 
 /* Measures missing influences, runs the search, and copies the best set to job->drop.dropped. */

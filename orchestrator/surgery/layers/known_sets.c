@@ -179,12 +179,12 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
-/* Writes influences and sets to the file `path`. Only rank 0 writes. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      const organ_ranks *ranks, organ_error *error)
+                                      organ_ranks *ranks, organ_error *error)
 {
     organ_cache cache = known_sets_cache(path, identity);
     cache.ranks = ranks;
+    cache.meets = true;
     return organ_cache_write(
         &cache,
         ORGAN_OBJECT(

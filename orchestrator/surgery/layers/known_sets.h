@@ -27,7 +27,7 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
 /* Writes influences and judged sets to `path`. All ranks have the same sets, so only rank 0 writes. Returns ORGAN_IO if
  * the file cannot be written. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      const organ_ranks *ranks, organ_error *error);
+                                      organ_ranks *ranks, organ_error *error);
 void organ_layers_known_release(organ_layers_known *known);
 
 /* Returns whether the set has a stored divergence, and sets *divergence to it. */

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/adapter_check.h"
 
 #include "formats/base/path.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/turned.h"
@@ -61,7 +62,7 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
     char text[600];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    organ_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     json_t *const row = ORGAN_OBJECT(SET_TEXT("rule", rule), SET_BYTES("where", where), SET_BYTES("text", text));
     if (!row || json_array_append_new(c->findings, row))

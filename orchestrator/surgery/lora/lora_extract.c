@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ lora extract. Ranks: the journal has their number, because each rank writes a file of its own, so that
  * only the same number of ranks can continue an interrupted run. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -31,7 +32,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
     if (!text)
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share after it: --rank-by energy 0.95");
     char *end;
-    job->share = strtod(text, &end);
+    job->share = organ_strtod(text, &end);
     if (*end || end == text || !(job->share > 0 && job->share <= 1))
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy: '%s' is not a share above 0, at most 1", text);
     return ORGAN_OK;
@@ -139,7 +140,7 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
                    organ_adapter_writer_done(job->writer, organ_lora_module_results(m), error)))
         return error->status;
     if (m->rank)
-        snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
+        organ_snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
     organ_progress_advance(job->progress, extract_bytes_of(m), m->name, remark);
     return ORGAN_OK;
 }

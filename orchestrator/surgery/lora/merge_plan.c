@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include <organ/base.h>
@@ -36,7 +37,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     char why[512];
     va_list args;
     va_start(args, format);
-    vsnprintf(why, sizeof why, format, args);
+    organ_vsnprintf(why, sizeof why, format, args);
     va_end(args);
     if (add_unplaced(job, tensor, why, error) == ORGAN_OK && other)
         add_unplaced(job, other, why, error);

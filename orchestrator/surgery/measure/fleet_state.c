@@ -49,8 +49,7 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 
 /* Writes the results of all members so far to fleet.json, on rank 0. The file names the definition of the measure
  * (ORGAN_Z_DEFINITION); a later run with another definition does not use the file. */
-organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
-                                     organ_error *error)
+organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_ranks *ranks, organ_error *error)
 {
     char *const path = state_path(output);
     json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));

@@ -26,7 +26,6 @@ organ_status organ_fleet_state_check(const char *output, organ_error *error);
 
 /* Writes `state`, the results of all members so far, on rank 0; does nothing on other ranks. Returns ORGAN_IO if the
  * file cannot be written. */
-organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
-                                     organ_error *error);
+organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_ranks *ranks, organ_error *error);
 
 #endif

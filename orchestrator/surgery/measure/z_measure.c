@@ -3,6 +3,7 @@
  * depend on the number of threads. Large tensors are measured first, so that no thread begins one at the end. */
 #include <organ/measure.h>
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/measure/z_source.h"
@@ -51,7 +52,7 @@ static const organ_weight *next_weight(z_measure_crew *c)
 static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
-    snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
+    organ_snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
     pthread_mutex_lock(&c->lock);
     if (!error->status && c->options->finished)
         c->options->finished(c->options->context, weight, z, error);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -16,7 +17,7 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     char text[1000];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    organ_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     json_array_append_new(list, json_string(text));
 }

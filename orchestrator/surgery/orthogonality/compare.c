@@ -160,6 +160,7 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
                                       .rows = m->rows,
                                       .cols = m->cols,
                                       .rank = clean->rank,
+                                      .model = job->model[0],
                                       .gguf = job->model[0]->gguf != NULL};
     compare_find_weights(job, m, &place, mismatches, error);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/module_match.h"
 
-#include "formats/tensor/counterpart.h"
+#include "formats/architecture/counterpart.h"
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <stdarg.h>
@@ -18,7 +19,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     char sentence[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     const size_t used = strlen(c->text);
     c->count++;
@@ -56,7 +57,8 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     const char *const name = p->tensor ? p->tensor : made;
     const organ_weight *weight = organ_lora_weight(weights, name);
     if (!weight && p->gguf != (model->gguf != NULL) &&
-        organ_counterpart_across(name, p->anatomy, !p->gguf, p->anatomy->layer, other, sizeof other))
+        organ_counterpart_across(model->gguf ? model : p->model, name, p->anatomy, !p->gguf, p->anatomy->layer, other,
+                                 sizeof other))
         weight = organ_weights_named(weights, other);
     free(made);
     return weight;
@@ -77,7 +79,7 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
     const organ_role role = p->anatomy->role;
     return p->gguf != (model->gguf != NULL) &&
            (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
-           !organ_keeps_rope_rows(model->config.model_type);
+           !organ_keeps_rope_rows((model->gguf ? model : p->model)->config.model_type);
 }
 
 /* Returns the weight of `place` in the model. Returns NULL and adds a mismatch if the weight is missing, has another

@@ -13,6 +13,7 @@ typedef struct organ_module_place {
     const organ_anatomy *anatomy;
     size_t rows, cols; /* shape of its weight; rows of stacked matrices are counted together */
     unsigned rank;     /* number of dimensions of the weight; 0: 2 */
+    const organ_model *model; /* from which the names are; NULL if `gguf` is false */
     bool gguf;         /* names, and the expected order of rows, are those of GGUF; false: of safetensors */
 } organ_module_place;
 

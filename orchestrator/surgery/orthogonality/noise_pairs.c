@@ -2,6 +2,7 @@
  * Compares the noises of two pairs of models: opens and checks the inputs, measures each module, and makes the report.
  */
 #include <organ/inspect.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "formats/base/path.h"
@@ -79,7 +80,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
         return error->status;
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
+        organ_snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
                  sqrt(m->sums.noise_difference / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h
  * and noise_pairs_job.h. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -108,8 +109,8 @@ static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
         const organ_noise_fold *const a = &f->with_change[k];
         const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
         if (norms > 0)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k],
-                                     a->dot / norms, a->dot / sqrt(a->variance));
+            used += (size_t)organ_snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "",
+                                           names[k], a->dot / norms, a->dot / sqrt(a->variance));
     }
     if (used)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 #include <organ/inspect.h>
 
@@ -22,8 +23,8 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
         return error->status;
     const double norms = sqrt(m->noise[0].square) * sqrt(m->change);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
-                 sqrt(m->noise[0].square) / sqrt(m->change));
+        organ_snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
+                       sqrt(m->noise[0].square) / sqrt(m->change));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the verdicts of a comparison: sentences and levels for the figures, by the limits in noise_job.h. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -47,7 +48,7 @@ static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
         return "less than 0.01 %";
-    snprintf(out, 32, share < 0.1 ? "%.2g %%" : "%.3g %%", 100 * share);
+    organ_snprintf(out, 32, share < 0.1 ? "%.2g %%" : "%.3g %%", 100 * share);
     return out;
 }
 
@@ -89,12 +90,12 @@ static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
     if (f->signs > 0)
-        snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
-    return json_sprintf("|z| <= 3 in %llu of %llu modules (by chance up to %zu may exceed 3), z of all modules "
-                        "joined to one matrix %.2f%s, "
-                        "largest |cosine| %.4f.",
-                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z,
-                        signs, f->largest);
+        organ_snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
+    return organ_json_sprintf("|z| <= 3 in %llu of %llu modules (by chance up to %zu may exceed 3), z of all modules "
+                              "joined to one matrix %.2f%s, "
+                              "largest |cosine| %.4f.",
+                              (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed,
+                              r->z, signs, f->largest);
 }
 
 /* Returns the level of the cosine of N and K, a value of "direction" in the report, and appends the sentences that

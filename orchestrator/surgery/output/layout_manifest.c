@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Writes manifest.json of an organ directory: the files and tensors of its donor, with digests. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/output/layout.h"
 
 #include <organ/report.h>
@@ -13,7 +14,7 @@
 #include <xxhash.h>
 
 /* Returns a digest as a JSON string of 16 hexadecimal digits. */
-static json_t *digest_json(uint64_t xxh3) { return json_sprintf("%016llx", (unsigned long long)xxh3); }
+static json_t *digest_json(uint64_t xxh3) { return organ_json_sprintf("%016llx", (unsigned long long)xxh3); }
 
 json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->copies[k].xxh3); }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the definitions in the report of organ quantize: sentences that explain how scales and codes were chosen and
  * what the figures mean. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
@@ -18,13 +19,13 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     const bool refits = solved && grid->scale_of == ORGAN_SCALE_GROUP;
     if (job->widths)
-        return json_sprintf(
+        return organ_json_sprintf(
             "%sf 16 scales for %s, positive and negative, rounded to BF16, the one with the least sum of "
             "weight x (value - code x scale)^2, with the mean square of the column's input on the text "
             "as weight. The first is the greatest magnitude / half of the steps between the least and "
             "the greatest code, 2^-7 where all are zero.%s",
             solved ? "At first, o" : "O", of[grid->scale_of], solved ? then : "");
-    return json_sprintf(
+    return organ_json_sprintf(
         "%sf 16 scales for %s, %s, the one with the least sum of %s(value - code x scale)^2%s. The first "
         "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
         "numbers%s.%s",
@@ -44,17 +45,18 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
                                           "coded, in order of falling mean square of the input."
                                         : "";
     if (job->widths)
-        return json_sprintf("The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
-                            "ties to even, stored "
-                            "with 2^(bits - 1) added; bits is the tensor's width under the budget.%s",
-                            rule);
+        return organ_json_sprintf(
+            "The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
+            "ties to even, stored "
+            "with 2^(bits - 1) added; bits is the tensor's width under the budget.%s",
+            rule);
     if (!bits)
-        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s",
-                            rule);
+        return organ_json_sprintf(
+            "The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
     if (!organ_encoding_is_packed(job->encoding))
-        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half,
-                            half - 1, rule);
-    return json_sprintf(
+        return organ_json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s",
+                                  -half, half - 1, rule);
+    return organ_json_sprintf(
         "The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
         half - 1, half, rule);
 }
@@ -68,7 +70,7 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
         weights = "; the weight of a column is the mean square of its input, by the imatrix";
     else if (job->calib)
         weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
-    return json_sprintf(
+    return organ_json_sprintf(
         "%sf the scales tried for a block, those with the smallest sum of %s(value - value of its code)^2%s.%s",
         job->calib ? "At first, o" : "O", job->imatrix || job->calib ? "weight x " : "", weights,
         solved ? " Then, except for embeddings and head, the scales that minimise the error of the outputs with these "
@@ -100,11 +102,11 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", quantize_definitions_blocks_scale(job)),
-        SET("code",
-            json_sprintf("The code nearest to the value with the stored scales.%s",
-                         job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
-                                      "columns that are already coded, in order of falling mean square of the input."
-                                    : "")),
+        SET("code", organ_json_sprintf(
+                        "The code nearest to the value with the stored scales.%s",
+                        job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
+                                     "columns that are already coded, in order of falling mean square of the input."
+                                   : "")),
         SET_TEXT("stored_as", "The scheme's type. Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, "
                               "Q5_1 instead of Q5_K, Q8_0 instead of Q6_K. Without --targets the output head (or the "
                               "token embedding if it is also the head) becomes Q6_K, or Q8_0 if that is the scheme."),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
  * and makes the key-values of the output. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
@@ -133,7 +134,8 @@ static void note_bits(const organ_quantize_job *job)
         const double bits = bits_of_parts(job, organ_encoding_named(of_32[k]));
         const size_t length = strlen(fitting);
         if (bits < planned)
-            snprintf(fitting + length, sizeof fitting - length, "%s%s (%.2f)", length ? ", " : "", of_32[k], bits);
+            organ_snprintf(fitting + length, sizeof fitting - length, "%s%s (%.2f)", length ? ", " : "", of_32[k],
+                           bits);
     }
     organ_progress_note(job->progress,
                         "%s takes %.2f bits per weight in this model, not %.2f as in whole blocks of 256; the source "

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
  * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
- * level; a choice is a set of targets that get the same level (quantize_widths.h).
- *
- * Ranks: they check together that --allocation FILE can be written before they measure, so that an error ends all of
- * them before hours of work. */
+ * level; a choice is a set of targets that get the same level (quantize_widths.h). */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
@@ -475,9 +472,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     organ_curves_estimate(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     print_dry_run(w);
     organ_ranks *const ranks = w->job->engine->ranks;
-    if (file)
-        organ_cache_check_place(file, "--allocation", ranks, error);
-    if (organ_ranks_agree(ranks, "storing the curves", error) || organ_curves_run(w->walk, error))
+    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_curves_run(w->walk, error))
         return error->status;
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Units of a pruning: divides the targets, writes and records units, restores those of an interrupted run.
  * Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include <organ/base.h>
@@ -124,7 +125,7 @@ void organ_prune_part_report(organ_prune_job *job, organ_prune_part *unit)
     const size_t index = (size_t)(unit - job->units);
     char remark[32];
     unit->told = true;
-    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
+    organ_snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[index].unit, remark);
     if (--job->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Filters the rows of the chosen tensors, and sums their energy before and after. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/purify/purify_job.h"
 
 #include <math.h>
@@ -67,7 +68,7 @@ static organ_status check_part_sums(void *context, size_t index, const double *s
 static void energy_remark(const double *sums, char remark[64])
 {
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
-    snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
+    organ_snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
 /* Creates job->ffts, one organ_fft for each distinct row length of the parts, and sets organ_purify_part.fft

@@ -2,6 +2,7 @@
  * Completes and compares the experiments of pruned models (facts/experiment.h). */
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -43,7 +44,8 @@ static organ_status name_models(const naming_job *s, organ_error *error)
             if (matches_pattern(equals + 1, o->pruned[m])) {
                 used = true;
                 if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
-                    !ORGAN_ADD(experiment_of(s, m), SET("name", json_sprintf("%.*s", (int)(equals - text), text))))
+                    !ORGAN_ADD(experiment_of(s, m),
+                               SET("name", organ_json_sprintf("%.*s", (int)(equals - text), text))))
                     return organ_fail_memory(error, text);
             }
         if (!used)

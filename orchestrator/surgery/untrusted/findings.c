@@ -4,6 +4,7 @@
 #include "formats/base/path.h"
 #include "formats/base/file_calls.h"
 #include <organ/base.h>
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 
 #include <errno.h>
@@ -76,7 +77,7 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
         return;
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     json_t *const row = ORGAN_OBJECT(SET_TEXT("severity", kinds[kind].severity), SET_TEXT("kind", kinds[kind].name),
                                      SET_BYTES("file", findings->file), SET_BYTES("where", where),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/untrusted/template.h"
 
+#include "formats/base/plain_numbers.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,7 +321,7 @@ static void scan_number(template_scan *s)
         if (s->text[s->at] != '_' && length + 1 < sizeof word)
             word[length++] = s->text[s->at];
     word[length] = 0;
-    const double value = strtod(word, NULL);
+    const double value = organ_strtod(word, NULL);
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
     if ((s->in_range && value > RANGE_MAX) ||

@@ -4,6 +4,7 @@
  * calibrated, so later layers compensate for earlier ones.
  *
  * Ranks: all ranks compute the same values, because later layers need them; rank 0 stores them. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -123,8 +124,8 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
 {
     char remark[64];
     const organ_narrow_report *const r = &part->report;
-    snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no tokens, chosen by norms",
-             r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
+    organ_snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no tokens, chosen by norms",
+                   r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Counts the channels and heads of a model, and computes from the options how many are kept. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "formats/base/path.h"
@@ -30,7 +31,7 @@ static const char *plan_number(const char *text, double *value)
     char *end = NULL;
     if (digits == 0 || digits > 20 || text[0] == '.')
         return NULL;
-    *value = strtod(text, &end);
+    *value = organ_strtod(text, &end);
     return end == text + digits ? end : NULL;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the JSON documents of an output: the first line of its journal and its report. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/text_buffer.h"
@@ -35,10 +36,11 @@ json_t *organ_writing_head(const organ_writing *w)
     if (m->identity)
         head = organ_json_joined(head, m->identity(m->context));
     return organ_json_joined(
-        head, ORGAN_OBJECT(SET(m->model_is, document_files_json(w, m->model)),
-                           SET_IF(m->source, "source", document_files_json(w, m->source)),
-                           SET_IF(w->plan, "plan",
-                                  json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
+        head,
+        ORGAN_OBJECT(SET(m->model_is, document_files_json(w, m->model)),
+                     SET_IF(m->source, "source", document_files_json(w, m->source)),
+                     SET_IF(w->plan, "plan",
+                            organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
 }
 
 /* ---- the report ---- */

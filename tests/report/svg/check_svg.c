@@ -3,13 +3,13 @@
  * --print NAME` writes one of the charts of the tests to stdout, to look at; "small" is the golden file. */
 #include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/svg/chart_scale.h"
+#include "tests/kit/comma_locale.h"
 
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/svg_reader.h"
 
 #include <check.h>
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ END_TEST
 START_TEST(no_locale_shows)
 {
     char *plain = draw(&small);
-    ck_assert(setlocale(LC_ALL, "C.UTF-8"));
+    comma_locale_begin();
     char *again = draw(&small);
     ck_assert_str_eq(plain, again);
     free(plain);

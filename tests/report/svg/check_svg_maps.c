@@ -5,11 +5,11 @@
 #include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/svg/scatter.h"
+#include "tests/kit/comma_locale.h"
 
 #include "tests/kit/suite_table.h"
 #include "tests/kit/svg_reader.h"
 
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -380,7 +380,7 @@ END_TEST
 START_TEST(no_locale_changes_them)
 {
     char *const before = heat(&small);
-    ck_assert(setlocale(LC_ALL, "C.UTF-8"));
+    comma_locale_begin();
     char *const after = heat(&small);
     ck_assert_str_eq(before, after);
     free(before);

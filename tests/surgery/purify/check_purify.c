@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of purify as a library: the numbers of a plain implementation, bit identity, and unchanged other tensors. */
-#include <organ/organs.h>
 #include "orchestrator/surgery/purify/fft.h"
+#include <organ/organs.h>
 #include "tests/kit/measure_rig.h"
 #include "tests/surgery/purify/purify_rig.h"
 #include "tests/kit/samples.h"
