@@ -278,8 +278,14 @@ peel() {
         }' | sort
 }
 
+# The sources of kernels/topics.ninja, which is compiled once for each instruction set, and all objects of kernels.
+topics() { sed -nE 's,^build .*: cc_table (.*),\1,p' kernels/topics.ninja; }
+kernel_objects() { "${NINJA:-ninja}" -t targets all | sed -nE 's,^(build/kernels/[^ /]+\.o): .*,\1,p'; }
 # Lists the objects with their sources, and for each object the symbols that it uses from other objects.
-sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" >"$scratch/objects"
+{
+    sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" | grep -vFf <(topics)
+    kernel_objects | sed -nE 's,^(build/kernels/[a-z0-9]+_([a-z_]+)\.o)$,\1 kernels/\2.c,p' | grep -Ff <(topics)
+} >"$scratch/objects"
 # shellcheck disable=SC2016
 cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
     FILENAME == "-" { split($1, at, ":"); if ($(NF - 1) == "U") uses[at[1], $NF]; else if (NF > 2) home[$NF] = at[1]; else print; next }
@@ -375,13 +381,12 @@ lora/adapter_write.c
 lora/lora_extract.c
 lora/rewrite.c
 measure/fleet.c
-measure/fleet_state.c
+measure/fleet_parts.c
 measure/measure.c
 precision/gptq.c
 prune/audit_record.c
-prune/magnitudes.c
+prune/comparison.c
 prune/masked_squares.c
-prune/tile_map.c
 prune/tiles.c
 prune/units.c
 width/choices.c
@@ -429,7 +434,10 @@ described() {
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
     # shellcheck disable=SC2016
-    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -nE 's/^build .*: (preload|mpi) ([^|]*).*/\2/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .) | LC_ALL=C sort |
+    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(
+        sed -nE 's/^build .*: (preload|mpi) ([^|]*).*/\2/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .
+        topics
+    ) | LC_ALL=C sort |
         awk -v present="$1/build.ninja" -v objects="$objects" '
         BEGIN {
             while ((getline line < present) > 0 && line != "") {
@@ -442,12 +450,17 @@ described() {
     grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
     sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null || : # a new folder has none
 }
-# archived NAME: reads sources and prints the build line of the archive with their objects.
-archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
+# archived NAME: reads sources and prints the build line of the archive with their objects; of kernels it has all objects.
+archived() {
+    {
+        grep -v '^kernels/' | sed -E 's,(.*)c$,build/\1o,'
+        [[ $1 == serve || $1 == cli ]] || kernel_objects
+    } | LC_ALL=C sort | sed -E -e 's,.*,  & $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"
+}
 archives() {
     echo "# Objects of each archive, sorted: tests/check_house.sh --write writes this file."
     local parts='^(kernels|formats|orchestrator)/.*\.c$' outer='^orchestrator/(serve|command|cli)/'
-    grep -E '^kernels/.*\.c$' "$scratch/c_files" | archived kernels
+    archived kernels </dev/null
     grep -E "$parts" "$scratch/c_files" | grep -vE "$outer" | grep -vx orchestrator/ranks/mpi.c | archived liborgan # a library of its own
     grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
     grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli

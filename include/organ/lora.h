@@ -41,7 +41,7 @@ ORGAN_DEFAULTS(lora_extract, o.rank = 256; o.dtype = "bf16")
  * NULL on error.
  *
  * If a run is interrupted or fails for lack of disk or memory, its finished modules and a journal remain; `resume`
- * continues it with the same number of ranks and gives the same bytes. After any other error no output remains.
+ * continues it and gives the same bytes. After any other error no output remains.
  *
  * Returns
  *   - ORGAN_USAGE if options are invalid, the output exists or is an input, a pattern matches no linear layer, or a
@@ -103,7 +103,8 @@ typedef struct organ_lora_resize_options {
     /* Share of ||scale B A||^2 that every module keeps if `rank` allows it, in (0, 1]; 0: modules are only cut to
      * `rank`. */
     double energy;
-    bool force; /* --force: replace an existing output */
+    bool force;  /* --force: replace an existing output */
+    bool resume; /* --resume: continue an interrupted run */
 } organ_lora_resize_options;
 ORGAN_DEFAULTS(lora_resize, )
 
@@ -132,6 +133,7 @@ typedef struct organ_lora_sanitize_options {
     unsigned max_rank;
     bool check;                       /* --check: write nothing, only report findings */
     bool force;                       /* --force: replace an existing output */
+    bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_lora_sanitize_options;
 ORGAN_DEFAULTS(lora_sanitize, )

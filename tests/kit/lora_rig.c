@@ -87,9 +87,14 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                                   .base = place(w->base, NULL),
                                                   .max_rank = w->rank,
                                                   .check = w->check,
-                                                  .force = w->force};
-    const organ_lora_resize_options resize = {
-        .adapter = adapter, .output = output, .rank = w->rank, .energy = w->energy, .force = w->force};
+                                                  .force = w->force,
+                                                  .resume = w->resume};
+    const organ_lora_resize_options resize = {.adapter = adapter,
+                                              .output = output,
+                                              .rank = w->rank,
+                                              .energy = w->energy,
+                                              .force = w->force,
+                                              .resume = w->resume};
     switch (w->verb) {
     case LORA_MERGE:
         return organ_lora_merge(&merge, engine, NULL, &lora_report, error);

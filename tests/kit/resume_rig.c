@@ -99,7 +99,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     char output[32];
     long taken = 0;
     organ_error error;
-    ck_assert_int_ge(writes, KILLS);
+    ck_assert_int_ge(writes, KILLS / 2);
     /* The journal's thread may be delayed, so that finished work is not in the journal yet: a busy machine has MAX_LATE
      * more tries. */
     for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MAX_LATE); k++) {
@@ -227,8 +227,8 @@ void damaged_output_is_mended(const resumed_verb *v)
     go_on(v, "damaged", 2);
     leaves_unfinished(v, "lost");
     snprintf(command, sizeof command,
-             "cd '%s' && rm $(find . -name '*-00001-of-*.safetensors' -o -name '*_mlp_*.bin') && : "
-             ">model.safetensors.index.json && "
+             "cd '%s' && rm $(find . -name '*-00001-of-*.safetensors' -o -name '*_mlp_*.bin' "
+             "-o -name 'adapter_*') && : >model.safetensors.index.json && "
              ": >.7.config.json",
              scratch_path(".lost.organ-partial"));
     ck_assert_int_eq(system(command), 0);

@@ -18,7 +18,8 @@ typedef struct resumed_verb {
 /* Checks that all files of two output directories are equal, and the report (NULL: none) except for its "run". */
 void same_trees(const char *a, const char *b, const char *report);
 
-/* Kills 20 runs at writes from the first to the last: each is rejected without `resume` and completed with it. */
+/* Kills 20 runs of at least 10 writes at writes from the first to the last: each is rejected without `resume` and
+ * completed with it. */
 void killed_anywhere_goes_on(const resumed_verb *verb);
 /* A full disk at a pwrite or another writing call leaves nothing or a partial output that can be resumed. */
 void full_disk_goes_on(const resumed_verb *verb);

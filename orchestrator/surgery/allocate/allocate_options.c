@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Checks and defaults of the options of an allocation. */
+ * Checks and defaults of the options of an allocation; the value of --budget. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
+#include "formats/base/plain_numbers.h"
+#include <organ/machine.h>
+
+#include <stdlib.h>
 #include <string.h>
 
 #define TOKENS 1024u /* default of --allocate-tokens */
@@ -27,7 +31,6 @@ static organ_status refuse_alone(const organ_allocate_options *o, organ_error *e
     return ORGAN_OK;
 }
 
-/* Checks all options of --allocate; without it, that none of its options is given. */
 organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)
 {
     if (!o->allocate)
@@ -45,4 +48,38 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
     return organ_allocate_way(o) <= 1
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is outside 0 (excluded) .. 1", o->way);
+}
+
+/* ---- a budget ---- */
+
+/* Reads the decimal number, without sign or exponent, that the text begins with. Returns the text after it; NULL if
+ * there is no such number. */
+static const char *budget_number(const char *text, double *value)
+{
+    const size_t digits = strspn(text, "0123456789."), whole = strspn(text, "0123456789");
+    const char *const point = memchr(text, '.', digits);
+    char *end = NULL;
+    if (digits == 0 || digits > 40 || text[0] == '.' || (point && (point != text + whole || digits == whole + 1)))
+        return NULL;
+    *value = organ_strtod(text, &end);
+    return end == text + digits ? end : NULL;
+}
+
+organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_error *error)
+{
+    double value = 0;
+    uint64_t bytes = 0;
+    const char *const unit = budget_number(text, &value);
+    if (unit && strcmp(unit, "%") == 0 && value > 0 && value < 100)
+        *budget = (organ_budget){ORGAN_BUDGET_PERCENT, value};
+    else if (unit && strcmp(unit, "bpw") == 0 && value > 0 && value <= 64)
+        *budget = (organ_budget){ORGAN_BUDGET_BITS, value};
+    else if (unit && *unit && organ_quantity_parse(text, &bytes) && bytes > 0)
+        *budget = (organ_budget){ORGAN_BUDGET_BYTES, (double)bytes};
+    else
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget '%s' is invalid: give percent of zeros above 0 and below 100 (50%%), bits per "
+                          "weight up to 64 (3.5bpw) or bytes (9GB)",
+                          text);
+    return ORGAN_OK;
 }

@@ -64,7 +64,6 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 
 /* ---- the document ---- */
 
-/* Returns the entry of tensor k in the file's "tensors". */
 static json_t *allocation_file_tensor_json(const void *context, size_t k)
 {
     const organ_allocation *const a = context;
@@ -74,7 +73,6 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
                         SET("cost", t->known ? costs_json(a, t->cost) : json_null()));
 }
 
-/* Writes all curves to the file. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     organ_ranks *ranks, organ_error *error)
 {

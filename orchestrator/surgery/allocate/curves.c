@@ -120,7 +120,6 @@ static bool *choose_layers(const organ_targets *all, size_t max)
     return chosen;
 }
 
-/* Returns the number of matrices of all targets. */
 static size_t matrices_of(const organ_targets *targets)
 {
     size_t count = 0;
@@ -336,7 +335,6 @@ static bool is_measured(const organ_curves *c, size_t level)
     return !c->allocation->measured || c->allocation->measured[level];
 }
 
-/* Returns the number of measured levels. */
 static size_t measured_levels(const organ_curves *c)
 {
     size_t count = 0;
@@ -388,7 +386,6 @@ static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Calls write_or_copy_matrix with `level` for all pending matrices of `tensor`. */
 static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
@@ -494,7 +491,6 @@ void organ_curves_close(organ_curves *c)
     free(c);
 }
 
-/* Return the walk, and the test windows on which divergences are measured. *c owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
@@ -522,8 +518,6 @@ static bool begins_tensor(const organ_curves *c, size_t k)
     return true;
 }
 
-/* Adds memory and work to the plan: each tensor with an unknown curve is made smaller at each measured level (`solve`
- * is the work for one level), and each of these variants runs from its layer to the logits on the test windows. */
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
@@ -548,8 +542,6 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     c->variants_at_once = together;
 }
 
-/* Measures the unknown curves. Then interpolates the curves of tensors in other layers from measured ones of the same
- * role; returns ORGAN_USAGE if a role has none. */
 organ_status organ_curves_run(organ_curves *c, organ_error *error)
 {
     const size_t unknown = organ_curves_unknown(c);

@@ -60,7 +60,6 @@ static double step_at(size_t k)
     return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
 }
 
-/* Returns the sum of the elements of all tensors. */
 static double all_elements(const organ_allocation *a)
 {
     double sum = 0;

@@ -68,7 +68,6 @@ static const organ_forward *forward_of(const organ_exchanges *x)
     return organ_calibration_run_facts_of(x->calib)->forward;
 }
 
-/* Returns the number of floats in the hidden states of one stream. */
 static size_t stream_floats(const organ_exchanges *x)
 {
     return x->test_windows.windows.begin[x->test_windows.windows.count] *
@@ -207,7 +206,6 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
     return error->status;
 }
 
-/* Returns whether a target is in this layer of the forward pass. */
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
@@ -227,7 +225,6 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
     return run_skipped_layers(x, from, layer->number, error);
 }
 
-/* Returns the last layer of the forward pass that has a target. */
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
@@ -369,7 +366,6 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     return error->status;
 }
 
-/* Sets the sparsity of each tensor k to given[k]. */
 static void set_sparsities(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
@@ -435,8 +431,6 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
 
 /* ---- creation ---- */
 
-/* Opens the walk of the first round, which changes the matrices of one layer after another to those of the allocation,
- * and cuts the test windows, on which divergences are measured. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -471,9 +465,6 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                                x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
-/* Adds the memory and the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the
- * current allocation and the matrices of the pairs also for the values after the exchange. It runs each pair through
- * the layers after its first: half of all layers on average. `solve` is the work of making a matrix once. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

@@ -32,7 +32,6 @@ struct organ_pooled_tensors {
     pool *pools; /* one per tensor of the allocation */
 };
 
-/* Creates one pool per allocated tensor and counts its matrices; routed experts of a layer and role share a pool. */
 organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels)
 {
@@ -53,7 +52,6 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
-/* Frees the stored matrices of a tensor. */
 void organ_pooled_give_back(organ_pooled_tensors *pooled, size_t tensor)
 {
     pool *const p = &pooled->pools[tensor];
@@ -121,7 +119,6 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     return ORGAN_OK;
 }
 
-/* Writes all stored matrices of a tensor, at one level, into the layer. */
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error)
 {

@@ -37,11 +37,8 @@ struct organ_variants {
     double times;        /* factor of a variant's logits (organ_variants_scale) */
 };
 
-/* Returns the floats of the hidden states of one variant. */
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
-/* Returns the bytes of the donor's two copies of hidden states, the states of `together` variants, a tile of logits,
- * and the layer that run_streams_through_layers loads. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
@@ -221,10 +218,8 @@ void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 
 /* ---- variants ---- */
 
-/* Returns the buffer of the variants' hidden states, for a caller that fills it. */
 float *organ_variants_room(organ_variants *v) { return v->states; }
 
-/* Runs the donor's states from the input of the current layer to that of `layer`, which becomes the current layer. */
 organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
     if (run_streams_through_layers(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
@@ -251,8 +246,6 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     return error->status;
 }
 
-/* Runs the changed layer on a copy of the donor's states and stores the result as a pending variant. If max_variants
- * are pending, calls organ_variants_finish first. */
 organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
 {
     if (v->held == v->max_variants && organ_variants_finish(v, error) != ORGAN_OK)
@@ -263,8 +256,6 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
 }
 
-/* Computes the divergences of pending variants, then runs the donor's states through the current layer, which is
- * `loaded` with the donor's weights, and makes the next layer the current one. */
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
     if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
@@ -273,7 +264,6 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
     return ORGAN_OK;
 }
 
-/* Returns the operations of one variant: layers `layer` to the last one, output head and comparison of logits. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context)
 {

@@ -20,7 +20,6 @@ static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1]
     free(text);
 }
 
-/* Finds the first member of `identity` that `head` lacks or has with another value. */
 bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found)
 {
     const char *key;
@@ -55,7 +54,6 @@ static organ_status cache_parse(const organ_cache *cache, json_t **object, organ
     return error->status;
 }
 
-/* Reads the file and checks its schema. *document is NULL if there is no usable file. */
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error)
 {
     json_t *file = NULL;

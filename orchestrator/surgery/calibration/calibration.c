@@ -67,7 +67,6 @@ static organ_row_range own_range(const organ_calibration *c, size_t count)
 /* Returns the number of tiles of PANEL features; the last may have fewer features. */
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
-/* Adds the chunk to the saliency sums of tile `index` of this rank. */
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -257,8 +256,6 @@ static void choose_sums(organ_calibration *c)
         c->options.weights.values = NULL;
 }
 
-/* Creates a calibration without tokens: chooses whether H is whole or diagonal blocks (choose_sums), and allocates the
- * sums. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error)
 {
@@ -501,7 +498,6 @@ static void finish_tile(void *context, size_t index, size_t worker)
         __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
 }
 
-/* Returns the mean of the diagonal of H / tokens. */
 static double mean_diagonal(const organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block;
@@ -513,8 +509,6 @@ static double mean_diagonal(const organ_calibration *c)
     return sum / (double)n / (double)c->moments.tokens;
 }
 
-/* Adds the last chunk, computes act_norm, stability and contribution of all inputs, and sets c->moments. No tokens can
- * be added afterwards. Returns ORGAN_BAD_INPUT if there are no tokens, all inputs are 0, or H has no inverse. */
 organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {
     const size_t n = c->options.features;
@@ -544,8 +538,6 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Creates a finished calibration whose act_norm are `norms`, one for each input, and which has no H and no C. Stability
- * and contribution are 1; `tokens` is only copied to the result. */
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error)
 {
@@ -585,7 +577,6 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     return error->status;
 }
 
-/* Returns the results; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *c)
 {
     return c->finished ? &c->moments : NULL;

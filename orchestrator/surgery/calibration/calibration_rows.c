@@ -10,8 +10,6 @@
 #define STRIP_BYTES ((uint64_t)4 << 20) /* bytes of a strip in the file */
 #define PIECE_BYTES ((uint64_t)1 << 16) /* bytes of a piece of a strip in the file */
 
-/* Returns the number of rows of a head if the forward pass has q and k rows in another order than the file (interleaved
- * rotary embedding), else 0. */
 uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
@@ -44,7 +42,6 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
     return ORGAN_OK;
 }
 
-/* Returns number and shape of the tensor's matrices in a loaded layer, where rows are out_features. */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -72,7 +69,6 @@ uint64_t organ_calibration_piece_rows(const organ_calibration_run *calib, const 
     return rows_within(calib, tensor, PIECE_BYTES);
 }
 
-/* Sets the members of a strip or piece of `rows` rows that depend on its number of rows. */
 static void set_strip_rows(organ_calibration_strip *s, uint64_t rows)
 {
     const organ_matrices m = organ_tensor_matrices(s->tensor);
@@ -95,7 +91,6 @@ organ_calibration_strip organ_calibration_piece(const organ_calibration_strip *s
     return piece;
 }
 
-/* Returns the bytes of the two buffers of a strip and, if the file has the matrix transposed, of its FP32 copy. */
 uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -181,7 +176,6 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
     return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
 }
 
-/* Returns the last layer of the forward pass with a target, -1 without targets; with work->every the last layer. */
 int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
 {
     int32_t last = -1;

@@ -161,7 +161,6 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
            (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
-/* Returns the bytes of memory for the hidden states of one process. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward)
 {
     return states_memory(options, forward, options->calibration.scratch != NULL, 1);
@@ -237,7 +236,6 @@ static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bo
     return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
 }
 
-/* Returns the least --memory in bytes with which the walk and the reading of its text succeed. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
 {
     calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
@@ -335,7 +333,6 @@ static void note_context(const organ_calibration_run *calib)
                             calib->options->calibration.context, (unsigned long long)made_for, calib->model->path);
 }
 
-/* Returns ORGAN_USAGE if the number of windows or the tokens of a window are out of range. */
 organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error)
 {
     if (!organ_within(samples, ORGAN_SAMPLES))
@@ -443,17 +440,13 @@ const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_ca
     return &calib->facts;
 }
 
-/* Returns how windows are divided into chunks, and which chunks this rank has. */
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib)
 {
     return &calib->chunks;
 }
 
-/* Returns the bytes that the second moments of a layer may use. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
 
-/* Returns member "calibration" of a document: text, tokenizer and windows. `streams` describes where the inputs come
- * from. */
 json_t *organ_calibration_run_json(const organ_calibration_run *calib, const char *streams)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);

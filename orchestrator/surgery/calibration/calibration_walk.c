@@ -176,7 +176,6 @@ static organ_status compare_streams(const organ_calibration_run *calib, const or
     return error->status;
 }
 
-/* Sets the states of a chunk in all streams to the embeddings of its tokens. */
 static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -406,7 +405,6 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
     return error->status;
 }
 
-/* Releases the hidden states of both streams. */
 void organ_calibration_free_states(organ_calibration_run *calib)
 {
     organ_calibration_states_close(calib->donor_states);
@@ -414,8 +412,6 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
-/* Embeds the windows, runs them through the layers up to the last one with a target and changes the targets of these
- * layers. Then frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (walk_meet(calib, "starting the walk", error) == ORGAN_OK &&

@@ -143,8 +143,6 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
     return error->status;
 }
 
-/* Allocates the buffer for inputs that other ranks recorded: a chunk of tokens for the widest matrix of the layer. Does
- * nothing with one rank. */
 organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_error *error)
 {
     size_t widest = 0;

@@ -19,7 +19,6 @@ static bool two_streams(const organ_calibration_captures *g) { return g->calib->
 
 /* ---- which inputs belong to which matrix ---- */
 
-/* Returns the index of the unit of the matrix `name` if the current pass gathers its inputs, else SIZE_MAX. */
 size_t organ_calibration_unit_named(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -158,7 +157,6 @@ static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor 
     return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
 }
 
-/* Returns the number of target matrices in the layer. */
 static size_t count_units(const organ_calibration_captures *g)
 {
     const organ_targets *const targets = g->calib->targets;
@@ -277,7 +275,6 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     return share_moments(g, error);
 }
 
-/* Frees the calibrations and kept inputs of all groups. */
 static void free_groups(organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
@@ -288,7 +285,6 @@ static void free_groups(organ_calibration_captures *g)
     g->fallback_pass = false;
 }
 
-/* Discards the calibrations of the current pass and begins the next pass. */
 void organ_calibration_gathering_next(organ_calibration_captures *g)
 {
     free_groups(g);
@@ -314,8 +310,6 @@ static size_t expert_of(const organ_calibration_captures *g, const captures_unit
     return own >= 0 ? (size_t)own : (size_t)u->matrix;
 }
 
-/* Sets *all_tokens to flags that are true for all experts of the layer; NULL if the layer has no experts. The caller
- * frees them. */
 organ_status organ_calibration_all_experts(const organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
@@ -386,8 +380,6 @@ static organ_status complete_sums(const organ_calibration_captures *g, organ_err
     return error->status;
 }
 
-/* Finishes the calibrations of all groups and frees the kept inputs. Sets g->spare to the bytes of moments_memory that
- * the moments of this pass leave unused. */
 organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, organ_error *error)
 {
     check_captured(g, error);

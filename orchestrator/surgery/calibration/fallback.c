@@ -22,7 +22,6 @@ void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor,
         json_array_insert_new(*experts, at, json_integer(expert));
 }
 
-/* Adds the matrix's expert to *experts if it was calibrated on all tokens. */
 void organ_calibration_note_fallback(json_t **experts, const organ_calibration_matrix *matrix)
 {
     if (matrix->fallback)

@@ -36,8 +36,6 @@ float *organ_normal_levels(void)
     return levels;
 }
 
-/* Writes 16 random bits to `noise` for each of `n` inputs of a token, from input `first` on; `first` is a multiple
- * of 8. The counter of Philox consists of input, layer and token, so the noise depends on neither threads nor order. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};

@@ -148,7 +148,6 @@ static void choose_common(const sharing_captures *g)
     }
 }
 
-/* Sets the owner of each unit to the rank of its part. */
 static void apply_plan(const sharing_captures *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -169,8 +168,6 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     return error->status;
 }
 
-/* Assigns each unit of the layer to the rank that changes it. With work->alike every rank changes all units, and owns
- * them in its own copy. */
 organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;

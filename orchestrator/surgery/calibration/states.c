@@ -21,20 +21,17 @@ struct organ_calibration_states {
     uint64_t *digests;      /* XXH3 of each of this rank's chunks in the file */
 };
 
-/* Returns the number of chunks of all ranks. */
 size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks)
 {
     return (chunks->windows + chunks->together - 1) / chunks->together;
 }
 
-/* Returns the number of windows of a chunk; the last chunk may have fewer than the others. */
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk)
 {
     const size_t remaining = chunks->windows - chunk * chunks->together;
     return remaining < chunks->together ? remaining : chunks->together;
 }
 
-/* Returns the bytes of the states of a chunk. */
 static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
@@ -59,7 +56,6 @@ static size_t own_chunks(const organ_calibration_chunks *chunks)
     return count > chunks->first ? position_of(chunks, count - 1) + 1 : 0;
 }
 
-/* Returns the bytes of the hidden states of this rank's chunks. */
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
 {
     uint64_t bytes = 0;
@@ -68,8 +64,6 @@ uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
     return bytes;
 }
 
-/* Returns the bytes in memory: all states of this rank and, if `copied`, a copy of one chunk; with a scratch file one
- * chunk and the digests. */
 uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch)
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
@@ -78,8 +72,6 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
     return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
 }
 
-/* Allocates the hidden states of this rank's chunks: in memory, or in a file in the directory `scratch`. With a file,
- * one chunk is in memory, and a digest for each chunk detects a damaged file. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error)
 {
@@ -157,14 +149,11 @@ static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ
     return error->status;
 }
 
-/* Returns the chunk's states to change in place: in memory, or read from the scratch file, to which
- * organ_calibration_states_put_back writes them. */
 float *organ_calibration_states_take(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     return s->all ? (float *)(void *)(s->all + chunk_offset(&s->chunks, chunk)) : read_chunk(s, chunk, error);
 }
 
-/* Writes the chunk in the buffer back to the scratch file; states in memory were changed in place. */
 organ_status organ_calibration_states_put_back(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     return s->all ? error->status : write_chunk(s, chunk, error);

@@ -26,7 +26,6 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
                       layers, o->method, o->verb, way);
 }
 
-/* Returns ORGAN_USAGE, naming the target, if the forward pass gives no inputs of a target. */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error)
 {
     for (size_t k = 0; calib->targets && k < calib->targets->count; k++)
@@ -35,8 +34,6 @@ organ_status organ_calibration_check_targets(const organ_calibration_run *calib,
     return ORGAN_OK;
 }
 
-/* Sets *untapped to flags, indexed like model->tensors, that are true for targets whose inputs no tap receives. The
- * caller frees them. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error)
 {

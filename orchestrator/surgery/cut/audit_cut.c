@@ -94,7 +94,6 @@ static void compare_piece_task(void *context, size_t piece, size_t worker)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Allocates a verdict for each piece and sets its members `donor` and `part`. */
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_run *const run = &a->run;
@@ -139,7 +138,6 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 
 /* ---- verdict ---- */
 
-/* Returns whether a block before `layer` was removed. */
 static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
 {
     for (int32_t l = 0; l < layer && (size_t)l < a->run.layer_count; l++)
@@ -270,7 +268,6 @@ static json_t *made_by_json(const organ_cut_audit *a)
                         SET_COUNT("refitted", json_array_size(json_object_get(a->report, "refitted"))));
 }
 
-/* Returns the document of the audit. */
 static json_t *audit_cut_document_of(organ_cut_audit *a)
 {
     uint64_t bytes = 0;
@@ -367,8 +364,6 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
-/* Audits the copy as a cut model if organ_cut_is_smaller, else as a pruned model of the same shapes
- * (organ_audit_pruned). */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {

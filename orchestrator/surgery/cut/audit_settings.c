@@ -95,7 +95,6 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 
 /* ---- key-values ---- */
 
-/* Returns whether two key-values have the same type and the same bytes. */
 static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
 {
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;

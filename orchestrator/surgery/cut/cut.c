@@ -48,7 +48,6 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* Begins `fill`: stores `writing`, the output that is written, in the run `inner`, and returns the run. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 {
     organ_cut_run *const run = inner;
@@ -56,7 +55,6 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
     return run;
 }
 
-/* Returns the verb's context, write.context. */
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
 /* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted): copies the
@@ -142,8 +140,6 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
-/* Returns the document of a planned cut, which organ_cut_json describes: what each layer keeps, and the sizes before
- * and after. `bytes_after`: the bytes of all tensors of the output. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -229,7 +225,6 @@ static json_t *refitted_json(const organ_cut_run *run)
     return json_null();
 }
 
-/* Returns the common part of the report for an output that is written. */
 json_t *organ_cut_json(const organ_writing *made)
 {
     const organ_cut_run *const run = organ_write_inner(made);
@@ -239,8 +234,6 @@ json_t *organ_cut_json(const organ_writing *made)
 
 /* ---- the run ---- */
 
-/* Plans the cut: finds the weights, resolves the cut of each layer, plans the tensors of the output, and prepares its
- * metadata. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)
@@ -301,7 +294,6 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     return organ_write_run(write, report, error);
 }
 
-/* Plans the smaller model and writes it. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
@@ -314,8 +306,6 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
-/* Checks whether config.json can describe the model with these kept layers: edits a copy of it in memory as
- * organ_cut_make does. Returns ORGAN_BAD_INPUT, naming the setting, if not; ORGAN_OK for a GGUF file. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

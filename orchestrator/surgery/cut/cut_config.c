@@ -21,7 +21,6 @@ static uint64_t config_number_of(const organ_cut_config *c, const char *key)
     return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
 }
 
-/* Sets member `key` to the integer `value`. */
 static void set_number(const organ_cut_config *c, const char *key, uint64_t value)
 {
     organ_cut_set(c, key, json_integer((json_int_t)value));

@@ -18,7 +18,6 @@ typedef struct keys {
     organ_error *error;
 } keys;
 
-/* Writes "ARCHITECTURE.name" to `key` and returns it. */
 static const char *full_key(const keys *k, const char *name, char key[KEY])
 {
     snprintf(key, KEY, "%s.%s", k->architecture, name);

@@ -10,7 +10,6 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
-/* Returns whether `key` is one of the `count` strings in `keys`. */
 static bool is_among(const char *key, const char *const *keys, size_t count)
 {
     for (size_t k = 0; k < count; k++)

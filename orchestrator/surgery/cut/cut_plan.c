@@ -484,7 +484,6 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans each tensor of the donor: it is removed, copied whole under its new name, or cut to a part. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);

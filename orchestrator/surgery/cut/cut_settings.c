@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Appends a changed setting to run->settings for the report, and takes over the references `before` and `after`. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error)
 {
@@ -52,7 +51,6 @@ const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64
     return there ? member : NULL;
 }
 
-/* Returns whether layer `layer` of the donor is kept. */
 bool organ_cut_stays(const organ_cut_config *c, size_t layer)
 {
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
@@ -79,7 +77,6 @@ bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t pe
     return true;
 }
 
-/* Returns whether shared experts keep the same share of their channels as routed experts. */
 bool organ_cut_shared_follow(const organ_cut_run *run)
 {
     return run->shared_channels_before && run->expert_channels_before &&

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Returns one plus the highest layer number in the names of tensors. */
 size_t organ_cut_layers(const organ_model *model)
 {
     size_t count = 0;
@@ -36,7 +35,6 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
-/* Returns the axis of a tensor that has an entry for each expert: the first, or the second of a matrix of one row. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor)
 {
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
@@ -48,7 +46,6 @@ static bool is_router_weight(const organ_tensor *t)
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
 }
 
-/* Returns the number of routed experts of a layer, the rows of its router; 0 if it has none. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -141,8 +138,6 @@ static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
-/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts: the inputs of their down
- * projections. 0 if there is none or widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer,
                             organ_expert_kind experts)
 {

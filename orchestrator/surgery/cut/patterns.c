@@ -6,7 +6,6 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
-/* Returns whether model_type begins with `start`. */
 static bool is_model(const organ_cut_config *c, const char *start)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));

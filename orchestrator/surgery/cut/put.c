@@ -54,7 +54,6 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     return p;
 }
 
-/* Returns whether new values can be stored in this type: floats, and GGUF blocks with a kernel that fits scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 {
     if (organ_dtype_is_blocks(type))
@@ -133,7 +132,6 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     return error->status;
 }
 
-/* Stores a matrix whose values all ranks have: rank 0 writes it. Transposes it if the file stores the transpose. */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error)
 {
@@ -142,7 +140,6 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
-/* Reads back into `weights`, as FP32, the matrix that organ_cut_put stored in an interrupted run. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -173,8 +170,6 @@ static float *allocate_transposed(const organ_tensor *tensor, const put_place *p
     return stored;
 }
 
-/* Stores `weights`, out_features x in_features, like organ_cut_put in a tensor that the file has as in_features x
- * out_features; `weights` becomes the rounded values. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {

@@ -14,8 +14,6 @@
 
 #define STEP_ROWS ((size_t)256) /* rows that are read together */
 
-/* Returns whether `copy` may be a cut of `donor`: it has fewer layers, or a tensor of a layer that is shorter along an
- * axis and longer along none than the donor's tensor of this name. Tensors without a known role are not compared. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
@@ -259,7 +257,6 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
-/* Extends the digest of each expert by its row of the router. */
 static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                    organ_error *error)
 {
@@ -267,7 +264,6 @@ static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
-/* Returns whether two of the `count` digests are equal. */
 static bool has_equal_digests(const uint64_t *digests, uint64_t count)
 {
     for (uint64_t a = 0; a < count; a++)
@@ -478,8 +474,6 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
-/* Finds the parts of the donor that the copy has kept, in r->layers: first the blocks, then the experts, channels and
- * heads of each kept block. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

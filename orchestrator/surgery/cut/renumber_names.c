@@ -183,9 +183,6 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
     return made;
 }
 
-/* Returns a copy of `value`, in whose strings, lists and names of members the modules have their new layer and expert
- * numbers. Sets *changed if anything differs. Returns NULL without an error for a string that names a removed module.
- */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error)
 {
@@ -201,8 +198,6 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
     return made;
 }
 
-/* Returns ORGAN_BAD_INPUT if a quantisation file next to config.json, which is copied unchanged, names modules by
- * numbers that change. */
 organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)
 {
     static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};

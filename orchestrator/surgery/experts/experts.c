@@ -260,7 +260,6 @@ static void experts_release(organ_experts_job *job)
     organ_model_close(job->model);
 }
 
-/* Runs the verb `organ experts` and sets *report. See experts.h. */
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* Callback organ_write.parameters: returns the options that determine the output. */
 json_t *organ_experts_parameters(void *context)
 {
     const organ_experts_job *const job = context;
@@ -29,7 +28,6 @@ static json_t *missed_json(const void *context, size_t l)
                     there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
 }
 
-/* Returns the definitions of the document's members. */
 static json_t *experts_document_definitions_json(void)
 {
     return ORGAN_OBJECT(

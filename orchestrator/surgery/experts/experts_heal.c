@@ -16,7 +16,6 @@
 
 /* ---- memory ---- */
 
-/* Returns the largest number of tokens in a chunk. */
 static uint64_t chunk_tokens(const organ_expert_heal *h)
 {
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
@@ -207,8 +206,6 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Opens the calibration walk and the state of the refit, and checks that the model can be refitted within --memory. The
- * walk keeps two streams of hidden states: the donor's, for the targets, and that of the layers refitted so far. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error)
 {
@@ -270,9 +267,6 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
-/* Adds the work of the refit to the plan of a dry run: for each layer that loses experts, ORGAN_RIDGE_SWEEPS sweeps
- * over all tokens, each of which multiplies the inputs of a token's experts by `width` and by `hidden` columns. Then
- * adds the work of the walk. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
@@ -287,8 +281,6 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 
 const bool *organ_expert_heal_refitted(const organ_expert_heal *h) { return h->refitted; }
 
-/* Allocates the buffers and runs the walk, which refits layer by layer and writes the matrices to the output of `run`.
- */
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {
     h->run = run;
@@ -303,7 +295,6 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 #define CHOICE(member) ORGAN_STRUCT_FIELD(organ_ridge_choice, member, EXACT)
 static const organ_struct_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
 
-/* Returns {"before", "after", "lambda"} of the layer of `tensor`, for the journal. */
 json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);

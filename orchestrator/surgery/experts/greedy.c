@@ -49,7 +49,6 @@ static size_t candidates_per_token(const organ_forward_config *c)
     return removal_is_local(c) ? c->experts_used : c->experts;
 }
 
-/* Returns the bytes that organ_expert_greedy allocates for `tokens` tokens: the members of greedy. */
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
     return tokens * (sizeof(double) * (1 + candidates_per_token(c)) + sizeof(unsigned) * (1 + c->experts_used) +
@@ -75,7 +74,6 @@ static double token_error(const greedy *g, size_t t, const float *products, cons
                                        c->experts_used, w->differences);
 }
 
-/* Returns whether `expert` is one of the `used` experts in `serving`. */
 static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
 {
     for (unsigned k = 0; k < used; k++)
@@ -84,7 +82,6 @@ static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
     return false;
 }
 
-/* Returns the number of kept experts at which the removal ends. */
 static unsigned min_experts(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
 /* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
@@ -235,9 +232,6 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
     return ORGAN_OK;
 }
 
-/* Determines the order in which experts of layer `number` are removed and the loss after each removal, in
- * layer->removed and layer->loss. Allocates the values of all tokens, which organ_expert_greedy_memory counts, and runs
- * the removal. Every rank calls it. */
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;

@@ -124,8 +124,6 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-/* Reads the scores from the file alone if there is no calibration text. With a text, reads the file of --scores or of
- * the interrupted run, and measures the layers that this file lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

@@ -334,7 +334,6 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
-/* Returns the smallest sufficient --memory and its largest parts, for the report of a dry run. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
@@ -349,8 +348,6 @@ json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
-/* Measures the layers whose scores are unknown, and writes all scores to `file` after each layer. Does nothing if the
- * scores of all mixture layers are known. */
 organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;

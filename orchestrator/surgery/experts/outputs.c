@@ -11,7 +11,6 @@
 
 /* ---- rows of chunks ---- */
 
-/* Returns the length of a row: a number for each expert, another one for each expert, and one for the layer. */
 size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
 
 /* Returns the row of the chunk that contains `token`, an index among the tokens of this rank. The chunks of this rank
@@ -29,13 +28,11 @@ typedef struct outputs_job {
     size_t first, count; /* tokens [first, first + count) of the chunk are computed together */
 } outputs_job;
 
-/* Returns the `used` experts that the router chose for token `token` of the current chunk. */
 static const organ_expert_choice *choices_of_token(const organ_expert_measure *m, size_t token)
 {
     return m->choices + (m->chunk_begin + token) * m->config->experts_used;
 }
 
-/* Returns the Euclidean norm of an expert's output for one token. */
 static double output_norm(const organ_expert_measure *m, const float *output)
 {
     return sqrt(organ_dot(output, output, (size_t)m->config->hidden));
@@ -209,8 +206,6 @@ static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, si
     return ORGAN_OK;
 }
 
-/* Measures a chunk of `tokens` tokens: routes them, runs all experts (score loss) or the chosen ones, and fills the row
- * of the chunk. */
 organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_calibration_layer *layer, size_t tokens,
                                        organ_error *error)
 {

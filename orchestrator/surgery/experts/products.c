@@ -10,13 +10,11 @@
 /* Returns the number of products of a token: pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
-/* Returns the bytes of the products of one token. */
 static size_t token_bytes(const organ_expert_products *p)
 {
     return organ_expert_products_count(p->experts) * sizeof(float);
 }
 
-/* Reserves room for the products of `tokens` tokens, in memory, or in a file in the directory `scratch`. */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch, organ_expert_products *p,
                                         organ_error *error)
 {
@@ -36,14 +34,11 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
-/* Returns where the products of tokens from `token` on are to be written: their place in memory, or `scratch`. */
 float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
-/* Writes the products of tokens [token, token + count) from `scratch` to the file. Does nothing if products are in
- * memory. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {
@@ -52,7 +47,6 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
                : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
-/* Returns the products of a token, from memory or read from the file into `scratch`; NULL if reading fails. */
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)

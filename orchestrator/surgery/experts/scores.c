@@ -10,7 +10,6 @@
 /* Names of scores, indexed by organ_expert_score. */
 static const char *const names[] = {"loss", "reap", "sum", "frequency"};
 
-/* Sets *score to the score with this name; returns ORGAN_USAGE for other names. */
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -119,7 +118,6 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
-/* Writes the numbers of the `keep` experts of a layer that `score` keeps to `kept`, ascending. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {
@@ -129,8 +127,6 @@ void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, orga
             kept[count++] = e;
 }
 
-/* Returns the relative error of a layer that keeps `keep` experts chosen by loss: loss / power; 0 if all experts are
- * kept or if `power`, the squared norm of the layer's output, is 0. */
 double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     const organ_expert_layer *const of = &s->of[layer];

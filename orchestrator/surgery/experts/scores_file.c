@@ -62,14 +62,12 @@ static organ_cache scores_file_cache(const char *path, const json_t *identity)
     return (organ_cache){.path = path, .schema = ORGAN_EXPERT_SCORES_SCHEMA, .identity = identity};
 }
 
-/* Returns the document of the scores for a report, for the caller to release. */
 json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *identity)
 {
     const organ_cache cache = scores_file_cache(NULL, identity);
     return organ_cache_document(&cache, scores_file_body(s));
 }
 
-/* Writes the document of the scores to the file `path`, on the first rank only. */
 organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_t *identity, const char *path,
                                        organ_ranks *ranks, organ_error *error)
 {
@@ -199,8 +197,6 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
-/* Reads scores from their file, or from the member "scores" of a report of organ experts. Sets *whole to whether all
- * layers are known. `advice` ends the messages of ORGAN_USAGE. */
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *advice, bool *whole, organ_error *error)
 {

@@ -32,7 +32,6 @@ static organ_status no_memory(const search_work *w, organ_error *error)
 
 /* ---- judging sets ---- */
 
-/* Returns whether this set of dropped blocks was judged before. */
 static bool was_judged(const search_work *w, const bool *dropped)
 {
     for (size_t k = 0; k < w->found->count; k++)
@@ -256,8 +255,6 @@ static organ_status exchange_all(search_work *w, organ_error *error)
     return error->status;
 }
 
-/* Searches the set of blocks with the least divergence: judges a first set, then all sets if they are few, else sets
- * that exchange one block of the best set, round by round. */
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
     const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;

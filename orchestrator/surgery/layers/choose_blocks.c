@@ -72,7 +72,6 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens the text and the forward pass of the search, checks that --memory is enough, and reads the stored scores. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -104,7 +103,6 @@ void organ_layers_choice_estimate(organ_layers_job *job)
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
 
-/* Closes job->choice.sets, which measures influences and divergences, and the run of the text. The results stay. */
 void organ_layers_choice_close(organ_layers_job *job)
 {
     organ_layers_sets_close(job->choice.sets);
@@ -221,7 +219,6 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
     return store_scores(job, error);
 }
 
-/* Measures missing influences, runs the search, and copies the best set to job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -22,8 +22,6 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
-/* Copies the first judged_length tokens of the held-out windows (HEAL_CHOICES), one window after another, into
- * h->judged. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
     const size_t length = h->judged_length;
@@ -49,7 +47,6 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t toget
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
 }
 
-/* Opens h->variants, which runs the held-out windows through the donor. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
 {
     h->pending = 0;
@@ -106,15 +103,11 @@ static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-/* Judges all pending candidates. Their hidden states are those after block h->layer. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Runs the held-out windows through the block h->loaded with its present weights, and adds the result as a pending
- * candidate; *divergence is set when the candidate is judged. If h->together candidates are pending already, judges
- * these first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->pending == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
@@ -125,8 +118,6 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Sets *divergence to the divergence of the smaller model with all refits so far, whose hidden states before block
- * `layer` are in h->cut. Treats the smaller model as the only pending candidate. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)

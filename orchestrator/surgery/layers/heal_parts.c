@@ -40,11 +40,8 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
     return layer >= 0 && (size_t)layer < h->options.layers && h->options.dropped[layer];
 }
 
-/* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Returns whether parts of this kind are refitted in block `layer`: output projections directly before a gap, and all
- * kinds in every kept block after a gap. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))

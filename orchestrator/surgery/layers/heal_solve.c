@@ -15,7 +15,6 @@
 static const double lambdas[] = {0.01, 0.03, 0.1, 0.3, 1, 3}; /* ridges that are tried */
 #define LAMBDAS (sizeof lambdas / sizeof *lambdas)
 
-/* Returns the configuration of the forward pass. */
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
 /* ---- recording of inputs ---- */
@@ -29,7 +28,6 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
     return NULL;
 }
 
-/* Returns whether the part is the down projections of routed experts. */
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
 /* Copies `inputs` (tokens x width), the inputs of matrix `m` that heal_solve_capture gets, to their rows of `to`.
@@ -144,7 +142,6 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 /* ---- a chunk ---- */
 
-/* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
@@ -557,7 +554,6 @@ organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
     return restore_matrices(h, error);
 }
 
-/* Records inputs and targets of all chunks and chooses the solution of h->part (heal_solve_choose). */
 static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
@@ -568,8 +564,6 @@ static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solv
     return error->status ? error->status : heal_solve_choose(h, known, error);
 }
 
-/* Refits h->part: chooses a solution, puts it into h->loaded and the output, and stores it in h->known and h->solved.
- * The donor's matrices stay if there is no solution. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];

@@ -105,8 +105,6 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
     }
 }
 
-/* Names the kind of each layer: by the configuration, or by the tensors if the forward pass does not support the model.
- */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error)
 {
@@ -133,8 +131,6 @@ void organ_layers_kinds_release(organ_layers_kinds *kinds)
     kinds->names = NULL;
 }
 
-/* Returns an array with a row for each kind of layer: its name, the number of layers, and the number of dropped ones.
- * `dropped` has a flag for each layer. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();

@@ -12,7 +12,6 @@
 
 /* ---- in memory ---- */
 
-/* Returns whether the set `dropped` has a stored divergence, and sets *divergence to it. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
 {
     for (size_t k = 0; k < known->count; k++)
@@ -23,7 +22,6 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
-/* Stores the divergence of the set `dropped`. Returns false if memory runs out. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->capacity) {
@@ -41,7 +39,6 @@ bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, doub
     return true;
 }
 
-/* Stores a copy of the influences of all blocks. Returns false if memory runs out. */
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence)
 {
     if (!known->influence && !(known->influence = calloc(known->layers, sizeof *known->influence)))
@@ -61,7 +58,6 @@ void organ_layers_known_release(organ_layers_known *known)
 
 /* ---- rows of the file ---- */
 
-/* Returns an array with the number of each block whose flag is set. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
 {
     json_t *const numbers = json_array();
@@ -152,7 +148,6 @@ static organ_cache known_sets_cache(const char *path, const json_t *identity)
                          .remedy = "to measure again, give another file with --scores"};
 }
 
-/* Reads and checks the influences and sets of the file's JSON document. */
 static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
                                              organ_error *error)
 {
@@ -166,7 +161,6 @@ static organ_status known_sets_read_document(organ_layers_known *known, const js
     return error->status;
 }
 
-/* Reads stored scores from the file `path`; *known stays empty if there is no file or `path` is NULL. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error)
 {

@@ -258,7 +258,6 @@ static void layers_release(organ_layers_job *job)
     organ_model_close(job->model);
 }
 
-/* Runs the verb `organ layers` and sets *report. See layers.h. */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -293,14 +293,12 @@ void organ_layers_heal_close(organ_layers_heal *h)
 
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
 
-/* Returns the solutions of all parts refitted so far, and sets *count to their number. */
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
 {
     *count = h->solved_count;
     return h->solved;
 }
 
-/* Returns the number of held-out tokens, and the divergences before the heal and with the solutions so far. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 {
     return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence, h->untried};
@@ -313,7 +311,6 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
                                                   SOLVED(after)};
 
-/* Returns the solution of the tensor's part for the journal. */
 json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
@@ -339,7 +336,6 @@ static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Sets the donor's hidden states to the embeddings of all chunks. */
 static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
 {
     for (size_t c = 0; c < organ_calibration_chunks_count(&h->chunks) && !error->status; c++) {
@@ -351,7 +347,6 @@ static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Passes the hidden states `states` of all chunks through the loaded block `layer` in place. */
 static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
                                              const organ_layer *layer, organ_error *error)
 {
@@ -546,8 +541,6 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Embeds the text, passes both streams through all blocks, refits parts and writes them to the output of `run`, and at
- * last scales the final norm. */
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
     const char *const scratch = h->options.walk.calibration.scratch;

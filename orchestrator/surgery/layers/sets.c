@@ -32,14 +32,12 @@ struct organ_layers_sets {
     size_t *leader;
 };
 
-/* Returns the number of floats in the hidden states of all tokens. */
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
 /* Returns the hidden states of stream k: that of running set k, or of the donor for k = s->together. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
 
-/* Returns the bytes of the hidden states of `tokens` tokens. */
 static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
 {
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
@@ -58,10 +56,8 @@ typedef struct sets_requested {
     const organ_windows *windows;
 } sets_requested;
 
-/* Returns the number of tokens of all windows. */
 static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
-/* Returns the number of tokens of the longest window. */
 static size_t longest_window_of(const organ_windows *windows)
 {
     size_t max = 0;
@@ -80,14 +76,12 @@ static bool sets_fits(void *context, uint64_t memory)
            sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
-/* Returns the least sufficient --memory in bytes. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
     sets_requested w = {forward, windows};
     return organ_memory_enough(0, sets_fits, &w);
 }
 
-/* Returns ORGAN_USAGE if the engine's memory is too small to judge one set at a time. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error)
 {
@@ -171,7 +165,6 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
-/* Divides the memory, then runs the windows through the donor (walk_donor). On error *sets is NULL. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -217,7 +210,6 @@ void organ_layers_sets_close(organ_layers_sets *s)
     free(s);
 }
 
-/* Returns the influence of each layer, which *s owns. */
 const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }
 
 /* ---- sets ---- */

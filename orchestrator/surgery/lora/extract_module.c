@@ -103,7 +103,7 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
                                   organ_error *error)
 {
     const organ_adapter_pair pair = {.module = module, .experts = factors->experts};
-    return organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, factors, error);
+    return organ_adapter_add_factors(job->writer, &pair, job->dtype, factors, error);
 }
 
 /* Appends the factors of a matrix, with zeros up to the rank of its group (organ_lora_stored_rank). `factors` NULL: the
@@ -210,8 +210,7 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
         }
     }
     if (!error->status)
-        organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, m->turned ? &turned : stack,
-                                     error);
+        organ_adapter_add_factors(job->writer, &pair, job->dtype, m->turned ? &turned : stack, error);
     organ_lora_factors_release(&turned);
     free(key);
     return error->status;
@@ -414,7 +413,6 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
     job->note_target = &m->note;
-    organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);
     if (!c.norms)

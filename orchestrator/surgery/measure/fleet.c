@@ -12,11 +12,7 @@
 #include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/fleet_find.h"
-#include "orchestrator/surgery/measure/fleet_kind.h"
-#include "orchestrator/surgery/measure/fleet_prunings.h"
-#include "orchestrator/surgery/measure/fleet_state.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/measure/fleet_parts.h"
 #include <organ/organs.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"

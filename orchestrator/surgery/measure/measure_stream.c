@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/measure/measure_stream.h"
+#include <organ/measure.h>
 
 #include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"

@@ -6,9 +6,6 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/measure/z_source.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/measure/z_tensor.h"
 
 #include <errno.h>
 #include <pthread.h>

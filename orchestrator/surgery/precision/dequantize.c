@@ -252,7 +252,6 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     return error->status;
 }
 
-/* Writes the dequantised model and sets *report; frees everything else. */
 organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

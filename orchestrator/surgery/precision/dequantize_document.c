@@ -110,22 +110,16 @@ static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_deq
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
 
-/* Returns the figures of a finished part for its journal line: its numbers of infinite and NaN values, and its note. A
- * part is a weight that is converted. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
-/* Implements organ_write.recall: restores the figures of part number `at` from `results`, the object that
- * organ_dequantize_results returned in an interrupted run or in another rank. Returns false if `results` is
- * malformed. */
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
 }
 
-/* Implements organ_write.parameters: type of the converted weights and shard limit. */
 json_t *organ_dequantize_parameters(void *context)
 {
     const organ_dequantize_job *const job = context;

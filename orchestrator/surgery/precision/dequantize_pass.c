@@ -20,7 +20,6 @@ typedef struct not_finite {
 /* Returns the bytes of a value: 4 for F32, 2 for F16 and BF16. */
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
-/* Adds the numbers of infinite and of NaN values among `bytes` bytes of values to *found. */
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
     const uint32_t exponent = (uint32_t)organ_infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);

@@ -38,7 +38,6 @@ static const organ_encoding encodings[] = {
 };
 /* clang-format on */
 
-/* Returns the row of the table with this name; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name)
 {
     for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
@@ -47,13 +46,10 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
-/* Returns whether the encoding is that of --scheme mixed. */
 bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
 
-/* Returns whether the encoding is for GGUF models. */
 bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_GGUF; }
 
-/* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
 /* Returns the integer encoding with the bits of `grid` and the largest group that divides `cols` and is smaller than
@@ -69,8 +65,6 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
-/* Returns the encoding with which rows of `cols` values can be stored: `requested`, or one with a smaller group, or for
- * GGUF requested->narrower; NULL if none fits. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;

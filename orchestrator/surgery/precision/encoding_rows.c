@@ -22,14 +22,12 @@ static organ_code encoding_rows_code(const organ_encoding *encoding)
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
 }
 
-/* Returns the bytes of the codes or blocks of a row of `cols` values. */
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
     return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
 }
 
-/* Returns the number of consecutive rows that share their scales. */
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
 {
     return organ_grid_band(&encoding->grid, rows);
@@ -116,8 +114,6 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
             codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
 }
 
-/* Searches for the scales of each GGUF block of `rows` rows and writes the blocks; `weights`: weight of each column's
- * squared errors, NULL: all are equal. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
@@ -125,9 +121,6 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* Encodes a row of `cols` values to the codes nearest to them; `scales` has the scales of its groups (GGUF: the numbers
- * of organ_grid_join). 4-bit codes and codes of one byte have kernels. Other widths are encoded as int8, TOGETHER codes
- * at a time, and then packed. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -150,13 +143,11 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
     }
 }
 
-/* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
-/* Converts n scales to the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
                                  size_t n, void *stored)
 {
@@ -166,7 +157,6 @@ void organ_encoding_store_scales(const organ_encoding *encoding, const organ_ker
         kernels->f32_to_bf16(scales, stored, n);
 }
 
-/* Converts n scales from the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
                                 size_t n, float *scales)
 {
@@ -213,7 +203,6 @@ size_t organ_encoding_losses(const organ_encoding *encoding)
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
 }
 
-/* Adds the losses `more` to `sums`, arrays of organ_encoding_losses entries. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more)
 {
@@ -223,8 +212,6 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
     }
 }
 
-/* Adds the squares of `rows` rows of `values`, and of their errors values - back, to `sums`. With `roots`, the root of
- * each column's weight, also adds the weighted squares and overwrites `values` and `back`, the decoded values. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

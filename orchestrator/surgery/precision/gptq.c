@@ -71,7 +71,6 @@ static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_err
     return sum_losses_of_ranks(job, losses + 2 * whole->rows, &whole->loss, error);
 }
 
-/* Completes values and scales of job->whole with the rows of all ranks. */
 static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;

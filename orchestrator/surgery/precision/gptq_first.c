@@ -86,7 +86,6 @@ static void search_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* Searches the scales of band `index` of rows that share them. */
 static void search_band(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -102,7 +101,6 @@ static void search_band(void *context, size_t index, size_t worker)
             job->scales[g * job->padded + i] = scales[g];
 }
 
-/* Computes the errors of the rows of strip `index` with all tries for a scale of the whole matrix. */
 static void try_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -145,7 +143,6 @@ static bool search_matrix(fitting *f)
     return true;
 }
 
-/* Sets the scales with which GPTQ codes the columns. Column weights are in job->errors, which is not used before. */
 bool organ_gptq_first_scales(organ_gptq_job *job)
 {
     const organ_grid *const grid = &job->matrix->grid;

@@ -115,7 +115,6 @@ typedef struct block_numbers {
     float unknowns[MOST], supers[2], residual[MOST];
 } block_numbers;
 
-/* Copies the numbers of the block and the residual. */
 static block_numbers numbers_of(const row_equations *r)
 {
     block_numbers n = {.supers = {*super_at(r, 0)}};
@@ -128,7 +127,6 @@ static block_numbers numbers_of(const row_equations *r)
     return n;
 }
 
-/* Sets the numbers of the block and the residual. */
 static void set_numbers(const row_equations *r, const block_numbers *n)
 {
     for (size_t u = 0; u < r->unknowns; u++) {
@@ -150,7 +148,6 @@ static double gain_since(const row_equations *r, const block_numbers *before)
     return gain;
 }
 
-/* Improves the numbers in ROUNDS rounds of coordinate descent. */
 static void descend(const row_equations *r)
 {
     for (unsigned round = 0; round < ROUNDS; round++) {

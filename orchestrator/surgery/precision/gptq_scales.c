@@ -37,7 +37,6 @@ typedef struct refit_block {
 /* Returns the number of unknowns of a row of the block: its scales and, if the grid has them, minima. */
 static size_t unknowns_of(const refit_block *b) { return b->groups * b->job->terms; }
 
-/* Returns the scratch bytes of a worker. */
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     return job->supers ? (2 * (BATCH + 1) * WIDEST + BATCH * MOST * (MOST + 1)) * sizeof(float) : 0;
@@ -59,14 +58,12 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
     return sum;
 }
 
-/* Returns a pointer to scale or minimum `unknown` of row `at` of the block. */
 static float *gptq_scales_number_at(const refit_block *b, size_t unknown, size_t at)
 {
     const size_t term = unknown / b->groups, group = b->first / b->job->group + unknown % b->groups;
     return &b->job->scales[(term * b->job->groups + group) * b->job->padded + b->row + at];
 }
 
-/* Adds to M of each row the products of group g with itself and with the groups to its right. */
 static void add_group(const refit_block *b, size_t g)
 {
     const organ_gptq_job *const job = b->job;
@@ -178,7 +175,6 @@ static void refit_batch(const refit_block *b)
     b->job->inputs->engine->kernels->product(&change, b->scratch);
 }
 
-/* Refits the numbers of all rows of a strip in a block, BATCH rows at a time. */
 void organ_gptq_scales(const organ_gptq_job *job, size_t first, size_t n, size_t row, size_t rows, float *field,
                        void *scratch)
 {

@@ -57,7 +57,6 @@ static gptq_strip gptq_strip_of(organ_gptq_job *job, size_t index, size_t worker
     return s;
 }
 
-/* Returns the scratch bytes of a worker. */
 size_t organ_gptq_sweep_room(void)
 {
     return (2 * ROWS * WIDEST + 8 * WIDEST * LANES) * sizeof(float) + WIDEST * sizeof(uint32_t) + ORGAN_PRODUCT_SCRATCH;
@@ -234,7 +233,6 @@ static void improve_columns(const gptq_strip *s, const gptq_columns *c)
     }
 }
 
-/* Sets the errors of some columns to W - values. */
 static void set_errors(const gptq_strip *s, const gptq_columns *c)
 {
     const organ_gptq_job *const job = s->job;
@@ -303,7 +301,6 @@ static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
 /* Sets the errors of a strip, in the order of the matrix. */
 static void set_all_errors(const gptq_strip *s) { set_errors(s, &(gptq_columns){0, s->job->cols, 0, s->job->cols}); }
 
-/* Quantises strip `index` of the rows. */
 static void quantise_strip(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;

@@ -2,6 +2,7 @@
  * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
 #include "orchestrator/surgery/precision/grid.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define E4M3_MAX   448.0f
@@ -18,16 +19,13 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
-/* Returns the number by which the greatest magnitude of a group is divided to get its scale. */
 float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
-/* Returns the GGUF block type of the grid; NULL for other grids. */
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
     return grid->scale_of == ORGAN_SCALE_GGUF ? organ_ggml_kind_of((unsigned)grid->size) : NULL;
 }
 
-/* Returns the number of consecutive columns that share a scale. */
 size_t organ_grid_group(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
@@ -36,7 +34,6 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols)
     return grid->size ? grid->size : cols;
 }
 
-/* Returns the number of consecutive rows that share their scales. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows)
 {
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
@@ -44,34 +41,29 @@ size_t organ_grid_band(const organ_grid *grid, size_t rows)
     return grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
 }
 
-/* Returns the number of groups of a row. */
 size_t organ_grid_groups(const organ_grid *grid, size_t cols)
 {
     const size_t group = organ_grid_group(grid, cols);
     return (cols + group - 1) / group;
 }
 
-/* Returns whether a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->affine;
 }
 
-/* Returns the number of blocks of a row that store group scales as codes times d; 0 for other grids. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->coded ? cols / blocks->elements : 0;
 }
 
-/* Returns the number of scales, minima, d and dmin of a row. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 {
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
-/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
     uint16_t stored;
@@ -89,9 +81,6 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* Returns the scale with which `greatest` gets the largest code, rounded to its stored type. A scale that rounds to 0
- * is replaced by the one that other programs write for zeros: 1 for ORGAN_SCALE_BLOCK, else the one of
- * compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -117,8 +106,6 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Sets *low and *high to the least and greatest integer code. Codes of Q8_0 begin at -127, like those of quantised
- * inputs in llama.cpp. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
@@ -131,8 +118,6 @@ void organ_grid_range(const organ_grid *grid, float *low, float *high)
 /* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds each of n values to the nearest that its scale and minimum, scales[k] and minima[k], can represent. n is a
- * multiple of 16: inner loops of 16 values let the compiler use vector instructions. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -166,7 +151,6 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 
 /* ---- blocks of GGUF ---- */
 
-/* Reads the scales, minima, d and dmin of a row of GGUF blocks into `numbers`, `stride` floats apart. */
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -204,8 +188,6 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
-/* Writes a row of GGUF blocks from its values and the scales, minima, d and dmin in `numbers` (organ_grid_numbers).
- * Each value is a code times its scale, plus its minimum. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -225,5 +207,58 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
             join_group(grid, values + n * kind->group, numbers[n], minimum, parts.codes + g * kind->group);
         }
         organ_ggml_join(kind, &parts, at);
+    }
+}
+
+/* ---- the search of a scale ---- */
+
+#define OF_ZEROS 0x1p-7f /* what compressed-tensors writes if all values are zero */
+
+/* Codes of E4M3 have a relative error that depends on the place of a value between two powers of 2, so the tries divide
+ * one power of 2 into equal ratios: 448 x 2^(-k / 16) in FP32. */
+#define E4M3_PEAKS                                                                                                     \
+    448, 0x1.ad019ap+8f, 0x1.9ad15cp+8f, 0x1.896686p+8f, 0x1.78b8bap+8f, 0x1.68bff6p+8f, 0x1.59748ap+8f,               \
+        0x1.4acf1ep+8f, 0x1.3cc8aap+8f, 0x1.2f5a6ep+8f, 0x1.227df8p+8f, 0x1.162d18p+8f, 0x1.0a61e4p+8f,                \
+        0x1.fe2d64p+7f, 0x1.e88c26p+7f, 0x1.d3d5acp+7f
+
+/* A search for whole codes with BF16 scales, which with `signs` may be negative. */
+#define WHOLE_CODES(least, greatest, sign, ...)                                                                        \
+    {                                                                                                                  \
+        .low = (least), .high = (greatest), .bf16 = 1, .signs = (sign), .of_zeros = OF_ZEROS, .peaks = { __VA_ARGS__ } \
+    }
+
+/* The peaks of each search leave, of all that were compared, the least error together on groups of 32, 64 and 128
+ * values (for `of_rows`: on rows of 256 to 2048) of trained and random matrices. Scales of both signs are tried because
+ * the least code is farther from 0 than the greatest; with 256 codes that does not matter. */
+static const organ_scale_search of_2_bits = WHOLE_CODES(-2, 1, 1, 1.5f, -1.95f, -2.15f, -2.3f, -2.45f, -2.6f, -2.8f, -3,
+                                                        -3.25f, -3.65f, -4.5f, 2.15f, 2.45f, 2.75f, 3.05f, 3.55f);
+static const organ_scale_search of_3_bits =
+    WHOLE_CODES(-4, 3, 1, 3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f, -4.5f, -4.65f, -4.8f, -4.95f, -5.15f, -5.45f,
+                -5.8f, -6.5f, 4.45f, 4.9f);
+static const organ_scale_search of_4_bits =
+    WHOLE_CODES(-8, 7, 1, 7.5f, -6.85f, -7.05f, -7.25f, -7.75f, -7.95f, -8.1f, -8.2f, -8.35f, -8.5f, -8.65f, -8.8f, -9,
+                -9.25f, -9.55f, -9.95f);
+static const organ_scale_search of_8_bits =
+    WHOLE_CODES(-128, 127, 0, 127.5f, 113, 114, 115, 116, 117, 119, 120, 121, 122, 123, 124, 125, 126, 126.8f, 128.2f);
+static const organ_scale_search of_rows = WHOLE_CODES(-128, 127, 0, 127.5f, 120.5f, 122.4f, 123.7f, 124.3f, 125, 125.6f,
+                                                      126.2f, 126.9f, 128.1f, 128.8f, 129.4f, 130.1f, 131, 132.6f, 136);
+static const organ_scale_search of_e4m3 = {.e4m3 = 1, .bf16 = 1, .of_zeros = OF_ZEROS, .peaks = {E4M3_PEAKS}};
+static const organ_scale_search of_e4m3_blocks = {.e4m3 = 1, .of_zeros = 1, .peaks = {E4M3_PEAKS}};
+
+const organ_scale_search *organ_grid_search(const organ_grid *grid)
+{
+    if (grid->scale_of == ORGAN_SCALE_GGUF)
+        return NULL;
+    switch (grid->bits) {
+    case 0:
+        return grid->scale_of == ORGAN_SCALE_BLOCK ? &of_e4m3_blocks : &of_e4m3;
+    case 2:
+        return &of_2_bits;
+    case 3:
+        return &of_3_bits;
+    case 4:
+        return &of_4_bits;
+    default:
+        return grid->scale_of == ORGAN_SCALE_CHANNEL ? &of_rows : &of_8_bits;
     }
 }

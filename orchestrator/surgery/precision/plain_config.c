@@ -22,7 +22,6 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
-/* Removes the settings of a quantisation; if tensors were packed, also declares the new type of the weights. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
     const char *name = "bfloat16";

@@ -297,7 +297,6 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return quantize_note_before(job, error) ? error->status : organ_write_run(&made, report, error);
 }
 
-/* Writes the quantised model and sets *report; frees everything else. With `pruning`, prunes each matrix first. */
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)
@@ -309,7 +308,6 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
     return organ_report_end_partial(&work, options->model, error);
 }
 
-/* Writes the quantised model without pruning. */
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {

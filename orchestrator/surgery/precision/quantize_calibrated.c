@@ -466,7 +466,6 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
     return error->status;
 }
 
-/* Returns the work of GPTQ, and of pruning if there is any, on one matrix. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
 {
     const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
@@ -495,8 +494,6 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
                             "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
 }
 
-/* Opens the calibration run on the calibrated parts, then the pruning method. If both need more --memory, the error
- * names the larger amount. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     if (list_calibrated(job, error) != ORGAN_OK)
@@ -505,7 +502,6 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
     return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
-/* Begins the pruning, if there is any, and runs the calibration, whose callbacks quantise the parts. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -514,7 +510,6 @@ organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *err
     return organ_calibration_run_layers(job->calib, error);
 }
 
-/* Closes what organ_quantize_open_text opened. */
 void organ_quantize_close_text(organ_quantize_job *job)
 {
     if (job->pruning && job->pruning->close)

@@ -208,7 +208,6 @@ static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json
                         SET("weights", weights));
 }
 
-/* Returns whether no part before number `part` has the same encoding. */
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
@@ -270,7 +269,6 @@ static json_t *compressed_json(const organ_quantize_job *job)
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
-/* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;

@@ -5,7 +5,6 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-/* Returns the definition of scales for a safetensors output. */
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
@@ -130,7 +129,6 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
-/* Returns the member "definitions" of the report. */
 json_t *organ_quantize_definitions_json(const organ_quantize_job *job)
 {
     return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);

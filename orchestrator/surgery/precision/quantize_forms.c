@@ -61,7 +61,6 @@ typedef struct experts {
     size_t count;         /* number of their tensors, and entries of `layers` */
 } experts;
 
-/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor)
 {
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
@@ -70,7 +69,6 @@ bool organ_quantize_is_routed(const organ_tensor *tensor)
 /* Returns the tensor of weight k; `codes` of an unpacked weight is the weight itself. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
-/* Returns whether the tensor is a target. */
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return job->targets.chosen[tensor - job->model->tensors];
@@ -161,8 +159,6 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
-/* Sets job->encodings: all routed experts get one encoding, other targets the one that fits the length of their rows.
- * Returns the errors of find_experts_encoding. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -180,7 +176,6 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of parts that are matrices of routed experts. */
 static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
@@ -189,8 +184,6 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
-/* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which have the
- * matrices of all experts of a layer in one tensor. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;

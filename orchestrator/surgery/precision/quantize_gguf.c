@@ -21,7 +21,6 @@ enum { QUANTIZATION_VERSION = 2 };
 
 static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
 
-/* Returns whether the model has an output head. A head inside a layer does not count. */
 static bool has_head(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -80,8 +79,6 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
-/* Sets job->encodings: the block type of a tensor is that of --scheme, or one with shorter blocks if the rows are not
- * whole blocks; NULL if the tensor is not a target, or if no block type fits its rows. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -144,7 +141,6 @@ static void note_bits(const organ_quantize_job *job)
                         *fitting ? ". Schemes with blocks of 32 fit all rows and take fewer: " : "", fitting);
 }
 
-/* Prints notes about tensors whose block type differs from that of the scheme. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -205,7 +201,6 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
-/* Opens --imatrix, if it is set, and finds the entry of each part that needs one. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -235,8 +230,6 @@ static void make_weights(float *weights, float *roots, size_t cols)
     }
 }
 
-/* Computes the weight of each column of matrix number `matrix` of a part, and its root, from the imatrix: part->cols
- * numbers each. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
                                        float *weights, float *roots, organ_error *error)
 {
@@ -267,8 +260,6 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
-/* Creates job->writer: the key-values of the model with general.file_type, general.quantization_version, and those
- * about the imatrix. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;

@@ -107,7 +107,6 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-/* Writes the buffered scales into the tensor of scales of the part. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
@@ -306,7 +305,6 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
         "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
 }
 
-/* Writes rows and columns of a part to its tensor of the shape, if codes are packed. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
@@ -416,7 +414,6 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
     return with_items(job, run_passes, error);
 }
 
-/* Adds memory and work of organ_quantize_pass to the plan of a dry run. */
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, quantize_pass_estimate, error);

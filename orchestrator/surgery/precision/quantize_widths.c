@@ -37,7 +37,6 @@ static const organ_encoding *encoding_at(size_t level, const organ_quantize_choi
     return organ_encoding_named(name);
 }
 
-/* Returns the choice of w->targets.tensors[target]. */
 static const organ_quantize_choice *details_of(const organ_quantize_widths *w, size_t target)
 {
     return &w->details[w->choice_of[target]];
@@ -45,8 +44,6 @@ static const organ_quantize_choice *details_of(const organ_quantize_widths *w, s
 
 /* ---- options ---- */
 
-/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
- * "mixed", the only one with several widths. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -486,7 +483,6 @@ static void stop_measuring(organ_quantize_widths *w)
     w->inputs_of = NULL;
 }
 
-/* Sets the cost of each choice at each level to the sum over its curves. */
 static void add_costs(organ_quantize_widths *w)
 {
     w->choices.levels = w->curves.levels;

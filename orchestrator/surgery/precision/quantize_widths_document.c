@@ -7,7 +7,6 @@
 
 #include <math.h>
 
-/* Returns the member "allocation" of the parameters: the options of the division. */
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
 {
     const organ_allocate_options *const a = &o->allocate;

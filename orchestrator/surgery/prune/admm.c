@@ -18,7 +18,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/edge_search.h"
+#include "orchestrator/surgery/prune/score_edge.h"
 
 #include <errno.h>
 #include <math.h>
@@ -176,7 +176,6 @@ typedef struct shifting {
     float *values;
 } shifting;
 
-/* Writes row `row` of H + rho I. */
 static void shift_row(void *context, size_t row, size_t worker)
 {
     const shifting *const x = context;
@@ -309,7 +308,6 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Calls mask_or_count for the values of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -489,16 +487,12 @@ static void unscale_weights(organ_admm *s, float *weights)
     share_all_rows(s, unscale_weights_row);
 }
 
-/* Writes D of the last iteration, without the scaling of its columns, to `weights`; weights that `keep` (1 or 0)
- * removes are 0. */
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);
     unscale_weights(s, weights);
 }
 
-/* Sets removed entries of Z to 0, moves the kept ones by `steps` conjugate gradient steps, TOGETHER rows at a time, and
- * writes Z without the scaling of its columns to `weights`. */
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);

@@ -145,7 +145,6 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
                         SET_IF(c->all_experts, "all_experts", json_true()));
 }
 
-/* Returns the options of a calibration walk for measuring divergences. */
 static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -195,8 +194,6 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
-/* Opens the walks of curves and, with --rounds, of exchanges; reads curves from the file of --allocation if it exists.
- * If memory is too small for one of the two walks, the message states an amount that is enough for both. */
 organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const options = job->calibrated;
@@ -219,7 +216,6 @@ organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *erro
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
-/* Adds the memory and the work of the curves to measure and of the exchanges to the plan of a dry run. */
 void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
 {
     organ_curves_estimate(a->walk, solve, plan);
@@ -274,7 +270,6 @@ static json_t *given_json(const void *context, size_t k)
     return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
 }
 
-/* Returns an object with the members of a->exchanged. */
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
     return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);

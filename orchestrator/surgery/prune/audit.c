@@ -10,8 +10,7 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/prune/audit_record.h"
-#include "orchestrator/surgery/prune/compared.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 #include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <errno.h>
@@ -103,7 +102,6 @@ static void compare_tile(void *context, const organ_tile *tile, void *scratch, v
         kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
-/* Adds *more to *sum. */
 static void add_counted(counted *sum, const counted *more)
 {
     sum->counts.zero_before += more->counts.zero_before;
@@ -326,7 +324,6 @@ typedef struct audit_sums {
     size_t comparable;  /* tensors with a counterpart in the copy */
 } audit_sums;
 
-/* Returns the sums over all tensors of the donor. */
 static audit_sums sum_up(const audit *a)
 {
     audit_sums s = {0};
@@ -485,7 +482,6 @@ static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
     return error->status;
 }
 
-/* Closes both models and frees the audit's lists. */
 static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);
@@ -501,7 +497,6 @@ static void close_audit(audit *a)
     organ_rows_free(a->pairs);
 }
 
-/* Compares the pruned model with the donor and sets *report; audit.h describes the returned status. */
 organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {

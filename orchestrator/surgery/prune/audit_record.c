@@ -60,7 +60,6 @@ static void compare_line(const json_t *line, const organ_model *copy,
     counts[tensor->file].other += strcmp(found, recorded) != 0;
 }
 
-/* Adds up the counts of the files and adds a problem for each file with tensors of another run. */
 static void report_files(organ_audit_record *record, const organ_model *copy, const file_count *counts,
                          organ_problems *problems)
 {

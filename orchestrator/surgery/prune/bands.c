@@ -4,7 +4,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/prune/prune_job.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include <organ/machine.h>
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <string.h>
 
@@ -38,7 +38,6 @@ static size_t same_headers(const organ_model *donor, const organ_model *copy, bo
     return same;
 }
 
-/* Returns the number of tensors of the donor that the copy has with the same dtype and shape. */
 static size_t same_tensors(const organ_model *donor, const organ_model *copy)
 {
     size_t same = 0;

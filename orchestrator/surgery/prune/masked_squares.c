@@ -41,8 +41,6 @@ struct organ_masked_squares {
 
 /* ---- creation ---- */
 
-/* Allocates the conjugate gradients for all rows and builds their preconditioner. The last mask begins with all weights
- * kept. */
 organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_masked_squares **squares, organ_error *error)
 {
@@ -246,7 +244,6 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
                                      ROWS_PER_BATCH, error);
 }
 
-/* Returns an upper bound of the bytes of a solver, for a whole and for a block-diagonal H. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;

@@ -13,7 +13,6 @@
 /* Returns the bytes of a stored weight. */
 static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
-/* Returns the number of rows of the band that begins at row `first`. */
 size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
 {
     return organ_min(b->band_rows, b->rows - first);
@@ -25,7 +24,6 @@ size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
     return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);
 }
 
-/* Returns n weights of the loaded band from element `at` on, as FP32: in place, or widened into `scratch`. */
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n,
                                       float *scratch)
 {

@@ -235,7 +235,6 @@ static void begin_squares(organ_preconditioner *c)
         }
 }
 
-/* Builds the preconditioner: D, the directions of each part, and the k x k matrices of each row. */
 organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_preconditioner **made, organ_error *error)
 {

@@ -64,7 +64,6 @@ static organ_status open_donor(organ_prune_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Checks that rows are whole groups of the pattern. */
 static organ_status check_whole_groups(const organ_prune_job *job, organ_error *error)
 {
     for (size_t k = 0; job->pattern.of && k < job->targets.count; k++) {

@@ -281,8 +281,6 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     return !ORGAN_ADD(json_object_get(document, "coverage"), SET_COUNT("tiles", tiles));
 }
 
-/* Returns an array with the counts of each target, which the caller frees with organ_rows_free. NULL if out of memory.
- */
 organ_tally *organ_prune_tally(const organ_prune_job *job)
 {
     organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);

@@ -13,7 +13,7 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/allocate/allocate.h"
-#include "orchestrator/surgery/prune/magnitudes.h"
+#include "orchestrator/surgery/prune/comparison.h"
 #include "orchestrator/surgery/prune/prune_matrix.h"
 #include "orchestrator/surgery/write/write.h"
 
@@ -145,7 +145,7 @@ void organ_prune_units_close(organ_prune_job *job);
 /* Sets `done` of the units that an interrupted run has completed or another rank makes. */
 void organ_prune_units_begin(organ_prune_job *job, organ_writing *writing);
 
-/* Counts the magnitudes (magnitudes.h) of bytes [at, at + bytes) of a unit. Every byte of a unit that
+/* Counts the magnitudes (comparison.h) of bytes [at, at + bytes) of a unit. Every byte of a unit that
  * organ_prune_part_write writes must be counted once, in any order; any number of threads may call it at the same time.
  * Returns the errors of organ_magnitudes_add. */
 organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,

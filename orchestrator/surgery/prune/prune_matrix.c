@@ -198,7 +198,6 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
     }
 }
 
-/* Sets zero_after and sparsity of the report. */
 static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
 {
     job->report->zero_after = counts->zeros;
@@ -219,8 +218,6 @@ static organ_status prune_and_report(organ_matrix_job *job, float *before, organ
     return error->status;
 }
 
-/* Prunes a matrix that is in memory as one band. organ_matrix_band checks that its weights are finite. With
- * options->measure, keeps a copy of the weights and computes the output error from it. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options,
                                 const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                 uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
@@ -256,8 +253,6 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     return error->status;
 }
 
-/* Returns the bytes that pruning a matrix needs in addition to its weights: the mask, and what the method's solver
- * allocates. */
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
 {
     const uint64_t mask = rows * cols;
@@ -274,8 +269,6 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
 
 /* ---- in bands ---- */
 
-/* Checks options and shape, then runs the method on the bands. Methods that compensate, and options->measure, need the
- * whole matrix in memory and are rejected. */
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
                                const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,

@@ -259,8 +259,6 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
     return error->status;
 }
 
-/* Runs ALPS: ADMM from the mask of the largest weights, then conjugate gradients on the kept weights
- * (organ_admm_finish). */
 organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
 {
     const organ_pattern *const pattern = &job->options->pattern;

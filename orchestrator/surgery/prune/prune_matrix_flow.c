@@ -159,8 +159,6 @@ static organ_status run_stages(staged *s, organ_error *error)
     return error->status;
 }
 
-/* Prunes by physarum-v2: the flow in stages of rising sparsity, with kept weights refitted by least squares after
- * each. */
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 {
     staged s = {.job = job, .food = input_importance(job->moments), .percent = requested_percent(job->options)};

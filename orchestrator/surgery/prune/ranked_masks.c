@@ -36,7 +36,6 @@ static bool by_row(const organ_matrix_job *job)
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
 }
 
-/* Returns the buffer of a worker for one row. */
 static float *ranked_masks_room_of(const ranking *r, size_t worker)
 {
     return r->row_scratch + worker * r->job->bands->cols;
@@ -91,7 +90,6 @@ static void count_equals(const ranking *r, size_t row, const float *weights, siz
     r->equals[row] = organ_edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
 }
 
-/* Removes the first r->equals[row] weights of a row that equal the edge. */
 static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -169,7 +167,6 @@ static void mask_band(ranking *r, size_t first)
     ranked_masks_share_rows(r, cut_equals_task);
 }
 
-/* Returns the bytes of row_scratch, counts and equals of a ranking with these bands. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
 {
     return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) +

@@ -11,7 +11,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/edge_search.h"
+#include "orchestrator/surgery/prune/score_edge.h"
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
@@ -92,7 +92,6 @@ static void score_rows(void *context, size_t index, size_t worker)
     organ_edge_search_count(&s->search, first * s->n, (end - first) * s->n, worker);
 }
 
-/* Chooses the mask of the pass for all rows together. */
 static void mask_pass(sparsegpt_sweep *s)
 {
     const size_t all = s->job->rows * s->n;
@@ -186,8 +185,6 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by SparseGPT: computes U, sets weights of dead inputs to 0, then sweeps the columns of each block of H from
- * left to right, removes the weights of lowest score, and compensates for them in later columns of the block. */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};

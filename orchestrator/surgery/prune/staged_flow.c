@@ -216,7 +216,6 @@ static void staged_flow_close(staged_flow_trial *t)
     free(t->importance);
 }
 
-/* Returns the bytes of the buffers of a trial. */
 uint64_t organ_flow_memory(size_t workers)
 {
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
@@ -375,7 +374,6 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
     return error->status;
 }
 
-/* Runs the flow once at a known gain to write the mask of one band. */
 organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first,
                              const uint8_t *before, uint8_t *kept, organ_error *error)
 {
@@ -424,7 +422,6 @@ static void keep_groups(void *context, size_t row, size_t worker)
     }
 }
 
-/* Loads the band that begins at row `first` and applies the pattern to its mask `keep`, row by row. */
 organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
                                 organ_error *error)
 {

@@ -117,8 +117,6 @@ static void close_division(void *context)
     job->targets = (organ_targets){0};
 }
 
-/* Runs the quantisation by GPTQ on the calibration text of the pruning. Its walk calls then_prune for each matrix
- * before it quantises the matrix. The callbacks for a division are set only with --allocate. */
 organ_status organ_prune_then(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;

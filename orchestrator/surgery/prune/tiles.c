@@ -6,7 +6,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/band_plan.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 
 #include <errno.h>
 #include <math.h>
@@ -461,7 +461,6 @@ organ_status organ_prune_tiles(organ_prune_job *job, organ_error *error)
 /* Selects all units: every unit has a tensor. */
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
-/* Adds the memory and the work of physarum v1 to job->plan: those of the pass over all units and of the tile map. */
 organ_status organ_prune_tiles_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;

@@ -48,7 +48,6 @@ static uint64_t value_at(const organ_width_part *part, uint64_t row)
     return part->at + row * organ_width_columns(part) * sizeof(float);
 }
 
-/* Writes rows [first, first + rows) of a part to the file of values: organ_width_columns(part) values a row. */
 organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
                                      uint64_t first, uint64_t rows, organ_error *error)
 {
@@ -82,7 +81,6 @@ static const organ_struct_field choices_report[] = {
     REPORT(tokens, U64),
     {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
 
-/* Appends the part's line to the journal. It has the kept units, the report, and the digest of the stored values. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
     char digits[17];
@@ -204,8 +202,6 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
-/* Rank 0 creates the directory of choices, or opens that of an interrupted run, with its journal and file of values.
- * Then all ranks get the journal's lines and restore the parts that are done. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

@@ -179,8 +179,6 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens the calibration text, and sets job->work, job->digest and job->calibration. Each projection is calibrated on
- * the inputs that the narrowed earlier layers compute. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -209,8 +207,6 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
-/* Adds the memory and the work of calibration and choice to job->plan; the file of values is written once and read
- * once. */
 void organ_width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
@@ -219,8 +215,6 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
-/* Chooses the units of all parts on the text. Does not run the text if an interrupted run has chosen the units of all
- * parts. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;

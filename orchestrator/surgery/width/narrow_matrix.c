@@ -54,7 +54,6 @@ typedef struct narrow_matrix_block {
     size_t at;
 } narrow_matrix_block;
 
-/* Returns the block that contains a column. */
 static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;

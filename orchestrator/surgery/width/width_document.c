@@ -21,7 +21,6 @@ static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->total * share->keep))));
 }
 
-/* Implements organ_write.parameters. */
 json_t *organ_width_parameters(void *context)
 {
     const organ_width_job *const job = context;

@@ -93,7 +93,6 @@ static organ_status add_parts_of_target(organ_width_job *job, const organ_tensor
     return error->status;
 }
 
-/* Allocates as many parts as the chosen tensors have matrices. */
 static organ_status allocate_parts(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;

@@ -268,7 +268,7 @@ static organ_writing write_of(const organ_write *m)
         .write = m,
         .output = {.path = m->requested->output,
                    .single = organ_output_is_file(m->requested->output) && !m->apart,
-                   .like = organ_output_like(m->model),
+                   .like = m->laid && m->source ? NULL : organ_output_like(m->model),
                    .force = m->requested->force,
                    .choice = m->choice,
                    .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),

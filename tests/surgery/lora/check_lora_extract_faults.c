@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Errors in models, arguments or the disk are named and leave nothing. */
 #include "tests/surgery/lora/lora_extract_rig.h"
+#include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -138,10 +139,44 @@ START_TEST(reading_fails_or_is_stopped)
 }
 END_TEST
 
+static organ_status extract_again(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                                  organ_error *error)
+{
+    lora_way here = *(const lora_way *)way;
+    here.threads = threads;
+    here.stop = stop;
+    here.options.write.resume = resume;
+    return lora_extract(output, here, error);
+}
+
+/* With --save-full the adapter also has copied tensors. Of rank 8 the places of all units are full, so that nothing
+ * moves when the adapter is completed, and finished modules are never decomposed again. */
+static const lora_way whole = {.options = {.save_full = true}};
+static const resumed_verb extraction = {
+    .run = extract_again, .way = &whole, .report = "lora_extract.json", .threads = 1};
+
+START_TEST(killed_run_is_resumed) { killed_anywhere_goes_on(&extraction); }
+END_TEST
+
+START_TEST(damaged_adapter_is_made_again) { damaged_output_is_mended(&extraction); }
+END_TEST
+
+START_TEST(resume_refuses_another_extraction)
+{
+    lora_way other = whole;
+    const resumed_verb changed = {.run = extract_again, .way = &other};
+    leaves_unfinished(&extraction, "out");
+    other.options.seed = 1;
+    is_refused(&changed, "out", "its parameters was ");
+}
+END_TEST
+
 Suite *lora_faults_suite(void)
 {
     const suite_case cases[] = {{"input", {values_that_are_not_finite, models_that_do_not_belong_together}},
                                 {"call", {wrong_calls, places_that_are_taken, a_dry_run_makes_nothing}},
-                                {"disk", {a_full_disk, reading_fails_or_is_stopped}}};
+                                {"disk",
+                                 {a_full_disk, reading_fails_or_is_stopped, killed_run_is_resumed,
+                                  damaged_adapter_is_made_again, resume_refuses_another_extraction}}};
     return suite_of("lora_extract_faults", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }

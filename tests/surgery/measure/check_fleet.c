@@ -3,7 +3,7 @@
  * measured again. */
 #include <organ/report.h>
 #include <organ/measure.h>
-#include "orchestrator/surgery/measure/fleet_find.h"
+#include "orchestrator/surgery/measure/fleet_parts.h"
 #include <organ/organs.h>
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"

@@ -2,8 +2,7 @@
  * Tests of maps of tiles and magnitudes of removed weights: the counts of a plain loop for any shape, type and
  * memory. */
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/prune/magnitudes.h"
-#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/surgery/prune/comparison.h"
 #include "tests/surgery/prune/prune_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ * Functions with exp, tanh, erf, pow and log2, which come from SLEEF on every ISA: gates and soft caps of the forward
+ * pass, softmax, likelihoods, entropy. An incomplete last vector is computed with zeros in the missing lanes, which
+ * are neither stored nor summed. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+
+/* Returns a mask of lanes 0 to n - 1. */
+INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
+
+/* ---- gates ---- */
+/* The activations of a gated feed-forward. */
+enum gate { SILU, GELU_TANH, GELU };
+
+/* Returns x / (1 + e^-s): x times the logistic function of s. */
+INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
+{
+    return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
+}
+
+/* Returns the activation of 16 values: x / (1 + e^-x) for SILU, GELU with erf for GELU, and its approximation with tanh
+ * for GELU_TANH. */
+INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
+{
+    if (kind == SILU)
+        return logistic_of(x, x);
+    if (kind == GELU) {
+        const f32x16 twice = f32_add(f32_set1(1), f32_erf(f32_mul(x, f32_set1(0.70710678f))));
+        return f32_mul(f32_mul(f32_set1(0.5f), x), twice);
+    }
+    /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u): this form does not cancel digits for tanh u near -1 */
+    const f32x16 cube = f32_mul(f32_mul(f32_mul(f32_set1(0.044715f), x), x), x);
+    const f32x16 u = f32_mul(f32_set1(0.79788456f), f32_add(x, cube));
+    return logistic_of(x, f32_add(u, u));
+}
+
+/* Replaces gate[k] by activation(gate[k]) up[k]. */
+INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(gate + at, f32_mul(activation_of(f32_load(gate + at), kind), f32_load(up + at)));
+    if (at < n)
+        f32_store_part(gate + at,
+                       f32_mul(activation_of(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)),
+                       n - at);
+}
+
+/* gate_of for each activation: the kernels of organ_kernels. */
+void KERNEL(gate_silu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
+void KERNEL(gate_gelu_tanh)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
+void KERNEL(gate_gelu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
+
+/* ---- single values ---- */
+/* Replaces values[k] by cap tanh(values[k] / cap). */
+void KERNEL(softcap)(float *values, size_t n, float cap)
+{
+    const f32x16 caps = f32_set1(cap);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load(values + at), caps))));
+    if (at < n)
+        f32_store_part(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load_part(values + at, n - at), caps))), n - at);
+}
+
+/* Sets values[k] to base ^ exponents[k]. */
+void KERNEL(powers_of)(float base, const float *exponents, float *values, size_t n)
+{
+    const f32x16 bases = f32_set1(base);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, f32_pow(bases, f32_load(exponents + at)));
+    if (at < n)
+        f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
+}
+
+/* Returns ln(1 + e^x); above 20 that is x in FP32. */
+INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
+
+/* Replaces values[k] by ln(1 + e^values[k]). */
+void KERNEL(softplus)(float *values, size_t n)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, softplus_of(f32_load(values + at)));
+    if (at < n)
+        f32_store_part(values + at, softplus_of(f32_load_part(values + at, n - at)), n - at);
+}
+
+/* ---- sums ---- */
+/* Replaces values[k] by e^(values[k] - top) and returns their sum in FP32. */
+float KERNEL(exp_below)(float *values, size_t n, float top)
+{
+    const f32x16 tops = f32_set1(top);
+    f32x16 sum = f32_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16) {
+        const f32x16 e = f32_exp(f32_sub(f32_load(values + at), tops));
+        f32_store(values + at, e);
+        sum = f32_add(sum, e);
+    }
+    if (at < n) {
+        const f32x16 e = f32_exp(f32_sub(f32_load_part(values + at, n - at), tops));
+        f32_store_part(values + at, e, n - at);
+        sum = f32_add(sum, f32_of_bits(u32_keep(lanes_below(n - at), f32_bits(e))));
+    }
+    return f32_fold(sum);
+}
+
+/* Returns the sum of e^(values[k] - top) in FP64. */
+double KERNEL(exp_sum)(const float *values, size_t n, double top)
+{
+    const f64x16 tops = f64_set1(top);
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, f64_exp(f64_sub(f64_of_f32(f32_load(values + at)), tops)));
+    if (at < n) {
+        const f64x16 e = f64_exp(f64_sub(f64_of_f32(f32_load_part(values + at, n - at)), tops));
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), e));
+    }
+    return f64_fold(sum);
+}
+
+/* Returns e^p (p - q) for 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
+ * exponentials. */
+INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
+{
+    const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);
+    return f64_mul(f64_exp(p), f64_sub(p, q));
+}
+
+/* Returns the Kullback-Leibler divergence D(p || q), where p and q are the softmaxes of the logits `first` and `other`.
+ * first_sum and other_sum are the logarithms of the sums of exponentials of these logits. */
+double KERNEL(divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n)
+{
+    const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, divergence_of(f32_load(first + at), p_sum, f32_load(other + at), q_sum));
+    if (at < n) {
+        const f32x16 p = f32_load_part(first + at, n - at), q = f32_load_part(other + at, n - at);
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), divergence_of(p, p_sum, q, q_sum)));
+    }
+    return f64_fold(sum);
+}
+
+/* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number
+ * instead, and 0 times that is 0. */
+double KERNEL(entropy)(const double *p, size_t n)
+{
+    f64x16 sum = f64_set1(0);
+    for (size_t at = 0; at < n; at += 16) {
+        double full[16] = {0};
+        if (n - at < 16)
+            __builtin_memcpy(full, p + at, (n - at) * sizeof *p);
+        const f64x16 x = f64_load(n - at < 16 ? full : p + at);
+        sum = f64_sub(sum, f64_mul(x, f64_log2(f64_max(x, f64_set1(0x1p-1022)))));
+    }
+    return f64_fold(sum);
+}
+
+/* The selective scan (organ_selective_scan): a linear recurrence whose decay differs by channel, state and token.
+ * The states of 16 channels are processed at a time; the caller bounds the channels of a call so that their states
+ * stay in the cache closest to the core. */
+
+/* Processes one token of n <= 16 channels from channel `from` on by the recurrence of Mamba (Gu and Dao 2023). For
+ * each state i of a channel: h_i = exp(A_i dt) h_i + B_i dt x. Then y = sum of C_i h_i + D x, which replaces x. In
+ * the structure, A is `rates`, dt `steps`, B `writes`, C `reads` and D `skip`. */
+INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, const size_t n)
+{
+    float *const at = s->values + t * s->value_stride + from;
+    const float *const writes = s->writes + t * s->write_stride, *const reads = s->reads + t * s->read_stride;
+    const f32x16 value = f32_load_first(at, n), step = f32_load_first(s->steps + t * s->step_stride + from, n);
+    const f32x16 written = f32_mul(step, value);
+    f32x16 sum = f32_set1(0);
+    for (size_t i = 0; i < s->states; i++) {
+        float *const row = s->state + i * s->state_stride + from;
+        const f32x16 decay = f32_exp(f32_mul(f32_load_first(s->rates + i * s->rate_stride + from, n), step));
+        const f32x16 state = f32_fma(f32_set1(writes[i]), written, f32_mul(decay, f32_load_first(row, n)));
+        f32_store_first(row, state, n);
+        sum = f32_fma(f32_set1(reads[i]), state, sum);
+    }
+    f32_store_first(at, f32_fma(f32_load_first(s->skip + from, n), value, sum), n);
+}
+
+/* Processes all tokens in order, 16 channels at a time. */
+void KERNEL(selective_scan)(const organ_selective_scan *s)
+{
+    for (size_t t = 0; t < s->tokens; t++) {
+        size_t from = 0;
+        for (; from + 16 <= s->channels; from += 16)
+            scan_channels(s, t, from, 16);
+        if (from < s->channels)
+            scan_channels(s, t, from, s->channels - from);
+    }
+}
+
+#endif
