@@ -7,6 +7,7 @@
 #include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include <organ/report.h>

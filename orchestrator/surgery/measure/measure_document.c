@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report organ.measure/1 and finds the wells, tensors with a lower theta than their neighbours. */
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

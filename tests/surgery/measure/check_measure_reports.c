@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reports of measure, and of its errors. */
 #include <organ/measure.h>
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/measure_rig.h"
 
 #include <organ/report.h>
