@@ -60,11 +60,16 @@ SHARED void factors_by_element(code_factors *f, size_t n, factor_pair *pair)
     next_factors(f, n - first, &pair->scale[1], &pair->zero[1]);
 }
 
-/* factors_by_element for the next 32 elements, which usually are in one group. */
+/* factors_by_element for the next 32 elements, which usually are in one group. Passes copies to the other function,
+ * so that *f and *pair stay in registers. */
 INLINE void next_factor_pair(code_factors *f, factor_pair *pair)
 {
     if (f->group_left < PAIR) {
-        factors_by_element(f, PAIR, pair);
+        code_factors after = *f;
+        factor_pair some;
+        factors_by_element(&after, PAIR, &some);
+        *f = after;
+        *pair = some;
         return;
     }
     pair->scale[0] = pair->scale[1] = f32_set1(*f->scales);
@@ -547,8 +552,10 @@ INLINE void encode_codes(const float *values, const float *scales, size_t group,
         float some[PAIR] = {0};
         uint8_t results[PAIR];
         memcpy(some, values + at, (n - at) * sizeof *some);
-        factors_by_element(&f, n - at, &factors);
-        encode_pair(some, &factors, results, code);
+        code_factors last = f;
+        factor_pair rest;
+        factors_by_element(&last, n - at, &rest);
+        encode_pair(some, &rest, results, code);
         if (is_nibble(code) && n % 2 == 1)
             results[(n - at) / 2] &= 15;
         memcpy(to + code_bytes(at, code), results, code_bytes(n - at, code));
