@@ -68,27 +68,27 @@ RUN(narrow)
 }
 RUN(dequantize)
 {
-    MEMBER(organ_dequantize);
+    MEMBER(organ_dequantize_blocks);
     member(a->in, FLOATS(a->out), n);
 }
 RUN(quantize)
 {
-    MEMBER(organ_quantize);
+    MEMBER(organ_quantize_blocks);
     member(FLOATS(a->in), a->out, n);
 }
 RUN(fit)
 {
-    MEMBER(organ_fit);
+    MEMBER(organ_fit_blocks);
     member(FLOATS(a->in), NULL, s->elements, a->out, n);
 }
 RUN(decode)
 {
-    MEMBER(organ_decode);
+    MEMBER(organ_decode_codes);
     member(a->in, FLOATS(a->in2), NULL, GROUP, a->out, n * s->elements);
 }
 RUN(encode)
 {
-    MEMBER(organ_encode);
+    MEMBER(organ_encode_codes);
     member(FLOATS(a->in), FLOATS(a->in2), GROUP, a->out, n * s->elements);
 }
 RUN(moments)

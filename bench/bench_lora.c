@@ -101,7 +101,7 @@ static figures decompose(square *m, size_t rank, bool exact, const organ_engine 
     const figures f = {organ_seconds_now() - started, bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
                        organ_svd_residual(&svd), svd.passes};
     organ_strips_close(strips);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     return f;
 }
 

@@ -75,7 +75,7 @@ static double speed(const char *path, const organ_kernels *kernels, double *thet
         organ_z z[TENSORS] = {{0}};
         uint64_t bytes = 0;
         const double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
-        organ_measure_model(model, &engine, NULL, z, &error), bench_stop_at(&error);
+        organ_measure_tensors(model, &(organ_z_options){0}, &engine, NULL, z, &error), bench_stop_at(&error);
         const double took = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
         spent += took;
         for (size_t k = 0; k < TENSORS; k++)

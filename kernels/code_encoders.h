@@ -59,7 +59,7 @@ INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *code
     }
 }
 
-/* Divides n values by the scale of their group of `group` values and stores the nearest codes (organ_encode). */
+/* Divides n values by the scale of their group of `group` values and stores the nearest codes (organ_encode_codes). */
 INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
                          const organ_code code)
 {

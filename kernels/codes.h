@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode). They process pairs of vectors,
- * 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more are written
- * with non-temporal stores, as in convert_types.h. In the functions below, nonzero `streams` selects these stores; `at`
- * is the index of an element in the whole array, whose first code and value `codes` and `values` point to. */
+ * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode_codes). They process pairs of
+ * vectors, 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more
+ * are written with non-temporal stores, as in convert_types.h. In the functions below, nonzero `streams` selects these
+ * stores; `at` is the index of an element in the whole array, whose first code and value `codes` and `values` point to.
+ */
 enum { PAIR = 32 }; /* elements of two vectors */
 
 /* ---- scales and zero points by element ---- */
@@ -428,9 +429,9 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
-/* Decodes n codes (organ_decode) to `type`. Outputs of STREAM_BYTES or more are written with non-temporal stores from
- * the first 64-byte boundary on, if an element begins there (`lines`) and, for 4-bit codes, its index is even (`even`),
- * so that its code begins a byte. */
+/* Decodes n codes (organ_decode_codes) to `type`. Outputs of STREAM_BYTES or more are written with non-temporal stores
+ * from the first 64-byte boundary on, if an element begins there (`lines`) and, for 4-bit codes, its index is even
+ * (`even`), so that its code begins a byte. */
 INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                          size_t n, const organ_code code, const enum element_type type)
 {

@@ -112,7 +112,7 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
 
 /* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results.
  * Only the avx512 table has such a twin; returns NULL for other tables. */
-const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
+const organ_kernels *organ_kernels_other_tile(const organ_kernels *kernels)
 {
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit). */
+ * Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit_blocks). */
 #include "kernels/fit.h"
 
 /* The properties of a block type. */
@@ -70,33 +70,33 @@ INLINE void fit_blocks(const float *values, const float *weights, size_t cols, v
     }
 }
 
-/* Quantises n blocks to q4_0 (organ_fit): codes -8 to 7. */
+/* Quantises n blocks to q4_0 (organ_fit_blocks): codes -8 to 7. */
 static void fit_q4_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
 }
 
-/* Quantises n blocks to q4_1 (organ_fit): codes 0 to 15 and a minimum. */
+/* Quantises n blocks to q4_1 (organ_fit_blocks): codes 0 to 15 and a minimum. */
 static void fit_q4_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 20, .affine = 1, .high = 15});
 }
 
-/* Quantises n blocks to q5_0 (organ_fit): codes -16 to 15. */
+/* Quantises n blocks to q5_0 (organ_fit_blocks): codes -16 to 15. */
 static void fit_q5_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
 }
 
-/* Quantises n blocks to q5_1 (organ_fit): codes 0 to 31 and a minimum. */
+/* Quantises n blocks to q5_1 (organ_fit_blocks): codes 0 to 31 and a minimum. */
 static void fit_q5_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 24, .affine = 1, .fifth = 1, .high = 31});
 }
 
-/* Quantises n blocks to q8_0 (organ_fit): codes -127 to 127. */
+/* Quantises n blocks to q8_0 (organ_fit_blocks): codes -127 to 127. */
 static void fit_q8_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit). A block has 256 values; its groups' scales
- * are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
+ * Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit_blocks). A block has 256 values; its groups'
+ * scales are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
 #include "kernels/six_bits.h"
 
 /* Rounds of the search; each first fits the codes of the scales with d fixed, then d with the codes fixed. */
@@ -148,9 +148,10 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
     }
 }
 
-/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k, two blocks at a time; arguments as in organ_fit.
- * Fits a line to each group of 32, then alternates between the codes of scales and minima (fit_k_codes) and the blocks'
- * d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded numbers that the block stores. */
+/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k, two blocks at a time; arguments as in
+ * organ_fit_blocks. Fits a line to each group of 32, then alternates between the codes of scales and minima
+ * (fit_k_codes) and the blocks' d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded
+ * numbers that the block stores. */
 INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
@@ -179,13 +180,13 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
     }
 }
 
-/* Quantises n blocks to q4_k (organ_fit). */
+/* Quantises n blocks to q4_k (organ_fit_blocks). */
 static void fit_q4_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
-/* Quantises n blocks to q5_k (organ_fit). */
+/* Quantises n blocks to q5_k (organ_fit_blocks). */
 static void fit_q5_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);
@@ -267,8 +268,8 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
         }
 }
 
-/* Quantises n blocks of 256 values to q6_k (organ_fit). A value of a group of 16 decodes to d s (q - 32), where the
- * code s of the group's scale is a signed byte and q is 0 .. 63. Fits a scale to each group; the first d gives the
+/* Quantises n blocks of 256 values to q6_k (organ_fit_blocks). A value of a group of 16 decodes to d s (q - 32), where
+ * the code s of the group's scale is a signed byte and q is 0 .. 63. Fits a scale to each group; the first d gives the
  * scale of largest magnitude the code -128. Then alternates between the codes of the scales (fit_scale_codes) and d
  * (fit_solve_d). */
 static void fit_q6_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)

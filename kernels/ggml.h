@@ -101,8 +101,8 @@ GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);
 GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);
 
 /* ggml_plain.c: types without blocks */
-organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16,
+organ_dequantize_blocks organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16,
     organ_dequantize_i32, organ_dequantize_i64;
-organ_quantize organ_quantize_f32;
+organ_quantize_blocks organ_quantize_f32;
 
 #endif

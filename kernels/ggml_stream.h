@@ -15,8 +15,8 @@ INLINE void stream_store(const float *from, float *to, size_t n)
 
 /* Decodes n blocks of `bytes` bytes and `elements` values with `dequantize`. Large outputs are decoded piece by
  * piece into a buffer in the cache and copied from there with non-temporal stores. */
-INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
-                                 float *values, size_t n)
+INLINE void dequantize_to_stream(organ_dequantize_blocks *dequantize, const uint8_t *blocks, size_t bytes,
+                                 size_t elements, float *values, size_t n)
 {
     if (n * elements * sizeof *values < STREAM_BYTES) {
         dequantize(blocks, values, n);

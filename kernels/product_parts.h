@@ -75,7 +75,7 @@ INLINE void prefetch_lines(product_ahead *ahead, size_t count)
 
 /* Returns the part of a factor with its rows [row, row + rows) and its columns [k, k + depth). The rows of the part are
  * those in memory: columns of the factor if the factor is stored transposed. */
-INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size_t k, size_t depth)
+INLINE product_part part_of(const organ_product_operand *o, size_t row, size_t rows, size_t k, size_t depth)
 {
     return o->transposed ? (product_part){o->values, k * o->stride + row, o->stride, depth, rows}
                          : (product_part){o->values, row * o->stride + k, o->stride, rows, depth};

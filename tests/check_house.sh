@@ -118,7 +118,7 @@ surgery/facts
 surgery/inputs facts
 surgery/cache
 surgery/output facts cache
-surgery/plan
+surgery/plan facts
 surgery/algebra
 surgery/scoring inputs facts output
 surgery/allocate inputs cache algebra calibration
@@ -135,7 +135,7 @@ surgery/convert inputs facts output scoring write precision
 surgery/layers inputs facts cache output algebra calibration scoring allocate cut
 surgery/lora inputs facts cache output algebra scoring write precision
 surgery/orthogonality inputs facts output algebra lora
-surgery/health inputs facts output algebra scoring
+surgery/health inputs facts output algebra scoring convert
 surgery/untrusted facts
 surgery/fetch facts
 surgery/experts inputs facts cache plan algebra calibration scoring cut
@@ -150,18 +150,18 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels ggml_parts.h math_library.h
-formats/tensor tensor_list.h counterpart.h module_names.h
+formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/gguf file.h
 formats/model organ_directory.h recognise.h recognise_lists.h
-formats/weights
+formats/weights made.h
 formats/tokenizer tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
 formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward
-formats/architecture families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture families.h counterpart.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/inputs inputs.h
 surgery/facts facts.h
@@ -172,7 +172,7 @@ surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h
 surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune
+surgery/prune audit_pruned.h
 surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
 surgery/text
 surgery/organs
@@ -180,7 +180,7 @@ surgery/measure
 surgery/purify
 surgery/precision encoding.h plain_config.h quantize_pruned.h
 surgery/layers
-surgery/convert
+surgery/convert convert_across.h
 surgery/lora adapter_write.h factors.h turned.h
 surgery/orthogonality
 surgery/health list_models.h
@@ -375,7 +375,7 @@ lora/adapter_write.c
 lora/lora_extract.c
 lora/rewrite.c
 measure/fleet.c
-measure/fleet_state.c
+measure/fleet_parts.c
 measure/measure.c
 precision/gptq.c
 prune/audit_record.c

@@ -126,7 +126,7 @@ static json_t *@ID@_document(const @ID@_job *job)
                         SET("roles", organ_anatomy_rows_json(@ID@_row, job)),
                         SET("totals", ORGAN_OBJECT(SET_COUNT("values", job->all.values))),
                         SET("run", ORGAN_OBJECT(SET_BYTES("model", job->options->model),
-                                                SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)),
+                                                SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)),
                                                 SET_ENGINE(job->engine))));
 }
 

@@ -21,8 +21,6 @@ static organ_status check_size(const char *label, const char *name, uint64_t val
                             max);
 }
 
-/* Allocates the kinds of all layers, each with full attention, rotation and a dense feed-forward. The readers of the
- * configuration change them afterwards. */
 organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
 {
     if (error->status || check_size(label, "num_hidden_layers", c->layers, MAX_LAYERS, error))
@@ -43,8 +41,6 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
     return ORGAN_OK;
 }
 
-/* Makes the layers from number `first` on mixtures, and sets their dense width to 0 unless they also have a dense
- * feed-forward (dual_ffn). If `first` is the number of layers, sets the model's number of experts to 0. */
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
                                           organ_error *error)
 {
@@ -61,30 +57,24 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
     return ORGAN_OK;
 }
 
-/* Sets the window of every pattern-th layer to 0 (pattern 6: layers 5, 11, ...) and that of the others to the model's
- * window. With pattern 0 all layers get the window. */
 void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 {
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
 }
 
-/* Sets `rotated` to true in layers with a window, to false in the others. Without `every`, a model without a sliding
- * window gets true in all layers. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].rotated = (!every && c->window == 0) || c->kinds[l].window;
 }
 
-/* Sets `rotated` of all layers to false if the model has absolute positions or ALiBi. */
 void organ_forward_config_place(organ_forward_config *c)
 {
     for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
         c->kinds[l].rotated = false;
 }
 
-/* Sets which layers have attention sinks: none, all, or those with a window. */
 void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -293,8 +283,6 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     return check_groups(label, c, error);
 }
 
-/* Sets the width of the shared expert to that of `shared` routed experts together, at most UINT32_MAX, which
- * check_experts rejects. */
 void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
 {
     const uint64_t width = c->expert_intermediate * shared;
@@ -339,7 +327,6 @@ static organ_status check_recurrent(const char *label, organ_mixer mixer, const 
     return ORGAN_OK;
 }
 
-/* Checks the sizes of the indexer, which selects the keys that a token attends to (DeepSeek sparse attention). */
 organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (l->keys == 0 || l->keys > 1 << 20)

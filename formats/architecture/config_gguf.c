@@ -243,8 +243,6 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
-/* Reads the configuration from the key-values and tensors of a GGUF file. Returns ORGAN_BAD_INPUT if the architecture
- * is not supported or a key is invalid. */
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     const char *name = model->config.model_type;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the member that a dotted key names ("a.b"); NULL if it is missing or null. */
 const json_t *organ_config_member(const json_t *object, const char *key)
 {
     const char *dot;
@@ -26,7 +25,6 @@ const json_t *organ_config_member(const json_t *object, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-/* Sets ORGAN_BAD_INPUT with the message "FILE: KEY is VALUE, not EXPECTED". */
 void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected)
 {
     char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -34,7 +32,6 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
     free(text);
 }
 
-/* Returns the family's alias of the member `key` if the root has a member of that name, else `key`. */
 const char *organ_config_name(const config_hf_source *s, const char *key)
 {
     for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)
@@ -43,8 +40,6 @@ const char *organ_config_name(const config_hf_source *s, const char *key)
     return key;
 }
 
-/* Reports an error if a member that `fixed` lists has another value in the object than in `fixed`, which has the only
- * values that the forward pass supports. Missing members pass. */
 void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed)
 {
     for (; fixed && fixed->key; fixed++) {
@@ -56,7 +51,6 @@ void organ_config_require(const config_hf_source *s, const json_t *object, const
     }
 }
 
-/* Reports an error if the member is there and is not an object. */
 void organ_config_require_object(const config_hf_source *s, const json_t *object, const char *key)
 {
     const json_t *const value = organ_config_member(object, key);
@@ -64,7 +58,6 @@ void organ_config_require_object(const config_hf_source *s, const json_t *object
         organ_config_refuse(s, key, value, "an object");
 }
 
-/* Returns a member that is a number and finite in FP32. In the root the member may have its alias. */
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
     key = object == s->root ? organ_config_name(s, key) : key;
@@ -76,7 +69,6 @@ double organ_config_real(const config_hf_source *s, const json_t *object, const 
     return value ? json_number_value(value) : fallback;
 }
 
-/* Returns a member of the root that is a whole number of at least 0; UINT32_MAX for larger numbers. */
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback)
 {
     key = organ_config_name(s, key);
@@ -90,7 +82,6 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
     return json_integer_value(value) > UINT32_MAX ? UINT32_MAX : (unsigned)json_integer_value(value);
 }
 
-/* Returns a member like organ_config_size; reports an error if it is missing. */
 unsigned organ_config_needed(const config_hf_source *s, const char *key)
 {
     if (!organ_config_member(s->root, organ_config_name(s, key)))
@@ -98,7 +89,6 @@ unsigned organ_config_needed(const config_hf_source *s, const char *key)
     return organ_config_size(s, key, 0);
 }
 
-/* Returns a member of the root that is true or false. */
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback)
 {
     key = organ_config_name(s, key);
@@ -108,7 +98,6 @@ bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback
     return value ? json_is_true(value) : fallback;
 }
 
-/* Returns a member of the object that is a string. In the root the member may have its alias. */
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback)
 {
     key = object == s->root ? organ_config_name(s, key) : key;
@@ -119,20 +108,16 @@ const char *organ_config_word(const config_hf_source *s, const json_t *object, c
     return word ? word : fallback;
 }
 
-/* Returns the member that `flag` names; flag.otherwise if the member is missing or flag.key is NULL. */
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
 {
     return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
 }
 
-/* Returns the member that `number` names; number.otherwise if the member is missing, 0 if number.key is NULL. */
 double organ_config_number(const config_hf_source *s, forward_number number)
 {
     return number.key ? organ_config_real(s, s->root, number.key, number.otherwise) : 0;
 }
 
-/* Returns a member of the root that is a list with an item for each of `layers` layers; otherwise reports an error, in
- * which `item` describes an item, and returns NULL. */
 const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers)
 {
     const json_t *const list = organ_config_member(s->root, key);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tables of keys and architectures for conversions, and functions that find rows and parts. The rows follow llama.cpp's
- * converter (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
+ * The table of architectures for conversions, and functions that find its rows and the parts of names. The rows follow
+ * llama.cpp's converter (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
 #include "formats/architecture/exchange.h"
 
 #include "formats/architecture/families.h"
@@ -14,150 +14,6 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-#define U32 ORGAN_GGUF_U32
-#define F32 ORGAN_GGUF_F32
-#define FLAG ORGAN_GGUF_BOOL
-#define WORD ORGAN_GGUF_STRING
-
-/* Initialisers from `rule` to `when` of an exchange_key: a key with the value of a member; YARN: only with YaRN. */
-#define OF(members) EXCHANGE_MEMBER, members, NULL, NULL
-#define YARN(members) EXCHANGE_MEMBER, members, NULL, "rope.rope_type=yarn"
-
-const exchange_key organ_exchange_common[] = {
-    {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
-    {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
-    {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
-    {"feed_forward_length", U32,
-     OF("intermediate_size_mlp prefix_dense_intermediate_size dense_intermediate_size intermediate_size n_inner "
-        "hidden_dim ffn_hidden_size")},
-    {"attention.head_count", U32, OF("num_attention_heads n_head n_heads")},
-    {"attention.head_count_kv", U32, OF("num_key_value_heads n_kv_heads num_kv_heads n_head_kv")},
-    {"rope.scaling.type", WORD, EXCHANGE_MEMBER, "rope.rope_type", "linear=linear yarn=yarn longrope=longrope", NULL},
-    {"rope.scaling.factor", F32, EXCHANGE_MEMBER, "rope.factor", NULL, "rope.rope_type=linear"},
-    {"rope.scaling.factor", F32, YARN("rope.factor")},
-    {"rope.scaling.original_context_length", U32, YARN("rope.original_max_position_embeddings")},
-    {"rope.scaling.yarn_attn_factor", F32, YARN("rope.attention_factor rope.attn_factor")},
-    {"rope.scaling.yarn_beta_fast", F32, YARN("rope.beta_fast")},
-    {"rope.scaling.yarn_beta_slow", F32, YARN("rope.beta_slow")},
-    {"rope.freq_base", F32, OF("rope.rope_theta")},
-    {"rope.freq_base_swa", F32, OF("swa.rope_theta rope_local_base_freq")},
-    {"attention.layer_norm_rms_epsilon", F32, OF("rms_norm_eps")},
-    {"attention.layer_norm_epsilon", F32, OF("layer_norm_eps layer_norm_epsilon norm_epsilon")},
-    {"expert_count", U32, OF("num_local_experts num_experts n_routed_experts moe_num_experts")},
-    {"expert_used_count", U32, OF("num_experts_per_tok num_experts_per_token top_k_experts moe_k moe_topk")},
-    {"expert_group_count", U32, OF("n_group")},
-    {"expert_group_used_count", U32, OF("topk_group")},
-    {"attention.key_length", U32, OF("head_dim")},
-    {"attention.value_length", U32, OF("head_dim")},
-    {0}};
-
-static const exchange_key some_keys[] = {
-    {"vocab_size", U32, OF("vocab_size")},
-    {"rope.dimension_count", U32, EXCHANGE_ROTATED, NULL, NULL, NULL},
-    {"rope.scaling.original_context_length", U32, OF("rope.original_max_position_embeddings")},
-    {"rope.scaling.attn_factor", F32, EXCHANGE_LONGROPE, NULL, NULL, NULL},
-    {"attention.sliding_window", U32, OF("sliding_window")},
-    {"attention.sliding_window_pattern", FLAG, EXCHANGE_WINDOWS, NULL, NULL, NULL},
-    {"attention.sliding_window_pattern*", ORGAN_GGUF_I32, EXCHANGE_WINDOWS, NULL, NULL, NULL},
-    {"attention.indexer.types", FLAG, EXCHANGE_INDEXED, NULL, NULL, NULL},
-    {"attention.value_length*", U32, OF("v_head_dim")},
-    {"attention.value_scale", F32, OF("attention_value_scale")},
-    {"attention.temperature_scale", F32, OF("rope.llama_4_scaling_beta")},
-    {"rope.scaling.yarn_log_multiplier*", F32, OF("rope.mscale_all_dim")},
-    {"rope.freq_base*", F32, EXCHANGE_THETA, NULL, NULL, NULL},
-    {"expert_feed_forward_length*", U32, EXCHANGE_FEED, NULL, NULL, NULL},
-    {"expert_shared_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
-    {"expert_shared_count**", U32, EXCHANGE_NUMBER, NULL, "1", NULL},
-    {"leading_dense_block_count**", U32, EXCHANGE_DENSE, NULL, NULL, NULL},
-    {"attention.layer_norm_rms_epsilon", F32, OF("norm_eps")},
-    {"attention.layer_norm_epsilon", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
-    {"rope.scaling.type", WORD, EXCHANGE_NUMBER, NULL, "none", NULL},
-    {"attention.head_count_kv", U32, EXCHANGE_NUMBER, NULL, "1", NULL},
-    {"attention.head_count_kv*", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, NULL, NULL},
-    {"attention.head_count_kv**", U32, EXCHANGE_KV_HEADS, NULL, NULL, NULL},
-    {"attention.head_count*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
-    {"feed_forward_length*", U32, EXCHANGE_NUMBER, NULL, "0", NULL},
-    {"feed_forward_length**", U32, EXCHANGE_FEED, NULL, NULL, NULL},
-    {"block_count*", U32, EXCHANGE_LAYERS, NULL, NULL, NULL},
-    {"feed_forward_length***", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, NULL, NULL},
-    {"context_length*", U32, EXCHANGE_NUMBER, NULL, "1048576", NULL},
-    {"context_length**", U32, EXCHANGE_CONTEXT, NULL, NULL, NULL},
-    {"tensor_data_layout", WORD, EXCHANGE_NUMBER, NULL, "jploski", NULL},
-    {"attention.max_alibi_bias", F32, EXCHANGE_ALIBI, NULL, NULL, NULL},
-    {"attention.clamp_kqv*", F32, EXCHANGE_CLIP, NULL, NULL, NULL},
-    {"interleave_moe_layer_step", U32, OF("moe_layer_interval interleave_moe_layer_step")},
-    {"ssm.conv_kernel", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
-    {"ssm.inner_size", U32, EXCHANGE_INNER, NULL, NULL, NULL},
-    {"ssm.state_size", U32, EXCHANGE_STATES, NULL, NULL, NULL},
-    {"ssm.time_step_rank", U32, EXCHANGE_STEPS, NULL, NULL, NULL},
-    {"ssm.group_count", U32, EXCHANGE_GROUPS, NULL, NULL, NULL},
-    {"ssm.dt_b_c_rms", FLAG, EXCHANGE_NUMBER, NULL, "0", NULL},
-    {"ssm.dt_b_c_rms*", FLAG, EXCHANGE_NUMBER, NULL, "1", NULL},
-    {"attention.key_length*", U32, EXCHANGE_HEAD, NULL, NULL, NULL},
-    {"attention.value_length**", U32, EXCHANGE_HEAD, NULL, NULL, NULL},
-    {"attention.recurrent_layers", FLAG, EXCHANGE_RECURRENT, NULL, NULL, NULL},
-    {"full_attention_interval", U32, EXCHANGE_INTERVAL, NULL, NULL, NULL},
-    {"rope.dimension_sections", ORGAN_GGUF_I32, EXCHANGE_SECTIONS, "rope.mrope_section", "11 11 10 0", NULL},
-    {"rope.scaling.finetuned", FLAG, EXCHANGE_TURNED, NULL, NULL, NULL},
-    {"shortconv.l_cache", U32, EXCHANGE_KERNEL, NULL, NULL, NULL},
-    {"attention.layer_norm_rms_epsilon*", F32, EXCHANGE_EPSILON, NULL, NULL, NULL},
-    {"attention.key_length", U32, EXCHANGE_MLA_WIDE, NULL, NULL, NULL},
-    {"attention.value_length", U32, OF("kv_lora_rank")},
-    {"attention.indexer.head_count", U32, OF("index_n_heads")},
-    {"attention.indexer.key_length", U32, OF("index_head_dim")},
-    {"attention.indexer.top_k", U32, OF("index_topk")},
-    {"rope.scaling.yarn_log_multiplier", F32, EXCHANGE_TENTH, "rope.mscale_all_dim", NULL, "rope.rope_type=yarn"},
-    {"attention.scale", F32, OF("attention_multiplier")},
-    {"attention.clamp_kqv", F32, OF("clip_qkv")},
-    {"embedding_scale", F32, OF("embedding_multiplier")},
-    {"residual_scale", F32, OF("residual_multiplier")},
-    {"logit_scale", F32, OF("logits_scaling logit_scale")},
-    {"attn_logit_softcapping", F32, OF("attn_logit_softcapping")},
-    {"final_logit_softcapping", F32, OF("final_logit_softcapping")},
-    {"expert_feed_forward_length", U32, OF("moe_intermediate_size intermediate_size")},
-    {"expert_shared_feed_forward_length", U32, OF("shared_expert_intermediate_size shared_intermediate_size "
-                                                    "moe_shared_expert_intermediate_size")},
-    {"expert_shared_feed_forward_length*", U32, EXCHANGE_SHARED, NULL, NULL, NULL},
-    {"expert_weights_norm*", FLAG, EXCHANGE_NORMED, NULL, NULL, NULL},
-    {"expert_shared_count", U32, OF("n_shared_experts num_shared_experts moe_num_shared_experts")},
-    {"leading_dense_block_count", U32, OF("first_k_dense_replace num_dense_layers")},
-    {"leading_dense_block_count*", U32, OF("moe_layer_start_index")},
-    {"expert_weights_scale", F32,
-     OF("routed_scaling_factor route_scale router_scaling_factor moe_routed_scaling_factor")},
-    {"expert_weights_norm", FLAG, OF("norm_topk_prob route_norm")},
-    {"expert_gating_func", U32, EXCHANGE_GATING, NULL, NULL, NULL},
-    {"nextn_predict_layers", U32, OF("num_nextn_predict_layers")},
-    {"use_parallel_residual", FLAG, OF("use_parallel_residual")},
-    {"attention.q_lora_rank", U32, OF("q_lora_rank")},
-    {"attention.kv_lora_rank", U32, OF("kv_lora_rank")},
-    {"attention.key_length_mla", U32, EXCHANGE_MLA_KEY, NULL, NULL, NULL},
-    {"attention.value_length_mla", U32, OF("v_head_dim")},
-    {"attention.key_length**", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
-    {"attention.value_length***", U32, EXCHANGE_FULL_HEAD, NULL, NULL, NULL},
-    {"attention.key_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
-    {"attention.value_length_swa", U32, EXCHANGE_LOCAL_HEAD, NULL, NULL, NULL},
-    {"rope.dimension_count_swa", U32, EXCHANGE_LOCAL_PART, NULL, NULL, NULL},
-    {"attention.head_count_kv***", ORGAN_GGUF_I32, EXCHANGE_KV_LAYERS, NULL, "differ", NULL},
-    {"feed_forward_length****", ORGAN_GGUF_I32, EXCHANGE_FEED_LAYERS, NULL, "differ", NULL},
-    {"attention.shared_kv_layers", U32, OF("num_kv_shared_layers")},
-    {"embedding_length_per_layer_input", U32, EXCHANGE_PER_LAYER, "hidden_size_per_layer_input", NULL, NULL},
-    {"attention.recurrent_layers*", FLAG, EXCHANGE_RECURRENT, NULL, "8", NULL},
-    {"residual_scale*", F32, EXCHANGE_ALPHA, NULL, NULL, NULL},
-    {"kda.head_dim", U32, EXCHANGE_STATES, NULL, NULL, NULL},
-    {"moe_latent_size", U32, OF("moe_latent_size")},
-    {"xielu.alpha_p", F32, EXCHANGE_XIELU, NULL, "0", NULL},
-    {"xielu.alpha_n", F32, EXCHANGE_XIELU, NULL, "1", NULL},
-    {"xielu.beta", F32, EXCHANGE_XIELU, NULL, "2", NULL},
-    {"xielu.eps", F32, EXCHANGE_XIELU, NULL, "3", NULL},
-    {"altup.num_inputs", U32, OF("altup_num_inputs")},
-    {"altup.active_idx", U32, OF("altup_active_idx")},
-    {"attention.head_count**", ORGAN_GGUF_I32, EXCHANGE_HEAD_LAYERS, NULL, NULL, NULL},
-    {"attention.layer_norm_rms_epsilon**", F32, EXCHANGE_EPSILON, "layer_norm_epsilon", NULL, NULL},
-    {"expert_count*", U32, EXCHANGE_EXPERTS, NULL, NULL, NULL},
-    {"expert_used_count*", U32, EXCHANGE_EXPERTS_USED, NULL, NULL, NULL},
-    {"activation_sparsity_scale", F32, EXCHANGE_GATE_CUTS, NULL, NULL, NULL},
-};
-
 #define LLAMA "vocab_size rope.dimension_count"
 #define MOE   "expert_feed_forward_length"
 #define GRANITE LLAMA " attention.scale embedding_scale residual_scale logit_scale"
@@ -168,14 +24,15 @@ static const exchange_key some_keys[] = {
 #define LATENT_REST "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"sigmoid\", " \
     "\"topk_method\": \"noaux_tc\"}"
 #define INDEXER "attention.indexer.head_count attention.indexer.key_length attention.indexer.top_k"
-#define LFM2  "vocab_size attention.head_count_kv* attention.layer_norm_rms_epsilon* shortconv.l_cache"
-#define MAMBA "context_length* feed_forward_length* attention.head_count* attention.layer_norm_rms_epsilon* " \
+#define LFM2  "vocab_size attention.head_count_kv:layers attention.layer_norm_rms_epsilon:eps shortconv.l_cache"
+#define MAMBA "context_length:million feed_forward_length:none attention.head_count:none " \
+    "attention.layer_norm_rms_epsilon:eps " \
     "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank"
 #define SSM "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count"
-#define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv* " SSM
+#define HYBRID "vocab_size rope.dimension_count rope.scaling.finetuned attention.head_count_kv:layers " SSM
 #define DELTA SSM " attention.recurrent_layers full_attention_interval rope.dimension_count"
 /* For architectures whose config.json seldom states the width of the feed-forward, 4 x hidden size. */
-#define FOUR_TIMES "feed_forward_length**"
+#define FOUR_TIMES "feed_forward_length:feed"
 #define SILU  "\"hidden_act\": \"silu\""
 
 /* {architecture, gguf, keys, model_type, when, rest, norms_plus_one} */
@@ -184,6 +41,8 @@ static const forward_exchange rows[] = {
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
      false},
     {"MistralForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
+    {"InternLM3ForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
+    {"IQuestCoderForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
     {"Qwen2ForCausalLM", "qwen2", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", false},
     {"Qwen3ForCausalLM", "qwen3", "", "qwen3", NULL,
      "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", false},
@@ -200,9 +59,9 @@ static const forward_exchange rows[] = {
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", true},
     {"Gemma4ForCausalLM", "gemma4",
      MOE " final_logit_softcapping attention.sliding_window attention.sliding_window_pattern "
-     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length** "
-     "attention.value_length*** attention.key_length_swa attention.value_length_swa rope.dimension_count "
-     "rope.dimension_count_swa attention.head_count_kv*** feed_forward_length****", "gemma4_text", NULL,
+     "attention.shared_kv_layers embedding_length_per_layer_input attention.key_length:full "
+     "attention.value_length:full attention.key_length_swa attention.value_length_swa rope.dimension_count "
+     "rope.dimension_count_swa attention.head_count_kv:differing feed_forward_length:differing", "gemma4_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"Phi3ForCausalLM", "phi3",
      "rope.dimension_count rope.scaling.original_context_length rope.scaling.attn_factor "
@@ -233,7 +92,7 @@ static const forward_exchange rows[] = {
      NULL, "{" SILU "}", false},
     {"ExaoneMoeForCausalLM", "exaone-moe",
      MOE " vocab_size attention.sliding_window attention.sliding_window_pattern expert_shared_count "
-     "expert_shared_feed_forward_length* leading_dense_block_count expert_gating_func expert_weights_scale "
+     "expert_shared_feed_forward_length:shared leading_dense_block_count expert_gating_func expert_weights_scale "
      "expert_weights_norm nextn_predict_layers rope.scaling.type", "exaone_moe", NULL, "{" SILU "}", false},
     {"GraniteMoeSharedForCausalLM", "granitemoe", GRANITE " expert_shared_feed_forward_length", "granitemoeshared",
      "expert_shared_feed_forward_length", "{" SILU ", \"attention_bias\": false}", false},
@@ -251,49 +110,53 @@ static const forward_exchange rows[] = {
     {"StableLmForCausalLM", "stablelm", "rope.dimension_count use_parallel_residual", "stablelm", NULL, "{" SILU "}",
      false},
     {"HYV3ForCausalLM", "hy_v3",
-     MOE " expert_shared_feed_forward_length* expert_weights_norm* expert_weights_scale expert_gating_func", "hy_v3",
+     MOE " expert_shared_feed_forward_length:shared expert_weights_norm:normed expert_weights_scale "
+     "expert_gating_func", "hy_v3",
      NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}", false},
     {"GptOssForCausalLM", "gpt-oss", MOE " attention.sliding_window", "gpt_oss", NULL,
      "{" SILU ", \"attention_bias\": true, \"swiglu_limit\": 7.0}", false},
     {"GPT2LMHeadModel", "gpt2", FOUR_TIMES, "gpt2", NULL, "{\"activation_function\": \"gelu_new\"}", false},
-    {"GPTBigCodeForCausalLM", "starcoder", FOUR_TIMES " attention.head_count_kv**", "gpt_bigcode", NULL,
+    {"GPTBigCodeForCausalLM", "starcoder", FOUR_TIMES " attention.head_count_kv:heads", "gpt_bigcode", NULL,
      "{\"activation_function\": \"gelu_pytorch_tanh\", \"multi_query\": true}", false},
     {"GPTNeoXForCausalLM", "gptneox", "rope.dimension_count use_parallel_residual", "gpt_neox", NULL,
      "{\"hidden_act\": \"gelu\"}", false},
-    {"BloomForCausalLM", "bloom", FOUR_TIMES " context_length** attention.head_count_kv**", "bloom", NULL,
+    {"BloomForCausalLM", "bloom", FOUR_TIMES " context_length:longest attention.head_count_kv:heads", "bloom", NULL,
      "{\"apply_residual_connection_post_layernorm\": false}", false},
     {"FalconForCausalLM", "falcon",
-     FOUR_TIMES " context_length** attention.head_count_kv** tensor_data_layout", "falcon", NULL,
+     FOUR_TIMES " context_length:longest attention.head_count_kv:heads tensor_data_layout", "falcon", NULL,
      "{\"alibi\": false, \"parallel_attn\": true}", false},
     {"MptForCausalLM", "mpt",
-     FOUR_TIMES " attention.layer_norm_epsilon attention.max_alibi_bias attention.clamp_kqv*", "mpt", NULL, "{}",
+     FOUR_TIMES " attention.layer_norm_epsilon attention.max_alibi_bias attention.clamp_kqv:limit", "mpt", NULL, "{}",
      false},
     {"Cohere2ForCausalLM", "cohere2",
      LLAMA " logit_scale attention.sliding_window rope.scaling.type", "cohere2", NULL,
      "{" SILU ", \"attention_bias\": false}", false},
     {"AfmoeForCausalLM", "afmoe",
-     LLAMA " " MOE " expert_shared_count leading_dense_block_count expert_weights_norm* expert_weights_scale "
+     LLAMA " " MOE " expert_shared_count leading_dense_block_count expert_weights_norm:normed expert_weights_scale "
      "attention.sliding_window", "afmoe", NULL,
      "{" SILU ", \"score_func\": \"sigmoid\", \"n_group\": 1, \"topk_group\": 1, \"mup_enabled\": true}", false},
     {"MiniMaxM2ForCausalLM", "minimax-m2", MOE " rope.dimension_count expert_gating_func", "minimax_m2", NULL,
      "{" SILU "}", false},
     {"Ernie4_5_MoeForCausalLM", "ernie4_5-moe",
-     MOE " expert_shared_count expert_shared_feed_forward_length* interleave_moe_layer_step leading_dense_block_count*",
+     MOE " expert_shared_count expert_shared_feed_forward_length:shared interleave_moe_layer_step "
+     "leading_dense_block_count:start",
      "ernie4_5_moe", NULL, "{" SILU "}", false},
     {"YoutuForCausalLM", "deepseek2",
-     LATENT " leading_dense_block_count** expert_feed_forward_length* expert_shared_count*", "youtu", "!expert_count",
+     LATENT " leading_dense_block_count:counted expert_feed_forward_length:feed expert_shared_count:none", "youtu",
+     "!expert_count",
      "{" SILU "}", false},
     {"DeepseekV3ForCausalLM", "deepseek2", LATENT " expert_weights_norm expert_gating_func", "deepseek_v3",
      "expert_weights_norm", LATENT_REST, false},
     {"Glm4MoeLiteForCausalLM", "deepseek2",
-     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count**", NULL, NULL, NULL, false},
+     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count:counted", NULL, NULL, NULL, false},
     {"DeepseekV2ForCausalLM", "deepseek2", LATENT, "deepseek_v2", NULL,
      "{" SILU ", \"attention_bias\": false, \"scoring_func\": \"softmax\", \"norm_topk_prob\": false, "
      "\"topk_method\": \"group_limited_greedy\"}", false},
     {"DeepseekV32ForCausalLM", "deepseek32",
      LATENT " expert_weights_norm expert_gating_func " INDEXER, "deepseek_v32", NULL, LATENT_REST, false},
     {"GlmMoeDsaForCausalLM", "glm-dsa",
-     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count** attention.indexer.types " INDEXER,
+     LATENT " expert_weights_norm expert_gating_func leading_dense_block_count:counted attention.indexer.types "
+     INDEXER,
      "glm_moe_dsa", NULL, LATENT_REST, false},
     {"Mistral4ForCausalLM", "mistral4", LATENT " expert_weights_norm attention.temperature_scale", "mistral4", NULL,
      "{" SILU ", \"attention_bias\": false}", false},
@@ -301,45 +164,48 @@ static const forward_exchange rows[] = {
      MOE " rope.dimension_count leading_dense_block_count expert_shared_count expert_gating_func expert_weights_scale "
      "expert_weights_norm", NULL, NULL, NULL, false},
     {"Ministral3ForCausalLM", "mistral3",
-     LLAMA " attention.temperature_scale rope.scaling.yarn_log_multiplier*", "ministral3", NULL, "{" SILU "}", false},
-    {"HunYuanDenseV1ForCausalLM", "hunyuan-dense", "rope.freq_base*", "hunyuan_v1_dense", NULL, "{" SILU "}", false},
+     LLAMA " attention.temperature_scale rope.scaling.yarn_log_multiplier:whole", "ministral3", NULL, "{" SILU "}",
+     false},
+    {"HunYuanDenseV1ForCausalLM", "hunyuan-dense", "rope.freq_base:base", "hunyuan_v1_dense", NULL, "{" SILU "}",
+     false},
     {"HunYuanMoEV1ForCausalLM", "hunyuan-moe",
-     "rope.freq_base* expert_feed_forward_length expert_shared_feed_forward_length* expert_shared_count**",
+     "rope.freq_base:base expert_feed_forward_length expert_shared_feed_forward_length:shared expert_shared_count:one",
      "hunyuan_v1_moe", NULL,
      "{" SILU ", \"norm_topk_prob\": true, \"use_qk_norm\": true, \"use_cla\": false}", false},
     {"MiMoV2FlashForCausalLM", "mimo2",
-     MOE " attention.head_count_kv* attention.value_length* attention.value_scale attention.sliding_window "
-     "attention.sliding_window_pattern* rope.dimension_count expert_weights_norm expert_weights_scale "
+     MOE " attention.head_count_kv:layers attention.value_length:value attention.value_scale attention.sliding_window "
+     "attention.sliding_window_pattern:numbers rope.dimension_count expert_weights_norm expert_weights_scale "
      "expert_gating_func", "mimo_v2_flash", NULL,
      "{" SILU ", \"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\"}", false},
-    {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length**", "lfm2", NULL,
+    {"Lfm2ForCausalLM", "lfm2", LFM2 " feed_forward_length:feed", "lfm2", NULL,
      "{\"block_auto_adjust_ff_dim\": false}", false},
     {"Lfm2MoeForCausalLM", "lfm2moe", LFM2 " " MOE " leading_dense_block_count expert_gating_func", "lfm2_moe", NULL,
      "{\"use_expert_bias\": true}", false},
-    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms*", "falcon_mamba", "ssm.dt_b_c_rms",
+    {"FalconMambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms:true", "falcon_mamba", "ssm.dt_b_c_rms",
      "{" SILU "}", false},
     {"MambaForCausalLM", "mamba", MAMBA " ssm.dt_b_c_rms", "mamba", NULL, "{" SILU "}", false},
     {"Mamba2ForCausalLM", "mamba2", MAMBA " ssm.group_count", "mamba2", NULL, "{" SILU "}", false},
     {"GraniteMoeHybridForCausalLM", "granitehybrid",
-     HYBRID " feed_forward_length** attention.scale embedding_scale residual_scale logit_scale "
+     HYBRID " feed_forward_length:feed attention.scale embedding_scale residual_scale logit_scale "
      "expert_shared_feed_forward_length", "granitemoehybrid", "embedding_scale", "{" SILU "}", false},
     {"BambaForCausalLM", "granitehybrid", HYBRID, "bamba", NULL, "{" SILU "}", false},
     {"NemotronHForCausalLM", "nemotron_h_moe",
-     HYBRID " " MOE " block_count* feed_forward_length*** attention.layer_norm_epsilon expert_shared_count "
+     HYBRID " " MOE " block_count:counted feed_forward_length:layers attention.layer_norm_epsilon expert_shared_count "
      "expert_shared_feed_forward_length expert_weights_norm expert_weights_scale moe_latent_size", "nemotron_h", NULL,
      "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"NemotronHForCausalLM", "nemotron_h",
-     HYBRID " block_count* feed_forward_length*** attention.layer_norm_epsilon", "nemotron_h", NULL,
+     HYBRID " block_count:counted feed_forward_length:layers attention.layer_norm_epsilon", "nemotron_h", NULL,
      "{\"mlp_hidden_act\": \"relu2\", \"mamba_hidden_act\": \"silu\"}", false},
     {"JambaForCausalLM", "jamba",
-     "attention.head_count_kv* ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
+     "attention.head_count_kv:layers ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank", "jamba", NULL,
      "{" SILU "}", false},
     {"KimiLinearForCausalLM", "kimi-linear",
-     MOE " vocab_size attention.head_count_kv* attention.key_length attention.q_lora_rank attention.kv_lora_rank "
-     "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count** "
+     MOE " vocab_size attention.head_count_kv:layers attention.key_length attention.q_lora_rank attention.kv_lora_rank "
+     "attention.key_length_mla attention.value_length_mla rope.dimension_count leading_dense_block_count:counted "
      "expert_shared_count expert_weights_scale expert_gating_func ssm.conv_kernel kda.head_dim", "kimi_linear", NULL,
      "{" SILU ", \"mla_use_nope\": true, \"moe_router_activation_func\": \"sigmoid\"}", false},
-    {"MiniMaxForCausalLM", "minimax-01", "rope.dimension_count residual_scale* attention.recurrent_layers*", "minimax",
+    {"MiniMaxForCausalLM", "minimax-01", "rope.dimension_count residual_scale:alpha "
+     "attention.recurrent_layers:differing", "minimax",
      NULL, "{" SILU "}", false},
     {"Qwen3NextForCausalLM", "qwen3next", DELTA " " MOE " expert_shared_feed_forward_length", "qwen3_next", NULL,
      "{" SILU ", \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}", true},
@@ -347,7 +213,7 @@ static const forward_exchange rows[] = {
     {"Qwen3_5MoeForCausalLM", "qwen35moe",
      DELTA " rope.dimension_sections " MOE " expert_shared_feed_forward_length", "qwen3_5_moe_text", NULL,
      "{" SILU "}", true},
-    {"FalconH1ForCausalLM", "falcon-h1", "vocab_size attention.key_length* attention.value_length** " SSM,
+    {"FalconH1ForCausalLM", "falcon-h1", "vocab_size attention.key_length:head attention.value_length:head " SSM,
      "falcon_h1", NULL,
      "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false, \"embedding_multiplier\": 1.0, "
      "\"lm_head_multiplier\": 1.0, \"key_multiplier\": 1.0, \"attention_in_multiplier\": 1.0, "
@@ -360,20 +226,23 @@ static const forward_exchange rows[] = {
      "{" SILU ", \"no_rope_layer_interval\": 4, \"attention_chunk_size\": 8192, \"attn_temperature_tuning\": true, "
      "\"attn_scale\": 0.1, \"floor_scale\": 8192}", false},
     {"Gemma3nForCausalLM", "gemma3n",
-     "final_logit_softcapping attention.sliding_window attention.sliding_window_pattern feed_forward_length*** "
+     "final_logit_softcapping attention.sliding_window attention.sliding_window_pattern feed_forward_length:layers "
      "attention.shared_kv_layers embedding_length_per_layer_input altup.num_inputs altup.active_idx "
      "activation_sparsity_scale", "gemma3n_text", NULL,
      "{\"hidden_activation\": \"gelu_pytorch_tanh\"}", false},
     {"LagunaForCausalLM", "laguna",
-     "vocab_size attention.head_count** attention.sliding_window " MOE " expert_shared_feed_forward_length "
-     "expert_weights_norm* expert_weights_scale expert_gating_func leading_dense_block_count** rope.dimension_count "
+     "vocab_size attention.head_count:layers attention.sliding_window " MOE " expert_shared_feed_forward_length "
+     "expert_weights_norm:normed expert_weights_scale expert_gating_func leading_dense_block_count:counted "
+     "rope.dimension_count "
      "rope.dimension_count_swa", "laguna", NULL,
      "{" SILU ", \"moe_apply_router_weight_on_input\": false, \"moe_router_logit_softcapping\": 0.0}", false},
     {"MellumForCausalLM", "mellum", MOE " attention.sliding_window attention.sliding_window_pattern", "mellum", NULL,
      "{" SILU "}", false},
     {"Cohere2MoeForCausalLM", "cohere2moe",
-     LLAMA " " MOE " logit_scale attention.sliding_window attention.sliding_window_pattern leading_dense_block_count** "
-     "expert_weights_norm expert_gating_func expert_shared_count expert_shared_feed_forward_length* rope.scaling.type",
+     LLAMA " " MOE " logit_scale attention.sliding_window attention.sliding_window_pattern "
+     "leading_dense_block_count:counted "
+     "expert_weights_norm expert_gating_func expert_shared_count expert_shared_feed_forward_length:shared "
+     "rope.scaling.type",
      "cohere2_moe", NULL,
      "{" SILU ", \"shared_expert_combination_strategy\": \"average\", "
      "\"prefix_dense_sliding_window_pattern\": 1}", false},
@@ -385,10 +254,11 @@ static const forward_exchange rows[] = {
     {"Qwen3MoeForCausalLM", "qwen3vlmoe", MOE, "qwen3_moe", NULL,
      "{" SILU ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": [], "
      "\"use_sliding_window\": false, \"attention_bias\": false}", false},
-    {"ExaoneForCausalLM", "exaone", "attention.layer_norm_rms_epsilon** rope.dimension_count", "exaone", NULL,
+    {"ExaoneForCausalLM", "exaone", "attention.layer_norm_rms_epsilon:named rope.dimension_count", "exaone", NULL,
      "{\"activation_function\": \"silu\"}", false},
     {"DbrxForCausalLM", "dbrx",
-     FOUR_TIMES " attention.head_count_kv** rope.freq_base* attention.clamp_kqv* expert_count* expert_used_count* "
+     FOUR_TIMES " attention.head_count_kv:heads rope.freq_base:base attention.clamp_kqv:limit expert_count:experts "
+     "expert_used_count:used "
      "attention.layer_norm_epsilon", "dbrx", NULL, "{}", false},
     {"Starcoder2ForCausalLM", "starcoder2", "", "starcoder2", NULL,
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
@@ -400,15 +270,6 @@ static const char *const absent[] = {
     "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
-/* Returns the row of some_keys whose key, with its '*', has this text of `length` characters; NULL if there is none. */
-const exchange_key *organ_exchange_key_named(const char *key, size_t length)
-{
-    for (size_t k = 0; k < COUNT(some_keys); k++)
-        if (strlen(some_keys[k].key) == length && memcmp(some_keys[k].key, key, length) == 0)
-            return &some_keys[k];
-    return NULL;
-}
-
 /* Returns true if the row's general.architecture is only for models with experts (forward_family.gguf_experts). */
 static bool row_has_experts(const forward_exchange *row)
 {
@@ -416,7 +277,6 @@ static bool row_has_experts(const forward_exchange *row)
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
-/* Returns the first row of an architecture; without `experts`, skips rows that are only for models with experts. */
 const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
@@ -425,8 +285,6 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the first row for converting a GGUF file of this architecture to safetensors; NULL if there is none. A row
- * with `when` "KEY" is for files in which KEY is not 0, a row with "!KEY" for those in which it is 0 or missing. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -442,7 +300,6 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
     return NULL;
 }
 
-/* Returns the row of organ_exchange_of_gguf or, if there is none, the first one with this general.architecture. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     const forward_exchange *const both = organ_exchange_of_gguf(gguf, architecture);
@@ -452,8 +309,6 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp lacks the architecture (`absent`), or lists
- * architectures that can be converted from this format, as many as fit. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -546,7 +401,6 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
-/* Returns true if `names`, which ends with a NULL name or is NULL, has a name for the part. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
@@ -555,8 +409,6 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
-/* Finds the part that the tail of a tensor's name stands for. If no part has this name and the name ends with ".bias",
- * finds the part whose bias has this name. Returns false if there is none. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
@@ -566,7 +418,6 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
-/* Changes a part of a recurrent mixer to the part of the attention that has the same name in GGUF files. */
 void organ_exchange_attend(exchange_part *part)
 {
     static const forward_part both[][2] = {
@@ -578,8 +429,6 @@ void organ_exchange_attend(exchange_part *part)
         }
 }
 
-/* Writes the name of a part, or of its bias, in safetensors or with `gguf` in GGUF files; part->number replaces "#".
- * Returns false if the family has no name for the part. */
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;

@@ -8,57 +8,31 @@
 
 #include "formats/architecture/families.h"
 
-/* How the value of a key-value is found: in a member of config.json, or computed from organ_forward_config. */
+/* How the value of a key-value is found. */
 typedef enum exchange_rule {
-    EXCHANGE_MEMBER,      /* the value of a member */
-    EXCHANGE_ROTATED,     /* rotated dimensions of a head */
-    EXCHANGE_WINDOWS,     /* an array: a flag for each layer, true with a window */
-    EXCHANGE_GATING,      /* the function of the router: 2 is the logistic */
-    EXCHANGE_MLA_KEY,     /* latent attention: width of a head's key and query */
-    EXCHANGE_MLA_WIDE,    /* latent attention: width of the latent vector plus rotated dimensions, a key in the cache */
-    EXCHANGE_EPSILON,     /* epsilon of the norms */
-    EXCHANGE_NUMBER,      /* the number in exchange_key.words, or the text there */
-    EXCHANGE_CONTEXT,     /* longest window */
-    EXCHANGE_THETA,       /* base of the rotation */
-    EXCHANGE_DENSE,       /* number of leading layers without experts */
-    EXCHANGE_INDEXED,     /* an array: a flag for each layer, true with an indexer */
-    EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
-    EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
-    EXCHANGE_CLIP,        /* limit of q, k and v; no key if there is none */
-    EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
-    EXCHANGE_KERNEL,      /* recurrent layers: tokens in the convolution */
-    EXCHANGE_INNER,       /* recurrent layers: heads of values times their width */
-    EXCHANGE_STATES,      /* recurrent layers: width of a key */
-    EXCHANGE_STEPS,       /* recurrent layers: Mamba: rank of the time steps; else heads of values */
-    EXCHANGE_GROUPS,      /* recurrent layers: heads of keys */
-    EXCHANGE_TENTH,       /* a tenth of the member */
-    EXCHANGE_LAYERS,      /* number of layers */
-    EXCHANGE_FEED,        /* width of the dense feed-forwards */
-    EXCHANGE_FEED_LAYERS, /* an array: width of each layer's feed-forward or experts, 0 for layers with neither */
-    EXCHANGE_TURNED,      /* a flag: attention rotates queries and keys */
-    EXCHANGE_SHARED,      /* width of the shared expert */
-    EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
-    EXCHANGE_HEAD,        /* width of a head */
-    EXCHANGE_RECURRENT,   /* an array: a flag for each layer, true if it is recurrent */
-    EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
-    EXCHANGE_SECTIONS,    /* the member, an array that is extended to four numbers, or the array in `words` */
-    EXCHANGE_LONGROPE,    /* LongRoPE: attention_factor; no key for models with another rotation */
-    EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window */
-    EXCHANGE_LOCAL_HEAD,  /* width of a head in layers with a window */
-    EXCHANGE_LOCAL_PART,  /* rotated dimensions of a head in layers with a window that have their own rotation */
-    EXCHANGE_PER_LAYER,   /* width of per-layer embeddings, or 0 */
-    EXCHANGE_ALPHA,       /* alpha of residual_normed */
-    /* an array: parameter number `words` of xIELU in each layer; the key has no architecture before it */
-    EXCHANGE_XIELU,
-    EXCHANGE_HEAD_LAYERS,  /* an array: heads of q of each layer */
-    EXCHANGE_EXPERTS,      /* number of experts of a layer */
-    EXCHANGE_EXPERTS_USED, /* number of experts used for a token */
-    EXCHANGE_GATE_CUTS,    /* an array: the cut of each layer's gates, -infinity for none */
+    EXCHANGE_MEMBER,   /* a member of config.json */
+    EXCHANGE_SETTING,  /* a member of organ_forward_config */
+    EXCHANGE_COMPUTED, /* computed from organ_forward_config */
+    EXCHANGE_CONSTANT, /* the number in exchange_key.words, or the text there */
+    EXCHANGE_BY_LAYER, /* an array: a number or flag for each layer */
+    EXCHANGE_TENTH,    /* a tenth of a member of config.json */
+    /* a member of config.json, an array that is extended to four numbers, or the array in `words` */
+    EXCHANGE_SECTIONS
 } exchange_rule;
 
-/* A key-value of a GGUF file, and the members of config.json with the same meaning. */
+/* The type of a member of a configuration. */
+typedef enum exchange_number {
+    EXCHANGE_UNSIGNED,
+    EXCHANGE_U64,
+    EXCHANGE_DOUBLE,
+    EXCHANGE_FLOAT,
+    EXCHANGE_BOOL
+} exchange_number;
+
+/* A key-value of a GGUF file, where its value is found, and the members of config.json with the same meaning. */
 typedef struct exchange_key {
-    /* the key without "ARCHITECTURE."; '*' at the end distinguishes rows of the same key and is not written */
+    /* The key without "ARCHITECTURE."; what follows a ':' distinguishes rows of one key and is not written. The keys of
+     * xIELU have no architecture before them. */
     const char *key;
     organ_gguf_type type; /* of its value, or of the elements of an array */
     exchange_rule rule;
@@ -67,18 +41,38 @@ typedef struct exchange_key {
      * is a member of sliding_attention in rope_parameters. */
     const char *members;
     /* "sigmoid=2 softmax=1": texts in config.json and the numbers that stand for them in GGUF; NULL: the value is a
-     * number. "differ", for an array: only files whose layers have different values have the key. For
-     * EXCHANGE_RECURRENT a number n: only files in which other layers than every n-th attend have the key. */
+     * number. "differ", for an array: only files whose layers have different values have the key. For an array of flags
+     * a number n: only files in which other layers than every n-th have the flag 0 have the key. */
     const char *words;
-    const char *when; /* "rope.rope_type=yarn": only files whose member has this value have the key; NULL: all files */
+    /* "rope.rope_type=yarn": only files whose member has this value have the key. "swa": only files whose layers with a
+     * sliding window have a rotation of their own. NULL: all files */
+    const char *when;
+    size_t offset;          /* of the member in organ_forward_config or, for EXCHANGE_BY_LAYER, in organ_layer_kind */
+    exchange_number number; /* its type */
+    /* these replace `offset`; NaN: the file has no such key */
+    double (*compute)(const organ_forward_config *config);
+    double (*of_layer)(const organ_forward_config *config, const organ_layer_kind *kind);
 } exchange_key;
+
+/* Returns the value of EXCHANGE_SETTING and _COMPUTED (`kind` NULL), or the element of EXCHANGE_BY_LAYER for a layer.
+ */
+double organ_exchange_value(const exchange_key *row, const organ_forward_config *config, const organ_layer_kind *kind);
+
+/* Returns whether at least one layer has attention, also as its second mixer. */
+bool organ_exchange_has_attention(const organ_forward_config *config);
+/* Returns whether at least one layer has attention as its first mixer and rotates its queries and keys. */
+bool organ_exchange_rotates(const organ_forward_config *config);
+/* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
+const organ_layer_kind *organ_exchange_kind(const organ_forward_config *config, bool windowed);
+/* Returns the number of leading layers without experts; all layers if no layer has experts. */
+unsigned organ_exchange_dense(const organ_forward_config *config);
 
 /* Keys that GGUF files of all architectures have, each if config.json has a member of the key's row. The last row has
  * no key. */
 extern const exchange_key organ_exchange_common[];
 
 /* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`
- * characters of the key's name in forward_exchange.keys, '*' included. */
+ * characters of the key's name in forward_exchange.keys, ':' and what follows included. */
 const exchange_key *organ_exchange_key_named(const char *key, size_t length);
 
 /* An architecture that can be converted. */

@@ -516,7 +516,6 @@ static const char *gguf_text(const char *architecture)
     return architecture;
 }
 
-/* Returns the row of an architecture, by its name in config.json or, with `gguf`, in GGUF files; NULL if unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
     const forward_family *f;
@@ -531,7 +530,6 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     return NULL;
 }
 
-/* Copies to the configuration those properties of an architecture that neither config.json nor key-values state. */
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;
@@ -557,7 +555,6 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->rope_neighbours = f->neighbours;
 }
 
-/* Returns the length of an architecture's name without "ForCausalLM" at its end. */
 int organ_architecture_short_length(const char *name)
 {
     static const char ending[] = "ForCausalLM";
@@ -585,7 +582,6 @@ static void list_families(bool gguf, char *known, size_t size)
         snprintf(known + used, size - used, ", and %zu more (docs/models.md)", more);
 }
 
-/* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     char known[560] = "";

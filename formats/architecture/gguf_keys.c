@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns the key-value "ARCHITECTURE.KEY", whose name it writes to `full`; NULL if it is missing. */
 const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT])
 {
     snprintf(full, CONFIG_KEY_LIMIT, "%s.%s", s->architecture, key);
@@ -38,7 +37,6 @@ unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned f
     return size_at(s, key, UINT64_MAX, fallback);
 }
 
-/* Reports an error if the key is missing. */
 void organ_key_require(const config_gguf_source *s, const char *key)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -46,7 +44,6 @@ void organ_key_require(const config_gguf_source *s, const char *key)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing", s->label, full);
 }
 
-/* Returns a key like organ_key_size; reports an error if it is missing. */
 unsigned organ_key_needed(const config_gguf_source *s, const char *key)
 {
     organ_key_require(s, key);
@@ -65,7 +62,6 @@ static bool has_every_layer(const config_gguf_source *s, const char *full, const
     return false;
 }
 
-/* Returns the whole number of a layer: element `layer` of the key's array, or a single number for all layers. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -75,7 +71,6 @@ unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsign
     return size_at(s, key, layer, fallback);
 }
 
-/* Returns a key that is a single number. */
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -86,7 +81,6 @@ double organ_key_real(const config_gguf_source *s, const char *key, double fallb
     return value;
 }
 
-/* Returns element `layer` of the array with the whole name `key`; reports an error if it is missing. */
 double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
@@ -98,7 +92,6 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
     return value;
 }
 
-/* Returns a key that is true or false. */
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -108,7 +101,6 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
-/* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
 bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -117,5 +109,4 @@ bool organ_key_equals(const config_gguf_source *s, const char *key, const char *
     return organ_gguf_text_equals(s->model->gguf, full, word);
 }
 
-/* Returns true if the file has the tensor. */
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }

@@ -268,8 +268,6 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 
-/* Reads the configuration from config.json of a safetensors model. Returns ORGAN_BAD_INPUT if the file is missing, its
- * architecture is not supported, or a member is invalid. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     char *bytes = NULL;

@@ -75,7 +75,6 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
     c->window = window;
 }
 
-/* Reads the heads of Laguna and MiMo; does nothing for other families. */
 void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (s->family->heads == HEADS_LAGUNA)

@@ -127,8 +127,6 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_OUTPUT] = {NULL, "output.weight"},
 };
 
-/* Returns name number `index` of a part; NULL after the last. The names are those in `own`, the family's list; if this
- * list has no name for the part, the only name is the usual one. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
 {
     bool named = false;
@@ -142,7 +140,6 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
-/* Writes the name of a weight's bias: the weight's name with "bias" in place of its last six letters, "weight". */
 const char *organ_forward_bias_name(const char *weight, char name[256])
 {
     const size_t length = strlen(weight), end = strlen("weight");
@@ -150,15 +147,12 @@ const char *organ_forward_bias_name(const char *weight, char name[256])
     return name;
 }
 
-/* Writes the pattern with the number in place of "#". */
 void organ_forward_number_name(const char *pattern, unsigned number, char name[128])
 {
     const size_t before = strcspn(pattern, "#");
     snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
 }
 
-/* Lists the tensors that only layers of Gemma 3n, Gemma 4 and BitNet have, {part, rows, columns}; rows of 0 mean a
- * vector. Returns their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {

@@ -131,7 +131,6 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of a recurrent mixer; returns their number, 0 for attention and for no mixer. */
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
     switch (mixer) {

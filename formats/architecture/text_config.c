@@ -96,8 +96,6 @@ static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
 
-/* Returns the object with the text model's settings, text_config of a multimodal model or the root, and sets
- * *architecture to the architecture of the text model. */
 json_t *organ_config_text(json_t *root, const char **architecture)
 {
     json_t *const nested = json_object_get(root, "text_config");
@@ -157,7 +155,6 @@ const char *organ_text_prefix(const forward_family *family, const organ_weights 
     return family->prefix ? family->prefix : prefixes[0];
 }
 
-/* Returns the first of the known names of an output head that the model has, else "lm_head.weight". */
 const char *organ_text_head(const organ_weights *weights)
 {
     static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"};

@@ -11,7 +11,7 @@ char *organ_json_dump(const json_t *json, size_t flags)
     const size_t size = json_dumpb(json, NULL, 0, flags);
     char *const text = size ? malloc(size + 1) : NULL;
     if (!text || json_dumpb(json, text, size, flags) != size) {
-        organ_memory_refused();
+        organ_memory_count_refusal();
         free(text);
         return NULL;
     }

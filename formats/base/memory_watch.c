@@ -15,7 +15,7 @@ static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
 /* Counts a refusal on this thread. */
-void organ_memory_refused(void) { refusals++; }
+void organ_memory_count_refusal(void) { refusals++; }
 /* Returns the number of refusals on this thread so far. */
 unsigned long organ_memory_refusals(void) { return refusals; }
 

@@ -31,11 +31,11 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
-/* Value of errnum while the status is ORGAN_OK and `message` contains the prefix that organ_error_output_whole
+/* Value of errnum while the status is ORGAN_OK and `message` contains the prefix that organ_error_set_output
  * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
-/* Sets the status and, as message, the formatted text. If organ_error_output_whole has written a prefix and the
+/* Sets the status and, as message, the formatted text. If organ_error_set_output has written a prefix and the
  * status is ORGAN_IO or ORGAN_INTERRUPTED, the prefix stays before the text. Sets errnum to ENOMEM if the format
  * contains the words "no memory", else to 0. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
@@ -86,7 +86,7 @@ organ_status organ_fail_memory(organ_error *error, const char *what)
 
 /* Begins the message "PATH is complete, but a later step failed: ", which a later fault completes. The status stays
  * ORGAN_OK. */
-void organ_error_output_whole(organ_error *error, const char *path)
+void organ_error_set_output(organ_error *error, const char *path)
 {
     char shown[sizeof error->message / 2];
     if (error->status != ORGAN_OK || error->errnum == WHOLE_OUTPUT)

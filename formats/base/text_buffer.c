@@ -26,7 +26,7 @@ char *organ_format(const char *format, ...)
     va_end(args);
     if (length >= 0)
         return text;
-    organ_memory_refused();
+    organ_memory_count_refusal();
     return NULL;
 }
 
@@ -79,7 +79,7 @@ organ_status organ_text_open(organ_text *text, organ_error *error)
     text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_tell});
     if (text->out)
         return ORGAN_OK;
-    organ_memory_refused();
+    organ_memory_count_refusal();
     return organ_fail(error, ORGAN_IO, "no memory for a text");
 }
 
@@ -108,7 +108,7 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
     *string = NULL;
     if (fclose(text->out) != 0 || failed || !reserve_text(text, 0)) {
         release_text(text);
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return organ_fail(error, ORGAN_IO, "no memory for a text of more than %zu bytes", text->size);
     }
     text->data[text->size] = '\0';

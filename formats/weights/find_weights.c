@@ -122,7 +122,7 @@ static organ_status check_method(const organ_weight_search *search, const organ_
 }
 
 /* Adds each tensor that belongs to no packed weight as a plain weight. If the model is quantised (`quantised`) and
- * organ_weight_add_unmatched returns a reason why the tensor is no weight, adds it to search->unmatched instead. With a
+ * organ_weight_why_unmatched returns a reason why the tensor is no weight, adds it to search->unmatched instead. With a
  * config, rejects a tensor that may be codes of an unsupported method, or codes without a scale. */
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
@@ -132,7 +132,7 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
         bool dropped;
         if (search->claimed[k])
             continue;
-        const char *const why = quantised ? organ_weight_add_unmatched(search, tensor, &dropped) : NULL;
+        const char *const why = quantised ? organ_weight_why_unmatched(search, tensor, &dropped) : NULL;
         if (why) {
             search->unmatched[search->found.unmatched_count++] = (organ_unmatched_tensor){tensor, dropped, why};
             continue;

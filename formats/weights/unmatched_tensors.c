@@ -53,7 +53,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
 /* Returns why the tensor, which no packed weight uses, is no weight: the predicate of a sentence about the tensor.
  * Returns NULL if it is a plain weight. Sets *dropped to true if an unpacked model does not need the tensor.
  * search->names must contain all packed weights. The caller adds the tensor to a list. */
-const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
+const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
                                               "input_zero_point", "input_scale_ub",    "activation_scale",

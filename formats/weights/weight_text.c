@@ -113,7 +113,7 @@ char *organ_weight_text(const organ_weight *weight, char *out, size_t size)
         fclose(text);
         out[size - 1] = '\0';
     } else {
-        organ_memory_refused();
+        organ_memory_count_refusal();
     }
     return out;
 }

@@ -61,7 +61,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
  * a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is complete, but a later step failed: ".
  * Until then the status stays ORGAN_OK, and only the functions of this header may use message and errnum. Does nothing
  * if `error` is set or already records an output. */
-void organ_error_output_whole(organ_error *error, const char *path);
+void organ_error_set_output(organ_error *error, const char *path);
 
 /* ---- lack of memory ---- */
 
@@ -75,7 +75,7 @@ void organ_error_output_whole(organ_error *error, const char *path);
  * only if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
  * malformed, if memory runs out; weights are not affected, and no memory is used that was not granted. A program that
  * must rely on its outputs even then calls organ_json_watch, or sets allocation functions of its own that call
- * organ_memory_refused when they return NULL. */
+ * organ_memory_count_refusal when they return NULL. */
 
 /* Puts functions around the allocation functions of jansson that count refusals and pass on every call; with false,
  * removes them unless the program has replaced them. Call it while no other thread uses jansson, and with false before
@@ -84,7 +84,7 @@ void organ_json_watch(bool on);
 
 /* Counts one refusal on this thread. Call it when an allocation for part of a document or page fails and no error can
  * be returned. */
-void organ_memory_refused(void);
+void organ_memory_count_refusal(void);
 
 /* Returns the number of refusals on this thread so far; callers compare the values before and after an operation. */
 unsigned long organ_memory_refusals(void);

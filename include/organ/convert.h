@@ -15,6 +15,7 @@ ORGAN_API_BEGIN
 
 /* The options of `organ convert`. */
 typedef struct organ_convert_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     const char *to;   /* "gguf" or "safetensors" */
     const char *type; /* one of ORGAN_CONVERT_TYPES; for safetensors "same", "codes", "bf16", "f16" or "f32" */
@@ -22,6 +23,7 @@ typedef struct organ_convert_options {
                          gets other ids is then a note, not an error; NULL: derived from the tokenizer */
     organ_write_options write;
 } organ_convert_options;
+ORGAN_DEFAULTS(convert, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.type = "same")
 
 /* Writes the model in the other format: tensors with the names, shapes and order of rows that the format's programs
  * expect, the configuration and the tokenizer. Values that the type cannot represent are rounded once, to nearest even.
@@ -31,7 +33,7 @@ typedef struct organ_convert_options {
  * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
  * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is
  * also written next to the file, or into organ/ of the directory. Partial outputs and `resume` follow the rules of
- * organ_quantize_model.
+ * organ_quantize.
  *
  * Returns
  * - ORGAN_USAGE if options are invalid or the model has the format already;

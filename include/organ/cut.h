@@ -12,6 +12,7 @@ ORGAN_API_BEGIN
 
 /* The options of `organ experts`. */
 typedef struct organ_experts_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     const char *keep;                   /* experts to keep in each layer: "50%", "8" */
     const char *score;                  /* "loss", "reap", "sum", "frequency"; NULL: loss */
@@ -23,6 +24,8 @@ typedef struct organ_experts_options {
     bool heal; /* refit the down projections of the kept experts on the calibration text, which is then required */
     organ_write_options write;
 } organ_experts_options;
+ORGAN_DEFAULTS(experts, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes the model without the lowest-scored experts. *report is a document of schema organ.experts/1, which includes
  * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next to
@@ -33,8 +36,8 @@ typedef struct organ_experts_options {
  * that are not finite, an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO
  * or ORGAN_INTERRUPTED. A dry run measures nothing: if no stored scores exist, its report states sizes but not which
  * experts would be kept. */
-organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error);
 
 /* ---- layers: drops blocks ---- */
 
@@ -44,6 +47,7 @@ organ_status organ_experts_cut(const organ_experts_options *options, const organ
 
 /* The options of `organ layers`. */
 typedef struct organ_layers_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     const char *drop; /* --drop: numbers of blocks from 0 on, "5-8" or "3,7,9-11"; or how many, "8" */
     /* Calibration text; `samples` is for healing only. calibration.text may be NULL if `drop` names blocks and `heal`
@@ -55,6 +59,8 @@ typedef struct organ_layers_options {
     bool heal;              /* refit the blocks around the gaps */
     organ_write_options write;
 } organ_layers_options;
+ORGAN_DEFAULTS(layers, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT; o.search_tokens = 3072; o.rounds = 32)
 
 /* Makes the model without the dropped blocks. The other blocks are renumbered, config.json or the GGUF key-values are
  * adapted, and all tensors except refitted ones keep their bytes, in packed types too.
@@ -80,6 +86,7 @@ organ_status organ_layers(const organ_layers_options *options, const organ_engin
  * channels and heads. */
 
 typedef struct organ_width_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     /* --ffn: share of channels to keep in each feed-forward and each expert, "75%", or their number; NULL: all. A
      * shared expert without a gate is narrowed by the same ratio; one with a gate keeps its width. */
@@ -90,9 +97,11 @@ typedef struct organ_width_options {
     unsigned multiple_of;
     organ_calibration_text calibration;
     const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
-    bool no_resolve;   /* do not refit the kept columns */
+    bool no_refit;     /* do not refit the kept columns */
     organ_write_options write;
 } organ_width_options;
+ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT; o.score = "loss")
 
 /* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. Chooses the channels
  * layer by layer on the text, on inputs from the already narrowed layers; the number of channels is the same in every

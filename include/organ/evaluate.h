@@ -17,13 +17,16 @@ ORGAN_API_BEGIN
 
 /* Options of organ_perplexity: one model, or two that are compared. */
 typedef struct organ_perplexity_options {
+    size_t size;                 /* see ORGAN_DEFAULTS */
     const char *model, *compare; /* paths; `compare`: a second model, NULL: none */
     bool dry_run;                /* only plan the work: the report has the plan, and no file is written */
     organ_experiment_options experiment;
 } organ_perplexity_options;
+ORGAN_DEFAULTS(perplexity, )
 
 /* Options of organ_evaluate: a donor and several pruned copies of it. */
 typedef struct organ_evaluate_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
     const char *donor;         /* path of the donor */
     const char *const *pruned; /* paths of `count` pruned copies of the donor */
     size_t count;
@@ -38,6 +41,7 @@ typedef struct organ_evaluate_options {
     bool answers; /* with `tasks`: the report also has each model's answer to each question */
     organ_experiment_options experiment;
 } organ_evaluate_options;
+ORGAN_DEFAULTS(evaluate, )
 
 /* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 and is also written into the directory
  * `output` as perplexity.json and PERPLEXITY_REPORT.md. The caller releases it; after an error it is NULL, and nothing
@@ -68,6 +72,7 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
 /* ---- generate: continues a text greedily, which shows whether a model still produces coherent text ---- */
 
 typedef struct organ_generate_options {
+    size_t size;                      /* see ORGAN_DEFAULTS */
     const char *model;                /* path or URL of the model */
     const char *prompt;               /* text to continue, UTF-8 */
     unsigned count;                   /* upper bound of new tokens */
@@ -75,6 +80,7 @@ typedef struct organ_generate_options {
     /* How products are computed: "exact", "split", "bf16" (organ_product); NULL: "exact". */
     const char *compute;
 } organ_generate_options;
+ORGAN_DEFAULTS(generate, o.count = 64)
 
 /* Receives the generated text in whole UTF-8 characters while it is generated. Control characters except tab and
  * newline, and invalid UTF-8, are passed as \xNN. */
@@ -98,12 +104,14 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
 /* ---- tokenize: lists the tokens of a text ---- */
 
 typedef struct organ_tokenize_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     const char *text;                 /* path of the text; "-": standard input */
     bool ids;                         /* report all ids, not only the first tokens */
     bool special;                     /* read names of special tokens in the text as these tokens, not as characters */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_tokenize_options;
+ORGAN_DEFAULTS(tokenize, )
 
 /* Tokenizes a text of up to 1 GiB. *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS
  * is reported, but not counted. Returns ORGAN_BAD_INPUT if the text is longer or the tokenizer is not supported,

@@ -97,18 +97,18 @@ organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer
  * which reuses the memory of the former one: the system clears new memory, which takes as long as reading the weights.
  * With exact arithmetic, matrices that are stored as in_features x out_features are not transposed, so the functions
  * below that read and write weights do not accept such a layer. The caller frees *loaded, also after an error. */
-organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+organ_status organ_layer_load_to_run(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
  * packed is read by one rank and sent to the others. If reading fails on one rank, the function returns that error on
  * all ranks. */
-organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+organ_status organ_layer_load_by_ranks(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
 /* Finds a weight by its plain name and sets *values to its rows x cols values, row-major and owned by the layer.
  * Returns false if the layer does not have the weight or has it packed. For stacked experts, NAME is the matrices of
  * all experts, one below the other, and "NAME[E]" is the matrix of expert E. Rows of Q and K from GGUF files of the
  * llama kind are in the order of Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
-                        organ_factor *values);
+                        organ_product_operand *values);
 /* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
  * architectures). A loaded layer has them as out_features x in_features, like all others. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor);
@@ -155,10 +155,10 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 /* ---- mixtures of experts ---- */
 
 /* An expert chosen for a token, and the factor of its output. */
-typedef struct organ_choice {
+typedef struct organ_expert_choice {
     unsigned expert;
     float weight;
-} organ_choice;
+} organ_expert_choice;
 
 /* Returns the number of experts of a layer; 0 for a dense layer, which mixture models may have too. */
 unsigned organ_layer_experts(const organ_layer *layer);
@@ -185,7 +185,7 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
  *
  * `logits` and `scratch`, which may be the same, have a float for each expert, then one for each identity expert. */
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *scratch,
-                         organ_choice *chosen);
+                         organ_expert_choice *chosen);
 
 /* Computes into `factors`, for each expert, the factor by which the token's input is multiplied if the expert is
  * chosen. Only for models with router.into_inputs (Llama 4), which scale the inputs of experts and not their outputs.
@@ -207,7 +207,7 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
 
 /* Chooses what taps receive as inputs of experts' down projections in later runs: the activations, or with `weigh`
  * the activations times the router's factor of the token. */
-void organ_layer_weigh(organ_layer *layer, bool weigh);
+void organ_layer_tap_weighted(organ_layer *layer, bool weigh);
 
 /* Changes what taps of the flagged experts receive in later runs: the inputs of all tokens, as if the router had sent
  * every token to the expert, instead of those of the routed tokens. These inputs are never multiplied by router
@@ -278,15 +278,15 @@ organ_status organ_forward_continue(organ_forward *forward, organ_decode_cache *
                                     organ_error *error);
 
 /* How an operation will change the types of a model's weights, for estimates of memory. */
-typedef enum organ_made_as {
-    ORGAN_MADE_ALIKE,  /* all types stay */
-    ORGAN_MADE_PACKED, /* floats become smaller packed types, which products decode */
-    ORGAN_MADE_16,     /* packed weights become values of 16 bits */
-    ORGAN_MADE_32      /* packed weights become values of 32 bits */
-} organ_made_as;
+typedef enum organ_type_change {
+    ORGAN_TYPES_STAY,   /* all types stay */
+    ORGAN_TYPES_PACKED, /* floats become smaller packed types, which products decode */
+    ORGAN_TYPES_16,     /* packed weights become values of 16 bits */
+    ORGAN_TYPES_32      /* packed weights become values of 32 bits */
+} organ_type_change;
 /* Makes later estimates of memory refer to the model that an operation will write, whose types change as `as` says; the
  * estimates are upper bounds. Loading a layer then fails with ORGAN_USAGE. */
-organ_status organ_forward_estimate(organ_forward *forward, organ_made_as as, organ_error *error);
+organ_status organ_forward_estimate(organ_forward *forward, organ_type_change as, organ_error *error);
 
 /* Permits streamed layers: organ_layer_load then loads a layer without its experts if the experts need more than a
  * quarter of the engine's memory. Each run of the layer reads the experts that tokens reach, in groups, and frees them.
@@ -294,7 +294,7 @@ organ_status organ_forward_estimate(organ_forward *forward, organ_made_as as, or
  * read or write weights, taps and organ_layer_keep need layers that are in memory. Does nothing for models without
  * experts, with parallel layers, or with a dense feed-forward next to the experts (dual_ffn). Call it after
  * organ_forward_open. */
-void organ_forward_stream(organ_forward *forward);
+void organ_forward_allow_streaming(organ_forward *forward);
 
 /* Returns the number of tokens that a batch may have so that the weights, activations and buffers of one layer fit
  * the engine's memory; 0 if not even one window of `context` tokens fits. */
@@ -363,7 +363,7 @@ typedef struct organ_perplexity_plan {
  * *plan. */
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error);
-void organ_perplexity_plan_free(organ_perplexity_plan *plan);
+void organ_perplexity_plan_release(organ_perplexity_plan *plan);
 
 /* ---- the scores ---- */
 

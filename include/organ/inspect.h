@@ -6,6 +6,7 @@
 #include <organ/base.h>
 #include <organ/models.h>
 #include <organ/stream.h>
+#include <organ/options.h>
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -17,26 +18,25 @@ ORGAN_API_BEGIN
 
 /* Options of organ_inspect. */
 typedef struct organ_inspect_options {
-    const char *model; /* path or URL */
-    bool tensors;      /* list every tensor */
-    const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
+    size_t size;               /* see ORGAN_DEFAULTS */
+    const char *model;         /* path or URL */
+    const organ_model *opened; /* inspect this open model instead; NULL: none */
+    bool tensors;              /* list every tensor */
+    const char *match;         /* glob on tensor names: only these are counted and listed; NULL for all */
     size_t max; /* limit of the rows in each list of the report, except the list of tensors, and of the listed layers;
                  * 0: no limit. "cut" in the report names the lists that are longer */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
 } organ_inspect_options;
+ORGAN_DEFAULTS(inspect, )
 
 /* Creates the report of schema organ.inspect/1, which the caller releases. For a model with faults that is still
  * readable, returns ORGAN_BAD_INPUT with *report set and the faults in its "problems"; *report is NULL if nothing could
  * be read. */
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error);
 
-/* Same as organ_inspect for a model that is already open; ignores options->model. */
-organ_status organ_inspect_model(const organ_inspect_options *options, const struct organ_model *model, json_t **report,
-                                 organ_error *error);
-
 /* Returns one tensor as a row of the report: {"name", "dtype", "shape", "elements", "bytes", "role", "group", "layer",
  * "expert", "file", "offset"}; `file` is the name of its file. NULL if memory runs out. */
-json_t *organ_inspect_tensor(const struct organ_tensor *tensor, const char *file);
+json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file);
 
 /* ---- autopsy: examines every weight of a model ---- */
 
@@ -44,6 +44,7 @@ json_t *organ_inspect_tensor(const struct organ_tensor *tensor, const char *file
 
 /* Options of organ_autopsy. */
 typedef struct organ_autopsy_options {
+    size_t size;        /* see ORGAN_DEFAULTS */
     const char *model;  /* path or URL of the model to examine */
     const char *other;  /* the model to compare with, NULL: none */
     const char *ranges; /* a file of schema organ.ranges/1; NULL: the ranges of organ_autopsy_ranges */
@@ -53,6 +54,7 @@ typedef struct organ_autopsy_options {
     /* path of a text on which one wrong factor of all scales is searched; NULL: no search */
     const char *text;
 } organ_autopsy_options;
+ORGAN_DEFAULTS(autopsy, )
 
 /* Reads all values of every selected weight and creates the report of schema organ.autopsy/1. Except for its member
  * "run", the report does not depend on the number of threads, the memory or the ISA of the machine. If there are
@@ -73,8 +75,10 @@ json_t *organ_autopsy_ranges(void);
  * follow links out of the directory. An error in one file does not end the search. */
 
 typedef struct organ_untrusted_options {
+    size_t size;       /* see ORGAN_DEFAULTS */
     const char *model; /* a directory with any content, or one file */
 } organ_untrusted_options;
+ORGAN_DEFAULTS(untrusted, )
 
 /* Examines a download without loading it and creates the report of schema organ.untrusted/1, which the caller releases.
  * If there is a finding, returns ORGAN_CHECK_FAILED together with the report. Returns ORGAN_USAGE for a URL, and
@@ -88,6 +92,7 @@ organ_status organ_untrusted(const organ_untrusted_options *options, json_t **re
 
 /* Options of organ orthogonality with an adapter. */
 typedef struct organ_orthogonality_options {
+    size_t size;                         /* see ORGAN_DEFAULTS */
     const char *clean, *noisy, *adapter; /* paths of the model, its quantised copy, and the adapter */
     const char *noisy2;                  /* path of a second quantised copy; NULL: none */
     const char *output;                  /* path of a new directory for the reports and plots; NULL: none */
@@ -98,6 +103,7 @@ typedef struct organ_orthogonality_options {
     bool force;          /* --force: replace an existing output */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_orthogonality_options;
+ORGAN_DEFAULTS(orthogonality, o.draws = 100)
 
 /* Compares the models with the adapter. Sets *report to a document of schema organ.orthogonality/1, which the caller
  * releases, and writes it to `output` as orthogonality.json, ORTHOGONALITY_REPORT.md and three plots. On error *report
@@ -121,6 +127,7 @@ organ_status organ_orthogonality(const organ_orthogonality_options *options, con
 
 /* Options of organ orthogonality with two pairs. */
 typedef struct organ_noise_pairs_options {
+    size_t size;                     /* see ORGAN_DEFAULTS */
     const char *clean[2], *noisy[2]; /* paths of the models of pairs A and B */
     const char *change; /* an adapter (a directory with adapter_config.json) or a tuned model; NULL: the clean model of
                          * pair B minus that of pair A */
@@ -132,6 +139,7 @@ typedef struct organ_noise_pairs_options {
     bool force;                       /* --force: replace an existing output */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_noise_pairs_options;
+ORGAN_DEFAULTS(noise_pairs, o.draws = 100)
 
 /* Compares the pairs. Sets *report to a document of schema organ.noise_pairs/1, which the caller releases, and writes
  * it to `output` as noise_pairs.json, NOISE_PAIRS_REPORT.md and .html. On error *report is NULL and no output remains.
@@ -151,10 +159,12 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const o
 /* The CPU of each worker, the memory node of each band buffer, and the CPUs and nodes that it does not use. */
 
 typedef struct organ_machine_plan_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
     const char *import;        /* file with the topology of another machine, recorded by hwloc; NULL: this machine */
     size_t threads;            /* number of workers; 0: one per core */
     struct organ_ranks *ranks; /* add the plans of all these ranks; NULL: the plan of this process only */
 } organ_machine_plan_options;
+ORGAN_DEFAULTS(machine_plan, )
 
 /* Returns in *report (schema organ.topology/1) the placement that organ_workers_create and organ_pass_run would choose.
  * Binds and starts nothing. The caller releases *report, which is NULL on error. Returns ORGAN_BAD_INPUT if `import` is

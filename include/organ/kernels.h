@@ -68,14 +68,15 @@ typedef struct organ_spread {
 #define ORGAN_GGML_TYPES 43
 /* Functions that decode `blocks_count` blocks to values, and that encode values to as many blocks. In types without
  * blocks, a block is one element. Blocks need no alignment; `values` need the alignment of a float. */
-typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
-typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
+typedef void organ_dequantize_blocks(const void *blocks, float *values, size_t blocks_count);
+typedef void organ_quantize_blocks(const float *values, void *blocks, size_t blocks_count);
 /* Encodes with a search for the scales that minimise the sum of weight x (value - decoded value)^2. `weights` are
  * `cols` numbers from 2^-24 to 2^24, one for each column, the same for every row; NULL means all 1. The first block
  * begins a row, and cols is a multiple of a block's elements. No scale becomes infinite. Values beyond 2^30 in
  * magnitude are replaced by +-2^30, a NaN by -2^30. docs/definitions/gguf.md defines the scales that are tried and
  * the order of the sums. */
-typedef void organ_fit(const float *values, const float *weights, size_t cols, void *blocks, size_t blocks_count);
+typedef void organ_fit_blocks(const float *values, const float *weights, size_t cols, void *blocks,
+                              size_t blocks_count);
 
 /* Storage formats of codes. */
 typedef enum organ_code {
@@ -97,13 +98,13 @@ typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN
  * >= n are fastest. Scales and zeros may be subnormal, infinite or NaN, with results as in IEEE 754; every NaN result
  * is the positive quiet one without payload (0x7fc00000, 0x7fc0, 0x7e00). Codes need no alignment; `values` need
  * the alignment of their element. If n is odd, the high nibble of the last byte is ignored. */
-typedef void organ_decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
-                          size_t n);
+typedef void organ_decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
+                                size_t n);
 /* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3 and
  * E5M2 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f. I8 saturates at -128 and 127,
  * U4 at -8 and 7 (stored with 8 added, offset binary); a NaN becomes the code of 0. If n is odd, the high nibble of
  * the last byte becomes 0. */
-typedef void organ_encode(const float *values, const float *scales, size_t group, void *codes, size_t n);
+typedef void organ_encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n);
 
 /* A search for the scale of a group of values: 16 scales are tried, and the one with the least sum of (value - code x
  * scale)^2 is chosen, code being the nearest. Try k maps the value of largest magnitude to peaks[k]. */
@@ -122,12 +123,12 @@ typedef struct organ_scale_search {
 typedef enum organ_product_into { ORGAN_PRODUCT_SET, ORGAN_PRODUCT_ADD, ORGAN_PRODUCT_SUBTRACT } organ_product_into;
 /* An operand: rows of k values of one type, row i at values + i * stride. If transposed, value l of row i is at
  * values + l * stride + i. */
-typedef struct organ_factor {
+typedef struct organ_product_operand {
     const void *values;
     organ_real type;
     bool transposed;
     size_t stride;
-} organ_factor;
+} organ_product_operand;
 /* Arithmetic of a product: EXACT is FP32 fma in the order defined at `product` below; SPLIT and BF16 are dot
  * products of BF16 numbers (organ_dots). */
 typedef enum organ_compute {
@@ -141,7 +142,7 @@ typedef enum organ_compute {
  * and k may be 0. */
 typedef struct organ_product {
     size_t m, n, k;
-    organ_factor a, b;
+    organ_product_operand a, b;
     void *c; /* FP32, or FP64 if `wide` */
     size_t c_stride;
     bool wide;
@@ -210,16 +211,16 @@ typedef struct organ_kernels {
     /* Indexed by type number; NULL if the type has no decoder. Values equal those of ggml's reference bit for bit:
      * the same FP32 operations in the same order, each rounded. Scales that are not finite give the results of IEEE
      * 754; bits of NaN may differ between ISAs. 64-bit types are rounded to nearest even. */
-    organ_dequantize *dequantize[ORGAN_GGML_TYPES];
+    organ_dequantize_blocks *dequantize[ORGAN_GGML_TYPES];
     /* Encoders of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, which round like ggml's reference; NULL for other
      * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
      * to their range and a NaN gets code 0. */
-    organ_quantize *quantize[ORGAN_GGML_TYPES];
+    organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
     /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K; NULL for other types. */
-    organ_fit *fit[ORGAN_GGML_TYPES];
+    organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
-    organ_decode *decode[ORGAN_CODES][ORGAN_REALS];
-    organ_encode *encode[ORGAN_CODES]; /* E4M3, E5M2, I8 and U4; NULL for other codes */
+    organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];
+    organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8 and U4; NULL for other codes */
     /* Returns the largest |v|. Ignores NaN; an infinity gives infinity. 0 if there is no number. */
     float (*amax)(const float *values, size_t n);
 
@@ -444,7 +445,7 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
 
 /* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results, or
  * NULL if there is none. Callers measure which one is faster on the CPU. */
-const organ_kernels *organ_kernels_twin(const organ_kernels *kernels);
+const organ_kernels *organ_kernels_other_tile(const organ_kernels *kernels);
 
 /* Returns 1 if this CPU prunes with these parameters to the same bits as every other. beta other than 2 and coupling
  * other than 0 or 1 use SLEEF's powf, whose last bits differ on an x86-64 without FMA. Always 1 on aarch64. */

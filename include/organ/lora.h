@@ -16,6 +16,7 @@ ORGAN_API_BEGIN
 
 /* Options of organ lora extract. */
 typedef struct organ_lora_extract_options {
+    size_t size;              /* see ORGAN_DEFAULTS */
     const char *base, *tuned; /* paths of the base and of the fine-tuned model */
     unsigned rank;            /* largest rank of a module; at least 1 */
     /* --rank-by. NULL: each module has `rank`. "energy=0.95", or "energy" with `share`: each module has the smallest
@@ -30,6 +31,7 @@ typedef struct organ_lora_extract_options {
     bool save_full;      /* --save-full: store changed weights that get no factors whole in the adapter */
     organ_write_options write;
 } organ_lora_extract_options;
+ORGAN_DEFAULTS(lora_extract, o.rank = 256; o.dtype = "bf16")
 
 /* Writes the directory options->write.output with adapter_model.safetensors and adapter_config.json (or, for GGUF
  * models, adapter_model.gguf), and the report in its folder organ/. The change of a weight is W_tuned - W_base in FP32.
@@ -39,7 +41,7 @@ typedef struct organ_lora_extract_options {
  * NULL on error.
  *
  * If a run is interrupted or fails for lack of disk or memory, its finished modules and a journal remain; `resume`
- * continues it with the same number of ranks and gives the same bytes. After any other error no output remains.
+ * continues it and gives the same bytes. After any other error no output remains.
  *
  * Returns
  *   - ORGAN_USAGE if options are invalid, the output exists or is an input, a pattern matches no linear layer, or a
@@ -55,6 +57,7 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
 
 /* Options of organ lora merge. */
 typedef struct organ_lora_merge_options {
+    size_t size;                /* see ORGAN_DEFAULTS */
     const char *base, *adapter; /* paths */
     double scale; /* --scale: factor of the adapter's change, in addition to the adapter's own scale; 1: as trained */
     /* Type of all merged and dequantised weights: "bf16", "f16", "f32". NULL: merged weights keep their F32, BF16 or
@@ -65,6 +68,7 @@ typedef struct organ_lora_merge_options {
      * the adapter; false: each value to the nearest */
     bool feedback;
 } organ_lora_merge_options;
+ORGAN_DEFAULTS(lora_merge, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.scale = 1)
 
 /* Writes a copy of the base in which the weight W of every module of the adapter is W + scale B A; with DoRA, the rows
  * of this sum are then scaled to the stored norms. Tensors that the adapter stores whole (modules_to_save, biases)
@@ -93,13 +97,16 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
 
 /* Options of organ lora resize. */
 typedef struct organ_lora_resize_options {
+    size_t size;                  /* see ORGAN_DEFAULTS */
     const char *adapter, *output; /* paths */
     unsigned rank;                /* largest rank of a module, at least 1 */
     /* Share of ||scale B A||^2 that every module keeps if `rank` allows it, in (0, 1]; 0: modules are only cut to
      * `rank`. */
     double energy;
-    bool force; /* --force: replace an existing output */
+    bool force;  /* --force: replace an existing output */
+    bool resume; /* --resume: continue an interrupted run */
 } organ_lora_resize_options;
+ORGAN_DEFAULTS(lora_resize, )
 
 /* Writes the adapter with ranks of at most `rank`. Replaces scale B A of each module by its best approximation of the
  * new rank: a truncated singular value decomposition, computed from QR decompositions of the factors without forming
@@ -119,14 +126,17 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
 
 /* Options of organ lora sanitize. */
 typedef struct organ_lora_sanitize_options {
+    size_t size;                  /* see ORGAN_DEFAULTS */
     const char *adapter, *output; /* paths; `output` must be NULL with `check` */
     const char *base;             /* path of the base; NULL: the adapter is not compared with a base */
     /* Largest rank. Writing cuts larger ranks (0: no limit); checking reports them (0: limit 512). */
     unsigned max_rank;
     bool check;                       /* --check: write nothing, only report findings */
     bool force;                       /* --force: replace an existing output */
+    bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_lora_sanitize_options;
+ORGAN_DEFAULTS(lora_sanitize, )
 
 /* Writes the adapter without tensors that servers cannot load. target_modules loses entries that select no remaining
  * module, and modules_to_save becomes null. The scale of every module is folded into its B, so that lora_alpha = r;

@@ -7,6 +7,7 @@
 #include <organ/kernels.h>
 #include <organ/weights.h>
 #include <organ/stream.h>
+#include <organ/options.h>
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -96,10 +97,6 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error);
 
-/* Same as organ_measure_tensors for all tensors. */
-organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,
-                                 organ_z *out, organ_error *error);
-
 /* ---- documents of schema organ.measure/1 ---- */
 
 /* Measurements of a model. */
@@ -127,7 +124,7 @@ json_t *organ_measure_document(json_t *models);
  * whose theta is lower than both thetas of the same module and expert in the layers before and after. The difference to
  * each must exceed one standard deviation of theta over the role. If out of memory, returns an incomplete array or NULL
  * and counts a refusal (organ_memory_refusals). */
-json_t *organ_measure_theta_dips(const organ_measured *measured);
+json_t *organ_measure_wells(const organ_measured *measured);
 
 /* Returns the results of the older measure seed/1: {"definition", "tensors", "theta_mean", ..., "roles", "groups",
  * "per_tensor"}; z_theta_mean is the mean theta of z/1 over the same tensors. NULL if out of memory. */
@@ -146,6 +143,7 @@ const char *organ_measure_rating(double theta);
 
 /* Options of organ_measure. */
 typedef struct organ_measure_options {
+    size_t size;               /* see ORGAN_DEFAULTS */
     const char *const *models; /* paths or URLs of `model_count` models */
     size_t model_count;
     const char *output; /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: write no files */
@@ -156,6 +154,7 @@ typedef struct organ_measure_options {
     size_t header_count;
     unsigned patience; /* longest wait in seconds that a server may ask for, see organ_model_access; 0: 60 */
 } organ_measure_options;
+ORGAN_DEFAULTS(measure, )
 
 /* Measures the models. *report has schema organ.measure/1, with the models in descending order of mean theta; the
  * caller releases it. All models are opened before the first is measured. The output
@@ -173,11 +172,13 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
 
 /* Options of organ_fleet. */
 typedef struct organ_fleet_options {
+    size_t size;           /* see ORGAN_DEFAULTS */
     const char *directory; /* searched recursively for models */
     /* Directory of the output, created if needed; a later run with the same output processes only changed models. */
     const char *output;
     bool no_extract; /* measure only */
 } organ_fleet_options;
+ORGAN_DEFAULTS(fleet, )
 
 /* Writes to the output: organs/NAME/ (organ_extract of each model), dissection_report.json (organ.fleet/1),
  * z_report_complete.json (organ.measure/1), Z_MEASURE_REPORT.md and .html, and fleet.json, with which the next run

@@ -208,13 +208,13 @@ const char *organ_group_name(organ_group group);
 
 /* The kind of experts that a feed-forward tensor belongs to. Reports separate them, because a routed expert processes
  * a share of the tokens and a shared expert all of them. */
-typedef enum organ_experts { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_experts;
+typedef enum organ_expert_kind { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_expert_kind;
 
 /* The place of a tensor in the network, derived from its name. */
 typedef struct organ_anatomy {
     organ_role role;
     organ_group group; /* group of the role; for a bias or a companion, the group of its weight */
-    organ_experts experts;
+    organ_expert_kind experts;
     int32_t layer;  /* from 0; -1 for none */
     int32_t expert; /* from 0; -1 for none and for stacked experts (one 3-D tensor of all) */
 } organ_anatomy;

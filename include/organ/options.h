@@ -9,26 +9,43 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <string.h>
 
 ORGAN_API_BEGIN
+
+/* Defines the function of a verb that returns its options as the command line has them when none is given: for `prune`
+ * prune_defaults with the prefix organ_. `size` tells the library which members the structure of its caller has; 0 in a
+ * zeroed structure means those of the first liborgan.so.3. In a zeroed structure, members have their defaults or are
+ * refused by name. Structures that options contain do not grow. */
+#define ORGAN_DEFAULTS(verb, ...)                                                                                      \
+    static inline organ_##verb##_options organ_##verb##_defaults(void)                                                 \
+    {                                                                                                                  \
+        organ_##verb##_options o;                                                                                      \
+        memset(&o, 0, sizeof o);                                                                                       \
+        o.size = sizeof o;                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+        return o;                                                                                                      \
+    }
 
 /* Returns whether from <= value <= to. Ranges of options are macros of two numbers, "from, to". */
 static inline bool organ_within(double value, double from, double to) { return value >= from && value <= to; }
 
 /* ---- operations that write a model, an adapter or an organ directory ---- */
 
+#define ORGAN_SHARD_BYTES (5ULL << 30)
+
 typedef struct organ_write_options {
     const char *output; /* path of the output: a directory, or one file if the operation says so */
-    /* Upper bound of the bytes of tensor data in a new shard, at least 1; not used by operations that keep the model's
-     * files. */
+    /* Upper bound of the bytes of tensor data in a new shard; 0: ORGAN_SHARD_BYTES; not used by operations that keep
+     * the model's files. */
     uint64_t max_shard_size;
     bool resume; /* continue an interrupted run that had the same parameters and inputs */
     bool
         force; /* replace an existing output if all of its files are known to come from an input or from this library */
     bool dry_run; /* write nothing; the report says what would be written */
     /* Store finite values beyond the range of their type in the output as its greatest finite value, with their sign;
-     * false: such values are an error. Used by organ_convert, organ_dequantize_model and organ_graft; other
-     * operations always fail, but for scales of GGUF blocks in organ_quantize_model, which are always finite. */
+     * false: such values are an error. Used by organ_convert, organ_dequantize and organ_graft; other
+     * operations always fail, but for scales of GGUF blocks in organ_quantize, which are always finite. */
     bool saturate;
     /* Text and options to score model and output on; NULL: do not. Not used by
      * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */

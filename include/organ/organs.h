@@ -11,6 +11,7 @@ ORGAN_API_BEGIN
 /* ---- extract: splits a model into an organ directory, with one file for each tensor ---- */
 
 typedef struct organ_extract_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     organ_write_options write;
     const char *resumed_by;           /* how a user continues an interrupted run, for its message; NULL: "--resume" */
@@ -18,6 +19,7 @@ typedef struct organ_extract_options {
     struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
     const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
 } organ_extract_options;
+ORGAN_DEFAULTS(extract, )
 
 /* Extracts all tensors and creates the report of schema organ.extract/1, which the caller releases (NULL on error).
  * With write.dry_run nothing is written.
@@ -32,12 +34,14 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
 /* ---- assemble: restores the files of a model from an organ directory ---- */
 
 typedef struct organ_assemble_options {
+    size_t size;           /* see ORGAN_DEFAULTS */
     const char *directory; /* an organ directory, or another model, whose split files can be merged */
     organ_write_options write;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
     const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
 } organ_assemble_options;
+ORGAN_DEFAULTS(assemble, )
 
 /* Assembles the model and creates the report of schema organ.assemble/1, which the caller releases (NULL on error). An
  * output that ends in .gguf or .safetensors is one file. If the donor had one file, the output has the same bytes; if
@@ -54,6 +58,7 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
 /* ---- graft: replaces tensors in a copy of one model by those of another ---- */
 
 typedef struct organ_graft_options {
+    size_t size;        /* see ORGAN_DEFAULTS */
     const char *source; /* path of the model whose tensors are copied */
     const char *target; /* path of the model whose copy gets these tensors */
     const char *types; /* groups of tensors of the source to copy, comma-separated: skeleton, organ, embed, norm, other;
@@ -69,6 +74,7 @@ typedef struct organ_graft_options {
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
 } organ_graft_options;
+ORGAN_DEFAULTS(graft, )
 
 /* Writes a copy of the target with tensors of the source; both models are opened read-only. Creates the report of
  * schema organ.graft/1, which the caller releases. Finds all mismatches of the two models before it writes anything: if

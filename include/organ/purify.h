@@ -13,6 +13,7 @@ ORGAN_API_BEGIN
 #define ORGAN_PURIFY_STRENGTHS  0, 1
 
 typedef struct organ_purify_options {
+    size_t size; /* see ORGAN_DEFAULTS */
     const char *model;
     const char *method; /* "fft" or "haar" */
     /* Threshold of the method, within ORGAN_PURIFY_THRESHOLDS; negative: the default, 3 for fft and 1 for haar. */
@@ -23,6 +24,7 @@ typedef struct organ_purify_options {
     const char *types, *layers;
     organ_write_options write;
 } organ_purify_options;
+ORGAN_DEFAULTS(purify, o.threshold = -1; o.strength = 0.1)
 
 /* Copies the model and purifies the selected tensors, which keep their types. The output is a directory with the
  * donor's files or, if the donor is one file and `output` has its extension, one file.

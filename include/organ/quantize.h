@@ -21,6 +21,7 @@ ORGAN_API_BEGIN
 
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {
+    size_t size;        /* see ORGAN_DEFAULTS */
     const char *model;  /* path of the model */
     const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
                          * GGUF models accept the names that begin with q */
@@ -35,12 +36,14 @@ typedef struct organ_quantize_options {
     organ_calibration_text calibration; /* text, number and length of its windows, scratch directory; only for gptq */
     bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
                          it */
-    bool no_resolve;  /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
+    bool no_refit;    /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
     organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
     /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
      * into one matrix. */
     bool one_width;
 } organ_quantize_options;
+ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes a copy of the model with quantised targets. All other tensors keep their type and bytes.
  *
@@ -75,8 +78,8 @@ typedef struct organ_quantize_options {
  *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
  *     After a later error the finished output stays, and *report is set and contains the reason for the missing
  *     score. */
-organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
-                                  const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error);
 
 /* ---- dequantize: writes a model without packed tensors ---- */
 
@@ -85,10 +88,12 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
 
 /* Options of organ dequantize. */
 typedef struct organ_dequantize_options {
+    size_t size;       /* see ORGAN_DEFAULTS */
     const char *model; /* path of the model */
     const char *dtype; /* type of the unpacked tensors: "bf16", "f16" or "f32" */
     organ_write_options write;
 } organ_dequantize_options;
+ORGAN_DEFAULTS(dequantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.dtype = "bf16")
 
 /* Writes a copy of the model in which every packed weight is converted to `dtype`.
  *
@@ -110,8 +115,8 @@ typedef struct organ_dequantize_options {
  *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested.
  * With `evaluate` also returns the errors of organ_perplexity, before the first write if they can be detected then.
  * After a later error of the evaluation the finished output stays, and *report is set and contains the reason. */
-organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
-                                    const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
 
 ORGAN_API_END
 

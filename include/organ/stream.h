@@ -216,9 +216,9 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
 /* Ends the threads and frees an engine of organ_engine_create. NULL is allowed. */
 void organ_engine_destroy(organ_engine *engine);
 
-/* Returns the engine's kernels or their twin (organ_kernels_twin), whichever computes tiles of the pruning method
+/* Returns the engine's kernels or their twin (organ_kernels_other_tile), whichever computes tiles of the pruning method
  * physarum faster on this CPU. Times both for half a millisecond. Both give the same results. */
-const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine);
+const organ_kernels *organ_engine_choose_tile(const organ_engine *engine);
 
 /* ---- rows of a weight as numbers, in whatever form the weight is stored ---- */
 

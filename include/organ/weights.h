@@ -71,6 +71,9 @@ typedef struct organ_weight {
     bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
     bool labelled_v2; /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
                          trust the data more than this label */
+    /* NULL: stored as described above. Else its rows are read from weights of another format; `codes`, scheme
+     * and bits are those of the coarsest of these */
+    const struct organ_made *made;
 } organ_weight;
 
 /* A tensor that belongs to no weight. */

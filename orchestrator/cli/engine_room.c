@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Sets `error` to `fault`, a failure to print the report. If `error` is already set (a failed check), `fault` replaces
- * it. If it is not, organ_fail keeps the note that an output is complete (organ_error_output_whole) in the message. */
+ * it. If it is not, organ_fail keeps the note that an output is complete (organ_error_set_output) in the message. */
 static void put_fault(const organ_error *fault, organ_error *error)
 {
     if (error->status != ORGAN_OK)
@@ -48,7 +48,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
     if (call->html)
         write_html_page(call, report, &page_error);
     if (call->html && page_error.status == ORGAN_OK)
-        organ_error_output_whole(error, call->html);
+        organ_error_set_output(error, call->html);
     if (call->json)
         organ_document_print(report, stdout, &print_error);
     else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &print_error) ==
@@ -77,7 +77,7 @@ const organ_kernels *organ_kernels_selected(organ_error *error)
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
     const char *const requested = getenv("ORGAN_ISA");
-    return requested && *requested ? engine->kernels : organ_engine_quicker_tile(engine);
+    return requested && *requested ? engine->kernels : organ_engine_choose_tile(engine);
 }
 
 /* Creates the engine with organ_kernels_selected and the threads and memory limit of the call. Reports to `progress`

@@ -36,7 +36,7 @@ organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, or
  * ORGAN_USAGE if no kernels have that name or the CPU cannot run them. */
 const organ_kernels *organ_kernels_selected(organ_error *error);
 /* Returns the kernels for tiles of physarum: those that ORGAN_ISA names; without ORGAN_ISA those that
- * organ_engine_quicker_tile finds to be faster on this CPU. */
+ * organ_engine_choose_tile finds to be faster on this CPU. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 #endif

@@ -42,7 +42,7 @@ static const organ_option score_options[] = {
           .written = true),
     WINDOWS_CALIBRATION(experts)};
 
-RUN_WRITING(experts, organ_experts_cut, experts)
+RUN_WRITING(experts, organ_experts, experts)
 
 const organ_verb organ_experts_verb = {
     .name = "experts",

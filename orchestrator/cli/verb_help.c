@@ -58,7 +58,7 @@ static organ_status run_version(void *context, organ_error *error)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
             printf(" %s", names[k]);
-    const bool timed = !(requested && *requested) && organ_kernels_twin(chosen);
+    const bool timed = !(requested && *requested) && organ_kernels_other_tile(chosen);
     printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
            timed ? ", the faster of two on this CPU" : "");
     print_computes(chosen);

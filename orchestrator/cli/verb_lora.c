@@ -65,8 +65,7 @@ const organ_verb organ_lora_extract_verb = {
              "them. organ warns of factors that peft ignores.\n"
              "ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state for each module which share of the "
              "squared norm of its change the factors explain.\n"
-             "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with the "
-             "same number of processes under mpirun or srun.",
+             "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run.",
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "
                                                             "explain, above 0 and at most 1; or write energy=SHARE")),
     GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
@@ -93,6 +92,7 @@ static const organ_option sanitize_options[] = {
            "highest rank that the server accepts; default: no limit, with --check 512 (the limit of vLLM). organ "
            "reduces modules of a higher rank to their best approximation; --check only lists them",
            .range = {RANKS}),
+    RESUME(lora_sanitize.resume),
     FORCE(lora_sanitize.force, "OUT")};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
@@ -122,7 +122,7 @@ const organ_verb organ_lora_sanitize_verb = {
              {"organ lora sanitize my-lora -o servable --max-rank 64", "Reduces modules of a higher rank to 64."}),
     .exits = "0 done, or --check finds nothing; 1 --check finds something that a server would reject; 2 wrong "
              "usage, or OUT exists; 3 the adapter is malformed, has values that are not finite, is DoRA, or does "
-             "not fit the base; 4 a read or write fails, or the disk is full; 130 interrupted: nothing is written.",
+             "not fit the base; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
     .run = run_sanitize};
 
 /* ---- lora merge ---- */
@@ -193,6 +193,7 @@ static const organ_option resize_options[] = {
     REAL("energy", "E", lora_resize.energy,
          "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
          .range = {0, 1}, .after_from = true),
+    RESUME(lora_resize.resume),
     FORCE(lora_resize.force, "OUT")};
 
 RUN(resize, organ_lora_resize, lora_resize)
@@ -215,5 +216,5 @@ const organ_verb organ_lora_resize_verb = {
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
               "Keeps 99 % of each module's change with the lowest rank, at most 64."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the adapter is malformed or has values that are not finite; "
-             "4 a read or write fails, or the disk is full; 130 interrupted: nothing is written.",
+             "4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
     .run = run_resize};

@@ -28,7 +28,7 @@ static const organ_option dequantize_options[] = {
     SATURATE(dequantize), SHARD_SIZE(dequantize),
     WRITING(dequantize, "OUT", "print what would be dequantised")};
 
-RUN_WRITING(dequantize, organ_dequantize_model, dequantize)
+RUN_WRITING(dequantize, organ_dequantize, dequantize)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
@@ -123,7 +123,7 @@ static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated"),
     WINDOWS_CALIBRATION(quantize), ALL_EXPERTS(quantize),
-    FLAG("no-resolve", quantize.no_resolve, "keep the scales and codes of GPTQ; do not refit them")};
+    FLAG("no-resolve", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them")};
 
 static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
@@ -132,7 +132,7 @@ static const organ_option width_options[] = {
     FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
                                           "and up, as vLLM requires")};
 
-RUN_WRITING(quantize, organ_quantize_model, quantize)
+RUN_WRITING(quantize, organ_quantize, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",

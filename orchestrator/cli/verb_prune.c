@@ -10,7 +10,6 @@
 typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;
-    organ_prune_calibrated_options calibrated; /* --method */
     organ_audit_options audit;
 } prune_call;
 #define CALL prune_call
@@ -30,40 +29,40 @@ static const organ_option prune_options[] = {
          "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
-    TEXT("pattern", "N:M", calibrated.pattern,
+    TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),
-    TEXT("method", "NAME", calibrated.method,
+    TEXT("method", "NAME", prune.calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
          .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets,
          "prune the tensors whose names match a GLOB instead of the projections"),
-    TEXT("then", "SCHEME", calibrated.then,
+    TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
          .choices = ORGAN_CODE_SCHEMES),
     WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
-    INPUT("calibration", "FILE", calibrated.calibration.text,
+    INPUT("calibration", "FILE", prune.calibrated.calibration.text,
           "calibration text for all methods but physarum-v1 and magnitude; do not use a text on which the model is "
           "evaluated"),
-    INPUT("imatrix", "FILE", calibrated.imatrix,
+    INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
-    WINDOWS_CALIBRATION(calibrated), ALL_EXPERTS(calibrated)};
+    WINDOWS_CALIBRATION(prune.calibrated), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
-    FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
-    REAL("effort", "E", calibrated.effort,
+    FLAG("no-compensate", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
+    REAL("effort", "E", prune.calibrated.effort,
          "multiply the refitting steps of physarum-v2, or the iterations of physarum-v3, by E",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
-    NUMBER("seed", "N", calibrated.seed,
+    NUMBER("seed", "N", prune.calibrated.seed,
            "physarum-v2: seed of the random noise with which organ tests how stable each input is",
            .range = {SEEDS}, .fallback = "0")};
 static const organ_option allocation_options[] = {
-    ALLOCATION_OF(calibrated.allocate, "50% of all target weights; with --then also 2.6bpw (bits per weight) or 9GB "
-                                       "(bytes of all tensors)"),
-    ALLOCATION_ROUNDS(calibrated.allocate), ALLOCATION_TOKENS(calibrated.allocate),
-    ALLOCATION_WAY(calibrated.allocate)};
+    ALLOCATION_OF(prune.calibrated.allocate, "50% of all target weights; with --then also 2.6bpw (bits per weight) or "
+                                             "9GB (bytes of all tensors)"),
+    ALLOCATION_ROUNDS(prune.calibrated.allocate), ALLOCATION_TOKENS(prune.calibrated.allocate),
+    ALLOCATION_WAY(prune.calibrated.allocate)};
 static const organ_option flow_options[] = {
     NUMBER("block-size", "N", prune.block_size,
            "edge length of a tile, in weights", .range = {ORGAN_PRUNE_BLOCK_SIZES},
@@ -80,12 +79,12 @@ static const organ_option flow_options[] = {
  * the other methods use no tiles. */
 WORK(prune_work)
 {
-    const char *const method = own->calibrated.method;
+    const char *const method = own->prune.calibrated.method;
     organ_engine tile_engine = *engine;
     if (!method || strncmp(method, "physarum", strlen("physarum")) == 0)
         tile_engine.kernels = organ_kernels_for_tiles(engine);
     own->prune.write.evaluate = organ_call_evaluation(call);
-    return organ_prune_by_method(&own->prune, &own->calibrated, &tile_engine, progress, report, error);
+    return organ_prune(&own->prune, &tile_engine, progress, report, error);
 }
 RUN_WORK(prune, true)
 
@@ -165,7 +164,7 @@ static const organ_option audit_options[] = {
          "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
          "alps), or by --heal without a report that states their digests; audit counts them")};
 
-RUN_REMOTE(audit, organ_audit_any, audit)
+RUN_REMOTE(audit, organ_audit, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",

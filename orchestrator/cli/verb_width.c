@@ -33,7 +33,7 @@ static const organ_option choice_options[] = {
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
            "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
-    FLAG("no-resolve", width.no_resolve, "do not refit the kept weights")};
+    FLAG("no-resolve", width.no_refit, "do not refit the kept weights")};
 
 RUN_WRITING(width, organ_width, width)
 

@@ -168,7 +168,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
 
 /* Changes the sizes in all plans to those of layers whose weights are stored as `as`, for the plan of a dry run. The
  * forward pass cannot run afterwards. */
-organ_status organ_forward_estimate(organ_forward *f, organ_made_as as, organ_error *error)
+organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, organ_error *error)
 {
     f->hypothetical = true;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
@@ -415,7 +415,7 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 
 /* Permits streamed layers if the model has experts and its layers are neither parallel nor dual_ffn, and computes
  * min_memory again, which streaming may lower. */
-void organ_forward_stream(organ_forward *f)
+void organ_forward_allow_streaming(organ_forward *f)
 {
     /* A streamed layer runs its feed-forward after the mixers of all groups have replaced the hidden states; the
      * feed-forward of a parallel layer reads the hidden states before the mixer. */
@@ -429,7 +429,7 @@ static organ_status forward_run_layers(organ_forward *f, const organ_windows *wi
 {
     organ_layer *layer = NULL;
     for (unsigned k = 0; k < f->config.layers && !error->status; k++)
-        if (organ_layer_replace(f, (int32_t)k, &layer, error) == ORGAN_OK &&
+        if (organ_layer_load_to_run(f, (int32_t)k, &layer, error) == ORGAN_OK &&
             organ_layer_run(f, layer, windows, hidden, NULL, error) == ORGAN_OK)
             organ_progress_advance(progress, f->plans[k].bytes, NULL, NULL);
     organ_layer_free(layer);

@@ -19,18 +19,18 @@ typedef struct experts_job {
     const float *normed, *requested; /* tokens x hidden_size: inputs of the mixture and of the router */
     float *out;                      /* tokens x hidden_size: the output of the mixture */
     float *scores;                   /* tokens x organ_forward_choices: the router's logits */
-    size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or some in a streamed layer */
-    float *inputs, *gate;  /* buffers: rows x width, rows x expert_intermediate; `gate` becomes act(gate) * up */
-    float *up, *outputs;   /* buffers: rows x expert_intermediate, rows x width */
-    float *pairs;          /* buffer, rows x 2 expert_intermediate, for gate and up if they alternate in one stack */
-    const float *read;     /* tokens x width: the input of the experts, `normed` or its projection */
-    float *sums;           /* tokens x width: the sums over a token's experts */
-    size_t width;          /* organ_forward_expert_hidden */
-    organ_choice *choices; /* tokens x experts_used, experts of a token in ascending order */
-    size_t *place;         /* for each choice, the number of its sorted row, or IDENTITY */
-    size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
-    size_t *token_of;      /* token of each sorted row, counted from `first` */
-    float *weight_of;      /* the router's factor for each sorted row */
+    size_t base, rows;    /* sorted rows [base, base + rows) are in the buffers: all, or some in a streamed layer */
+    float *inputs, *gate; /* buffers: rows x width, rows x expert_intermediate; `gate` becomes act(gate) * up */
+    float *up, *outputs;  /* buffers: rows x expert_intermediate, rows x width */
+    float *pairs;         /* buffer, rows x 2 expert_intermediate, for gate and up if they alternate in one stack */
+    const float *read;    /* tokens x width: the input of the experts, `normed` or its projection */
+    float *sums;          /* tokens x width: the sums over a token's experts */
+    size_t width;         /* organ_forward_expert_hidden */
+    organ_expert_choice *choices; /* tokens x experts_used, experts of a token in ascending order */
+    size_t *place;                /* for each choice, the number of its sorted row, or IDENTITY */
+    size_t *begin;                /* first sorted row of each expert; experts + 1 entries */
+    size_t *token_of;             /* token of each sorted row, counted from `first` */
+    float *weight_of;             /* the router's factor for each sorted row */
 } experts_job;
 
 /* Returns the floats of scratch that the shared expert needs for each token: 1 for the gate of its output, 2 x

@@ -141,8 +141,7 @@ struct organ_forward {
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
     bool hypothetical;   /* the plans describe a model that does not exist yet */
-    /* by organ_forward_stream: layers with more bytes than organ_forward_layer_need are loaded without their experts */
-    bool may_stream;
+    bool may_stream;     /* layers with more bytes than organ_forward_layer_need are loaded without their experts */
 };
 
 /* Working memory of a layer's runs, kept between runs. */
@@ -173,8 +172,8 @@ struct organ_layer {
 
 /* A linear layer of a loaded layer, or the output head. */
 typedef struct forward_linear {
-    organ_factor w;      /* the values in memory, */
-    organ_panels panels; /* or the panels that decode them */
+    organ_product_operand w; /* the values in memory, */
+    organ_panels panels;     /* or the panels that decode them */
     const float *bias;
     size_t in, out;
 } forward_linear;
@@ -187,7 +186,7 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
 /* Changes the sizes in the plan to those of the layer after its weights were converted to `as`
  * (organ_forward_estimate). */
-organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
+organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_type_change as, forward_plan *plan,
                                          organ_error *error);
 /* Marks the slots of experts, and computes plan->expert and plan->resident. A page at the edge of an expert's matrix is
  * never given back to the system, so it counts as resident. */

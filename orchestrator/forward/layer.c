@@ -13,9 +13,9 @@
 
 /* Returns the loaded values of a slot from row `row` on. For a crossed slot (layer_rows.h) the result ends with the
  * matrix that has this row, and is a transposed factor. */
-organ_factor organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
+organ_product_operand organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
-    organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
+    organ_product_operand all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
     if (!organ_forward_is_crossed(layer, slot))
         return organ_factor_from(all, (size_t)row);
     const size_t rows = (size_t)(slot->rows / slot->matrices), within = (size_t)row % rows;
@@ -266,7 +266,7 @@ static bool layer_streams(const organ_forward *f, int32_t number)
            organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
 }
 
-/* Loads layer `number`, streamed if organ_forward_stream permits it and the experts do not fit. */
+/* Loads layer `number`, streamed if organ_forward_allow_streaming permits it and the experts do not fit. */
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
@@ -276,7 +276,7 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
 /* Loads layer `number` in place of *loaded, for runs only. Matrices keep their stored layout only with exact
  * arithmetic: the CPU's dot instructions, which the other settings of --compute use, do not accept transposed factors.
  */
-organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     return load_layer(forward, number,
                       (layer_load){.streamed = layer_streams(forward, number),
@@ -285,7 +285,7 @@ organ_status organ_layer_replace(organ_forward *forward, int32_t number, organ_l
 }
 
 /* Loads the whole layer `number` on all ranks, each of which reads a part. */
-organ_status organ_layer_load_together(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+organ_status organ_layer_load_by_ranks(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.ranks = forward->engine->ranks}, loaded, error);

@@ -19,7 +19,7 @@ static inline bool organ_forward_is_crossed(const organ_layer *layer, const forw
 }
 /* Returns the loaded values of a slot from row `row` on. For a crossed slot the result ends with the matrix that has
  * this row, and is a transposed factor. */
-organ_factor organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row);
+organ_product_operand organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row);
 /* Returns the bytes of a row of the slot's values. */
 size_t organ_forward_row_bytes(const forward_slot *slot);
 /* Returns how many rows one call of organ_forward_read_rows reads; plan->reading is the scratch for them. */

@@ -44,7 +44,7 @@ static const forward_slot *find_slot(const organ_layer *layer, const char *tenso
 /* Sets *values to the matrix `tensor` of a loaded layer, which has *rows x *cols values. Returns false if the layer
  * does not have the matrix or has it packed. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
-                        organ_factor *values)
+                        organ_product_operand *values)
 {
     uint64_t first;
     const forward_slot *const slot = find_slot(layer, tensor, &first, rows, cols);

@@ -134,7 +134,7 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 /* Returns K (`of_key`) or V of head `head` as the factor b of a product with queries or latent vectors. kv_b_proj has K
  * and V as rows for each head, so K becomes a transposed factor. GGUF files with split matrices store V, and K already
  * transposed. */
-static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_key)
+static organ_product_operand factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
     const organ_latent_config *const l = &g->forward->config.latent;
     const size_t values = g->layer->kind->value_dim;
@@ -146,7 +146,7 @@ static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_
         view = g->layer->plan->parts[of_key ? PART_K_B : PART_V_B];
         view.row += head * (of_key ? l->rank : values);
     }
-    organ_factor factor = organ_forward_linear_of(g->layer, view, 0).w;
+    organ_product_operand factor = organ_forward_linear_of(g->layer, view, 0).w;
     factor.transposed = of_key && joined;
     return factor;
 }

@@ -25,7 +25,7 @@ bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *styl
 }
 
 /* Frees the arrays of the plan and empties it. */
-void organ_perplexity_plan_free(organ_perplexity_plan *plan)
+void organ_perplexity_plan_release(organ_perplexity_plan *plan)
 {
     free(plan->tokens);
     free(plan->begin);
@@ -146,7 +146,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     plan->targets = malloc(all * sizeof *plan->targets);
     if (!sequence || !plan->tokens || !plan->begin || !plan->rows || !plan->targets) {
         free(sequence);
-        organ_perplexity_plan_free(plan);
+        organ_perplexity_plan_release(plan);
         return organ_fail_memory(error, text);
     }
     if (prefix >= 0)

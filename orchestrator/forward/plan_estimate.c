@@ -37,18 +37,18 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
 
 /* Changes the plan to that of a layer whose weights are converted to `as`: the bytes of its slots, and the scratch for
  * loading and for panels. */
-organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_made_as as, forward_plan *plan,
+organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_type_change as, forward_plan *plan,
                                          organ_error *error)
 {
     plan->bytes = 0;
     for (size_t k = 0; k < plan->count && !error->status; k++) {
         forward_slot *const slot = &plan->slots[k];
         size_t loading = 0;
-        if (as == ORGAN_MADE_PACKED && slot->weight->rank > 1)
+        if (as == ORGAN_TYPES_PACKED && slot->weight->rank > 1)
             plan->panel = organ_max(plan->panel, 2 * organ_panel_bytes((size_t)slot->cols, ORGAN_REAL_F32) + MADE_ROOM);
-        if (slot->packed && as >= ORGAN_MADE_16) {
+        if (slot->packed && as >= ORGAN_TYPES_16) {
             slot->packed = false;
-            slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_MADE_16 ? sizeof(uint16_t) : sizeof(float));
+            slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_TYPES_16 ? sizeof(uint16_t) : sizeof(float));
         }
         plan->bytes += organ_to_line(slot->bytes);
         if (organ_forward_load_size(forward, slot, &loading, error) == ORGAN_OK)

@@ -102,8 +102,8 @@ static void close_groups(const organ_router *r, const bool *kept, float *scratch
 
 /* Returns the kept expert with the highest score that is not among the first `taken` of `chosen`; among equal scores,
  * the lowest number. A NaN is never higher than another score. */
-static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch, const organ_choice *chosen,
-                          unsigned taken)
+static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch,
+                          const organ_expert_choice *chosen, unsigned taken)
 {
     unsigned best = UINT32_MAX;
     float max = 0;
@@ -121,11 +121,11 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
 }
 
 /* Sorts the chosen experts by number, so that sums have the same order in every run. */
-static void sort_choices(organ_choice *chosen, unsigned used)
+static void sort_choices(organ_expert_choice *chosen, unsigned used)
 {
     for (unsigned k = 1; k < used; k++)
         for (unsigned i = k; i > 0 && chosen[i].expert < chosen[i - 1].expert; i--) {
-            const organ_choice other = chosen[i];
+            const organ_expert_choice other = chosen[i];
             chosen[i] = chosen[i - 1];
             chosen[i - 1] = other;
         }
@@ -153,11 +153,12 @@ static float sparse_factor(const organ_router *r, const bool *kept, const float 
 
 /* Chooses two experts as SparseMixer does at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of
  * transformers). The second expert is chosen among all but the first, with a softmax of its own. */
-static void route_sparse(const organ_router *r, const bool *kept, const float *logits, organ_choice *chosen)
+static void route_sparse(const organ_router *r, const bool *kept, const float *logits, organ_expert_choice *chosen)
 {
     for (unsigned k = 0; k < 2; k++) {
         const unsigned best = next_best(r, kept, logits, chosen, k), without = k ? chosen[0].expert : UINT32_MAX;
-        chosen[k] = (organ_choice){.expert = best, .weight = sparse_factor(r, kept, logits, logits[best], without)};
+        chosen[k] =
+            (organ_expert_choice){.expert = best, .weight = sparse_factor(r, kept, logits, logits[best], without)};
     }
     sort_choices(chosen, 2);
 }
@@ -166,7 +167,7 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
  * normalisation and scales as the config says; SparseMixer has its own rule. `kept` NULL: all experts may be chosen.
  * `chosen` receives experts_used experts in ascending order. */
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
-                         organ_choice *chosen)
+                         organ_expert_choice *chosen)
 {
     const organ_forward_config *const c = r->config;
     if (c->router.sparse) {
@@ -184,7 +185,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         close_groups(r, kept, scratch);
     for (unsigned k = 0; k < c->experts_used; k++) {
         const unsigned best = next_best(r, kept, scratch, chosen, k);
-        chosen[k] = (organ_choice){.expert = best, .weight = scratch[best] / divisor};
+        chosen[k] = (organ_expert_choice){.expert = best, .weight = scratch[best] / divisor};
         if (c->router.late)
             organ_forward_logistic(r->kernels, &chosen[k].weight, 1);
         all += chosen[k].weight;
@@ -232,7 +233,7 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
 }
 
 /* Sets whether taps receive the inputs of down projections times the router's factors. */
-void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
+void organ_layer_tap_weighted(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
 /* Sets the flags of the experts whose taps receive the inputs of all tokens; NULL: none. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts) { layer->all_tokens = experts; }

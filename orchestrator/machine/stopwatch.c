@@ -11,4 +11,4 @@ double organ_seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-double organ_milliseconds(double seconds) { return round(seconds * 1000.0) / 1000.0; }
+double organ_rounded_seconds(double seconds) { return round(seconds * 1000.0) / 1000.0; }

@@ -7,6 +7,6 @@
 double organ_seconds_now(void);
 
 /* Returns `seconds`, still in seconds, rounded to a multiple of 0.001: reports state milliseconds. */
-double organ_milliseconds(double seconds);
+double organ_rounded_seconds(double seconds);
 
 #endif

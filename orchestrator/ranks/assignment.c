@@ -173,7 +173,7 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     for (size_t r = 0; r < all.count && !error->status; r++)
         if (r != rank && pack_elements(NULL, &p, assignment, r, true) == all.bytes[r])
             pack_elements(all.of[r], &p, assignment, r, true);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(mine);
     return error->status;
 }
@@ -245,7 +245,7 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
         organ_fail_memory(error, where);
     if (organ_ranks_gather(assignment->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
         copy_results(assignment, where, &all, of, error);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(mine);
     return error->status;
 }
@@ -288,7 +288,7 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
             memcpy(&more, all.of[r] + k * sizeof more, sizeof more);
             counts[k] += more;
         }
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     return error->status;
 }
 

@@ -259,7 +259,7 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     bool together;
     if (ranks)
         ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
-    organ_gathered_free(&nothing);
+    organ_gathered_release(&nothing);
     return error->status;
 }
 
@@ -278,7 +278,7 @@ organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const voi
     return error->status;
 }
 
-void organ_gathered_free(organ_gathered *all)
+void organ_gathered_release(organ_gathered *all)
 {
     for (size_t r = 0; all->of && r < all->count; r++)
         free(all->of[r]);
@@ -489,7 +489,7 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
     for (bool together = !ranks; !together;) {
         organ_gathered nothing = {0};
         ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
-        organ_gathered_free(&nothing);
+        organ_gathered_release(&nothing);
     }
     return error->status;
 }

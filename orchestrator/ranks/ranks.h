@@ -71,13 +71,13 @@ const char *organ_ranks_host(const organ_ranks *ranks,
 
 /* A meeting point: waits until all ranks have called this function, also ranks with an error. If some ranks have an
  * error, all ranks get the error of the lowest of these ranks; an interruption counts only if there is no other
- * fault. If this rank's error records a complete output (organ_error_output_whole) and the common error is ORGAN_IO
+ * fault. If this rank's error records a complete output (organ_error_set_output) and the common error is ORGAN_IO
  * or an interruption, this rank's message begins with that output. After an error, ranks that continue can meet
  * again. `where` names the step; ranks at different steps are an error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
-/* The bytes that all ranks passed to organ_ranks_gather. Release them with organ_gathered_free after success and after
- * an error. */
+/* The bytes that all ranks passed to organ_ranks_gather. Release them with organ_gathered_release after success and
+ * after an error. */
 typedef struct organ_gathered {
     size_t count;    /* number of ranks */
     char **of;       /* of[r]: the bytes of rank r, followed by a NUL */
@@ -88,7 +88,7 @@ typedef struct organ_gathered {
  * the `bytes` bytes of this rank. Without ranks, *all gets a copy of `mine`. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error);
-void organ_gathered_free(organ_gathered *all);
+void organ_gathered_release(organ_gathered *all);
 
 /* Meets like organ_ranks_agree, and completes an array of `count` elements of `size` bytes in all ranks: rank owner[k]
  * has computed element k, and all other ranks receive that element. */

@@ -114,13 +114,13 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
     memcpy(w.path, directory, length);
     list_folder(&w, length, 0);
     if (error->status)
-        organ_list_free(list);
+        organ_list_release(list);
     else if (list->count)
         qsort(list->names, list->count, sizeof *list->names, organ_order_texts);
     return error->status;
 }
 
-void organ_list_free(organ_file_list *list)
+void organ_list_release(organ_file_list *list)
 {
     for (size_t k = 0; k < list->count; k++)
         free(list->names[k]);

@@ -22,7 +22,7 @@ typedef struct organ_file_list {
  * or a link is broken. The caller frees *list. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error);
-void organ_list_free(organ_file_list *list);
+void organ_list_release(organ_file_list *list);
 
 /* Creates the missing folders of the file path `path`. The first `root` bytes are a folder that exists; the last
  * component is the file and is not created. Changes `path` during the call and restores it. */

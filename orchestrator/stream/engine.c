@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* organ_engine_quicker_tile returns the twin if its time is below this share of the time of the engine's kernels */
+/* organ_engine_choose_tile returns the twin if its time is below this share of the time of the engine's kernels */
 #define CLEARLY_QUICKER 0.97
 #define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 
@@ -68,9 +68,9 @@ static double time_tile(const organ_kernels *kernels, float *tile, void *scratch
 /* Times a physarum tile TRIALS times with each of two tables, the engine's kernels and their twin, in turn. Returns the
  * twin only if its least time is below CLEARLY_QUICKER of the other's; also returns the engine's kernels if there is no
  * twin or no memory. */
-const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine)
+const organ_kernels *organ_engine_choose_tile(const organ_engine *engine)
 {
-    const organ_kernels *const tables[] = {engine->kernels, organ_kernels_twin(engine->kernels)};
+    const organ_kernels *const tables[] = {engine->kernels, organ_kernels_other_tile(engine->kernels)};
     const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
     double least[] = {1, 1};
     char *const scratch = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;

@@ -361,12 +361,12 @@ void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)
         return;
-    organ_shared_files_free(copy->files);
+    organ_shared_files_destroy(copy->files);
     for (size_t f = 0; copy->paths && f < copy->donor->file_count; f++)
         free(copy->paths[f]);
     free(copy->paths);
     free(copy->made);
     free(copy->spans);
-    organ_list_free(&copy->others);
+    organ_list_release(&copy->others);
     free(copy);
 }

@@ -58,7 +58,7 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, const organ_engine 
 /* Closes the files and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy);
 
-/* Lists the files without weights that a copy of this model includes; the caller frees *list with organ_list_free.
+/* Lists the files without weights that a copy of this model includes; the caller frees *list with organ_list_release.
  * Returns ORGAN_USAGE for a model at a URL that was opened as a directory or by its index, because HTTP cannot list the
  * other files. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);

@@ -87,7 +87,7 @@ size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeo
 
 /* Returns the operand without its first `row` rows. A row is `stride` elements after the row before it; in a transposed
  * operand, which is stored by columns, one element after it. */
-organ_factor organ_factor_from(organ_factor operand, size_t row)
+organ_product_operand organ_factor_from(organ_product_operand operand, size_t row)
 {
     const size_t rows = row * (operand.transposed ? 1 : operand.stride);
     operand.values = (const unsigned char *)operand.values + rows * organ_real_bytes(operand.type);
@@ -107,7 +107,7 @@ static bool make_panel(product_split *d, size_t product, size_t first, organ_pro
         organ_fault_keep(&d->fault, &error);
         return false;
     }
-    part->b = (organ_factor){.values = scratch, .type = panels->type, .stride = part->k};
+    part->b = (organ_product_operand){.values = scratch, .type = panels->type, .stride = part->k};
     return true;
 }
 

@@ -12,7 +12,7 @@ size_t organ_products_scratch(const organ_engine *engine);
 size_t organ_real_bytes(organ_real type);
 
 /* Returns the operand without its first `row` rows, for a part of a product. */
-organ_factor organ_factor_from(organ_factor operand, size_t row);
+organ_product_operand organ_factor_from(organ_product_operand operand, size_t row);
 
 /* Computes `count` products as defined in <organ/kernels.h>. If the member `compute` of a product is
  * ORGAN_COMPUTE_EXACT, the product is exact, else it uses the engine's arithmetic. No product may read or write memory

@@ -64,6 +64,7 @@ struct organ_weight_reader {
     bool plus_one;           /* GPTQ: zero points are stored minus 1, so 1 is added to each */
     int32_t *g_idx;          /* group of each column; NULL: columns are in the order of their groups */
     float *global;           /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
+    organ_weight_reader **parts; /* of the parts of a made weight; NULL: it is stored */
     weight_held held[4];     /* codes, scales, zero points and biases that organ_weight_reader_hold has read */
 };
 

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/stream.h>
 
+#include "formats/weights/made.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+static const weight_family made_family; /* defined below, because it reads other weights */
 
 /* Returns the functions that decode the weight's scheme. */
 static const weight_family *weight_family_of(const organ_weight *weight)
 {
+    if (weight->made)
+        return &made_family;
     switch (weight->scheme) {
     case ORGAN_SCHEME_PLAIN:
         return &organ_weight_family_plain;
@@ -62,6 +69,9 @@ void organ_weight_reader_close(organ_weight_reader *reader)
 {
     if (!reader)
         return;
+    for (size_t k = 0; reader->parts && k < reader->weight->made->count; k++)
+        organ_weight_reader_close(reader->parts[k]);
+    free(reader->parts);
     free(reader->table);
     free(reader->g_idx);
     free(reader->global);
@@ -171,3 +181,213 @@ organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first
     }
     return ORGAN_OK;
 }
+
+/* ---- weights that are made of weights of the other format ---- */
+
+/* Rows of one part are read into a buffer, changed there by the function of the place, and copied to their positions.
+ */
+
+/* Rows of a made weight that are read, and the part of which they are read. */
+typedef struct made_range {
+    const organ_weight_reader *from; /* of part->from */
+    const organ_made_part *part;
+    bool inverse;                  /* as in organ_made */
+    organ_matrices source;         /* the weight of safetensors: part->from or, if inverse, the made weight */
+    uint64_t first, end;           /* rows of the made weight, as places count them */
+    size_t cols, from_cols, group; /* columns of the made weight and of part->from; rows of the buffer */
+    float *values, *buffer;
+    void *scratch;
+} made_range;
+
+static bool made_is_vector(const organ_weight *weight) { return weight->rank == 1; }
+
+/* Returns the rows of a weight that are read at once; all of a vector, which places count as a column. */
+static size_t made_group(const organ_weight_reader *from)
+{
+    const size_t cols = from->shape.cols ? (size_t)from->shape.cols : 1;
+    return cols < WEIGHT_BATCH_VALUES && !made_is_vector(from->weight) ? WEIGHT_BATCH_VALUES / cols : 1;
+}
+
+/* Returns the bytes of the buffer of a part. */
+static size_t made_buffer(const organ_weight_reader *from)
+{
+    return weight_round(made_group(from) * (size_t)from->shape.cols * sizeof(float));
+}
+
+/* Checks the headers of all parts. A transposed part is read as a whole for any number of rows, so that all requested
+ * rows are one batch. */
+static organ_status prepare_made(organ_weight_reader *r, organ_error *error)
+{
+    const organ_made *const made = r->weight->made;
+    for (size_t k = 0; k < made->count && !error->status; k++) {
+        organ_weight_reader from;
+        organ_weight_reader_prepare(r->model, made->parts[k].from, r->kernels, &from, error);
+        if (made->parts[k].place.transposed)
+            r->batch = SIZE_MAX;
+    }
+    return error->status;
+}
+
+static organ_status load_made(organ_weight_reader *r, char note[256], organ_error *error)
+{
+    const organ_made *const made = r->weight->made;
+    char unread[256];
+    (void)note;
+    if (!(r->parts = calloc(made->count + 1, sizeof *r->parts)))
+        return organ_fail_memory(error, r->weight->name);
+    for (size_t k = 0; k < made->count && !error->status; k++)
+        organ_weight_reader_open(r->model, made->parts[k].from, r->kernels, unread, &r->parts[k], error);
+    return error->status;
+}
+
+/* Returns the largest buffer of a part and scratch memory for reading it. */
+static size_t made_scratch(const organ_weight_reader *r, size_t rows)
+{
+    const organ_made *const made = r->weight->made;
+    size_t most = 0;
+    (void)rows;
+    for (size_t k = 0; k < made->count; k++) {
+        organ_weight_reader from;
+        organ_error ignored = {0}; /* prepare_made has reported it */
+        if (organ_weight_reader_prepare(r->model, made->parts[k].from, r->kernels, &from, &ignored))
+            continue;
+        const size_t bytes = made_buffer(&from) + organ_weight_reader_scratch(&from, made_group(&from));
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Changes values of safetensors to those of GGUF or, if `inverse`, back. */
+static void made_apply(const organ_row_place *place, bool inverse, float *values, size_t count)
+{
+    const float product = place->factors[0] * place->factors[1];
+    for (size_t k = 0; k < count && place->function != ORGAN_ROW_SAME; k++)
+        switch (place->function) {
+        case ORGAN_ROW_PLUS_ONE:
+            values[k] += inverse ? -1 : 1;
+            break;
+        case ORGAN_ROW_MINUS_EXP:
+            values[k] = inverse ? logf(-values[k]) : -expf(values[k]);
+            break;
+        case ORGAN_ROW_SCALE:
+            values[k] = inverse ? values[k] / product : values[k] * place->factors[0] * place->factors[1];
+            break;
+        case ORGAN_ROW_SAME:
+            break;
+        }
+}
+
+/* Reads `count` rows of the part's weight, at most a group, and applies the place's function. Returns their address in
+ * the buffer; NULL after an error. */
+static const float *made_fetch(const made_range *g, uint64_t row, size_t count, organ_error *error)
+{
+    const bool vector = made_is_vector(g->part->from);
+    float *const values = g->buffer + (vector ? row : 0);
+    if (organ_weight_read(g->from, vector ? 0 : row, vector ? 1 : count, ORGAN_F32, g->buffer, g->scratch, error))
+        return NULL;
+    made_apply(&g->part->place, g->inverse, values, count * g->from_cols);
+    return values;
+}
+
+/* Copies one row, or a part of its columns, of the part's weight to a row of the made weight. */
+static void made_copy_row(const made_range *g, const float *from, float *to)
+{
+    const organ_row_place *const p = &g->part->place;
+    const uint64_t outer = g->inverse ? p->inner : p->outer, inner = g->inverse ? p->outer : p->inner;
+    for (uint64_t k = 0; k < p->cols && p->column_slice; k++)
+        to[g->inverse ? p->col + k * p->col_step : k] = from[g->inverse ? k : p->col + k * p->col_step];
+    for (uint64_t t = 0; t < outer * inner && p->tile; t++)
+        memcpy(to + (t % inner * outer + t / inner) * p->tile, from + t * p->tile, p->tile * sizeof *to);
+    if (!p->column_slice && !p->tile)
+        memcpy(to, from, g->cols * sizeof *to);
+}
+
+/* Finds a row of the made weight in the part's weight (organ_row_place_to_gguf, organ_row_place_to_hf). */
+static bool made_find(const made_range *g, uint64_t row, uint64_t *from, uint64_t *column, uint64_t *left)
+{
+    const organ_row_place *const place = &g->part->place;
+    return g->inverse ? organ_row_place_to_hf(place, &g->source, row, from, column, left)
+                      : organ_row_place_to_gguf(place, &g->source, row, from, column, left);
+}
+
+/* Reads the rows from `row` on that are consecutive in both weights, at most a group; `from` is the first of them in
+ * the part's weight. Returns their number. */
+static uint64_t made_read_rows(const made_range *g, uint64_t row, uint64_t from, organ_error *error)
+{
+    const uint64_t most = made_is_vector(g->part->from) ? g->end - row : g->group;
+    uint64_t count = 1, next, column, left;
+    while (count < most && row + count < g->end && made_find(g, row + count, &next, &column, &left) &&
+           next == from + count)
+        count++;
+    const float *const values = made_fetch(g, from, (size_t)count, error);
+    for (uint64_t k = 0; k < count && values; k++)
+        made_copy_row(g, values + k * g->from_cols, g->values + (row - g->first + k) * g->cols);
+    return count;
+}
+
+/* Reads `count` rows from `row` on of a block that is transposed: they are columns of the part's weight, from `column`
+ * on, whose rows begin at `from`. */
+static void made_read_columns(const made_range *g, uint64_t row, uint64_t count, uint64_t from, uint64_t column,
+                              organ_error *error)
+{
+    const organ_row_place *const p = &g->part->place;
+    const uint64_t lines = g->inverse ? p->cols : p->rows, step = g->inverse ? 1 : p->col_step;
+    const uint64_t start = g->inverse ? p->col : 0, apart = g->inverse ? p->col_step : 1;
+    const uint64_t most = made_is_vector(g->part->from) ? lines : g->group;
+    float *const to = g->values + (row - g->first) * g->cols + start;
+    for (uint64_t line = 0, n; line < lines && !error->status; line += n) {
+        n = lines - line < most ? lines - line : most;
+        const float *const values = made_fetch(g, from + line, (size_t)n, error);
+        for (uint64_t l = 0; l < n && values; l++)
+            for (uint64_t k = 0; k < count; k++)
+                to[k * g->cols + (line + l) * apart] = values[l * g->from_cols + column + k * step];
+    }
+}
+
+/* Reads the rows of the range that the part has. */
+static organ_status made_read_part(const made_range *g, organ_error *error)
+{
+    for (uint64_t row = g->first, from, column, left, count; row < g->end && !error->status; row += count) {
+        count = 1;
+        if (!made_find(g, row, &from, &column, &left))
+            continue;
+        if (g->part->place.transposed) {
+            count = left < g->end - row ? left : g->end - row;
+            made_read_columns(g, row, count, from, column, error);
+        } else
+            count = made_read_rows(g, row, from, error);
+    }
+    return error->status;
+}
+
+static organ_status read_made(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                              unsigned char *scratch, organ_error *error)
+{
+    const organ_made *const made = r->weight->made;
+    const bool vector = made_is_vector(r->weight);
+    const uint64_t first = vector ? 0 : rows->matrix * r->shape.rows + rows->first;
+    const size_t cols = (size_t)r->shape.cols;
+    (void)as; /* F32, because the family has no function `writes` */
+    memset(values, 0, rows->count * cols * sizeof(float));
+    if (made->values)
+        memcpy(values, made->values + first * cols, rows->count * cols * sizeof(float));
+    for (size_t k = 0; k < made->count && !error->status; k++) {
+        const organ_weight_reader *const from = r->parts[k];
+        const made_range range = {.from = from,
+                                  .part = &made->parts[k],
+                                  .inverse = made->inverse,
+                                  .source = organ_row_place_matrices(made->inverse ? r->weight : from->weight),
+                                  .first = first,
+                                  .end = first + (vector ? cols : rows->count),
+                                  .cols = vector ? 1 : cols,
+                                  .from_cols = made_is_vector(from->weight) ? 1 : (size_t)from->shape.cols,
+                                  .group = made_group(from),
+                                  .values = values,
+                                  .buffer = (float *)(void *)scratch,
+                                  .scratch = scratch + made_buffer(from)};
+        made_read_part(&range, error);
+    }
+    return error->status;
+}
+
+static const weight_family made_family = {prepare_made, load_made, made_scratch, read_made, NULL};

@@ -49,7 +49,7 @@ done <"$root/fixtures/convert.tsv"
 
 # LFM2 computes the width of its feeds from intermediate_size; Nemotron-H has layers without a feed; Qwen3-VL's experts are transposed;
 # Published configurations of Gemma 3 leave out sizes. StableLM has a norm for each head, which are one tensor in GGUF (llama.cpp's converter ends with an error for them)
-for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm gemma3-short; do
+for type in lfm2-adjusted nemotron_h-gguf qwen3_vl_moe-gguf stablelm gemma3-short internlm3 iquestcoder; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
     ends 0 convert $type -o $type.gguf --to gguf --quiet
@@ -62,7 +62,7 @@ ends 0 convert nemotron_h -o lost.gguf --to gguf
 grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "lost limits of time steps are not noted" ../err
 
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
-for type in stablelm mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf minimax-gguf apertus gemma4_text-moe gemma4_text-shared; do
+for type in stablelm internlm3 mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf minimax-gguf apertus gemma4_text-moe gemma4_text-shared; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
     ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
     ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force

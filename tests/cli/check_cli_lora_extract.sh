@@ -26,20 +26,6 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
     bad "--json differs from the file" ../difference
 fi
 cp adapter/adapter_model.safetensors ../first
-# A limit of 40 KiB for files kills the run; the next run does not decompose the modules in the journal again.
-extraction=(lora extract --base tiny-qwen2 --tuned tuned -o killed -r 4 --quiet --threads 2)
-(ulimit -f 40 && "$organ" "${extraction[@]}") >/dev/null 2>&1
-cp .killed.organ-partial/organ/journal.jsonl ../journal
-judge "no module was done" test "$(wc -l <../journal)" -gt 1
-refused 2 "--resume continues it, --force starts over" "${extraction[@]}"
-ends 2 "${extraction[@]}" --resume --seed 1
-says "the unfinished run cannot be continued: its parameters was"
-ends 0 "${extraction[@]}" --resume
-judge "--resume makes another adapter" cmp -s ../first killed/adapter_model.safetensors
-judge "--resume makes another config" cmp -s adapter/adapter_config.json killed/adapter_config.json
-judge "--resume decomposes a module again" test "$(printf '%.3f' "$(sed -n 2p ../journal | jq -r .results.seconds)")" = \
-    "$(printf '%.3f' "$(jq '.run.module_seconds[0]' killed/organ/lora_extract.json)")"
-judge "--resume reports other figures" cmp -s <(jq 'del(.run)' adapter/organ/lora_extract.json) <(jq 'del(.run)' killed/organ/lora_extract.json)
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --quiet --threads 3
 judge "other threads and memory make another adapter" cmp -s ../first adapter/adapter_model.safetensors
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet "${some[@]}"

@@ -224,16 +224,14 @@ bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT])
     return goes_on_from(s, directory, false, text);
 }
 
-bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT])
+bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
     if (!o)
         give_up("memory");
     o->directory = directory;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-        const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
-        status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);
-    }
+    const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
+    int status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);
     find_outcome(s, o, status);
     if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
         free(o->said);

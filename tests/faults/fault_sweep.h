@@ -57,9 +57,8 @@ const char *fault_of(const sweep *s, const char *directory, int status, const pi
  * right output from the remaining files, now without faults. It must refuse to replace a complete output. Otherwise
  * `text` describes the failure. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
-/* Does the same after a run that was killed and ended with `status`: runs the same command again, with --resume if its
- * message asks for that or the kind says so, or with --force, and checks that no other file is left. A run that was not
- * killed had fewer calls, because its threads ran in another order, and must have succeeded. */
-bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT]);
+/* Does the same after a run that was killed: runs the same command again, with --resume if its message asks for that or
+ * the kind says so, or with --force, and checks that no other file is left. */
+bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT]);
 
 #endif

@@ -19,6 +19,7 @@ static atomic_long count;
 static atomic_bool counting;
 static long fails_at = -1;
 static int kind;
+static atomic_int *fired; /* shared with the process that serve() runs in: whether the event came and failed */
 static bool shows;
 static uint64_t *map; /* map[0] is the number of entries that follow */
 static _Thread_local bool is_inside;
@@ -45,6 +46,16 @@ static uint64_t digest_of(void *const *calls, int depth)
     return digest;
 }
 
+/* Returns the kind if the event has that fault, else -1. */
+static int failure_of(unsigned kinds)
+{
+    if (!(kinds >> kind & 1))
+        return -1;
+    if (fired)
+        atomic_store(fired, 1);
+    return kind;
+}
+
 int preload_event(unsigned kinds)
 {
     if (!preload_counts())
@@ -52,7 +63,7 @@ int preload_event(unsigned kinds)
     const long now = atomic_fetch_add(&count, 1);
     const bool fails = now == fails_at || (now > fails_at && fails_at >= 0 && (preload_lasting >> kind & 1));
     if (!map && !(now == fails_at && shows))
-        return fails && (kinds >> kind & 1) ? kind : -1;
+        return fails ? failure_of(kinds) : -1;
     void *calls[MAX_CALLS];
     is_inside = true;
     const int depth = backtrace(calls, MAX_CALLS), reason = errno;
@@ -64,7 +75,7 @@ int preload_event(unsigned kinds)
         backtrace_symbols_fd(calls, depth, STDERR_FILENO);
     errno = reason;
     is_inside = false;
-    return fails && (kinds >> kind & 1) ? kind : -1;
+    return fails ? failure_of(kinds) : -1;
 }
 
 /* ---- from the beginning of main to its end ---- */
@@ -94,16 +105,20 @@ static void enter(unsigned seconds)
 
 /* Reads requests from standard input: the event that fails (-1: none), the way, the added option, the limit of seconds,
  * and a directory. For each it forks a child that runs main in DIRECTORY/work with its output in DIRECTORY/out and
- * DIRECTORY/err, and writes the child's wait() status to standard output. Returns in the child: the option, 0 for none,
- * 1 for --resume, 2 for --force. */
+ * DIRECTORY/err, and writes the child's wait() status, and 1 if the event came, else 0, to standard output. Returns in
+ * the child: the option, 0 for none, 1 for --resume, 2 for --force. */
 static int serve(void)
 {
     char line[sizeof directory + 64];
     unsigned seconds;
     int option;
+    fired = mmap(NULL, sizeof *fired, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (fired == MAP_FAILED)
+        abort();
     while (fgets(line, sizeof line, stdin) &&
            sscanf(line, "%ld %d %d %u %4095[^\n]", &fails_at, &kind, &option, &seconds, directory) == 5) {
         int status = 0;
+        atomic_store(fired, 0);
         const pid_t child = fork();
         if (child == 0) {
             enter(seconds);
@@ -111,7 +126,7 @@ static int serve(void)
         }
         if (child < 0 || waitpid(child, &status, 0) != child)
             abort();
-        printf("%d\n", status);
+        printf("%d %d\n", status, atomic_load(fired));
         fflush(stdout);
     }
     _exit(0);

@@ -50,7 +50,8 @@ static const char *const model_types[] = {
     "granitemoehybrid-dense", "mamba", "falcon_mamba", "jamba", "nemotron_h",
     "nemotron_h-moe", "nemotron_h-latent", "olmo_hybrid", "olmo_hybrid-plain",
     "kimi_linear", "kimi_linear-hub", "minimax", "minimax-window", "longcat_flash",
-    "exaone", "sarvam_moe", "sarvam_mla", "granite_swa", "granitemoe_swa", "hyperclovax", "dbrx", "xglm",
+    "exaone", "sarvam_moe", "sarvam_mla", "granite_swa", "granitemoe_swa", "hyperclovax", "dbrx", "xglm", "internlm3",
+    "iquestcoder",
     "qwen3_next-mtp", "qwen3_5_text-mtp",
     "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_5", "qwen3_5_moe",
 };

@@ -283,7 +283,7 @@ static organ_status run(bench *b, listening *l, organ_error *error)
 /* Reads a weight of the layer in FP32; the caller frees it. */
 static float *weight_of(bench *b, const char *name, uint64_t *rows, uint64_t *cols)
 {
-    organ_factor held;
+    organ_product_operand held;
     ck_assert_msg(organ_layer_matrix(b->layer, name, rows, cols, &held), "%s", name);
     float *values = malloc((size_t)(*rows * *cols) * sizeof *values);
     organ_layer_read(b->layer, name, values);
@@ -397,7 +397,7 @@ START_TEST(weights_can_be_found_and_changed)
         ck_assert_int_eq(run(&b, NULL, &error), ORGAN_OK);
         ck_assert_mem_eq(b.hidden, before, 64 * b.width * sizeof *before); /* the layer adds nothing any more */
         free(before);
-        organ_factor held;
+        organ_product_operand held;
         ck_assert(!organ_layer_matrix(b.layer, "model.layers.0.self_attn.q_proj", &rows, &cols, &held));
         ck_assert(!organ_layer_matrix(b.layer, "blk.0.ffn_down_exps.weight[6]", &rows, &cols, &held));
         ck_assert(!organ_layer_matrix(b.layer, "blk.0.attn_q.weight[0]", &rows, &cols, &held));

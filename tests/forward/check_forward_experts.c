@@ -83,7 +83,7 @@ static organ_status hear(void *context, int32_t layer, size_t first, size_t toke
 static void silence(bench *b, const char *output)
 {
     uint64_t rows, cols;
-    organ_factor held;
+    organ_product_operand held;
     ck_assert_msg(organ_layer_matrix(b->layer, output, &rows, &cols, &held), "%s", output);
     float *const zeros = calloc((size_t)(rows * cols), sizeof *zeros);
     organ_layer_write(b->layer, output, zeros);
@@ -103,7 +103,7 @@ static void add_experts(bench *b, const hearing *h, const bool *kept, float *hid
                          ORGAN_OK);
     }
     for (size_t t = 0; t < b->tokens; t++) {
-        organ_choice chosen[EXPERTS];
+        organ_expert_choice chosen[EXPERTS];
         organ_forward_route(&router, kept, h->logits + t * EXPERTS, room, chosen);
         for (size_t x = 0; x < b->width; x++) {
             float sum = 0;
@@ -249,7 +249,7 @@ START_TEST(the_inside_of_an_expert_is_told)
     set_up(&b, "fixtures/forward/qwen3moe", 2, NULL);
     const size_t width = (size_t)organ_forward_describe(b.s.forward)->expert_intermediate;
     uint64_t rows, cols;
-    organ_factor held;
+    organ_product_operand held;
     ck_assert(organ_layer_matrix(b.layer, "model.layers.1.mlp.experts.4.down_proj.weight", &rows, &cols, &held));
     float *down = malloc((size_t)(rows * cols) * sizeof *down), *inner = malloc(b.tokens * width * sizeof *inner);
     float *alone = malloc(b.tokens * width * sizeof *alone), *out = malloc(b.tokens * b.width * sizeof *out);
@@ -428,7 +428,7 @@ START_TEST(ties_go_to_the_lower_number)
     const organ_router router = {organ_kernels_scalar, &c, NULL, NULL};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float room[EXPERTS];
-        organ_choice chosen[2];
+        organ_expert_choice chosen[2];
         organ_forward_route(&router, cases[k].kept, cases[k].logits, room, chosen);
         ck_assert_msg(chosen[0].expert == cases[k].chosen[0] && chosen[1].expert == cases[k].chosen[1],
                       "case %zu: %u and %u", k, chosen[0].expert, chosen[1].expert);
@@ -471,7 +471,7 @@ START_TEST(a_logistic_router_corrects_and_takes_groups)
                                         .router_groups_used = 1,
                                         .router_scale = 2};
         float room[EXPERTS];
-        organ_choice chosen[2];
+        organ_expert_choice chosen[2];
         organ_forward_route(&(organ_router){organ_kernels_scalar, &c, corrections[cases[k].correction], NULL},
                             cases[k].kept, cases[k].logits, room, chosen);
         for (size_t i = 0; i < 2; i++)

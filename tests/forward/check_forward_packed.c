@@ -128,21 +128,21 @@ static void make(const char *scheme, const char *packed, const char *values)
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", 2, ROOMY, &error), ORGAN_OK);
     const organ_quantize_options q = {
         .model = "fixtures/tiny-qwen2", .write.output = packed, .scheme = scheme, .write.max_shard_size = UINT64_MAX};
-    ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     const organ_dequantize_options d = {
         .model = packed, .write.output = values, .dtype = "f32", .write.max_shard_size = UINT64_MAX};
-    ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_dequantize(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     session_close(&s);
 }
 
-static size_t batch_of(const char *path, uint64_t memory, organ_made_as as)
+static size_t batch_of(const char *path, uint64_t memory, organ_type_change as)
 {
     session s;
     organ_error error = {0};
     ck_assert_int_eq(session_open(&s, path, 2, memory, &error), ORGAN_OK);
-    if (as != ORGAN_MADE_ALIKE)
+    if (as != ORGAN_TYPES_STAY)
         ck_assert_int_eq(organ_forward_estimate(s.forward, as, &error), ORGAN_OK);
     const size_t tokens = organ_forward_batch(s.forward, 8);
     session_close(&s);
@@ -157,8 +157,8 @@ START_TEST(schemes_are_worth_their_values)
         const char *const packed = scratch_path("packed-%zu", k), *const values = scratch_path("values-%zu", k);
         make(schemes[k], packed, values);
         compare_models(values, packed, &e);
-        ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_ALIKE),
-                          batch_of(values, ROOMY / 8, ORGAN_MADE_ALIKE) + 1000);
+        ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_TYPES_STAY),
+                          batch_of(values, ROOMY / 8, ORGAN_TYPES_STAY) + 1000);
     }
     expected_free(&e);
 }
@@ -174,17 +174,17 @@ START_TEST(what_is_made_takes_what_was_foreseen)
     make("int4-group32", packed, values);
     const struct {
         const char *from, *to;
-        organ_made_as as;
+        organ_type_change as;
         size_t slack; /* tokens: memory for panels that is not needed */
-    } cases[] = {{packed, values, ORGAN_MADE_32, 2500}, {"fixtures/tiny-qwen2", packed, ORGAN_MADE_PACKED, 8000}};
+    } cases[] = {{packed, values, ORGAN_TYPES_32, 2500}, {"fixtures/tiny-qwen2", packed, ORGAN_TYPES_PACKED, 8000}};
     for (size_t k = 0; k < 2; k++) {
         const size_t foreseen = batch_of(cases[k].from, ROOMY / 8, cases[k].as),
-                     is = batch_of(cases[k].to, ROOMY / 8, ORGAN_MADE_ALIKE);
+                     is = batch_of(cases[k].to, ROOMY / 8, ORGAN_TYPES_STAY);
         ck_assert_msg(foreseen <= is && is - foreseen < cases[k].slack, "%zu tokens foreseen, %zu", foreseen, is);
     }
-    ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_16), batch_of(packed, ROOMY / 8, ORGAN_MADE_32));
+    ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_TYPES_16), batch_of(packed, ROOMY / 8, ORGAN_TYPES_32));
     ck_assert_int_eq(session_open(&s, packed, 2, ROOMY, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_forward_estimate(s.forward, ORGAN_MADE_16, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_forward_estimate(s.forward, ORGAN_TYPES_16, &error), ORGAN_OK);
     ck_assert_int_eq(organ_layer_load(s.forward, 0, &layer, &error), ORGAN_USAGE);
     ck_assert_ptr_null(layer);
     session_close(&s);

@@ -49,7 +49,7 @@ static bool replace_layers(stream_case *c)
     organ_layer *layer = NULL;
     bool streamed = false;
     for (unsigned l = 0; l < organ_forward_describe(c->s.forward)->layers && !error.status; l++)
-        if (organ_layer_replace(c->s.forward, (int32_t)l, &layer, &error) == ORGAN_OK) {
+        if (organ_layer_load_to_run(c->s.forward, (int32_t)l, &layer, &error) == ORGAN_OK) {
             organ_layer_run(c->s.forward, layer, &c->windows, c->hidden, NULL, &error);
             streamed = streamed || layer->reserved;
         }
@@ -102,7 +102,7 @@ static void compare_runs(const char *path, unsigned threads, size_t experts)
     set_up(&whole, path, threads);
     run_layers(&whole, false);
     set_up(&parts, path, threads);
-    organ_forward_stream(parts.s.forward);
+    organ_forward_allow_streaming(parts.s.forward);
     parts.s.engine.memory = memory_for(parts.s.forward, experts);
     run_layers(&parts, true);
     compare_states(&whole, &parts, "streamed", path);
@@ -131,7 +131,7 @@ START_TEST(replaced_layers_give_the_same_bits)
         compare_states(&whole, &replaced, "replaced", type);
         if (cases[k].streams) {
             set_up(&streamed, path, 2);
-            organ_forward_stream(streamed.s.forward);
+            organ_forward_allow_streaming(streamed.s.forward);
             streamed.s.engine.memory = memory_for(streamed.s.forward, 1);
             ck_assert(replace_layers(&streamed));
             compare_states(&whole, &streamed, "replaced and streamed", type);
@@ -149,9 +149,9 @@ START_TEST(a_layer_that_does_not_exist_replaces_none)
     organ_error error = {0};
     organ_layer *layer = NULL;
     set_up(&c, "fixtures/forward/qwen3moe", 1);
-    ck_assert_int_eq(organ_layer_replace(c.s.forward, 0, &layer, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_layer_load_to_run(c.s.forward, 0, &layer, &error), ORGAN_OK);
     const organ_layer *const former = layer;
-    ck_assert_int_eq(organ_layer_replace(c.s.forward, 99, &layer, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_layer_load_to_run(c.s.forward, 99, &layer, &error), ORGAN_USAGE);
     ck_assert_ptr_eq(layer, former);
     organ_layer_free(layer);
     tear_down(&c);
@@ -203,7 +203,7 @@ START_TEST(packed_experts_give_the_same_bits)
                                           .write.output = path,
                                           .scheme = cases[k].scheme,
                                           .write.max_shard_size = UINT64_MAX};
-        ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_quantize(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
         json_decref(report);
         session_close(&s);
         compare_runs(path, 2, 1 + k);
@@ -221,7 +221,7 @@ START_TEST(a_streamed_layer_needs_less_memory)
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2moe", 2, ROOMY, &error), ORGAN_OK);
     const forward_plan *const plan = &s.forward->plans[0];
     ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, 0), plan->bytes);
-    organ_forward_stream(s.forward);
+    organ_forward_allow_streaming(s.forward);
     ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, 0), plan->resident + plan->expert);
     ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, UINT64_MAX), plan->bytes);
     size_t before = 0;
@@ -243,7 +243,7 @@ START_TEST(a_streamed_run_can_be_interrupted)
     organ_error error = {0};
     organ_layer *layer;
     set_up(&c, "fixtures/forward/qwen3moe", 2);
-    organ_forward_stream(c.s.forward);
+    organ_forward_allow_streaming(c.s.forward);
     c.s.engine.memory = memory_for(c.s.forward, 1);
     ck_assert_int_eq(organ_forward_load_streamed(c.s.forward, 1, &layer, &error), ORGAN_OK);
     organ_stop stop = {.requested = 1};

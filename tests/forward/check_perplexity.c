@@ -43,7 +43,7 @@ static void expect_plan(organ_perplexity_plan *plan, const int *inputs, size_t i
         ck_assert_uint_eq(plan->rows[k], scored[k][0]);
         ck_assert_uint_eq(plan->targets[k], scored[k][1]);
     }
-    organ_perplexity_plan_free(plan);
+    organ_perplexity_plan_release(plan);
 }
 
 #define EXPECT(plan, inputs, scored)                                                                                   \
@@ -198,7 +198,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    organ_perplexity_plan_free(&plan);
+    organ_perplexity_plan_release(&plan);
     for (size_t m = 0; m < 3; m++) {
         free(fakes[m].tokens);
         free(fakes[m].position);

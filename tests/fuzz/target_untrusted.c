@@ -55,7 +55,7 @@ void fuzz_untrusted(const uint8_t *data, size_t size)
     put_files(gguf ? (fuzz_part){0} : (fuzz_part){data, size});
     organ_error error = {0};
     json_t *report;
-    const organ_untrusted_options options = {fuzz_folder("untrusted")};
+    const organ_untrusted_options options = {.model = fuzz_folder("untrusted")};
     const organ_status status = organ_untrusted(&options, &report, &error);
     fuzz_tell(status, error.message);
     fuzz_require(status == ORGAN_OK || status == ORGAN_CHECK_FAILED, "a search ends with a document");

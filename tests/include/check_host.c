@@ -110,7 +110,7 @@ static organ_status from_gguf(const organ_engine *engine, json_t **report, organ
 static organ_status quantize(const organ_engine *engine, json_t **report, organ_error *error)
 {
     const organ_quantize_options o = {.model = "made.gguf", .scheme = "q4_0", .write = to("four.gguf")};
-    return organ_quantize_model(&o, engine, NULL, report, error);
+    return organ_quantize(&o, engine, NULL, report, error);
 }
 
 /* The share is a text. */

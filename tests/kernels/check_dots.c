@@ -142,7 +142,7 @@ static uint32_t float_bits(float value)
     return bits;
 }
 
-static float value_of(const organ_factor *o, size_t row, size_t k)
+static float value_of(const organ_product_operand *o, size_t row, size_t k)
 {
     const size_t at = row * o->stride + k;
     if (o->type == ORGAN_REAL_F32)

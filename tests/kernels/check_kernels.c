@@ -190,10 +190,10 @@ END_TEST
 
 START_TEST(twin_has_another_tile_alone)
 {
-    ck_assert_ptr_null(organ_kernels_twin(organ_kernels_scalar));
+    ck_assert_ptr_null(organ_kernels_other_tile(organ_kernels_scalar));
     if (!organ_kernels_avx512)
         return;
-    organ_kernels twin = *organ_kernels_twin(organ_kernels_avx512);
+    organ_kernels twin = *organ_kernels_other_tile(organ_kernels_avx512);
     ck_assert(twin.physarum_bf16 != organ_kernels_avx512->physarum_bf16 &&
               twin.physarum_f32 != organ_kernels_avx512->physarum_f32);
     twin.isa = organ_kernels_avx512->isa;

@@ -18,7 +18,7 @@ typedef struct product_case {
 } product_case;
 
 /* ---- expected results ---- */
-static float value_of(const organ_factor *o, size_t row, size_t k)
+static float value_of(const organ_product_operand *o, size_t row, size_t k)
 {
     const size_t at = o->transposed ? k * o->stride + row : row * o->stride + k;
     if (o->type == ORGAN_REAL_F32)
@@ -118,12 +118,12 @@ static size_t extent(size_t rows, size_t columns, size_t stride)
 }
 
 static guarded create_operand(const product_case *c, size_t rows, organ_real type, bool transposed, uint64_t seed,
-                              organ_factor *operand)
+                              organ_product_operand *operand)
 {
     const size_t stride = (transposed ? rows : c->k) + c->slack;
     const guarded stored =
         create_values(c, transposed ? extent(c->k, rows, stride) : extent(rows, c->k, stride), type, seed);
-    *operand = (organ_factor){stored.data, type, transposed, stride};
+    *operand = (organ_product_operand){stored.data, type, transposed, stride};
     return stored;
 }
 
@@ -242,7 +242,7 @@ const char *check_product_extremes(const organ_kernels *kernels)
 }
 
 /* ---- division into parts ---- */
-static organ_factor from_row(organ_factor o, size_t row)
+static organ_product_operand from_row(organ_product_operand o, size_t row)
 {
     const size_t size = o.type == ORGAN_REAL_F32 ? 4 : 2;
     o.values = (const unsigned char *)o.values + row * (o.transposed ? 1 : o.stride) * size;

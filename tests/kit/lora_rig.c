@@ -82,9 +82,19 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .write.resume = w->resume,
                                             .write.force = w->force,
                                             .write.dry_run = w->dry_run};
-    const organ_lora_sanitize_options sanitize = {adapter,  output, place(w->base, NULL), w->rank, w->check,
-                                                  w->force, NULL};
-    const organ_lora_resize_options resize = {adapter, output, w->rank, w->energy, w->force};
+    const organ_lora_sanitize_options sanitize = {.adapter = adapter,
+                                                  .output = output,
+                                                  .base = place(w->base, NULL),
+                                                  .max_rank = w->rank,
+                                                  .check = w->check,
+                                                  .force = w->force,
+                                                  .resume = w->resume};
+    const organ_lora_resize_options resize = {.adapter = adapter,
+                                              .output = output,
+                                              .rank = w->rank,
+                                              .energy = w->energy,
+                                              .force = w->force,
+                                              .resume = w->resume};
     switch (w->verb) {
     case LORA_MERGE:
         return organ_lora_merge(&merge, engine, NULL, &lora_report, error);

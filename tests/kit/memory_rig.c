@@ -37,7 +37,7 @@ static void *counted(size_t size)
 {
     void *const memory = __wrap_malloc(size);
     if (!memory)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     return memory;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/model_maker.h"
 
+#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -243,14 +244,44 @@ static struct fault {
 } faults[FAULT_CALLS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static bool waits(const struct fault *f) { return f->at && f->calls < f->at; }
+
+static void must_have_fired(fault_call call)
+{
+    static const char *const names[FAULT_CALLS] = {"pread",     "pwrite", "write",     "fsync", "copy_file_range",
+                                                   "ftruncate", "rename", "renameat2", "linkat"};
+    pthread_mutex_lock(&lock);
+    const struct fault f = faults[call];
+    faults[call] = (struct fault){0};
+    pthread_mutex_unlock(&lock);
+    if (waits(&f))
+        ck_abort_msg("the fault of %s number %ld was never reached: %ld calls", names[call], f.at, f.calls);
+}
+
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void))
 {
+    must_have_fired(call);
     pthread_mutex_lock(&lock);
     faults[call] = (struct fault){.at = n, .errnum = errnum, .again = again, .then = then};
     pthread_mutex_unlock(&lock);
 }
 
-void fault_clear(void) { memset(faults, 0, sizeof faults); }
+void fault_clear(void)
+{
+    for (fault_call call = 0; call < FAULT_CALLS; call++)
+        must_have_fired(call);
+}
+
+bool fault_fired(void)
+{
+    bool all = true;
+    pthread_mutex_lock(&lock);
+    for (size_t k = 0; k < FAULT_CALLS; k++)
+        all = all && !waits(&faults[k]);
+    memset(faults, 0, sizeof faults);
+    pthread_mutex_unlock(&lock);
+    return all;
+}
 
 long fault_count(fault_call call)
 {

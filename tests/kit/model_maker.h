@@ -41,8 +41,9 @@ bool exists(const char *path);
 bool scratch_left(const char *output);
 
 /* Makes the n-th call from now on of a wrapped function fail with errnum, or (errnum < 0) kill the process, or call
- * `then`. n counts from 1; 0 switches it off. `again`: all later calls fail too. Link with
- * -Wl,--wrap=pread,--wrap=pwrite,... */
+ * `then`. n counts from 1; 0 switches it off. `again`: all later calls fail too. The programs link with $faults of
+ * build.ninja.
+ * A fault has to fire: fault_clear, and a second fault_at of the same function, end the test if its call never came. */
 typedef enum fault_call {
     FAULT_PREAD,
     FAULT_PWRITE,
@@ -57,6 +58,9 @@ typedef enum fault_call {
 } fault_call;
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void));
 void fault_clear(void);
+/* Does the same as fault_clear, but returns false instead of ending the test: for a test that searches the last call
+ * of a run, or expects none. */
+bool fault_fired(void);
 /* Changes of the model that make_model made at "donor", for `then`: a new modification time of its first shard; a
  * truncated second shard. */
 void touch_donor(void);

@@ -10,14 +10,16 @@ typedef struct resumed_verb {
     organ_status (*run)(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                         organ_error *error);
     const void *way;
-    const char *report; /* such as "quantize.json"; NULL: none */
-    size_t threads;     /* 0: 2 threads. 1 if the number of writes of several threads varies */
+    const char *report;  /* such as "quantize.json"; NULL: none */
+    size_t threads;      /* 0: 2 threads. 1 if the number of writes of several threads varies */
+    bool copies_nothing; /* no tensor of the output has the bytes of one of the input */
 } resumed_verb;
 
 /* Checks that all files of two output directories are equal, and the report (NULL: none) except for its "run". */
 void same_trees(const char *a, const char *b, const char *report);
 
-/* Kills 20 runs at writes from the first to the last: each is rejected without `resume` and completed with it. */
+/* Kills 20 runs of at least 10 writes at writes from the first to the last: each is rejected without `resume` and
+ * completed with it. */
 void killed_anywhere_goes_on(const resumed_verb *verb);
 /* A full disk at a pwrite or another writing call leaves nothing or a partial output that can be resumed. */
 void full_disk_goes_on(const resumed_verb *verb);

@@ -58,13 +58,10 @@ static void full_at(run_once *run, const void *way, fault_call call, long n)
     snprintf(output, sizeof output, "full%u", runs++);
     fault_at(call, n, ENOSPC, true, NULL);
     const organ_status status = run(way, output, &error);
-    const bool met = fault_count(call) >= n;
     fault_clear();
-    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status,
+    ck_assert_msg(status == ORGAN_IO && error.errnum == ENOSPC, "call %d, %ld: %d %s", (int)call, n, (int)status,
                   error.message);
-    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n,
-                  error.message);
-    ck_assert(scratch_left(output) != met);
+    ck_assert(!scratch_left(output));
 }
 
 void full_disk_leaves_nothing(run_once *run, const void *way)
@@ -76,11 +73,14 @@ void full_disk_leaves_nothing(run_once *run, const void *way)
     snprintf(output, sizeof output, "counted%u", counted++);
     fault_clear();
     ck_assert_msg(run(way, output, &error) == ORGAN_OK, "%s", error.message);
-    const long writes = fault_count(FAULT_PWRITE);
+    long made[FAULT_CALLS];
+    for (fault_call call = 0; call < FAULT_CALLS; call++)
+        made[call] = fault_count(call);
+    const long writes = made[FAULT_PWRITE];
     ck_assert_int_gt(writes, 0);
     for (long n = 1; n <= writes; n += 1 + writes / 8)
         full_at(run, way, FAULT_PWRITE, n);
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
-        for (long n = 1; n < 4; n += 2)
+        for (long n = 1; n < 4 && (n == 1 || n <= made[calls[k]]); n += 2)
             full_at(run, way, calls[k], n);
 }

@@ -327,7 +327,7 @@ typedef struct measured {
 static void go_measure(void *context, const organ_engine *engine, organ_error *error)
 {
     measured *m = context;
-    organ_measure_model(m->model, engine, NULL, m->z, error);
+    organ_measure_tensors(m->model, &(organ_z_options){0}, engine, NULL, m->z, error);
 }
 
 const char *served_model_measure(const char *url, uint64_t memory, size_t threads, uint64_t *digest, uint64_t *grown)

@@ -69,7 +69,7 @@ static organ_status quantize(const char *scheme, const char *output, const organ
 {
     const organ_quantize_options o = {
         .model = MODEL, .write.output = output, .scheme = scheme, .write.max_shard_size = SHARD};
-    return organ_quantize_model(&o, engine, &quiet, report, error);
+    return organ_quantize(&o, engine, &quiet, report, error);
 }
 
 static organ_status blocks(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
@@ -91,7 +91,7 @@ static organ_status dequantize(const char *output, const organ_engine *engine, j
 {
     const organ_dequantize_options o = {
         .model = scratch_path("packed"), .write.output = output, .dtype = "bf16", .write.max_shard_size = SHARD};
-    return organ_dequantize_model(&o, engine, &quiet, report, error);
+    return organ_dequantize(&o, engine, &quiet, report, error);
 }
 
 static organ_status autopsy(const char *output, const organ_engine *engine, json_t **report, organ_error *error)

@@ -32,7 +32,7 @@ static void give_bytes(organ_ranks *ranks, organ_error *error)
             ck_assert_int_eq(all.of[r][k], 'a' + (int)r);
         ck_assert_int_eq(all.of[r][r], '\0');
     }
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
 }
 
 START_TEST(all_get_what_each_has)
@@ -192,7 +192,7 @@ static void fail_and_leave(organ_ranks *ranks, organ_error *error)
         return;
     }
     ck_assert_int_eq(organ_ranks_gather(ranks, "bytes", "abc", 3, &all, error), ORGAN_BAD_INPUT);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     if (organ_ranks_rank(ranks) == 1)
         ck_assert_int_eq(organ_ranks_agree(ranks, "elsewhere", error), ORGAN_BAD_INPUT);
 }
@@ -303,7 +303,7 @@ static void cut_wire(organ_ranks *ranks, organ_error *error)
 static void fail_after_the_output(organ_ranks *ranks, organ_error *error)
 {
     if (organ_ranks_first(ranks))
-        organ_error_output_whole(error, "out");
+        organ_error_set_output(error, "out");
     if (organ_ranks_rank(ranks) == 2)
         organ_fail(error, ORGAN_IO, "no memory");
     organ_ranks_sync_status(ranks, "the end", error);
@@ -311,7 +311,7 @@ static void fail_after_the_output(organ_ranks *ranks, organ_error *error)
 
 static void miss_one_after_the_output(organ_ranks *ranks, organ_error *error)
 {
-    organ_error_output_whole(error, "out");
+    organ_error_set_output(error, "out");
     __atomic_store_n(&ranks->watch.silent, 2, __ATOMIC_RELAXED);
     cut_wire(ranks, error);
 }
@@ -446,7 +446,7 @@ START_TEST(one_process_needs_nobody)
     ck_assert_int_eq(organ_ranks_gather(NULL, "here", "abc", 3, &all, &error), ORGAN_OK);
     ck_assert_uint_eq(all.count, 1);
     ck_assert_str_eq(all.of[0], "abc");
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     ck_assert_int_eq(organ_ranks_complete(NULL, "here", &value, sizeof value, 1, &owner, &error), ORGAN_OK);
     ck_assert_int_eq(organ_ranks_refuse(NULL, "this", &error), ORGAN_OK);
     ck_assert_ptr_null(organ_ranks_progress(NULL, NULL));

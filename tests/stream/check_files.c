@@ -462,7 +462,7 @@ START_TEST(file_lists_follow_links_to_files)
         ck_assert_int_eq(organ_copy_file(root, list.names[k], scratch_path("to"), list.names[k], &error), ORGAN_OK);
     ck_assert(same_files(scratch_path("blob"), scratch_path("to/a")));
     ck_assert(same_files(scratch_path("tree/b/c/deep"), scratch_path("to/b/c/deep")));
-    organ_list_free(&list);
+    organ_list_release(&list);
 
     ck_assert_int_eq(symlink("nowhere", scratch_path("tree/dangling")), 0);
     ck_assert_int_eq(organ_list_files(root, skip, 1, &list, &error), ORGAN_IO);

@@ -40,8 +40,9 @@ static float *numbers(size_t count, uint64_t seed)
 static organ_product create_product(const shape *s, uint64_t seed)
 {
     organ_product p = {.m = s->m, .n = s->n, .k = s->k, .c_stride = s->n + 3, .wide = s->wide};
-    p.a = (organ_factor){numbers(s->m * s->k, seed), ORGAN_REAL_F32, s->transposed, s->transposed ? s->m : s->k};
-    p.b = (organ_factor){numbers(s->n * s->k, seed + 1), s->type, s->transposed, s->transposed ? s->n : s->k};
+    p.a =
+        (organ_product_operand){numbers(s->m * s->k, seed), ORGAN_REAL_F32, s->transposed, s->transposed ? s->m : s->k};
+    p.b = (organ_product_operand){numbers(s->n * s->k, seed + 1), s->type, s->transposed, s->transposed ? s->n : s->k};
     p.c = calloc(s->m * p.c_stride + 1, s->wide ? 8 : 4);
     ck_assert_ptr_nonnull(p.c);
     return p;

@@ -395,10 +395,10 @@ START_TEST(quicker_tile_is_one_of_two)
     const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,
                                            organ_kernels_neon};
     for (size_t k = 0; k < sizeof tables / sizeof *tables; k++) {
-        const organ_kernels *const twin = tables[k] ? organ_kernels_twin(tables[k]) : NULL;
+        const organ_kernels *const twin = tables[k] ? organ_kernels_other_tile(tables[k]) : NULL;
         if (!tables[k] || (twin && !organ_cpu_detect().avx512))
             continue;
-        const organ_kernels *const quicker = organ_engine_quicker_tile(&(organ_engine){.kernels = tables[k]});
+        const organ_kernels *const quicker = organ_engine_choose_tile(&(organ_engine){.kernels = tables[k]});
         ck_assert_msg(quicker == tables[k] || (twin && quicker == twin), "%s", tables[k]->isa);
     }
 }

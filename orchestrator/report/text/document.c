@@ -185,7 +185,7 @@ json_t *organ_document_string(const char *s)
 {
     char *const visible = s ? organ_text_made_visible(s) : NULL;
     if (!s)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     json_t *const string = visible ? json_string(visible) : NULL;
     free(visible);
     return string;

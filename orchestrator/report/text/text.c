@@ -214,7 +214,7 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
     const int length = organ_vasprintf(&raw, format, args);
     va_end(args);
     if (length < 0) {
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return;
     }
     char *const visible = organ_text_made_visible(raw);

@@ -236,7 +236,7 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     const char *const dot = strrchr(path, '.');
     char *const stem = strndup(path, dot ? (size_t)(dot + 1 - path) : strlen(path));
     if (!stem)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     put_text(out, stem ? stem : "", false, to);
     free(stem);
 }

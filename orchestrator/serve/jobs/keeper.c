@@ -100,7 +100,7 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
         else if (organ_job_load(&jobs->store, json_string_value(json_array_get(ids, k)), &job, &fault) == ORGAN_OK) {
             jobs->list[jobs->count++] = job;
             organ_jobs_adopt(jobs, job);
-        } else if (!organ_job_unmade(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
+        } else if (!organ_job_erase_unfinished(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
             fprintf(notes, "%s\n", fault.message);
     }
     pthread_mutex_unlock(&jobs->mutex);

@@ -180,7 +180,7 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-/* Starts a process that waits at *gate until organ_process_release or organ_process_abandon. Its standard output and
+/* Starts a process that waits at *gate until organ_process_let_go or organ_process_abandon. Its standard output and
  * error are the descriptors `output` and `log`; `memory` limits its private memory in bytes (0: no limit). Until the
  * release the caller can save *process, which identifies the process, before the program is executed. *gate is -1 after
  * an error. */
@@ -215,7 +215,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
 }
 
 /* Lets a started process, which waits for a byte from the pipe `gate`, execute its program. */
-void organ_process_release(int gate)
+void organ_process_let_go(int gate)
 {
     const ssize_t said = write(gate, "g", 1); /* fails if the process has died; organ_jobs_watch then ends the job */
     (void)said;

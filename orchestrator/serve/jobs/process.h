@@ -30,12 +30,12 @@ typedef struct organ_process_plan {
 
 /* Starts a process in its own process group, with the descriptors `output` and `log` as standard output and error, no
  * other open files, no core dumps, and at most `memory` bytes of private memory (RLIMIT_DATA; 0: no limit). The process
- * is confined, but waits at the pipe *gate: organ_process_release makes it execute the program. The caller can save
+ * is confined, but waits at the pipe *gate: organ_process_let_go makes it execute the program. The caller can save
  * *process before that. If *gate is closed without a release, for example because the server dies, the process ends.
  * Returns ORGAN_IO if the process cannot be started or confined. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error);
-void organ_process_release(int gate);                               /* starts the waiting program; closes the gate */
+void organ_process_let_go(int gate);                                /* starts the waiting program; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* ends the waiting process instead */
 
 void organ_job_close(int fd); /* closes fd; does nothing for -1 */

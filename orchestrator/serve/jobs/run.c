@@ -188,7 +188,7 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
         job->attempts++;
         job->began = organ_job_stamp(job->started);
         if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
-            organ_process_release(gate);
+            organ_process_let_go(gate);
         else
             organ_process_abandon(&job->process, gate); /* no later server could find the process */
     }

@@ -189,7 +189,7 @@ void organ_job_erase(const organ_job_store *store, const char *id) { remove_file
 /* Removes the directory of a job whose first record was never completed, that is, one that contains only temporary
  * files of job.json. Returns false if the directory could not be removed, for example because it contains other files;
  * its temporary files of job.json are removed even then. */
-bool organ_job_unmade(const organ_job_store *store, const char *id)
+bool organ_job_erase_unfinished(const organ_job_store *store, const char *id)
 {
     return remove_files(store, id, "job.json.*.tmp");
 }

@@ -91,7 +91,7 @@ void organ_job_erase(const organ_job_store *store, const char *id);
 /* Removes the directory of a job whose server ended while it wrote the first record: the directory then contains only a
  * temporary file of job.json. Returns false if the directory contains other files, or cannot be removed; its temporary
  * files of job.json are removed even then. */
-bool organ_job_unmade(const organ_job_store *store, const char *id);
+bool organ_job_erase_unfinished(const organ_job_store *store, const char *id);
 /* Frees the job in memory and closes its descriptor of events.jsonl. NULL is allowed. */
 void organ_job_free(organ_job *job);
 

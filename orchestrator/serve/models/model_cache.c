@@ -69,7 +69,7 @@ static void notify_listener(organ_model_cache *cache)
 
 /* ---- places ---- */
 
-/* Empties a place of the cache. If requests still use its catalog, organ_model_cache_release frees it later. */
+/* Empties a place of the cache. If requests still use its catalog, organ_model_cache_give_back frees it later. */
 static void clear_place(organ_model_cache *cache, cached_model *p)
 {
     if (p->catalog) {
@@ -210,7 +210,7 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
 }
 
 /* Ends a use of the catalog. The last user of an evicted catalog frees it. */
-void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *model)
+void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *model)
 {
     organ_catalog *const catalog = (organ_catalog *)model;
     if (!catalog)
@@ -412,7 +412,7 @@ static bool scan_once(organ_model_cache *cache)
     cache->walk_seconds = cache->walked_at - began;
     cache->walk_fault = fault;
     copy_unchanged_summaries(&found, &cache->found);
-    organ_found_free(&cache->found);
+    organ_found_release(&cache->found);
     cache->found = found;
     pthread_mutex_unlock(&cache->lock);
     notify_listener(cache);
@@ -561,7 +561,7 @@ void organ_model_cache_destroy(organ_model_cache *cache)
         clear_place(cache, &cache->places[k]);
     for (size_t k = 0; k < cache->requested_count; k++)
         free(cache->requested[k]);
-    organ_found_free(&cache->found);
+    organ_found_release(&cache->found);
     pthread_mutex_destroy(&cache->lock);
     pthread_mutex_destroy(&cache->report_lock);
     pthread_cond_destroy(&cache->called);

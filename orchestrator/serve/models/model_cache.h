@@ -41,14 +41,14 @@ typedef struct organ_model_cache_page {
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error);
 
-/* Finds the catalog of the model at `path`, for the caller to release with organ_model_cache_release. Looks at one
+/* Finds the catalog of the model at `path`, for the caller to release with organ_model_cache_give_back. Looks at one
  * directory only, for changes, and never waits for a read. Returns 0 with the catalog. If the model is not read yet,
  * queues it and returns 202; `on_change` is called after the read. Otherwise returns the HTTP status of an error: that
  * of organ_jail_input; 422: not a model, or malformed; 507: too large for the cache or for reading; 503: too many
  * models wait to be read. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error);
-void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *model); /* NULL is allowed */
+void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *model); /* NULL is allowed */
 
 /* Writes the usage of the cache, and the metrics of the process that reads models, in Prometheus' text format. */
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out);

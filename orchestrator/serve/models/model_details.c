@@ -112,11 +112,11 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
 organ_status organ_model_details(const organ_model *model, const char *path, char **details, char **summary,
                                  organ_error *error)
 {
-    const organ_inspect_options options = {.max = ORGAN_DETAILS_MAX};
+    const organ_inspect_options options = {.opened = model, .max = ORGAN_DETAILS_MAX};
     organ_error fault = {0};
     json_t *report = NULL;
     *details = *summary = NULL;
-    if (organ_inspect_model(&options, model, &report, &fault) != ORGAN_OK && !report) {
+    if (organ_inspect(&options, &report, &fault) != ORGAN_OK && !report) {
         *error = fault;
         return error->status;
     }

@@ -72,7 +72,7 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
     const organ_catalog *const model = find_model(request, reply);
     if (model)
         organ_http_reply_text(reply, 200, "application/json", strdup(model->details), model->details_length);
-    organ_model_cache_release(organ_http_app(request)->cache, model);
+    organ_model_cache_give_back(organ_http_app(request)->cache, model);
 }
 
 /* ---- tensors ---- */
@@ -120,7 +120,7 @@ static void get_tensors(const organ_server_request *request, organ_http_reply *r
         organ_http_reply_text(reply, 200, "application/json", json, strlen(json));
     else if (model)
         organ_http_problem_of(reply, &error);
-    organ_model_cache_release(organ_http_app(request)->cache, model);
+    organ_model_cache_give_back(organ_http_app(request)->cache, model);
 }
 
 /* ---- the area ---- */

@@ -210,13 +210,13 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found,
     if (!error->status && organ_jail_folders(jail, unused) > 1)
         add_stores(&w);
     if (error->status)
-        organ_found_free(found);
+        organ_found_release(found);
     else if (found->count)
         qsort(found->models, found->count, sizeof *found->models, found_by_path);
     return error->status;
 }
 
-void organ_found_free(organ_found_models *found)
+void organ_found_release(organ_found_models *found)
 {
     for (size_t k = 0; k < found->count; k++) {
         free(found->models[k].path);

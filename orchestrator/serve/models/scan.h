@@ -33,9 +33,9 @@ typedef struct organ_found_models {
     bool cut; /* the list is incomplete: the scan has reached a limit on folders, levels, entries or models */
 } organ_found_models;
 
-/* Scans the root and the stores into *found, for the caller to release with organ_found_free. Skips folders that cannot
- * be read. Returns ORGAN_IO if memory runs out, or if the root cannot be read; *found is empty then. */
+/* Scans the root and the stores into *found, for the caller to release with organ_found_release. Skips folders that
+ * cannot be read. Returns ORGAN_IO if memory runs out, or if the root cannot be read; *found is empty then. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
-void organ_found_free(organ_found_models *found);
+void organ_found_release(organ_found_models *found);
 
 #endif

@@ -67,7 +67,7 @@ static void free_pages(shared_page *pages)
     }
 }
 
-void organ_shared_files_free(organ_shared_files *files)
+void organ_shared_files_destroy(organ_shared_files *files)
 {
     if (!files)
         return;

@@ -21,7 +21,7 @@ typedef struct organ_shared_files organ_shared_files;
  * Returns ORGAN_IO if memory runs out; *files is then NULL. */
 organ_status organ_shared_files_create(char *const *paths, size_t count, organ_shared_files **files,
                                        organ_error *error);
-void organ_shared_files_free(organ_shared_files *files); /* closes all files; NULL is allowed */
+void organ_shared_files_destroy(organ_shared_files *files); /* closes all files; NULL is allowed */
 
 /* Opens file f, unless it is open, until organ_shared_files_drop. Returns ORGAN_IO if it cannot be opened. Thread-safe.
  */

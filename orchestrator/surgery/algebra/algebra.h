@@ -46,16 +46,16 @@ void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *
 /* ---- products ---- */
 
 /* Returns an operand of organ_product whose row i is stored consecutively, from values[i * stride] on. */
-static inline organ_factor organ_by_rows(const float *values, size_t stride)
+static inline organ_product_operand organ_by_rows(const float *values, size_t stride)
 {
-    return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .stride = stride};
+    return (organ_product_operand){.values = values, .type = ORGAN_REAL_F32, .stride = stride};
 }
 
 /* Returns an operand of organ_product whose row i is column i of a stored matrix: values[i], values[stride + i], and so
  * on. */
-static inline organ_factor organ_by_columns(const float *values, size_t stride)
+static inline organ_product_operand organ_by_columns(const float *values, size_t stride)
 {
-    return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
+    return (organ_product_operand){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
 }
 
 /* A symmetric block-diagonal matrix of `size` rows, with blocks of `block` rows (the last one may be smaller). Block k

@@ -98,7 +98,7 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
         svd->captured += (double)svd->sigma[k] * (double)svd->sigma[k];
     if (svd->energy == 0) { /* a zero matrix has no vectors */
         const size_t rows = svd->rows, cols = svd->cols;
-        organ_svd_free(svd);
+        organ_svd_release(svd);
         *svd = (organ_svd){.rows = rows, .cols = cols};
     }
 }
@@ -118,7 +118,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     else
         organ_krylov(strips, s.rank, s.oversampling, options->seed, svd, error);
     if (error->status)
-        organ_svd_free(svd);
+        organ_svd_release(svd);
     else
         sum_energy(svd, strips);
     return error->status;

@@ -20,7 +20,7 @@ typedef struct organ_svd {
 } organ_svd;
 
 /* Frees the arrays and sets all members to 0. Allowed on a zeroed structure. */
-void organ_svd_free(organ_svd *svd);
+void organ_svd_release(organ_svd *svd);
 
 /* Options of organ_low_rank. */
 typedef struct organ_low_rank_options {

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Frees the arrays of a decomposition and sets all members to 0. */
-void organ_svd_free(organ_svd *svd)
+void organ_svd_release(organ_svd *svd)
 {
     free(svd->sigma);
     free(svd->u);
@@ -121,7 +121,7 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
     free_qr(&left);
     free_qr(&right);
     if (!done) {
-        organ_svd_free(svd);
+        organ_svd_release(svd);
         return organ_fail_errno(error, ENOMEM, "decomposition of a product of %zu x %zu and %zu x %zu", out, inner,
                                 inner, in);
     }

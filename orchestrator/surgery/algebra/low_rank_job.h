@@ -5,7 +5,8 @@
 
 #include "orchestrator/surgery/algebra/low_rank.h"
 
-/* Allocates a decomposition. Returns false if memory cannot be allocated. The caller calls organ_svd_free in any case.
+/* Allocates a decomposition. Returns false if memory cannot be allocated. The caller calls organ_svd_release in any
+ * case.
  */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 

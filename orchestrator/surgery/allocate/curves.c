@@ -311,7 +311,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
             memcpy(&m, all.of[r] + k * sizeof m, sizeof m);
             store_curve(c, &m, r == organ_ranks_rank(ranks), error);
         }
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(own);
     return error->status;
 }
@@ -413,7 +413,7 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
         if (is_measured(c, l) && write_pending_to_layer(c, tensor, &l, error) == ORGAN_OK &&
             organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
-    organ_pooled_release(c->pooled, tensor);
+    organ_pooled_give_back(c->pooled, tensor);
     return error->status;
 }
 

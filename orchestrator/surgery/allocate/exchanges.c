@@ -158,9 +158,9 @@ static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair 
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->exchange.more, layer))
-        organ_pooled_release(x->pooled, p->exchange.more);
+        organ_pooled_give_back(x->pooled, p->exchange.more);
     if (in_layer(x, p->exchange.less, layer))
-        organ_pooled_release(x->pooled, p->exchange.less);
+        organ_pooled_give_back(x->pooled, p->exchange.less);
 }
 
 /* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. In

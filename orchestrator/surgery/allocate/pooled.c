@@ -52,7 +52,7 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
-void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor)
+void organ_pooled_give_back(organ_pooled_tensors *pooled, size_t tensor)
 {
     pool *const p = &pooled->pools[tensor];
     for (uint64_t k = 0; p->kept && k < p->matrices; k++) {
@@ -70,7 +70,7 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
     if (!pooled)
         return;
     for (size_t k = 0; k < pooled->tensors; k++)
-        organ_pooled_release(pooled, k);
+        organ_pooled_give_back(pooled, k);
     free(pooled->pools);
     free(pooled);
 }

@@ -34,7 +34,7 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error);
 /* Frees the stored matrices of a tensor. */
-void organ_pooled_release(organ_pooled_tensors *pooled, size_t tensor);
+void organ_pooled_give_back(organ_pooled_tensors *pooled, size_t tensor);
 /* Returns the number of matrices of a tensor. */
 uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor);
 

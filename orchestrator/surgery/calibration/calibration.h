@@ -31,7 +31,7 @@ typedef struct organ_calibration_options {
     /* With two streams: the weights W, rows x features, of the matrix with these inputs, if it is the only one; else
      * weights.values is NULL. If H is whole and organ_calibration_takes_weights, W (C - H) is summed instead of C. The
      * weights must outlive the last organ_calibration_add and not change. */
-    organ_factor weights;
+    organ_product_operand weights;
     size_t rows; /* rows of W */
 } organ_calibration_options;
 

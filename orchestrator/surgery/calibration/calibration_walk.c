@@ -243,7 +243,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                                              .fallback = u->fallback,
                                              .own = u->owner == organ_ranks_rank(g->calib->engine->ranks)};
     uint64_t rows = 0, cols = 0;
-    organ_factor held;
+    organ_product_operand held;
     if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
@@ -364,7 +364,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
         work->enter(work->context, layer, error);
     if (walk_meet(calib, "beginning a layer", error) != ORGAN_OK)
         return error->status;
-    organ_layer_weigh(layer->loaded, work->mixtures);
+    organ_layer_tap_weighted(layer->loaded, work->mixtures);
     if (organ_calibration_gathering_open(calib, layer->loaded, layer->number, &g, error) == ORGAN_OK)
         for (; g.pass < g.passes && !error->status; organ_calibration_gathering_next(&g))
             if (capture_layer(&g, layer, error) == ORGAN_OK)
@@ -394,7 +394,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
     const bool changes = calib->options->streams != ORGAN_INPUTS_DONOR;
     for (int32_t l = 0; l <= last && !walk_stopped(calib, l, error); l++) {
         organ_calibration_layer layer = {calib, l, NULL};
-        if (organ_layer_load_together(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
+        if (organ_layer_load_by_ranks(calib->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(calib, &layer, error);
         if (!error->status && changes && l < last)
             run_layer_on_chunks(calib, &layer, calib->states, NULL, error);

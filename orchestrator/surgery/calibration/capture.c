@@ -138,7 +138,7 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
         for (size_t rank = 0; rank < all.count; rank++)
             capture_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call),
                          error);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     clear_calls(r);
     return error->status;
 }

@@ -123,6 +123,17 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return convert_choose_row(job, error);
 }
 
+organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error)
+{
+    if (convert_find_rows(job, error) || job->by_name)
+        return error->status;
+    if (job->to_gguf)
+        job->prefix = organ_text_prefix(job->family, job->weights);
+    else
+        job->prefix = job->family->prefix ? job->family->prefix : "model.";
+    return ORGAN_OK;
+}
+
 /* Bytes of two tensors that a task compares. */
 #define CONVERT_COMPARED ((uint64_t)8 << 20)
 
@@ -198,12 +209,8 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: is %s already; organ %s changes its types", o->model,
                           job->to_gguf ? "GGUF" : "safetensors", job->to_gguf ? "quantize" : "dequantize");
     if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
-        convert_find_rows(job, error) || job->by_name)
+        organ_convert_find_architecture(job, error) || job->by_name)
         return error->status;
-    if (job->to_gguf)
-        job->prefix = organ_text_prefix(job->family, job->weights);
-    else
-        job->prefix = job->family->prefix ? job->family->prefix : "model.";
     return convert_check_tied(job, error);
 }
 
@@ -226,8 +233,7 @@ static bool convert_recall(void *context, size_t item, const json_t *results)
     return json_is_object(results);
 }
 
-/* Releases what the job owns; options, engine and progress belong to the caller. */
-static void convert_close(organ_convert_job *job)
+void organ_convert_release(organ_convert_job *job)
 {
     for (size_t k = 0; k < job->file_count; k++)
         free(job->files[k].bytes);
@@ -270,7 +276,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .name = "convert.json",
                               .markdown_name = "CONVERT_REPORT.md",
                               .model_is = "model",
-                              .made_as = job->type == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,
@@ -286,9 +292,12 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
+                         "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     convert_run(&job, report, error);
-    convert_close(&job);
+    organ_convert_release(&job);
     return organ_report_end_partial(&work, options->model, error);
 }

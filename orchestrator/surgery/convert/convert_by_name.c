@@ -7,6 +7,7 @@
 #include "formats/base/json_edit.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
+#include "formats/architecture/counterpart.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <stdio.h>
@@ -24,49 +25,6 @@ enum { NAMED_SIZE = 600 }; /* bytes for a tensor's name with its NUL */
 static const forward_family named_family = {.architecture = ""};
 
 /* ---- names ---- */
-
-/* Returns whether the tensor of this part has the same values and order of rows in both formats, in every architecture.
- * Fused tensors, stacks of experts and recurrent parts are not in the list. */
-static bool named_is_plain(forward_part part)
-{
-    switch (part) {
-    case PART_NORM_ATTENTION:
-    case PART_NORM_Q:
-    case PART_NORM_K:
-    case PART_NORM_Q_A:
-    case PART_NORM_KV_A:
-    case PART_Q_A:
-    case PART_Q_B:
-    case PART_KV_A:
-    case PART_KV_B:
-    case PART_BIAS_Q_A:
-    case PART_BIAS_KV_A:
-    case PART_Q:
-    case PART_K:
-    case PART_V:
-    case PART_O:
-    case PART_GATE:
-    case PART_UP:
-    case PART_DOWN:
-    case PART_BIAS_Q:
-    case PART_BIAS_K:
-    case PART_BIAS_V:
-    case PART_BIAS_O:
-    case PART_BIAS_GATE:
-    case PART_BIAS_UP:
-    case PART_BIAS_DOWN:
-    case PART_ROUTER:
-    case PART_ROUTER_BIAS:
-    case PART_SINKS:
-    case PART_SHARED:
-    case PART_SHARED_GATE:
-    case PART_SHARED_UP:
-    case PART_SHARED_DOWN:
-        return true;
-    default:
-        return false;
-    }
-}
 
 /* Converts a part of experts to the form of the other format. `stacked`: from the matrix of one numbered expert
  * (safetensors) to the stack of all experts (GGUF); else the reverse. Returns any other part unchanged. */
@@ -171,7 +129,7 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
         tail = singular;
     if (!organ_exchange_find_part(&named_family, false, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
         return false;
     *number = part.number;
     part.part = named_counterpart(part.part, true);
@@ -196,7 +154,7 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
         named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
         return true;
     if (!organ_exchange_find_part(&named_family, true, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
         return false;
     part.part = named_counterpart(part.part, false);
     part.number = number;
@@ -263,8 +221,6 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     return error->status;
 }
 
-/* Plans the output tensor of a weight: the same values under the other format's name. In safetensors each expert has a
- * tensor of its own, in GGUF all experts share one. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -285,7 +241,6 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     return organ_convert_place(job, &all, error);
 }
 
-/* Fails for the first weight whose name changes if it is translated to GGUF and the result is translated back. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
@@ -363,7 +318,6 @@ static bool named_is_identifier(const char *text)
            strlen(text) < 64;
 }
 
-/* Prepares a conversion to GGUF of an architecture that the tables lack. Sets job->by_name and job->named. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
@@ -378,10 +332,6 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
-/* Prepares a conversion to safetensors of a GGUF file whose architecture has no row in exchange.h: sets job->by_name
- * and job->named. If the file has the key ORGAN_CONVERT_CONFIG, whose value is the text of config.json, job->own_config
- * becomes a copy of the text and job->file the parsed object. Refuses an architecture that llama.cpp has, and a name
- * with other characters than letters, digits, '_' and '-'. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];
@@ -399,8 +349,6 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
     return named_begin(job, own && named_is_identifier(own) ? own : architecture, architecture, error);
 }
 
-/* Stores the text of config.json in the key-value ORGAN_CONVERT_CONFIG. Leaves out quantization_config, which does not
- * describe the weights of the output. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)
 {
     organ_json_edit edit;

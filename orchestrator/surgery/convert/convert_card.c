@@ -150,7 +150,7 @@ static json_t *card_strings(const organ_gguf_kv *kv)
 static void card_put(FILE *out, const json_t *value)
 {
     if (json_dumpf(value, out, JSON_ENCODE_ANY | JSON_COMPACT) != 0)
-        organ_memory_refused();
+        organ_memory_count_refusal();
 }
 
 /* Lists in the YAML each string and each array of strings that the GGUF file has for a row of `cards`. */

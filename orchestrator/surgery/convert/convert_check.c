@@ -190,48 +190,52 @@ static double check_factor(const float factors[2], float made)
     return (double)(factors[0] != made ? factors[0] : factors[1]);
 }
 
-/* Compares each layer's settings of the model with those of the output (`made`) and fails for the first difference. A
- * sliding window or a gate limit that GGUF files of the architecture do not store is only noted. */
+/* Fails for the first setting that differs in a layer. */
+static void check_layer(const organ_convert_job *job, const organ_forward_config *made, unsigned l, organ_error *error)
+{
+    const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
+    const unsigned part = job->config.rope_local.dimensions, made_part = made->rope_local.dimensions;
+    const bool heads = a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim;
+    const struct {
+        const char *setting;
+        bool differs;
+        double before, after;
+    } settings[] = {
+        {"the window of a layer", a->window != b->window && made->window, a->window, b->window},
+        {"the kind of a layer", a->mixer != b->mixer || a->second != b->second, a->mixer, b->mixer},
+        {"a layer with experts", a->mixture != b->mixture, a->mixture, b->mixture},
+        {"the width of a layer's feed-forward", a->feed && !a->mixture && a->intermediate != b->intermediate,
+         (double)a->intermediate, (double)b->intermediate},
+        {"the activation sparsity of a layer",
+         a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut),
+         (double)a->gate_cut, (double)b->gate_cut},
+        {"the offset of shared keys and values of a layer", a->shared_at != b->shared_at, (double)a->shared_at,
+         (double)b->shared_at},
+        {"the rotated part of a head", b->window && part != made_part, part, made_part},
+        {"the positions in a chunk of a layer", a->chunk != b->chunk, a->chunk, b->chunk},
+        {"the rotation of a layer", a->rotated != b->rotated, a->rotated, b->rotated},
+        {"the heads of a layer", a->mixer == ORGAN_MIXER_ATTENTION && heads, a->heads, b->heads},
+        {"the factor of a layer's normed input", a->alpha[0] != b->alpha[0] || a->alpha[1] != b->alpha[1],
+         check_factor(a->alpha, b->alpha[0]), (double)b->alpha[0]},
+        {"the factor of a mixer's or a feed-forward's output", a->beta[0] != b->beta[0] || a->beta[1] != b->beta[1],
+         check_factor(a->beta, b->beta[0]), (double)b->beta[0]},
+        {"the layer whose keys and values a layer has", a->shares_with != b->shares_with, a->shares_with,
+         b->shares_with},
+        {"the projection of a layer's values", a->shares_with == l && a->value_is_key != b->value_is_key,
+         a->value_is_key, b->value_is_key}};
+    for (size_t k = 0; k < sizeof settings / sizeof *settings && !error->status; k++)
+        if (settings[k].differs)
+            check_refuse(job, settings[k].setting, settings[k].before, settings[k].after, error);
+}
+
+/* Compares each layer's settings of the model with those of the output (`made`). A sliding window or a gate limit that
+ * GGUF files of the architecture do not store is only noted. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
     for (unsigned l = 0; l < made->layers && !error->status; l++) {
-        const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
-        window = window || a->window != b->window;
-        if (a->window != b->window && made->window)
-            check_refuse(job, "the window of a layer", a->window, b->window, error);
-        else if (a->mixer != b->mixer || a->second != b->second)
-            check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
-        else if (a->mixture != b->mixture)
-            check_refuse(job, "a layer with experts", a->mixture, b->mixture, error);
-        else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
-            check_refuse(job, "the width of a layer's feed-forward", (double)a->intermediate, (double)b->intermediate,
-                         error);
-        else if (a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut))
-            check_refuse(job, "the activation sparsity of a layer", (double)a->gate_cut, (double)b->gate_cut, error);
-        else if (a->shared_at != b->shared_at)
-            check_refuse(job, "the offset of shared keys and values of a layer", (double)a->shared_at,
-                         (double)b->shared_at, error);
-        else if (b->window && job->config.rope_local.dimensions != made->rope_local.dimensions)
-            check_refuse(job, "the rotated part of a head", job->config.rope_local.dimensions,
-                         made->rope_local.dimensions, error);
-        else if (a->chunk != b->chunk)
-            check_refuse(job, "the positions in a chunk of a layer", a->chunk, b->chunk, error);
-        else if (a->rotated != b->rotated)
-            check_refuse(job, "the rotation of a layer", a->rotated, b->rotated, error);
-        else if (a->mixer == ORGAN_MIXER_ATTENTION && a->mixer == b->mixer &&
-                 (a->heads != b->heads || a->kv_heads != b->kv_heads || a->head_dim != b->head_dim))
-            check_refuse(job, "the heads of a layer", a->heads, b->heads, error);
-        else if (a->alpha[0] != b->alpha[0] || a->alpha[1] != b->alpha[1])
-            check_refuse(job, "the factor of a layer's normed input", check_factor(a->alpha, b->alpha[0]),
-                         (double)b->alpha[0], error);
-        else if (a->beta[0] != b->beta[0] || a->beta[1] != b->beta[1])
-            check_refuse(job, "the factor of a mixer's or a feed-forward's output", check_factor(a->beta, b->beta[0]),
-                         (double)b->beta[0], error);
-        else if (a->shares_with != b->shares_with)
-            check_refuse(job, "the layer whose keys and values a layer has", a->shares_with, b->shares_with, error);
-        else if (a->shares_with == l && a->value_is_key != b->value_is_key)
-            check_refuse(job, "the projection of a layer's values", a->value_is_key, b->value_is_key, error);
+        window = window || job->config.kinds[l].window != made->kinds[l].window;
+        check_layer(job, made, l, error);
     }
     if (window && !error->status)
         organ_progress_note(
@@ -296,7 +300,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         check_fields(job, all, error);
         if (made.experts > 0)
             check_fields(job, experts, error);
-        if (organ_convert_has_attention(&job->config))
+        if (organ_exchange_has_attention(&job->config))
             check_fields(job, attention, error);
         if (!error->status && check_layers(job, &made, error) == ORGAN_OK)
             check_recurrent(job, &made);

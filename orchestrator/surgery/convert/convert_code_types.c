@@ -26,8 +26,6 @@ static bool code_is_int8(const organ_weight *w)
            (w->scale->dtype == ORGAN_F16 || w->scale->dtype == ORGAN_BF16 || w->scale->dtype == ORGAN_F32);
 }
 
-/* Returns the GGUF type for the weight's codes and scales: ORGAN_MXFP4, ORGAN_Q8_0, or ORGAN_DTYPE_COUNT if there is
- * none. */
 organ_dtype organ_convert_code_type(const organ_weight *weight)
 {
     const organ_dtype own = weight->codes->dtype;
@@ -61,7 +59,6 @@ organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *so
     return ORGAN_OK;
 }
 
-/* Makes the source that is being planned be converted by values instead of codes. Returns its weight. */
 const organ_weight *organ_convert_dequantised(organ_convert_job *job)
 {
     convert_source *const source = &job->sources[job->source_count];

@@ -439,7 +439,6 @@ static organ_status code_copy_source(organ_convert_job *job, const convert_sourc
     return error->status;
 }
 
-/* Copies the rows of all sources with `codes` to their places. */
 organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->source_count && !error->status; k++)

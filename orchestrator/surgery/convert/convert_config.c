@@ -121,7 +121,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
 {
     char key[160], name[96];
     size_t length = 0;
-    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
+    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, ":"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || !organ_convert_is_uniform(kv) || !member)
@@ -234,7 +234,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
            !ORGAN_ADD(
-               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_convert_dense(c))),
+               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_exchange_dense(c))),
                SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
                SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax")),
                SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));

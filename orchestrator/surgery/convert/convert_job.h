@@ -170,6 +170,13 @@ typedef struct organ_convert_job {
     const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
+/* ---- convert.c ---- */
+
+/* Sets the rows of the architecture, by_name, config and prefix of a job with model, weights and to_gguf. */
+organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error);
+/* Releases what the job owns; options, engine and progress belong to the caller. */
+void organ_convert_release(organ_convert_job *job);
+
 /* ---- convert_plan.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
@@ -231,24 +238,6 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
  * SIZE_MAX after an error. */
 size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
                                     uint64_t count, organ_error *error);
-
-/* Returns true if at least one layer has attention. */
-bool organ_convert_has_attention(const organ_forward_config *config);
-
-/* Returns true if at least one layer has attention as its first mixer and rotates its queries and keys. Attention as
- * the second mixer of a layer does not count. */
-bool organ_convert_rotates(const organ_forward_config *config);
-
-/* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
-const organ_layer_kind *organ_convert_kind(const organ_forward_config *config, bool windowed);
-/* Returns the width of a head in the layers with a sliding window (`windowed`) or without one. */
-static inline unsigned organ_convert_head(const organ_forward_config *config, bool windowed)
-{
-    return organ_convert_kind(config, windowed)->head_dim;
-}
-
-/* Returns the number of leading layers without experts; all layers if no layer has experts. */
-unsigned organ_convert_dense(const organ_forward_config *config);
 
 /* The frequency divisor for pairs of dimensions that are not rotated: it makes their angle 0. */
 #define ORGAN_CONVERT_STILL 1e30F

@@ -81,40 +81,6 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* Returns the element for one layer of the array that the row's rule describes: a flag, a number of heads, a width, or
- * the bits of an FP32 parameter of xIELU. */
-static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
-{
-    const uint64_t width = kind->intermediate ? kind->intermediate : c->expert_intermediate;
-    if (row->rule == EXCHANGE_WINDOWS)
-        return kind->window > 0;
-    if (row->rule == EXCHANGE_INDEXED)
-        return kind->indexed;
-    if (row->rule == EXCHANGE_HEAD_LAYERS)
-        return (int32_t)kind->heads;
-    if (row->rule == EXCHANGE_RECURRENT)
-        return kind->mixer > ORGAN_MIXER_ATTENTION; /* all later mixers of the enum are recurrent */
-    if (row->rule == EXCHANGE_FEED_LAYERS)
-        return kind->feed ? (int32_t)width : 0;
-    if (row->rule == EXCHANGE_XIELU) {
-        int32_t bits;
-        memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
-        return bits;
-    }
-    const unsigned heads = kind->latent ? 1 : kind->kv_heads; /* EXCHANGE_KV_LAYERS */
-    return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
-}
-
-/* Returns feed_forward_length: the width of the first dense feed-forward. If no layer is dense, returns
- * intermediate_size, or the width of an expert if config.json lacks that (DBRX). */
-static uint64_t keys_feed(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].feed && !c->kinds[l].mixture)
-            return c->kinds[l].intermediate;
-    return c->intermediate ? c->intermediate : c->expert_intermediate;
-}
-
 /* Sets a key to an array of `length` elements of type `element`: flags, 32-bit integers, or FP32 values. `numbers` has
  * the elements; an FP32 value is there as the integer with the same bits. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
@@ -143,23 +109,6 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
     return error->status;
 }
 
-/* Sets a key to an array with gate_cut of each layer (Gemma 3n): gate values below mean + gate_cut x standard deviation
- * become 0. The element is -inf for a layer whose gates are not cut. */
-static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
-{
-    const organ_forward_config *const c = &job->config;
-    int32_t *const bits = malloc((c->layers + 1) * sizeof *bits);
-    if (!bits)
-        return organ_fail_memory(error, key);
-    for (unsigned l = 0; l < c->layers; l++) {
-        const float cut = c->kinds[l].gate_is_cut ? c->kinds[l].gate_cut : -INFINITY;
-        memcpy(&bits[l], &cut, sizeof cut);
-    }
-    keys_set_array(job, key, ORGAN_GGUF_F32, bits, c->layers, error);
-    free(bits);
-    return error->status;
-}
-
 /* Sets a key to the dimension sections of a rotation by several positions (M-RoPE): GGUF has four numbers, config.json
  * three, so the last is 0. Without the member, row->words has the four numbers. */
 static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
@@ -177,20 +126,9 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
     return keys_set_array(job, key, row->type, sections, 4, error);
 }
 
-/* Returns full_attention_interval, the distance from one layer with attention to the next. The last layer of each
- * interval has attention, so the distance is 1 + the index of the first layer with attention. Returns 0 if no layer has
- * it. */
-static unsigned keys_interval(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION)
-            return l + 1;
-    return 0;
-}
-
-/* Sets a key to an array with an element for each layer (keys_of_layer). If the row has `words` and is not a parameter
- * of xIELU, leaves the array out where readers do not need it. For the flags of recurrent layers that is so if exactly
- * every n-th layer has attention, with n in `words`; for other arrays, if all elements are equal. */
+/* Sets a key to an array with an element for each layer. If the row has `words`, leaves the array out where readers do
+ * not need it: the flags of recurrent layers if exactly every n-th layer has attention, with n in `words`; other arrays
+ * if all elements are equal. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -198,12 +136,18 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
     if (!numbers)
         return organ_fail_memory(error, key);
-    for (unsigned l = 0; l < layers; l++)
-        numbers[l] = keys_of_layer(row, &job->config, &job->config.kinds[l]);
-    bool written = row->rule == EXCHANGE_XIELU || !row->words;
+    for (unsigned l = 0; l < layers; l++) {
+        const double value = organ_exchange_value(row, &job->config, &job->config.kinds[l]);
+        const float single = (float)value;
+        if (row->type == ORGAN_GGUF_F32)
+            memcpy(&numbers[l], &single, sizeof single);
+        else
+            numbers[l] = (int32_t)value;
+    }
+    bool written = !row->words;
     for (unsigned l = 0; l < layers && !written; l++)
-        written = row->rule == EXCHANGE_RECURRENT ? numbers[l] != ((l + 1) % (unsigned)atoi(row->words) != 0)
-                                                  : numbers[l] != numbers[0];
+        written = row->type == ORGAN_GGUF_BOOL ? numbers[l] != ((l + 1) % (unsigned)atoi(row->words) != 0)
+                                               : numbers[l] != numbers[0];
     if (written)
         keys_set_array(job, key, row->type, numbers, layers, error);
     free(numbers);
@@ -272,7 +216,7 @@ static organ_status keys_set_default(organ_convert_job *job, const exchange_key 
                                      organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
-    const bool needed = organ_convert_has_attention(c) && organ_convert_rotates(c) && c->rope.theta != 10000;
+    const bool needed = organ_exchange_has_attention(c) && organ_exchange_rotates(c) && c->rope.theta != 10000;
     return needed && strcmp(row->key, "rope.freq_base") == 0
                ? keys_set_number(job, key, row->type, c->rope.theta, error)
                : ORGAN_OK;
@@ -311,115 +255,55 @@ static organ_status keys_set_named(organ_convert_job *job, const exchange_key *r
     return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
 }
 
-/* Sets the key of a row by the row's rule (exchange_rule): to a member of config.json, or to a number computed from the
- * configuration of the forward pass. */
-static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
+/* Sets a key to the value that the row's rule finds. */
+static organ_status keys_set_by_rule(organ_convert_job *job, const exchange_key *row, const char *key,
+                                     organ_error *error)
 {
-    const organ_forward_config *const c = &job->config;
-    const json_t *value;
-    char key[KEY_SIZE];
-    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
-    if (job->by_name)
-        return keys_set_named(job, row, key, error);
-    /* In a model without attention the member head_dim is the width of recurrent heads, not that of this key. */
-    if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
-        return ORGAN_OK;
-    if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm &&
-        strcmp(row->key, LAYER_EPSILON) == 0)
-        return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
-    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, '*'))
-        return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
+    const json_t *member;
+    double value;
     switch (row->rule) {
-    case EXCHANGE_ROTATED:
-        return keys_set_number(job, key, row->type, c->rope.dimensions, error);
-    case EXCHANGE_WINDOWS:
-    case EXCHANGE_INDEXED:
-    case EXCHANGE_HEAD_LAYERS:
-    case EXCHANGE_KV_LAYERS:
-    case EXCHANGE_FEED_LAYERS:
-    case EXCHANGE_RECURRENT:
+    case EXCHANGE_MEMBER:
+        return keys_set_member(job, row, key, error);
+    case EXCHANGE_SETTING:
+    case EXCHANGE_COMPUTED:
+        value = organ_exchange_value(row, &job->config, NULL);
+        return isnan(value) ? ORGAN_OK : keys_set_number(job, key, row->type, value, error);
+    case EXCHANGE_BY_LAYER:
         return keys_set_layers(job, row, key, error);
-    case EXCHANGE_XIELU:
-        return keys_set_layers(job, row, row->key, error);
-    case EXCHANGE_KERNEL:
-        return keys_set_number(job, key, row->type, c->recurrent.kernel, error);
-    case EXCHANGE_INNER:
-        return keys_set_number(job, key, row->type, c->recurrent.heads * c->recurrent.value_dim, error);
-    case EXCHANGE_STATES:
-        return keys_set_number(job, key, row->type, c->recurrent.key_dim, error);
-    case EXCHANGE_STEPS:
-        return keys_set_number(job, key, row->type, c->recurrent.rank ? c->recurrent.rank : c->recurrent.heads, error);
-    case EXCHANGE_GROUPS:
-        return keys_set_number(job, key, row->type, c->recurrent.groups, error);
-    case EXCHANGE_GATING:
-        return keys_set_number(job, key, row->type, c->router.logistic ? 2 : 1, error);
-    case EXCHANGE_MLA_KEY:
-        return keys_set_number(job, key, row->type, c->latent.plain + c->latent.rotated, error);
-    case EXCHANGE_MLA_WIDE:
-        return keys_set_number(job, key, row->type, c->latent.rank + c->latent.rotated, error);
-    case EXCHANGE_NUMBER:
+    case EXCHANGE_CONSTANT:
         if (row->type == ORGAN_GGUF_STRING)
             return organ_gguf_writer_set_string(job->gguf, key, row->words, strlen(row->words), error);
         return keys_set_number(job, key, row->type, atoi(row->words), error);
     case EXCHANGE_TENTH:
-        value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
-        return value ? keys_set_number(job, key, row->type, 0.1 * json_number_value(value), error) : ORGAN_OK;
-    case EXCHANGE_TURNED:
-        return keys_set_number(job, key, row->type, organ_convert_rotates(c), error);
-    case EXCHANGE_LAYERS:
-        return keys_set_number(job, key, row->type, c->layers, error);
-    case EXCHANGE_THETA:
-        return keys_set_number(job, key, row->type, c->rope.theta, error);
-    case EXCHANGE_DENSE:
-        return keys_set_number(job, key, row->type, organ_convert_dense(c), error);
-    case EXCHANGE_CONTEXT:
-        return keys_set_number(job, key, row->type, (double)c->context, error);
-    case EXCHANGE_KV_HEADS:
-        return keys_set_number(job, key, row->type, c->kv_heads, error);
-    case EXCHANGE_ALIBI:
-        return keys_set_number(job, key, row->type, c->alibi_max, error);
-    case EXCHANGE_CLIP:
-        return c->clip_qkv > 0 ? keys_set_number(job, key, row->type, c->clip_qkv, error) : ORGAN_OK;
-    case EXCHANGE_FEED:
-        return keys_set_number(job, key, row->type, (double)keys_feed(c), error);
-    case EXCHANGE_SHARED:
-        return keys_set_number(job, key, row->type, c->shared_intermediate, error);
-    case EXCHANGE_NORMED:
-        return keys_set_number(job, key, row->type, c->normalise_experts, error);
-    case EXCHANGE_HEAD:
-        return keys_set_number(job, key, row->type, c->head_dim, error);
-    case EXCHANGE_ALPHA:
-        return keys_set_number(job, key, row->type, (double)c->kinds[0].alpha[0], error);
-    case EXCHANGE_FULL_HEAD:
-        return keys_set_number(job, key, row->type, organ_convert_head(c, false), error);
-    case EXCHANGE_LOCAL_HEAD:
-        return keys_set_number(job, key, row->type, organ_convert_head(c, true), error);
-    case EXCHANGE_PER_LAYER:
-        return keys_set_number(job, key, row->type, c->per_layer_width, error);
-    case EXCHANGE_INTERVAL:
-        return keys_set_number(job, key, row->type, keys_interval(c), error);
+        member = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
+        return member ? keys_set_number(job, key, row->type, 0.1 * json_number_value(member), error) : ORGAN_OK;
     case EXCHANGE_SECTIONS:
         return keys_set_sections(job, row, key, error);
-    case EXCHANGE_EPSILON:
-        return keys_set_number(job, key, row->type, c->rms_eps, error);
-    case EXCHANGE_LOCAL_PART:
-        if (!job->family->global_heads && !keys_rope(job->text, "sliding_attention"))
-            return ORGAN_OK;
-        return keys_set_number(job, key, row->type, c->rope_local.dimensions, error);
-    case EXCHANGE_EXPERTS:
-        return keys_set_number(job, key, row->type, c->experts, error);
-    case EXCHANGE_EXPERTS_USED:
-        return keys_set_number(job, key, row->type, c->experts_used, error);
-    case EXCHANGE_GATE_CUTS:
-        return keys_set_cuts(job, key, error);
-    case EXCHANGE_LONGROPE:
-        if (c->rope.kind != ORGAN_ROPE_LONGROPE)
-            return ORGAN_OK;
-        return keys_set_number(job, key, row->type, c->rope.attention_factor, error);
-    case EXCHANGE_MEMBER:
-        return keys_set_member(job, row, key, error);
     }
     return ORGAN_OK;
+}
+
+/* Sets the key of a row, unless the model has no such value. */
+static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
+{
+    const organ_forward_config *const c = &job->config;
+    const bool member = row->rule == EXCHANGE_MEMBER, bare = strncmp(row->key, "xielu.", 6) == 0;
+    char key[KEY_SIZE];
+    snprintf(key, sizeof key, "%s%s%.*s", bare ? "" : job->exchange->gguf, bare ? "" : ".", (int)strcspn(row->key, ":"),
+             row->key);
+    if (job->by_name)
+        return keys_set_named(job, row, key, error);
+    /* In a model without attention the member head_dim is the width of recurrent heads, not that of this key. */
+    if (member && strcmp(row->members, "head_dim") == 0 && !organ_exchange_has_attention(c))
+        return ORGAN_OK;
+    if (member && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm && strcmp(row->key, LAYER_EPSILON) == 0)
+        return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
+    if (c->experts == 0 && strncmp(row->key, "expert_", 7) == 0 && !strchr(row->key, ':'))
+        return ORGAN_OK; /* config.json of a dense model may have settings of a mixture */
+    if (row->when && strcmp(row->when, "swa") == 0 && !job->family->global_heads &&
+        !keys_rope(job->text, "sliding_attention"))
+        return ORGAN_OK;
+    return keys_set_by_rule(job, row, key, error);
 }
 
 /* ---- all ---- */
@@ -486,8 +370,6 @@ static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *er
     return ORGAN_OK;
 }
 
-/* Creates job->gguf with the keys that all architectures share, the keys of this architecture, and those of the
- * tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns whether the value is one number, or an array whose numbers are all equal. */
 bool organ_convert_is_uniform(const organ_gguf_kv *kv)
 {
     const size_t each = organ_gguf_type_bytes(kv->element);
@@ -24,14 +23,13 @@ static bool config_lists_layers(const organ_convert_job *job, const char *key)
     const size_t own = strlen(key);
     for (const char *at = job->exchange->keys; *at;) {
         const size_t length = strcspn(at, " ");
-        if (length > own && strncmp(at, key, own) == 0 && at[own] == '*')
+        if (length > own && strncmp(at, key, own) == 0 && at[own] == ':')
             return true;
         at += length + (at[length] == ' ');
     }
     return false;
 }
 
-/* Rejects sizes that are different in each layer if config.json of the architecture has only one number for them. */
 organ_status organ_convert_check_layers(const organ_convert_job *job, organ_error *error)
 {
     static const char *const sizes[] = {"feed_forward_length", "attention.head_count", "attention.head_count_kv"};

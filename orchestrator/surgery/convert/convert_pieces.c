@@ -96,8 +96,6 @@ static bool plan_grow(organ_convert_job *job)
     return true;
 }
 
-/* Returns the index of the piece of that name, adding it if it is new; SIZE_MAX after an error. Its type and content
- * follow from its name, its rank and the source that is being planned. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error)
 {
@@ -126,8 +124,6 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     return job->piece_count++;
 }
 
-/* Adds or finds the piece `made`, and sets its type, rows and content; organ_convert_piece would derive these from the
- * source. */
 size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
                           organ_error *error)
 {
@@ -142,14 +138,12 @@ size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made,
 
 /* ---- places ---- */
 
-/* Returns the weight as a stack of matrices; a vector of n values is one matrix of n rows and one column. */
 organ_matrices organ_convert_matrices(const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
 }
 
-/* Returns a place that copies all rows of a weight in their order, to the rows of the piece from `at` on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
 {
     const organ_matrices m = organ_convert_matrices(weight);
@@ -162,18 +156,14 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .per_block = m.rows};
 }
 
-/* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
 {
     return place->block == rows && place->rows == rows && !place->pairs && !place->halves && !place->transposed &&
            !place->column_slice && !place->blocks && !place->tile;
 }
 
-/* Returns the number of rows of the piece that a block of the place becomes. */
 uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }
 
-/* Returns the number of columns of the piece if the source has `cols` columns. If a transposed or column_slice place
- * joins a counterpart, a row has the values of both weights; other places write whole rows of each. */
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
 {
     const uint64_t sources = place->join == CONVERT_ALONE ? 1 : 2;
@@ -182,7 +172,6 @@ uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
     return place->transposed ? sources * place->rows : cols;
 }
 
-/* Returns how many of the blocks [*block, *block + count) the place copies, and sets *block to the first copied one. */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count)
 {
     const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
@@ -191,7 +180,6 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
     return end > *block ? end - *block : 0;
 }
 
-/* Returns the copied row of a block, counted from place->first, that becomes row k of the block in the piece. */
 uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
 {
     if (place->pairs)
@@ -225,8 +213,6 @@ static organ_status plan_scales(organ_convert_job *job, const convert_place *pla
     return organ_convert_place(job, &scales, error);
 }
 
-/* Adds a place to the source that is being planned, after a check that its rows and columns fit the piece. For INT8
- * codes also adds the same place in the tensor of their scales. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
@@ -251,7 +237,6 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
 }
 
-/* Returns whether organ_convert_pass must write a piece that has rows of the source. */
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source)
 {
     for (size_t k = source->first; k < source->first + source->count; k++)
@@ -260,8 +245,6 @@ bool organ_convert_is_left(const organ_convert_job *job, const convert_source *s
     return false;
 }
 
-/* Subtracts `rows` written rows from the piece's unwritten rows; if none are left, records the piece in the journal and
- * reports it to the progress. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
 {
     job->facts[piece].left -= rows;
@@ -271,47 +254,8 @@ organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t 
     return ORGAN_OK;
 }
 
-/* ---- layers ---- */
-
-/* Returns whether at least one layer has attention, also as its second mixer. */
-bool organ_convert_has_attention(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION || c->kinds[l].second == ORGAN_MIXER_ATTENTION)
-            return true;
-    return false;
-}
-
-/* Returns whether at least one layer has attention as its first mixer and rotates its queries and keys. */
-bool organ_convert_rotates(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
-            return true;
-    return false;
-}
-
-/* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
-const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool windowed)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if ((c->kinds[l].window > 0) == windowed)
-            return &c->kinds[l];
-    return c->kinds;
-}
-
-/* Returns the number of leading layers without experts. */
-unsigned organ_convert_dense(const organ_forward_config *c)
-{
-    unsigned dense = 0;
-    while (dense < c->layers && !c->kinds[dense].mixture)
-        dense++;
-    return dense;
-}
-
 /* ---- errors ---- */
 
-/* Fails with ORGAN_BAD_INPUT and the message "MODEL: tensor 'TENSOR' WHY". */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error)
 {
@@ -320,7 +264,6 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- small tensors ---- */
 
-/* Reads all values of a vector as FP32 into `values`, which has room for weight->elements. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
                                   organ_error *error)
 {
@@ -340,8 +283,6 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
     return error->status;
 }
 
-/* Adds a piece whose `count` values are computed, not read: a vector, or with rank 0 a single number. Stores them in
- * the piece's type in job->arena. Returns the index of the piece, SIZE_MAX after an error. */
 size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
                                     uint64_t count, organ_error *error)
 {

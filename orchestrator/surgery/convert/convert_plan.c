@@ -91,9 +91,6 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans the whole output: the pieces and places of each weight, then the tensors that are computed. Returns
- * ORGAN_BAD_INPUT if a tensor of the model is unknown, if a piece has rows that no source fills, or if --type codes
- * finds no codes that both formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;

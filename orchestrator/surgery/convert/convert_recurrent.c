@@ -79,7 +79,6 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
 
 /* ---- multipliers ---- */
 
-/* Returns whether weights of the GGUF output are multiplied by multipliers of config.json (Falcon-H1). */
 bool organ_convert_is_scaled(const organ_convert_job *job)
 {
     return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
@@ -133,8 +132,6 @@ static bool recurrent_multipliers(const organ_convert_job *job, forward_part par
     return false;
 }
 
-/* Returns whether the values of this part must be multiplied: organ_convert_is_scaled is true, and one of the part's
- * multipliers is not 1. */
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part)
 {
     float factors[2];
@@ -294,7 +291,6 @@ static int recurrent_put_lightning(const organ_forward_config *c, json_t *config
                       SET_COUNT("rotary_dim", c->rope.dimensions));
 }
 
-/* Adds the members of recurrent layers to config.json. Does nothing if the architecture has none. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);

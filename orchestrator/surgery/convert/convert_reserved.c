@@ -41,7 +41,6 @@ static void reserved_letters(const char *name, char letters[96])
     letters[count] = 0;
 }
 
-/* Returns the architecture of llama.cpp that has this name or a similar one (reserved_letters), or NULL. */
 const char *organ_convert_reserved(const char *name)
 {
     char own[96], other[96];

@@ -34,7 +34,7 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
     const organ_forward_config *const c = &job->config;
     if (!job->family->global_heads)
         return 0;
-    const organ_layer_kind *const full = organ_convert_kind(c, false), *const local = organ_convert_kind(c, true);
+    const organ_layer_kind *const full = organ_exchange_kind(c, false), *const local = organ_exchange_kind(c, true);
     const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
     const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
     return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Audits a cut model: finds in the bytes of the copy which parts of the donor it has kept, plans a cut of the donor to
  * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
-#include <organ/prune.h>
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
@@ -10,6 +9,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/cut/audit_job.h"
 #include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -169,7 +169,7 @@ static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const c
                           digest, organ_cut_report_name(a), listed);
     else if (v->different) {
         a->refitted++;
-        json_array_append_new(a->resolved_names, json_string(name));
+        json_array_append_new(a->changed_names, json_string(name));
     }
 }
 
@@ -190,8 +190,8 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     else if (listed)
         judge_listed(a, v, p->name, listed);
     else if (v->different && may_change(a, v->donor)) {
-        a->resolved++;
-        json_array_append_new(a->resolved_names, json_string(p->name));
+        a->changed++;
+        json_array_append_new(a->changed_names, json_string(p->name));
         if (!a->options->compensated)
             organ_problem_add(&a->problems,
                               "tensor '%s': %" PRIu64
@@ -229,7 +229,7 @@ static json_t *checks_json(const organ_cut_audit *a)
     json_t *const checks = json_array();
     organ_check_add(checks, "kept parts are the donor's, in its order", a->after_recovery == 0, "%zu layers",
                     a->run.layers_after);
-    const size_t accepted = a->identical + a->refitted + (a->options->compensated ? a->resolved : 0);
+    const size_t accepted = a->identical + a->refitted + (a->options->compensated ? a->changed : 0);
     if (a->report && !a->options->compensated)
         organ_check_add(checks, "tensors are kept bytes, or refitted weights with the digests of the cut's report",
                         accepted == pieces, "%zu and %zu of %zu", a->identical, a->refitted, pieces);
@@ -280,11 +280,11 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
                      SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
     json_t *const rest = ORGAN_OBJECT(
         SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
-        SET_COUNT("resolved", a->resolved + a->refitted), SET_HELD("resolved_tensors", a->resolved_names),
+        SET_COUNT("resolved", a->changed + a->refitted), SET_HELD("resolved_tensors", a->changed_names),
         SET("made_by", made_by_json(a)), SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
         SET("definitions", audit_cut_definitions_json()),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
-                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
+                                SET_REAL("seconds", organ_rounded_seconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
 }
 
@@ -319,7 +319,7 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
 {
     organ_cut_recovery *const r = &a->recovery;
     a->problems.sentences = json_array();
-    a->resolved_names = json_array();
+    a->changed_names = json_array();
     a->run.settings = json_array();
     if (organ_weights_find(a->donor, &a->donor_weights, error) ||
         organ_weights_find(a->copy, &a->copy_weights, error) || organ_cut_read_report(a, error))
@@ -351,7 +351,7 @@ static void audit_release(organ_cut_audit *a)
     organ_weights_free(a->donor_weights);
     organ_weights_free(a->copy_weights);
     json_decref(a->problems.sentences);
-    json_decref(a->resolved_names);
+    json_decref(a->changed_names);
     organ_rows_free(a->verdicts);
 }
 
@@ -364,9 +364,12 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
-organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
-                             const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_audit_options, options, report, error, "donor", options->donor, "pruned",
+                         options->pruned))
+        return error->status;
     organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     *report = NULL;
     if (organ_model_open_with(options->donor, options->access, &a.donor, error) == ORGAN_OK)
@@ -376,5 +379,5 @@ organ_status organ_audit_any(const organ_audit_options *options, const organ_eng
         audit_smaller(&a, report, error);
     organ_model_close(a.donor);
     organ_model_close(a.copy);
-    return cut || error->status ? error->status : organ_audit(options, engine, progress, report, error);
+    return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);
 }

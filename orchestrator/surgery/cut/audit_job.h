@@ -29,10 +29,10 @@ typedef struct organ_cut_audit {
     organ_cut_run run;
     organ_cut_verdict *verdicts; /* one for each piece of the run */
     organ_problems problems;
-    size_t after_recovery;  /* number of problems after organ_cut_recover */
-    size_t identical;       /* number of tensors whose bytes are the kept bytes of the donor */
-    size_t resolved;        /* number of tensors with other bytes that a refit may have written */
-    json_t *resolved_names; /* names of the `resolved` tensors */
+    size_t after_recovery; /* number of problems after organ_cut_recover */
+    size_t identical;      /* number of tensors whose bytes are the kept bytes of the donor */
+    size_t changed;        /* number of tensors with other bytes that a refit may have written */
+    json_t *changed_names; /* names of the `changed` tensors */
     json_t *report; /* the report of the cut in the copy, if it lists refitted tensors (audit_report.c); else NULL */
     organ_name_table listed; /* names of these tensors, with their index in the list */
     size_t refitted;         /* number of tensors with other bytes and the digest that the report has for them */

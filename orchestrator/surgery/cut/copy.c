@@ -93,7 +93,7 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* Copies all parts, except those of resolved tensors, those that an interrupted run has written and those of other
+/* Copies all parts, except those of refitted tensors, those that an interrupted run has written and those of other
  * ranks. Uses all workers, or one worker if --memory has no buffers for all. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {

@@ -57,7 +57,7 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
-/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.resolved): copies the
+/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted): copies the
  * kept bytes of all cut tensors. */
 static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
@@ -65,7 +65,7 @@ static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *e
 }
 
 /* Implements organ_write.recall: returns whether finished piece `item` can be reused, given `results`, its object from
- * the journal of an interrupted run or from another rank. For a resolved tensor (one whose kept part gets new values),
+ * the journal of an interrupted run or from another rank. For a refitted tensor (one whose kept part gets new values),
  * run->cut->recall decides, if it is set. All other pieces can be reused if `results` is not NULL. */
 static bool cut_recall(void *context, size_t item, const json_t *results)
 {
@@ -161,13 +161,13 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
-/* The output whose resolved tensors are digested. */
+/* The output whose refitted tensors are digested. */
 typedef struct cut_made {
     organ_cut_run *run;
     organ_model *model;
 } cut_made;
 
-/* Task: sets the digest of part k, if it is of a resolved tensor, from its bytes in the output. */
+/* Task: sets the digest of part k, if it is of a refitted tensor, from its bytes in the output. */
 static organ_status digest_part(void *context, size_t k, size_t worker, organ_error *error)
 {
     const cut_made *const made = context;
@@ -194,12 +194,12 @@ static organ_status digest_part(void *context, size_t k, size_t worker, organ_er
     return error->status;
 }
 
-/* Implements organ_write.written: reads the resolved tensors back and sets their digests, for the report of rank 0. */
+/* Implements organ_write.written: reads the refitted tensors back and sets their digests, for the report of rank 0. */
 static organ_status cut_digest(void *context, const char *path, organ_error *error)
 {
     organ_cut_run *const run = context;
     cut_made made = {.run = run};
-    if (!run->cut->resolved || !organ_ranks_first(run->cut->write.engine->ranks))
+    if (!run->cut->refitted || !organ_ranks_first(run->cut->write.engine->ranks))
         return ORGAN_OK;
     if (organ_model_open(path, &made.model, error) == ORGAN_OK)
         organ_share_try(run->cut->write.engine, run->part_count, digest_part, &made, error);
@@ -283,7 +283,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     write->piece_count = write->unit_count = run->piece_count;
     write->gguf = run->gguf;
     write->model_is = "model";
-    write->made_as = ORGAN_MADE_ALIKE;
+    write->made_as = ORGAN_TYPES_STAY;
     write->inner = run;
     write->edit = organ_cut_edit_config;
     if (!write->fill)

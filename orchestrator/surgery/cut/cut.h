@@ -32,15 +32,15 @@ typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while org
 typedef struct organ_cut_out {
     /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
      * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept parts,
-     * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are resolved.
+     * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are refitted.
      * organ_cut_make sets the other members. */
     organ_write write;
     const organ_cut_layer *layers; /* one for each layer of the donor */
     size_t layer_count;            /* must equal organ_cut_layers */
-    /* A flag for each tensor of the donor: true for a resolved tensor, whose kept part gets new values from
-     * `write.fill` (organ_cut_put) instead of the donor's bytes. NULL: no tensor is resolved. */
-    const bool *resolved;
-    /* `results` returns the object that the journal stores with a complete resolved tensor. `recall` reads it when a
+    /* A flag for each tensor of the donor: true for a refitted tensor, whose kept part gets new values from
+     * `write.fill` (organ_cut_put) instead of the donor's bytes. NULL: no tensor is refitted. */
+    const bool *refitted;
+    /* `results` returns the object that the journal stores with a complete refitted tensor. `recall` reads it when a
      * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. Both get
      * write.context. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
@@ -58,7 +58,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
  * before anything is written:
  *   - ORGAN_USAGE if indices of kept parts do not ascend or do not exist in the layer, if a layer would keep no
  *     expert, if layers would keep different numbers of experts or of expert channels (config.json and key-values have
- *     one number for all layers), if nothing would be cut, or if `resolved` names a tensor whose type cannot be
+ *     one number for all layers), if nothing would be cut, or if `refitted` names a tensor whose type cannot be
  *     rewritten;
  *   - ORGAN_BAD_INPUT, with tensor, key and reason, if the smaller model cannot be described: a tensor of unknown
  *     relation to experts, a cut through a quantised block, or a pattern of layers that the configuration cannot
@@ -72,14 +72,14 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
 
 /* ---- functions for `write.fill` ---- */
 
-/* The `fill` of a verb with resolved tensors calls organ_cut_begin first, stores each kept matrix of resolved tensors
+/* The `fill` of a verb with refitted tensors calls organ_cut_begin first, stores each kept matrix of refitted tensors
  * with organ_cut_put, and calls organ_cut_copy last. */
 
 /* Returns the state of the cut, never NULL. `inner` and `writing` are the first two arguments of `fill`. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
 /* Returns write.context, the verb's own context. */
 void *organ_cut_context(const organ_cut_run *run);
-/* Copies the kept bytes of all cut tensors that are not resolved. Returns ORGAN_INTERRUPTED if the engine is stopped,
+/* Copies the kept bytes of all cut tensors that are not refitted. Returns ORGAN_INTERRUPTED if the engine is stopped,
  * and errors of reading and writing. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
@@ -87,11 +87,11 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
  * the engine has a kernel that fits scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
 
-/* Returns whether no matrix of the resolved tensor must be stored: an interrupted run has written the tensor, or the
+/* Returns whether no matrix of the refitted tensor must be stored: an interrupted run has written the tensor, or the
  * output has no part of it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
-/* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file. The
+/* Stores new FP32 values of a matrix of a refitted tensor: kept rows x kept columns, rows in the order of the file. The
  * function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
  * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After the last
  * kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank writes the
@@ -125,7 +125,7 @@ organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tens
  * layer whose experts lose channels also has "expert_channels" and "expert_channels_after", the numbers per expert; a
  * layer whose shared expert loses channels has "shared_channels" and "kept_shared_channels". Members that do not apply
  * to a layer are null, and so are lists of axes that are kept whole; "becomes" is null for a removed block, "before"
- * for a new setting, "after" for a removed one. "refitted" has {"tensor", "xxh3"} for each resolved tensor of the
+ * for a new setting, "after" for a removed one. "refitted" has {"tensor", "xxh3"} for each refitted tensor of the
  * output, by which an audit recognises its bytes; null if there is none, and in a dry run. NULL if out of memory. */
 json_t *organ_cut_json(const organ_writing *made);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A resolved tensor is
- * one whose kept part gets new values (organ_cut_out.resolved). */
+ * Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
+ * one whose kept part gets new values (organ_cut_out.refitted). */
 #ifndef ORGAN_CUT_JOB_H
 #define ORGAN_CUT_JOB_H
 
@@ -24,9 +24,9 @@ typedef struct organ_cut_part {
     unsigned each_axis;          /* used with `each` */
     const unsigned char *values; /* the bytes in the output if the plan computes them (a weight_shape), in the arena;
                                     NULL: kept bytes of the donor */
-    size_t matrices;             /* number of matrices in the output of a resolved tensor; 0: not resolved */
+    size_t matrices;             /* number of matrices in the output of a refitted tensor; 0: not refitted */
     size_t put;                  /* how many of them organ_cut_put has stored so far */
-    uint64_t xxh3;               /* XXH3 of the bytes of a resolved tensor in the output; set after all were written */
+    uint64_t xxh3;               /* XXH3 of the bytes of a refitted tensor in the output; set after all were written */
 } organ_cut_part;
 
 /* Properties of a layer of the donor, from its tensors and the configuration. */
@@ -60,7 +60,7 @@ struct organ_cut_run {
     size_t part_count;
     size_t *part_of;         /* for each tensor of the model, the index in `parts`; SIZE_MAX: removed or copied whole */
     organ_gguf_writer *gguf; /* the key-values of the output; NULL unless the donor is GGUF */
-    bool digested;           /* `xxh3` of the resolved parts is set */
+    bool digested;           /* `xxh3` of the refitted parts is set */
     json_t *settings;        /* the changed settings, member "settings" of organ_cut_json */
     organ_writing *writing;  /* the output that is written; set by organ_cut_begin */
     organ_arena arena;       /* memory of names, lists of kept entries and facts */
@@ -85,7 +85,7 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 /* Checks that the parts which run->cut keeps exist in the model. Sets run->facts of each layer, the numbers of experts,
  * channels and heads of a layer before and after the cut, and the cuts_ flags. Returns ORGAN_USAGE if the indices of
  * kept parts do not ascend or do not exist in their layer, if layers would keep different numbers of parts or none, if
- * run->cut does not have one entry per layer, or if nothing would be cut and no tensor is resolved. Returns
+ * run->cut does not have one entry per layer, or if nothing would be cut and no tensor is refitted. Returns
  * ORGAN_BAD_INPUT if the donor's experts differ in width, or if its number of query heads is unknown or no multiple of
  * its number of heads of K and V. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
@@ -93,7 +93,7 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared
  * expert (ORGAN_EXPERTS_SHARED), or each routed expert (ORGAN_EXPERTS_ROUTED). 0: there is none, or widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer,
-                            organ_experts experts);
+                            organ_expert_kind experts);
 
 /* Returns whether the tensor is a router, its bias or another part of a router; false for the gate of a shared
  * expert. */

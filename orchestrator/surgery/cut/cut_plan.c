@@ -329,7 +329,7 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Checks a tensor whose kept part gets new values (organ_cut_out.resolved). Returns ORGAN_USAGE if its type cannot
+/* Checks a tensor whose kept part gets new values (organ_cut_out.refitted). Returns ORGAN_USAGE if its type cannot
  * store them: it is packed, has scales, or organ_cut_takes rejects the type. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
@@ -380,7 +380,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
         piece.same = NULL;
         piece.shape = run->parts[run->part_count++].shape;
     }
-    /* calib: the verb assigns resolved tensors to ranks (`own` of organ_cut_put) */
+    /* calib: the verb assigns refitted tensors to ranks (`own` of organ_cut_put) */
     run->units[run->piece_count] = (organ_unit){.first = run->piece_count,
                                                 .count = 1,
                                                 .item = run->piece_count,
@@ -459,7 +459,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
         return ORGAN_OK;
     if (organ_cut_select(run, &shares, &part, error))
         return error->status;
-    if (run->cut->resolved && run->cut->resolved[at]) {
+    if (run->cut->refitted && run->cut->refitted[at]) {
         organ_tensor as = *t;
         as.shape = part.shape;
         if (check_refittable(run, t, error))

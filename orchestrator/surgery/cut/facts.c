@@ -138,7 +138,8 @@ static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
-uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
+uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer,
+                            organ_expert_kind experts)
 {
     uint64_t width = 0;
     for (size_t k = 0; k < weights->count; k++) {
@@ -275,7 +276,7 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 
 /* Checks the requested cut and sets the facts of each layer, then the counts of experts, channels and heads before and
  * after the cut. The facts come first, since the checks of widths skip removed layers and experts. Also returns
- * ORGAN_USAGE if nothing would be removed and no tensor is resolved. */
+ * ORGAN_USAGE if nothing would be removed and no tensor is refitted. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -299,7 +300,7 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
     if (check_equal_expert_counts(run, error) || resolve_widths(run, error))
         return error->status;
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
-        !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->resolved)
+        !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->refitted)
         return organ_fail(error, ORGAN_USAGE, "%s: nothing would be removed", model->path);
     return ORGAN_OK;
 }

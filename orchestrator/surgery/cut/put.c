@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Stores matrices with new values, rounded to the type of the donor, and reads them back in a resumed run. A piece is a
- * tensor of the output; a resolved tensor is one that gets new values. */
+ * tensor of the output; a refitted tensor is one that gets new values. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -12,7 +12,7 @@
 
 #define BAND ((size_t)1 << 18) /* values that are rounded together */
 
-/* A matrix of a resolved tensor in the output. */
+/* A matrix of a refitted tensor in the output. */
 typedef struct put_place {
     organ_cut_part *part;
     const organ_dtype_info *type; /* of the tensor, in the donor and in the output */
@@ -28,7 +28,7 @@ static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor 
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
-/* Returns whether no matrix of the resolved tensor must be stored: the output has no part of it, or an interrupted run
+/* Returns whether no matrix of the refitted tensor must be stored: the output has no part of it, or an interrupted run
  * has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
@@ -109,7 +109,7 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
-/* Stores the new values of one kept matrix of a resolved tensor, rounded to its type; `weights` becomes the rounded
+/* Stores the new values of one kept matrix of a refitted tensor, rounded to its type; `weights` becomes the rounded
  * values (NULL: the donor's bytes are copied). Writes only if `own`. After the last matrix of the tensor, writes its
  * line to the journal. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,

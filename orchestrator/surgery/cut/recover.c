@@ -221,7 +221,7 @@ static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 /* Returns the first weight of two axes of a layer with this role and relation to experts; NULL if there is none. With
  * ORGAN_ROLE_ROUTER, skips the gate of a shared expert. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
-                                        organ_experts experts)
+                                        organ_expert_kind experts)
 {
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
@@ -306,7 +306,7 @@ static uint64_t count_shared_channels(const organ_model *model, const organ_weig
 
 /* Extends the digest of each channel of a feed-forward by its rows of up and gate, also if they are fused. `experts`:
  * the feed-forward without experts or the shared expert. */
-static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
+static organ_status digest_rows(const recover_side *s, size_t layer, organ_expert_kind experts, uint64_t count,
                                 uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};

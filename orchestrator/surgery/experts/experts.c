@@ -209,7 +209,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
                                    .identity = job->heal ? experts_identity : NULL},
                          .layers = job->layers,
                          .layer_count = job->layer_count,
-                         .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
+                         .refitted = job->heal ? organ_expert_heal_refitted(job->heal) : NULL,
                          .results = job->heal ? heal_results : NULL,
                          .recall = job->heal ? experts_recall : NULL};
     return organ_cut_make(&all, report, error);
@@ -260,9 +260,12 @@ static void experts_release(organ_experts_job *job)
     organ_model_close(job->model);
 }
 
-organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep", options->keep,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     experts_work(&job, report, error);

@@ -64,8 +64,8 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
     /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
                    sets = organ_calibration_chunks_of(calib)->step > 1 ? 2 : 1;
-    const uint64_t of_token =
-        4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
+    const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) +
+                              used * (sizeof(organ_expert_choice) + 8);
     uint64_t ridge = 0;
     for (size_t l = 0; l < c->layers; l++)
         if (h->layers[l].cut) {
@@ -147,7 +147,7 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-/* Sets the flags in h->resolved for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
+/* Sets the flags in h->refitted for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
  * is packed or has a type that cannot be rewritten. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
@@ -162,7 +162,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
         if (!organ_cut_takes(h->options.engine, tensor->dtype))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot refit it", tensor->name,
                               organ_dtype_name(tensor->dtype));
-        h->resolved[tensor - h->options.model->tensors] = true;
+        h->refitted[tensor - h->options.model->tensors] = true;
     }
     return ORGAN_OK;
 }
@@ -189,13 +189,13 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     return error->status;
 }
 
-/* Allocates h->layers and h->resolved and fills both for all layers with experts. */
+/* Allocates h->layers and h->refitted and fills both for all layers with experts. */
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
 {
     const size_t count = organ_cut_layers(h->options.model);
     h->layers = calloc(count + 1, sizeof *h->layers);
-    h->resolved = calloc(h->options.model->tensor_count + 1, sizeof *h->resolved);
-    if (!h->layers || !h->resolved)
+    h->refitted = calloc(h->options.model->tensor_count + 1, sizeof *h->refitted);
+    if (!h->layers || !h->refitted)
         return organ_fail_memory(error, h->options.model->path);
     h->layer_count = count;
     for (size_t l = 0; l < count && !error->status; l++) {
@@ -263,7 +263,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
     organ_calibration_run_close(h->calib);
     heal_free_buffers(h);
     free(h->layers);
-    free(h->resolved);
+    free(h->refitted);
     free(h);
 }
 
@@ -279,7 +279,7 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
     organ_calibration_run_estimate(h->calib, &(organ_plan_solve){0}, plan);
 }
 
-const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
+const bool *organ_expert_heal_refitted(const organ_expert_heal *h) { return h->refitted; }
 
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {

@@ -43,9 +43,9 @@ void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 /* Adds the memory and the work of the refit to `plan`. */
 void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan);
 
-/* Returns the value of organ_cut_out.resolved: a flag for each tensor of the model, true if it has down projections
+/* Returns the value of organ_cut_out.refitted: a flag for each tensor of the model, true if it has down projections
  * that are refitted. `heal` owns the array. */
-const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
+const bool *organ_expert_heal_refitted(const organ_expert_heal *heal);
 
 /* Refits layer by layer and writes the matrices to the output; called from organ_write.fill. If an interrupted run has
  * written all matrices of a layer, they are read back instead; layers with quantised blocks are always refitted. */

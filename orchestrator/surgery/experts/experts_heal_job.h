@@ -40,7 +40,7 @@ struct organ_expert_heal {
     const organ_forward_config *config;
     organ_heal_layer *layers; /* layers of the donor */
     size_t layer_count;       /* includes layers of multi-token prediction */
-    bool *resolved;           /* a flag for each tensor of the model: its values change */
+    bool *refitted;           /* a flag for each tensor of the model: its values change */
     organ_cut_run *run;       /* the output; valid during organ_expert_heal_run */
     /* Set while a layer is refitted: */
     bool refitting; /* the current layer is refitted; false: it loses no experts, or its refitted matrices are read back
@@ -53,8 +53,8 @@ struct organ_expert_heal {
                       * hidden */
     float *gathered; /* inputs of the tokens that the router sends to one expert: at most tokens x hidden */
     float *inner;    /* inputs of this expert's down projection for these tokens: at most tokens x width */
-    organ_choice *chosen;    /* the kept experts that the router chooses for each token: tokens x used */
-    size_t *choice_indices;  /* for each row of `gathered`, the index in `chosen` of its token and expert */
+    organ_expert_choice *chosen; /* the kept experts that the router chooses for each token: tokens x used */
+    size_t *choice_indices;      /* for each row of `gathered`, the index in `chosen` of its token and expert */
     organ_heal_rows rows[2]; /* rows of this rank's chunk; rows received from another rank, allocated only if there are
                               * several ranks */
 };

@@ -49,7 +49,7 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
     const organ_forward_config *const c = j->heal->config;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
     uint64_t rows = 0, cols = 0, bytes = 0;
-    organ_factor held;
+    organ_product_operand held;
     const bool fits =
         organ_dtype_is_blocks(tensor->dtype)
             ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes

@@ -45,16 +45,17 @@ typedef struct organ_expert_difference {
  * |sum_i a_i f_i - sum_j b_j f_j|^2, where a_i and b_j are router weights and f the outputs of experts. `products` has
  * the inner products of the token. `b` NULL: returns |sum_i a_i f_i|^2. Both choices are sorted by expert number;
  * `room` has space for 2 * used entries. */
-double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
-                                   unsigned used, organ_expert_difference *room);
+double organ_expert_products_apart(const float *products, size_t experts, const organ_expert_choice *a,
+                                   const organ_expert_choice *b, unsigned used, organ_expert_difference *room);
 
 /* Buffers of one worker thread. */
 typedef struct organ_expert_worker {
-    float *square;        /* inner products of all pairs of experts for one token: experts x experts */
-    float *products;      /* inner products of one token in the layout of organ_expert_products: the upper triangle */
-    float *values;        /* scratch of organ_forward_route: one number for each expert */
-    bool *kept;           /* a flag for each expert: true if the router may choose it */
-    organ_choice *chosen; /* the experts that the router chooses among the kept ones for a token: `used` entries */
+    float *square;   /* inner products of all pairs of experts for one token: experts x experts */
+    float *products; /* inner products of one token in the layout of organ_expert_products: the upper triangle */
+    float *values;   /* scratch of organ_forward_route: one number for each expert */
+    bool *kept;      /* a flag for each expert: true if the router may choose it */
+    organ_expert_choice
+        *chosen; /* the experts that the router chooses among the kept ones for a token: `used` entries */
     organ_expert_difference *differences; /* scratch of organ_expert_products_apart: 2 * used entries */
     void *scratch;                        /* scratch of kernels->product */
 } organ_expert_worker;
@@ -79,13 +80,14 @@ struct organ_expert_measure {
     /* State of the current layer: */
     bool measuring; /* false: the scores of the layer are known already, so it only runs */
     organ_router router;
-    size_t chunk_begin;    /* index of the first token of the current chunk among the tokens of this rank */
-    float *normed;         /* inputs of the router for the current chunk: chunk_tokens x hidden */
-    float *logits;         /* router logits: tokens x experts */
-    float *factors;        /* router factors that multiply the inputs of experts: tokens x experts; NULL without
-                            * router.into_inputs */
-    organ_choice *choices; /* tokens x used: the experts that the router chooses for each token among all experts */
-    double *norms;         /* chunk_tokens x used: norms of the outputs of these experts for the current chunk */
+    size_t chunk_begin; /* index of the first token of the current chunk among the tokens of this rank */
+    float *normed;      /* inputs of the router for the current chunk: chunk_tokens x hidden */
+    float *logits;      /* router logits: tokens x experts */
+    float *factors;     /* router factors that multiply the inputs of experts: tokens x experts; NULL without
+                         * router.into_inputs */
+    organ_expert_choice
+        *choices;         /* tokens x used: the experts that the router chooses for each token among all experts */
+    double *norms;        /* chunk_tokens x used: norms of the outputs of these experts for the current chunk */
     size_t *norm_indices; /* `batch` entries, used without the loss: for each row of a batch of one expert, the index in
                            * `norms` of its norm */
     double *powers;       /* chunk_tokens: squared norm of the sum of the routed experts' outputs; 0 without the loss */
@@ -107,7 +109,7 @@ static inline unsigned organ_expert_scaled_rows(const organ_forward_config *conf
 /* Chooses the experts of a token among the kept ones like organ_forward_route (`kept` NULL: among all). With
  * router.into_inputs the weights of the chosen experts are 1, because the router's factors multiply their inputs. */
 void organ_expert_route(const organ_expert_measure *measure, const bool *kept, const float *logits, float *scratch,
-                        organ_choice *chosen);
+                        organ_expert_choice *chosen);
 
 /* Returns the length of a row of measure->rows: 2 * experts + 1. While the scores of a layer are measured, a row has
  * the member `sum` of organ_expert_layer for each expert, then `frequency` for each expert, and last `power`. During

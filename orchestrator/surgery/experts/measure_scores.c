@@ -65,7 +65,8 @@ static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
 static uint64_t measure_worker_bytes(const organ_forward_config *c)
 {
     return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
-           token_product_bytes(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
+           token_product_bytes(c) +
+           c->experts_used * (sizeof(organ_expert_choice) + 2 * sizeof(organ_expert_difference));
 }
 
 /* Returns the bytes of all buffers of the measurement, with a batch of MIN_BATCH tokens, and of organ_expert_greedy.
@@ -79,7 +80,7 @@ static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_cali
                    chunk = (uint64_t)chunks->together * m->walk.calibration.context;
     /* logits, factors and choices */
     const uint64_t of_token =
-        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_expert_choice);
     /* normed, norms and powers */
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
     /* rows and owner */

@@ -28,7 +28,7 @@ typedef struct outputs_job {
     size_t first, count; /* tokens [first, first + count) of the chunk are computed together */
 } outputs_job;
 
-static const organ_choice *choices_of_token(const organ_expert_measure *m, size_t token)
+static const organ_expert_choice *choices_of_token(const organ_expert_measure *m, size_t token)
 {
     return m->choices + (m->chunk_begin + token) * m->config->experts_used;
 }
@@ -43,7 +43,7 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 /* Chooses the experts of a token among the kept ones (NULL: all) from its logits. If router factors multiply the inputs
  * of experts (m->factors), the weights of their outputs are 1. `scratch` has one number for each expert. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
-                        organ_choice *chosen)
+                        organ_expert_choice *chosen)
 {
     organ_forward_route(&m->router, kept, logits, scratch, chosen);
     for (size_t k = 0; m->factors && k < m->config->experts_used; k++)
@@ -84,12 +84,12 @@ static void multiply_token_outputs(void *context, size_t index, size_t worker)
     const organ_expert_worker *const w = &m->workers[worker];
     const size_t experts = m->config->experts, used = m->config->experts_used, hidden = (size_t)m->config->hidden,
                  t = j->first + index;
-    const organ_factor outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
+    const organ_product_operand outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
     const organ_product product = {
         .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
     float *const packed = organ_expert_products_place(
         &m->products, m->chunk_begin + t, m->products_buffer + index * organ_expert_products_count(experts));
-    const organ_choice *const chosen = choices_of_token(m, t);
+    const organ_expert_choice *const chosen = choices_of_token(m, t);
     m->options.engine->kernels->product(&product, w->scratch);
     pack_upper(w->square, experts, packed);
     for (size_t k = 0; k < used; k++)
@@ -151,7 +151,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
     size_t count = 0;
     for (; *t < tokens && count < m->batch; ++*t) {
-        const organ_choice *const chosen = choices_of_token(m, *t);
+        const organ_expert_choice *const chosen = choices_of_token(m, *t);
         for (size_t k = 0; k < used; k++)
             if (chosen[k].expert == e) {
                 scale_input(m, e, *t, x + count * hidden);
@@ -191,7 +191,7 @@ static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, si
     double *const row = organ_expert_row_of(m, m->chunk_begin);
     memset(row, 0, organ_expert_row_width(m) * sizeof *row);
     for (size_t t = 0; t < tokens; t++) {
-        const organ_choice *const chosen = choices_of_token(m, t);
+        const organ_expert_choice *const chosen = choices_of_token(m, t);
         for (size_t k = 0; k < used; k++) {
             const double value = (double)chosen[k].weight * m->norms[t * used + k];
             if (!isfinite(value))

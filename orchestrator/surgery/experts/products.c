@@ -61,7 +61,7 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
 /* Writes to `list`, for each expert in choice `a` or `b`, its weight in `a` minus its weight in `b`, sorted by expert;
  * omits differences of 0. `b` NULL: all weights in `b` are 0. `list` has room for 2 * used entries. Returns the number
  * of entries. */
-static size_t subtract_choices(const organ_choice *a, const organ_choice *b, unsigned used,
+static size_t subtract_choices(const organ_expert_choice *a, const organ_expert_choice *b, unsigned used,
                                organ_expert_difference *list)
 {
     size_t count = 0;
@@ -79,8 +79,8 @@ static size_t subtract_choices(const organ_choice *a, const organ_choice *b, uns
 /* Returns the squared distance between a token's outputs for two choices of experts. If d_e is the difference of the
  * weights of expert e in the two choices, the squared distance is sum_e sum_j d_e d_j f_e . f_j. Only the products with
  * j >= e are stored, so those with j > e count twice. */
-double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
-                                   unsigned used, organ_expert_difference *room)
+double organ_expert_products_apart(const float *products, size_t experts, const organ_expert_choice *a,
+                                   const organ_expert_choice *b, unsigned used, organ_expert_difference *room)
 {
     const size_t count = subtract_choices(a, b, used, room);
     double sum = 0;

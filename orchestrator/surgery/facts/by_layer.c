@@ -52,7 +52,7 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];
     bool used[ORGAN_ANATOMY_ROWS] = {false};
     if (!rows) {
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return NULL;
     }
     json_t *const roles = json_array(), *const layers = json_array(), *const elements = json_array(),

@@ -14,6 +14,15 @@ typedef struct organ_report_work {
     json_t **report;          /* the verb's result */
 } organ_report_work;
 
+/* Begins a verb: sets *report to NULL and checks the options, a structure `type` of `ours` bytes. `needs` has `count`
+ * texts: the name of a member and its value in turn. Returns ORGAN_USAGE, naming the member, if a value is NULL or
+ * `size` is not that of this library. ORGAN_BEGIN_VERB calls it. */
+organ_status organ_options_check(const char *type, size_t size, size_t ours, const char *const *needs, size_t count,
+                                 json_t **report, organ_error *error);
+#define ORGAN_BEGIN_VERB(type, options, report, error, ...)                                                            \
+    organ_options_check(#type, (options)->size, sizeof *(options), (const char *const[]){__VA_ARGS__},                 \
+                        sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), report, error)
+
 /* Sets *report to NULL, begins to count this thread's refused allocations and to account for its time. organ_report_end
  * or organ_report_end_partial must follow on the same thread. */
 organ_report_work organ_report_begin(json_t **report);

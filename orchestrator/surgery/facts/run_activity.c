@@ -58,7 +58,7 @@ json_t *organ_work_account_json(const organ_work_account *account)
                         SET_COUNT("written_bytes", written),
                         SET_REAL("written_bytes_per_second", took > 0 ? round((double)written / took) : 0.0),
                         SET_COUNT("one_thread_bytes", read + written - by_workers),
-                        SET_REAL("processor_seconds", organ_milliseconds(seconds_of(account->processor))),
+                        SET_REAL("processor_seconds", organ_rounded_seconds(seconds_of(account->processor))),
                         SET_REAL("one_thread_processor_share",
                                  part_of(seconds_of(account->serial_processor), seconds_of(account->processor))));
 }

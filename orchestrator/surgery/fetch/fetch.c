@@ -298,7 +298,7 @@ static json_t *fetch_document(const fetch_job *job)
                                    SET_COUNT("left", job->options->dry_run ? job->left : 0))),
         SET("run",
             ORGAN_OBJECT(SET_BYTES("folder", job->folder), SET_COUNT("fetched", job->options->dry_run ? 0 : job->left),
-                         SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - job->started)))));
+                         SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)))));
 }
 
 /* Sets job->folder: the folder of -o, or the model's entry in the Hugging Face cache. Returns ORGAN_USAGE if there is

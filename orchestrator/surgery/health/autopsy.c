@@ -72,8 +72,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (organ_model_open_with(o->other, o->access, &job->other, error) ||
         organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
-    organ_autopsy_pair(job);
-    return ORGAN_OK;
+    return organ_autopsy_pair(job, error);
 }
 
 /* ---- the run ---- */
@@ -173,8 +172,9 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->remarks);
     json_decref(job->only_in_other);
     json_decref(job->scale_test);
-    organ_autopsy_scales_free(job);
-    organ_autopsy_changes_free(job);
+    organ_autopsy_scales_release(job);
+    organ_autopsy_changes_release(job);
+    organ_across_free(job->across);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);
@@ -203,6 +203,8 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_autopsy_options, options, report, error, "model", options->model))
+        return error->status;
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
                              .progress = progress,

@@ -241,7 +241,7 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
     const double max = usual.max;
     if (!(organ_distance_view_of(&v->distance).relative > max) ||
         organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK || blocks.rows == 0) {
-        organ_blocks_free(&blocks);
+        organ_blocks_release(&blocks);
         return error->status;
     }
     f.ln = calloc(3 * autopsy_against_count_of(&f), sizeof *f.ln);
@@ -253,6 +253,6 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_wei
         *named = true;
     }
     free(f.ln);
-    organ_blocks_free(&blocks);
+    organ_blocks_release(&blocks);
     return error->status;
 }

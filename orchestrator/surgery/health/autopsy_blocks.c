@@ -208,7 +208,7 @@ organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_
     return sum_blocks(job, v, compare, lines, blocks, error);
 }
 
-void organ_blocks_free(organ_blocks *blocks)
+void organ_blocks_release(organ_blocks *blocks)
 {
     free(blocks->sums);
     free(blocks->scales);

@@ -32,7 +32,7 @@ typedef struct organ_blocks {
  * weight cannot be read. The caller frees *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error);
-void organ_blocks_free(organ_blocks *blocks);
+void organ_blocks_release(organ_blocks *blocks);
 
 /* Returns ln of the root mean square of the sampled values of a block of the weight (not of the counterpart); -infinity
  * if all of them are zero. */

@@ -113,7 +113,7 @@ organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *err
     return collect_errors(job, job->census, error);
 }
 
-void organ_autopsy_changes_free(organ_autopsy_job *job)
+void organ_autopsy_changes_release(organ_autopsy_job *job)
 {
     organ_rows_free(job->changes);
     if (job->census)

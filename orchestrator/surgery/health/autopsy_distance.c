@@ -3,10 +3,7 @@
  * types and schemes, and the counterpart of each weight. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-#include "formats/tensor/counterpart.h"
-
 #include <math.h>
-#include <string.h>
 
 /* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms. Each is NAN if a norm in
  * its denominator is 0, except that the relative error of two zero weights is 0. */
@@ -114,73 +111,38 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- counterparts ---- */
 
-/* Looks up `weight`, a weight of `model`, among the weights `in` of the model `other`: by the same name or, if one
- * model is GGUF and the other is not, by the corresponding name of the other format. Returns NULL if there is no such
- * weight. */
-static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
-                                       const organ_weights *in)
+/* Returns whether one of the two models may store the weight and the other not: an output head that is tied to the
+ * embedding, or a weight that conversions leave out. Sets *why to the reason, a sentence. */
+static bool may_be_unpaired(const organ_autopsy_job *job, const organ_weight *weight, const char **why)
 {
-    char name[ORGAN_COUNTERPART_SIZE];
-    const organ_weight *const same = organ_weights_named(in, weight->name);
-    if (same || !model->gguf == !other->gguf ||
-        !organ_counterpart_across(weight->name, &weight->anatomy, other->gguf != NULL, weight->anatomy.layer, name,
-                                  sizeof name))
-        return same;
-    return organ_weights_named(in, name);
+    *why = "An output head that is tied to the embedding may be stored or not.";
+    if (weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
+        (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings))
+        return true;
+    *why = "Only one of the two formats stores it: conversions leave out vision, audio and draft layers, and values "
+           "that follow from the configuration.";
+    return job->across && organ_across_kind_of(job->across, weight->name) == ORGAN_ACROSS_LEFT_OUT;
 }
 
-/* Returns the reason, in a sentence, why a weight cannot be compared between a GGUF file and safetensors. Returns NULL
- * if it can, and if both models have the same format. */
-static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
-{
-    const organ_model *const gguf = job->model->gguf ? job->model : job->other;
-    const organ_role role = weight->anatomy.role;
-    const char *const architecture = gguf->config.model_type;
-    if (!job->model->gguf == !job->other->gguf)
-        return NULL;
-    const bool turned = strstr(weight->name, "_q.") || strstr(weight->name, "q_proj") || strstr(weight->name, "_k.") ||
-                        strstr(weight->name, "k_proj") || role == ORGAN_ROLE_QKV;
-    if (turned && !organ_keeps_rope_rows(architecture))
-        return "In GGUF files of this architecture the rows of q and k are in another order: it is not compared.";
-    if (role == ORGAN_ROLE_NORM && strncmp(architecture, "gemma", 5) == 0)
-        return "GGUF files of this architecture store norms with one added: it is not compared.";
-    return NULL;
-}
-
-/* Returns whether the weight is an output head and at least one of the two models ties its head to the embedding: such
- * a model may leave the head out of its files. */
-static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
-{
-    return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
-           (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
-}
-
-/* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. For a tied
- * output head adds a remark instead. */
+/* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. Adds a remark
+ * instead if that is no fault. */
 static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];
-    const bool tied = is_tied(job, weight);
+    const char *why;
+    const bool fine = may_be_unpaired(job, weight, &why);
     const organ_verdict verdict = {
         here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
-        tied ? "An output head that is tied to the embedding may be stored or not."
-             : "The two are of different kinds or formats, or a conversion lost or renamed it.",
-        true};
-    organ_autopsy_report(job, !tied, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
+        fine ? why : "The two are of different kinds or formats, or a conversion lost or renamed it.", true};
+    organ_autopsy_report(job, !fine, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
-/* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a remark instead if
- * the formats store this weight differently, and a finding if the shapes differ. In both cases, and for a weight that
- * cannot be read, v->other stays NULL. */
+/* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a finding instead if
+ * the shapes differ. v->other then stays NULL, as for a weight that cannot be read. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
-    const char *const why = why_not_across(job, v->weight);
-    if (why) {
-        const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
-        organ_autopsy_report(job, false, v->weight, &verdict, "%s",
-                             organ_shape_text(v->weight->rank, v->weight->shape, mine));
-    } else if (!ORGAN_SAME_SHAPE(v->weight, other)) {
+    if (!ORGAN_SAME_SHAPE(v->weight, other)) {
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
                                        "A vocabulary that was extended or cut, a transposed matrix, or another model.",
                                        true};
@@ -191,13 +153,23 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         v->other = other;
 }
 
-/* Pairs each selected weight with its counterpart and reports those that have none. Lists the weights that exist only
- * in the other model in job->only_in_other; without --match they are also reported. */
-void organ_autopsy_pair(organ_autopsy_job *job)
+/* Returns whether the examined model has the counterpart of a weight of the other model. */
+static bool is_here(const organ_autopsy_job *job, const organ_weight *weight)
 {
+    return job->across ? organ_across_kind_of(job->across, weight->name) == ORGAN_ACROSS_PAIRED
+                       : organ_weights_named(job->weights, weight->name) != NULL;
+}
+
+organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error)
+{
+    if (!job->model->gguf != !job->other->gguf &&
+        organ_across_open((organ_across_side){job->model, job->weights},
+                          (organ_across_side){job->other, job->other_weights}, job->engine, &job->across, error))
+        return error->status;
     for (size_t k = 0; k < job->count; k++) {
         organ_weight_stats *const v = &job->stats[k];
-        const organ_weight *const other = find_across(job->model, v->weight, job->other, job->other_weights);
+        const organ_weight *const other = job->across ? organ_across_named(job->across, v->weight->name)
+                                                      : organ_weights_named(job->other_weights, v->weight->name);
         if (other)
             pair_up(job, v, other);
         else
@@ -205,10 +177,11 @@ void organ_autopsy_pair(organ_autopsy_job *job)
     }
     for (size_t k = 0; k < job->other_weights->count; k++) {
         const organ_weight *const weight = &job->other_weights->weights[k];
-        if (find_across(job->other, weight, job->model, job->weights))
+        if (is_here(job, weight))
             continue;
         job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
         if (!job->options->match)
             report_unpaired(job, weight, false);
     }
+    return ORGAN_OK;
 }

@@ -4,6 +4,7 @@
 #define ORGAN_AUTOPSY_JOB_H
 
 #include <organ/inspect.h>
+#include "orchestrator/surgery/convert/convert_across.h"
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
@@ -20,6 +21,7 @@ typedef struct organ_autopsy_job {
     double started;                         /* time of the start, in seconds of organ_seconds_now */
     organ_model *model, *other;             /* the examined model, and the one to compare with (NULL: none) */
     organ_weights *weights, *other_weights; /* all weights of these models */
+    organ_across *across;                   /* the weights of `other` in the form of `model`; NULL: of one format */
     organ_ranges ranges;                    /* healthy values of each role */
     size_t count;                           /* number of weights that --match selects */
     organ_weight_stats *stats;              /* statistics of the selected weights: `count` elements */
@@ -42,7 +44,7 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
  * after organ_autopsy_pair and, if there is another model, before all functions that judge weights. Returns ORGAN_IO or
  * ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error);
-void organ_autopsy_changes_free(organ_autopsy_job *job);
+void organ_autopsy_changes_release(organ_autopsy_job *job);
 
 /* Adds a finding or remark, or nothing, about the distance of weight job->stats[index] from its counterpart. `faulty`:
  * the weight has another finding, which explains the distance. */
@@ -64,7 +66,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
  * last call of organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
-void organ_autopsy_scales_free(organ_autopsy_job *job);
+void organ_autopsy_scales_release(organ_autopsy_job *job);
 
 /* Returns whether at least one weight of the model has scales. */
 bool organ_autopsy_has_scales(const organ_autopsy_job *job);
@@ -76,10 +78,10 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job);
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
 /* Sets `other` in each element of job->stats to the counterpart of the weight: the weight of the other model with the
- * same name or, between GGUF and Hugging Face, with the corresponding name of the other format. `other` stays NULL for
- * a weight that has no counterpart or cannot be compared; such a weight gets a finding or a remark. Also reports
- * weights that only the other model has. */
-void organ_autopsy_pair(organ_autopsy_job *job);
+ * same name or, between GGUF and safetensors, the weights of the other model with the same values, in the form of this
+ * one. `other` stays NULL for a weight that has no counterpart, which gets a finding or a remark. Also reports weights
+ * that only the other model has. Returns the errors of organ_across_open. */
+organ_status organ_autopsy_pair(organ_autopsy_job *job, organ_error *error);
 
 /* `relative` is ||a - b|| / ||b||, `cosine` the cosine of a and b, and `ratio` ||a|| / ||b||, where a is a weight and b
  * its counterpart. A quotient by zero is NaN, except that `relative` is 0 if both weights are zero. */

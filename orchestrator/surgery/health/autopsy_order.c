@@ -341,7 +341,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
             organ_autopsy_judge_digits(job, v, &blocks);
     }
     free(scratch);
-    organ_blocks_free(&blocks);
+    organ_blocks_release(&blocks);
     return error->status ? error->status : organ_autopsy_judge_lines(job, v, error);
 }
 
@@ -364,7 +364,7 @@ organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *err
 }
 
 /* Frees job->pool. */
-void organ_autopsy_scales_free(organ_autopsy_job *job)
+void organ_autopsy_scales_release(organ_autopsy_job *job)
 {
     if (!job->pool)
         return;

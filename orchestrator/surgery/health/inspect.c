@@ -410,8 +410,8 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
 
 /* Finds the weights of the model and makes *report. If the weights are malformed, the report describes the tensors
  * only. If the report lists problems, returns ORGAN_BAD_INPUT with the first one in the message. */
-organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report,
-                                 organ_error *error)
+static organ_status inspect_opened(const organ_inspect_options *options, const organ_model *model, json_t **report,
+                                   organ_error *error)
 {
     organ_error fault = {0};
     organ_weights *weights;
@@ -433,10 +433,14 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
 
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_inspect_options, options, report, error, "model", options->opened ? "" : options->model))
+        return error->status;
+    if (options->opened)
+        return inspect_opened(options, options->opened, report, error);
     const organ_report_work work = organ_report_begin(report);
     organ_model *model = NULL;
     if (organ_model_open_with(options->model, options->access, &model, error) == ORGAN_OK)
-        organ_inspect_model(options, model, report, error);
+        inspect_opened(options, model, report, error);
     organ_model_close(model);
     return organ_report_end_partial(&work, options->model, error);
 }

@@ -83,7 +83,7 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
             count_weight(&kinds[*at], weight);
     }
     if (!complete)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     for (size_t k = 0; complete && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
         json_array_append_new(rows, describe_kind(&kinds[k]));
     organ_name_table_release(&texts);

@@ -172,7 +172,7 @@ static organ_status read_models(models_job *job, json_t **report, organ_error *e
         SET_HEAD("organ.models/1", "models/1"), SET("stores", organ_json_rows(ORGAN_STORES, store_row, job)),
         SET_HELD("models", job->rows), SET_FLAG("cut", job->list.truncated),
         SET("totals", ORGAN_OBJECT(SET_COUNT("models", json_array_size(job->rows)), SET_COUNT("opens", job->opened))),
-        SET("run", ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(organ_seconds_now() - started)))));
+        SET("run", ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - started)))));
     return *report ? ORGAN_OK : organ_fail_memory(error, "the list of models");
 }
 

@@ -18,7 +18,7 @@ organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error 
     globs->patterns = calloc(max + 1, sizeof *globs->patterns);
     globs->used = calloc(max + 1, sizeof *globs->used);
     if (!globs->text || !globs->patterns || !globs->used) {
-        organ_globs_free(globs);
+        organ_globs_release(globs);
         return organ_fail_memory(error, list);
     }
     for (const char *glob = strtok_r(globs->text, ",", &rest); glob; glob = strtok_r(NULL, ",", &rest))
@@ -26,7 +26,7 @@ organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error 
     return ORGAN_OK;
 }
 
-void organ_globs_free(organ_globs *globs)
+void organ_globs_release(organ_globs *globs)
 {
     free(globs->text);
     free(globs->patterns);

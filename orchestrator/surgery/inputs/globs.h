@@ -19,7 +19,7 @@ typedef struct organ_globs {
 /* Splits a comma-separated list of patterns; `list` NULL gives an empty list. Returns ORGAN_IO if memory cannot be
  * allocated. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error);
-void organ_globs_free(organ_globs *globs);
+void organ_globs_release(organ_globs *globs);
 
 /* Returns whether one of the patterns matches `name`, or there is no list. Marks every pattern that matches as used. */
 bool organ_globs_match(organ_globs *globs, const char *name);

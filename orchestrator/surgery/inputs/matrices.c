@@ -243,7 +243,7 @@ json_t *organ_matrices_among(const organ_weights *weights, size_t count,
 {
     bool *const chosen = calloc(weights->count + 1, sizeof *chosen);
     if (!chosen) {
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return NULL;
     }
     for (size_t k = 0; k < count; k++) {

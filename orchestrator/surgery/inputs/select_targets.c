@@ -49,7 +49,7 @@ static organ_status choose_matching(const organ_model *model, const char *list, 
     if (organ_globs_unused(&globs))
         organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path,
                    organ_globs_unused(&globs));
-    organ_globs_free(&globs);
+    organ_globs_release(&globs);
     return error->status;
 }
 
@@ -86,7 +86,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     if (!error->status)
         collect_targets(model, targets, error);
     if (error->status)
-        organ_targets_free(targets);
+        organ_targets_release(targets);
     return error->status;
 }
 
@@ -207,7 +207,7 @@ organ_status organ_donor_open(const char *path, const char *done, const organ_pr
     return ORGAN_OK;
 }
 
-void organ_targets_free(organ_targets *targets)
+void organ_targets_release(organ_targets *targets)
 {
     free(targets->tensors);
     free(targets->chosen);

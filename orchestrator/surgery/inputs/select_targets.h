@@ -23,7 +23,7 @@ typedef struct organ_targets {
 /* Selects the targets. `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices,
  * except those of draft layers. Otherwise a comma-separated list of shell patterns on names: all matrices that match
  * one. Returns ORGAN_USAGE if a pattern matches no matrix, ORGAN_BAD_INPUT if there is no target. The caller releases
- * the targets with organ_targets_free. */
+ * the targets with organ_targets_release. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error);
 
@@ -54,6 +54,6 @@ organ_status organ_targets_need_rows(const organ_model *model, const organ_targe
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error);
 
-void organ_targets_free(organ_targets *targets);
+void organ_targets_release(organ_targets *targets);
 
 #endif

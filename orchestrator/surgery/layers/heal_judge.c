@@ -81,7 +81,7 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
             continue;
         if (organ_stop_is_requested(h->options.engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
-        else if (organ_layer_replace(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
+        else if (organ_layer_load_to_run(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->pending && !error->status; k++)
                 organ_layer_run(h->forward, loaded, &h->judged, candidate_states(h, k), NULL, error);
     }

@@ -122,7 +122,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
         l->complete += first + tokens == l->tokens ? h->part.count : 0;
         return end_when_recorded(l, error);
     }
-    organ_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
+    organ_expert_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
     float *const scratch = malloc(c->experts * sizeof *scratch);
     if (!chosen || !scratch)
         organ_fail_memory(error, h->options.model->path);

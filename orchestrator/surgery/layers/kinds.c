@@ -125,7 +125,7 @@ organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, or
     return ORGAN_OK;
 }
 
-void organ_layers_kinds_free(organ_layers_kinds *kinds)
+void organ_layers_kinds_release(organ_layers_kinds *kinds)
 {
     free(kinds->names);
     kinds->names = NULL;

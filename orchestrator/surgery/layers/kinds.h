@@ -15,10 +15,10 @@ typedef struct organ_layers_kinds {
 } organ_layers_kinds;
 
 /* Names the kind of each layer: from config.json or, if the forward pass does not support the model, from the roles of
- * the layer's tensors. Returns ORGAN_IO if memory runs out. The caller calls organ_layers_kinds_free in any case. */
+ * the layer's tensors. Returns ORGAN_IO if memory runs out. The caller calls organ_layers_kinds_release in any case. */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error);
-void organ_layers_kinds_free(organ_layers_kinds *kinds);
+void organ_layers_kinds_release(organ_layers_kinds *kinds);
 
 /* Returns [{"kind", "layers", "dropped"}] with the numbers of all and of the dropped layers of each kind, in the order
  * in which the kinds first occur. `dropped` has a flag for each layer. NULL if memory runs out. */

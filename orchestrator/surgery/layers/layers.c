@@ -6,6 +6,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +118,7 @@ static void drop_smallest(organ_layers_job *job)
 
 /* ---- healing ---- */
 
-/* Opens the heal for the blocks in job->drop and sets job->resolved. Does nothing without --heal. */
+/* Opens the heal for the blocks in job->drop and sets job->refitted. Does nothing without --heal. */
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -130,8 +131,8 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
         .progress = job->progress};
     if (!o->heal)
         return ORGAN_OK;
-    job->resolved = calloc(job->model->tensor_count + 1, sizeof *job->resolved);
-    return job->resolved ? organ_layers_heal_open(&healing, job->resolved, &job->heal, error)
+    job->refitted = calloc(job->model->tensor_count + 1, sizeof *job->refitted);
+    return job->refitted ? organ_layers_heal_open(&healing, job->refitted, &job->heal, error)
                          : organ_fail_memory(error, o->model);
 }
 
@@ -143,9 +144,9 @@ static organ_status estimate_heal(void *context, organ_error *error)
     drop_smallest(job);
     open_heal(job, error);
     organ_layers_heal_close(job->heal);
-    free(job->resolved);
+    free(job->refitted);
     job->heal = NULL;
-    job->resolved = NULL;
+    job->refitted = NULL;
     memset(job->drop.dropped, 0, job->layers * sizeof *job->drop.dropped);
     return error->status;
 }
@@ -230,7 +231,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .document = organ_layers_document},
                           .layers = layers,
                           .layer_count = blocks,
-                          .resolved = job->resolved,
+                          .refitted = job->refitted,
                           .results = job->heal ? layers_results : NULL,
                           .recall = job->heal ? layers_recall : NULL};
     organ_cut_make(&made, report, error);
@@ -251,15 +252,18 @@ static void layers_release(organ_layers_job *job)
 {
     organ_layers_choice_release(job);
     organ_layers_heal_close(job->heal);
-    free(job->resolved);
+    free(job->refitted);
     free(job->drop.dropped);
-    organ_layers_kinds_free(&job->kinds);
+    organ_layers_kinds_release(&job->kinds);
     organ_model_close(job->model);
 }
 
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     layers_make(&job, report, error);

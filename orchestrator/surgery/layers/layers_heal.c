@@ -68,19 +68,19 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
-/* Sets the flag of tensor `t` in `resolved`. Returns ORGAN_USAGE if new values cannot be stored in its type. */
-static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
+/* Sets the flag of tensor `t` in `refitted`. Returns ORGAN_USAGE if new values cannot be stored in its type. */
+static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *refitted, organ_error *error)
 {
     if (!organ_cut_takes(h->options.engine, t->dtype))
         return organ_fail(
             error, ORGAN_USAGE,
             "tensor '%s' is %s: --heal cannot refit it; drop blocks of the unquantised model and quantise the result",
             t->name, organ_dtype_name(t->dtype));
-    resolved[t - h->options.model->tensors] = true;
+    refitted[t - h->options.model->tensors] = true;
     return ORGAN_OK;
 }
 
-/* For for_parts: sets the flags of all tensors of a part in the array `resolved` (`context`). Counts the part in
+/* For for_parts: sets the flags of all tensors of a part in the array `refitted` (`context`). Counts the part in
  * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
@@ -108,14 +108,14 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 
 /* Sets the flags of all tensors that --heal refits: the tensors of all parts, and the final norm. Sets h->solved_count
  * to the number of parts plus one. */
-static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
+static organ_status mark_refitted(organ_layers_heal *h, bool *refitted, organ_error *error)
 {
     if (check_norms(h, error) != ORGAN_OK)
         return error->status;
     h->solved_count = 1; /* the final norm */
-    if (for_parts(h, resolved, mark_part, error) != ORGAN_OK)
+    if (for_parts(h, refitted, mark_part, error) != ORGAN_OK)
         return error->status;
-    return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
+    return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, refitted, error);
 }
 
 /* Bytes of memory that a heal needs in addition to its forward pass. */
@@ -251,8 +251,8 @@ static void cut_chunks(organ_layers_heal *h)
 }
 
 /* Opens the text, checks that the model can be healed within --memory, and sets the flags of the tensors that may
- * change in `resolved`. On error the caller still closes *heal. */
-organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
+ * change in `refitted`. On error the caller still closes *heal. */
+organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *refitted, organ_layers_heal **heal,
                                     organ_error *error)
 {
     organ_layers_heal *const h = *heal = calloc(1, sizeof *h);
@@ -271,7 +271,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return error->status;
     h->options.layers = organ_forward_describe(h->forward)
                             ->layers; /* later blocks are for multi-token prediction and are not changed */
-    if (mark_resolved(h, resolved, error) || assign_windows(h, error) || organ_layers_heal_take_judged(h, error) ||
+    if (mark_refitted(h, refitted, error) || assign_windows(h, error) || organ_layers_heal_take_judged(h, error) ||
         check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
@@ -387,7 +387,7 @@ static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t t
     run_states_through_block(h, h->donor, first, error);
     for (size_t l = from + 1; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
-        if (organ_layer_load_together(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        if (organ_layer_load_by_ranks(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             run_states_through_block(h, h->donor, layer, error);
         organ_layer_free(layer);
     }
@@ -479,8 +479,8 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
-    if (organ_layer_load_together(h->forward, h->layer, &h->loaded, error) ||
-        organ_layer_load_together(h->forward, h->layer, &h->loaded_donor, error))
+    if (organ_layer_load_by_ranks(h->forward, h->layer, &h->loaded, error) ||
+        organ_layer_load_by_ranks(h->forward, h->layer, &h->loaded_donor, error))
         return error->status;
     const bool gap = organ_layers_heal_before_gap(h, h->layer);
     h->donor_at_next = false;
@@ -523,7 +523,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     if (h->options.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) { /* the model begins with a gap */
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
-        if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
+        if (organ_layer_load_by_ranks(h->forward, 0, &first, error) == ORGAN_OK)
             run_donor_blocks(h, 0, layer, first, error);
         organ_layer_free(first);
     }
@@ -532,7 +532,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
             break;
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);
-        else if (organ_layer_load_together(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
+        else if (organ_layer_load_by_ranks(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
             run_states_through_block(h, h->donor, h->loaded, error);
         organ_layer_free(h->loaded);
         organ_layer_free(h->loaded_donor);

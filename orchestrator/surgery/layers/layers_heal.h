@@ -46,8 +46,8 @@ typedef struct organ_layers_healing {
 
 typedef struct organ_layers_heal organ_layers_heal;
 
-/* Opens the text, and sets resolved[t] for each tensor t of the model that may get other values
- * (organ_cut_out.resolved). All arguments must outlive *heal, which the caller closes whatever this returns.
+/* Opens the text, and sets refitted[t] for each tensor t of the model that may get other values
+ * (organ_cut_out.refitted). All arguments must outlive *heal, which the caller closes whatever this returns.
  *
  * Returns ORGAN_USAGE if
  *   - there are fewer than four windows, or --memory is too small (the message names the least that is enough);
@@ -55,7 +55,7 @@ typedef struct organ_layers_heal organ_layers_heal;
  *   - the model keeps more than one vector per token;
  *   - attention and feed-forward read the same hidden state, or the final norm has a bias or no weights.
  * Returns ORGAN_BAD_INPUT if a block lacks a matrix to refit, and the errors of organ_calibration_run_open. */
-organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
+organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *refitted, organ_layers_heal **heal,
                                     organ_error *error);
 /* Adds the memory and the work of the heal to a plan. */
 void organ_layers_heal_estimate(organ_layers_heal *heal, organ_plan *plan);

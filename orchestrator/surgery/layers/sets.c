@@ -155,7 +155,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
         if (l % s->stride == 0)
             memcpy(stored_states_before(s, l), after, sets_floats_of(s) * sizeof *after);
         memcpy(before, after, sets_floats_of(s) * sizeof *after);
-        if (organ_layer_replace(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
+        if (organ_layer_load_to_run(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
             organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
             s->influence[l] = influence_of(s, before, after);
         if (!error->status && !isfinite(s->influence[l]))

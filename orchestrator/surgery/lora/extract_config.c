@@ -64,7 +64,7 @@ static json_t *targets_of(const organ_lora_job *job)
         if (is_target(&job->modules[k]))
             names[count++] = job->modules[k].target;
     if (!names)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     json_t *targets = names ? organ_adapter_targets(names, count) : NULL;
     for (size_t k = 0; k < json_array_size(targets); k++)
         words = words && all_have_factors(job, json_string_value(json_array_get(targets, k)));

@@ -191,7 +191,7 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
             fits = json_integer(served[k]);
         }
     ORGAN_ADD(adapter, SET("vllm_max_lora_rank", fits),
-              SET_IF(job->writer, "bytes", json_integer((json_int_t)organ_adapter_writer_bytes(job->writer))));
+              SET_IF(!is_dry(job), "bytes", json_integer((json_int_t)job->making.bytes)));
     return adapter;
 }
 
@@ -298,11 +298,10 @@ static json_t *extract_document_definitions_json(void)
 }
 
 /* Returns the member "run": paths, bytes and times, which differ between runs. */
-static json_t *extract_document_run_json(const organ_lora_job *job)
+static json_t *extract_document_run_json(const organ_lora_job *job, const organ_writing *writing)
 {
-    json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer),
-                                                       organ_adapter_writer_bytes(job->writer))
-                                    : ORGAN_OBJECT(SET_BYTES("output", job->options->write.output));
+    json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES("output", job->options->write.output))
+                                    : organ_output_run(organ_write_output(writing), job->making.bytes);
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
         json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));
@@ -312,8 +311,9 @@ static json_t *extract_document_run_json(const organ_lora_job *job)
 }
 
 /* Makes the report from the results of all modules and other weights. */
-json_t *organ_lora_extract_document(const organ_lora_job *job)
+json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
 {
+    const organ_lora_job *const job = context;
     extract_document_sums all = {0};
     for (size_t k = 0; k < job->module_count; k++) {
         add_module(&all, &job->modules[k]);
@@ -334,5 +334,5 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
         SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
         SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)),
         SET("not_extracted", others), SET("definitions", extract_document_definitions_json()),
-        SET("run", extract_document_run_json(job)));
+        SET("run", extract_document_run_json(job, writing)));
 }

@@ -37,7 +37,6 @@ typedef struct organ_lora_module {
     bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" (peft_rules.h) */
     char *note;              /* notes of the weight readers, one for each line; owned; NULL: none */
     float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
-    size_t turn;     /* turn of its factors (adapter_write.h) */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
      * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
      * that of the first. */
@@ -61,7 +60,6 @@ typedef struct organ_lora_other {
     const char *why;                  /* reason why the two weights cannot be compared; NULL: they can */
     const char *reason;               /* reason why it gets no factors; NULL: its kind */
     char *note;                       /* notes of the weight readers; owned; NULL: none */
-    size_t turn;                      /* turn of its tensor (adapter_write.h), if `kept` */
     bool kept;                        /* --save-full stores the tuned weight whole in the adapter */
     const char *key;                  /* its name in transformers, if `kept` */
     bool bare;                        /* peft ignores the stored tensor: it is no weight or bias of a module */
@@ -86,14 +84,21 @@ typedef struct organ_lora_job {
     organ_arena names;        /* memory of names in transformers */
     organ_lora_other *others;
     organ_assignment module_assignment, other_assignment; /* which rank processes which module or other weight */
-    size_t turns;                                         /* number of turns assigned so far */
     /* Notes of the weight readers, each text once; further texts are not kept. `compared_notes` is the value of
      * note_count after organ_lora_compare. */
     size_t note_count, compared_notes;
     char *notes[8];
     /* Address of the member `note` of the module or other weight that is being read; organ_lora_note appends to it. */
     char **note_target;
-    organ_adapter_writer *writer; /* NULL in a dry run, and until the adapter is begun */
+    bool comparing; /* the comparison of organ_lora_compare is running */
+    /* Units of the adapter, and for each the module or, if `module` is NULL, the other weight that it stores. */
+    organ_adapter_unit *units;
+    struct organ_lora_content {
+        organ_lora_module *module;
+        organ_lora_other *other;
+    } * contents;
+    organ_adapter_making making;
+    organ_adapter_writer *writer; /* while the units are made; else NULL */
 } organ_lora_job;
 
 /* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --modules matches no linear layer of both
@@ -134,29 +139,31 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
  * that readers put in the place of one of another shape. */
 bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other);
 
-/* Implements --save-full for elements of one size: assigns turns to the changed other weights of the tuned model whose
- * elements have `element_bytes` bytes in the adapter, and appends those of this rank to the adapter. */
-organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
+/* Implements --save-full: sets `kept`, `key` and `bare` of the changed other weights that are stored whole. */
+organ_status organ_lora_keep(organ_lora_job *job, organ_error *error);
 
-/* Decomposes the change of one module, appends its factors to the adapter, and sets spectrum, rank and the
- * members after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
+/* Returns the type in which the adapter has a weight that is stored whole. */
+organ_dtype organ_lora_kept_type(const organ_lora_job *job, const organ_lora_other *other);
+
+/* Returns the name under which peft stores the tensor X.weight whole: "base_model.model.X.weight" with the name X of
+ * transformers, or "base_model.model.X.base_layer.weight" if peft wraps X, which has factors. All modules must have
+ * their results. The name is in the memory of the job; NULL if that runs out. */
+const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *other);
+
+/* Makes the unit of a packed weight that is stored whole: its dequantised values. */
+organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *other, organ_error *error);
+
+/* Decomposes the change of one module, adds its factors to the current unit, and sets spectrum, rank and the members
+ * after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
 /* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
  * memory. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
 
-/* Restores the results of a module from its journal entry. Returns ORGAN_IO if the entry is malformed. */
-organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results,
-                                      organ_error *error);
-
-/* Returns the journal entry of a weight that is stored whole: an object with "note", or an empty one if `note` is NULL.
- * NULL if out of memory. */
-json_t *organ_lora_note_json(const char *note);
-
-/* Restores *note from a journal entry; the caller frees it. Leaves *note unchanged if the entry has none. Returns
- * ORGAN_IO if memory runs out. */
-organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
+/* Restores the results of a module from its journal entry. Returns false, without results, if the entry is malformed.
+ */
+bool organ_lora_module_recall(organ_lora_module *module, const json_t *results);
 
 /* Returns the options that determine the adapter, for journal and report. NULL if out of memory. */
 json_t *organ_lora_extract_parameters(const organ_lora_job *job);
@@ -169,15 +176,14 @@ void organ_lora_note(organ_lora_job *job, const char *note);
  * collect them. Returns errors of organ_ranks_agree. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
 
-/* Adds the notes about the written weights, in the order of their turns, to job->notes on all ranks. Returns errors of
- * organ_ranks_agree. */
-organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error);
+/* Adds the notes about the modules, in their order, to job->notes. All modules must have their results. */
+void organ_lora_notes_written(organ_lora_job *job);
 
 /* Returns the content of adapter_config.json. All modules must have their results. NULL if out of memory. */
 json_t *organ_lora_config(const organ_lora_job *job);
 
-/* Returns the report, a document of schema organ.lora_extract/1; of a dry run without measured values. NULL if out of
- * memory. */
-json_t *organ_lora_extract_document(const organ_lora_job *job);
+/* Implements organ_write.document: returns the report of the job `context`, a document of schema organ.lora_extract/1;
+ * of a dry run without measured values. */
+json_t *organ_lora_extract_document(void *context, const organ_writing *writing);
 
 #endif

@@ -103,7 +103,7 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
                                   organ_error *error)
 {
     const organ_adapter_pair pair = {.module = module, .experts = factors->experts};
-    return organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, factors, error);
+    return organ_adapter_add_factors(job->writer, &pair, job->dtype, factors, error);
 }
 
 /* Appends the factors of a matrix, with zeros up to the rank of its group (organ_lora_stored_rank). `factors` NULL: the
@@ -124,7 +124,7 @@ static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m
             memcpy(padded.b + i * rank, factors->b + i * factors->rank, factors->rank * sizeof(float));
         write_factors(job, m->key, &padded, error);
     }
-    organ_lora_factors_free(&padded);
+    organ_lora_factors_release(&padded);
     return error->status;
 }
 
@@ -145,7 +145,7 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
         organ_fail_memory(error, m->name);
     else
         write_factors(job, m->key, &turned, error);
-    organ_lora_factors_free(&turned);
+    organ_lora_factors_release(&turned);
     return error->status;
 }
 
@@ -210,9 +210,8 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
         }
     }
     if (!error->status)
-        organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, m->turned ? &turned : stack,
-                                     error);
-    organ_lora_factors_free(&turned);
+        organ_adapter_add_factors(job->writer, &pair, job->dtype, m->turned ? &turned : stack, error);
+    organ_lora_factors_release(&turned);
     free(key);
     return error->status;
 }
@@ -312,7 +311,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         else if (!stack && organ_lora_stored_rank(m))
             write_padded(job, m, NULL, error);
     }
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     organ_strips_close(strips);
     return error->status;
 }
@@ -402,7 +401,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     }
     if (shape.count > 1 && !error->status)
         write_stack(job, m, &stack, error);
-    organ_lora_factors_free(&stack);
+    organ_lora_factors_release(&stack);
     return error->status;
 }
 
@@ -414,7 +413,6 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
     job->note_target = &m->note;
-    organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);
     if (!c.norms)

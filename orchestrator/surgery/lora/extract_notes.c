@@ -48,19 +48,12 @@ static void forget_notes(organ_lora_job *job, size_t count)
         free(job->notes[--job->note_count]);
 }
 
-/* Sends the notes of the modules, or of the other weights, from the ranks that read them to all ranks. `first` is the
- * address of the member `note` of the first module or weight; those of the next ones are `stride` bytes apart. */
-static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
-                                           organ_error *error)
-{
-    return organ_assignment_exchange(assignment, "gathering readers' notes", first, stride, NULL, NULL, error);
-}
-
 /* Rebuilds job->notes from the notes of the other weights, in the order of these weights. Then clears the member `note`
  * of each of them, so that the notes of storing the weights can be collected separately. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
-    extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
+    organ_assignment_exchange(&job->other_assignment, "gathering readers' notes", &job->others->note,
+                              sizeof *job->others, NULL, NULL, error);
     forget_notes(job, 0);
     for (size_t k = 0; k < job->other_count; k++) {
         add_lines(job, job->others[k].note);
@@ -71,22 +64,9 @@ organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Keeps the notes of the comparison, and adds the notes of all written weights in the order of their turns. */
-organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
+void organ_lora_notes_written(organ_lora_job *job)
 {
-    char **const lines = calloc(job->turns + 1, sizeof *lines);
-    if (!lines)
-        organ_fail_memory(error, job->tuned->path);
-    extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
-    extract_notes_exchange(&job->module_assignment, &job->modules->note, sizeof *job->modules, error);
     forget_notes(job, job->compared_notes);
-    for (size_t k = 0; k < job->other_count && lines; k++)
-        if (job->others[k].note)
-            lines[job->others[k].turn] = job->others[k].note;
-    for (size_t k = 0; k < job->module_count && lines; k++)
-        lines[job->modules[k].turn] = job->modules[k].note;
-    for (size_t turn = 0; turn < job->turns && lines; turn++)
-        add_lines(job, lines[turn]);
-    free(lines);
-    return error->status;
+    for (size_t k = 0; k < job->module_count; k++)
+        add_lines(job, job->modules[k].note);
 }

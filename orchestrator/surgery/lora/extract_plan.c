@@ -229,7 +229,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     if (!error->status && organ_globs_unused(&globs))
         organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
                    organ_globs_unused(&globs));
-    organ_globs_free(&globs);
+    organ_globs_release(&globs);
     if (!error->status && job->module_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "%s and %s have no linear layer of the same name: are they a base and a model tuned from it?",

@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "formats/base/text_buffer.h"
 #include "formats/architecture/families.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -52,13 +53,13 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     const extract_rest_sums *const s = result;
     organ_lora_other *const other = c->others[strip->item];
     (void)error;
-    if (!c->job->writer) /* with a writer, job->note_target already points to the note of the tensor that is written */
+    if (c->job->comparing) /* else the caller has set job->note_target */
         c->job->note_target = &other->note;
     if (strip->first == 0)
         organ_lora_note(c->job, strip->note);
     other->change += s->change;
     other->norm += s->norm;
-    if (!c->job->writer) /* with a writer, the caller reports progress */
+    if (c->job->comparing)
         organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
     return ORGAN_OK;
 }
@@ -105,8 +106,10 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     if (!others)
         organ_fail_memory(error, job->tuned->path);
     organ_progress_begin(job->progress, "comparing weights without factors", values, 0);
+    job->comparing = true;
     if (others)
         compare_others(job, others, count, error);
+    job->comparing = false;
     if (organ_assignment_complete(&job->other_assignment, "comparing weights without factors", &job->others->change,
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
@@ -140,66 +143,47 @@ bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *o
                 : words && role == ORGAN_ROLE_OUTPUT && !head;
 }
 
-/* Sets *wrapped to whether peft wraps the module whose name is the first `length` characters of `name`. peft wraps
- * modules with factors, and a module has factors if its weight changed. The factors may not be computed yet, so the
- * function compares the weight. */
-static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
-                                 organ_error *error)
+organ_dtype organ_lora_kept_type(const organ_lora_job *job, const organ_lora_other *other)
 {
-    *wrapped = false;
+    return other->tuned->scheme == ORGAN_SCHEME_PLAIN ? other->tuned->codes->dtype : job->dtype;
+}
+
+/* Returns whether peft wraps the module whose name is the first `length` characters of `name`: it has factors, because
+ * its weight changed. */
+static bool is_wrapped(const organ_lora_job *job, const char *name, size_t length)
+{
+    bool wrapped = false;
     for (size_t k = 0; k < job->module_count; k++)
         if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0)
-            *wrapped = organ_lora_weight_changed(job, job->modules[k].base, job->modules[k].tuned, error);
-    return error->status;
+            wrapped = job->modules[k].change != 0;
+    return wrapped;
 }
 
-/* Returns the name under which peft stores the tensor X.weight whole: "base_model.model.X.weight" with the name X of
- * transformers, or "base_model.model.X.base_layer.weight" if peft wraps X. The caller frees it; NULL on an error. */
-static char *key_of(organ_lora_job *job, const organ_lora_other *other, organ_error *error)
+const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *other)
 {
     const char *const dot = strrchr(other->tuned->name, '.'), *const end = strrchr(other->key, '.');
-    bool wrapped;
-    char *key;
-    if (find_wrapped(job, other->tuned->name, dot ? (size_t)(dot - other->tuned->name) : 0, &wrapped, error))
-        return NULL;
-    if (asprintf(&key, "base_model.model.%.*s%s%s", end ? (int)(end - other->key) : 0, other->key,
-                 wrapped ? ".base_layer" : "", end ? end : other->key) < 0)
-        organ_fail_memory(error, job->tuned->path);
-    return error->status ? NULL : key;
+    const bool wrapped = is_wrapped(job, other->tuned->name, dot ? (size_t)(dot - other->tuned->name) : 0);
+    char *const name = organ_format("base_model.model.%.*s%s%s", end ? (int)(end - other->key) : 0, other->key,
+                                    wrapped ? ".base_layer" : "", end ? end : other->key);
+    const char *const kept = name ? organ_arena_copy(&job->names, name, strlen(name)) : NULL;
+    free(name);
+    return kept;
 }
 
-/* Appends a packed weight under the name `key`, as dequantised values of type job->dtype. */
-static organ_status store_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
+organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     organ_row_buffer all = {0};
+    const organ_weight *const weight = other->tuned;
     const organ_matrices m = organ_weight_matrices(weight);
-    if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows), false,
-                              error) == ORGAN_OK &&
-        organ_row_buffer_read(&all, 0, all.capacity, error) == ORGAN_OK)
-        organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape,
-                                 all.values, error);
+    const char *const name = organ_lora_kept_name(job, other);
+    if (!name)
+        organ_fail_memory(error, weight->name);
+    else if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows), false,
+                                   error) == ORGAN_OK &&
+             organ_row_buffer_read(&all, 0, all.capacity, error) == ORGAN_OK)
+        organ_adapter_add(job->writer, name, job->dtype, weight->rank, weight->shape, all.values, error);
     organ_row_buffer_close(&all);
     return error->status;
-}
-
-/* Appends a changed weight of the tuned model whole, and writes its turn to the journal. Does neither if an interrupted
- * run has done so. */
-static organ_status store_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
-{
-    const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);
-    if (results || error->status)
-        return error->status ? error->status : organ_lora_note_recall(job, results, &other->note, error);
-    job->note_target = &other->note;
-    char *const key = key_of(job, other, error);
-    if (!key)
-        return error->status;
-    if (other->tuned->scheme == ORGAN_SCHEME_PLAIN)
-        organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
-    else
-        store_packed(job, other->tuned, key, error);
-    free(key);
-    return error->status ? error->status
-                         : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
 }
 
 /* Sets the name in transformers of a weight that is stored whole, and whether peft ignores the tensor: modules_to_save
@@ -217,22 +201,13 @@ static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, orga
     return ORGAN_OK;
 }
 
-/* All ranks assign the same turns; each appends only the weights that are assigned to it. */
-organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
+organ_status organ_lora_keep(organ_lora_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < job->other_count && !error->status; k++) {
+    for (size_t k = 0; k < job->other_count && job->options->save_full && !error->status; k++) {
         organ_lora_other *const other = &job->others[k];
-        if (!other->tuned || !organ_lora_other_changed(other) || !organ_lora_can_be_kept(job, other))
-            continue;
-        const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
-        if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
-            continue;
-        other->turn = job->turns++;
-        other->kept = true;
-        if (name_kept(job, other, error))
-            return error->status;
-        if (organ_assignment_is_local(&job->other_assignment, k))
-            store_other(job, other, error);
+        other->kept = other->tuned && organ_lora_other_changed(other) && organ_lora_can_be_kept(job, other);
+        if (other->kept)
+            name_kept(job, other, error);
     }
     return error->status;
 }

@@ -199,7 +199,7 @@ organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tens
     return error->status;
 }
 
-void organ_lora_factors_free(organ_lora_factors *factors)
+void organ_lora_factors_release(organ_lora_factors *factors)
 {
     free(factors->a);
     free(factors->b);

@@ -6,8 +6,8 @@
 #include <organ/weights.h>
 #include <organ/kernels.h>
 
-/* FP32 values of the factors of a pair: a copy that organ_lora_factors_free frees, or a view into another struct. All
- * members are zero if there are no factors. */
+/* FP32 values of the factors of a pair: a copy that organ_lora_factors_release frees, or a view into another struct.
+ * All members are zero if there are no factors. */
 typedef struct organ_lora_factors {
     size_t rank, in, out; /* in, out: in_features and out_features */
     float *a, *b;         /* `a` is [experts][rank][in], `b` is [experts][out][rank] */
@@ -18,11 +18,11 @@ typedef struct organ_lora_factors {
  * origin. Multiplies B by `scale` and rounds it once to FP32 (scale 1: B unchanged). If the origin has one stored pair
  * for each expert, also multiplies the B of each expert by the scale of its stored pair. Returns ORGAN_BAD_INPUT, with
  * the tensor's name, if a value is not finite; ORGAN_IO if reading or memory fails. The caller frees *factors with
- * organ_lora_factors_free, also after an error. */
+ * organ_lora_factors_release, also after an error. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error);
-void organ_lora_factors_free(organ_lora_factors *factors);
+void organ_lora_factors_release(organ_lora_factors *factors);
 
 /* Returns a view into `factors`: the factors of one expert (index below factors->experts). */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);

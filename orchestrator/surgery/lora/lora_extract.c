@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs organ lora extract. Ranks: the journal has their number, because each rank writes a file of its own, so that
- * only the same number of ranks can continue an interrupted run. */
+ * Runs organ lora extract. */
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/lora/extract_job.h"
 
@@ -10,7 +9,7 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,115 +76,95 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* Returns the first line of the journal: everything that must be equal if a later run continues this one. NULL if out
- * of memory. */
-static json_t *extract_head_of(const organ_lora_job *job)
+/* Implements organ_write.parameters. */
+static json_t *extract_parameters(void *job) { return organ_lora_extract_parameters(job); }
+
+/* Implements organ_write.identity: adapter_config.json has the path of the base. */
+static json_t *extract_identity(void *context)
 {
-    const organ_lora_extract_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "lora-extract/1"),
-                        SET_TEXT("organ", ORGAN_VERSION), SET("parameters", organ_lora_extract_parameters(job)),
-                        SET_BYTES("base_path", o->base), SET("base", organ_run_files(job->base, NULL)),
-                        SET("tuned", organ_run_files(job->tuned, NULL)),
-                        SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
+    const organ_lora_job *const job = context;
+    return ORGAN_OBJECT(SET_BYTES("base_path", job->options->base));
 }
 
-/* Begins the adapter: opens the writer with room for the names of all tensors that may be written, and for their bytes
- * if every module had the largest possible rank. */
-static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
+/* Appends the units of elements of `width` bytes to job->units. */
+static void list_units(organ_lora_job *job, unsigned width)
 {
-    const unsigned each = organ_dtype_describe(job->dtype)->bytes;
-    size_t names = 0; /* upper bound of the bytes of all names */
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < job->module_count; k++) {
-        const organ_lora_module *const m = &job->modules[k];
-        const organ_matrices shape = organ_weight_matrices(m->base);
-        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols;
-        names += 2 * (strlen(m->key) + sizeof "base_model.model..lora_A.weight");
-        bytes +=
-            shape.count * (shape.rows + shape.cols) * (least < job->options->rank ? least : job->options->rank) * each;
+    for (size_t k = 0; k < job->other_count; k++) {
+        organ_lora_other *const o = &job->others[k];
+        if (!o->kept || organ_dtype_describe(organ_lora_kept_type(job, o))->bytes != width)
+            continue;
+        const bool plain = o->tuned->scheme == ORGAN_SCHEME_PLAIN;
+        job->contents[job->making.unit_count].other = o;
+        job->units[job->making.unit_count++] = (organ_adapter_unit){.name = o->tuned->name,
+                                                                    .source_bytes = organ_weight_bytes(o->tuned),
+                                                                    .most = o->tuned->elements * width,
+                                                                    .same = plain ? o->tuned->codes : NULL,
+                                                                    .model = job->tuned};
     }
-    for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
-        if (job->others[k].tuned) {
-            names += strlen(job->others[k].tuned->name) + sizeof "base_model.model.model.language_model..base_layer";
-            bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
-        }
-    const organ_adapter_resumable resumable = {.resume = job->options->write.resume,
-                                               .units = job->module_count,
-                                               .head =
-                                                   organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
-    if (organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force,
-                                   organ_output_closed(job->base) | organ_output_closed(job->tuned), job->engine->ranks,
-                                   2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
-                                   error) == ORGAN_OK &&
-        job->base->gguf)
-        organ_adapter_writer_gguf(job->writer, job->base->config.model_type);
-    return error->status;
+    for (size_t k = 0; k < job->module_count && organ_dtype_describe(job->dtype)->bytes == width; k++) {
+        organ_lora_module *const m = &job->modules[k];
+        const organ_matrices shape = organ_weight_matrices(m->base);
+        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols,
+                       rank = least < job->options->rank ? least : job->options->rank;
+        job->contents[job->making.unit_count].module = m;
+        job->units[job->making.unit_count++] =
+            (organ_adapter_unit){.name = m->name,
+                                 .source_bytes = m->tuned->codes->bytes,
+                                 .most = shape.count * (shape.rows + shape.cols) * rank * width};
+        job->making.name_bytes += 2 * (strlen(m->key) + sizeof "base_model.model..lora_A.weight");
+        organ_rows_passed();
+    }
 }
 
-/* Returns the stored bytes of the tuned weight of a module, by which the progress of the extraction is counted. */
-static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
-
-/* Processes module k (`context`: the job). If an interrupted run has appended the factors, restores the results from
- * the journal; otherwise decomposes the change, appends the factors and writes the results to the journal. */
-static organ_status factorise_one(void *context, size_t k, organ_error *error)
+/* Lists the units by falling size of their elements, and bounds the bytes of the names of all tensors. */
+static organ_status list_all_units(organ_lora_job *job, organ_error *error)
 {
-    organ_lora_job *const job = context;
-    organ_lora_module *const m = &job->modules[k];
-    char remark[64] = "unchanged";
-    const json_t *const results = organ_adapter_writer_recall(job->writer, m->turn, error);
-    if (error->status)
-        return error->status;
-    if (results ? organ_lora_module_recall(job, m, results, error)
-                : (organ_lora_factorise(job, m, error) ||
-                   organ_adapter_writer_done(job->writer, organ_lora_module_results(m), error)))
-        return error->status;
-    if (m->rank)
-        organ_snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
-    organ_progress_advance(job->progress, extract_bytes_of(m), m->name, remark);
+    const size_t most = job->module_count + job->other_count + 1;
+    job->units = organ_rows_take(most, sizeof *job->units);
+    job->contents = organ_rows_take(most, sizeof *job->contents);
+    if (!job->units || !job->contents)
+        return organ_fail_memory(error, job->options->write.output);
+    for (unsigned width = 8; width > 0; width /= 2)
+        list_units(job, width);
+    for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
+        if (job->others[k].tuned)
+            job->making.name_bytes +=
+                strlen(job->others[k].tuned->name) + sizeof "base_model.model.model.language_model..base_layer";
     return ORGAN_OK;
 }
 
-/* Assigns a turn to every module, and processes the modules assigned to this rank. */
-static organ_status factorise_all(organ_lora_job *job, organ_error *error)
+/* Makes a unit: decomposes the change of a module, or stores a packed weight whole. */
+static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
 {
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < job->module_count; k++) {
-        bytes += extract_bytes_of(&job->modules[k]);
-        job->modules[k].turn = job->turns++;
-    }
-    organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
-    organ_assignment_run(&job->module_assignment, factorise_one, job, error);
-    organ_progress_end(job->progress);
+    organ_lora_module *const m = job->contents[k].module;
+    char remark[64] = "unchanged";
+    if (organ_adapter_begin(job->writer, k, error) ||
+        (m ? organ_lora_factorise(job, m, error) : organ_lora_store_packed(job, job->contents[k].other, error)) ||
+        organ_adapter_end(job->writer, m ? organ_lora_module_results(m) : json_object(), error))
+        return error->status;
+    if (m && m->rank)
+        organ_snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
+    organ_progress_advance(job->progress, job->units[k].source_bytes, job->units[k].name, m ? remark : NULL);
+    return ORGAN_OK;
+}
+
+/* Implements organ_adapter_making.fill. */
+static organ_status extract_fill(void *context, organ_adapter_writer *writer, organ_error *error)
+{
+    organ_lora_job *const job = context;
+    job->writer = writer;
+    for (size_t k = 0; k < job->making.unit_count && !error->status; k++)
+        if (!job->units[k].same && !organ_adapter_done(writer, k))
+            fill_unit(job, k, error);
+    job->writer = NULL;
     return error->status;
 }
 
-/* Appends all tensors by falling size of their elements (8, 4, 2, 1 bytes), because safetensors readers require aligned
- * data: factors in their type, and with --save-full whole weights. */
-static organ_status write_tensors(organ_lora_job *job, organ_error *error)
+/* Implements organ_adapter_making.recall. */
+static bool extract_recall(void *context, size_t unit, const json_t *results)
 {
-    for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {
-        if (job->options->save_full)
-            organ_lora_keep(job, bytes, error);
-        if (!error->status && bytes == organ_dtype_describe(job->dtype)->bytes)
-            factorise_all(job, error);
-    }
-    return error->status;
-}
-
-/* Implements `bytes` of organ_assignment_exchange: returns the bytes of the spectrum of module k. */
-static uint64_t spectrum_bytes(const void *modules, size_t k)
-{
-    return ((const organ_lora_module *)modules)[k].rank * sizeof(float);
-}
-
-/* Sends the results of each rank's modules to all ranks: the members from `rank` on, the spectra and the notes. */
-static organ_status share_modules(organ_lora_job *job, organ_error *error)
-{
-    organ_assignment_complete(&job->module_assignment, "listing the modules", &job->modules->rank,
-                              sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
-    organ_assignment_exchange(&job->module_assignment, "computing the spectra", &job->modules->spectrum,
-                              sizeof *job->modules, spectrum_bytes, job->modules, error);
-    return error->status ? error->status : organ_lora_notes_written(job, error);
+    organ_lora_module *const m = ((organ_lora_job *)context)->contents[unit].module;
+    return !m || organ_lora_module_recall(m, results);
 }
 
 /* Returns ORGAN_BAD_INPUT if no module has changed. */
@@ -199,40 +178,49 @@ static organ_status check_changed(const organ_lora_job *job, organ_error *error)
                       job->tuned->path, job->module_count, job->base->path);
 }
 
-/* Writes adapter_config.json and completes the adapter. */
-static organ_status write_config(organ_lora_job *job, organ_error *error)
+/* Implements organ_adapter_making.config; also names the tensors that are stored whole. */
+static json_t *extract_config(void *context, organ_error *error)
 {
-    json_t *config = organ_lora_config(job);
-    if (!config)
-        return organ_fail_memory(error, job->options->write.output);
-    organ_adapter_writer_finish(job->writer, config, error);
-    json_decref(config);
-    return error->status;
-}
-
-/* Syncs the adapter, then makes and writes its report. */
-static organ_status extract_write_reports(organ_lora_job *job, json_t **report, organ_error *error)
-{
-    if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
+    organ_lora_job *const job = context;
+    json_t *config = NULL;
+    bool named = true;
+    if (check_changed(job, error))
+        return NULL;
+    organ_lora_notes_written(job);
+    for (size_t k = 0; k < job->making.unit_count; k++)
+        if (job->contents[k].other)
+            named = (job->units[k].key = organ_lora_kept_name(job, job->contents[k].other)) && named;
+    if (!named || !(config = organ_lora_config(job)))
         organ_fail_memory(error, job->options->write.output);
-    if (!error->status)
-        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", error);
-    return error->status;
+    return config;
 }
 
-/* Compares the other weights, writes the adapter and its report, and publishes them or, after an error, removes them
- * unless a later run can continue. */
+/* Makes the adapter with its report; a dry run only makes the report. */
 static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
-    if (organ_lora_compare(job, error) || begin_adapter(job, error))
+    organ_adapter_making *const making = &job->making;
+    if (list_all_units(job, error))
         return error->status;
-    if (organ_lora_find_changed_experts(job, error) == ORGAN_OK)
-        write_tensors(job, error);
-    if (share_modules(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
-        organ_model_unchanged(job->base, error) == ORGAN_OK && organ_model_unchanged(job->tuned, error) == ORGAN_OK &&
-        write_config(job, error) == ORGAN_OK)
-        extract_write_reports(job, report, error);
-    return organ_adapter_writer_end(job->writer, error);
+    making->write = (organ_write){ORGAN_WRITE_BY(job),
+                                  .model = job->base,
+                                  .source = job->tuned,
+                                  .requested = &job->options->write,
+                                  .checked = !job->options->write.dry_run,
+                                  .definition = "lora-extract/1",
+                                  .stage = "extracting",
+                                  .name = "lora_extract.json",
+                                  .markdown_name = "LORA_REPORT.md",
+                                  .model_is = "base",
+                                  .parameters = extract_parameters,
+                                  .identity = extract_identity,
+                                  .document = organ_lora_extract_document};
+    making->units = job->units;
+    making->tensors = 2 * job->module_count + job->other_count;
+    making->architecture = job->base->gguf ? job->base->config.model_type : NULL;
+    making->fill = extract_fill;
+    making->recall = extract_recall;
+    making->config = extract_config;
+    return organ_adapter_make(making, report, error);
 }
 
 /* Implements `bytes` of organ_assignment_create for modules: returns the work, the number of elements of the weight. */
@@ -273,6 +261,8 @@ static void close_extraction(organ_lora_job *job)
     organ_assignment_release(&job->other_assignment);
     for (size_t k = 0; k < job->note_count; k++)
         free(job->notes[k]);
+    organ_rows_free(job->units);
+    organ_rows_free(job->contents);
     organ_rows_free(job->modules);
     organ_rows_free(job->others);
     organ_rows_free(job->groups);
@@ -301,10 +291,10 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
         (!job->options->write.dry_run && assign_parts(job, error)) || check_memory(job, error))
         return error->status;
-    if (!job->options->write.dry_run)
-        return make_adapter(job, report, error);
-    *report = organ_lora_extract_document(job);
-    return ORGAN_OK;
+    if (!job->options->write.dry_run &&
+        (organ_lora_compare(job, error) || organ_lora_keep(job, error) || organ_lora_find_changed_experts(job, error)))
+        return error->status;
+    return make_adapter(job, report, error);
 }
 
 /* Runs the extraction and releases the job; organ_report_end releases the report after an error. */

@@ -202,6 +202,9 @@ static void close_merge(organ_merge_job *job)
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_merge_options, options, report, error, "base", options->base, "adapter",
+                         options->adapter, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     plan_and_merge(&job, report, error);

@@ -301,7 +301,7 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
 /* Frees the factors and row norms that load_part loaded. */
 static void unload_part(organ_merge_part *part)
 {
-    organ_lora_factors_free(&part->factors);
+    organ_lora_factors_release(&part->factors);
     free(part->row_norms);
     free(part->token_rows);
     free(part->own_directions);

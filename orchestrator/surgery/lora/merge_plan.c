@@ -199,7 +199,7 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
     const char *key;
     json_t *list;
     if (!name)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     json_object_foreach((json_t *)all, key, list)
     {
         if (name && organ_ends_in_words(name, key) && json_is_array(list))
@@ -217,7 +217,7 @@ static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t 
     free(part->token_ids); /* of a tensor that did not fit */
     bool sane = (part->token_ids = malloc((count + 1) * sizeof *part->token_ids)) != NULL;
     if (!sane)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     for (size_t k = 0; k < count && sane; k++) {
         const json_t *const id = json_array_get(list, k);
         sane = json_is_integer(id) && json_integer_value(id) >= 0 && (uint64_t)json_integer_value(id) < rows;

@@ -94,14 +94,14 @@ static json_t *resize_document_of(const void *context)
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    const organ_lora_output output = {.path = j->options->output,
-                                      .force = j->options->force,
-                                      .config = config,
-                                      .rest = j->adapter->rest,
-                                      .rest_count = j->adapter->rest_count,
-                                      .files = {.json = "lora_resize.json", .markdown = "LORA_RESIZE_REPORT.md"},
-                                      .context = j,
-                                      .document = resize_document_of};
+    const organ_lora_output output = {
+        .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
+        .config = config,
+        .rest = j->adapter->rest,
+        .rest_count = j->adapter->rest_count,
+        .files = {.json = "lora_resize.json", .markdown = "LORA_RESIZE_REPORT.md"},
+        .context = j,
+        .document = resize_document_of};
     if (config)
         organ_lora_write(&j->rewrite, &output, report, error);
     else
@@ -127,6 +127,9 @@ static void close_resizing(resize_job *j)
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_resize_options, options, report, error, "adapter", options->adapter, "output",
+                         options->output))
+        return error->status;
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
     resize_adapter(&j, report, error);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * Rewrites the modules of an adapter in two passes: organ_lora_survey computes their ranks, organ_lora_write their new
  * factors. In each pass the worker threads process a batch of modules at a time, as many as fit in memory. The calling
- * thread then writes the factors of the batch in order.
- *
- * Ranks: only rank 0 copies the tensors that are not factors, so that each is written once. */
+ * thread then writes the factors of the batch in order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/closed_modes.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/cache/cache.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -75,17 +76,15 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
-/* Returns whether row k belongs to this rank and its new factors have elements of `width` bytes (0: any width). */
-static bool is_in_pass(const organ_lora_rewrite *rw, size_t k, unsigned width)
+/* Returns whether this rank processes row k: in the survey (`writer` NULL) by the assignment, else by its unit. */
+static bool is_in_pass(const organ_lora_rewrite *rw, size_t k, const organ_adapter_writer *writer)
 {
-    return organ_assignment_is_local(&rw->assignment, k) &&
-           (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
+    return writer ? !organ_adapter_done(writer, rw->rows[k].unit) : organ_assignment_is_local(&rw->assignment, k);
 }
 
-/* Processes all rows of this rank whose new elements have `width` bytes (0: any) in batches that fit in --memory; a
- * single row may exceed it. For each batch calls `work` for its rows on the workers, then `finish` for each row, in
- * order, on the calling thread. */
-static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
+/* Processes the rows of a pass in batches that fit in --memory; a single row may exceed it. For each batch calls `work`
+ * for its rows on the workers, then `finish` for each row, in order, on the calling thread. */
+static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_writer *writer, row_work *work,
                              organ_status (*finish)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
 {
@@ -98,7 +97,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
         for (b.count = 0; k < rw->count && b.count < max; k++) {
-            if (!is_in_pass(rw, k, width))
+            if (!is_in_pass(rw, k, writer))
                 continue;
             if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > rw->engine->memory)
                 break;
@@ -156,7 +155,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
             const size_t rank = rank_of(rw, &svd);
             row->rank = rank > row->rank ? rank : row->rank;
         }
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
     return error->status;
 }
@@ -174,7 +173,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
         else if (rw->energy > 0)
             survey_energy(rw, row, &f, error);
     }
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     return error->status;
 }
 
@@ -184,26 +183,6 @@ static organ_status report_read(void *context, organ_lora_row *row, organ_error 
     const organ_lora_rewrite *const rw = context;
     organ_progress_advance(rw->progress, row->pair->a->bytes + row->pair->b->bytes, NULL, NULL);
     return error->status;
-}
-
-/* Sends the results of each rank's rows, the members from `rank` on, to all ranks. `where` names the step in errors. */
-static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
-{
-    return organ_assignment_complete(&rw->assignment, where, &rw->rows->rank,
-                                     sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
-}
-
-/* Implements `bytes` of organ_assignment_exchange: returns the bytes of the singular values of row k. */
-static uint64_t spectrum_bytes(const void *rows, size_t k)
-{
-    return ((const organ_lora_row *)rows)[k].sigma_count * sizeof(float);
-}
-
-/* Sends the singular values that each rank has computed to all ranks. */
-static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
-{
-    return organ_assignment_exchange(&rw->assignment, "computing the spectra", &rw->rows->sigma, sizeof *rw->rows,
-                                     spectrum_bytes, rw->rows, error);
 }
 
 /* Returns the stored bytes of the old factors of all rows. */
@@ -226,8 +205,9 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
     if (organ_assignment_create(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->assignment, error) ==
         ORGAN_OK)
-        for_rows(rw, 0, survey_row, report_read, rw, error);
-    rewrite_share_rows(rw, "choosing the rank of each module", error);
+        for_rows(rw, NULL, survey_row, report_read, rw, error);
+    organ_assignment_complete(&rw->assignment, "choosing the rank of each module", &rw->rows->rank,
+                              sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
     for (size_t k = 0; k < rw->count; k++)
         rw->rank = rw->rows[k].rank > rw->rank ? rw->rows[k].rank : rw->rank;
     organ_progress_end(rw->progress);
@@ -269,7 +249,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
         row->sigma_count = svd.rank;
         svd.sigma = NULL;
     }
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     return ORGAN_OK;
 }
 
@@ -331,115 +311,180 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
         if (!error->status)
             row->folding_error = folding_error(rw->engine->kernels, row->dtype, to->b, f.experts * to->out * padded);
     }
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     return error->status;
 }
 
-/* Context of write_factors and append_tensors. */
-typedef struct rewrite_writing {
-    organ_lora_rewrite *rewrite;
-    organ_adapter_writer *writer;
-    size_t turn; /* turn (adapter_write.h) of row 0 in the pass for the current width; row k has turn + k */
-} rewrite_writing;
+/* ---- writing ---- */
 
-/* Appends the new factors of a row to the adapter and frees them. `context` is a rewrite_writing. */
+/* State of organ_lora_write. */
+typedef struct rewriting {
+    organ_lora_rewrite *rewrite;
+    const organ_lora_output *output;
+    organ_adapter_making making;
+    organ_adapter_unit *units;
+    organ_lora_row **row_of; /* the row of each unit; NULL: a copied tensor */
+    organ_adapter_writer *writer;
+} rewriting;
+
+#define ROW(member) ORGAN_STRUCT_FIELD(organ_lora_row, member, EXACT)
+static const organ_struct_field row_fields[] = {ROW(residual), ROW(folding_error)};
+
+/* Writes the new factors of a row as a unit, with its results, and frees them. */
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
-    const rewrite_writing *const w = context;
+    const rewriting *const w = context;
     const organ_adapter_pair *const pair = row->pair;
-    organ_adapter_writer_turn(w->writer, w->turn + (size_t)(row - w->rewrite->rows));
-    organ_adapter_writer_factors(w->writer, w->rewrite->engine->kernels, pair, row->dtype, &row->factors, error);
-    organ_lora_factors_free(&row->factors);
+    json_t *const sigma = json_array();
+    for (size_t k = 0; k < row->sigma_count; k++)
+        json_array_append_new(sigma, organ_exact_json((double)row->sigma[k]));
+    json_t *const results = ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET("sigma", sigma)), row_fields, row);
+    if (organ_adapter_begin(w->writer, row->unit, error) ||
+        organ_adapter_add_factors(w->writer, pair, row->dtype, &row->factors, error))
+        json_decref(results);
+    else
+        organ_adapter_end(w->writer, results, error);
+    organ_lora_factors_release(&row->factors);
     organ_progress_advance(w->rewrite->progress, pair->a->bytes + pair->b->bytes, pair->module, NULL);
     return error->status;
 }
 
-/* Copies, on rank 0, the tensors output->rest whose elements have `width` bytes. */
-static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
-                                     const organ_lora_output *output, unsigned width, organ_error *error)
+/* Implements organ_adapter_making.fill. */
+static organ_status rewrite_fill(void *context, organ_adapter_writer *writer, organ_error *error)
 {
-    for (size_t k = 0; k < output->rest_count && organ_ranks_first(rw->engine->ranks) && !error->status; k++)
-        if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
-            organ_adapter_writer_copy(writer, rw->adapter->model, output->rest[k], output->rest[k]->name, error);
-    return error->status;
+    rewriting *const w = context;
+    w->writer = writer;
+    return for_rows(w->rewrite, writer, make_factors, write_factors, w, error);
 }
 
-/* Appends all tensors, those with the widest elements first, so that every tensor is aligned to its elements. For each
- * width, the turn before that of the first row is for the copied tensors. */
-static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer,
-                                   const organ_lora_output *output, organ_error *error)
+/* Implements organ_adapter_making.recall. */
+static bool rewrite_recall(void *context, size_t unit, const json_t *results)
 {
-    rewrite_writing w = {rw, writer, 1};
-    organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
-    for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
-        organ_adapter_writer_turn(writer, w.turn - 1);
-        if (append_unchanged(rw, writer, output, width, error) == ORGAN_OK)
-            for_rows(rw, width, make_factors, write_factors, &w, error);
-        w.turn += rw->count + 1;
+    organ_lora_row *const row = ((const rewriting *)context)->row_of[unit];
+    const json_t *const sigma = json_object_get(results, "sigma");
+    const size_t count = json_array_size(sigma);
+    float *const values = organ_floats(count + 1, 1);
+    bool known = row && values && ORGAN_STRUCT_READ(results, row_fields, row);
+    for (size_t k = 0; k < count && known; k++) {
+        double value = 0;
+        known = organ_exact_value(json_array_get(sigma, k), &value);
+        values[k] = (float)value;
     }
-    if (rewrite_share_rows(rw, "computing the factors", error) == ORGAN_OK)
-        share_spectra(rw, error);
-    organ_progress_end(rw->progress);
-    return error->status;
+    if (!known || count == 0) {
+        free(values);
+        return known;
+    }
+    free(row->sigma);
+    row->sigma = values;
+    row->sigma_count = count;
+    return true;
 }
 
-/* Sets *name_bytes to the total bytes of the names of all new tensors, and *bytes to those of their data. */
-static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes,
-                               uint64_t *bytes, organ_error *error)
+/* Implements organ_adapter_making.config. */
+static json_t *rewrite_config(void *context, organ_error *error)
 {
-    *name_bytes = 0;
-    *bytes = 0;
-    for (size_t k = 0; k < rw->count && !error->status; k++) {
-        const organ_adapter_pair *const pair = rw->rows[k].pair;
+    json_t *const config = json_deep_copy(((const rewriting *)context)->output->config);
+    if (!config)
+        organ_fail_memory(error, ((const rewriting *)context)->output->write.output);
+    return config;
+}
+
+/* Implements organ_write.parameters. */
+static json_t *rewrite_parameters(void *context)
+{
+    const rewriting *const w = context;
+    return ORGAN_OBJECT(SET_COUNT("max", w->rewrite->max), SET_REAL("energy", w->rewrite->energy),
+                        SET("config", json_deep_copy(w->output->config)));
+}
+
+/* Implements organ_write.document. */
+static json_t *rewrite_document(void *context, const organ_writing *writing)
+{
+    const rewriting *const w = context;
+    w->rewrite->made = *organ_write_output(writing);
+    w->rewrite->bytes = w->making.bytes;
+    return w->output->document(w->output->context);
+}
+
+/* Lists the units of elements of `width` bytes: first the tensors that are copied, then the factors of rows. */
+static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
+{
+    const organ_lora_rewrite *const rw = w->rewrite;
+    organ_adapter_making *const m = &w->making;
+    for (size_t k = 0; k < w->output->rest_count; k++) {
+        const organ_tensor *const t = w->output->rest[k];
+        if (organ_dtype_describe(t->dtype)->bytes != width)
+            continue;
+        w->units[m->unit_count++] = (organ_adapter_unit){
+            .name = t->name, .source_bytes = t->bytes, .same = t, .model = rw->adapter->model, .key = t->name};
+        m->name_bytes += strlen(t->name);
+    }
+    for (size_t k = 0; k < rw->count; k++) {
+        organ_lora_row *const row = &rw->rows[k];
+        const organ_adapter_pair *const pair = row->pair;
+        if (organ_dtype_describe(row->dtype)->bytes != width)
+            continue;
         char *const key = organ_adapter_key(pair, rw->adapter->gguf, 'A');
         if (!key)
-            return organ_fail_memory(error, rw->rows[k].pair->module);
-        *name_bytes += 2 * strlen(key);
-        *bytes += (pair->in_features + pair->out_features) * pair->experts * rw->rank *
-                  organ_dtype_describe(rw->rows[k].dtype)->bytes;
+            return organ_fail_memory(error, pair->module);
+        m->name_bytes += 2 * strlen(key);
         free(key);
+        row->unit = m->unit_count;
+        w->row_of[m->unit_count] = row;
+        w->units[m->unit_count++] =
+            (organ_adapter_unit){.name = pair->module,
+                                 .source_bytes = pair->a->bytes + pair->b->bytes,
+                                 .most = (pair->in_features + pair->out_features) * pair->experts * rw->rank * width};
     }
-    for (size_t k = 0; k < output->rest_count; k++) {
-        *name_bytes += strlen(output->rest[k]->name);
-        *bytes += output->rest[k]->bytes;
-    }
-    return error->status;
+    return ORGAN_OK;
 }
 
-/* Writes tensors, copied files and report of the new adapter with the open writer `w`. Sets rw->made and bytes. */
-static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
-                                 json_t **report, organ_error *error)
+/* Describes the new adapter for organ_adapter_make; `whole` is the old one, by its directory. */
+static void describe_output(rewriting *w, const organ_model *whole)
 {
-    const organ_report_files *const files = &output->files;
-    if (append_tensors(rw, w, output, error) || organ_adapter_writer_finish(w, output->config, error) ||
-        organ_adapter_writer_copy_files(w, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error) ||
-        organ_adapter_writer_sync(w, error))
-        return error->status;
-    rw->made = *organ_adapter_writer_output(w);
-    rw->bytes = organ_adapter_writer_bytes(w);
-    if (!(*report = output->document(output->context)))
-        return organ_fail_memory(error, rw->adapter->path);
-    organ_adapter_writer_report(w, files->json, *report, files->markdown, error);
-    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+    const organ_lora_output *const o = w->output;
+    const organ_adapter *const old = w->rewrite->adapter;
+    w->making = (organ_adapter_making){.write = {.model = whole,
+                                                 .requested = &o->write,
+                                                 .checked = true,
+                                                 .definition = o->files.json,
+                                                 .stage = w->rewrite->stage,
+                                                 .name = o->files.json,
+                                                 .markdown_name = o->files.markdown,
+                                                 .model_is = "adapter",
+                                                 .progress = w->rewrite->progress,
+                                                 .engine = w->rewrite->engine,
+                                                 .context = w,
+                                                 .parameters = rewrite_parameters,
+                                                 .document = rewrite_document},
+                                       .tensors = 2 * w->rewrite->count + o->rest_count,
+                                       .architecture = old->gguf ? old->architecture : NULL,
+                                       .files_of = old,
+                                       .fill = rewrite_fill,
+                                       .recall = rewrite_recall,
+                                       .config = rewrite_config};
 }
 
-/* Opens the writer with the sizes of the new tensors, writes everything, and publishes the adapter or, after an error,
- * removes it. */
 organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report,
                               organ_error *error)
 {
-    organ_adapter_writer *w = NULL;
-    size_t name_bytes;
-    uint64_t bytes;
-    if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force,
-                                   organ_closed_modes(rw->adapter->path), rw->engine->ranks,
-                                   2 * rw->count + output->rest_count, name_bytes, bytes, NULL, &w, error))
-        return error->status;
-    if (rw->adapter->gguf)
-        organ_adapter_writer_gguf(w, rw->adapter->architecture);
-    write_inside(rw, w, output, report, error);
-    return organ_adapter_writer_end(w, error);
+    const size_t most = rw->count + output->rest_count + 1;
+    const organ_model whole = organ_adapter_whole(rw->adapter);
+    rewriting w = {.rewrite = rw,
+                   .output = output,
+                   .units = organ_rows_take(most, sizeof *w.units),
+                   .row_of = organ_rows_take(most, sizeof *w.row_of)};
+    describe_output(&w, &whole);
+    w.making.units = w.units;
+    if (!w.units || !w.row_of)
+        organ_fail_memory(error, output->write.output);
+    for (unsigned width = 8; width > 0 && !error->status; width /= 2)
+        list_units(&w, width, error);
+    if (!error->status)
+        organ_adapter_make(&w.making, report, error);
+    organ_rows_free(w.units);
+    organ_rows_free(w.row_of);
+    return error->status;
 }
 
 /* ---- documents ---- */
@@ -494,7 +539,7 @@ void organ_lora_rewrite_release(organ_lora_rewrite *rw)
 {
     for (size_t k = 0; k < rw->count; k++) {
         free(rw->rows[k].sigma);
-        organ_lora_factors_free(&rw->rows[k].factors);
+        organ_lora_factors_release(&rw->rows[k].factors);
     }
     organ_assignment_release(&rw->assignment);
     organ_rows_free(rw->rows);

@@ -13,6 +13,7 @@
 typedef struct organ_lora_row {
     const organ_adapter_pair *pair; /* the pair of the old adapter */
     organ_dtype dtype; /* type of the written factors: that of A and B if both have the same 2-byte type, else F32 */
+    size_t unit;       /* its unit in the new adapter; set by organ_lora_write */
     /* Set by organ_lora_survey and organ_lora_write: */
     organ_lora_factors factors; /* the new factors, between computing and writing them; owned */
     /* All sigma_count singular values of scale B A, if the pair was decomposed and is no stack; else NULL. Owned. */
@@ -53,8 +54,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
 /* The output that organ_lora_write makes. */
 typedef struct organ_lora_output {
-    const char *path;
-    bool force;                      /* replace an existing output */
+    organ_write_options write;       /* output, force, resume */
     const json_t *config;            /* adapter_config.json */
     const organ_tensor *const *rest; /* tensors that are copied unchanged */
     size_t rest_count;
@@ -66,8 +66,8 @@ typedef struct organ_lora_output {
 /* Computes the new factors and writes the new adapter: the factors of all rows, the tensors output->rest, the files of
  * the old adapter such as its tokenizer, and the report. Call it after organ_lora_survey. Sets *report, which the
  * caller releases. Returns ORGAN_BAD_INPUT if a value exceeds the range of its type or the old adapter has changed
- * since it was opened, ORGAN_USAGE if the output exists, ORGAN_IO if files or memory fail, ORGAN_INTERRUPTED if a stop
- * was requested. */
+ * since it was opened, ORGAN_USAGE for an unfinished run without `resume`, ORGAN_IO if files or memory fail,
+ * ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report,
                               organ_error *error);
 

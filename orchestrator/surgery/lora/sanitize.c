@@ -76,7 +76,7 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     if (organ_lora_factors_read(j->adapter, pair, j->rewrite.engine->kernels, pair->scale, &f, error) == ORGAN_OK &&
         (energy = organ_lora_energy(&f, j->rewrite.engine->kernels)) < 0)
         organ_fail_memory(error, j->options->adapter);
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     if (error->status || note_dropped(j, pair->a, why, sqrt(energy), "scale B A", error))
         return error->status;
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
@@ -225,12 +225,12 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
 {
     if (make_config(j, error))
         return error->status;
-    const organ_lora_output output = {.path = j->options->output,
-                                      .force = j->options->force,
-                                      .config = j->config,
-                                      .files = {.json = "lora_sanitize.json", .markdown = "LORA_SANITIZE_REPORT.md"},
-                                      .context = j,
-                                      .document = sanitize_document_of};
+    const organ_lora_output output = {
+        .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
+        .config = j->config,
+        .files = {.json = "lora_sanitize.json", .markdown = "LORA_SANITIZE_REPORT.md"},
+        .context = j,
+        .document = sanitize_document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
@@ -322,6 +322,8 @@ static void close_sanitizing(sanitize_job *j)
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_sanitize_options, options, report, error, "adapter", options->adapter))
+        return error->status;
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     const organ_report_work work = organ_report_begin(report);
     sanitize_adapter(&j, report, error);

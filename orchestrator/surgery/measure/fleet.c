@@ -7,16 +7,13 @@
 #include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/fleet_find.h"
-#include "orchestrator/surgery/measure/fleet_kind.h"
-#include "orchestrator/surgery/measure/fleet_prunings.h"
-#include "orchestrator/surgery/measure/fleet_state.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/measure/fleet_parts.h"
 #include <organ/organs.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
@@ -142,7 +139,7 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
              !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured})))
         organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
-    organ_z_subjects_free(&subjects);
+    organ_z_subjects_release(&subjects);
     organ_rows_free(measured);
     return error->status;
 }
@@ -179,8 +176,8 @@ static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_memb
         if (dissection &&
             json_object_set_new(f->times, member->name,
                                 ORGAN_OBJECT(SET_BYTES("name", member->name),
-                                             SET_IF(extract, "seconds", json_real(organ_milliseconds(extracting))),
-                                             SET_REAL("measure_seconds", organ_milliseconds(measuring)))))
+                                             SET_IF(extract, "seconds", json_real(organ_rounded_seconds(extracting))),
+                                             SET_REAL("measure_seconds", organ_rounded_seconds(measuring)))))
             organ_fail_memory(error, member->name);
         if (dissection)
             ORGAN_ADD(dissection, SET("pruning", organ_fleet_pruning(model)));
@@ -322,7 +319,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
                          SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
         SET("run", ORGAN_OBJECT(SET_BYTES("directory", f->options->directory), SET_BYTES("output", f->options->output),
                                 SET_FLAG("extracted", !f->options->no_extract), SET_COUNT("unchanged", f->reused),
-                                SET_REAL("seconds", organ_milliseconds(seconds)),
+                                SET_REAL("seconds", organ_rounded_seconds(seconds)),
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
@@ -486,7 +483,7 @@ static organ_status finish_fleet(const fleet *f, json_t *report, organ_error *er
     if (organ_ranks_agree(f->ranks, "reporting the fleet", error) ||
         (organ_ranks_first(f->ranks) && fleet_write_reports(f, report, error)))
         return error->status;
-    organ_error_output_whole(error, f->options->output);
+    organ_error_set_output(error, f->options->output);
     if (!f->failed)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be extracted or measured",
@@ -514,12 +511,15 @@ static void close_fleet(fleet *f)
     json_decref(f->before);
     json_decref(f->state);
     json_decref(f->times);
-    organ_fleet_free(&f->list);
+    organ_fleet_release(&f->list);
 }
 
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_fleet_options, options, report, error, "directory", options->directory, "output",
+                         options->output))
+        return error->status;
     fleet f = {.options = options,
                .engine = engine,
                .progress = progress,

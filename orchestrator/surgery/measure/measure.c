@@ -4,11 +4,10 @@
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/measure/measure_stream.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -80,7 +79,7 @@ static organ_status open_measured_model(const measure_run *m, const char *path, 
 
 static void close_measured_model(measured_model *p)
 {
-    organ_z_subjects_free(&p->subjects);
+    organ_z_subjects_release(&p->subjects);
     organ_model_close(p->model);
     free(p->chosen);
 }
@@ -169,7 +168,7 @@ json_t *organ_measure_ranked(const json_t *entries)
 static json_t *measure_run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
-    return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
+    return ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0),
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
@@ -218,6 +217,9 @@ static void close_measuring(measure_run *m)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_measure_options, options, report, error, "models",
+                         options->model_count ? (const char *)options->models : ""))
+        return error->status;
     measure_run m = {.options = options,
                      .engine = engine,
                      .progress = progress,

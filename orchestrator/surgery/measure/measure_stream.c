@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/measure/measure_stream.h"
+#include <organ/measure.h>
 
 #include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 

@@ -4,11 +4,9 @@
 #include <organ/measure.h>
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/measure/z_source.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/measure/z_tensor.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -231,7 +229,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->weight_of[t], &out[t]); /* the pointers of another process are invalid here */
     free_scratch(&c);
-    organ_z_subjects_free(&mine);
+    organ_z_subjects_release(&mine);
     return error->status;
 }
 
@@ -249,12 +247,6 @@ organ_status organ_measure_min(const organ_model *model, const organ_z_options *
             *least = organ_memory_enough(0, memory_suffices, &c);
     }
     free(c.order);
-    organ_z_subjects_free(&mine);
+    organ_z_subjects_release(&mine);
     return error->status;
-}
-
-organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,
-                                 organ_z *out, organ_error *error)
-{
-    return organ_measure_tensors(model, &(organ_z_options){0}, engine, progress, out, error);
 }

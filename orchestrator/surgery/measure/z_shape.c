@@ -1,9 +1,13 @@
-/* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/measure/z_shape.h"
+/* SPDX-License-Identifier: MIT
+ * Figures of a distribution of values: theta from a histogram, moments and bins from counts of codes, distinct values.
+ */
 
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/measure/z_null.h"
+#include <organ/measure.h>
 
 #include <math.h>
+#include <string.h>
 
 /* Bins on each side over which the density is smoothed: 2.5 standard deviations of the tensor, 7 of the kernel. */
 #define REACH     40
@@ -138,4 +142,143 @@ void organ_z_slope(organ_z *z)
     }
     z->dI_dlog2s = xy / xx;
     z->coherence = fmin(fmax(1 + 2 * z->dI_dlog2s, 0), 1);
+}
+
+/* ---- counts of codes ---- */
+
+/* Computes moments and bins of 16-bit floats from the counts of their codes. Sums are added in the numerical order of
+ * codes, so that they do not depend on the order of reading. */
+
+/* Codes with the same upper 8 bits, which are processed together. In most tensors no code of most pages occurs; such
+ * pages are skipped. */
+#define PAGE  256
+#define PAGES (65536 / PAGE)
+
+/* Type of organ_kernels.bf16_to_f32 and .f16_to_f32. */
+typedef void widener(const uint16_t *, float *, size_t);
+
+/* Sets `values` to the values of the PAGE codes of page `page`. counts[c]: number of occurrences of code c, for all
+ * 65,536 codes. Returns false, without setting `values`, if no code of the page occurs. */
+static bool open_page(const uint64_t *counts, widener *widen, unsigned page, float values[PAGE])
+{
+    uint16_t words[PAGE];
+    uint64_t any = 0;
+    for (unsigned k = 0; k < PAGE; k++) {
+        any |= counts[page * PAGE + k];
+        words[k] = (uint16_t)(page * PAGE + k);
+    }
+    if (any)
+        widen(words, values, PAGE);
+    return any > 0;
+}
+
+/* Adds a page to *m and *levels: numbers of values, their sum (in m->mean), minimum and maximum, and distinct values.
+ * counts[k]: number of occurrences of values[k]. */
+static void count_values(const uint64_t *counts, const float values[PAGE], organ_moments *m, uint32_t *levels)
+{
+    for (unsigned k = 0; k < PAGE; k++) {
+        const float v = values[k] + 0.0f; /* -0 is +0 */
+        const uint64_t n = counts[k];
+        if (n == 0)
+            continue;
+        if (!isfinite(v)) {
+            *(isnan(v) ? &m->nan : &m->inf) += n;
+            continue;
+        }
+        m->n += n;
+        m->zero += v == 0 ? n : 0;
+        m->mean += (double)n * (double)v;
+        m->min = v < m->min ? v : m->min;
+        m->max = v > m->max ? v : m->max;
+        *levels += 1;
+    }
+}
+
+/* Adds the powers 2, 3 and 4 of the deviations of the values of a page from m->mean to m->m2, m3 and m4. counts[k]:
+ * number of occurrences of values[k]. */
+static void add_powers(const uint64_t *counts, const float values[PAGE], organ_moments *m)
+{
+    for (unsigned k = 0; k < PAGE; k++) {
+        if (counts[k] == 0 || !isfinite(values[k]))
+            continue;
+        const double d = (double)values[k] - m->mean, square = d * d, n = (double)counts[k];
+        m->m2 += n * square;
+        m->m3 += n * (square * d);
+        m->m4 += n * (square * square);
+    }
+}
+
+/* Sets z->moments and z->levels in two passes over the codes: the mean, then the powers of the deviations from it. */
+void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
+{
+    organ_moments m = {.min = INFINITY, .max = -INFINITY};
+    float values[PAGE];
+    z->levels = 0;
+    for (unsigned page = 0; page < PAGES; page++)
+        if (open_page(codes, widen, page, values))
+            count_values(codes + page * PAGE, values, &m, &z->levels);
+    z->levels -= codes[0] > 0 && codes[0x8000] > 0; /* +0 and -0, codes 0 and 0x8000 in both types, are one level */
+    m.mean = m.n > 0 ? m.mean / (double)m.n : 0;
+    for (unsigned page = 0; page < PAGES; page++)
+        if (open_page(codes, widen, page, values))
+            add_powers(codes + page * PAGE, values, &m);
+    z->moments = m;
+}
+
+/* Adds the counts of codes to the histogram `counts`. Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard
+ * deviation; values beyond the first and the last bin are counted in these two bins. */
+void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
+                        uint64_t counts[ORGAN_Z_BINS])
+{
+    const double per_bin = ORGAN_Z_BINS_PER_STD / std;
+    float values[PAGE];
+    for (unsigned page = 0; page < PAGES; page++) {
+        if (!open_page(codes, widen, page, values))
+            continue;
+        for (unsigned k = 0; k < PAGE; k++) {
+            const uint64_t n = codes[page * PAGE + k];
+            const double place = n > 0 ? ((double)values[k] - mean) * per_bin : 0;
+            const double within = fmin(fmax(place, -ORGAN_Z_BINS / 2), ORGAN_Z_BINS / 2 - 1);
+            counts[(int)floor(within) + ORGAN_Z_BINS / 2] += n;
+        }
+    }
+}
+
+/* ---- distinct values ---- */
+
+#define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
+
+/* Empties the table and sets its size: at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at
+ * most half of them are taken. */
+void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
+{
+    uint32_t slots = 64;
+    while (slots < ORGAN_Z_LEVEL_SLOTS && slots < 2 * elements)
+        slots *= 2;
+    levels->mask = slots - 1;
+    levels->count = 0;
+    memset(levels->slots, 0xff, slots * sizeof *levels->slots);
+}
+
+/* Adds a bit pattern to the table: open addressing with linear probing. The search begins at the upper 17 bits of a
+ * multiplicative hash (2^32 / golden ratio), as many as ORGAN_Z_LEVEL_SLOTS needs. */
+static void add_level(organ_z_levels *levels, uint32_t bits)
+{
+    uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;
+    while (levels->slots[at] != bits && levels->slots[at] != EMPTY)
+        at = (at + 1) & levels->mask;
+    levels->count += levels->slots[at] == EMPTY;
+    levels->slots[at] = bits;
+}
+
+void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n)
+{
+    for (size_t k = 0; k < n && levels->count <= ORGAN_Z_LEVELS; k++) {
+        uint32_t bits;
+        memcpy(&bits, &values[k], sizeof bits);
+        if ((bits & 0x7fffffff) == 0)
+            bits = 0;
+        if ((bits & 0x7fffffff) < 0x7f800000)
+            add_level(levels, bits);
+    }
 }

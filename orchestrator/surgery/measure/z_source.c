@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Reads a weight through a window. For a packed weight the window has whole decoded rows. If not all rows fit, or the
- * model is remote, the stored matrix is kept in addition, so that it is read only once although its rows are decoded
- * repeatedly. Remote values that exceed the window are stored in a file without a name. */
-#include "orchestrator/surgery/measure/z_source.h"
+ * Finds the weights that are measured, and reads one through a window. For a packed weight the window has whole decoded
+ * rows. If not all rows fit, or the model is remote, the stored matrix is kept in addition, so that it is read only
+ * once although its rows are decoded repeatedly. Remote values that exceed the window are stored in a file without a
+ * name. */
+#include <organ/measure.h>
 
 #include "formats/base/file_calls.h"
 #include "formats/base/unnamed_file.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)1 << 20) /* values that are decoded between two checks for a stop */
@@ -216,4 +218,43 @@ const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t cou
     if ((from < source->from || to > source->to) && fill_window(source, from, to, error))
         return NULL;
     return source->window + (from - source->from);
+}
+
+/* ---- weights that are measured ---- */
+
+organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error)
+{
+    *subjects = (organ_z_subjects){0};
+    if (organ_weights_find(model, &subjects->found, error) != ORGAN_OK)
+        return error->status;
+    const organ_weights *const found = subjects->found;
+    subjects->weight_of = calloc(model->tensor_count + 1, sizeof *subjects->weight_of);
+    subjects->alone = calloc(found->unmatched_count + 1, sizeof *subjects->alone);
+    if (!subjects->weight_of || !subjects->alone)
+        return organ_fail_errno(error, ENOMEM, "%s: its %zu weights", model->path, found->count);
+    for (size_t k = 0; k < found->count; k++)
+        subjects->weight_of[found->weights[k].codes - model->tensors] = &found->weights[k];
+    for (size_t k = 0; k < found->unmatched_count; k++)
+        if (!found->unmatched[k].dropped) {
+            subjects->alone[k] = organ_weight_plain(found->unmatched[k].tensor);
+            subjects->weight_of[found->unmatched[k].tensor - model->tensors] = &subjects->alone[k];
+        }
+    for (size_t t = 0; t < model->tensor_count; t++)
+        subjects->companions += !subjects->weight_of[t];
+    return ORGAN_OK;
+}
+
+void organ_z_subjects_release(organ_z_subjects *subjects)
+{
+    organ_weights_free(subjects->found);
+    free(subjects->alone);
+    free(subjects->weight_of);
+    *subjects = (organ_z_subjects){0};
+}
+
+organ_dtype organ_z_decoded_type(const organ_weight *weight)
+{
+    if (weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype))
+        return ORGAN_BF16;
+    return weight->global ? ORGAN_F32 : ORGAN_DTYPE_COUNT;
 }

@@ -2,13 +2,10 @@
  * Reads a tensor twice, strip by strip: for the moments at every scale, then for the histograms. A strip has at most
  * ORGAN_Z_STRIP values, which fit in the first-level cache, and begins at a multiple of 16 within its row, so that the
  * pairwise means at all scales need no value of another strip. */
-#include "orchestrator/surgery/measure/z_tensor.h"
+#include <organ/measure.h>
 
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/measure/z_codes.h"
-#include "orchestrator/surgery/measure/z_shape.h"
-#include "orchestrator/surgery/measure/z_source.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <math.h>
 #include <string.h>

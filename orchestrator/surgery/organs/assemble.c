@@ -125,6 +125,9 @@ static void close_assembly(assembly *a)
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_assemble_options, options, report, error, "directory", options->directory,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     assembly a = {.options = options, .progress = progress, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     assemble_model(&a, report, error);

@@ -88,6 +88,9 @@ static void close_extraction(extraction *e)
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_extract_options, options, report, error, "model", options->model, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
     extraction e = {.options = options, .progress = progress, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     extract_model(&e, report, error);

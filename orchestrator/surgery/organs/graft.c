@@ -199,6 +199,9 @@ static void close_graft(organ_graft_job *job)
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_graft_options, options, report, error, "source", options->source, "target",
+                         options->target, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_graft_job job = {.options = options,
                            .single = organ_output_is_file(options->write.output),
                            .kernels = kernels,

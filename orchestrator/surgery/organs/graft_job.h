@@ -5,7 +5,7 @@
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
-#include "formats/tensor/counterpart.h"
+#include "formats/architecture/counterpart.h"
 #include <organ/organs.h>
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/inputs/inputs.h"

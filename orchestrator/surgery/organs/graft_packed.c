@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/counterpart.h"
+#include "formats/architecture/counterpart.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include <organ/weights.h>
@@ -24,8 +24,9 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
                              char counterpart[ORGAN_COUNTERPART_SIZE])
 {
     const int32_t layer = organ_layer_mapped(&job->map, anatomy->layer);
-    return job->names_differ ? organ_counterpart_across(name, anatomy, job->target->gguf != NULL, layer, counterpart,
-                                                        ORGAN_COUNTERPART_SIZE)
+    const bool to_gguf = job->target->gguf != NULL;
+    return job->names_differ ? organ_counterpart_across(to_gguf ? job->target : job->source, name, anatomy, to_gguf,
+                                                        layer, counterpart, ORGAN_COUNTERPART_SIZE)
                              : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
 }
 

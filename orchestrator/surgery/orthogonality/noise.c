@@ -339,7 +339,7 @@ static void noise_release(noise_stage *s)
         free(s->noise[n]);
         free(s->inside[n]);
     }
-    organ_svd_free(&s->svd);
+    organ_svd_release(&s->svd);
     free(s->a);
     free(s->b);
     free(s->scratch);

@@ -1,5 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Types and functions that orthogonality.h and noise_pairs.h share: the inputs, the modules, and the comparison of
+ * Declarations that the sources of this room share. */
+#ifndef ORGAN_NOISE_JOB_H
+#define ORGAN_NOISE_JOB_H
+
+#include "orchestrator/stream/rows.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/lora/turned.h"
+#include <organ/stream.h>
+#include <organ/weights.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Types and functions that orthogonality.h and noise_pairs.h share: the inputs, the modules, and the comparison of
  * cosines with chance.
  *
  * Words: a clean model is unquantised, a noisy model is its quantised copy. The noise N = W_clean - W_noisy is the
@@ -8,13 +21,6 @@
  * z is a cosine divided by its standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the share of N
  * in the output directions of K. Method A makes an adapter from an unquantised base and applies it to the quantised
  * base; Method B makes it from the quantised base. */
-#ifndef ORGAN_NOISE_JOB_H
-#define ORGAN_NOISE_JOB_H
-
-#include <organ/weights.h>
-#include <organ/stream.h>
-#include "orchestrator/stream/rows.h"
-#include "orchestrator/surgery/lora/turned.h"
 
 /* Limits of the verdicts; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine */
@@ -203,7 +209,7 @@ typedef struct organ_compared_fold {
 /* The functions with which a report sums modules and makes rows of the sums. */
 typedef struct organ_compared_folding {
     const organ_compared_job *job;
-    int which; /* argument of `add` and `json`: the comparison (noise_document.c); not used by noise_pairs.h */
+    int which; /* argument of `add` and `json`: the comparison; not used by noise_pairs.h */
     /* Adds a module to a fold. */
     void (*add)(organ_compared_fold *fold, const organ_compared_module *module, int which);
     /* Adds the numbers of a fold to `row`, an object with the projection and the layer, and returns `row`. */
@@ -239,5 +245,101 @@ json_t *organ_noise_verdict(const organ_noise_fold *all);
 /* Returns the verdict on the agreement of two noises from the fold of all modules: an object with "level" and
  * sentences. NULL if memory runs out. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all);
+
+/* ---- two pairs ---- */
+
+/* Declarations that the sources of noise_pairs.h share. noise_job.h explains noise, change and Method A. */
+
+/* Limits of the verdict on the premise of Method A, that N_A and N_B are equal and cancel. */
+#define ORGAN_ASSUMPTION_HOLDS 0.5  /* largest |N_A - N_B| / |N_A|: a quarter of the energy of N_A remains */
+#define ORGAN_FACTOR_ROOM      0.25 /* norms count as equal if their quotient differs from 1 by at most this */
+
+/* Indices of the models of a job of noise_pairs.h. ORGAN_TUNED is only used if the change is that of a tuned model. */
+typedef enum organ_pair_source {
+    ORGAN_CLEAN_A,
+    ORGAN_NOISY_A,
+    ORGAN_CLEAN_B,
+    ORGAN_NOISY_B,
+    ORGAN_TUNED
+} organ_pair_source;
+
+/* Returns ORGAN_USAGE if measuring a module needs more memory than the engine has. */
+organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
+
+/* Sets the measured members of a module. Returns errors of reading, ORGAN_BAD_INPUT for values that are not finite,
+ * ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
+
+/* Returns the report; NULL if out of memory. */
+json_t *organ_pairs_document(const organ_compared_job *job);
+
+/* Returns the verdict on the modules whose sums are `all`: an object with levels (words), figures and sentences. `same`
+ * is the number of modules that `all` leaves out because both clean models have equal values there. `change` is the
+ * kind of D. Returns NULL if memory runs out. */
+json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change);
+
+/* ---- random matrices ---- */
+
+/* Statistics of random matrices. The cosine of a matrix G of n independent normal values with any fixed matrix K is t =
+ * <G, K> / (|G| |K|). <G, K> / |K| is one normal value g, and the rest of |G|^2 is an independent chi-square value of n
+ * - 1 degrees of freedom, so that t = g / sqrt(g^2 + chi^2(n-1)): two random numbers instead of n give an exact draw.
+ * Its mean is 0 and its standard deviation 1 / sqrt(n), for any norm of G. */
+
+/* Returns the cosine of a random matrix of `elements` normal values (at least 1) with a fixed matrix. It is draw number
+ * `draw` of the sequence of `stream`: equal arguments give equal numbers, and each stream of a seed has another
+ * sequence. */
+double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements);
+
+/* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the cosines that
+ * organ_chance_cosine returns for 0 .. draws - 1; `draws` is at least 2. */
+void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean,
+                           double *std);
+
+/* Returns the standard deviation of the share of its squared norm that a random m x n matrix has in k of its m output
+ * directions. This share has the distribution Beta(k n / 2, (m - k) n / 2), with mean k / m. */
+double organ_chance_share_std(double k, double m, double n);
+
+/* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
+ * normal values have a magnitude above 3. */
+size_t organ_chance_beyond(size_t count);
+
+/* ---- matching a module ---- */
+
+/* Finds the weight of a module in several models, and collects all mismatches in one message. */
+
+/* A module whose weight is looked for in several models: the names of the weight and the shape that it must have. */
+typedef struct organ_module_place {
+    const char *module; /* its name without ".weight" */
+    const char *tensor; /* full name of its weight; NULL: `module` followed by ".weight" */
+    const organ_anatomy *anatomy;
+    size_t rows, cols;        /* shape of its weight; rows of stacked matrices are counted together */
+    unsigned rank;            /* number of dimensions of the weight; 0: 2 */
+    const organ_model *model; /* from which the names are; NULL if `gguf` is false */
+    bool gguf;                /* names, and the expected order of rows, are those of GGUF; false: of safetensors */
+} organ_module_place;
+
+/* The mismatches of all modules: weights that a model lacks or has in another shape. */
+typedef struct organ_module_mismatches {
+    const char
+        *expected_by;    /* input with whose names and shapes the models are compared, for messages: "the adapter" */
+    size_t count, shown; /* number of mismatches, and number of those that `text` describes */
+    char text[700];      /* a sentence for each of the first `shown` mismatches */
+} organ_module_mismatches;
+
+/* Returns the weight of `place` in a model. If the model has the other format (GGUF or not), also looks for the name
+ * of the weight in that format. Returns NULL and adds a mismatch if the model lacks the weight, or has it in another
+ * shape or with its rows in another order (q and k of some architectures in GGUF). Returns NULL with an error if
+ * memory runs out. */
+const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
+                                        const organ_model *model, organ_module_mismatches *mismatches,
+                                        organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if there are mismatches; the message has the sentences in mismatches->text and the number of
+ * mismatches without a sentence there. `path` is the input that does not fit, for the message. */
+organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
+                                            organ_error *error);
+
+/* Returns ORGAN_USAGE if a pattern of --modules has matched no module of `path`; the message quotes this pattern. */
+organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error);
 
 #endif

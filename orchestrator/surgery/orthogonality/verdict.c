@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Makes the verdicts of a comparison: sentences and levels for the figures, by the limits in noise_job.h. */
+ * Sums over modules, their comparison with random matrices, and verdicts. */
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/surgery/orthogonality/chance.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -241,5 +244,222 @@ void organ_stored_as(const organ_weight *const *first, size_t stride, size_t cou
         const organ_weight *const next = *(const organ_weight *const *)(const void *)((const char *)first + k * stride);
         mixed = mixed || strcmp(organ_weight_text(next, other, sizeof other), text) != 0;
     }
-    snprintf(out, 160, "%s%s", text, mixed ? " and others" : "");
+    organ_snprintf(out, 160, "%s%s", text, mixed ? " and others" : "");
+}
+
+/* ---- folds ---- */
+
+/* Makes the report's rows that sum several modules: the modules of a projection, of a layer, or of a projection in one
+ * layer. A fold is the struct with these sums (organ_compared_fold). Also makes members that organ.orthogonality/1 and
+ * organ.noise_pairs/1 have in common. */
+
+/* Value of fold_selection.row that selects modules regardless of their projection. */
+enum { ALL_ROWS = ORGAN_ANATOMY_ROWS };
+
+/* Selects modules to sum: those of job->modules[from] to job->modules[to - 1] for which fold_row_of returns `row`, or
+ * all of them if `row` is ALL_ROWS. */
+typedef struct fold_selection {
+    size_t from, to;
+    unsigned row;
+} fold_selection;
+
+/* Returns the number of the projection to which the report counts the module. The numbers are those of
+ * organ_anatomy_row, which are 3 times the role for dense matrices, plus 1 or 2 for routed and shared experts. A report
+ * of two pairs does not separate these three kinds and uses the numbers of dense matrices. */
+static unsigned fold_row_of(const organ_compared_job *job, const organ_compared_module *m)
+{
+    return job->pairs ? 3 * (unsigned)m->anatomy->role : organ_anatomy_row(m->anatomy);
+}
+
+/* Returns the sums over the modules that `of` selects. */
+static organ_compared_fold fold_modules(const organ_compared_folding *g, fold_selection of)
+{
+    organ_compared_fold f = {0};
+    for (size_t k = of.from; k < of.to; k++)
+        if (of.row == ALL_ROWS || fold_row_of(g->job, &g->job->modules[k]) == of.row)
+            g->add(&f, &g->job->modules[k], g->which);
+    return f;
+}
+
+organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
+{
+    return fold_modules(g, (fold_selection){0, g->job->count, ALL_ROWS});
+}
+
+/* Appends to `rows` the row with the sums over the modules that `of` selects. The row has the member "projection"
+ * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if there is no module. */
+static void append_fold(const organ_compared_folding *g, fold_selection of, const int32_t *layer, json_t *rows)
+{
+    const organ_compared_fold f = fold_modules(g, of);
+    const bool named = of.row != ALL_ROWS;
+    if (f.noises.modules)
+        json_array_append_new(
+            rows, g->json(ORGAN_OBJECT(SET_IF(named, "projection", json_string(organ_anatomy_row_name(of.row))),
+                                       SET_IF(layer, "layer", organ_json_index(*layer))),
+                          &f, g->which));
+}
+
+/* Tries the numbers of all projections; append_fold skips those without modules. */
+json_t *organ_compared_projections_json(const organ_compared_folding *g)
+{
+    json_t *const rows = json_array();
+    for (unsigned row = 0; row < ORGAN_ANATOMY_ROWS; row++)
+        append_fold(g, (fold_selection){0, g->job->count, row}, NULL, rows);
+    return rows;
+}
+
+/* Finds the modules of each layer as a range of job->modules, which is ordered by layer. With `places` appends a row
+ * for each projection of the layer, otherwise one row with ALL_ROWS. */
+json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
+{
+    const organ_compared_job *const job = g->job;
+    json_t *const rows = json_array();
+    for (size_t from = 0, to = 0; from < job->count; from = to) {
+        const int32_t layer = job->modules[from].anatomy->layer;
+        while (to < job->count && job->modules[to].anatomy->layer == layer)
+            to++;
+        for (unsigned row = places ? 0 : ALL_ROWS; row < ALL_ROWS + (unsigned)!places; row++)
+            append_fold(g, (fold_selection){from, to, row}, &layer, rows);
+    }
+    return rows;
+}
+
+/* Adds "cosine", its standard deviation by chance "chance_std", and "z": <N, K> divided by its standard deviation for a
+ * random N. With `signs` adds "z_signs", which divides by the standard deviation for random signs of N instead. These
+ * members are null if no module has a cosine. */
+void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
+{
+    const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
+    const bool any = norms > 0;
+    ORGAN_ADD(row, SET_REAL_OF("cosine", any, f->dot / norms),
+              SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
+              SET_REAL_OF("z", any, f->dot / sqrt(f->variance)),
+              SET_IF(signs, "z_signs", organ_json_real_of(any && f->signs > 0, f->dot / sqrt(f->signs))),
+              SET_COUNT("beyond", f->beyond), SET_COUNT("with_cosine", f->defined));
+}
+
+/* ---- parts of both reports ---- */
+
+/* Returns the number of draws, and the mean and standard deviation of the drawn cosines of module m with random
+ * matrices. "std_exact" is the theoretical standard deviation, 1 / sqrt(rows x cols). */
+json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *m)
+{
+    return ORGAN_OBJECT(SET_COUNT("draws", job->draws), SET_REAL("mean", m->drawn_mean), SET_REAL("std", m->drawn_std),
+                        SET_REAL("std_exact", 1 / sqrt((double)m->rows * (double)m->cols)));
+}
+
+/* Returns the weight of module k in the first model. */
+static const organ_weight *compared_weight(const void *job, size_t k)
+{
+    return ((const organ_compared_job *)job)->modules[k].weight[0];
+}
+
+json_t *organ_compared_matrices_json(const organ_compared_job *job)
+{
+    return organ_matrices_among(job->weights[0], job->count, compared_weight, job);
+}
+
+json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs)
+{
+    return organ_json_joined(inputs, ORGAN_OBJECT(SET_BYTES_OF("output", job->output),
+                                                  SET_REAL("seconds", organ_rounded_seconds(job->seconds)),
+                                                  SET_COUNT("bytes_read", job->bytes), SET_ENGINE(job->engine)));
+}
+
+/* ---- random matrices ---- */
+
+/* Largest number of tries of gamma_at. It rejects fewer than one try in 20, so 64 rejections in a row do not occur in
+ * practice; gamma_at would then return shape - 1/3. */
+enum { TRIES = 64 };
+
+/* Returns normal number `at` of a stream (organ_philox_normal). Normal numbers use the even streams of the generator
+ * and uniform numbers the odd streams, so that both are independent. */
+static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
+{
+    float value;
+    organ_philox_normal(seed, 2 * stream, at, &value, 1);
+    return (double)value;
+}
+
+/* Returns uniform number `at` of a stream, in (0, 1). organ_philox_uniform returns multiples of 2^-23 from -1 on, which
+ * become multiples of 2^-24 from 0 on. Adding 2^-25, half of such a step, excludes 0, whose logarithm gamma_at would
+ * need. */
+static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
+{
+    float value;
+    organ_philox_uniform(seed, 2 * stream + 1, at, &value, 1);
+    return ((double)value + 1) / 2 + 0x1p-25;
+}
+
+/* Returns a random number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia
+ * and Tsang (2000). Try k, from 0 to TRIES - 1, uses the normal and the uniform number `at` + k of the stream. */
+static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
+{
+    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d); /* the names of the paper */
+    double v = 1;
+    for (uint64_t k = 0; k < TRIES; k++) {
+        const double x = normal_at(seed, stream, at + k), u = uniform_at(seed, stream, at + k);
+        v = 1 + c * x;
+        v = v * v * v;
+        if (v > 0 && log(u) < 0.5 * x * x + d - d * v + d * log(v))
+            break;
+        v = 1;
+    }
+    return d * v;
+}
+
+/* Returns a random number of the chi-square distribution with `degrees` degrees of freedom, or 0 if `degrees` is
+ * below 1. Uses numbers `at` to `at` + TRIES of the stream. */
+static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
+{
+    if (degrees < 1)
+        return 0;
+    /* gamma_at needs a shape of 1 or more; Gamma(a) is distributed like Gamma(a + 1) times u^(1/a). */
+    const double shape = degrees / 2, boost = shape < 1 ? pow(uniform_at(seed, stream, at + TRIES), 1 / shape) : 1;
+    return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
+}
+
+/* Draws the cosine between a fixed vector and a random normal one. The cosine depends on two properties of the random
+ * vector: its component parallel to the fixed vector, which is a normal number g, and the squared length `rest` of its
+ * remainder, which has the chi-square distribution with elements - 1 degrees of freedom. So draws two numbers instead
+ * of a vector, and returns g / sqrt(g^2 + rest). */
+double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
+{
+    const uint64_t at = draw * 128; /* each draw uses its own 128 numbers, enough for all tries */
+    const double g = normal_at(seed, stream, at + 127), rest = chi_square_at(seed, stream, at, (double)(elements - 1));
+    const double square = g * g + rest;
+    return square > 0 ? g / sqrt(square) : 0;
+}
+
+/* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the random cosines 0 to draws - 1
+ * of vectors with `elements` values. */
+void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
+{
+    double middle = 0, squares = 0; /* mean and sum of squared deviations, by Welford's recurrence */
+    for (unsigned k = 0; k < draws; k++) {
+        const double cosine = organ_chance_cosine(seed, stream, k, elements), off = cosine - middle;
+        middle += off / (k + 1);
+        squares += off * (cosine - middle);
+    }
+    *mean = middle;
+    *std = sqrt(squares / (draws - 1));
+}
+
+/* The variance of Beta(a, b) is p (1 - p) / (a + b + 1), with p = a / (a + b) = k / m and a + b = m n / 2. */
+double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
+
+/* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
+ * normal values have a magnitude above 3. Adds the terms of the binomial distribution until their sum reaches 0.99. */
+size_t organ_chance_beyond(size_t count)
+{
+    const double p = 0.0026997960632601866, n = (double)count; /* p: probability of a normal value beyond 3 */
+    double term = exp(n * log1p(-p)), below = term;
+    size_t allowed = 0;
+    /* The sum reaches 1 at allowed = count, up to rounding: the second condition ends the loop if it stays below. */
+    while (below < 0.99 && allowed < count) {
+        term *= (n - (double)allowed) / ((double)allowed + 1) * p / (1 - p);
+        below += term;
+        allowed++;
+    }
+    return allowed;
 }

@@ -151,7 +151,7 @@ static void free_digests(struct organ_cuts_digests *digests)
     free(digests);
 }
 
-void organ_cuts_free(organ_cuts *cuts)
+void organ_cuts_release(organ_cuts *cuts)
 {
     organ_arena_release(&cuts->names);
     free_digests(cuts->digests);

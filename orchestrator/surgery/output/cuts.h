@@ -43,7 +43,7 @@ typedef struct organ_cuts {
  * outlive the cuts, which the caller frees even after an error. Returns ORGAN_IO if out of memory. */
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error);
-void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
+void organ_cuts_release(organ_cuts *cuts); /* all zero is allowed */
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* whether the row range is its whole tensor */
 

@@ -84,7 +84,7 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
             add_file(files, directory, name, error);
         free(name);
     }
-    organ_list_free(&list);
+    organ_list_release(&list);
     free(root);
     if (!error->status)
         return files;

@@ -226,7 +226,7 @@ static organ_status output_share(organ_output *output, organ_error *error)
         output->publish.resumed = organ_ends_with(all.of[0], "r");
     }
     output->publish.writers = organ_ranks_count(output->ranks);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     if (organ_ranks_agree(output->ranks, "checking that the output is visible", error) == ORGAN_OK)
         organ_publish_mark(&output->publish, organ_ranks_rank(output->ranks), error);
     if (organ_ranks_agree(output->ranks, "marking the output", error) == ORGAN_OK)
@@ -265,7 +265,7 @@ organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(c
     for (size_t k = 0; k < there.count && !error->status; k++)
         if (!keeps(context, there.names[k]))
             remove_file(output, there.names[k], error);
-    organ_list_free(&there);
+    organ_list_release(&there);
     return error->status;
 }
 
@@ -289,7 +289,7 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
             organ_publish_commit_files(&output->publish, names, journal, error);
         else
             organ_publish_commit(&output->publish, journal, error);
-        organ_error_output_whole(error, output->path);
+        organ_error_set_output(error, output->path);
     }
     if (output->journal)
         output->journal->resumed_by = output->resumed_by;
@@ -313,7 +313,7 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
 /* Returns the members "output", "seconds", "bytes_per_second", "resumed" and "activity" of a report's "run". */
 static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
-    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
+    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
                         SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)),
                         SET_IF(output->seconds > 0, "activity", organ_run_activity_json()));

@@ -236,7 +236,7 @@ organ_status organ_report_folder_write(organ_report_folder *folder, const json_t
     const int lock = lock_report_folder(folder);
     folder->wrote = true;
     if (write_reports_into(folder->path, &folder->files, report, error) == ORGAN_OK)
-        organ_error_output_whole(error, folder->path);
+        organ_error_set_output(error, folder->path);
     if (lock >= 0)
         close(lock);
     return error->status;

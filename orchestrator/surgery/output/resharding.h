@@ -13,8 +13,6 @@
 
 #include <jansson.h>
 
-#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* default of --max-shard-size, in bytes of tensor data */
-
 /* A tensor of the output. */
 typedef struct organ_shard_piece {
     const char *name;

@@ -172,7 +172,7 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
     if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
         !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
         organ_fail_memory(error, journal->path);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     return organ_ranks_agree(ranks, "opening the journals", error);
 }
 

@@ -8,6 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,7 +166,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
             organ_fail_memory(error, "the plan of the ranks");
     if (!error->status && !ORGAN_ADD(report, SET_HELD("ranks", rows)))
         organ_fail_memory(error, "the plan of the ranks");
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(text);
     json_decref(mine);
     json_decref(rows);
@@ -190,6 +191,8 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
 /* Reads the topology, places the workers on it, and makes the report; then adds the rows of all ranks. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_machine_plan_options, options, report, error, NULL))
+        return error->status;
     machine_plan p = {0};
     *report = NULL;
     if ((options->import ? organ_topology_import(options->import, &p.topology, error)

@@ -143,7 +143,7 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
             SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
             SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
     } else
-        organ_memory_refused();
+        organ_memory_count_refusal();
     free(bytes);
     close_test(&t);
     return object;

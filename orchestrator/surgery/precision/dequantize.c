@@ -236,7 +236,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .name = "dequantize.json",
                               .markdown_name = "DEQUANTIZE_REPORT.md",
                               .model_is = "model",
-                              .made_as = job->as == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .made_as = job->as == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = job->part_count > 0,
                               .edit = make_plain,
                               .fill = dequantize_all,
@@ -252,9 +252,12 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     return error->status;
 }
 
-organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
-                                    const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_dequantize_options, options, report, error, "model", options->model, "dtype",
+                         options->dtype, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     dequantize_model(&job, report, error);

@@ -63,7 +63,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_err
     if (organ_gptq_quantise_rows(job, error) != ORGAN_OK)
         return error->status;
     for (size_t i = 0; i < job->rows; i++)
-        m->rows_kept += !m->no_resolve && !(job->losses[i] < job->gptq_losses[i]);
+        m->rows_kept += !m->no_refit && !(job->losses[i] < job->gptq_losses[i]);
     copy_final_scales(job);
     if (sum_losses_of_ranks(job, losses, &whole->energy, error) ||
         sum_losses_of_ranks(job, losses + whole->rows, &whole->gptq_loss, error))
@@ -146,7 +146,7 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->columns = job->supers ? kind->elements : COLUMNS;
     job->refits = !job->supers && (grid->scale_of == ORGAN_SCALE_GROUP || grid->scale_of == ORGAN_SCALE_GGUF);
     job->passes = kind ? PASSES_BLOCKS : PASSES;
-    if (part->no_resolve)
+    if (part->no_refit)
         job->passes = 0;
     job->strip_rows = strip_rows_of(part->rows, organ_workers_count(job->inputs->engine->workers));
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));

@@ -42,7 +42,7 @@ organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_ca
 typedef struct organ_gptq {
     const char *name; /* for messages */
     organ_grid grid;  /* the values that codes can represent */
-    bool no_resolve;  /* keep the scales and codes of GPTQ: no refit of scales, no descent on codes */
+    bool no_refit;    /* keep the scales and codes of GPTQ: no refit of scales, no descent on codes */
     size_t rows, cols;
     struct organ_ranks *ranks; /* ranks that share the matrix; NULL: this process computes all rows */
     const float *weights;      /* [rows][cols], finite */

@@ -63,7 +63,7 @@ size_t organ_gptq_sweep_room(void)
 }
 
 /* Computes the product of the errors of n columns from column `from` on and `b`; its k is n. */
-static void multiply(const gptq_strip *s, size_t from, size_t n, organ_factor b, size_t columns, float *to,
+static void multiply(const gptq_strip *s, size_t from, size_t n, organ_product_operand b, size_t columns, float *to,
                      organ_product_into into)
 {
     const organ_product product = {.m = s->rows,

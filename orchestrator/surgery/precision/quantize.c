@@ -31,7 +31,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                           {o->calibration.context && o->calibration.context != 512, "--context"},
                           {o->calibration.scratch != NULL, "--scratch"},
                           {o->all_experts, "--all-experts"},
-                          {o->no_resolve, "--no-resolve"}};
+                          {o->no_refit, "--no-resolve"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
         if (without_effect[k].given)
             return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
@@ -231,7 +231,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_rows_free(job->left_out);
     organ_rows_free(job->plain);
     organ_imatrix_close(job->imatrix);
-    organ_targets_free(&job->targets);
+    organ_targets_release(&job->targets);
     organ_arena_release(&job->arena);
     organ_weights_free(job->weights);
     organ_model_close(job->model);
@@ -259,7 +259,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
         return "sparse-gptq-resolved/3";
     if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
-    if (job->options->no_resolve)
+    if (job->options->no_refit)
         return gguf ? "gptq-gguf/2" : "gptq/3";
     return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
 }
@@ -284,7 +284,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .name = "quantize.json",
                               .markdown_name = "QUANTIZE_REPORT.md",
                               .model_is = "model",
-                              .made_as = ORGAN_MADE_PACKED,
+                              .made_as = ORGAN_TYPES_PACKED,
                               .repacked = true,
                               .edit = job->writer ? NULL : organ_quantize_config,
                               .fill = quantize_all,
@@ -308,8 +308,11 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
     return organ_report_end_partial(&work, options->model, error);
 }
 
-organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
-                                  const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
+                         options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     return organ_quantize_pruned(options, NULL, engine, progress, report, error);
 }

@@ -357,7 +357,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
                     .grid = s->part->encoding->grid,
-                    .no_resolve = job->options->no_resolve,
+                    .no_refit = job->options->no_refit,
                     .rows = s->rows,
                     .cols = s->cols,
                     .ranks = matrix->ranks,

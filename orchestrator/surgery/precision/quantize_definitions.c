@@ -14,7 +14,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     static const char *const then =
         " Then the value that minimises the error of the outputs with these codes, rounded in the same way.";
     const organ_grid *const grid = &job->encoding->grid;
-    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_resolve;
+    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_refit;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     const bool refits = solved && grid->scale_of == ORGAN_SCALE_GROUP;
     if (job->widths)
@@ -63,7 +63,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 /* Returns the definition of scales for a GGUF output. */
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
-    const bool solved = job->calib && !job->options->no_resolve;
+    const bool solved = job->calib && !job->options->no_refit;
     const char *weights = "";
     if (job->imatrix)
         weights = "; the weight of a column is the mean square of its input, by the imatrix";

@@ -206,7 +206,7 @@ json_t *organ_quantize_parameters(void *context)
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("scheme", job->encoding->name), SET_IF(job->calib, "method", json_string(o->method)),
-                        SET_IF(job->calib, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
                         SET_BYTES_OF("targets", o->targets),

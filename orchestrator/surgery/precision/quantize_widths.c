@@ -110,7 +110,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     const organ_grid grid = encoding_at(level, details_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
-                    .no_resolve = w->job->options->no_resolve,
+                    .no_refit = w->job->options->no_refit,
                     .rows = rows,
                     .cols = cols,
                     .weights = weights,
@@ -301,7 +301,7 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
     w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("method", o->no_resolve ? "gptq/3" : "gptq-resolved/3"),
+                               SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
                                SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
                                SET_COUNT("samples", o->calibration.samples),
                                SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),

@@ -2,7 +2,6 @@
  * Compares a pruned model, called the copy, with its donor. Reads both models in step, band by band. Counts the
  * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
  * that differ. A problem is a sentence about a difference that pruning does not explain. */
-#include <organ/prune.h>
 
 #include "formats/base/paged_rows.h"
 #include <organ/machine.h>
@@ -11,6 +10,7 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/prune/audit_record.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 #include "orchestrator/surgery/prune/comparison.h"
 
 #include <errno.h>
@@ -372,7 +372,7 @@ static json_t *audit_run_json(const audit *a)
     for (size_t k = 0; k < a->pair_count; k++)
         bytes += 2 * a->pairs[k]->donor->bytes;
     return ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
-                        SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
                         SET_ENGINE(a->engine));
 }
@@ -487,18 +487,18 @@ static void close_audit(audit *a)
     json_decref(a->problems.sentences);
     json_decref(a->tile_map);
     free(a->record.path);
-    organ_targets_free(&a->targets);
+    organ_targets_release(&a->targets);
     organ_model_close(a->donor);
     organ_model_close(a->copy);
-    organ_compared_free(&a->compared);
+    organ_compared_release(&a->compared);
     free(a->sides);
     organ_rows_free(a->counts);
     organ_rows_free(a->findings);
     organ_rows_free(a->pairs);
 }
 
-organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error)
+organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,
+                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     const organ_report_work work = organ_report_begin(report);

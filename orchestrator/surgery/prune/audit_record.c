@@ -36,7 +36,7 @@ organ_status organ_audit_record_find(const organ_model *copy, organ_ranks *ranks
         record->path = path;
     else
         free(path);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     return error->status;
 }
 

@@ -53,9 +53,9 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     return ORGAN_OK;
 }
 
-void organ_compared_free(organ_compared *pairs)
+void organ_compared_release(organ_compared *pairs)
 {
-    organ_cuts_free(&pairs->cuts);
+    organ_cuts_release(&pairs->cuts);
     organ_rows_free(pairs->others);
     organ_rows_free(pairs->items);
     organ_assignment_release(&pairs->assignment);
@@ -183,7 +183,7 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     organ_compared pairs = {0};
     if (organ_compared_make(&m->tensor, &other, 1, m->engine->ranks, &pairs, error) == ORGAN_OK)
         map_share(m, donor, copy, &pairs, error);
-    organ_compared_free(&pairs);
+    organ_compared_release(&pairs);
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 

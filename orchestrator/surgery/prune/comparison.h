@@ -23,10 +23,10 @@ typedef struct organ_compared {
 } organ_compared;
 
 /* Pairs tensors[k] of the first model with others[k] of the second, for k < count. Both must have the same shape and
- * type, and outlive *pairs. Call organ_compared_free even after an error. Returns ORGAN_IO if out of memory. */
+ * type, and outlive *pairs. Call organ_compared_release even after an error. Returns ORGAN_IO if out of memory. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error);
-void organ_compared_free(organ_compared *pairs); /* all zero is allowed */
+void organ_compared_release(organ_compared *pairs); /* all zero is allowed */
 
 /* ---- the map of killed weights ---- */
 

@@ -195,26 +195,28 @@ static void close_job(organ_prune_job *job)
     free(job->figures);
     organ_imatrix_close(job->imatrix);
     organ_prune_units_close(job);
-    organ_list_free(&job->others);
-    organ_targets_free(&job->targets);
+    organ_list_release(&job->others);
+    organ_targets_release(&job->targets);
     organ_model_close(job->donor);
 }
 
-organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+/* Runs with a copy of the options in which the members of which 0 is no value have their defaults. */
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
-    organ_prune_job job = {.options = options, .calibrated = calibrated, .engine = engine, .progress = progress};
+    if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_prune_calibrated_options chosen = options->calibrated;
+    if (chosen.effort == 0)
+        chosen.effort = 1;
+    if (chosen.calibration.samples == 0)
+        chosen.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+    if (chosen.calibration.context == 0)
+        chosen.calibration.context = ORGAN_CONTEXT_DEFAULT;
+    organ_prune_job job = {.options = options, .calibrated = &chosen, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     prune_model(&job, report, error);
     close_job(&job);
     return organ_report_end_partial(&work, options->donor, error);
-}
-
-organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error)
-{
-    const organ_prune_calibrated_options usual = {
-        .calibration = {.samples = ORGAN_SAMPLES_DEFAULT, .context = ORGAN_CONTEXT_DEFAULT}, .effort = 1};
-    return organ_prune_by_method(options, &usual, engine, progress, report, error);
 }

@@ -243,7 +243,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
         }
     *killed_so_far += killed;
     return ORGAN_OBJECT(SET_TEXT("file", job->donor->files[f].name),
-                        SET_REAL("seconds", organ_milliseconds(clock->last - clock->first)),
+                        SET_REAL("seconds", organ_rounded_seconds(clock->last - clock->first)),
                         SET_COUNT("tensors", tensors), SET_COUNT("bytes", clock->bytes), SET_COUNT("killed", killed),
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
@@ -263,7 +263,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
     return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
-                        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_TEXT("started", started), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_BYTES("host", host), SET_ENGINE(engine),
                         SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
                         SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),

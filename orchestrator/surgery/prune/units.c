@@ -57,7 +57,7 @@ void organ_prune_units_close(organ_prune_job *job)
     organ_magnitudes_close(job->sizes);
     organ_rows_free(job->found_before);
     free(job->clocks);
-    organ_cuts_free(&job->cuts);
+    organ_cuts_release(&job->cuts);
     organ_rows_free(job->parts);
     organ_rows_free(job->units);
 }

@@ -5,6 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -225,6 +226,9 @@ static organ_status purify_model(organ_purify_job *job, json_t **report, organ_e
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_purify_options, options, report, error, "model", options->model, "method",
+                         options->method, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     purify_model(&job, report, error);

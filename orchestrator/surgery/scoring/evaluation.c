@@ -98,7 +98,7 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
         return ORGAN_OK;
-    /* Without the words that organ_error_output_whole put first: this message says the same. */
+    /* Without the words that organ_error_set_output put first: this message says the same. */
     *error = (organ_error){0};
     return organ_fail(error, e->fault.status, "%s is complete, but it could not be evaluated: %s", e->output,
                       e->fault.message);

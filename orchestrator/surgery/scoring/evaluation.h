@@ -16,10 +16,10 @@ typedef struct organ_evaluation {
     const organ_experiment_options *options; /* NULL: no evaluation */
     const organ_engine *engine;
     const organ_progress *progress;
-    const char *before;    /* path of the original model */
-    const char *before_is; /* its part in the operation, for the report: "donor", "base" */
-    const char *output;    /* path of the output, as the user named it */
-    organ_made_as made_as; /* how the operation changes the weights */
+    const char *before;        /* path of the original model */
+    const char *before_is;     /* its part in the operation, for the report: "donor", "base" */
+    const char *output;        /* path of the output, as the user named it */
+    organ_type_change made_as; /* how the operation changes the weights */
     /* Set by the functions below. */
     json_t *document;  /* member "evaluation" of the report; its figures are null before organ_evaluation_run */
     json_t *run;       /* member "run.evaluation" of the report; NULL without figures */

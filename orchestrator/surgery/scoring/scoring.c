@@ -60,10 +60,10 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
         m->model->config = scoring->models[0].model->config;
     }
     if (organ_forward_open(m->model, &scoring->engine, &m->forward, error) != ORGAN_OK ||
-        (m > scoring->models && scoring->made_as != ORGAN_MADE_ALIKE &&
+        (m > scoring->models && scoring->made_as != ORGAN_TYPES_STAY &&
          organ_forward_estimate(m->forward, scoring->made_as, error)))
         return error->status;
-    organ_forward_stream(m->forward);
+    organ_forward_allow_streaming(m->forward);
     return open_tokenizer(scoring, m, error);
 }
 
@@ -362,14 +362,14 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
 
 /* Opens a scoring of the models `before` and `after`, which was made from `before`. If `after` is NULL, `before` is
  * opened twice, and organ_forward_estimate adapts the memory of the second one to `as`. */
-organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
-                                     const organ_experiment_options *options, const organ_engine *engine,
-                                     const organ_progress *progress, organ_error *error)
+organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
+                                     organ_type_change as, const organ_experiment_options *options,
+                                     const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
     const char *const paths[2] = {before, after ? after : before};
     *scoring = (organ_scoring){
         .options = options, .derived = true, .progress = progress, .engine = *engine, .memory = engine->memory};
-    scoring->made_as = after ? ORGAN_MADE_ALIKE : as;
+    scoring->made_as = after ? ORGAN_TYPES_STAY : as;
     return scoring_open_all(scoring, paths, 2, error);
 }
 
@@ -386,7 +386,7 @@ void organ_scoring_close(organ_scoring *scoring)
         organ_model_close(model->model);
     }
     organ_input_sums_close(scoring->sums);
-    organ_perplexity_plan_free(&scoring->plan);
+    organ_perplexity_plan_release(&scoring->plan);
     organ_tokenizer_close(scoring->tokenizer);
     free(scoring->models);
     organ_text_release(&scoring->text);
@@ -410,7 +410,7 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
         const organ_tap tap = sums ? organ_input_sums_tap(sums, l) : (organ_tap){0};
         if (organ_stop_is_requested(scoring->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_replace(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        else if (organ_layer_load_to_run(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             organ_layer_run(m->forward, layer, windows, m->hidden, sums ? &tap : NULL, error);
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
@@ -465,7 +465,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     for (size_t m = 0; m < scoring->count; m++) /* also after an error: all ranks meet in this call */
         organ_scoring_share_scores(ranks, &scoring->plan, &scoring->models[m].scores, error);
     organ_progress_end(scoring->progress);
-    organ_scoring_share_free(&share);
+    organ_scoring_share_release(&share);
     return error->status;
 }
 

@@ -31,7 +31,7 @@ typedef struct organ_scoring {
     const organ_experiment_options *options;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */
     bool derived;
-    organ_made_as made_as; /* how models[1] will differ from models[0], if it does not exist yet */
+    organ_type_change made_as; /* how models[1] will differ from models[0], if it does not exist yet */
     const organ_progress *progress;
     organ_engine engine; /* engine of the forward passes; engine.memory is their share of `memory` */
     uint64_t memory;     /* --memory of the whole run, in bytes */
@@ -71,9 +71,9 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error);
 /* Same as organ_scoring_open for two models: the one at path `before`, and one made from it at path `after`. The second
  * may have tensors only: a missing config.json and the tokenizer are read from the first. `after` NULL: the second
  * model does not exist yet; memory is checked as if it were the first one with its weights converted as `as` says. */
-organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
-                                     const organ_experiment_options *options, const organ_engine *engine,
-                                     const organ_progress *progress, organ_error *error);
+organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
+                                     organ_type_change as, const organ_experiment_options *options,
+                                     const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* Scores all windows with every model and sets models[].scores. Returns ORGAN_BAD_INPUT if logits are not finite or the
  * files of a model changed meanwhile, ORGAN_IO if out of memory, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error);

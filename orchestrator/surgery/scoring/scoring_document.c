@@ -70,8 +70,8 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
     return ORGAN_OBJECT(
         SET("difference", scoring_number(c.difference)), SET("difference_error", scoring_number(c.difference_error)),
         SET("ratio", scoring_number(c.ratio)), SET("ratio_error", scoring_number(c.ratio_error)),
-        SET("rise_percent", scoring_number(100 * (c.ratio - 1))),
-        SET("nll_difference", scoring_number(c.nll.mean)), SET("nll_difference_error", scoring_number(c.nll.error)),
+        SET("rise_percent", scoring_number(100 * (c.ratio - 1))), SET("nll_difference", scoring_number(c.nll.mean)),
+        SET("nll_difference_error", scoring_number(c.nll.error)),
         SET("kl_divergence", scoring_number(c.divergence.mean)),
         SET("kl_divergence_error", scoring_number(c.divergence.error)),
         SET("top1_agreement", scoring_number(c.agreement)),
@@ -149,7 +149,7 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
     const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;
     return ORGAN_OBJECT(
-        SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_milliseconds(scoring->seconds)),
+        SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_rounded_seconds(scoring->seconds)),
         SET_REAL("tokens_per_second", scoring->seconds > 0 ? round(inputs / scoring->seconds * 10) / 10 : 0.0),
         SET_COUNT("batches", organ_perplexity_batches(&scoring->plan, scoring->batch_tokens)),
         SET_COUNT("batch_tokens", scoring->batch_tokens), SET_COUNT("memory", scoring->memory),

@@ -50,7 +50,7 @@ organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t r
 }
 
 /* Frees the arrays that belong to the share. */
-void organ_scoring_share_free(organ_scoring_share *share)
+void organ_scoring_share_release(organ_scoring_share *share)
 {
     free(share->plan.begin);
     free(share->plan.rows);

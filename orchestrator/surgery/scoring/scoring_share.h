@@ -18,7 +18,7 @@ typedef struct organ_scoring_share {
  * out. The caller frees the share also after an error. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error);
-void organ_scoring_share_free(organ_scoring_share *share);
+void organ_scoring_share_release(organ_scoring_share *share);
 
 /* Returns the number of batches of at most `batch_tokens` tokens, summed over the shares of all ranks. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks);

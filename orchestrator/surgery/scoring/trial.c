@@ -90,7 +90,7 @@ static organ_status run_donor(trial_state *t, organ_error *error)
         return error->status;
     }
     const organ_forward_config *const config = organ_forward_describe(forward);
-    organ_forward_stream(forward);
+    organ_forward_allow_streaming(forward);
     t->state = (size_t)config->state;
     for (unsigned k = 0; k < TOKENS; k++)
         t->tokens[k] = (uint32_t)((uint64_t)config->vocabulary * (2 * k + 1) / (2 * TOKENS));
@@ -159,7 +159,7 @@ static organ_status run_made(trial_state *t, const organ_model *model, organ_err
     if (organ_forward_open(model, &t->engine, &forward, error) != ORGAN_OK)
         return error->status;
     const organ_forward_config *const config = organ_forward_describe(forward);
-    organ_forward_stream(forward);
+    organ_forward_allow_streaming(forward);
     limit_window(t, config);
     organ_forward_set_unstored(forward, &t->settings);
     if (config->state != t->state)

@@ -8,11 +8,11 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
-#include <organ/prune.h>
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/text/evaluate_tasks.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 #include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +119,9 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_perplexity_options, options, report, error, "model", options->model, "experiment.text",
+                         options->experiment.text))
+        return error->status;
     evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     score_models(&s, report, error);
@@ -204,7 +207,7 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     organ_error found = {0};
     json_t *report = NULL;
     engine.memory = scoring->memory;
-    organ_audit(&audit, &engine, &quiet, &report, &found);
+    organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);
     else if (report)
@@ -374,6 +377,9 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_evaluate_options, options, report, error, "donor", options->donor, "experiment.text",
+                         options->experiment.text, "pruned", options->count ? (const char *)options->pruned : ""))
+        return error->status;
     if (options->tasks)
         return organ_evaluate_tasks(options, engine, progress, report, error);
     evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};

@@ -244,7 +244,7 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
     if (paths && check_options(options, error) == ORGAN_OK)
         run_tasks(&r, paths, engine, progress, report, error);
     organ_scoring_close(&r.scoring);
-    organ_task_set_free(&r.set);
+    organ_task_set_release(&r.set);
     free(r.answers);
     free(r.values);
     free(paths);

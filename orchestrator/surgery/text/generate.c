@@ -185,7 +185,7 @@ static json_t *generate_document(const generation *g)
         SET_TEXT("stopped", g->ended ? "eos" : "length"), SET_TEXT("compute", organ_compute_name(g->engine.compute)),
         SET_BYTES_OF("compute_isa", g->engine.dots ? g->engine.dots->isa : NULL),
         SET("run", ORGAN_OBJECT(
-                       SET_REAL("seconds", organ_milliseconds(g->seconds)),
+                       SET_REAL("seconds", organ_rounded_seconds(g->seconds)),
                        SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
                        SET_ENGINE(&g->engine))));
 }
@@ -197,7 +197,7 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
-    organ_forward_stream(g->forward); /* allows layers whose experts do not fit in memory */
+    organ_forward_allow_streaming(g->forward); /* allows layers whose experts do not fit in memory */
     if (organ_tokenizer_open(g->model, &g->tokenizer, error) ||
         organ_stop_ids_read(g->model, g->tokenizer, &g->stops, error) || read_prompt(g, error) ||
         open_cache_for_all_tokens(g, error) || continue_prompt(g, error))
@@ -223,6 +223,9 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             const organ_progress *progress, const organ_listener *listener, json_t **report,
                             organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_generate_options, options, report, error, "model", options->model, "prompt",
+                         options->prompt))
+        return error->status;
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
     const organ_report_work work = organ_report_begin(report);
     generate_text(&g, report, error);

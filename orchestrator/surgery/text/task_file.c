@@ -396,7 +396,7 @@ organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, or
     return error->status;
 }
 
-void organ_task_set_free(organ_task_set *set)
+void organ_task_set_release(organ_task_set *set)
 {
     for (size_t k = 0; k < set->tasks; k++)
         free(set->names[k]);

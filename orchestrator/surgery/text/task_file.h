@@ -48,8 +48,8 @@ typedef struct organ_task_set {
  *
  * Returns ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more
  * tokens than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more
- * than half of scoring->memory; ORGAN_IO if memory runs out. Call organ_task_set_free whatever it returns. */
+ * than half of scoring->memory; ORGAN_IO if memory runs out. Call organ_task_set_release whatever it returns. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error);
-void organ_task_set_free(organ_task_set *set);
+void organ_task_set_release(organ_task_set *set);
 
 #endif

@@ -158,6 +158,9 @@ static void close_tokenizing(tokenizing *t)
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report,
                             organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_tokenize_options, options, report, error, "model", options->model, "text",
+                         options->text))
+        return error->status;
     tokenizing t = {.options = options, .stop = stop};
     const organ_report_work work = organ_report_begin(report);
     tokenize_input(&t, report, error);

@@ -83,7 +83,7 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
                                      SET_BYTES("file", findings->file), SET_BYTES("where", where),
                                      SET_BYTES("what", sentence), SET_TEXT("why", kinds[kind].why));
     if (json_array_append_new(findings->list, row) != 0)
-        organ_memory_refused();
+        organ_memory_count_refusal();
 }
 
 /* Adds an error that a reader of the file returned. Lack of memory and failures of the system say nothing about the
@@ -93,7 +93,7 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
     if (error->status == ORGAN_OK)
         return;
     if (error->status == ORGAN_IO && error->errnum == ENOMEM)
-        organ_memory_refused();
+        organ_memory_count_refusal();
     else if (error->status == ORGAN_IO && organ_is_system_failure(error->errnum))
         findings->failure = findings->failure.status ? findings->failure : *error;
     else

@@ -73,7 +73,7 @@ static void walk_check_text(const folder_scan *t, organ_content content, const c
     }
     char *const bytes = malloc(size + 1);
     if (!bytes) {
-        organ_memory_refused();
+        organ_memory_count_refusal();
         return;
     }
     bytes[size] = 0;
@@ -212,7 +212,7 @@ static char **walk_list_names(const folder_scan *t, int fd, size_t *count)
             continue;
         char *const name = organ_grow(&names, *count, &capacity, sizeof *names) ? strdup(entry->d_name) : NULL;
         if (!name) {
-            organ_memory_refused();
+            organ_memory_count_refusal();
             break;
         }
         names[(*count)++] = name;

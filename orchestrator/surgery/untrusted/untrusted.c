@@ -54,6 +54,8 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
 /* Makes the report of `organ inspect --untrusted`. Loads no tensor data. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_untrusted_options, options, report, error, "model", options->model))
+        return error->status;
     const organ_report_work work = organ_report_begin(report);
     organ_findings findings = {.list = json_array(), .file = "."};
     if (organ_http_is_url(options->model))

@@ -114,7 +114,7 @@ static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
     *foreign = 0;
     if (length < 0) {
         if (length == UTF8PROC_ERROR_NOMEM)
-            organ_memory_refused();
+            organ_memory_count_refusal();
         return NULL;
     }
     size_t made = 0;

@@ -139,7 +139,7 @@ static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *pa
                                           .group = part->share->columns,
                                           .keep = part->share->keep,
                                           .by_magnitude = strcmp(o->score, "wanda") == 0,
-                                          .no_resolve = o->no_resolve};
+                                          .no_refit = o->no_refit};
     if (!matrix->calibration)
         return organ_width_by_norms(job, part, weights, error);
     return organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows,

@@ -89,7 +89,7 @@ static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 /* Computes G = W^T W of a block: at the start no column is removed, so V = W. */
 static void square_weights(const narrowing *x, const narrow_matrix_block *b)
 {
-    const organ_factor columns = organ_by_columns(x->weights + b->start, x->cols);
+    const organ_product_operand columns = organ_by_columns(x->weights + b->start, x->cols);
     const organ_product product = {.m = b->width,
                                    .n = b->width,
                                    .k = x->rows,
@@ -349,7 +349,7 @@ static organ_status multiply_residual(const narrowing *x, const organ_block_matr
     return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
 }
 
-/* Computes V for a strip of rows. Starts with W without the removed columns. Then, unless options->no_resolve is set,
+/* Computes V for a strip of rows. Starts with W without the removed columns. Then, unless options->no_refit is set,
  * does SOLVES Newton steps: each adds the product of columns K of (W - V) H and H_KK^-1, where K are the kept columns
  * and H_KK^-1 is P restricted to K. The first step gives the solution; further steps correct rounding errors. Adds
  * energy and loss to the report. */
@@ -364,7 +364,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     for (size_t i = 0; i < s->rows; i++)
         x->report->energy += organ_dot(s->donor + i * x->cols, s->product + i * x->cols, x->cols);
     clear_gone(x, s->weights, s->rows);
-    for (unsigned k = 0; k < SOLVES && !x->options->no_resolve && multiply_residual(x, h, s, error) == ORGAN_OK; k++) {
+    for (unsigned k = 0; k < SOLVES && !x->options->no_refit && multiply_residual(x, h, s, error) == ORGAN_OK; k++) {
         clear_gone(x, s->product, s->rows);
         organ_block_multiply(x->engine, &p, s->product, s->rows, s->difference, error);
         clear_gone(x, s->difference, s->rows);

@@ -19,7 +19,7 @@ typedef struct organ_narrow_options {
     /* Remove the groups with the least sum of |w|^2 H(j, j) over their columns j (w: column j of W), instead of the
      * groups with the least loss. */
     bool by_magnitude;
-    bool no_resolve; /* do not refit the kept columns */
+    bool no_refit; /* do not refit the kept columns */
 } organ_narrow_options;
 
 /* Result of narrowing a matrix; W' is the narrowed matrix. */

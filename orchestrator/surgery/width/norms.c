@@ -123,7 +123,7 @@ static organ_status list_gates_and_ups(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-void organ_width_norms_free(organ_width_job *job)
+void organ_width_norms_release(organ_width_job *job)
 {
     organ_weights_free(job->weights);
     organ_rows_free(job->gate_ups);

@@ -72,7 +72,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .document = organ_width_document},
                           .layers = job->layers,
                           .layer_count = job->layer_count,
-                          .resolved = job->targets.chosen};
+                          .refitted = job->targets.chosen};
     return organ_cut_make(&made, report, error);
 }
 
@@ -117,14 +117,18 @@ static void close_width(organ_width_job *job)
     free(job->first);
     free(job->layers);
     free(job->experts);
-    organ_targets_free(&job->targets);
-    organ_width_norms_free(job);
+    organ_targets_release(&job->targets);
+    organ_width_norms_release(job);
     organ_model_close(job->model);
 }
 
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_width_options, options, report, error, "model", options->model, "calibration.text",
+                         options->calibration.text, "score", options->score, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     narrow_model(&job, report, error);

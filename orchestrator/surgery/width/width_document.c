@@ -27,7 +27,7 @@ json_t *organ_width_parameters(void *context)
     const organ_width_options *const o = job->options;
     return ORGAN_OBJECT(
         SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
-        SET_FLAG("resolve", !o->no_resolve), SET_REAL("damping", ORGAN_NARROW_DAMPING),
+        SET_FLAG("resolve", !o->no_refit), SET_REAL("damping", ORGAN_NARROW_DAMPING),
         SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
         SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
         SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
@@ -154,7 +154,7 @@ static json_t *width_definitions_json(const organ_width_job *job)
         SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
                json_string("The width of the shared expert stays the same multiple of that of a routed one: its "
                            "channels are chosen like those of a feed-forward.")),
-        SET_TEXT("values", job->options->no_resolve
+        SET_TEXT("values", job->options->no_refit
                                ? "Kept weights are unchanged."
                                : "The kept columns of the down (output) projections are the least-squares solution for "
                                  "the original output; all other kept weights are copied byte for byte."));

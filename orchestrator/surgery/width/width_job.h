@@ -99,7 +99,7 @@ organ_width_kind organ_width_kind_of(const organ_tensor *tensor);
  * or up does not have a row for each channel, or errors of reading. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
 /* Frees what organ_width_by_norms keeps in the job. */
-void organ_width_norms_free(organ_width_job *job);
+void organ_width_norms_release(organ_width_job *job);
 
 /* Opens the calibration text. Returns ORGAN_USAGE if --memory is too small, and errors of
  * organ_calibration_run_open. */

@@ -115,11 +115,17 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
     w->piece_count = m->piece_count;
     w->units = m->units;
     w->unit_count = m->unit_count;
+    for (size_t u = 0; u < m->unit_count && m->laid; u++)
+        w->source_bytes += m->units[u].bytes;
+    if (m->laid)
+        return organ_resharding_of(m->model, m->pieces, m->piece_count, m->laid, 1, m->engine->kernels, &w->plan,
+                                   error);
     for (size_t t = 0; t < m->model->tensor_count; t++)
         w->source_bytes += m->model->tensors[t].bytes;
     if (m->gguf)
         return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->plan, error);
-    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->requested->max_shard_size, name,
+    const uint64_t requested = m->requested->max_shard_size;
+    return organ_resharding_plan(m->model, m->pieces, m->piece_count, requested ? requested : ORGAN_SHARD_BYTES, name,
                                  w->output.single, &w->plan, error);
 }
 

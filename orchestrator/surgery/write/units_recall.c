@@ -24,8 +24,9 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* Sets *intact to true if `rows`, the extents of a piece in the journal, cover the piece without a gap, and the bytes
- * of each extent in the output have the extent's digest; else to false. */
+/* Sets *intact to true if `rows`, the extents of a piece in the journal, cover the piece without a gap (or its
+ * beginning, with organ_write.laid), and the bytes of each extent in the output have the extent's digest; else to
+ * false. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *intact,
                                 organ_error *error)
 {
@@ -50,7 +51,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return ORGAN_OK;
         at += (uint64_t)bytes;
     }
-    *intact = *intact && at == w->pieces[piece].bytes;
+    *intact = *intact && (at == w->pieces[piece].bytes || (w->write->laid && !w->pieces[piece].same));
     return ORGAN_OK;
 }
 
@@ -197,7 +198,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
             organ_units_recall(w, u, listed.line_of[u]);
-    organ_gathered_free(&verdicts);
+    organ_gathered_release(&verdicts);
     free_inventory(&listed);
     if (!error->status)
         organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,

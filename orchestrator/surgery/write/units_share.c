@@ -83,7 +83,7 @@ organ_status organ_units_join(organ_writing *w, organ_error *error)
     organ_ranks_gather(w->output.ranks, "writing units", w->log.text, w->log.length, &all, error);
     /* Also after an error, because the error message states how many units are done. */
     recall_shares(w, &all, &untaken);
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     if (untaken.status && !error->status)
         *error = untaken;
     return error->status;

@@ -56,6 +56,10 @@ typedef struct organ_write {
     size_t piece_count;
     organ_unit *units; /* units cover all pieces, in their order */
     size_t unit_count;
+    /* The only file of the output, which the verb has laid out: the pieces have bytes and offset. A unit may write
+     * fewer bytes than its piece has, from the first on, and `written` completes the file. --force recognises no copies
+     * of the model's files in an earlier output of two models. NULL: the driver plans the files. */
+    const organ_shard *laid;
     organ_gguf_writer *gguf;     /* writer that has the key-values of a GGUF output; NULL: the output is safetensors */
     const char *const *left_out; /* names of files of the model that are not copied; ends with NULL. NULL: none */
     /* Texts to write as files; the list ends with a NULL name. If it is set, no other file of the model is copied and
@@ -86,7 +90,7 @@ typedef struct organ_write {
     /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
      * started for the run. */
     const organ_engine *engine;
-    organ_made_as made_as;      /* how the verb changes the weights, for the evaluation */
+    organ_type_change made_as; /* how the verb changes the weights, for the evaluation */
     /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: the document has no
      * plan. */
     const organ_plan *plan;

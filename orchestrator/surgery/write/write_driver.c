@@ -83,7 +83,7 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
         write_open_files(w, error);
     if (organ_ranks_agree(ranks, "opening files", error) == ORGAN_OK && w->copy)
         organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
-    organ_gathered_free(&how);
+    organ_gathered_release(&how);
     return error->status;
 }
 
@@ -238,11 +238,11 @@ static void write_release(organ_writing *w)
     if (w->write->rows)
         organ_rows_free(w->write->rows->results);
     organ_run_journal_close(&w->journal);
-    organ_cuts_free(&w->own_cuts);
+    organ_cuts_release(&w->own_cuts);
     free(w->tensors);
     organ_rows_free(w->own_pieces);
     organ_rows_free(w->own_units);
-    organ_list_free(&w->extra);
+    organ_list_release(&w->extra);
     organ_json_edit_release(&w->config);
     free(w->root);
     free(w->config_path);
@@ -268,7 +268,7 @@ static organ_writing write_of(const organ_write *m)
         .write = m,
         .output = {.path = m->requested->output,
                    .single = organ_output_is_file(m->requested->output) && !m->apart,
-                   .like = organ_output_like(m->model),
+                   .like = m->laid && m->source ? NULL : organ_output_like(m->model),
                    .force = m->requested->force,
                    .choice = m->choice,
                    .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),

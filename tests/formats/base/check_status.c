@@ -77,16 +77,16 @@ END_TEST
 START_TEST(faults_after_a_whole_output_name_it)
 {
     organ_error error = {0};
-    organ_error_output_whole(&error, "out");
-    organ_error_output_whole(&error, "page.html"); /* the first path stays */
+    organ_error_set_output(&error, "out");
+    organ_error_set_output(&error, "page.html"); /* the first path stays */
     ck_assert_int_eq(error.status, ORGAN_OK);
     organ_fail_memory(&error, "the report");
     ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
     ck_assert_int_eq(error.errnum, ENOMEM);
-    organ_error_output_whole(&error, "other");
+    organ_error_set_output(&error, "other");
     ck_assert_str_eq(error.message, "out is complete, but a later step failed: the report: Cannot allocate memory");
     error = (organ_error){0};
-    organ_error_output_whole(&error, "out");
+    organ_error_set_output(&error, "out");
     organ_fail(&error, ORGAN_CHECK_FAILED, "2 findings"); /* a failed check is a result of a successful run */
     ck_assert_str_eq(error.message, "2 findings");
     error = (organ_error){.status = ORGAN_OK, .message = "left over"};

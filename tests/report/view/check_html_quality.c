@@ -108,13 +108,13 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
         .model = fp8, .write.output = at("plain"), .dtype = "bf16", .write.max_shard_size = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"},
                                 extra = {.model = int4, .other = MODEL};
-    MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
+    MADE(QUANTIZE, ORGAN_OK, organ_quantize(&to_int4, e, NULL, report, &error));
     json_decref(documents[QUANTIZE]);
-    MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_fp8, e, NULL, report, &error));
-    MADE(QUANTIZE_GGUF, ORGAN_OK, organ_quantize_model(&to_blocks, e, NULL, report, &error));
-    MADE(QUANTIZE_TEXT, ORGAN_OK, organ_quantize_model(&by_text, e, NULL, report, &error));
-    MADE(QUANTIZE_MIXED, ORGAN_OK, organ_quantize_model(&mixed, e, NULL, report, &error));
-    MADE(DEQUANTIZE, ORGAN_OK, organ_dequantize_model(&back, e, NULL, report, &error));
+    MADE(QUANTIZE, ORGAN_OK, organ_quantize(&to_fp8, e, NULL, report, &error));
+    MADE(QUANTIZE_GGUF, ORGAN_OK, organ_quantize(&to_blocks, e, NULL, report, &error));
+    MADE(QUANTIZE_TEXT, ORGAN_OK, organ_quantize(&by_text, e, NULL, report, &error));
+    MADE(QUANTIZE_MIXED, ORGAN_OK, organ_quantize(&mixed, e, NULL, report, &error));
+    MADE(DEQUANTIZE, ORGAN_OK, organ_dequantize(&back, e, NULL, report, &error));
     MADE(AUTOPSY, ORGAN_CHECK_FAILED, organ_autopsy(&sick, e, NULL, report, &error));
     MADE(AUTOPSY_OTHER, ORGAN_OK, organ_autopsy(&extra, e, NULL, report, &error));
 }

@@ -104,7 +104,7 @@ START_TEST(products_are_decomposed_whole)
         for (size_t i = 1; i < svd.rank; i++)
             ck_assert(svd.sigma[i] <= svd.sigma[i - 1] && svd.sigma[i] >= 0);
         ck_assert_double_lt(distance(w, &svd), 3e-6 * norm_of(w, out * in));
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
         free(b);
         free(a);
         free(w);
@@ -119,12 +119,12 @@ START_TEST(products_of_zeros_and_of_lesser_rank)
     organ_error error = {0};
     ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
     ck_assert(svd.rank == 4 && norm_of(svd.sigma, 4) == 0 && worst_angle(svd.u, 12, 4) < 1e-5);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     b[5] = 2;
     a[10] = 3; /* entry (1, 1) of b and of a */
     ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
     ck_assert(fabs((double)svd.sigma[0] - 6) < 1e-5 && norm_of(svd.sigma + 1, 3) < 1e-6);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 0, 9, &svd, &error), ORGAN_USAGE);
     ck_assert_ptr_null(svd.u);
 }

@@ -186,7 +186,7 @@ static void check_against_spectrum(const source *s, size_t rank, bool iterated, 
                   s->cols, residual, sqrt(best / energy));
     ck_assert_double_eq_tol(residual, straight, straight > 0.01 ? 2e-5 : 5e-4);
     ck_assert_double_eq_tol(sqrt(rest / svd.energy), straight, 1e-5);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     free(sigma);
 }
 
@@ -224,8 +224,8 @@ START_TEST(the_exact_way_is_the_best_there_is)
     ck_assert(exact.passes == 0 && fast.passes > 0 && exact.rank == 9);
     ck_assert_double_le(organ_svd_residual(&exact), organ_svd_residual(&fast) + 1e-6);
     ck_assert_double_le(organ_svd_residual(&fast), 1.001 * organ_svd_residual(&exact));
-    organ_svd_free(&exact);
-    organ_svd_free(&fast);
+    organ_svd_release(&exact);
+    organ_svd_release(&fast);
     free(w);
 }
 END_TEST
@@ -248,7 +248,7 @@ START_TEST(a_change_of_low_rank_is_found_whole)
         else
             ck_assert_double_eq_tol(sqrt(rest / svd.energy), organ_svd_residual(&svd), 1e-5);
         ck_assert(svd.passes <= 6);
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
     free(w);
 }
@@ -275,7 +275,7 @@ START_TEST(bits_do_not_depend_on_threads_memory_or_isa)
             ck_assert_mem_eq(svd.vt, first.vt, 10 * N * sizeof *svd.vt);
             ck_assert(svd.energy == first.energy && svd.captured == first.captured && svd.passes == first.passes &&
                       rest == first_rest);
-            organ_svd_free(&svd);
+            organ_svd_release(&svd);
         }
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
     for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
@@ -287,13 +287,13 @@ START_TEST(bits_do_not_depend_on_threads_memory_or_isa)
         ck_assert_mem_eq(svd.u, first.u, 10 * M * sizeof *svd.u);
         ck_assert_mem_eq(svd.vt, first.vt, 10 * N * sizeof *svd.vt);
         ck_assert(svd.passes == first.passes && rest == first_rest);
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
     must_approximate(&s, (way){.rank = 10, .seed = 1}, &svd);
     ck_assert(memcmp(svd.sigma, first.sigma, 10 * sizeof *svd.sigma) != 0);
     ck_assert_double_eq_tol(svd.captured, first.captured, 1e-3 * first.captured);
-    organ_svd_free(&svd);
-    organ_svd_free(&first);
+    organ_svd_release(&svd);
+    organ_svd_release(&first);
     free(w);
 }
 END_TEST
@@ -311,7 +311,7 @@ START_TEST(nothing_has_no_vectors)
             must_approximate(&(source){sizes[k][0], sizes[k][1], w, 0}, (way){.rank = 8, .exact = exact, .rest = &rest},
                              &svd);
             ck_assert(svd.rank == 0 && svd.energy == 0 && organ_svd_residual(&svd) == 0 && !svd.u && rest == 0);
-            organ_svd_free(&svd);
+            organ_svd_release(&svd);
         }
     free(w);
 }
@@ -327,7 +327,7 @@ START_TEST(matrices_of_one_number_row_or_column)
         must_approximate(&(source){m, n, w, 0}, (way){.rank = 64}, &svd); /* more than the rank of the matrix */
         ck_assert_uint_eq(svd.rank, least);
         ck_assert_double_lt(distance(w, &svd), 1e-5 * norm_of(w, m * n));
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
         free(w);
     }
 }
@@ -343,12 +343,12 @@ START_TEST(a_single_number_in_zeros)
     must_approximate(&(source){400, 300, w, 0}, (way){.rank = 8, .rest = &rest}, &svd);
     ck_assert(fabs((double)svd.sigma[0] - 3) < 1e-5 && svd.rank == 8);
     ck_assert(worst_angle(svd.u, 400, 8) < 1e-5 && worst_angle(svd.vt, 300, 8) < 1e-5 && sqrt(rest) < 1e-5);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     w[17 * 300 + 5] = 1e-30f; /* its square underflows in FP32 */
     must_approximate(&(source){400, 300, w, 0}, (way){.rank = 8, .rest = &rest}, &svd);
     ck_assert_double_eq_tol(svd.energy, 1e-60, 1e-65);
     ck_assert_msg(fabs((double)svd.sigma[0] - 1e-30) < 1e-35, "sigma %g", (double)svd.sigma[0]);
-    organ_svd_free(&svd);
+    organ_svd_release(&svd);
     free(w);
 }
 END_TEST
@@ -367,7 +367,7 @@ START_TEST(max_columns_of_nothing)
         ck_assert(worst_angle(svd.u, M, rank) < 1e-5 && worst_angle(svd.vt, N, rank) < 1e-5);
         ck_assert_double_eq_tol(sqrt(rest / svd.energy), organ_svd_residual(&svd), rank < 13 ? 1e-5 : 1e-3);
         ck_assert(rank < 13 ? sqrt(rest / svd.energy) < 0.7 : rest < 1e-10 * svd.energy);
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
     free(w);
 }
@@ -390,9 +390,9 @@ START_TEST(a_scale_changes_nothing_else)
                                 1e-4 * (double)first.sigma[0]);
         ck_assert_double_eq_tol(organ_svd_residual(&svd), organ_svd_residual(&first), 1e-4);
         ck_assert_double_eq_tol(sqrt(rest / svd.energy), sqrt(first_rest / first.energy), 1e-4);
-        organ_svd_free(&svd);
+        organ_svd_release(&svd);
     }
-    organ_svd_free(&first);
+    organ_svd_release(&first);
     free(w);
     free(scaled);
 }

@@ -35,7 +35,7 @@ static void change(organ_layer *layer, int32_t number, size_t which, float **don
 {
     char name[100];
     uint64_t rows = 0, cols = 0;
-    organ_factor held;
+    organ_product_operand held;
     snprintf(name, sizeof name, "model.layers.%d.%s", (int)number, changed[which]);
     ck_assert_msg(organ_layer_matrix(layer, name, &rows, &cols, &held), "%s", name);
     float *const values = malloc((size_t)(rows * cols) * sizeof *values);

@@ -87,7 +87,7 @@ static void spoil(const organ_calibration_layer *layer)
 {
     static const char name[] = "model.layers.1.self_attn.v_proj.weight";
     uint64_t rows = 0, cols = 0;
-    organ_factor values;
+    organ_product_operand values;
     ck_assert(organ_layer_matrix(layer->loaded, name, &rows, &cols, &values));
     float *const weights = malloc((size_t)(rows * cols) * sizeof *weights);
     for (size_t k = 0; k < rows * cols; k++)
@@ -139,7 +139,7 @@ static void run(walker *w, organ_calibration_run_options *options, session *s, o
         organ_calibration_run_layers(calib, error);
     }
     organ_calibration_run_close(calib);
-    organ_targets_free(&targets);
+    organ_targets_release(&targets);
 }
 
 static void walk(walker *w, organ_ranks *ranks, organ_error *error)

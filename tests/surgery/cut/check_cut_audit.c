@@ -134,7 +134,7 @@ START_TEST(healed_projections)
 {
     organ_error error;
     make_donor();
-    must_cut("out", (cut_way){.cut = "e0:1,3 d1 e2:0,2", .resolved = "o_proj"});
+    must_cut("out", (cut_way){.cut = "e0:1,3 d1 e2:0,2", .refitted = "o_proj"});
     for (unsigned compensated = 0; compensated < 2; compensated++) { /* without it the digests of the report decide */
         ck_assert_msg(audit_cut("out", compensated, &error) == ORGAN_OK, "%s", error.message);
         ck_assert_int_eq(json_integer_value(json_object_get(audit_report, "resolved")), 2);

@@ -42,7 +42,7 @@ START_TEST(tensors_of_each_expert)
     made_of("out", lines);
     ck_assert_str_eq(config_says("out", "moe_intermediate_size"), "2");
     ck_assert_str_eq(config_says("out", "intermediate_size"), "6");
-    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5", .resolved = "down_proj.weight"});
+    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5", .refitted = "down_proj.weight"});
 }
 END_TEST
 
@@ -53,7 +53,7 @@ START_TEST(stacks_of_experts)
     made_of("out",
             M "gate.weight = " M "gate.weight\n" M "experts.gate_up_proj = " M
               "experts.gate_up_proj 1:1,4,7,10/0,5,6,11\n" M "experts.down_proj = " M "experts.down_proj 2:1,4/0,5\n");
-    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5", .resolved = "down_proj"});
+    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5", .refitted = "down_proj"});
 }
 END_TEST
 
@@ -183,7 +183,7 @@ START_TEST(shared_experts_follow)
     made_of("out", lines);
     ck_assert_str_eq(config_says("out", "moe_intermediate_size"), "2");
     ck_assert_str_eq(config_says("out", "n_shared_experts"), "2");
-    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11", .resolved = "down_proj.weight"});
+    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11", .refitted = "down_proj.weight"});
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
                 "n_shared_experts is 2: the width of shared experts is a multiple of the routed ones'");
     cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT, "both must keep the same share of channels");

@@ -254,12 +254,12 @@ START_TEST(drafts_stay_whole)
 END_TEST
 
 /* Matrices of kept experts get other values, in their own tensors and in a stack; packed ones cannot. */
-START_TEST(resolved_matrices)
+START_TEST(refitted_matrices)
 {
     rig_donor(MOE(""),
               "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight BF16 6,8\n" E
               "1.down_proj.weight BF16 6,8\n" E "2.down_proj.weight BF16 6,8\n" E "3.down_proj.weight BF16 6,8\n");
-    must_cut("out", (cut_way){.resolved = "down_proj"});
+    must_cut("out", (cut_way){.refitted = "down_proj"});
     organ_model *made = NULL;
     organ_error error = {0};
     uint16_t first[2];
@@ -270,7 +270,7 @@ START_TEST(resolved_matrices)
     organ_model_close(made);
     rig_gguf("general.architecture=qwen3moe qwen3moe.expert_count=4",
              "blk.0.ffn_gate_inp.weight F32 4,64\nblk.0.ffn_down_exps.weight Q8_0 4,64,32\n");
-    must_cut("out.gguf", (cut_way){.resolved = "down_exps"});
+    must_cut("out.gguf", (cut_way){.refitted = "down_exps"});
     unsigned char block[34];
     ck_assert_int_eq(organ_model_open(scratch_path("out.gguf"), &made, &error), ORGAN_OK);
     const organ_tensor *const stack = organ_model_find(made, "blk.0.ffn_down_exps.weight");
@@ -282,7 +282,7 @@ START_TEST(resolved_matrices)
     rig_donor(MOE(""), "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight F8_E4M3 6,8\n" E
                        "0.down_proj.weight_scale F32 1\n" E "1.down_proj.weight F8_E4M3 6,8\n" E
                        "1.down_proj.weight_scale F32 1\n");
-    cut_refused((cut_way){.cut = "e0:0,1", .resolved = "down_proj.weight"}, ORGAN_USAGE,
+    cut_refused((cut_way){.cut = "e0:0,1", .refitted = "down_proj.weight"}, ORGAN_USAGE,
                 "a type that cannot be refitted");
 }
 END_TEST
@@ -290,7 +290,7 @@ END_TEST
 Suite *cut_experts_suite(void)
 {
     const suite_case cases[] = {
-        {"experts", {experts_of_their_own, experts_of_gguf, groups_and_names, drafts_stay_whole, resolved_matrices}},
+        {"experts", {experts_of_their_own, experts_of_gguf, groups_and_names, drafts_stay_whole, refitted_matrices}},
     };
     Suite *const suite = suite_of("cut experts", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
     TCase *const tables = tcase_create("packed");

@@ -22,7 +22,7 @@ static const char donor[] =
     "64,32\n";
 static const char config[] = "{\"num_experts\": 4}";
 
-static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .resolved = "down_proj"}};
+static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .refitted = "down_proj"}};
 
 static organ_status cut_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                              organ_error *error)
@@ -36,7 +36,7 @@ static organ_status cut_once(const void *way, const char *output, bool resume, s
 
 #define SEVEN(more) "e0:1,3 e1:0,2 e2:0,1 e3:0,1 e4:2,3 e5:0,3 e6:1,2" more
 
-static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .resolved = "down_proj"}};
+static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .refitted = "down_proj"}};
 
 /* Does the same with so many stacks that a run can be killed at 20 writes. */
 static resumed_verb long_verb_of(int k)
@@ -49,7 +49,7 @@ static resumed_verb long_verb_of(int k)
                 "model.layers.%d.mlp.experts.down_proj BF16 4,64,32\n",
                 l, l, l);
     rig_donor(config, tensors);
-    return (resumed_verb){.run = cut_once, .way = &long_ways[k], .report = "experts.json"};
+    return (resumed_verb){.run = cut_once, .way = &long_ways[k], .report = "experts.json", .copies_nothing = true};
 }
 
 static resumed_verb verb_of(int k)
@@ -94,17 +94,19 @@ START_TEST(unreadable_donor)
 {
     organ_error error;
     verb_of(0);
-    for (long n = 1; n < 30; n += 3) {
+    fault_clear();
+    ck_assert_msg(cut_model("whole", ways[0], &error) == ORGAN_OK, "%s", error.message);
+    const long reads = fault_count(FAULT_PREAD);
+    ck_assert_int_gt(reads, 3);
+    for (long n = 1; n < reads; n += 3) { /* the last one, of the output's own mark, may fail */
+        char output[32];
+        snprintf(output, sizeof output, "out%ld", n);
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
-        const organ_status status = cut_model("out", ways[0], &error);
-        const bool met = fault_count(FAULT_PREAD) >= n;
+        ck_assert_int_eq(cut_model(output, ways[0], &error), ORGAN_IO);
         fault_clear();
-        ck_assert(status == (met ? ORGAN_IO : ORGAN_OK));
-        ck_assert(!met || !exists(scratch_path("out")));
-        if (met && scratch_left("out"))
-            must_cut("out", (cut_way){.cut = ways[0].cut, .force = true});
-        if (exists(scratch_path("out")))
-            break;
+        ck_assert(!exists(scratch_path("%s", output)));
+        if (scratch_left(output))
+            must_cut(output, (cut_way){.cut = ways[0].cut, .force = true});
     }
 }
 END_TEST

@@ -192,7 +192,7 @@ void rig_gguf(const char *keys, const char *tensors)
 typedef struct job {
     const cut_way *way;
     const organ_model *model;
-    bool *resolved;
+    bool *refitted;
     const organ_cut_layer *layers;
 } job;
 
@@ -285,7 +285,7 @@ static organ_status resolve(void *inner, organ_writing *writing, organ_error *er
     float *const values = malloc(sizeof(float) << 16), *const back = malloc(sizeof(float) << 16);
     for (size_t t = 0; t < j->model->tensor_count && !error->status; t++) {
         const organ_tensor *const tensor = &j->model->tensors[t];
-        if (!j->resolved[t] || organ_cut_done(run, tensor))
+        if (!j->refitted[t] || organ_cut_done(run, tensor))
             continue;
         const uint64_t all = organ_tensor_matrices(tensor).count;
         for (uint64_t m = 0; m < all && !error->status; m++) {
@@ -308,9 +308,9 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
     static uint32_t lists[32][4096];
     organ_cut_layer layers[RIG_LAYERS] = {{0}};
     const cut_way *const way = j->way;
-    j->resolved = calloc(j->model->tensor_count + 1, sizeof *j->resolved);
-    for (size_t t = 0; t < j->model->tensor_count && way->resolved; t++)
-        j->resolved[t] = strstr(j->model->tensors[t].name, way->resolved) != NULL;
+    j->refitted = calloc(j->model->tensor_count + 1, sizeof *j->refitted);
+    for (size_t t = 0; t < j->model->tensor_count && way->refitted; t++)
+        j->refitted[t] = strstr(j->model->tensors[t].name, way->refitted) != NULL;
     read_cut(way->cut ? way->cut : "e0:1,3", layers, lists);
     j->layers = layers;
     const organ_write_options requested = {.output = path,
@@ -322,7 +322,7 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                    .requested = &requested,
                                    .engine = engine,
                                    .context = j,
-                                   .fill = way->resolved ? resolve : NULL,
+                                   .fill = way->refitted ? resolve : NULL,
                                    .definition = "experts/1",
                                    .schema = "organ.experts/1",
                                    .name = "experts.json",
@@ -332,9 +332,9 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                    .document = document},
                          .layers = layers,
                          .layer_count = organ_cut_layers(j->model),
-                         .resolved = way->resolved ? j->resolved : NULL};
+                         .refitted = way->refitted ? j->refitted : NULL};
     organ_cut_make(&cut, &cut_report, error);
-    free(j->resolved);
+    free(j->refitted);
     return error->status;
 }
 
@@ -370,7 +370,7 @@ organ_status audit_cut(const char *output, bool compensated, organ_error *error)
     json_decref(audit_report);
     audit_report = NULL;
     run_engine_open(&room, (run_way){0});
-    organ_audit_any(&options, &room.engine, NULL, &audit_report, error);
+    organ_audit(&options, &room.engine, NULL, &audit_report, error);
     run_engine_close(&room);
     return error->status;
 }
@@ -391,7 +391,7 @@ void must_cut(const char *output, cut_way way)
     organ_error error;
     ck_assert_msg(cut_model(output, way, &error) == ORGAN_OK, "%s: %s", way.cut ? way.cut : "", error.message);
     if (!way.dry_run)
-        ck_assert_msg(audit_cut(output, way.resolved, &error) == ORGAN_OK, "%s: audit: %s", way.cut ? way.cut : "",
+        ck_assert_msg(audit_cut(output, way.refitted, &error) == ORGAN_OK, "%s: audit: %s", way.cut ? way.cut : "",
                       error.message);
 }
 

@@ -17,7 +17,7 @@
 typedef struct cut_way {
     const char *donor;    /* a name in the scratch directory; NULL: "donor", or "donor.gguf" if it exists */
     const char *cut;      /* NULL: "e0:1,3" */
-    const char *resolved; /* part of the names of tensors whose matrices get other values; NULL: none */
+    const char *refitted; /* part of the names of tensors whose matrices get other values; NULL: none */
     bool resume, force, dry_run;
     size_t threads;
     uint64_t memory;

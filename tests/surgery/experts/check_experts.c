@@ -312,11 +312,11 @@ START_TEST(packed_weights_are_measured)
     ck_assert_int_eq(session_open(&s, MODEL, 2, ROOMY, &error), ORGAN_OK);
     const organ_quantize_options q = {
         .model = MODEL, .write.output = packed, .scheme = "int4-group32", .write.max_shard_size = UINT64_MAX};
-    ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     const organ_dequantize_options d = {
         .model = packed, .write.output = values, .dtype = "f32", .write.max_shard_size = UINT64_MAX};
-    ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_dequantize(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     session_close(&s);
     requested a = usual;

@@ -236,7 +236,7 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
                                        .document = document},
                              .layers = layers,
                              .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
-                             .resolved = organ_expert_heal_resolved(h.heal),
+                             .refitted = organ_expert_heal_refitted(h.heal),
                              .results = results,
                              .recall = recall};
         organ_cut_make(&cut, &report, error);

@@ -87,7 +87,7 @@ void rig_quantise(const char *model, const char *scheme)
     organ_error error = {0};
     json_t *report = NULL;
     run_engine_open(&room, (run_way){.memory = 128 << 20});
-    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     run_engine_close(&room);
 }

@@ -236,9 +236,7 @@ START_TEST(reads_that_fail)
         fault_at(FAULT_PREAD, n, EIO, false, NULL);
         const organ_status status =
             autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("out"), .threads = 1}, &error);
-        const bool reached = fault_count(FAULT_PREAD) >= n;
-        fault_clear();
-        if (!reached) {
+        if (!fault_fired()) {
             ck_assert_int_eq(status, ORGAN_OK);
             ck_assert_int_gt(n, 3);
             break;
@@ -261,7 +259,6 @@ START_TEST(reports_that_cannot_be_written)
             fault_at(FAULT_LINK, named, ENOSPC, true, NULL); /* the other way to rename a file */
             const organ_status status =
                 autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("out")}, &error);
-            ck_assert_int_ge(fault_count(named ? FAULT_RENAMEAT2 : FAULT_FSYNC), n);
             fault_clear();
             ck_assert_int_eq(status, ORGAN_IO);
             ck_assert(!exists(scratch_path("out")));

@@ -93,7 +93,7 @@ START_TEST(rows_stay_in_the_order_of_the_file)
                                       .scheme = "q8_0",
                                       .write.max_shard_size = UINT64_MAX};
     ck_assert_int_eq(session_open(&s, o.model, 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_msg(organ_quantize_model(&o, &s.engine, NULL, &quantized, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&o, &s.engine, NULL, &quantized, &error) == ORGAN_OK, "%s", error.message);
     session_close(&s);
     json_decref(quantized);
     copy_file(scratch_path("donor/tokenizer.json"), scratch_path("tokenizer.json"));

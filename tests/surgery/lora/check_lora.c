@@ -17,51 +17,6 @@ static const lora_way ways[] = {{.verb = LORA_MERGE, .output = "out"},
                                 {.verb = LORA_SANITIZE, .output = "out"},
                                 {.verb = LORA_RESIZE, .rank = 2, .output = "out"}};
 
-static organ_status lora_once(const void *way, const char *output, organ_error *error)
-{
-    lora_way there = *(const lora_way *)way;
-    there.output = output;
-    return lora_run(there, error);
-}
-
-/* An interrupted merge leaves a partial output that can be resumed. */
-#define LEAVES_NOTHING 1
-
-START_TEST(full_disk_at_any_moment) { full_disk_leaves_nothing(lora_once, &ways[_i]); }
-END_TEST
-
-START_TEST(unreadable_input)
-{
-    fault_clear();
-    lora_must(ways[_i]);
-    const long reads = fault_count(FAULT_PREAD);
-    lora_way again = ways[_i];
-    again.output = "none";
-    for (long n = 1; n <= reads; n += 1 + reads / 5) {
-        fault_at(FAULT_PREAD, n, EIO, true, NULL);
-        lora_refused(again, ORGAN_IO, "Input/output error");
-        fault_clear();
-    }
-}
-END_TEST
-
-static organ_stop stop;
-static void ask_to_stop(void) { organ_stop_request(&stop); }
-
-/* The stop is requested at a read, long before the last one. */
-START_TEST(interrupted)
-{
-    lora_way way = ways[_i];
-    way.stop = &stop;
-    for (long n = 8; n < 24; n += 5) {
-        stop = (organ_stop){0};
-        fault_at(FAULT_PREAD, n, 0, false, ask_to_stop);
-        lora_refused(way, ORGAN_INTERRUPTED, "");
-        fault_clear();
-    }
-}
-END_TEST
-
 static void touch_adapter(void)
 {
     const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -137,12 +92,19 @@ START_TEST(bad_places)
 }
 END_TEST
 
-/* ---- interrupted and resumed merges ---- */
+/* ---- interrupted and resumed runs ---- */
 
-static const lora_way merges[] = {{.max = 20000}, {.base = "packed", .scale = 0.5, .max = 40000}};
+/* Two merges, then verbs that write an adapter. */
+static const struct {
+    lora_way way;
+    const char *report;
+} runs[] = {{{.max = 20000}, "lora_merge.json"},
+            {{.base = "packed", .scale = 0.5, .max = 40000}, "lora_merge.json"},
+            {{.verb = LORA_SANITIZE, .rank = 3}, "lora_sanitize.json"},
+            {{.verb = LORA_RESIZE, .rank = 2}, "lora_resize.json"}};
 
-static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *requested,
-                               organ_error *error)
+static organ_status run_once_more(const void *way, const char *output, bool resume, size_t threads,
+                                  organ_stop *requested, organ_error *error)
 {
     lora_way here = *(const lora_way *)way;
     here.output = output;
@@ -152,7 +114,7 @@ static organ_status merge_once(const void *way, const char *output, bool resume,
     return lora_run(here, error);
 }
 
-static resumed_verb merge_of(int k)
+static resumed_verb run_of(int k)
 {
     organ_error error = {0};
     json_t *report = NULL;
@@ -162,54 +124,67 @@ static resumed_verb merge_of(int k)
                                          .write.output = scratch_path("packed"),
                                          .scheme = "fp8-channel",
                                          .write.max_shard_size = 60000};
-    ck_assert_msg(organ_quantize_model(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
     json_decref(report);
-    return (resumed_verb){.run = merge_once, .way = &merges[k], .report = "lora_merge.json"};
+    return (resumed_verb){.run = run_once_more, .way = &runs[k].way, .report = runs[k].report, .threads = k > 1};
 }
 
-START_TEST(killed_merge_is_resumed_to_the_same_bytes)
+START_TEST(killed_run_is_resumed_to_the_same_bytes)
 {
-    const resumed_verb verb = merge_of(_i);
+    const resumed_verb verb = run_of(_i);
     killed_anywhere_goes_on(&verb);
 }
 END_TEST
 
-START_TEST(merge_on_a_full_disk)
+START_TEST(full_disk_at_any_moment)
 {
-    const resumed_verb verb = merge_of(_i);
+    const resumed_verb verb = run_of(_i);
     full_disk_goes_on(&verb);
 }
 END_TEST
 
-START_TEST(interrupted_merge_goes_on)
+START_TEST(interrupted_run_goes_on)
 {
-    const resumed_verb verb = merge_of(_i);
+    const resumed_verb verb = run_of(_i);
     stopped_run_goes_on(&verb);
 }
 END_TEST
 
-START_TEST(damaged_merge_is_made_again)
+START_TEST(damaged_output_is_made_again)
 {
-    const resumed_verb verb = merge_of(_i);
+    const resumed_verb verb = run_of(_i);
     damaged_output_is_mended(&verb);
 }
 END_TEST
 
 START_TEST(resume_refuses_another_merge)
 {
-    const resumed_verb verb = merge_of(_i);
-    lora_way other = merges[_i];
-    const resumed_verb changed = {.run = merge_once, .way = &other, .report = verb.report};
+    const resumed_verb verb = run_of(_i);
+    lora_way other = runs[_i].way;
+    const resumed_verb changed = {.run = run_once_more, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
     other.scale = 0.25;
     is_refused(&changed, "out", "its parameters was ");
-    other.scale = merges[_i].scale;
+    other.scale = runs[_i].way.scale;
     other.dtype = "f32";
     is_refused(&changed, "out", "its parameters was ");
     other.dtype = NULL;
     other.base = _i ? "donor" : "packed";
     is_refused(&changed, "out", "its base was ");
+    touch_adapter();
+    is_refused(&verb, "out", "its adapter was ");
+}
+END_TEST
+
+START_TEST(resume_refuses_another_rank)
+{
+    const resumed_verb verb = run_of(_i);
+    lora_way other = runs[_i].way;
+    const resumed_verb changed = {.run = run_once_more, .way = &other, .report = verb.report};
+    leaves_unfinished(&verb, "out");
+    other.rank = 1;
+    is_refused(&changed, "out", "its parameters was ");
     touch_adapter();
     is_refused(&verb, "out", "its adapter was ");
 }
@@ -221,17 +196,15 @@ Suite *lora_faults_suite(void)
     TCase *const all = tcase_create("all verbs");
     tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, lora_setup, lora_teardown);
-    tcase_add_loop_test(all, full_disk_at_any_moment, LEAVES_NOTHING, COUNT(ways));
-    tcase_add_loop_test(all, unreadable_input, LEAVES_NOTHING, COUNT(ways));
-    tcase_add_loop_test(all, interrupted, LEAVES_NOTHING, COUNT(ways));
     tcase_add_loop_test(all, changed_under_the_run, 0, COUNT(ways));
     tcase_add_loop_test(all, factors_that_are_not_finite, 0, COUNT(ways));
     tcase_add_loop_test(all, bad_places, 0, COUNT(ways));
-    tcase_add_loop_test(all, killed_merge_is_resumed_to_the_same_bytes, 0, COUNT(merges));
-    tcase_add_loop_test(all, merge_on_a_full_disk, 0, COUNT(merges));
-    tcase_add_loop_test(all, interrupted_merge_goes_on, 0, COUNT(merges));
-    tcase_add_loop_test(all, damaged_merge_is_made_again, 0, COUNT(merges));
-    tcase_add_loop_test(all, resume_refuses_another_merge, 0, COUNT(merges));
+    tcase_add_loop_test(all, killed_run_is_resumed_to_the_same_bytes, 0, COUNT(runs));
+    tcase_add_loop_test(all, full_disk_at_any_moment, 0, COUNT(runs));
+    tcase_add_loop_test(all, interrupted_run_goes_on, 0, COUNT(runs));
+    tcase_add_loop_test(all, damaged_output_is_made_again, 0, COUNT(runs));
+    tcase_add_loop_test(all, resume_refuses_another_merge, 0, 2);
+    tcase_add_loop_test(all, resume_refuses_another_rank, 2, COUNT(runs));
     suite_add_tcase(suite, all);
     return suite;
 }

@@ -484,9 +484,9 @@ static void quantize(const char *scheme)
                                         .write.output = scratch_path("plain"),
                                         .dtype = "f32",
                                         .write.max_shard_size = 1u << 30};
-    ck_assert_msg(organ_quantize_model(&q, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&q, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    ck_assert_msg(organ_dequantize_model(&d, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_dequantize(&d, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     run_engine_close(&room);
 }

@@ -44,7 +44,7 @@ static void quantise(const char *scheme, const char *to)
                                             .scheme = scheme,
                                             .write.max_shard_size = (uint64_t)1 << 40};
     run_engine_open(&room, (run_way){0});
-    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
     json_decref(report);
 }

@@ -349,33 +349,101 @@ END_TEST
 
 /* ---- the writer ---- */
 
+/* A tensor of an adapter that a test makes. */
+typedef struct given_tensor {
+    const char *name;
+    organ_dtype dtype;
+    uint64_t shape[2];
+    const float *values;
+} given_tensor;
+
+/* An adapter whose units have one of these tensors each. */
+typedef struct given_adapter {
+    const given_tensor *tensors;
+    size_t count;
+    json_t *config;
+} given_adapter;
+
+static organ_status fill_given(void *context, organ_adapter_writer *w, organ_error *error)
+{
+    const given_adapter *const given = context;
+    for (size_t k = 0; k < given->count && !error->status; k++) {
+        const given_tensor *const t = &given->tensors[k];
+        if (organ_adapter_begin(w, k, error) == ORGAN_OK &&
+            organ_adapter_add(w, t->name, t->dtype, 2, t->shape, t->values, error) == ORGAN_OK)
+            organ_adapter_end(w, json_object(), error);
+    }
+    return error->status;
+}
+
+static json_t *config_given(void *context, organ_error *error)
+{
+    (void)error;
+    return json_incref(((const given_adapter *)context)->config);
+}
+
+static json_t *document_given(void *context, const organ_writing *writing)
+{
+    (void)context, (void)writing;
+    return json_object();
+}
+
+static organ_status make_given(given_adapter *given, organ_error *error)
+{
+    run_engine room;
+    json_t *report = NULL;
+    organ_adapter_unit units[4] = {{0}};
+    static const char *const names[4] = {"one", "two", "three", "four"};
+    organ_adapter *const old = open_adapter("adapter");
+    const organ_model whole = organ_adapter_whole(old);
+    const organ_write_options requested = {.output = scratch_path("out")};
+    run_engine_open(&room, (run_way){0});
+    for (size_t k = 0; k < given->count; k++)
+        units[k] = (organ_adapter_unit){.name = names[k], .most = 64};
+    organ_adapter_making making = {.write = {.model = &whole,
+                                             .requested = &requested,
+                                             .definition = "test/1",
+                                             .stage = "testing",
+                                             .model_is = "adapter",
+                                             .engine = &room.engine,
+                                             .context = given,
+                                             .document = document_given},
+                                   .units = units,
+                                   .unit_count = given->count,
+                                   .tensors = 2,
+                                   .name_bytes = 64,
+                                   .fill = fill_given,
+                                   .config = config_given};
+    *error = (organ_error){0};
+    organ_adapter_make(&making, &report, error);
+    json_decref(report);
+    run_engine_close(&room);
+    organ_adapter_close(old);
+    return error->status;
+}
+
 START_TEST(writer_refuses)
 {
     static const float good[2] = {1, 2}, bad[2] = {1, NAN}, large[2] = {1, 3.4e38f};
-    static const uint64_t shape[2] = {1, 2};
     static const struct {
-        organ_dtype first, second;
+        organ_dtype dtype;
         const char *name;
         const float *values;
+        uint64_t rows;
         const char *text;
-    } rows[] = {{ORGAN_BF16, ORGAN_F32, "b", good, "a wider type follows a narrower one"},
-                {ORGAN_F32, ORGAN_F32, "a", good, "'a': occurs twice"},
-                {ORGAN_F32, ORGAN_F32, "b", bad, "tensor 'b': value 1 is nan"},
-                {ORGAN_F32, ORGAN_BF16, "b", large, "tensor 'b': value 1 is 3.4e+38, which exceeds the range of BF16"}};
+    } rows[] = {{ORGAN_F32, "a", good, 1, "'a': occurs twice"},
+                {ORGAN_F32, "b", good, 9, "tensor 'b' is too large"},
+                {ORGAN_F32, "b", bad, 1, "tensor 'b': value 1 is nan"},
+                {ORGAN_BF16, "b", large, 1, "tensor 'b': value 1 is 3.4e+38, which exceeds the range of BF16"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
-        organ_adapter_writer *w;
-        organ_error error = {0};
-        ck_assert_int_eq(
-            organ_adapter_writer_begin(scratch_path("out"), NULL, false, 0, NULL, 2, 2, 16, NULL, &w, &error),
-            ORGAN_OK);
-        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, "a", rows[k].first, 2, shape, good, &error),
-                         ORGAN_OK);
-        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, rows[k].name, rows[k].second, 2, shape,
-                                                  rows[k].values, &error),
-                         ORGAN_BAD_INPUT);
+        organ_error error;
+        const given_tensor tensors[2] = {{"a", ORGAN_F32, {1, 2}, good},
+                                         {rows[k].name, rows[k].dtype, {rows[k].rows, 2}, rows[k].values}};
+        given_adapter given = {tensors, 2, json_object()};
+        ck_assert_int_eq(make_given(&given, &error), ORGAN_BAD_INPUT);
         ck_assert_msg(strstr(error.message, rows[k].text), "%s", error.message);
-        ck_assert_int_eq(organ_adapter_writer_end(w, &error), ORGAN_BAD_INPUT);
         ck_assert(!scratch_left("out"));
+        json_decref(given.config);
     }
 }
 END_TEST
@@ -385,21 +453,13 @@ START_TEST(config_that_all_read)
     static const char *const modules[] = {"model.layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj",
                                           "model.layers.0.mlp.up_proj", "x"};
     static const float values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-    static const uint64_t a_shape[2] = {2, 4}, b_shape[2] = {4, 2};
-    organ_adapter_writer *w;
-    organ_error error = {0};
-    json_t *const config = organ_adapter_config_make("a/b", 2, organ_adapter_targets(modules, 4));
-    ck_assert_ptr_nonnull(config);
-    ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, 0, NULL, 2, 64, 64, NULL, &w, &error),
-                     ORGAN_OK);
-    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_A.weight", ORGAN_F32, 2, a_shape, values,
-                             &error);
-    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_B.weight", ORGAN_BF16, 2, b_shape, values,
-                             &error);
-    organ_adapter_writer_finish(w, config, &error);
-    organ_adapter_writer_sync(w, &error);
-    ck_assert_msg(organ_adapter_writer_end(w, &error) == ORGAN_OK, "%s", error.message);
-    json_decref(config);
+    static const given_tensor tensors[2] = {{LORA_PREFIX "x.lora_A.weight", ORGAN_F32, {2, 4}, values},
+                                            {LORA_PREFIX "x.lora_B.weight", ORGAN_BF16, {4, 2}, values}};
+    organ_error error;
+    given_adapter given = {tensors, 2, organ_adapter_config_make("a/b", 2, organ_adapter_targets(modules, 4))};
+    ck_assert_ptr_nonnull(given.config);
+    ck_assert_msg(make_given(&given, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(given.config);
     organ_adapter *const a = open_adapter("out");
     ck_assert(a->r == 2 && a->alpha == 2 && a->pair_count == 1 && a->pairs[0].scale == 1);
     ck_assert_str_eq(a->base, "a/b");

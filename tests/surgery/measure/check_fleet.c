@@ -3,7 +3,7 @@
  * measured again. */
 #include <organ/report.h>
 #include <organ/measure.h>
-#include "orchestrator/surgery/measure/fleet_find.h"
+#include "orchestrator/surgery/measure/fleet_parts.h"
 #include <organ/organs.h>
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
@@ -91,12 +91,12 @@ START_TEST(every_model_is_found_once)
     for (size_t k = 0; k < list.count; k++)
         ck_assert_str_eq(list.members[k].name, names[k]);
     const uint64_t before = list.members[4].identity;
-    organ_fleet_free(&list);
+    organ_fleet_release(&list);
     const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
     utimensat(AT_FDCWD, scratch_path("models/sharded/model-00002-of-00002.safetensors"), then, 0);
     ck_assert_int_eq(organ_fleet_find(scratch_path("models"), NULL, &list, &error), ORGAN_OK);
     ck_assert(list.members[4].identity != before);
-    organ_fleet_free(&list);
+    organ_fleet_release(&list);
     ck_assert_int_eq(organ_fleet_find(scratch_path("absent"), NULL, &list, &error), ORGAN_IO);
 }
 END_TEST

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of measuring models behind URLs: finished measurements survive failures of the server and of the run. */
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "formats/base/unnamed_file.h"
 #include <organ/measure.h>
-#include "orchestrator/surgery/measure/measure_stream.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/run_rig.h"

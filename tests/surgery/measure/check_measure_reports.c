@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reports of measure, and of its errors. */
-#include "orchestrator/surgery/measure/z_subjects.h"
+#include <organ/measure.h>
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/measure_rig.h"
 
 #include <organ/report.h>
@@ -48,7 +49,7 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
     }
     const organ_model model = {.tensors = tensors, .tensor_count = layers};
     const organ_z_subjects subjects = {.weight_of = of};
-    json_t *dips = organ_measure_theta_dips(&(organ_measured){&model, &subjects, z});
+    json_t *dips = organ_measure_wells(&(organ_measured){&model, &subjects, z});
     free(tensors), free(z), free(names), free(weights), free(of);
     ck_assert_ptr_nonnull(dips);
     return dips;

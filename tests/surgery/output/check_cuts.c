@@ -68,7 +68,7 @@ START_TEST(tensors_are_cut_by_their_size_alone)
             at += cut->tensor.bytes;
         }
         ck_assert_uint_eq(at, whole.bytes);
-        organ_cuts_free(&cuts);
+        organ_cuts_release(&cuts);
     }
 }
 END_TEST
@@ -86,7 +86,7 @@ START_TEST(vectors_and_nothing_stay_whole)
         ck_assert_uint_eq(cuts.list[c].of, c);
         ck_assert_uint_eq(cuts.list[c].tensor.bytes, list[c]->bytes);
     }
-    organ_cuts_free(&cuts);
+    organ_cuts_release(&cuts);
 }
 END_TEST
 
@@ -110,7 +110,7 @@ START_TEST(a_digest_is_of_all_bytes_or_not_known)
     ck_assert_str_eq(cuts.xxh3[0], "");
     ck_assert_int_eq(organ_cuts_digest(&cuts, 1, bytes + first, second, 0, &error), ORGAN_OK);
     ck_assert_str_eq(cuts.xxh3[0], requested);
-    organ_cuts_free(&cuts);
+    organ_cuts_release(&cuts);
     free(bytes);
 }
 END_TEST

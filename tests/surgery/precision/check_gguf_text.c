@@ -82,9 +82,10 @@ START_TEST(full_disk_and_what_goes_on)
     for (long n = 1; n < 200; n += (long)sampled(5, 25)) {
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         const organ_status status = convert("out.gguf", way, &error);
-        fault_clear();
-        if (status == ORGAN_OK)
+        if (!fault_fired()) {
+            ck_assert_int_eq(status, ORGAN_OK);
             break;
+        }
         ck_assert_int_eq(status, ORGAN_IO);
         way.resume = strstr(error.message, "--resume continues") != NULL;
         resumed |= way.resume;

@@ -25,14 +25,14 @@ typedef struct quantised {
     size_t block;
 } quantised;
 
-static quantised quantise(const organ_engine *engine, organ_grid grid, const uint8_t *keep, bool no_resolve)
+static quantised quantise(const organ_engine *engine, organ_grid grid, const uint8_t *keep, bool no_refit)
 {
     organ_error error = {0};
     organ_gptq_inputs inputs;
     quantised q = {.values = malloc(LAYER_WEIGHTS * sizeof *q.values)};
     organ_calibration *const calibration = calibrate(engine, &given, false, LAYER_TOKENS);
     ck_assert_msg(organ_gptq_inputs_open(engine, calibration, "w", &inputs, &error) == ORGAN_OK, "%s", error.message);
-    q.m = (organ_gptq){.name = "w", .grid = grid, .no_resolve = no_resolve, .rows = LAYER_ROWS, .cols = LAYER_COLS};
+    q.m = (organ_gptq){.name = "w", .grid = grid, .no_refit = no_refit, .rows = LAYER_ROWS, .cols = LAYER_COLS};
     q.m.weights = given.weights;
     q.m.keep = keep;
     q.m.values = q.values;

@@ -49,7 +49,7 @@ static organ_calibration *see(const organ_engine *engine)
 }
 
 /* Writes to one of two buffers. */
-static quantised *quantise(const organ_engine *engine, organ_grid grid, const float *weighing, bool no_resolve,
+static quantised *quantise(const organ_engine *engine, organ_grid grid, const float *weighing, bool no_refit,
                            bool second)
 {
     static quantised places[2];
@@ -61,7 +61,7 @@ static quantised *quantise(const organ_engine *engine, organ_grid grid, const fl
     ck_assert_msg(organ_gptq_inputs_reopen(engine, calibration, "w", &inputs, &error) == ORGAN_OK, "%s", error.message);
     q->m = (organ_gptq){.name = "w",
                         .grid = grid,
-                        .no_resolve = no_resolve,
+                        .no_refit = no_refit,
                         .rows = ROWS,
                         .cols = COLS,
                         .weights = given.weights,

@@ -43,7 +43,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .write.resume = w->resume,
                                           .write.force = w->force,
                                           .write.dry_run = w->dry_run};
-        return organ_quantize_model(&o, engine, w->progress, &convert_report, error);
+        return organ_quantize(&o, engine, w->progress, &convert_report, error);
     }
     const organ_dequantize_options o = {.model = model,
                                         .write.output = to,
@@ -53,7 +53,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                         .write.force = w->force,
                                         .write.dry_run = w->dry_run,
                                         .write.saturate = w->saturate};
-    return organ_dequantize_model(&o, engine, w->progress, &convert_report, error);
+    return organ_dequantize(&o, engine, w->progress, &convert_report, error);
 }
 
 organ_status convert(const char *output, convert_way w, organ_error *error)

@@ -86,7 +86,7 @@ static double divergence_of(const char *output, unsigned samples)
     free(other.logits);
     organ_calibration_test_windows_release(&rest);
     organ_calibration_run_close(calib);
-    organ_targets_free(&targets);
+    organ_targets_release(&targets);
     session_close(&s);
     return found;
 }
@@ -260,7 +260,7 @@ START_TEST(company_follows_one_another)
     ck_assert_uint_eq(met.together, 5 * layers);
     ck_assert_uint_eq(met.alone, 2 * layers);
     organ_calibration_run_close(calib);
-    organ_targets_free(&targets);
+    organ_targets_release(&targets);
     session_close(&s);
 }
 END_TEST

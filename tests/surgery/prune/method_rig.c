@@ -53,14 +53,15 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
                                    .sparsity = w->sparsity,
                                    .targets = w->targets,
                                    .write.resume = w->resume,
-                                   .write.force = w->force};
+                                   .write.force = w->force,
+                                   .calibrated = w->options};
     json_decref(last_report);
     last_report = NULL;
     /* The test needs the engine only. */
     (void)session_open(&s, "fixtures/tiny-qwen2", w->threads, w->memory ? w->memory : ROOMY, error);
     ck_assert_int_eq(error->status, ORGAN_OK);
     s.engine.stop = w->stop;
-    const organ_status status = organ_prune_by_method(&o, &w->options, &s.engine, NULL, &last_report, error);
+    const organ_status status = organ_prune(&o, &s.engine, NULL, &last_report, error);
     ck_assert_int_eq(status, error->status);
     ck_assert((last_report != NULL) == (status == ORGAN_OK));
     session_close(&s);

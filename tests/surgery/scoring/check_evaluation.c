@@ -41,7 +41,7 @@ typedef organ_status make_with(const made_way *w, const char *model, const char 
 static organ_status prune_by(const char *method, const made_way *w, const char *model, const char *output,
                              const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
 {
-    const bool v1 = strcmp(method, "physarum-v1") == 0;
+    const bool v1 = strcmp(method, "physarum-v1") == 0, wanda = strcmp(method, "wanda") == 0;
     const organ_prune_options o = {.donor = model,
                                    .write.output = output,
                                    .block_size = 256,
@@ -51,14 +51,12 @@ static organ_status prune_by(const char *method, const made_way *w, const char *
                                    .sparsity = v1 ? -1 : 30,
                                    .write.resume = w->resume,
                                    .write.dry_run = w->dry_run,
-                                   .write.evaluate = e};
-    const organ_prune_calibrated_options c = {.method = method,
-                                              .calibration.text =
-                                                  strcmp(method, "wanda") ? NULL : DONOR "/calibration.txt",
-                                              .calibration.samples = strcmp(method, "wanda") ? 128 : 4,
-                                              .calibration.context = strcmp(method, "wanda") ? 512 : 64,
-                                              .effort = 1};
-    return organ_prune_by_method(&o, &c, engine, w->progress, &report, error);
+                                   .write.evaluate = e,
+                                   .calibrated.method = method,
+                                   .calibrated.calibration.text = wanda ? DONOR "/calibration.txt" : NULL,
+                                   .calibrated.calibration.samples = wanda ? 4 : 128,
+                                   .calibrated.calibration.context = wanda ? 64 : 512};
+    return organ_prune(&o, engine, w->progress, &report, error);
 }
 
 static organ_status prune(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,
@@ -96,7 +94,7 @@ static organ_status quantize(const made_way *w, const char *model, const char *o
                                       .write.max_shard_size = 5 << 20,
                                       .write.dry_run = w->dry_run,
                                       .write.evaluate = e};
-    return organ_quantize_model(&o, engine, w->progress, &report, error);
+    return organ_quantize(&o, engine, w->progress, &report, error);
 }
 
 static organ_status dequantize(const made_way *w, const char *model, const char *output,
@@ -108,7 +106,7 @@ static organ_status dequantize(const made_way *w, const char *model, const char 
                                         .write.max_shard_size = 5 << 20,
                                         .write.dry_run = w->dry_run,
                                         .write.evaluate = e};
-    return organ_dequantize_model(&o, engine, w->progress, &report, error);
+    return organ_dequantize(&o, engine, w->progress, &report, error);
 }
 
 static organ_status merge(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,

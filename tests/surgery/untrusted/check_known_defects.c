@@ -290,7 +290,7 @@ START_TEST(cve_2026_7482_tensor_larger_than_the_file)
         ORGAN_OK);
     const organ_quantize_options options = {
         .model = scratch_path("m.gguf"), .write.output = scratch_path("out.gguf"), .scheme = "q8_0"};
-    ck_assert_int_eq(organ_quantize_model(&options, engine, NULL, &report, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_quantize(&options, engine, NULL, &report, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "past the end of the file"), "%s", error.message);
     ck_assert_ptr_null(report);
     ck_assert_int_ne(access(scratch_path("out.gguf"), F_OK), 0);

@@ -150,7 +150,7 @@ static void check_golden(size_t k)
                       (double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col],
                       golden[k].values[v].value);
     memcpy(p.weights, p.donor, p.rows * p.cols * sizeof *p.donor);
-    options.by_magnitude = options.no_resolve = true;
+    options.by_magnitude = options.no_refit = true;
     must_narrow(&engine, &p, options, kept, &report);
     NEAR(report.loss, golden[k].marked, 1e-5);
     for (size_t w = 0; w < p.rows * p.cols; w++)
@@ -196,7 +196,7 @@ START_TEST(solving_anew_and_choosing_by_the_loss_both_pay)
     for (unsigned way = 0; way < 4; way++) {
         organ_narrow_report report;
         part p = take_part(&engine, LAYER_ROWS, LAYER_COLS);
-        const organ_narrow_options options = {.group = 1, .keep = 160, .by_magnitude = way & 1, .no_resolve = way & 2};
+        const organ_narrow_options options = {.group = 1, .keep = 160, .by_magnitude = way & 1, .no_refit = way & 2};
         must_narrow(&engine, &p, options, kept, &report);
         losses[way & 1][way >> 1] = report.loss;
         leave_part(&p);
@@ -283,7 +283,7 @@ START_TEST(blocks_serve_where_memory_is_short)
         check_zeros(&p, kept, options.keep, options.group);
         const double solved_loss = loss_of(&p, kept, options.keep, options.group, &greatest);
         memcpy(p.weights, p.donor, p.rows * p.cols * sizeof *p.donor);
-        unsolved.by_magnitude = unsolved.no_resolve = true;
+        unsolved.by_magnitude = unsolved.no_refit = true;
         must_narrow(&small, &p, unsolved, kept, &without);
         ck_assert(solved_loss < 0.9 * loss_of(&p, kept, options.keep, options.group, &greatest));
         NEAR(report.expected_loss, report.loss, 1e-3);

@@ -39,7 +39,7 @@ static void sum_tokens(const opened *o, unsigned samples, unsigned context, sums
     hear_text(NULL, o, samples, context, &h);
     memset(s, 0, EXPERTS * sizeof *s);
     for (size_t t = 0; t < h.tokens; t++) {
-        organ_choice chosen[EXPERTS];
+        organ_expert_choice chosen[EXPERTS];
         organ_forward_route(&(organ_router){o->s.engine.kernels, c, NULL, NULL}, NULL, h.logits + t * EXPERTS, room,
                             chosen);
         for (unsigned k = 0; k < c->experts_used; k++) {
@@ -252,7 +252,7 @@ START_TEST(ways_to_compare_with)
     for (int k = 0; k < 3; k++) {
         char name[16];
         snprintf(name, sizeof name, "way%d", k);
-        way.no_resolve = k > 0;
+        way.no_refit = k > 0;
         way.score = k > 1 ? "wanda" : "loss";
         must_narrow(name, way);
         lost[k] = json_real_value(json_object_get(json_object_get(width_report, "experts"), "lost_percent"));

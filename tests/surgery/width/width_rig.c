@@ -34,7 +34,7 @@ organ_status narrow(const char *output, width_way way, organ_error *error)
                                          .calibration.samples = way.samples,
                                          .calibration.context = way.context,
                                          .score = way.score,
-                                         .no_resolve = way.no_resolve,
+                                         .no_refit = way.no_refit,
                                          .write.max_shard_size = (uint64_t)1 << 40,
                                          .write.dry_run = way.dry_run};
     *error = (organ_error){0};
@@ -84,7 +84,7 @@ void read_matrix(const opened *o, const char *pattern, unsigned expert, uint64_t
 {
     char name[256];
     uint64_t r, c;
-    organ_factor held;
+    organ_product_operand held;
     snprintf(name, sizeof name, pattern, expert);
     ck_assert_msg(organ_layer_matrix(o->layer, name, &r, &c, &held) && r == rows && c == cols, "%s: %d x %d", name,
                   (int)r, (int)c);

@@ -14,7 +14,7 @@ typedef struct width_way {
     unsigned samples, context;
     size_t threads;
     uint64_t memory;
-    bool dry_run, no_resolve;
+    bool dry_run, no_refit;
 } width_way;
 
 extern const width_way usual; /* 16 channels by loss, with SAMPLES windows of CONTEXT tokens */

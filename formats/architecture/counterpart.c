@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/architecture/counterpart.h"
+#include "formats/architecture/exchange.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool organ_keeps_rope_rows(const char *architecture)
+{
+    const forward_family *const family = organ_forward_family_named(architecture, true);
+    return family && !family->gguf_pairs;
+}
+
+bool organ_part_is_plain(forward_part part)
+{
+    static const forward_part plain[] = {
+        PART_NORM_ATTENTION, PART_NORM_Q,   PART_NORM_K,      PART_NORM_Q_A,   PART_NORM_KV_A,     PART_Q_A,
+        PART_Q_B,            PART_KV_A,     PART_KV_B,        PART_BIAS_Q_A,   PART_BIAS_KV_A,     PART_Q,
+        PART_K,              PART_V,        PART_O,           PART_GATE,       PART_UP,            PART_DOWN,
+        PART_BIAS_Q,         PART_BIAS_K,   PART_BIAS_V,      PART_BIAS_O,     PART_BIAS_GATE,     PART_BIAS_UP,
+        PART_BIAS_DOWN,      PART_ROUTER,   PART_ROUTER_BIAS, PART_SINKS,      PART_SHARED,        PART_SHARED_GATE,
+        PART_SHARED_UP,      PART_SHARED_DOWN};
+    for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
+        if (plain[k] == part)
+            return true;
+    return false;
+}
+
+/* Returns the address in the name of the first word (between two dots) that is the number `layer`, and sets *length to
+ * its number of digits. Returns NULL if no word is that number. */
+static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
+{
+    char number[16];
+    *length = (size_t)snprintf(number, sizeof number, "%d", (int)layer);
+    for (const char *at = name; (at = strstr(at, number)); at++)
+        if (at > name && at[-1] == '.' && at[*length] == '.')
+            return at;
+    return NULL;
+}
+
+bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size)
+{
+    size_t length = 0;
+    if (layer == anatomy->layer)
+        return snprintf(out, size, "%s", name) < (int)size;
+    const char *const number = anatomy->layer >= 0 ? find_layer_number(name, anatomy->layer, &length) : NULL;
+    return number &&
+           snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
+}
+
+/* The names of tensors in safetensors and in GGUF. */
+typedef struct counterpart_names {
+    const forward_family *hf, *gguf;
+    const char *prefix;
+} counterpart_names;
+
+/* Returns the names of the architecture that the GGUF file states; the usual names if it is unknown. */
+static counterpart_names names_of(const organ_model *gguf)
+{
+    static const forward_family usual = {.architecture = ""};
+    const char *const name = gguf->config.model_type;
+    const forward_family *const own = organ_forward_family_named(name, true);
+    const forward_exchange *const row = gguf->gguf ? organ_exchange_names_of_gguf(gguf->gguf, name) : NULL;
+    const forward_family *const hf = row ? organ_forward_family_named(row->architecture, false) : NULL;
+    return (counterpart_names){hf && own ? hf : &usual, hf && own ? own : &usual,
+                               hf && own && hf->prefix ? hf->prefix : "model."};
+}
+
+/* Finds the part of a tensor by its name. Returns false if it has none, or has other rows in the other format. */
+static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
+                       exchange_part *part)
+{
+    size_t length = 0;
+    const bool inside = anatomy->layer >= 0;
+    const char *tail = name;
+    if (inside && !(tail = find_layer_number(name, anatomy->layer, &length)))
+        return false;
+    tail += inside ? length + 1 : 0;
+    if (!inside && !gguf && strncmp(tail, names->prefix, strlen(names->prefix)) == 0)
+        tail += strlen(names->prefix);
+    if (!inside && !gguf && strcmp(tail, "lm_head.weight") == 0)
+        *part = (exchange_part){.part = PART_OUTPUT, .number = -1};
+    else if (!organ_exchange_find_part(gguf ? names->gguf : names->hf, gguf, !inside, tail, part))
+        return false;
+    organ_exchange_attend(part);
+    if (!inside)
+        return part->part == PART_EMBEDDING || part->part == PART_FINAL_NORM || part->part == PART_OUTPUT;
+    if (part->part == PART_QKV)
+        return names->hf->fused == ORGAN_FUSED_NONE;
+    return part->number < 0 && part->part != PART_KV_B && !names->hf->transposed && !names->hf->falcon &&
+           (part->part <= PART_NORM_POST_FFN || organ_part_is_plain(part->part));
+}
+
+bool organ_counterpart_across(const organ_model *gguf, const char *name, const organ_anatomy *anatomy, bool to_gguf,
+                              int32_t layer, char *out, size_t size)
+{
+    const counterpart_names names = names_of(gguf);
+    const char *const ladder = names.hf->ladder ? names.hf->ladder : "layers";
+    exchange_part part = {0};
+    char tail[256];
+    if (anatomy->expert >= 0 || !find_plain(&names, !to_gguf, name, anatomy, &part))
+        return false;
+    if (!organ_exchange_part_name(to_gguf ? names.gguf : names.hf, to_gguf, &part, tail))
+        return part.part == PART_OUTPUT && !to_gguf && snprintf(out, size, "lm_head.weight") < (int)size;
+    int wrote;
+    if (anatomy->layer < 0)
+        wrote = snprintf(out, size, "%s%s", to_gguf || part.part == PART_OUTPUT ? "" : names.prefix, tail);
+    else if (to_gguf)
+        wrote = snprintf(out, size, "blk.%d.%s", (int)layer, tail);
+    else
+        wrote = snprintf(out, size, "%s%s.%d.%s", names.prefix, ladder, (int)layer, tail);
+    return wrote < (int)size;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of the options of all verbs: a zeroed structure is refused with the name of the member that it needs or used
+ * with defaults, and so is a structure of another size. */
+#include <organ/organ.h>
+#include "tests/kit/suite_table.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL "fixtures/tiny-qwen2"
+
+static organ_engine *engine;
+
+static void start_engine(void)
+{
+    organ_error error = {0};
+    ck_assert_msg(organ_engine_create(NULL, 1, 0, &engine, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static void end_engine(void) { organ_engine_destroy(engine); }
+
+/* Runs `call`, which uses report and error, and requires ORGAN_USAGE, no report and `told` in the message. */
+#define REFUSED(told, call)                                                                                            \
+    do {                                                                                                               \
+        organ_error error = {0};                                                                                       \
+        json_t *other = json_true(), *report = other;                                                                  \
+        ck_assert_msg((call) == ORGAN_USAGE, "%s: %s", told, error.message);                                           \
+        ck_assert_msg(strstr(error.message, told), "'%s' lacks '%s'", error.message, told);                            \
+        ck_assert_ptr_null(report);                                                                                    \
+    } while (0)
+
+/* Runs `call` and requires a report. */
+#define REPORTS(call)                                                                                                  \
+    do {                                                                                                               \
+        organ_error error = {0};                                                                                       \
+        json_t *report = NULL;                                                                                         \
+        ck_assert_msg((call) == ORGAN_OK, "%s", error.message);                                                        \
+        ck_assert_ptr_nonnull(report);                                                                                 \
+        json_decref(report);                                                                                           \
+    } while (0)
+
+#define ENGINE engine, NULL, &report, &error
+
+/* In options `o` of a verb, sets one member after the other; until it is set, each is asked for by its name. */
+#define NEEDS(verb, member, value, ...)                                                                                \
+    REFUSED("organ_" #verb "_options." #member " ", organ_##verb(&o, __VA_ARGS__));                                    \
+    o.member = value
+
+/* The initialiser of a verb states the size, and another size is refused. */
+#define SIZED(verb, ...)                                                                                               \
+    do {                                                                                                               \
+        organ_##verb##_options sized = organ_##verb##_defaults();                                                      \
+        ck_assert_uint_eq(sized.size, sizeof sized);                                                                   \
+        sized.size += 8;                                                                                               \
+        REFUSED("organ_" #verb "_options.size is ", organ_##verb(&sized, __VA_ARGS__));                                \
+    } while (0)
+
+START_TEST(writers)
+{
+    {
+        organ_prune_options o = {0};
+        SIZED(prune, ENGINE);
+        NEEDS(prune, donor, MODEL, ENGINE);
+        NEEDS(prune, write.output, "build/none", ENGINE);
+        o.write.dry_run = true;
+        REFUSED("sparsity 0", organ_prune(&o, ENGINE));
+        o.sparsity = 20;
+        REPORTS(organ_prune(&o, ENGINE));
+        o = organ_prune_defaults();
+        o.donor = MODEL, o.write.output = "build/none", o.write.dry_run = true;
+        REPORTS(organ_prune(&o, ENGINE));
+    }
+    {
+        organ_quantize_options o = {0};
+        SIZED(quantize, ENGINE);
+        NEEDS(quantize, model, MODEL, ENGINE);
+        NEEDS(quantize, scheme, "int4-group32", ENGINE);
+        NEEDS(quantize, write.output, "build/none", ENGINE);
+        o.write.dry_run = true;
+        REPORTS(organ_quantize(&o, ENGINE));
+    }
+    {
+        organ_dequantize_options o = {0};
+        SIZED(dequantize, ENGINE);
+        NEEDS(dequantize, model, MODEL, ENGINE);
+        NEEDS(dequantize, dtype, "bf16", ENGINE);
+        NEEDS(dequantize, write.output, "build/none", ENGINE);
+        o.write.dry_run = true;
+        REPORTS(organ_dequantize(&o, ENGINE));
+    }
+    {
+        organ_convert_options o = {0};
+        SIZED(convert, ENGINE);
+        NEEDS(convert, model, MODEL, ENGINE);
+        NEEDS(convert, to, "gguf", ENGINE);
+        NEEDS(convert, type, "same", ENGINE);
+        NEEDS(convert, write.output, "build/none.gguf", ENGINE);
+        o.write.dry_run = true;
+        REPORTS(organ_convert(&o, ENGINE));
+    }
+    {
+        organ_purify_options o = {0};
+        SIZED(purify, ENGINE);
+        NEEDS(purify, model, MODEL, ENGINE);
+        NEEDS(purify, method, "haar", ENGINE);
+        NEEDS(purify, write.output, "build/none", ENGINE);
+        o.write.dry_run = true;
+        REPORTS(organ_purify(&o, ENGINE));
+    }
+}
+END_TEST
+
+START_TEST(cutters)
+{
+    {
+        organ_experts_options o = {0};
+        SIZED(experts, ENGINE);
+        NEEDS(experts, model, MODEL, ENGINE);
+        NEEDS(experts, keep, "50%", ENGINE);
+        NEEDS(experts, write.output, "build/none", ENGINE);
+    }
+    {
+        organ_layers_options o = {0};
+        SIZED(layers, ENGINE);
+        NEEDS(layers, model, MODEL, ENGINE);
+        NEEDS(layers, drop, "1", ENGINE);
+        NEEDS(layers, write.output, "build/none", ENGINE);
+    }
+    {
+        organ_width_options o = {0};
+        SIZED(width, ENGINE);
+        NEEDS(width, model, MODEL, ENGINE);
+        NEEDS(width, calibration.text, "fixtures/tiny-qwen2/config.json", ENGINE);
+        NEEDS(width, score, "loss", ENGINE);
+        NEEDS(width, write.output, "build/none", ENGINE);
+    }
+}
+END_TEST
+
+START_TEST(adapters)
+{
+    {
+        organ_lora_extract_options o = {0};
+        SIZED(lora_extract, ENGINE);
+        NEEDS(lora_extract, base, MODEL, ENGINE);
+        NEEDS(lora_extract, tuned, MODEL, ENGINE);
+        NEEDS(lora_extract, dtype, "bf16", ENGINE);
+        NEEDS(lora_extract, write.output, "build/none", ENGINE);
+        REFUSED("rank", organ_lora_extract(&o, ENGINE));
+    }
+    {
+        organ_lora_merge_options o = {0};
+        SIZED(lora_merge, ENGINE);
+        NEEDS(lora_merge, base, MODEL, ENGINE);
+        NEEDS(lora_merge, adapter, "nowhere", ENGINE);
+        NEEDS(lora_merge, write.output, "build/none", ENGINE);
+    }
+    {
+        organ_lora_resize_options o = {0};
+        SIZED(lora_resize, ENGINE);
+        NEEDS(lora_resize, adapter, "nowhere", ENGINE);
+        NEEDS(lora_resize, output, "build/none", ENGINE);
+        REFUSED("rank", organ_lora_resize(&o, ENGINE));
+    }
+    {
+        organ_lora_sanitize_options o = {0};
+        SIZED(lora_sanitize, ENGINE);
+        NEEDS(lora_sanitize, adapter, "nowhere", ENGINE);
+        NEEDS(lora_sanitize, output, "build/none", ENGINE);
+    }
+}
+END_TEST
+
+START_TEST(movers)
+{
+    {
+        organ_extract_options o = {0};
+        SIZED(extract, NULL, NULL, &report, &error);
+        NEEDS(extract, model, MODEL, NULL, NULL, &report, &error);
+        NEEDS(extract, write.output, "build/none", NULL, NULL, &report, &error);
+    }
+    {
+        organ_assemble_options o = {0};
+        SIZED(assemble, NULL, NULL, &report, &error);
+        NEEDS(assemble, directory, MODEL, NULL, NULL, &report, &error);
+        NEEDS(assemble, write.output, "build/none", NULL, NULL, &report, &error);
+    }
+    {
+        organ_graft_options o = {0};
+        SIZED(graft, engine->kernels, NULL, NULL, &report, &error);
+        NEEDS(graft, source, MODEL, engine->kernels, NULL, NULL, &report, &error);
+        NEEDS(graft, target, MODEL, engine->kernels, NULL, NULL, &report, &error);
+        NEEDS(graft, write.output, "build/none", engine->kernels, NULL, NULL, &report, &error);
+    }
+}
+END_TEST
+
+START_TEST(reporters)
+{
+    {
+        organ_audit_options o = {0};
+        SIZED(audit, ENGINE);
+        NEEDS(audit, donor, MODEL, ENGINE);
+        NEEDS(audit, pruned, MODEL, ENGINE);
+        REPORTS(organ_audit(&o, ENGINE));
+    }
+    {
+        organ_measure_options o = {0};
+        const char *const models[] = {MODEL};
+        SIZED(measure, ENGINE);
+        o.model_count = 1;
+        NEEDS(measure, models, models, ENGINE);
+        o.layers = "0";
+        REPORTS(organ_measure(&o, ENGINE));
+    }
+    {
+        organ_fleet_options o = {0};
+        SIZED(fleet, ENGINE);
+        NEEDS(fleet, directory, MODEL, ENGINE);
+        NEEDS(fleet, output, "build/none", ENGINE);
+    }
+    {
+        organ_inspect_options o = {0};
+        SIZED(inspect, &report, &error);
+        NEEDS(inspect, model, MODEL, &report, &error);
+        REPORTS(organ_inspect(&o, &report, &error));
+    }
+    {
+        organ_autopsy_options o = {0};
+        SIZED(autopsy, ENGINE);
+        NEEDS(autopsy, model, MODEL, ENGINE);
+    }
+    {
+        organ_untrusted_options o = {0};
+        SIZED(untrusted, &report, &error);
+        NEEDS(untrusted, model, MODEL, &report, &error);
+        REPORTS(organ_untrusted(&o, &report, &error));
+    }
+    {
+        organ_machine_plan_options o = {0};
+        SIZED(machine_plan, &report, &error);
+        REPORTS(organ_machine_plan(&o, &report, &error));
+    }
+    {
+        organ_orthogonality_options o = {0};
+        SIZED(orthogonality, ENGINE);
+        NEEDS(orthogonality, clean, MODEL, ENGINE);
+        NEEDS(orthogonality, noisy, MODEL, ENGINE);
+        NEEDS(orthogonality, adapter, "nowhere", ENGINE);
+        REFUSED("0 draws", organ_orthogonality(&o, ENGINE));
+    }
+    {
+        organ_noise_pairs_options o = {0};
+        SIZED(noise_pairs, ENGINE);
+        NEEDS(noise_pairs, clean[0], MODEL, ENGINE);
+        NEEDS(noise_pairs, noisy[0], MODEL, ENGINE);
+        NEEDS(noise_pairs, clean[1], MODEL, ENGINE);
+        NEEDS(noise_pairs, noisy[1], MODEL, ENGINE);
+        REFUSED("0 draws", organ_noise_pairs(&o, ENGINE));
+    }
+}
+END_TEST
+
+START_TEST(readers)
+{
+    {
+        organ_perplexity_options o = {0};
+        SIZED(perplexity, ENGINE);
+        NEEDS(perplexity, model, MODEL, ENGINE);
+        NEEDS(perplexity, experiment.text, "nowhere", ENGINE);
+    }
+    {
+        organ_evaluate_options o = {0};
+        SIZED(evaluate, ENGINE);
+        NEEDS(evaluate, donor, MODEL, ENGINE);
+        NEEDS(evaluate, experiment.text, "nowhere", ENGINE);
+        o.count = 1;
+        REFUSED("organ_evaluate_options.pruned ", organ_evaluate(&o, ENGINE));
+    }
+    {
+        organ_generate_options o = {0};
+        SIZED(generate, engine, NULL, NULL, &report, &error);
+        NEEDS(generate, model, MODEL, engine, NULL, NULL, &report, &error);
+        NEEDS(generate, prompt, "a", engine, NULL, NULL, &report, &error);
+    }
+    {
+        organ_tokenize_options o = {0};
+        SIZED(tokenize, NULL, &report, &error);
+        NEEDS(tokenize, model, MODEL, NULL, &report, &error);
+        NEEDS(tokenize, text, "nowhere", NULL, &report, &error);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {{"options", {writers, cutters, adapters, movers, reporters, readers}}};
+    Suite *const suites[] = {suite_of("verb_options", cases, sizeof cases / sizeof *cases, start_engine, end_engine),
+                             NULL};
+    return run_suites(suites);
+}
