@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 """Writes the figures of docs/kernels.tsv.
 
-    docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca computes for the inner loops in build/kernels/isa_avx512.o
+    docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca computes for the inner loops in build/kernels/avx512_*.o
     docs/make_kernels.py measured KERNELS.json     the measurements of `ninja bench-kernels` on this CPU (`ninja kernels-measured` runs both)
     docs/make_kernels.py loop ISA FUNCTION         prints the instructions of one inner loop
 
 Each keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA selects a version other than the newest). If the inner
 loop of a kernel is not found, or llvm-mca rejects it, the program ends with 1.
 """
-import json, os, re, shutil, subprocess, sys
+import glob, json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
@@ -60,8 +60,15 @@ WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16}
 
 def disassembly(object_file, function):
     """Returns instructions with their addresses; those of the caller if the compiler has inlined the function."""
-    for name in (function, function + "_past"):
-        code, text, error = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", object_file)
+    pattern, prefix = object_file
+    bodies = [prefix + function, prefix + function + "_past", function]
+    inlined = re.match(r"(decode_\w+?)_(f32|bf16|f16)$", function)
+    if inlined:  # the loops of a decoder are in functions that all outputs share
+        bodies = [inlined.group(1) + "_floats"] if inlined.group(2) == "f32" else ["decode_nibbles", inlined.group(1)]
+    if re.match(r"physarum_bf16(_mixed)?$", function):
+        bodies = ["grow_mixed" if function.endswith("mixed") else "grow_by_square"]
+    for name, file in ((name, file) for name in bodies for file in sorted(glob.glob(pattern))):
+        code, text, error = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", file)
         lines = re.findall(r"^ +([0-9a-f]+):\t(.*)$", text, re.M)
         if code == 0 and lines:
             return [(int(at, 16), re.sub(r"\s+[#<].*$|\s*//.*$", "", rest).strip()) for at, rest in lines]
@@ -175,7 +182,8 @@ def bound(mca, model, texts):
 
 # ---- objects ----
 def object_of(isa):
-    return os.path.join(ROOT, f"build/kernels/isa_{isa}.o")
+    """Returns the pattern of the objects of an ISA and the beginning of its kernels' names."""
+    return os.path.join(ROOT, f"build/kernels/{isa}_*.o"), f"organ_{isa}_"
 
 
 # ---- the table and the page ----

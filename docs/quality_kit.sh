@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=bash
 # Functions of docs/make_quality.sh and docs/make_shrinking.sh. They run organ, write each run as a tab-separated line of the file $lines, and
 # make the tables of a page from these lines. A script sources this file from the root of the repository, with `lines` set.
 organ=$PWD/build/organ

@@ -1,11 +1,37 @@
 /* SPDX-License-Identifier: MIT
- * Selects the kernel table: a pure function of the CPU's features and an optional name. Compiled without the flags of
- * any ISA, because it runs on every CPU. */
-#include <organ/kernels.h>
+ * The kernel tables, and the selection of one: a pure function of the CPU's features and an optional name. Compiled
+ * without the flags of any ISA, because it runs on every CPU. */
+#include "kernels/table.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "organ supports only little-endian machines: it uses weights in the byte order of their files"
 #endif
+
+DECLARE_KERNELS(scalar)
+static const organ_kernels scalar = KERNEL_TABLE("scalar", scalar, scalar, );
+const organ_kernels *const organ_kernels_scalar = &scalar;
+#if defined(__x86_64__)
+DECLARE_KERNELS(avx2)
+DECLARE_KERNELS(avx512)
+DECLARE_PHYSARUM(avx512, _mixed)
+DECLARE_MATH(nofma)
+static const organ_kernels avx2 = KERNEL_TABLE("avx2", avx2, avx2, ), avx512 = KERNEL_TABLE("avx512", avx512, avx512, ),
+                           mixed = KERNEL_TABLE("avx512-mixed", avx512, avx512, _mixed),
+                           nofma = KERNEL_TABLE("scalar", scalar, nofma, );
+const organ_kernels *const organ_kernels_avx2 = &avx2, *const organ_kernels_avx512 = &avx512,
+                           *const organ_kernels_avx512_mixed = &mixed, *const organ_kernels_scalar_nofma = &nofma;
+#else
+const organ_kernels *const organ_kernels_avx2 = NULL, *const organ_kernels_avx512 = NULL,
+                           *const organ_kernels_avx512_mixed = NULL, *const organ_kernels_scalar_nofma = NULL;
+#endif
+#if defined(__aarch64__)
+DECLARE_KERNELS(neon)
+static const organ_kernels neon = KERNEL_TABLE("neon", neon, neon, );
+const organ_kernels *const organ_kernels_neon = &neon;
+#else
+const organ_kernels *const organ_kernels_neon = NULL;
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 

@@ -51,24 +51,10 @@ INLINE f32x16 fit_bounded(f32x16 a)
     return f32_select(f32_gt(max, above), above, max);
 }
 
-/* Transposes 16 rows of 16 values in place. Each of four steps interleaves rows k and k + 8 to rows 2 k and 2 k + 1. */
-INLINE void fit_transpose(f32x16 rows[16])
-{
-    f32x16 next[16];
-    for (int step = 0; step < 4; step++) {
-        UNROLL for (int k = 0; k < 8; k++)
-        {
-            next[2 * k] = f32_zip_low(rows[k], rows[k + 8]);
-            next[2 * k + 1] = f32_zip_high(rows[k], rows[k + 8]);
-        }
-        UNROLL for (int k = 0; k < 16; k++) rows[k] = next[k];
-    }
-}
-
 /* Loads `count` consecutive groups of g->size values into lanes 0 to count - 1 of *g, and zeros into the other lanes.
  * The values are part of a matrix with `cols` columns, a multiple of g->size; the first value is in column `col`.
  * `weights` has a weight for each column, the same in all rows; NULL: all 1. */
-INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
+SHARED void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
     for (int from = 0; from < g->size; from += 16) {
@@ -79,9 +65,8 @@ INLINE void fit_load(fit_groups *g, const float *values, const float *weights, s
             at += (size_t)g->size;
             at = at == cols ? 0 : at;
         }
-        fit_transpose(rows[0]);
-        if (weights)
-            fit_transpose(rows[1]);
+        for (int part = 0; part < (weights ? 2 : 1); part++)
+            transpose_square(rows[part]);
         for (int k = 0; k < 16; k++) {
             f32_store(g->values[from + k], rows[0][k]);
             f32_store(g->weights[from + k], rows[1][k]);
@@ -149,16 +134,19 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
 /* Returns for each group the scale s of those tried with which s q approximates the values with the least weighted
  * squared error. Each try maps the value of largest magnitude to another number of kind->peak_code, because the best
  * scale rarely maps it to the last code. A last try computes the codes from the best scale found. */
-INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
+SHARED f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
     fit_range(g, &low, &high);
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
     const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_MIN_RANGE));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
-    for (int t = 0; t < kind->tries; t++)
-        fit_try_scale(g, f32_select(some, f32_div(f32_set1(kind->peak_code[t]), by), f32_set1(0)), kind, &scale, &gain);
-    fit_try_scale(g, fit_inverse(scale), kind, &scale, &gain);
+    for (int t = 0; t <= kind->tries; t++) {
+        const f32x16 inverse = t < kind->tries
+                                   ? f32_select(some, f32_div(f32_set1(kind->peak_code[t]), by), f32_set1(0))
+                                   : fit_inverse(scale);
+        fit_try_scale(g, inverse, kind, &scale, &gain);
+    }
     return scale;
 }
 
@@ -244,7 +232,7 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
  * No formula gives the best line for whole codes. So fit_try_line rounds to codes with each of FIT_LINES scales and
  * solves for s and m, like llama.cpp's make_qkx quantisers; a last try takes the codes of the best line found. The
  * search begins with the line of s = 0 and m the weighted mean, which is exact for groups of equal values. */
-INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
+SHARED fit_line fit_best_line(const fit_groups *g, float high, int below)
 {
     const f32x16 zero = f32_set1(0);
     f32x16 least, greatest;
@@ -261,13 +249,13 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     const f32x16 span = f32_sub(greatest, least);
     const m32x16 has_span = f32_gt(span, f32_set1(FIT_MIN_RANGE));
     const f32x16 divisor = f32_select(has_span, span, f32_set1(1));
-    for (int t = 0; t < FIT_LINES; t++) {
+    for (int t = 0; t <= FIT_LINES; t++) {
         const f32x16 codes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
-        const f32x16 inverse = f32_select(has_span, f32_div(codes, divisor), zero);
-        fit_try_line(g, inverse, f32_mul(fit_negative(least), inverse), high, below, &sums, &best);
+        const f32x16 inverse =
+            t < FIT_LINES ? f32_select(has_span, f32_div(codes, divisor), zero) : fit_inverse(best.s);
+        const f32x16 minimum = t < FIT_LINES ? least : best.m;
+        fit_try_line(g, inverse, f32_mul(fit_negative(minimum), inverse), high, below, &sums, &best);
     }
-    const f32x16 inverse = fit_inverse(best.s);
-    fit_try_line(g, inverse, f32_mul(fit_negative(best.m), inverse), high, below, &sums, &best);
     return best;
 }
 
@@ -275,7 +263,7 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 
 /* Computes for each value x the code in low .. high nearest to x * inverse + shift, and adds `plus`. Stores the results
  * of all 16 groups in `codes`, a byte each, group after group. */
-INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
+SHARED void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
                           uint8_t *codes)
 {
     f32x16 rows[16];
@@ -283,7 +271,7 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
         for (int k = 0; k < 16; k++)
             rows[k] =
                 f32_add(fit_code(f32_fma(f32_load(g->values[from + k]), inverse, shift), low, high), f32_set1(plus));
-        fit_transpose(rows);
+        transpose_square(rows);
         for (int l = 0; l < 16; l++)
             u8_store(codes + l * g->size + from, s8_of_f32(rows[l]));
     }

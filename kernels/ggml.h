@@ -5,49 +5,49 @@
 #define ORGAN_KERNELS_GGML_H
 #include <organ/kernels.h>
 
-/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, structure of a block,
- * elements of a block. */
-#define GGML_BLOCK_TYPES(X)                                                                                            \
-    X(Q4_0, q4_0, 2, block_q4_0, 32)                                                                                   \
-    X(Q4_1, q4_1, 3, block_q4_1, 32)                                                                                   \
-    X(Q5_0, q5_0, 6, block_q5_0, 32)                                                                                   \
-    X(Q5_1, q5_1, 7, block_q5_1, 32)                                                                                   \
-    X(Q8_0, q8_0, 8, block_q8_0, 32)                                                                                   \
-    X(Q2_K, q2_k, 10, block_q2_k, 256)                                                                                 \
-    X(Q3_K, q3_k, 11, block_q3_k, 256)                                                                                 \
-    X(Q4_K, q4_k, 12, block_q4_k, 256)                                                                                 \
-    X(Q5_K, q5_k, 13, block_q5_k, 256)                                                                                 \
-    X(Q6_K, q6_k, 14, block_q6_k, 256)                                                                                 \
-    X(IQ2_XXS, iq2_xxs, 16, block_iq2_xxs, 256)                                                                        \
-    X(IQ2_XS, iq2_xs, 17, block_iq2_xs, 256)                                                                           \
-    X(IQ3_XXS, iq3_xxs, 18, block_iq3_xxs, 256)                                                                        \
-    X(IQ1_S, iq1_s, 19, block_iq1_s, 256)                                                                              \
-    X(IQ4_NL, iq4_nl, 20, block_q4_0, 32)                                                                              \
-    X(IQ3_S, iq3_s, 21, block_iq3_s, 256)                                                                              \
-    X(IQ2_S, iq2_s, 22, block_iq2_s, 256)                                                                              \
-    X(IQ4_XS, iq4_xs, 23, block_iq4_xs, 256)                                                                           \
-    X(IQ1_M, iq1_m, 29, block_iq1_m, 256)                                                                              \
-    X(TQ1_0, tq1_0, 34, block_tq1_0, 256)                                                                              \
-    X(TQ2_0, tq2_0, 35, block_tq2_0, 256)                                                                              \
-    X(MXFP4, mxfp4, 39, block_mxfp4, 32)                                                                               \
-    X(NVFP4, nvfp4, 40, block_nvfp4, 64)                                                                               \
-    X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                 \
-    X(Q2_0, q2_0, 42, block_q2_0, 64)
+/* One row for each block type: `set`, name, name in functions (dequantize_NAME), number in GGUF files, structure of a
+ * block, elements of a block. */
+#define GGML_BLOCK_TYPES(X, set)                                                                                       \
+    X(set, Q4_0, q4_0, 2, block_q4_0, 32)                                                                              \
+    X(set, Q4_1, q4_1, 3, block_q4_1, 32)                                                                              \
+    X(set, Q5_0, q5_0, 6, block_q5_0, 32)                                                                              \
+    X(set, Q5_1, q5_1, 7, block_q5_1, 32)                                                                              \
+    X(set, Q8_0, q8_0, 8, block_q8_0, 32)                                                                              \
+    X(set, Q2_K, q2_k, 10, block_q2_k, 256)                                                                            \
+    X(set, Q3_K, q3_k, 11, block_q3_k, 256)                                                                            \
+    X(set, Q4_K, q4_k, 12, block_q4_k, 256)                                                                            \
+    X(set, Q5_K, q5_k, 13, block_q5_k, 256)                                                                            \
+    X(set, Q6_K, q6_k, 14, block_q6_k, 256)                                                                            \
+    X(set, IQ2_XXS, iq2_xxs, 16, block_iq2_xxs, 256)                                                                   \
+    X(set, IQ2_XS, iq2_xs, 17, block_iq2_xs, 256)                                                                      \
+    X(set, IQ3_XXS, iq3_xxs, 18, block_iq3_xxs, 256)                                                                   \
+    X(set, IQ1_S, iq1_s, 19, block_iq1_s, 256)                                                                         \
+    X(set, IQ4_NL, iq4_nl, 20, block_q4_0, 32)                                                                         \
+    X(set, IQ3_S, iq3_s, 21, block_iq3_s, 256)                                                                         \
+    X(set, IQ2_S, iq2_s, 22, block_iq2_s, 256)                                                                         \
+    X(set, IQ4_XS, iq4_xs, 23, block_iq4_xs, 256)                                                                      \
+    X(set, IQ1_M, iq1_m, 29, block_iq1_m, 256)                                                                         \
+    X(set, TQ1_0, tq1_0, 34, block_tq1_0, 256)                                                                         \
+    X(set, TQ2_0, tq2_0, 35, block_tq2_0, 256)                                                                         \
+    X(set, MXFP4, mxfp4, 39, block_mxfp4, 32)                                                                          \
+    X(set, NVFP4, nvfp4, 40, block_nvfp4, 64)                                                                          \
+    X(set, Q1_0, q1_0, 41, block_q1_0, 128)                                                                            \
+    X(set, Q2_0, q2_0, 42, block_q2_0, 64)
 
-/* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
-enum ggml_type {
-    GGML_F32 = 0,
-    GGML_F16 = 1,
-    GGML_I8 = 24,
-    GGML_I16 = 25,
-    GGML_I32 = 26,
-    GGML_I64 = 27,
-    GGML_F64 = 28,
-    GGML_BF16 = 30,
-#define GGML_NUMBER(name, function, number, block, elements) GGML_##name = number,
-    GGML_BLOCK_TYPES(GGML_NUMBER)
+    /* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
+    enum ggml_type {
+        GGML_F32 = 0,
+        GGML_F16 = 1,
+        GGML_I8 = 24,
+        GGML_I16 = 25,
+        GGML_I32 = 26,
+        GGML_I64 = 27,
+        GGML_F64 = 28,
+        GGML_BF16 = 30,
+#define GGML_NUMBER(set, name, function, number, block, elements) GGML_##name = number,
+        GGML_BLOCK_TYPES(GGML_NUMBER, )
 #undef GGML_NUMBER
-};
+    };
 
 /* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, because a file need
  * not align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the

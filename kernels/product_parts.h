@@ -7,23 +7,6 @@
 
 #define PRODUCT_CHUNK 256 /* values of k in one sum: part of the definition of the product */
 
-INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Transposes a 16 x 16 square: in each of four steps, rows l and l + 8 are interleaved to rows 2 l and 2 l + 1. */
-INLINE void transpose_square(f32x16 rows[16])
-{
-    UNROLL for (int round = 0; round < 4; round++)
-    {
-        f32x16 next[16];
-        UNROLL for (int l = 0; l < 8; l++)
-        {
-            next[2 * l] = f32_zip_low(rows[l], rows[l + 8]);
-            next[2 * l + 1] = f32_zip_high(rows[l], rows[l + 8]);
-        }
-        UNROLL for (int l = 0; l < 16; l++) rows[l] = next[l];
-    }
-}
-
 /* A part of an operand: rows x columns elements, from element `at` of `values` on, rows `stride` elements apart. */
 typedef struct product_part {
     const void *values;
@@ -38,6 +21,19 @@ INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from,
         return f32_set1(0);
     return from + 16 <= part->columns ? load_elements(part->values, at, type)
                                       : load_elements_part(part->values, at, part->columns - from, type);
+}
+
+/* Stores in `to` the transposed square of 16 rows and 16 columns of the part from row `row` and column `from` on, for
+ * squares that end beyond the part. */
+SHARED void ragged_square(float to[256], const product_part *part, size_t row, size_t from,
+                          const enum element_type type)
+{
+    f32x16 square[16];
+    for (size_t l = 0; l < 16; l++)
+        square[l] = load_row_vector(part, row + l, from, type);
+    transpose_square(square);
+    for (size_t l = 0; l < 16; l++)
+        f32_store(to + 16 * l, square[l]);
 }
 
 /* A cursor over the cache lines of the data to pack next, which are prefetched line by line while tiles are summed,

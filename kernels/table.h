@@ -1,87 +1,94 @@
 /* SPDX-License-Identifier: MIT
- * Includes all kernels and defines KERNEL_TABLE, the table of kernels of one ISA. The including file has included the
- * operations of its ISA (simd/) before. */
-#include <organ/kernels.h>
-#include "kernels/elements.h"
-#include "kernels/convert_types.h"
-#include "kernels/compare.h"
-#include "kernels/statistics.h"
-#include "kernels/z_scan.h"
-#include "kernels/haar.h"
-#include "kernels/quotient.h"
-#include "kernels/physarum.h"
-#include "kernels/panel_product.h"
-#include "kernels/vectors.h"
-#include "kernels/recurrence.h"
-#include "kernels/selective_scan.h"
-#include "kernels/transcendental.h"
-#include "kernels/ggml_blocks.h"
-#include "kernels/ggml_codebook.h"
-#include "kernels/ggml_rare.h"
-#include "kernels/ggml_stream.h"
-#include "kernels/ggml_quantize.h"
-#include "kernels/fit_blocks.h"
-#include "kernels/fit_k.h"
-#include "kernels/codes.h"
-#include "kernels/code_encoders.h"
-#include "kernels/scale_search.h"
-#include "kernels/coding.h"
+ * The kernels of an instruction set: DECLARE_KERNELS declares its functions, KERNEL_TABLE is the value of its table. In
+ * the lists, X(set, ...) stands for one kernel. */
+#ifndef ORGAN_KERNELS_TABLE_H
+#define ORGAN_KERNELS_TABLE_H
+#include "kernels/ggml.h"
 
-/* Decoders by type number, then encoders, and encoders with a search for scales. Functions named organ_... are the same
- * in every table. */
-#define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_stream,
-#define DEQUANTIZERS                                                                                                   \
+/* The function of an instruction set with this name. */
+#define KERNEL_OF(set, name) organ_##set##_##name
+
+/* Members of organ_kernels that are one function each; those of MATH_KERNELS and the physarum kernels call SLEEF. */
+#define PLAIN_KERNELS(X, set)                                                                                          \
+    X(set, bf16_to_f32)                                                                                                \
+    X(set, f16_to_f32)                                                                                                 \
+    X(set, f32_to_bf16) X(set, f32_to_f16) X(set, moments_bf16) X(set, moments_f16) X(set, moments_f32)                \
+        X(set, zeros_16) X(set, zeros_32) X(set, audit_16) X(set, audit_32) X(set, count_codes)                        \
+            X(set, pair_means_bf16) X(set, pair_means_f16) X(set, pair_means_f32) X(set, spread) X(set, z_bins)        \
+                X(set, haar_purify) X(set, amax) X(set, search_scales) X(set, scale_errors) X(set, error_squares)      \
+                    X(set, recurrence) X(set, product) X(set, dot_f64) X(set, add_scaled_f64) X(set, cholesky_f32)     \
+                        X(set, solve_f32) X(set, code_columns) X(set, refit_scales) X(set, transpose)                  \
+                            X(set, search_weighted)
+#define MATH_KERNELS(X, set)                                                                                           \
+    X(set, selective_scan)                                                                                             \
+    X(set, gate_silu)                                                                                                  \
+    X(set, gate_gelu_tanh) X(set, gate_gelu) X(set, softcap) X(set, powers_of) X(set, softplus) X(set, exp_below)      \
+        X(set, exp_sum) X(set, divergence) X(set, entropy)
+/* Block types with an encoder; those with a search for scales. */
+#define QUANTIZED(X, set) X(set, Q4_0, q4_0) X(set, Q4_1, q4_1) X(set, Q5_0, q5_0) X(set, Q5_1, q5_1) X(set, Q8_0, q8_0)
+#define FITTED(X, set)    QUANTIZED(X, set) X(set, Q4_K, q4_k) X(set, Q5_K, q5_k) X(set, Q6_K, q6_k)
+/* Formats of codes with an encoder; all formats. */
+#define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4)
+#define DECODED(X, set)                                                                                                \
+    ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8) X(set, E2M1, e2m1)
+
+#define DECLARE_MEMBER(set, name)           extern __typeof__(*((organ_kernels *)0)->name) KERNEL_OF(set, name);
+#define DECLARE_BLOCK(set, type, name, ...) extern organ_dequantize_blocks KERNEL_OF(set, dequantize_##name);
+#define DECLARE_QUANTIZER(set, type, name)  extern organ_quantize_blocks KERNEL_OF(set, quantize_##name);
+#define DECLARE_FITTER(set, type, name)     extern organ_fit_blocks KERNEL_OF(set, fit_##name);
+#define DECLARE_DECODERS(set, code, name)                                                                              \
+    extern organ_decode_codes KERNEL_OF(set, decode_##name##_f32), KERNEL_OF(set, decode_##name##_bf16),               \
+        KERNEL_OF(set, decode_##name##_f16);
+#define DECLARE_ENCODER(set, code, name) extern organ_encode_codes KERNEL_OF(set, encode_##name);
+/* `tile` is empty or the suffix (_mixed) of another implementation of the physarum tile with the same results. */
+#define DECLARE_PHYSARUM(set, tile)                                                                                    \
+    extern __typeof__(*((organ_kernels *)0)->physarum_bf16) KERNEL_OF(set, physarum_bf16##tile);                       \
+    extern __typeof__(*((organ_kernels *)0)->physarum_f16) KERNEL_OF(set, physarum_f16##tile);                         \
+    extern __typeof__(*((organ_kernels *)0)->physarum_f32) KERNEL_OF(set, physarum_f32##tile);
+#define DECLARE_MATH(set)                                                                                              \
+    MATH_KERNELS(DECLARE_MEMBER, set)                                                                                  \
+    DECLARE_PHYSARUM(set, )
+#define DECLARE_KERNELS(set)                                                                                           \
+    DECLARE_MATH(set)                                                                                                  \
+    PLAIN_KERNELS(DECLARE_MEMBER, set)                                                                                 \
+    GGML_BLOCK_TYPES(DECLARE_BLOCK, set)                                                                               \
+    DECLARE_BLOCK(set, , f16)                                                                                          \
+    DECLARE_BLOCK(set, , bf16)                                                                                         \
+    FITTED(DECLARE_FITTER, set)                                                                                        \
+    QUANTIZED(DECLARE_QUANTIZER, set)                                                                                  \
+    DECLARE_QUANTIZER(set, , f16)                                                                                      \
+    DECLARE_QUANTIZER(set, , bf16)                                                                                     \
+    DECODED(DECLARE_DECODERS, set)                                                                                     \
+    ENCODED(DECLARE_ENCODER, set)
+
+#define MEMBER_ROW(set, name)           .name = KERNEL_OF(set, name),
+#define BLOCK_ROW(set, type, name, ...) [GGML_##type] = KERNEL_OF(set, dequantize_##name),
+#define QUANTIZER_ROW(set, type, name)  [GGML_##type] = KERNEL_OF(set, quantize_##name),
+#define FITTER_ROW(set, type, name)     [GGML_##type] = KERNEL_OF(set, fit_##name),
+#define DECODER_ROW(set, code, name)                                                                                   \
+    [ORGAN_CODE_##code] = {[ORGAN_REAL_F32] = KERNEL_OF(set, decode_##name##_f32),                                     \
+                           [ORGAN_REAL_BF16] = KERNEL_OF(set, decode_##name##_bf16),                                   \
+                           [ORGAN_REAL_F16] = KERNEL_OF(set, decode_##name##_f16)},
+#define ENCODER_ROW(set, code, name) [ORGAN_CODE_##code] = KERNEL_OF(set, encode_##name),
+/* The value of an organ_kernels with the name `label`, whose functions with SLEEF are those of the set `math`.
+ * Functions named organ_dequantize_... and organ_quantize_... are the same in every table. */
+#define KERNEL_TABLE(label, set, math, tile)                                                                           \
     {                                                                                                                  \
-        GGML_BLOCK_TYPES(DEQUANTIZER)                                                                                  \
-        [GGML_F16] = dequantize_f16, [GGML_BF16] = dequantize_bf16, [GGML_F32] = organ_dequantize_f32,                 \
-        [GGML_F64] = organ_dequantize_f64, [GGML_I8] = organ_dequantize_i8, [GGML_I16] = organ_dequantize_i16,         \
-        [GGML_I32] = organ_dequantize_i32, [GGML_I64] = organ_dequantize_i64,                                          \
+        .isa = label,                                                                                                  \
+        PLAIN_KERNELS(MEMBER_ROW, set) MATH_KERNELS(MEMBER_ROW, math).physarum_bf16 =                                  \
+            KERNEL_OF(math, physarum_bf16##tile),                                                                      \
+        .physarum_f16 = KERNEL_OF(math, physarum_f16##tile), .physarum_f32 = KERNEL_OF(math, physarum_f32##tile),      \
+        .dequantize = {GGML_BLOCK_TYPES(BLOCK_ROW, set) BLOCK_ROW(set, F16, f16)                                       \
+                           BLOCK_ROW(set, BF16, bf16)[GGML_F32] = organ_dequantize_f32,                                \
+                       [GGML_F64] = organ_dequantize_f64,                                                              \
+                       [GGML_I8] = organ_dequantize_i8,                                                                \
+                       [GGML_I16] = organ_dequantize_i16,                                                              \
+                       [GGML_I32] = organ_dequantize_i32,                                                              \
+                       [GGML_I64] = organ_dequantize_i64},                                                             \
+        .quantize = {QUANTIZED(QUANTIZER_ROW, set) QUANTIZER_ROW(set, F16, f16)                                        \
+                         QUANTIZER_ROW(set, BF16, bf16)[GGML_F32] = organ_quantize_f32},                               \
+        .fit = {FITTED(FITTER_ROW, set)}, .decode = {DECODED(DECODER_ROW, set)},                                       \
+        .encode = {ENCODED(ENCODER_ROW, set)},                                                                         \
     }
-#define QUANTIZERS                                                                                                     \
-    {                                                                                                                  \
-        [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32,                       \
-        [GGML_Q4_0] = quantize_q4_0, [GGML_Q4_1] = quantize_q4_1, [GGML_Q5_0] = quantize_q5_0,                         \
-        [GGML_Q5_1] = quantize_q5_1, [GGML_Q8_0] = quantize_q8_0,                                                      \
-    }
-#define FITTERS                                                                                                        \
-    {                                                                                                                  \
-        [GGML_Q4_0] = fit_q4_0, [GGML_Q4_1] = fit_q4_1, [GGML_Q5_0] = fit_q5_0, [GGML_Q5_1] = fit_q5_1,                \
-        [GGML_Q8_0] = fit_q8_0, [GGML_Q4_K] = fit_q4_k, [GGML_Q5_K] = fit_q5_k, [GGML_Q6_K] = fit_q6_k,                \
-    }
-/* Decoders of one format of codes, by the type of the values. */
-#define DECODERS(code)                                                                                                 \
-    {                                                                                                                  \
-        [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16,                              \
-        [ORGAN_REAL_F16] = decode_##code##_f16,                                                                        \
-    }
-/* The value of an organ_kernels with the name `name`. `tile` is empty or the suffix (_mixed) of another implementation
- * of the physarum tile with the same results. */
-#define KERNEL_TABLE(name, tile)                                                                                       \
-    {                                                                                                                  \
-        .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16,                 \
-        .f32_to_f16 = f32_to_f16, .physarum_bf16 = physarum_bf16##tile, .physarum_f16 = physarum_f16##tile,            \
-        .physarum_f32 = physarum_f32##tile, .moments_bf16 = moments_bf16, .moments_f16 = moments_f16,                  \
-        .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32, .audit_16 = audit_16,                  \
-        .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .fit = FITTERS,                      \
-        .count_codes = count_codes, .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16,              \
-        .pair_means_f32 = pair_means_f32, .spread = spread, .z_bins = z_bins, .haar_purify = haar_purify,              \
-        .amax = amax, .search_scales = search_scales, .scale_errors = scale_errors, .error_squares = error_squares,    \
-        .recurrence = recurrence, .selective_scan = selective_scan, .gate_silu = gate_silu,                            \
-        .gate_gelu_tanh = gate_gelu_tanh, .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of,          \
-        .softplus = softplus, .exp_below = exp_below, .exp_sum = exp_sum, .divergence = divergence,                    \
-        .entropy = entropy, .product = product, .dot_f64 = dot_f64, .add_scaled_f64 = add_scaled_f64,                  \
-        .cholesky_f32 = cholesky_f32, .solve_f32 = solve_f32, .code_columns = code_columns,                            \
-        .refit_scales = refit_scales, .transpose = transpose, .search_weighted = search_weighted,                      \
-        .decode = {[ORGAN_CODE_E4M3] = DECODERS(e4m3),                                                                 \
-                   [ORGAN_CODE_E5M2] = DECODERS(e5m2),                                                                 \
-                   [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),                                                         \
-                   [ORGAN_CODE_E5M2FNUZ] = DECODERS(e5m2fnuz),                                                         \
-                   [ORGAN_CODE_I8] = DECODERS(i8),                                                                     \
-                   [ORGAN_CODE_U8] = DECODERS(u8),                                                                     \
-                   [ORGAN_CODE_E2M1] = DECODERS(e2m1),                                                                 \
-                   [ORGAN_CODE_U4] = DECODERS(u4)},                                                                    \
-        .encode = {[ORGAN_CODE_E4M3] = encode_e4m3,                                                                    \
-                   [ORGAN_CODE_E5M2] = encode_e5m2,                                                                    \
-                   [ORGAN_CODE_I8] = encode_i8,                                                                        \
-                   [ORGAN_CODE_U4] = encode_u4},                                                                       \
-    }
+
+#endif

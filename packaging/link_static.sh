@@ -9,7 +9,7 @@ kind=$1 out=$2
 shift 2
 # shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
 there() { [ -f "$(${CC:-cc} -print-file-name="lib$1.a")" ]; }
-libraries= mode='-static-pie -Wl,--wrap=dlopen,--wrap=dlerror'
+libraries='' mode='-static-pie -Wl,--wrap=dlopen,--wrap=dlerror'
 for name in $(awk -F '\t' '!/^#/ && $2 == "linked" && $1 != "m" { print $1 }' packaging/libraries.tsv); do
     if [ "$name" = sleef ] && [ -n "${SLEEF_STATIC:-}" ]; then
         libraries="$libraries $SLEEF_STATIC"

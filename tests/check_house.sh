@@ -149,7 +149,7 @@ serve http jobs models page
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
-kernels ggml_parts.h math_library.h
+kernels ggml_parts.h
 formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
@@ -250,6 +250,24 @@ grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include 
 each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if ((getline line < quoted[2]) < 0) print; close(quoted[2]) }' |
     check "include paths are written from the root"
 
+# Pages, tables and scripts name sources by their path. Placeholders such as NAME are capitals; the changelog tells of old files.
+# shellcheck disable=SC2016
+grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|tests/(check_house|check_new_verb|new_verb)\.sh)$' |
+    xargs -d '\n' grep -noE '(^|[^A-Za-z0-9_/.-])(kernels|formats|orchestrator)/[A-Za-z0-9_/]+\.[ch]\b' |
+    sed -E 's/^([^:]*:[0-9]+:)[^kfo]?/\1/' | while IFS=: read -r file line path; do
+        [[ -f $path || $path == *NAME* || $path == */*_.[ch] ]] || echo "$file:$line: $path"
+    done | check "the sources that pages, tables and scripts name are there"
+
+# The tables of this script name what is there.
+{
+    awk '{ print $1 }' "$scratch/rooms" "$scratch/doors"
+    awk '{ room = $1; sub(/\/.*/, "", room); for (k = 2; k <= NF; k++) print room "/" $k }' "$scratch/rooms" | sort -u
+} | while read -r room; do [[ -d $room || -d orchestrator/$room ]] || echo "$room: no such folder"; done |
+    check "the tables of rooms and doors name folders"
+awk '{ for (k = 2; k <= NF; k++) print $1 "/" $k }' "$scratch/doors" | while read -r door; do
+    [[ -f $door || -f orchestrator/$door ]] || compgen -G "${door%%/*}/**/${door##*/}" >/dev/null || echo "$door: no such header"
+done | check "the table of doors names headers"
+
 grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestrator/(cli|serve)/' |
     grep -E '\b(v?printf|puts|putchar|perror|psignal|v?warnx?|v?errx?) *\(|\b(stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b' |
     check "only cli and serve print"
@@ -278,8 +296,14 @@ peel() {
         }' | sort
 }
 
+# The sources of kernels/topics.ninja, which is compiled once for each instruction set, and all objects of kernels.
+topics() { sed -nE 's,^build .*: cc_table (.*),\1,p' kernels/topics.ninja; }
+kernel_objects() { "${NINJA:-ninja}" -t targets all | sed -nE 's,^(build/kernels/[^ /]+\.o): .*,\1,p'; }
 # Lists the objects with their sources, and for each object the symbols that it uses from other objects.
-sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" >"$scratch/objects"
+{
+    sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" | grep -vFf <(topics)
+    kernel_objects | sed -nE 's,^(build/kernels/[a-z0-9]+_([a-z_]+)\.o)$,\1 kernels/\2.c,p' | grep -Ff <(topics)
+} >"$scratch/objects"
 # shellcheck disable=SC2016
 cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
     FILENAME == "-" { split($1, at, ":"); if ($(NF - 1) == "U") uses[at[1], $NF]; else if (NF > 2) home[$NF] = at[1]; else print; next }
@@ -428,7 +452,10 @@ described() {
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
     # shellcheck disable=SC2016
-    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -nE 's/^build .*: (preload|mpi) ([^|]*).*/\2/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .) | LC_ALL=C sort |
+    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(
+        sed -nE 's/^build .*: (preload|mpi) ([^|]*).*/\2/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .
+        topics
+    ) | LC_ALL=C sort |
         awk -v present="$1/build.ninja" -v objects="$objects" '
         BEGIN {
             while ((getline line < present) > 0 && line != "") {
@@ -441,12 +468,17 @@ described() {
     grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
     sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null || : # a new folder has none
 }
-# archived NAME: reads sources and prints the build line of the archive with their objects.
-archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
+# archived NAME: reads sources and prints the build line of the archive with their objects; of kernels it has all objects.
+archived() {
+    {
+        grep -v '^kernels/' | sed -E 's,(.*)c$,build/\1o,'
+        [[ $1 == serve || $1 == cli ]] || kernel_objects
+    } | LC_ALL=C sort | sed -E -e 's,.*,  & $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"
+}
 archives() {
     echo "# Objects of each archive, sorted: tests/check_house.sh --write writes this file."
     local parts='^(kernels|formats|orchestrator)/.*\.c$' outer='^orchestrator/(serve|command|cli)/'
-    grep -E '^kernels/.*\.c$' "$scratch/c_files" | archived kernels
+    archived kernels </dev/null
     grep -E "$parts" "$scratch/c_files" | grep -vE "$outer" | grep -vx orchestrator/ranks/mpi.c | archived liborgan # a library of its own
     grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
     grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli

@@ -123,11 +123,12 @@ same() {
         failed=$((failed + 1))
     fi
 }
-for room in formats kernels orchestrator; do same "$({ findings "$room" && texts_of "$room"; } | grep -v '^lines ')" ""; done
-for room in tests bench; do same "$(findings "$room" | grep -v "^lines ")" ""; done
-
-pages=(README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md)
-same "$(findings_of_pages "${pages[@]}" | grep -v '^lines ')" ""
+# The findings are a report: they do not fail the build.
+{
+    findings formats kernels orchestrator tests bench
+    texts_of formats kernels orchestrator
+    findings_of_pages README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md fixtures/README.md docs/*.md docs/*/*.md
+} | grep -v '^lines '
 
 # The check finds each kind of phrase, reports the line where the comment begins, and ignores code and quoted text.
 mkdir "$scratch/room"

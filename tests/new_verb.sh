@@ -30,9 +30,11 @@ fill "$id.part" <<'C'
 /* ---- @NAME@: counts the values of the weights of each role of a model ---- */
 
 typedef struct organ_@ID@_options {
+    size_t size;                      /* see ORGAN_DEFAULTS */
     const char *model;                /* path or URL of a model */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_@ID@_options;
+ORGAN_DEFAULTS(@ID@, )
 
 /* Reads every weight once, packed ones dequantised, and makes the report of schema organ.@ID@/1. Except for "run" the
  * report is the same with any number of threads, any memory and on every ISA. Errors: those of opening and reading
@@ -155,6 +157,8 @@ static organ_status @ID@_read(@ID@_job *job, json_t **report, organ_error *error
 organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *engine, const organ_progress *progress,
                         json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_@ID@_options, options, report, error, "model", options->model))
+        return error->status;
     @ID@_job job = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     const organ_report_work work = organ_report_begin(report);
     @ID@_read(&job, report, error);
@@ -233,8 +237,8 @@ after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id
 mkdir -p docs/verbs
 after README.md '^\| \[`organ inspect`\]' "| [\`organ $name\`](docs/verbs/$name.md) | $summary |"
 before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
-sed -i -E 's/^(\| `orchestrator\/surgery\/health` \| )/\1'"$name, /" docs/design.md
-after CHANGELOG.md '^- Outputs contain a record' "- \`organ $name MODEL\` reports $summary."
+# The first item of the first section "Added".
+sed -i "0,/^### Added\$/s||&\n\n- \`organ $name MODEL\` reports $summary.|" CHANGELOG.md
 
 # ---- tests ----
 fill "tests/cli/check_cli_$id.sh" <<'SH'

@@ -14,9 +14,7 @@ static json_free_t free_below;
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
-/* Counts a refusal on this thread. */
 void organ_memory_count_refusal(void) { refusals++; }
-/* Returns the number of refusals on this thread so far. */
 unsigned long organ_memory_refusals(void) { return refusals; }
 
 /* Works around a fault of jansson: if it drops a character for lack of memory, it can abort later when it reads the
@@ -99,22 +97,18 @@ static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memor
     return value;
 }
 
-/* json_loadb, but returns NULL and sets *no_memory if an allocation was refused. */
 json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory)
 {
     read_begin();
     return read_end(json_loadb(bytes, length, flags, fault), fault, no_memory);
 }
 
-/* json_loadfd, but returns NULL and sets *no_memory if an allocation was refused. */
 json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory)
 {
     read_begin();
     return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
 }
 
-/* Begins a work: organ_memory_work_check and organ_memory_work_end consider only refusals from now on. Returns the
- * state of the surrounding work, which organ_memory_work_end restores. */
 organ_memory_work organ_memory_work_begin(void)
 {
     const organ_memory_work work = {.outer = refusals_before, .within = working};
@@ -123,15 +117,12 @@ organ_memory_work organ_memory_work_begin(void)
     return work;
 }
 
-/* Reports ORGAN_IO if an allocation was refused since the innermost work began. Returns the status of `error`. */
 organ_status organ_memory_work_check(const char *what, organ_error *error)
 {
     return !working || refusals == refusals_before ? error->status
                                                    : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
 }
 
-/* Ends a piece of work. If an allocation was refused during it, other errors may be consequences, so ORGAN_IO
- * replaces errors that blame the input, and *document is released. */
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error)
 {

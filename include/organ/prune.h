@@ -49,9 +49,9 @@ typedef struct organ_prune_calibrated_options {
 typedef struct organ_prune_options {
     size_t size;         /* see ORGAN_DEFAULTS */
     const char *donor;   /* path of the model to prune */
-    unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES */
-    unsigned iterations; /* iterations of the flow, within ORGAN_PRUNE_ITERATIONS */
-    double beta;         /* exponent of the flow's response, > 0, <= 64; default 2 */
+    unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES; 0: 256 */
+    unsigned iterations; /* iterations of the flow, within ORGAN_PRUNE_ITERATIONS; 0: 30 */
+    double beta;         /* exponent of the flow's response, > 0, <= 64; 0: 2 */
     double coupling;     /* 0 .. 8: 0 ranks by magnitude alone, 1 conserves flow per row and column; default 1 */
     /* Requested percent of zeros in each target, 0 < S < 100; negative: the gain is fixed and the flow decides. */
     double sparsity;

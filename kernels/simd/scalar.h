@@ -25,7 +25,7 @@ double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
 #define FLOW_STRIP 4 /* width of a strip of the physarum flow, in vectors */
-/* Number of each 8 quotients of the physarum flow that the mixed tile (KERNEL_TABLE) computes without the divider; 0:
+/* Number of each 8 quotients of the physarum flow that the mixed tile (physarum.c) computes without the divider; 0:
  * no mixed tile. */
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    4 /* size of a tile of sums of the product: rows (at least 4) and vectors (at most 2) */

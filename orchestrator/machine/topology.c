@@ -133,7 +133,6 @@ static organ_status finish_topology(organ_topology *made, organ_topology **topol
     return error->status;
 }
 
-/* Loads the topology of this machine, limited to the CPUs and memory nodes that the process may use. */
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error)
 {
     organ_topology *const made = create_empty();
@@ -146,9 +145,6 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
     return finish_topology(made, topology, error);
 }
 
-/* Builds a machine from hwloc's synthetic description ("pack:2 core:4 pu:2"). `allowed` lists the OS numbers of the
- * CPUs to keep ("0-11,48"); NULL keeps all. Returns ORGAN_USAGE if a text is malformed or no CPU remains; *topology is
- * NULL on error. */
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
                                       organ_error *error)
 {
@@ -196,7 +192,6 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
     return NULL;
 }
 
-/* Loads the topology of a machine that lstopo recorded as XML. */
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
     char *xml = NULL;
@@ -216,7 +211,6 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     return made ? finish_topology(made, topology, error) : error->status;
 }
 
-/* Releases a topology, also one whose creation failed halfway. NULL is allowed. */
 void organ_topology_destroy(organ_topology *topology)
 {
     if (!topology)
@@ -232,7 +226,6 @@ void organ_topology_destroy(organ_topology *topology)
     free(topology);
 }
 
-/* Returns false for recorded and synthetic machines, on which nothing can be bound. */
 bool organ_topology_is_this_machine(const organ_topology *topology)
 {
     return hwloc_topology_is_thissystem(topology->machine) != 0;

@@ -140,7 +140,7 @@ static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, con
 static bool take_part(transfer_pool *c, transfer_part *part)
 {
     pthread_mutex_lock(&c->lock);
-    const bool go = c->next < c->count && !c->fault.status && !organ_stop_is_requested(c->stop);
+    bool go = c->next < c->count && !c->fault.status && !organ_stop_is_requested(c->stop);
     if (go) {
         organ_transfer *const t = &c->transfers[c->next];
         const uint64_t all = transfer_bytes(t), rest = all - c->next_at;
@@ -151,6 +151,7 @@ static bool take_part(transfer_pool *c, transfer_part *part)
             organ_error error = {0};
             organ_fail_memory(&error, t->path);
             keep_transfer_fault(c, part, &error);
+            go = false;
         } else if (part->here.at == 0 && t->whole)
             XXH3_64bits_reset(t->hash);
         c->next_at += part->here.bytes;

@@ -60,6 +60,6 @@ peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| 
 peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
 peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
-peer llama_speed "llama_cpp gguf numpy" 1 "^$gguf[[:space:]]$figure[[:space:]]$figure" --rounds 1 $gguf
+peer llama_speed "llama_cpp gguf numpy" 1 "^${gguf}[[:space:]]${figure}[[:space:]]$figure" --rounds 1 $gguf
 peer draw_text llama_cpp 1 . $gguf 5 1
 finish

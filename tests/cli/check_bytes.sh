@@ -44,7 +44,7 @@ prints_the_same() {
 writes_the_same() {
     local report=$1 output=$2 weights=$2
     everywhere "${@:3}" -o "$output"
-    [[ -d here/$output ]] && report=$output/$report weights=$output/*.safetensors
+    [[ -d here/$output ]] && report=$output/$report weights="$output/*.safetensors"
     judge "no document" test "$(plain "here/$report" | wc -l)" -gt 10
     if diff <(plain "here/$report") <(plain "there/$report") >../difference; then good; else bad "another document" ../difference; fi
     # shellcheck disable=SC2086 # the pattern of the shards

@@ -6,7 +6,7 @@ ln -s "${model%/*}/tiny-lora" tiny-lora
 "$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
 
 some=()
-if sampled; then some=(--modules q_proj,v_proj); fi
+if sampled; then some=(--modules 'q_proj,v_proj'); fi
 
 ends 0 help lora extract
 matches help/help_lora_extract ../out

@@ -22,7 +22,7 @@ plain() { sed -e '/^  "run": {$/,$d' -e '/^  *"memory": [0-9]*,\{0,1\}$/d' "$1";
 # same NAME REPORT HOW ARGS...: HOW says where the verb writes: 'files', a directory that contains the report; 'file', a file with the report next to
 # it; 'prints', its document on stdout.
 same() {
-    local name=$1 report=$2 how=$3 first= way isa threads memory out to ending=safetensors
+    local name=$1 report=$2 how=$3 first='' way isa threads memory out to ending=safetensors
     for way in $ways; do
         IFS=/ read -r isa threads memory <<<"$way"
         out=$name-$isa-$threads

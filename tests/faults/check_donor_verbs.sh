@@ -13,7 +13,7 @@ cp -r "$q" small/m && cp -r "$fixtures/precision/ct-packed-group" packed/m && cp
 mkdir moe/m && cp "$fixtures/forward/qwen3moe.gguf" moe/m/q.gguf && cp -r models several/m
 cp -rL "$model"/[!.]* whole/m && cp -r "$mixture" mixed/m
 cp -r "$fixtures/tiny-lora" adapted/m
-find . -type l -prune -o -print | xargs chmod u+w
+find . -type l -prune -o -exec chmod u+w {} +
 more=(--donor m) q=m packed=m parts=m moe=m/q.gguf gguf=m/q.gguf models=m
 
 begin=$area/small

@@ -71,20 +71,16 @@ static organ_write_options to(const char *output)
 /* The budget is a text. */
 static organ_status prune(const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_prune_options o = {.donor = fixture("tiny-qwen2"),
-                                   .block_size = ORGAN_PRUNE_BLOCK_SIZE_DEFAULT,
-                                   .iterations = ORGAN_PRUNE_ITERATIONS_DEFAULT,
-                                   .beta = 2,
-                                   .coupling = 1,
-                                   .sparsity = -1,
-                                   .targets = "*.self_attn.[kv]_proj.weight",
-                                   .write = to("pruned")};
-    const organ_prune_calibrated_options c = {
-        .method = "wanda",
-        .calibration = {.text = fixture("tiny-qwen2/calibration.txt"), .samples = 2, .context = 64},
-        .effort = 1,
-        .allocate = {.allocate = "global", .budget = "40.5%", .tokens = 64, .layers = 2}};
-    return organ_prune_by_method(&o, &c, engine, NULL, report, error);
+    organ_prune_options o = organ_prune_defaults();
+    o.donor = fixture("tiny-qwen2");
+    o.targets = "*.self_attn.[kv]_proj.weight";
+    o.write = to("pruned");
+    o.calibrated.method = "wanda";
+    o.calibrated.calibration =
+        (organ_calibration_text){.text = fixture("tiny-qwen2/calibration.txt"), .samples = 2, .context = 64};
+    o.calibrated.allocate =
+        (organ_allocate_options){.allocate = "global", .budget = "40.5%", .tokens = 64, .layers = 2};
+    return organ_prune(&o, engine, NULL, report, error);
 }
 
 static organ_status purify(const organ_engine *engine, json_t **report, organ_error *error)

@@ -35,12 +35,13 @@ none_of() {
     objdump -d --no-show-raw-insn "build/kernels/$1.o" | grep -E "$3" | head -n 5 >"$scratch/found"
     if [[ -s $scratch/found ]]; then bad "$1 has $2" "$scratch/found"; else good; fi
 }
+of_set() { for object in build/kernels/"$1"_*.o; do none_of "$(basename "$object" .o)" "$2" "$3"; done; }
 case $(uname -m) in
 x86_64)
-    for object in dispatch moments code_plain ggml_parts ggml_plain isa_scalar_nofma; do none_of $object "more than SSE2" '%[yz]mm|\bv[a-z0-9]+ .*%xmm'; done
-    none_of isa_avx2 "AVX-512" '%zmm|%k[0-7]|%[xy]mm(1[6-9]|2[0-9]|3[01])'
+    for object in dispatch moments code_plain ggml_parts ggml_plain nofma_math nofma_physarum; do none_of $object "more than SSE2" '%[yz]mm|\bv[a-z0-9]+ .*%xmm'; done
+    of_set avx2 "AVX-512" '%zmm|%k[0-7]|%[xy]mm(1[6-9]|2[0-9]|3[01])'
     # The pattern names instructions of VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ, IFMA, BF16, FP16, VP2INTERSECT and GFNI.
-    none_of isa_avx512 "more than AVX-512 F, DQ, BW and VL" \
+    of_set avx512 "more than AVX-512 F, DQ, BW and VL" \
         '\b(vpermb|vperm[it]2b|vpmultishiftqb|vpcompress[bw]|vpexpand[bw]|vpsh[lr]d[vwdq]+|vpdp[a-z]+|vpopcnt[bwdq]|vpshufbitqmb|vpmadd52[lh]uq|vcvtne[a-z0-9]+|vdpbf16ps|v(add|sub|mul|div|sqrt|min|max|cmp|fn?m(add|sub)[0-9]+)[ps]h|vmov(sh|w)|vcvt(t?ph2[udqw]+|[udqw]+2ph|ph2psx|ps2phx)|vp2intersect[dq]|vgf2p8[a-z]+)\b'
     ;;
 *) echo "instructions: not looked at on $(uname -m)" ;;

@@ -38,7 +38,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     if (more > 0)
         snprintf(rest, sizeof rest, " (and %zu more)", more);
     json_t *const detail = organ_json_sprintf("%s: %s%s", json_string_value(json_object_get(first, "field")),
-                                        json_string_value(json_object_get(first, "detail")), rest);
+                                              json_string_value(json_object_get(first, "detail")), rest);
     organ_http_problem_with(reply, status, "errors", faults, "%s", detail ? json_string_value(detail) : "");
     json_decref(detail);
 }

@@ -191,8 +191,8 @@ json_t *organ_experiment_words(const json_t *e)
                       *const definition = organ_json_text(e, "definition"),
                       *const text = organ_json_text(e, "calibration.name");
     return organ_json_sprintf("donor %s%s%s%s, %s%s%s%s%s%s%s%s%s", organ_json_text(e, "donor.name"),
-                        *fingerprint ? " (fingerprint " : "", fingerprint, *fingerprint ? ")" : "",
-                        *method ? method : "no log states how", *definition ? " (" : "", definition,
-                        *definition ? ")" : "", *text ? ", by " : "", text, *text ? " (XXH3 " : "",
-                        *text ? organ_json_text(e, "calibration.xxh3") : "", *text ? ")" : "");
+                              *fingerprint ? " (fingerprint " : "", fingerprint, *fingerprint ? ")" : "",
+                              *method ? method : "no log states how", *definition ? " (" : "", definition,
+                              *definition ? ")" : "", *text ? ", by " : "", text, *text ? " (XXH3 " : "",
+                              *text ? organ_json_text(e, "calibration.xxh3") : "", *text ? ")" : "");
 }

@@ -10,8 +10,8 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/prune/audit_record.h"
-#include "orchestrator/surgery/prune/audit_pruned.h"
 #include "orchestrator/surgery/prune/comparison.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <errno.h>
 #include <math.h>

@@ -200,21 +200,28 @@ static void close_job(organ_prune_job *job)
     organ_model_close(job->donor);
 }
 
-/* Runs with a copy of the options in which the members of which 0 is no value have their defaults. */
+/* Replaces 0 in members of which it is no value by their defaults. */
+static organ_prune_options completed(const organ_prune_options *options)
+{
+    organ_prune_options o = *options;
+    organ_calibration_text *const text = &o.calibrated.calibration;
+    o.block_size = o.block_size ? o.block_size : ORGAN_PRUNE_BLOCK_SIZE_DEFAULT;
+    o.iterations = o.iterations ? o.iterations : ORGAN_PRUNE_ITERATIONS_DEFAULT;
+    o.beta = o.beta == 0 ? 2 : o.beta;
+    o.calibrated.effort = o.calibrated.effort == 0 ? 1 : o.calibrated.effort;
+    text->samples = text->samples ? text->samples : ORGAN_SAMPLES_DEFAULT;
+    text->context = text->context ? text->context : ORGAN_CONTEXT_DEFAULT;
+    return o;
+}
+
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_prune_calibrated_options chosen = options->calibrated;
-    if (chosen.effort == 0)
-        chosen.effort = 1;
-    if (chosen.calibration.samples == 0)
-        chosen.calibration.samples = ORGAN_SAMPLES_DEFAULT;
-    if (chosen.calibration.context == 0)
-        chosen.calibration.context = ORGAN_CONTEXT_DEFAULT;
-    organ_prune_job job = {.options = options, .calibrated = &chosen, .engine = engine, .progress = progress};
+    const organ_prune_options full = completed(options);
+    organ_prune_job job = {.options = &full, .calibrated = &full.calibrated, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     prune_model(&job, report, error);
     close_job(&job);

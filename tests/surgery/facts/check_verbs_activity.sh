@@ -25,9 +25,9 @@ reports() {
         judge "the text has a line about the run" test "$(grep -c '^Bound by' ../out)" = 0
     elif [[ $(tail -n 1 ../out) =~ $last ]]; then good; else bad "the last line does not name the bound" ../out; fi
     # Manifests, lists of files and scores have no member "run".
-    for file in $(find . -maxdepth 3 -name '*.json' -newer ../begun -exec grep -l '^  "run": {' {} +); do
+    while read -r file; do
         judge "no figures in $file" jq -e "$figures" "$file" >../judged
-    done
+    done < <(find . -maxdepth 3 -name '*.json' -newer ../begun -exec grep -l '^  "run": {' {} +)
     find . -mindepth 1 -maxdepth 1 -newer ../begun -exec rm -rf {} +
     ends 0 "${words[@]}" --quiet --json
     judge "no figures in --json" jq -e "$figures" ../out >../judged

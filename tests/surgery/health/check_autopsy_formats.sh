@@ -89,7 +89,7 @@ judge "only q and k have another order" quiet_jq -en --slurpfile d ../out '[$d[0
 # graft finds the norms of each architecture under the names of the other format
 for name in glm4 olmo2; do
     (cd "$root" && build/checks/arch_model $name "$scratch/area/$name") >../out 2>&1 || bad "$name cannot be made" ../out
-    ends 0 convert $name -o $name.gguf --to gguf --type f32 --quiet
+    ends 0 convert $name -o $name.gguf --to gguf --type f32 --quiet --force
     ends 0 graft --source $name --target $name.gguf -o grafted.gguf --type norm --layers 0-1 --quiet
     ends 0 graft --source $name.gguf --target $name -o grafted --type norm --layers 0-1 --quiet
     compares grafted.gguf grafted

@@ -1,7 +1,283 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit_blocks). A block has 256 values; its groups'
- * scales are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
+ * Encoders for q4_0, q4_1, q5_0 and q5_1 that choose scales and round like ggml's reference. If a value or a
+ * reciprocal is not finite, the reference has undefined behaviour; here codes are clamped to their range and a NaN
+ * gets code 0. */
+#include "kernels/simd/isa.h"
+#include <float.h>
+#ifdef ISA
+#include "kernels/fit.h"
+#include "kernels/half.h"
 #include "kernels/six_bits.h"
+
+/* Returns 1 / d; 0 for d = 0. */
+INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
+
+/* Truncates `value` to a whole number between 0 and `top`; 0 for a NaN. */
+INLINE u8x16 code_of(f32x16 value, float top)
+{
+    const f32x16 zero = f32_set1(0), ends = f32_set1(top);
+    const f32x16 within = f32_select(f32_ge(value, ends), ends, f32_select(f32_gt(value, zero), value, zero));
+    return s8_of_f32(f32_trunc(within));
+}
+
+/* Element l is the number of elements from l to the end of a block of 32. The largest of these numbers among matches
+ * belongs to the first match. */
+static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
+                                        16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
+
+/* Returns elements 0 to 15 (`half` 0) or 16 to 31 (`half` 1) of to_the_end. */
+INLINE u32x16 distances_to_end(int half)
+{
+    return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half)));
+}
+
+/* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
+INLINE float value_of_largest_magnitude(const float *values)
+{
+    const u32x16 low = magnitude_bits(f32_load(values)), high = magnitude_bits(f32_load(values + 16));
+    const uint32_t top = u32_top(u32_max(low, high));
+    const u32x16 tops = u32_set1(top);
+    const u32x16 left =
+        u32_max(u32_keep(u32_eq(low, tops), distances_to_end(0)), u32_keep(u32_eq(high, tops), distances_to_end(1)));
+    return top ? values[32 - u32_top(left)] : 0;
+}
+
+/* Computes 32 codes from 0 to `top` around `middle`, scaled so that the value of largest magnitude, whatever its
+ * sign, gets code 0. Returns the scale. */
+INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
+{
+    const float d = value_of_largest_magnitude(values) / -middle;
+    const f32x16 inverse = f32_set1(reciprocal(d)), shift = f32_set1(middle + 0.5f);
+    codes[0] = code_of(f32_add(f32_mul(f32_load(values), inverse), shift), top);
+    codes[1] = code_of(f32_add(f32_mul(f32_load(values + 16), inverse), shift), top);
+    return d;
+}
+
+/* Returns the first zero of 32 values, with its sign: ggml's minimum is the first of equal values, and +0 equals -0. */
+static float first_zero_of_block(const float *values)
+{
+    int j = 0;
+    while (j < 31 && values[j] != 0)
+        j++;
+    return values[j];
+}
+
+/* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum to the smallest value.
+ * Returns the scale. Ignores NaN, as ggml does: its search starts from FLT_MAX and -FLT_MAX. */
+INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
+{
+    const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),
+                 fewest = f32_set1(-FLT_MAX);
+    const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* adding 0 removes -0 */
+    const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* excludes NaN */
+    const f32x16 mins = f32_min(f32_select(is[0], plus[0], huge), f32_select(is[1], plus[1], huge));
+    const f32x16 maxs = f32_max(f32_select(is[0], plus[0], fewest), f32_select(is[1], plus[1], fewest));
+    const float min = f32_reduce_min(f32_min(mins, huge)), max = f32_reduce_max(f32_max(maxs, fewest));
+    const float d = (max - min) / top;
+    const f32x16 inverse = f32_set1(reciprocal(d)), from = f32_set1(min), half = f32_set1(0.5f);
+    codes[0] = code_of(f32_add(f32_mul(f32_sub(low, from), inverse), half), top);
+    codes[1] = code_of(f32_add(f32_mul(f32_sub(high, from), inverse), half), top);
+    *minimum = min == 0 ? first_zero_of_block(values) : min;
+    return d;
+}
+
+/* Stores the low 4 bits of 32 codes in 16 bytes: the first 16 in the low halves, the last 16 in the high halves. */
+INLINE void store_nibbles(uint8_t *bytes, const u8x16 codes[2])
+{
+    u8_store(bytes, u8_or(u8_field(codes[0], 0, 15), u8_sll(u8_field(codes[1], 0, 15), 4)));
+}
+
+/* Stores bit 4 of each of 32 codes in 4 bytes, the first code in the lowest bit. */
+INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
+{
+    UNROLL for (int half = 0; half < 2; half++)
+    {
+        const uint16_t bits = u8_to_bits(u8_field(codes[half], 4, 1));
+        __builtin_memcpy(bytes + 2 * half, &bits, sizeof bits);
+    }
+}
+
+/* Rounds to the nearest whole number, ties away from zero, between -127 and 127; a NaN becomes 0. */
+INLINE u8x16 nearest_s8(f32x16 a)
+{
+    const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
+    const f32x16 any = f32_of_bits(u32_keep(f32_ge(f32_of_bits(magnitude), f32_set1(0)), magnitude)),
+                 away = f32_min(any, f32_set1(127));
+    const f32x16 truncated = f32_trunc(away), up = f32_add(truncated, f32_set1(1));
+    const f32x16 nearest = f32_select(f32_ge(f32_sub(away, truncated), f32_set1(0.5f)), up, truncated);
+    return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));
+}
+
+/* Encodes blocks of q8_0 as ggml does: the largest magnitude becomes 127. */
+void KERNEL(quantize_q8_0)(const float *values, void *blocks, size_t n)
+{
+    block_q8_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        const f32x16 low = f32_load(values), high = f32_load(values + 16);
+        const uint32_t bits = u32_top(u32_max(magnitude_bits(low), magnitude_bits(high)));
+        float farthest;
+        memcpy(&farthest, &bits, sizeof farthest);
+        const float d = farthest / 127, inverse = reciprocal(d);
+        half_put(b->d, d);
+        u8_store(b->codes, nearest_s8(f32_mul(low, f32_set1(inverse))));
+        u8_store(b->codes + 16, nearest_s8(f32_mul(high, f32_set1(inverse))));
+    }
+}
+
+/* Encodes n blocks of q4_0: codes 0 to 15 around 8. */
+void KERNEL(quantize_q4_0)(const float *values, void *blocks, size_t n)
+{
+    block_q4_0 *b = blocks;
+    u8x16 codes[2];
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, symmetric_codes(values, 15, 8, codes));
+        store_nibbles(b->codes, codes);
+    }
+}
+
+/* Encodes n blocks of q4_1: codes 0 to 15 from the minimum on. */
+void KERNEL(quantize_q4_1)(const float *values, void *blocks, size_t n)
+{
+    block_q4_1 *b = blocks;
+    u8x16 codes[2];
+    float least;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, affine_codes(values, 15, codes, &least));
+        half_put(b->m, least);
+        store_nibbles(b->codes, codes);
+    }
+}
+
+/* Encodes n blocks of q5_0: codes 0 to 31 around 16. */
+void KERNEL(quantize_q5_0)(const float *values, void *blocks, size_t n)
+{
+    block_q5_0 *b = blocks;
+    u8x16 codes[2];
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, symmetric_codes(values, 31, 16, codes));
+        store_fifth_bits(b->fifth, codes);
+        store_nibbles(b->codes, codes);
+    }
+}
+
+/* Encodes n blocks of q5_1: codes 0 to 31 from the minimum on. */
+void KERNEL(quantize_q5_1)(const float *values, void *blocks, size_t n)
+{
+    block_q5_1 *b = blocks;
+    u8x16 codes[2];
+    float least;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, affine_codes(values, 31, codes, &least));
+        half_put(b->m, least);
+        store_fifth_bits(b->fifth, codes);
+        store_nibbles(b->codes, codes);
+    }
+}
+
+/* Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit_blocks). */
+
+/* The properties of a block type. */
+typedef struct fit_block {
+    size_t bytes;              /* size of a block */
+    int affine;                /* 1: the type has a minimum */
+    int fifth;                 /* 1: codes of 5 bits, whose fifth bits are stored separately */
+    float high;                /* largest code */
+    const fit_symmetric *kind; /* range of codes and scales to try; NULL for types with a minimum */
+    float plus;                /* offset added to each code before it is stored */
+} fit_block;
+
+/* Stores the 32 codes `bytes` in the block `to` after its scale (and minimum): as bytes for q8_0, the only type with
+ * codes above 100; for other types as nibbles, with the fifth bits (if any) before the nibbles. */
+INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
+{
+    const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};
+    to += type->affine ? 4 : 2;
+    if (type->high > 100) {
+        u8_store(to, codes[0]);
+        u8_store(to + 16, codes[1]);
+        return;
+    }
+    if (type->fifth) {
+        store_fifth_bits(to, codes);
+        to += 4;
+    }
+    store_nibbles(to, codes);
+}
+
+/* Quantises 16 groups of 32 values and writes the first `count` of them as blocks from `to` on. The codes are
+ * computed last, from scale and minimum as rounded to F16. */
+INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
+{
+    const f32x16 zero = f32_set1(0);
+    float s[16], m[16];
+    uint8_t codes[16 * 32];
+    if (type->affine) {
+        const fit_line line = fit_best_line(g, type->high, 0);
+        f32_store(s, line.s);
+        f32_store(m, line.m);
+    } else {
+        f32_store(s, fit_scale(g, type->kind));
+        f32_store(m, zero);
+    }
+    for (int l = 0; l < count; l++) {
+        uint8_t *const block = to + (size_t)l * type->bytes;
+        s[l] = fit_put_half(block, s[l]);
+        m[l] = type->affine ? fit_put_half(block + 2, m[l]) : 0;
+    }
+    const f32x16 inverse = fit_inverse(f32_load(s)), shift = f32_mul(fit_negative(f32_load(m)), inverse);
+    fit_put_codes(g, inverse, shift, type->affine ? 0 : type->kind->low, type->high, type->plus, codes);
+    for (int l = 0; l < count; l++)
+        fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
+}
+
+/* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `weights` repeat after `cols`
+ * values. */
+SHARED void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
+                       const fit_block *type)
+{
+    uint8_t *to = blocks;
+    fit_groups g = {.size = 32};
+    for (size_t k = 0; k < n; k += 16) {
+        const int count = n - k < 16 ? (int)(n - k) : 16;
+        fit_load(&g, values + 32 * k, weights, weights ? 32 * k % cols : 0, cols, count);
+        fit_blocks_16(&g, to + k * type->bytes, count, type);
+    }
+}
+
+/* Quantises n blocks to q4_0 (organ_fit_blocks): codes -8 to 7. */
+void KERNEL(fit_q4_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    fit_blocks(values, weights, cols, blocks, n,
+               &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
+}
+
+/* Quantises n blocks to q4_1 (organ_fit_blocks): codes 0 to 15 and a minimum. */
+void KERNEL(fit_q4_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 20, .affine = 1, .high = 15});
+}
+
+/* Quantises n blocks to q5_0 (organ_fit_blocks): codes -16 to 15. */
+void KERNEL(fit_q5_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    fit_blocks(values, weights, cols, blocks, n,
+               &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
+}
+
+/* Quantises n blocks to q5_1 (organ_fit_blocks): codes 0 to 31 and a minimum. */
+void KERNEL(fit_q5_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 24, .affine = 1, .fifth = 1, .high = 31});
+}
+
+/* Quantises n blocks to q8_0 (organ_fit_blocks): codes -127 to 127. */
+void KERNEL(fit_q8_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});
+}
+
+/* Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit_blocks). A block has 256 values; its groups'
+ * scales are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
 
 /* Rounds of the search; each first fits the codes of the scales with d fixed, then d with the codes fixed. */
 enum { FIT_K_ROUNDS = 2 };
@@ -152,7 +428,7 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
  * organ_fit_blocks. Fits a line to each group of 32, then alternates between the codes of scales and minima
  * (fit_k_codes) and the blocks' d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded
  * numbers that the block stores. */
-INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
+SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
     const float high = fifth ? 31 : 15;
@@ -181,13 +457,13 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
 }
 
 /* Quantises n blocks to q4_k (organ_fit_blocks). */
-static void fit_q4_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+void KERNEL(fit_q4_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
 /* Quantises n blocks to q5_k (organ_fit_blocks). */
-static void fit_q5_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+void KERNEL(fit_q5_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);
 }
@@ -272,7 +548,7 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
  * the code s of the group's scale is a signed byte and q is 0 .. 63. Fits a scale to each group; the first d gives the
  * scale of largest magnitude the code -128. Then alternates between the codes of the scales (fit_scale_codes) and d
  * (fit_solve_d). */
-static void fit_q6_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+void KERNEL(fit_q6_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     const fit_symmetric *const kind = &fit_around_32;
     block_q6_k *b = blocks;
@@ -294,3 +570,5 @@ static void fit_q6_k(const float *values, const float *weights, size_t cols, voi
         fit_put_half(b->d, d);
     }
 }
+
+#endif

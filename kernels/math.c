@@ -2,6 +2,8 @@
  * Functions with exp, tanh, erf, pow and log2, which come from SLEEF on every ISA: gates and soft caps of the forward
  * pass, softmax, likelihoods, entropy. An incomplete last vector is computed with zeros in the missing lanes, which
  * are neither stored nor summed. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
 
 /* Returns a mask of lanes 0 to n - 1. */
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
@@ -45,13 +47,13 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
 }
 
 /* gate_of for each activation: the kernels of organ_kernels. */
-static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
-static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
-static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
+void KERNEL(gate_silu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
+void KERNEL(gate_gelu_tanh)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
+void KERNEL(gate_gelu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
 
 /* ---- single values ---- */
 /* Replaces values[k] by cap tanh(values[k] / cap). */
-static void softcap(float *values, size_t n, float cap)
+void KERNEL(softcap)(float *values, size_t n, float cap)
 {
     const f32x16 caps = f32_set1(cap);
     size_t at = 0;
@@ -62,7 +64,7 @@ static void softcap(float *values, size_t n, float cap)
 }
 
 /* Sets values[k] to base ^ exponents[k]. */
-static void powers_of(float base, const float *exponents, float *values, size_t n)
+void KERNEL(powers_of)(float base, const float *exponents, float *values, size_t n)
 {
     const f32x16 bases = f32_set1(base);
     size_t at = 0;
@@ -76,7 +78,7 @@ static void powers_of(float base, const float *exponents, float *values, size_t 
 INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
 
 /* Replaces values[k] by ln(1 + e^values[k]). */
-static void softplus(float *values, size_t n)
+void KERNEL(softplus)(float *values, size_t n)
 {
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
@@ -87,7 +89,7 @@ static void softplus(float *values, size_t n)
 
 /* ---- sums ---- */
 /* Replaces values[k] by e^(values[k] - top) and returns their sum in FP32. */
-static float exp_below(float *values, size_t n, float top)
+float KERNEL(exp_below)(float *values, size_t n, float top)
 {
     const f32x16 tops = f32_set1(top);
     f32x16 sum = f32_set1(0);
@@ -106,7 +108,7 @@ static float exp_below(float *values, size_t n, float top)
 }
 
 /* Returns the sum of e^(values[k] - top) in FP64. */
-static double exp_sum(const float *values, size_t n, double top)
+double KERNEL(exp_sum)(const float *values, size_t n, double top)
 {
     const f64x16 tops = f64_set1(top);
     f64x16 sum = f64_set1(0);
@@ -130,7 +132,7 @@ INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16
 
 /* Returns the Kullback-Leibler divergence D(p || q), where p and q are the softmaxes of the logits `first` and `other`.
  * first_sum and other_sum are the logarithms of the sums of exponentials of these logits. */
-static double divergence(const float *first, double first_sum, const float *other, double other_sum, size_t n)
+double KERNEL(divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);
     f64x16 sum = f64_set1(0);
@@ -146,7 +148,7 @@ static double divergence(const float *first, double first_sum, const float *othe
 
 /* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number
  * instead, and 0 times that is 0. */
-static double entropy(const double *p, size_t n)
+double KERNEL(entropy)(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);
     for (size_t at = 0; at < n; at += 16) {
@@ -158,3 +160,41 @@ static double entropy(const double *p, size_t n)
     }
     return f64_fold(sum);
 }
+
+/* The selective scan (organ_selective_scan): a linear recurrence whose decay differs by channel, state and token.
+ * The states of 16 channels are processed at a time; the caller bounds the channels of a call so that their states
+ * stay in the cache closest to the core. */
+
+/* Processes one token of n <= 16 channels from channel `from` on by the recurrence of Mamba (Gu and Dao 2023). For
+ * each state i of a channel: h_i = exp(A_i dt) h_i + B_i dt x. Then y = sum of C_i h_i + D x, which replaces x. In
+ * the structure, A is `rates`, dt `steps`, B `writes`, C `reads` and D `skip`. */
+INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, const size_t n)
+{
+    float *const at = s->values + t * s->value_stride + from;
+    const float *const writes = s->writes + t * s->write_stride, *const reads = s->reads + t * s->read_stride;
+    const f32x16 value = f32_load_first(at, n), step = f32_load_first(s->steps + t * s->step_stride + from, n);
+    const f32x16 written = f32_mul(step, value);
+    f32x16 sum = f32_set1(0);
+    for (size_t i = 0; i < s->states; i++) {
+        float *const row = s->state + i * s->state_stride + from;
+        const f32x16 decay = f32_exp(f32_mul(f32_load_first(s->rates + i * s->rate_stride + from, n), step));
+        const f32x16 state = f32_fma(f32_set1(writes[i]), written, f32_mul(decay, f32_load_first(row, n)));
+        f32_store_first(row, state, n);
+        sum = f32_fma(f32_set1(reads[i]), state, sum);
+    }
+    f32_store_first(at, f32_fma(f32_load_first(s->skip + from, n), value, sum), n);
+}
+
+/* Processes all tokens in order, 16 channels at a time. */
+void KERNEL(selective_scan)(const organ_selective_scan *s)
+{
+    for (size_t t = 0; t < s->tokens; t++) {
+        size_t from = 0;
+        for (; from + 16 <= s->channels; from += 16)
+            scan_channels(s, t, from, 16);
+        if (from < s->channels)
+            scan_channels(s, t, from, s->channels - from);
+    }
+}
+
+#endif

@@ -4,6 +4,10 @@
  * the update D' = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D becomes
  * (a / 2)(2 D). Bits are the same except for subnormals, for which the scaled form is the definition. Each iteration
  * reads the row and column sums that the previous one computed; the last iteration prunes. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+#include "kernels/quotient.h"
+
 #define STEP           0.5f /* weight of the old conductivity (and of the response) in the update */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
 /* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /
@@ -62,7 +66,7 @@ INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols
 }
 
 /* Returns the number of infinite values and NaN of a tile. */
-INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
+SHARED uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
                                 const enum element_type type)
 {
     uint64_t finite = 0;
@@ -131,7 +135,7 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
 
 /* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is the
  * mean of its weights' flows. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
-INLINE void physarum_compute_pulls(const physarum_tile *t)
+SHARED void physarum_compute_pulls(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);
     const f32x16 rows = f32_set1((float)t->rows), cols = f32_set1((float)t->cols);
@@ -251,23 +255,35 @@ INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, 
     return kept;
 }
 
+typedef void grow_tubes(const physarum_tile *t);
+/* physarum_grow_tubes by a square, by a square with some quotients computed without the divider, and by a power. */
+SHARED void grow_by_square(const physarum_tile *t) { physarum_grow_tubes(t, 1, 0); }
+SHARED void grow_mixed(const physarum_tile *t) { physarum_grow_tubes(t, 1, 1); }
+SHARED void grow_by_power(const physarum_tile *t) { physarum_grow_tubes(t, 0, 0); }
+
+/* physarum_prune_row for the rarer parameters: a power other than 2, or no iteration. */
+SHARED uint64_t prune_row_rarely(const physarum_tile *t, size_t i, void *row, enum element_type type, int still)
+{
+    return physarum_prune_row(t, i, row, type, still, 0);
+}
+
 /* Runs the iterations on a tile and sets weights whose tube ends below the threshold to zero. Returns the number of
  * kept weights. The last iteration and the removal are one pass over the rows. */
 INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
-                                 const int square, const int mixed)
+                                 grow_tubes *grow)
 {
-    const int iterations = t->params->iterations;
+    const int iterations = t->params->iterations, square = t->params->beta == 2.0f;
     uint64_t kept = 0;
     for (int round = 1; round < iterations; round++) {
         physarum_compute_pulls(t);
-        physarum_grow_tubes(t, square, mixed);
+        grow(t);
     }
     if (iterations > 0)
         physarum_compute_pulls(t);
     for (size_t i = 0; i < t->rows; i++) {
         void *row = (char *)weights + element_size(type) * i * stride;
-        kept += iterations > 0 ? physarum_prune_row(t, i, row, type, 0, square)
-                               : physarum_prune_row(t, i, row, type, 1, square);
+        kept += square && iterations > 0 ? physarum_prune_row(t, i, row, type, 0, 1)
+                                         : prune_row_rarely(t, i, row, type, iterations == 0);
     }
     return kept;
 }
@@ -275,7 +291,7 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
 /* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines, and sets *counts. Leaves a tile
  * unchanged that contains infinities or NaN, or whose mean |w| is 0 in FP32. */
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
-                     void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
+                     void *scratch, organ_prune_counts *counts, const enum element_type type, grow_tubes *by_square)
 {
     const uint64_t n = (uint64_t)rows * cols;
     const physarum_survey seen = survey_tile(weights, rows, cols, stride, type);
@@ -291,23 +307,33 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
         return;
     const physarum_tile tile = physarum_lay_out(rows, cols, params, scratch);
     physarum_initialise(&tile, weights, stride, mean, type);
-    counts->kept = params->beta == 2.0f ? physarum_iterate(&tile, weights, stride, type, 1, mixed)
-                                        : physarum_iterate(&tile, weights, stride, type, 0, 0);
+    counts->kept = physarum_iterate(&tile, weights, stride, type, params->beta == 2.0f ? by_square : grow_by_power);
     counts->killed = n - seen.zeros - counts->kept;
 }
 
-/* Defines the kernel physarum_NAME for weights of one storage type. */
-#define PHYSARUM(name, word, type, mixed)                                                                              \
-    static void physarum##name(word *weights, size_t rows, size_t cols, size_t stride,                                 \
-                               const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)         \
+/* Defines the kernel physarum_NAME for weights of one storage type, and PHYSARUM_OF one whose iterations are `grow`. */
+#define PHYSARUM_OF(name, word, type, grow)                                                                            \
+    void KERNEL(physarum_##name)(word * weights, size_t rows, size_t cols, size_t stride,                              \
+                                 const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)       \
     {                                                                                                                  \
-        physarum(weights, rows, cols, stride, params, scratch, counts, type, mixed);                                   \
+        prune_##type(weights, rows, cols, stride, params, scratch, counts, grow);                                      \
     }
-PHYSARUM(_bf16, uint16_t, BF16, 0)
-PHYSARUM(_f16, uint16_t, F16, 0)
-PHYSARUM(_f32, float, F32, 0)
+#define PHYSARUM(name, word, type)                                                                                     \
+    SHARED void prune_##type(word *weights, size_t rows, size_t cols, size_t stride,                                   \
+                             const organ_physarum_params *params, void *scratch, organ_prune_counts *counts,           \
+                             grow_tubes *by_square)                                                                    \
+    {                                                                                                                  \
+        physarum(weights, rows, cols, stride, params, scratch, counts, type, by_square);                               \
+    }                                                                                                                  \
+    PHYSARUM_OF(name, word, type, grow_by_square)
+PHYSARUM(bf16, uint16_t, BF16)
+PHYSARUM(f16, uint16_t, F16)
+PHYSARUM(f32, float, F32)
 #if FLOW_MIXED
-PHYSARUM(_bf16_mixed, uint16_t, BF16, 1)
-PHYSARUM(_f16_mixed, uint16_t, F16, 1)
-PHYSARUM(_f32_mixed, float, F32, 1)
+DECLARE_PHYSARUM(avx512, _mixed)
+PHYSARUM_OF(bf16_mixed, uint16_t, BF16, grow_mixed)
+PHYSARUM_OF(f16_mixed, uint16_t, F16, grow_mixed)
+PHYSARUM_OF(f32_mixed, float, F32, grow_mixed)
+#endif
+
 #endif

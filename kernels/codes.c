@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT
+ * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode_codes). They process pairs of
+ * vectors, 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more
+ * are written with non-temporal stores, as in convert_types.h. In the functions below, nonzero `streams` selects these
+ * stores; `at` is the index of an element in the whole array, whose first code and value `codes` and `values` point to.
+ */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+
+enum { PAIR = 32 }; /* elements of two vectors */
+
+/* ---- scales and zero points by element ---- */
+/* The factors (scales and zero points) of an array of codes, with the position of the next element to decode. */
+typedef struct code_factors {
+    const float *scales, *zeros; /* of the current group and those after it; zeros may be NULL */
+    size_t group, group_left;    /* elements of a group; elements of the current group from the position on */
+} code_factors;
+
+/* Scale and zero point of each of 32 elements. */
+typedef struct factor_pair {
+    f32x16 scale[2], zero[2];
+} factor_pair;
+
+/* Moves the position past n elements, n <= group_left; after the last element of a group to the next group. */
+INLINE void pass_factors(code_factors *f, size_t n)
+{
+    f->group_left -= n;
+    if (f->group_left == 0) {
+        f->group_left = f->group;
+        f->scales++;
+        f->zeros = f->zeros ? f->zeros + 1 : NULL;
+    }
+}
+
+/* Loads scale and zero point of each of the next n <= 16 elements, which may belong to several groups, and moves past
+ * them. Further lanes have no meaning. Reads no factor after that of the last element. */
+INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
+{
+    if (n > 0 && f->group_left >= n) {
+        *scale = f32_set1(*f->scales);
+        *zero = f32_set1(f->zeros ? *f->zeros : 0.0f);
+        pass_factors(f, n);
+        return;
+    }
+    float scales[16] = {0}, zeros[16] = {0};
+    for (size_t l = 0; l < n; l++) {
+        scales[l] = *f->scales;
+        zeros[l] = f->zeros ? *f->zeros : 0.0f;
+        pass_factors(f, 1);
+    }
+    *scale = f32_load(scales);
+    *zero = f32_load(zeros);
+}
+
+/* Loads scale and zero point of each of the next n <= 32 elements, and moves past them. */
+SHARED void factors_by_element(code_factors *f, size_t n, factor_pair *pair)
+{
+    const size_t first = min_size(n, 16);
+    next_factors(f, first, &pair->scale[0], &pair->zero[0]);
+    next_factors(f, n - first, &pair->scale[1], &pair->zero[1]);
+}
+
+/* factors_by_element for the next 32 elements, which usually are in one group. */
+INLINE void next_factor_pair(code_factors *f, factor_pair *pair)
+{
+    if (f->group_left < PAIR) {
+        factors_by_element(f, PAIR, pair);
+        return;
+    }
+    pair->scale[0] = pair->scale[1] = f32_set1(*f->scales);
+    pair->zero[0] = pair->zero[1] = f32_set1(f->zeros ? *f->zeros : 0.0f);
+    pass_factors(f, PAIR);
+}
+
+/* ---- codes to FP32, exactly ---- */
+/* Returns the values of 16 codes of FP8 E4M3. Widens them via F16: shifted left by 7, fraction and exponent of a code
+ * are the high fraction bits and the low exponent bits of an F16. The shift of the sign-extended byte puts the sign
+ * into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. The exponent biases differ by 8,
+ * so the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit, 0x80, carry into bit 14, and
+ * that bit makes the F16 a NaN. */
+INLINE f32x16 e4m3_values(u8x16 codes)
+{
+    const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
+    const u16x16 nan = u16_and(u16_add(u16_and(half, u16_set1(0x3fff)), u16_set1(0x80)), u16_set1(0x4000));
+    return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(256));
+}
+
+/* Returns the values of 16 codes of FP8 E4M3FNUZ (bias 8) via F16 like e4m3_values; the value is 2^7 times that
+ * of the F16. 0x80 is the only NaN. */
+INLINE f32x16 e4m3fnuz_values(u8x16 codes)
+{
+    const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
+    const u16x16 nan = u16_keep(u16_eq(half, u16_set1(0x8000)), u16_set1(0x7fff));
+    return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(128));
+}
+
+/* Returns the values of 16 codes of FP8 E5M2, which is the upper byte of an F16. */
+INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
+
+/* Returns the values of 16 codes of FP8 E5M2FNUZ. F16 cannot represent them: its largest exponent means infinity or
+ * NaN, but in E5M2FNUZ that exponent belongs to numbers. So the exponent and fraction of a code are moved to the
+ * corresponding bits of an FP32, and the bias is corrected. Adding 111 to the exponent gives `once`, which is correct
+ * if the code's exponent is not 0. If the exponent is 0, the code has no implicit leading one: adding 112 instead
+ * gives `twice`, and subtracting 2^-15 from it removes the leading one. For all other codes twice - 2^-15 is not
+ * below `once`, so the minimum of the two is correct for every code. No intermediate result is subnormal, because
+ * subnormals cost dozens of cycles. */
+INLINE f32x16 e5m2fnuz_values(u8x16 codes)
+{
+    const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
+    const u32x16 magnitude = u32_and(u32_sll(word, 5), u32_set1(0x0fe00000));
+    const u32x16 nan = u32_keep(u32_eq(word, u32_set1(0xff800000)), u32_set1(0x7fc00000));
+    const f32x16 once = f32_of_bits(u32_add(magnitude, u32_set1(111u << 23))),
+                 twice = f32_of_bits(u32_add(magnitude, u32_set1(112u << 23)));
+    return f32_of_bits(u32_or(u32_or(f32_bits(f32_min(once, f32_sub(twice, f32_set1(0x1p-15f)))), sign), nan));
+}
+
+/* Returns nonzero for codes of 4 bits. */
+INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
+
+/* Returns a table for u16_lookup: the values of codes 0 to 15 of E2M1 or U4, as BF16. */
+INLINE u16x16 nibble_words(const organ_code code)
+{
+    static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
+                                           0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0},
+                                          {0, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110,
+                                           0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170}};
+    return u16_load(words[code == ORGAN_CODE_U4]);
+}
+
+/* Returns the values of 16 codes, one in each byte, before zero point and scale are applied. */
+INLINE f32x16 code_values(u8x16 codes, const organ_code code)
+{
+    switch (code) {
+    case ORGAN_CODE_E4M3:
+        return e4m3_values(codes);
+    case ORGAN_CODE_E5M2:
+        return e5m2_values(codes);
+    case ORGAN_CODE_E4M3FNUZ:
+        return e4m3fnuz_values(codes);
+    case ORGAN_CODE_E5M2FNUZ:
+        return e5m2fnuz_values(codes);
+    case ORGAN_CODE_I8:
+        return f32_of_s8(codes);
+    case ORGAN_CODE_U8:
+        return f32_of_u8(codes);
+    default:
+        return element_values(u16_lookup(nibble_words(code), codes), BF16);
+    }
+}
+
+/* ---- decoding ---- */
+/* Returns the bytes of n codes. */
+INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
+
+/* Loads 32 codes into the bytes of pair[0] and pair[1]. 4-bit codes are read from 16 bytes, the low nibble first. */
+INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pair[2])
+{
+    const u8x16 first = u8_load(codes);
+    if (is_nibble(code)) {
+        const u8x16 low = u8_field(first, 0, 15), high = u8_field(first, 4, 15);
+        pair[0] = u8_zip_low(low, high);
+        pair[1] = u8_zip_high(low, high);
+    } else {
+        pair[0] = first;
+        pair[1] = u8_load(codes + 16);
+    }
+}
+
+/* Returns (value of the code - zero) x scale for 16 codes. */
+INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
+{
+    return f32_mul(f32_sub(code_values(codes, code), zero), scale);
+}
+
+/* Decodes 32 codes with the factors `f`. */
+INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, float *values, const organ_code code)
+{
+    u8x16 pair[2];
+    load_code_pair(codes, code, pair);
+    f32_store(values, one_nan(scale_codes(pair[0], f->scale[0], f->zero[0], code)));
+    f32_store(values + 16, one_nan(scale_codes(pair[1], f->scale[1], f->zero[1], code)));
+}
+
+/* Decodes the n elements at the position f to FP32 and moves f past them. Groups are decoded in runs; elements that
+ * span groups, and the last ones, with factors for each element. The last ones pass through buffers, so that no code
+ * after them is read. */
+INLINE void decode_floats(const uint8_t *codes, code_factors *f, float *values, size_t n, const organ_code code)
+{
+    for (size_t at = 0, run; at < n; at += run) {
+        const uint8_t *from = codes + code_bytes(at, code);
+        factor_pair factors;
+        run = min_size(n - at, f->group_left) / PAIR * PAIR;
+        if (run > 0) {
+            const f32x16 scale = f32_set1(*f->scales), zero = f32_set1(f->zeros ? *f->zeros : 0.0f);
+            factors = (factor_pair){{scale, scale}, {zero, zero}};
+            for (size_t k = 0; k < run; k += PAIR)
+                decode_pair(from + code_bytes(k, code), &factors, values + at + k, code);
+            pass_factors(f, run);
+            continue;
+        }
+        uint8_t some[PAIR] = {0};
+        float results[PAIR], *to = values + at;
+        run = min_size(n - at, PAIR);
+        factors_by_element(f, run, &factors);
+        if (run < PAIR) {
+            memcpy(some, from, code_bytes(run, code));
+            from = some, to = results;
+        }
+        decode_pair(from, &factors, to, code);
+        if (run < PAIR)
+            memcpy(values + at, results, run * sizeof *results);
+    }
+}
+
+/* ---- words: values of 16 bits, BF16 or F16 ---- */
+/* Rounds to BF16 or F16 (`type`); every NaN becomes the positive quiet one. */
+INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
+{
+    return type == BF16 ? u32_tops(bf16_rounded(a, u32_set1(0x7fc00000))) : f16_narrow(one_nan(a));
+}
+
+/* Stores 32 words. */
+INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b)
+{
+    u16_store(values, a);
+    u16_store(values + 16, b);
+}
+
+/* Decodes n 4-bit codes that share a scale and zero point. Computes and rounds the 16 possible values once; each code
+ * is then a table lookup. */
+SHARED void decode_nibbles(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
+                           const organ_code code, const enum element_type type)
+{
+    const f32x16 exact = element_values(nibble_words(code), BF16);
+    const u16x16 table = narrow_one_nan(f32_mul(f32_sub(exact, f32_set1(zero)), f32_set1(scale)), type);
+    for (size_t at = 0; at < n; at += PAIR) {
+        u8x16 pair[2];
+        load_code_pair(codes + at / 2, ORGAN_CODE_U4, pair);
+        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]));
+    }
+}
+
+/* Returns nonzero if the exponent field of the scale is 27 to 227. That is so far from the limits of FP32 that products
+ * of the scale with the values of codes, and the differences between adjacent products, are normal numbers. */
+INLINE int is_moderate(float scale)
+{
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    return (bits >> 23 & 255) - 27 <= 200;
+}
+
+/* Returns a table of 16 BF16 with which fp8_words converts FP8 codes that share `scale`. Codes that differ only in
+ * their nonzero exponent fields have products with the same fraction, so the products of the smallest two exponent
+ * fields suffice. Entry f is the product of the code with exponent field 0 and fraction f. Entry 8 + f (E5M2: 4 + f) is
+ * half the product for exponent field 1: half, because fp8_words adds the whole field, 1, to the exponent of the entry.
+ * counts[wide] has the entries in units of the smallest subnormal, before they are multiplied by the scale. */
+INLINE u16x16 fp8_table(float scale, const organ_code code)
+{
+    const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    const float unit = (wide ? 0x1p-16f : 0x1p-9f) * (fnuz ? 0.5f : 1.0f); /* the smallest subnormal value */
+    static const float counts[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 4, 4.5f, 5, 5.5f, 6, 6.5f, 7, 7.5f},
+                                        {0, 1, 2, 3, 2, 2.5f, 3, 3.5f}};
+    return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
+}
+
+/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the entry for the code's fraction and its exponent
+ * field, reduced to at most 1. Then adds the whole exponent field of the code, shifted to the exponent of the BF16, and
+ * the sign. */
+INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
+{
+    const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
+    const u8x16 normal = u8_min(u8_field(codes, 0, wide ? 0x7c : 0x78), u8_set1(wide ? 4 : 8));
+    const u16x16 product = u16_lookup(table, u8_or(u8_field(codes, 0, wide ? 3 : 7), normal));
+    return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
+}
+
+/* Returns a rank for each of 16 FP8 codes; decode_fp8 compares it with special_from to find infinities and NaN. In the
+ * FNUZ types only the code 0x80 (NaN) gets the rank 0xff. In the other types the rank is the code without its sign bit,
+ * so that infinities and NaN have the largest ranks. */
+INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
+{
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
+}
+
+/* Decodes a run of n FP8 codes that share a moderate scale (is_moderate) to BF16; `codes` and `values` point to its
+ * first element. Returns 0 if a code is infinite or NaN, else nonzero; after 0 the values written are wrong. */
+INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code)
+{
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    const uint8_t not_finite = code == ORGAN_CODE_E4M3 ? 0x7f : 0x7c, special_from = fnuz ? 0xff : not_finite;
+    const u16x16 table = fp8_table(scale, code);
+    u8x16 rank = u8_set1(0);
+    for (size_t at = 0; at < n; at += PAIR) {
+        const u8x16 a = u8_load(codes + at), b = u8_load(codes + at + 16);
+        rank = u8_max(rank, u8_max(special_rank(a, code), special_rank(b, code)));
+        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code));
+    }
+    return !u8_any_ge(rank, u8_set1(special_from));
+}
+
+/* ---- E2M1 in groups of 16 or 32 codes, to BF16 ---- */
+/* The scales of 16 groups times 1 and times 1.5, rounded to BF16. e2m1_table makes the values of all codes of a group
+ * from these two products, because nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two. */
+typedef struct e2m1_products {
+    uint16_t one[16], three_halves[16];
+} e2m1_products;
+
+/* Sets *products from the scales of 16 groups. Returns 0 if a scale is so large or small that products with codes could
+ * leave the range of normal numbers (is_moderate), else 1. */
+INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
+{
+    int moderate = 1;
+    for (int g = 0; g < 16; g++)
+        moderate &= is_moderate(scales[g]);
+    u16_store(products->one, narrow_one_nan(f32_load(scales), BF16));
+    u16_store(products->three_halves, narrow_one_nan(f32_mul(f32_load(scales), f32_set1(1.5f)), BF16));
+    return moderate;
+}
+
+/* Returns a table for u16_lookup: the values of the 16 codes of E2M1 times the scale of group `group`, 0 to 15, as
+ * BF16. Selects one of the two rounded products for each code by masks, and multiplies it by a signed power of two,
+ * which is an integer addition to its exponent and sign. For +0 and -0 keeps only the sign of the product. */
+INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
+{
+    /* masks (SIGN, ALL), and what to add to a BF16 to multiply it by -1 (SIGN), 1/2 (LESS), 2 (TWO) or 4 (FOUR) */
+    enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 };
+    static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
+    static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
+    static const uint16_t factor[16] = {0,          LESS,       0,           0,           TWO,  TWO,
+                                        FOUR,       FOUR,       SIGN,        SIGN ^ LESS, SIGN, SIGN,
+                                        SIGN + TWO, SIGN + TWO, SIGN + FOUR, SIGN + FOUR};
+    const u16x16 one = u16_and(u16_set1(products->one[group]), u16_load(of_one));
+    const u16x16 other = u16_and(u16_set1(products->three_halves[group]), u16_load(of_three_halves));
+    return u16_add(u16_or(one, other), u16_load(factor));
+}
+
+/* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. All pointers are to the first element or
+ * group. Returns 1, or writes nothing and returns 0 if e2m1_multiply rejects one of the 16 scales. */
+INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const size_t group, uint16_t *values)
+{
+    e2m1_products products;
+    if (!e2m1_multiply(scales, &products))
+        return 0;
+    for (size_t at = 0; at < 16 * group; at += PAIR) {
+        const u16x16 first = e2m1_table(&products, at / group);
+        u8x16 pair[2];
+        load_code_pair(codes + at / 2, ORGAN_CODE_E2M1, pair);
+        const u16x16 second = group == 16 ? e2m1_table(&products, at / 16 + 1) : first;
+        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]));
+    }
+    return 1;
+}
+
+/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from the position f on, the start
+ * of a group, as long as whole sets are among the n elements. Stops early at a set with a scale that e2m1_multiply
+ * rejects. Moves f past the decoded elements and returns their number. */
+INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n)
+{
+    size_t at = 0;
+    for (; at + 16 * f->group <= n; at += 16 * f->group, f->scales += 16)
+        if (!(f->group == 16 ? decode_e2m1_groups(codes + at / 2, f->scales, 16, values + at)
+                             : decode_e2m1_groups(codes + at / 2, f->scales, 32, values + at)))
+            break;
+    return at;
+}
+
+/* ---- whole arrays ---- */
+/* Elements of a tile of FP32 on the way to words, and limit of a run: if decode_fp8 finds an infinity or NaN, the whole
+ * run is decoded a second time. */
+enum { TILE = 2048 };
+
+/* Decodes the n elements at the position f to words, and moves f past them, by a table of products where there is one:
+ * for 4-bit codes, and from FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. Returns
+ * the number of elements, or 0 without a table. */
+INLINE size_t decode_by_table(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
+                              const enum element_type type)
+{
+    const size_t run = min_size(min_size(n, f->group_left), TILE) / PAIR * PAIR;
+    const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
+    if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->group_left == f->group &&
+        (f->group == 16 || f->group == 32)) {
+        const size_t done = decode_small_groups(codes, f, values, n);
+        if (done > 0)
+            return done;
+    }
+    if (run == 0)
+        return 0;
+    if (is_nibble(code))
+        decode_nibbles(codes, scale, zero, values, run, code, type);
+    else if (code > ORGAN_CODE_E5M2FNUZ || type != BF16 || zero != 0 || !is_moderate(scale) ||
+             !decode_fp8(codes, scale, values, run, code))
+        return 0;
+    pass_factors(f, run);
+    return run;
+}
+
+/* Decodes n codes to words: by a table, or to a tile of FP32 that is then rounded. */
+INLINE void decode_words(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
+                         const enum element_type type,
+                         void (*floats)(const uint8_t *codes, code_factors *f, float *values, size_t n))
+{
+    _Alignas(64) float tile[TILE];
+    for (size_t at = 0, done; at < n; at += done) {
+        const uint8_t *const from = codes + code_bytes(at, code);
+        const int tables = is_nibble(code) || (code <= ORGAN_CODE_E5M2FNUZ && type == BF16);
+        done = tables ? decode_by_table(from, f, values + at, n - at, code, type) : 0;
+        if (done > 0)
+            continue;
+        /* up to the next element from which on a table may do */
+        const size_t span = f->group_left < PAIR ? PAIR : f->group_left / PAIR * PAIR;
+        done = min_size(n - at, tables && f->group >= PAIR ? min_size(span, TILE) : TILE);
+        floats(from, f, tile, done);
+        if (type == BF16)
+            KERNEL(f32_to_bf16)(tile, values + at, done);
+        else
+            KERNEL(f32_to_f16)(tile, values + at, done);
+    }
+}
+
+/* Decodes n codes with decode_some. Outputs of STREAM_BYTES or more pass through a tile in the cache, from which they
+ * are copied with non-temporal stores. */
+typedef void decode_some(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type);
+SHARED void decode_all(const void *codes, size_t bits, code_factors f, void *values, size_t n, enum element_type type,
+                       decode_some *decode)
+{
+    const size_t size = element_size(type);
+    if (n * size < STREAM_BYTES) {
+        decode(codes, &f, values, n, type);
+        return;
+    }
+    for (size_t at = 0; at < n; at += TILE) {
+        _Alignas(64) float tile[TILE];
+        const size_t some = min_size(TILE, n - at);
+        decode((const uint8_t *)codes + at * bits / 8, &f, tile, some, type);
+        stream_copy(tile, (uint8_t *)values + at * size, some * size);
+    }
+    stream_end();
+}
+
+/* Defines the kernels decode_NAME_REAL for one format of codes. */
+#define DECODE(name, code, real, type)                                                                                 \
+    void KERNEL(decode_##name##_##real)(const void *codes, const float *scales, const float *zeros, size_t group,      \
+                                        void *values, size_t n)                                                        \
+    {                                                                                                                  \
+        decode_all(codes, is_nibble(code) ? 4 : 8, (code_factors){scales, zeros, group, group}, values, n, type,       \
+                   decode_##name);                                                                                     \
+    }
+#define DECODE_ALL(name, code)                                                                                         \
+    SHARED void decode_##name##_floats(const uint8_t *codes, code_factors *f, float *values, size_t n)                 \
+    {                                                                                                                  \
+        decode_floats(codes, f, values, n, code);                                                                      \
+    }                                                                                                                  \
+    SHARED void decode_##name(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type)   \
+    {                                                                                                                  \
+        if (type == F32)                                                                                               \
+            decode_##name##_floats(codes, f, values, n);                                                               \
+        else                                                                                                           \
+            decode_words(codes, f, values, n, code, type, decode_##name##_floats);                                     \
+    }                                                                                                                  \
+    DECODE(name, code, f32, F32)                                                                                       \
+    DECODE(name, code, bf16, BF16)                                                                                     \
+    DECODE(name, code, f16, F16)
+DECODE_ALL(e4m3, ORGAN_CODE_E4M3)
+DECODE_ALL(e5m2, ORGAN_CODE_E5M2)
+DECODE_ALL(e4m3fnuz, ORGAN_CODE_E4M3FNUZ)
+DECODE_ALL(e5m2fnuz, ORGAN_CODE_E5M2FNUZ)
+DECODE_ALL(i8, ORGAN_CODE_I8)
+DECODE_ALL(u8, ORGAN_CODE_U8)
+DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
+DECODE_ALL(u4, ORGAN_CODE_U4)
+
+/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
+ * Also the largest magnitude of an array, from which callers choose scales. */
+
+/* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and
+ * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(e + 23 - fraction), where e is
+ * the exponent of the value, at least `least`. The unit in the last place of `one` is one step of the result, so FP32
+ * addition of `one` rounds to nearest even. The increase of its bit pattern is the number of steps; with `above`, the
+ * steps for e - `least`, it is the code. */
+INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
+{
+    const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
+    const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
+    const u32x16 clamped = u32_min(magnitude, f32_bits(f32_set1(greatest)));
+    const u32x16 exponent = u32_max(u32_and(clamped, u32_set1(INFINITE)), u32_set1(bottom)),
+                 one = u32_add(exponent, u32_set1(up));
+    const u32x16 steps = f32_bits(f32_add(f32_of_bits(clamped), f32_of_bits(one)));
+    const u32x16 above = u32_add(u32_srl(exponent, 23 - fraction), u32_set1(0u - (bottom >> (23 - fraction))));
+    const u32x16 code = u32_add(u32_sub(steps, one), above);
+    const u32x16 number = u32_or(code, u32_and(u32_srl(bits, 24), u32_set1(0x80)));
+    return u8_of_u32(u32_select(f32_nan(a), u32_set1(0x7f), number));
+}
+
+/* Rounds to the nearest whole number from `least` to `max`, ties to even, as a signed byte; a NaN becomes 0. Adding
+ * 1.5 x 2^23 makes 1 the unit in the last place, so the addition rounds. */
+INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
+{
+    const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
+    const f32x16 clamped = f32_min(f32_max(number, f32_set1(least)), f32_set1(max));
+    return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
+}
+
+/* Rounds 16 scaled values to codes, one byte each, saturating to the range of the code. */
+INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
+{
+    switch (code) {
+    case ORGAN_CODE_E4M3:
+        return fp8_codes(a, 3, -6, 448);
+    case ORGAN_CODE_E5M2:
+        return fp8_codes(a, 2, -14, 57344);
+    case ORGAN_CODE_I8:
+        return round_to_s8(a, -128, 127);
+    default: /* U4: adds 8 by subtracting 248 modulo 256 */
+        return u8_sub(round_to_s8(a, -8, 7), u8_set1(248));
+    }
+}
+
+/* Encodes 32 values, divided by the two vectors of scales in `f`. 4-bit codes are packed two to a byte, the first in
+ * the low half. */
+INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *codes, const organ_code code)
+{
+    const u8x16 a = encode_vector(f32_div(f32_load(values), f->scale[0]), code);
+    const u8x16 b = encode_vector(f32_div(f32_load(values + 16), f->scale[1]), code);
+    if (is_nibble(code)) {
+        u8_store(codes, u8_or(u8_evens(a, b), u8_sll(u8_odds(a, b), 4)));
+    } else {
+        u8_store(codes, a);
+        u8_store(codes + 16, b);
+    }
+}
+
+/* Divides n values by the scale of their group of `group` values and stores the nearest codes (organ_encode_codes). */
+INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
+                         const organ_code code)
+{
+    code_factors f = {scales, NULL, group, group};
+    factor_pair factors;
+    uint8_t *to = codes;
+    size_t at = 0;
+    for (; at + PAIR <= n; at += PAIR) {
+        next_factor_pair(&f, &factors);
+        encode_pair(values + at, &factors, to + code_bytes(at, code), code);
+    }
+    if (at < n) {
+        float some[PAIR] = {0};
+        uint8_t results[PAIR];
+        memcpy(some, values + at, (n - at) * sizeof *some);
+        factors_by_element(&f, n - at, &factors);
+        encode_pair(some, &factors, results, code);
+        if (is_nibble(code) && n % 2 == 1)
+            results[(n - at) / 2] &= 15;
+        memcpy(to + code_bytes(at, code), results, code_bytes(n - at, code));
+    }
+}
+
+/* Defines the kernel encode_NAME for one format of codes. */
+#define ENCODE(name, code)                                                                                             \
+    void KERNEL(encode_##name)(const float *values, const float *scales, size_t group, void *codes, size_t n)          \
+    {                                                                                                                  \
+        encode_codes(values, scales, group, codes, n, code);                                                           \
+    }
+ENCODE(e4m3, ORGAN_CODE_E4M3)
+ENCODE(e5m2, ORGAN_CODE_E5M2)
+ENCODE(i8, ORGAN_CODE_I8)
+ENCODE(u4, ORGAN_CODE_U4)
+
+/* ---- the greatest magnitude ---- */
+/* Returns the largest magnitude of n values; NaN is ignored, infinity is not. Bit patterns of magnitudes compare as
+ * integers. */
+float KERNEL(amax)(const float *values, size_t n)
+{
+    u32x16 max[2] = {u32_set1(0), u32_set1(0)};
+    size_t at = 0;
+    for (; at + PAIR <= n; at += PAIR) {
+        max[0] = u32_max(max[0], magnitude_bits(f32_load(values + at)));
+        max[1] = u32_max(max[1], magnitude_bits(f32_load(values + at + 16)));
+    }
+    for (; at < n; at += 16)
+        max[0] = u32_max(max[0], magnitude_bits(f32_load_part(values + at, n - at < 16 ? n - at : 16)));
+    const uint32_t bits = u32_top(u32_max(max[0], max[1]));
+    float greatest;
+    memcpy(&greatest, &bits, sizeof greatest);
+    return greatest;
+}
+
+#endif

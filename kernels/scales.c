@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ * The search for the scale of a group of values (organ_scale_search). A lane of the vectors `scales`, `inverses` and
+ * `errors` stands for a try. In the loops over values the lanes are values, and each try has sums of its own; the sums
+ * of SEARCH_TOGETHER tries, which each ISA defines, are in registers at the same time. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+
+enum { SEARCH_TRIES = 16, SEARCH_GROUPS = 8 }; /* tries; groups that are searched at the same time */
+#define SEARCH_ROUNDING 0x1.8p23f              /* adding it rounds to whole numbers, ties to even */
+/* Groups up to this magnitude keep the scale of try 0: the inverses of smaller scales might be infinite, and squares of
+ * the errors underflow to 0. */
+#define SEARCH_MIN 0x1p-100f
+
+/* The tries for a group: scale and inverse of each. */
+typedef struct scale_tries {
+    float scales[SEARCH_TRIES], inverses[SEARCH_TRIES];
+} scale_tries;
+
+/* Returns the value of largest magnitude of a band of rows; of two opposite ones the positive one. `high` counts
+ * numbers with their sign bits inverted, so that the positive ones are greater than the negative ones. */
+INLINE float farthest_value(const float *values, size_t stride, size_t rows, size_t n)
+{
+    u32x16 magnitude = u32_set1(0), high = magnitude;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t at = 0; at < n; at += 16) {
+            const float *const from = values + r * stride + at;
+            const u32x16 x = f32_bits(n - at < 16 ? f32_load_part(from, n - at) : f32_load(from));
+            magnitude = u32_max(magnitude, u32_and(x, u32_set1(MAGNITUDE)));
+            high = u32_max(high, u32_add(x, u32_set1(~MAGNITUDE)));
+        }
+    const uint32_t top = u32_top(magnitude), inverted = top | ~MAGNITUDE,
+                   bits = m32_count(u32_eq(high, u32_set1(inverted))) ? top : inverted;
+    float farthest;
+    memcpy(&farthest, &bits, sizeof farthest);
+    return farthest;
+}
+
+/* Sets scales and inverses of all tries for a group whose value of largest magnitude is `farthest`. */
+INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
+{
+    const f32x16 magnitude = f32_set1(__builtin_fabsf(farthest)), peaks = f32_load(search->peaks);
+    const m32x16 after = u32_gt(u32_lanes(), u32_set1(0));
+    const f32x16 by = search->signs ? f32_select(after, f32_set1(farthest), magnitude) : magnitude;
+    f32x16 scales = f32_div(by, peaks);
+    if (search->bf16)
+        scales = f32_of_bits(u32_and(bf16_rounded(scales, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    f32_store(t->scales, scales);
+    f32_store(t->inverses, f32_div(f32_set1(1), scales));
+    if (!(t->scales[0] > 0))
+        t->scales[0] = search->of_zeros;
+}
+
+/* Returns x minus the nearest whole code in low .. high times the scale. `low` and `high` are the bits of these codes
+ * with SEARCH_ROUNDING added. `moved` is positive, so its bits have the order of the numbers; they are limited as
+ * integers because some CPUs compare floats in the units that multiply, which have most to do here. */
+INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, u32x16 low, u32x16 high)
+{
+    const f32x16 rounds = f32_set1(SEARCH_ROUNDING), moved = f32_fma(x, inverse, rounds);
+    const u32x16 code = u32_max(u32_min(f32_bits(moved), high), low);
+    return f32_fnma(f32_sub(f32_of_bits(code), rounds), scale, x);
+}
+
+/* Returns x minus the nearest E4M3 number times the scale, for x >= 0. fp8_codes explains the rounding. No quotient is
+ * large enough to be rounded to a number above 448. */
+INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
+{
+    const f32x16 moved = f32_mul(x, inverse);
+    const u32x16 exponent = u32_max(u32_and(f32_bits(moved), u32_set1(INFINITE)), u32_set1(121u << 23));
+    const f32x16 rounds = f32_of_bits(u32_add(exponent, u32_set1(20u << 23)));
+    return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
+}
+
+/* Adds the squared errors of `count` vectors of values, 1 or 2, to the sums of SEARCH_TOGETHER tries. With `weighted`
+ * multiplies them by the weights of the columns. */
+INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f32x16 *weights, const int count,
+                     const float *inverses, const float *scales, f32x16 *sums, const int e4m3, const int weighted)
+{
+    const u32x16 low = f32_bits(f32_set1(search->low + SEARCH_ROUNDING)),
+                 high = f32_bits(f32_set1(search->high + SEARCH_ROUNDING));
+    UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++)
+    {
+        const f32x16 inverse = f32_set1(inverses[k]), scale = f32_set1(scales[k]);
+        UNROLL for (int v = 0; v < count; v++)
+        {
+            const f32x16 lost =
+                e4m3 ? lost_by_e4m3(x[v], inverse, scale) : lost_by_integer(x[v], inverse, scale, low, high);
+            sums[k] = f32_fma(weighted ? f32_mul(lost, weights[v]) : lost, lost, sums[k]);
+        }
+    }
+}
+
+/* Loads a vector of n values, at most 16; with `e4m3` their magnitudes. */
+INLINE f32x16 load_tried(const float *values, size_t n, const int e4m3)
+{
+    const f32x16 x = n < 16 ? f32_load_part(values, n) : f32_load(values);
+    return e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
+}
+
+/* Returns the sums of the squared errors of a band of rows, a try in each lane. `weights`: of the columns, if
+ * `weighted`. */
+INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                         size_t rows, size_t n, const scale_tries *t, const int e4m3, const int weighted)
+{
+    _Alignas(64) float by_lane[SEARCH_TRIES][16];
+    for (int first = 0; first < SEARCH_TRIES; first += SEARCH_TOGETHER) {
+        f32x16 sums[SEARCH_TOGETHER], x[2], by[2];
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) sums[k] = f32_set1(0);
+        for (size_t r = 0; r < rows; r++) {
+            const float *const row = values + r * stride;
+            size_t at = 0;
+            for (; n - at >= 32; at += 32) {
+                x[0] = load_tried(row + at, 16, e4m3);
+                x[1] = load_tried(row + at + 16, 16, e4m3);
+                by[0] = weighted ? f32_load(weights + at) : x[0];
+                by[1] = weighted ? f32_load(weights + at + 16) : x[1];
+                add_lost(search, x, by, 2, t->inverses + first, t->scales + first, sums, e4m3, weighted);
+            }
+            for (; at < n; at += 16) {
+                x[0] = load_tried(row + at, n - at < 16 ? n - at : 16, e4m3);
+                by[0] = weighted ? load_tried(weights + at, n - at < 16 ? n - at : 16, 0) : x[0];
+                add_lost(search, x, by, 1, t->inverses + first, t->scales + first, sums, e4m3, weighted);
+            }
+        }
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(by_lane[first + k], sums[k]);
+    }
+    return f32_fold_rows(by_lane[0]);
+}
+
+/* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest group of the encodings, 32
+ * values of one row, because there the ends of loops would take a fifth of the time. */
+typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                       size_t rows, size_t n, const scale_tries *t, float *errors);
+#define ERRORS_BY(name, rows_, n_, e4m3, weighted)                                                                     \
+    SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
+                     size_t rows, size_t n, const scale_tries *t, float *errors)                                       \
+    {                                                                                                                  \
+        (void)rows, (void)n;                                                                                           \
+        f32_store(errors, sum_errors(search, values, weights, stride, rows_, n_, t, e4m3, weighted));                  \
+    }
+ERRORS_BY(errors_by_integer, rows, n, 0, 0)
+ERRORS_BY(errors_by_e4m3, rows, n, 1, 0)
+ERRORS_BY(small_errors_by_integer, 1, 32, 0, 0)
+ERRORS_BY(small_errors_by_e4m3, 1, 32, 1, 0)
+ERRORS_BY(weighted_errors_by_integer, 1, n, 0, 1)
+ERRORS_BY(weighted_errors_by_e4m3, 1, n, 1, 1)
+
+/* Returns the number of the try with the least error; of tries that are equal in the first 20 bits of the fraction the
+ * first one. NaN counts as the greatest error. The number of a try replaces the last 4 bits of its error, so that one
+ * comparison of integers finds both. */
+INLINE uint32_t least_try(f32x16 errors)
+{
+    const u32x16 key = u32_or(u32_and(f32_bits(errors), u32_set1(MAGNITUDE - 15)), u32_lanes());
+    return (MAGNITUDE - u32_top(u32_sub(u32_set1(MAGNITUDE), key))) & 15;
+}
+
+/* Searches the scales of `count` groups of n columns of a band of rows, at most SEARCH_GROUPS. Returns *first, the sum
+ * of the errors of try 0, plus those of these groups. Each step of the search is made for all groups before the next
+ * one, because it waits for the step before it. */
+SHARED double search_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                            size_t rows, size_t n, size_t count, double first, float *scales, errors_of *errors_by)
+{
+    scale_tries t[SEARCH_GROUPS];
+    float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
+    for (size_t g = 0; g < count; g++)
+        farthest[g] = farthest_value(values + g * n, stride, rows, n);
+    for (size_t g = 0; g < count; g++)
+        begin_tries(search, farthest[g], &t[g]);
+    for (size_t g = 0; g < count; g++)
+        errors_by(search, values + g * n, weights + g * n, stride, rows, n, &t[g], errors[g]);
+    for (size_t g = 0; g < count; g++) {
+        const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
+        scales[g] = t[g].scales[some ? least_try(f32_load(errors[g])) : 0];
+        first += some ? (double)errors[g][0] : 0;
+    }
+    return first;
+}
+
+double KERNEL(search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
+                             size_t cols, size_t group, float *scales)
+{
+    const size_t whole = cols / group;
+    const int small = rows == 1 && group == 32;
+    errors_of *const any = search->e4m3 ? errors_by_e4m3 : errors_by_integer, *const small_ones =
+                                                                                  search->e4m3
+                                                                                      ? small_errors_by_e4m3
+                                                                                      : small_errors_by_integer;
+    double first = 0;
+    for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
+        first = search_groups(search, values + g * group, values, stride, rows, group,
+                              min_size(whole - g, SEARCH_GROUPS), first, scales + g, small ? small_ones : any);
+    if (whole * group < cols)
+        first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
+                              scales + whole, any);
+    return first;
+}
+
+void KERNEL(search_weighted)(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
+                             size_t group, float *scales)
+{
+    for (size_t from = 0; from < cols; from += group * SEARCH_GROUPS) {
+        const size_t n = min_size(group, cols - from), count = min_size((cols - from) / n, SEARCH_GROUPS);
+        search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group,
+                      search->e4m3 ? weighted_errors_by_e4m3 : weighted_errors_by_integer);
+    }
+}
+
+/* Computes the errors of all tries for a part of a group (organ_kernels). */
+void KERNEL(scale_errors)(const organ_scale_search *search, const float *values, size_t n, float farthest,
+                          float *scales, float *errors)
+{
+    scale_tries t;
+    begin_tries(search, farthest, &t);
+    memcpy(scales, t.scales, sizeof t.scales);
+    (search->e4m3 ? errors_by_e4m3 : errors_by_integer)(search, values, values, n, 1, n, &t, errors);
+}
+
+/* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */
+void KERNEL(error_squares)(const float *values, const float *back, size_t n, double *sums)
+{
+    f64x16 squares = f64_set1(0), errors = squares;
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t some = n - at < 16 ? n - at : 16;
+        const f32x16 x = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at),
+                     y = some < 16 ? f32_load_part(back + at, some) : f32_load(back + at);
+        const f64x16 wide = f64_of_f32(x), lost = f64_of_f32(f32_sub(x, y));
+        squares = f64_fma(wide, wide, squares);
+        errors = f64_fma(lost, lost, errors);
+    }
+    sums[0] = f64_fold(squares);
+    sums[1] = f64_fold(errors);
+}
+
+/* Kernels of GPTQ on a block of columns of 16 rows (organ_coding): codes columns one after another, and refits the
+ * scales of groups. A lane stands for a row; the values of a column are adjacent. */
+
+enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at the same time */
+#define CODING_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
+#define E4M3_LARGEST    448.0f
+#define E4M3_LEAST      0x1p-6f   /* least normal E4M3 number */
+#define E4M3_ROUNDING   0x1.8p20f /* adding it times 2^e rounds to eighths of 2^e */
+
+/* Returns whether each lane is not 0. */
+INLINE m32x16 coding_some(f32x16 a) { return u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(0)); }
+
+/* Returns `quotient` rounded to the nearest code. */
+INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
+{
+    if (c->e4m3) {
+        const f32x16 within = f32_max(f32_min(quotient, f32_set1(E4M3_LARGEST)), f32_set1(-E4M3_LARGEST));
+        const f32x16 power = f32_of_bits(u32_and(f32_bits(within), u32_set1(INFINITE))),
+                     rounds = f32_mul(f32_max(power, f32_set1(E4M3_LEAST)), f32_set1(E4M3_ROUNDING));
+        return f32_sub(f32_add(within, rounds), rounds);
+    }
+    const f32x16 within = f32_max(f32_min(quotient, f32_set1(c->high)), f32_set1(c->low)),
+                 rounds = f32_set1(CODING_ROUNDING);
+    return f32_sub(f32_add(within, rounds), rounds);
+}
+
+/* Returns the code nearest to x, as a number; 0 where the scale is 0. */
+INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 minimum)
+{
+    const m32x16 some = coding_some(scale);
+    const f32x16 quotient = f32_div(f32_sub(x, minimum), f32_select(some, scale, f32_set1(1)));
+    return coding_nearest(c, f32_select(some, quotient, f32_set1(0)));
+}
+
+/* Returns the value of a code: code x scale + minimum; with minima in two roundings, like the decoders. */
+INLINE f32x16 coding_value(const organ_coding *c, f32x16 code, f32x16 scale, f32x16 minimum)
+{
+    const f32x16 scaled = f32_mul(code, scale);
+    return c->minima ? f32_add(scaled, minimum) : scaled;
+}
+
+/* Returns the scale of the group of column `column`. */
+INLINE f32x16 coding_scale(const organ_coding *c, size_t column)
+{
+    return f32_load(c->scales + (size_t)c->groups[column] * c->stride);
+}
+
+/* Returns the minimum of that group; 0 without minima. */
+INLINE f32x16 coding_minimum(const organ_coding *c, size_t column)
+{
+    return c->minima ? f32_load(c->minima + (size_t)c->groups[column] * c->stride) : f32_set1(0);
+}
+
+/* Codes column `column`, whose field is `field`. Returns by what the caller subtracts its row of the square from later
+ * columns. */
+INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
+{
+    const f32x16 scale = coding_scale(c, column), minimum = coding_minimum(c, column),
+                 pivot = f32_set1(c->square[column * (c->square_stride + 1)]);
+    const f32x16 old = c->descent ? f32_load(c->values + 16 * column) : f32_set1(0),
+                 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
+    f32x16 value = coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
+    if (c->keep)
+        value = f32_select(coding_some(f32_load(c->keep + 16 * column)), value, f32_set1(0));
+    f32_store(c->values + 16 * column, value);
+    const f32x16 change = c->descent ? f32_sub(value, old) : f32_div(f32_sub(field, value), pivot);
+    f32_store(c->changes + 16 * column, change);
+    return change;
+}
+
+/* Codes columns first .. first + count - 1, at most CODING_COLUMNS, after those before them. */
+INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
+{
+    f32x16 field[CODING_COLUMNS];
+    UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_load(c->field + 16 * (first + k));
+    for (size_t j = 0; j < first; j++) {
+        const float *const row = c->square + j * c->square_stride + first;
+        const f32x16 change = f32_load(c->changes + 16 * j);
+        UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_fnma(change, f32_set1(row[k]), field[k]);
+    }
+    UNROLL for (size_t k = 0; k < count; k++)
+    {
+        const f32x16 change = code_column(c, first + k, field[k]);
+        const float *const row = c->square + (first + k) * c->square_stride + first;
+        UNROLL for (size_t l = k + 1; l < count; l++) field[l] = f32_fnma(change, f32_set1(row[l]), field[l]);
+    }
+}
+
+void KERNEL(code_columns)(const organ_coding *c)
+{
+    size_t first = 0;
+    for (; first + CODING_COLUMNS <= c->n; first += CODING_COLUMNS)
+        code_some(c, first, CODING_COLUMNS);
+    for (; first < c->n; first++)
+        code_some(c, first, 1);
+}
+
+/* Returns numbers rounded to the type in which scales are stored: F16 within its range, or BF16. */
+INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
+{
+    const f32x16 most = f32_set1(65504);
+    if (c->f16)
+        return f16_widen(f16_narrow(f32_max(f32_min(a, most), f32_sub(f32_set1(0), most))));
+    return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+}
+
+/* Sets `by`, column by column, to the products of numbers of columns from .. to - 1, `codes`, with the square. */
+INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t from, size_t to, float *by)
+{
+    for (size_t first = 0; first < c->n; first += CODING_COLUMNS) {
+        f32x16 sums[CODING_COLUMNS];
+        UNROLL for (size_t k = 0; k < CODING_COLUMNS; k++) sums[k] = f32_set1(0);
+        for (size_t j = from; j < to; j++) {
+            const float *const row = c->square + j * c->square_stride + first;
+            const f32x16 code = f32_load(codes + 16 * j);
+            UNROLL for (size_t k = 0; k < CODING_COLUMNS; k++) sums[k] = f32_fma(code, f32_set1(row[k]), sums[k]);
+        }
+        UNROLL for (size_t k = 0; k < CODING_COLUMNS; k++) f32_store(by + 16 * (first + k), sums[k]);
+    }
+}
+
+/* Returns the sum of a[k] b[k] over the columns from .. to - 1; a NULL: of b[k]. */
+INLINE f32x16 coding_dot(const float *a, const float *b, size_t from, size_t to)
+{
+    f32x16 sum = f32_set1(0);
+    for (size_t k = from; k < to; k++)
+        sum = f32_fma(a ? f32_load(a + 16 * k) : f32_set1(1), f32_load(b + 16 * k), sum);
+    return sum;
+}
+
+/* Returns a / b, 0 where b is not above 0. */
+INLINE f32x16 coding_quotient(f32x16 a, f32x16 b)
+{
+    const m32x16 some = f32_gt(b, f32_set1(0));
+    return f32_select(some, f32_div(a, f32_select(some, b, f32_set1(1))), f32_set1(0));
+}
+
+/* Steps of the scale and the minimum of a group. */
+typedef struct coding_steps {
+    f32x16 scale, minimum;
+} coding_steps;
+
+/* Returns the steps that lower the loss most, each number rounded to its stored type: first the scale together with an
+ * exact minimum, then the minimum for that scale. 0 where the loss would not fall, or a scale would become 0 or change
+ * its sign. `codes`: c; `by`: c times the square, then 1 times the square. */
+INLINE coding_steps choose_steps(const organ_coding *c, const float *codes, const float *by, size_t from, size_t to,
+                                 f32x16 scale, f32x16 minimum)
+{
+    const f32x16 zero = f32_set1(0), right = coding_dot(codes, c->field, from, to),
+                 own = coding_dot(codes, by, from, to);
+    f32x16 step = coding_quotient(right, own), lift = zero, right_1 = zero, own_1 = zero, both = zero;
+    if (c->minima) {
+        right_1 = coding_dot(NULL, c->field, from, to);
+        own_1 = coding_dot(NULL, by + 16 * c->n, from, to);
+        both = coding_dot(NULL, by, from, to);
+        const f32x16 share = coding_quotient(both, own_1);
+        step = coding_quotient(f32_fnma(share, right_1, right), f32_fnma(share, both, own));
+    }
+    const f32x16 stored = coding_stored(c, f32_add(scale, step));
+    step = f32_sub(stored, scale);
+    if (c->minima) {
+        lift = coding_quotient(f32_fnma(step, both, right_1), own_1);
+        lift = f32_sub(coding_stored(c, f32_add(minimum, lift)), minimum);
+    }
+    /* 2 (s r + m r1) - s (s M + m B) - m (s B + m M1); a number that is not finite fails the comparison */
+    const f32x16 half = f32_fma(step, f32_fma(step, own, f32_mul(lift, both)),
+                                f32_mul(lift, f32_fma(step, both, f32_mul(lift, own_1)))),
+                 sum = f32_fma(step, right, f32_mul(lift, right_1)), gain = f32_sub(f32_add(sum, sum), half);
+    const m32x16 better = m32_and(f32_gt(gain, zero), f32_gt(f32_mul(stored, scale), zero));
+    return (coding_steps){f32_select(better, step, zero), f32_select(better, lift, zero)};
+}
+
+/* Refits scale and minimum of the group of columns from .. to - 1 (organ_kernels). `codes`, then 32 n floats more. */
+INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *codes)
+{
+    float *const scales = c->scales + (size_t)c->groups[from] * c->stride,
+                 *const minima = c->minima ? c->minima + (size_t)c->groups[from] * c->stride : NULL,
+                 *const by = codes + 16 * c->n, *const by_1 = by + 16 * c->n;
+    const f32x16 scale = coding_scale(c, from), minimum = coding_minimum(c, from);
+    for (size_t j = from; j < to; j++)
+        f32_store(codes + 16 * j, coding_code(c, f32_load(c->values + 16 * j), scale, minimum));
+    codes_by_square(c, codes, from, to, by);
+    if (minima) {
+        for (size_t j = from; j < to; j++)
+            f32_store(c->changes + 16 * j, f32_set1(1));
+        codes_by_square(c, c->changes, from, to, by_1);
+    }
+    const coding_steps steps = choose_steps(c, codes, by, from, to, scale, minimum);
+    f32_store(scales, f32_add(scale, steps.scale));
+    if (minima)
+        f32_store(minima, f32_add(minimum, steps.minimum));
+    for (size_t k = 0; k < c->n; k++) {
+        f32x16 field = f32_fnma(steps.scale, f32_load(by + 16 * k), f32_load(c->field + 16 * k));
+        field = minima ? f32_fnma(steps.minimum, f32_load(by_1 + 16 * k), field) : field;
+        f32_store(c->field + 16 * k, field);
+    }
+    for (size_t j = from; j < to; j++)
+        f32_store(c->values + 16 * j,
+                  coding_value(c, f32_load(codes + 16 * j), coding_scale(c, j), coding_minimum(c, j)));
+}
+
+/* Refits the numbers of all groups of the block, one after another (organ_kernels). */
+void KERNEL(refit_scales)(const organ_coding *c, float *scratch)
+{
+    for (size_t from = 0, to; from < c->n; from = to) {
+        for (to = from + 1; to < c->n && c->groups[to] == c->groups[from];)
+            to++;
+        refit_group(c, from, to, scratch);
+    }
+}
+
+#endif
