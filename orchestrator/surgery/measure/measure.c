@@ -4,6 +4,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"

@@ -2,6 +2,7 @@
  * Makes the report organ.measure/1 and finds the wells, tensors with a lower theta than their neighbours. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include <organ/base.h>

@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 

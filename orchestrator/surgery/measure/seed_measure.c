@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The older measure seed/1: its sample and figures of a tensor, and its part of the report. */
 
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include <organ/measure.h>
 

@@ -4,6 +4,7 @@
 #include <organ/measure.h>
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
 

@@ -2,6 +2,7 @@
  * Figures of a distribution of values: theta from a histogram, moments and bins from counts of codes, distinct values.
  */
 
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/measure/z_null.h"
 #include <organ/measure.h>
 

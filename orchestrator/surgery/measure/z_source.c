@@ -7,6 +7,7 @@
 
 #include "formats/base/file_calls.h"
 #include "formats/base/unnamed_file.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/extent.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
  * pairwise means at all scales need no value of another strip. */
 #include <organ/measure.h>
 
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/stream/widen.h"
 
 #include <math.h>

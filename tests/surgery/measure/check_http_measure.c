@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of measuring models behind URLs: finished measurements survive failures of the server and of the run. */
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "formats/base/unnamed_file.h"
 #include <organ/measure.h>
 #include "tests/formats/remote/check_http.h"
