@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include <organ/base.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reports of measure, and of its errors. */
+#include "orchestrator/surgery/measure/z_measure.h"
 #include <organ/measure.h>
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/measure_rig.h"
