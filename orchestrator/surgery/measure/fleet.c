@@ -13,6 +13,7 @@
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/measure/fleet_parts.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include <organ/organs.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
