@@ -15,6 +15,7 @@
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/measure/fleet_parts.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include <organ/organs.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
