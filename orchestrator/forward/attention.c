@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The queries are consecutive. */
 typedef struct attention_tile {
     size_t first;          /* number in the group of the window's first token */
     size_t query, queries; /* position of the first query, cached tokens included; number of queries */
@@ -99,7 +98,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
-/* `limit` 0: no limit. */
+/* `limit` 0 means no limit. */
 static void clip_values(float limit, float *values, size_t n)
 {
     for (size_t k = 0; limit > 0 && k < n; k++) {
@@ -187,7 +186,6 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* k and v may be those of an earlier layer. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;
@@ -302,7 +300,6 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
-/* Task `index` is head index % heads of tile index / heads. */
 static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;
@@ -424,7 +421,6 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
     return error->status;
 }
 
-/* The latent rows are in j->k. */
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
     const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->cached_tokens * j->k_width};
@@ -433,7 +429,6 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
-/* With sub_norms, j->out is normalised first. */
 static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;

@@ -14,7 +14,6 @@ static size_t copies_of(const organ_forward_config *c)
     return c->state > c->hidden;
 }
 
-/* Copies of hidden states come first, then the largest need of the steps of a layer. */
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
@@ -61,7 +60,6 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Gemma 3n predicts and corrects several streams of hidden states (AltUp). */
 static organ_status run_streams(forward_group *g, organ_error *error)
 {
     if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||

@@ -8,7 +8,6 @@
 
 #define CHANNELS ((size_t)64) /* channels of a block */
 
-/* A task is a block of channels of a window. */
 typedef struct conv_job {
     const forward_group *group;
     const forward_conv *conv;

@@ -43,7 +43,6 @@ static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer
     return floats;
 }
 
-/* Keys and values may be those of an earlier layer. */
 static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
@@ -93,7 +92,6 @@ static bool decode_cache_streams(const organ_forward *f, unsigned layer)
     return f->may_stream && f->config.kinds[layer].mixture;
 }
 
-/* A streamed layer is not read as a whole. */
 static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 {
     size_t max = 0;
@@ -102,7 +100,6 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
     return max;
 }
 
-/* Layers that do not fit in the remaining memory are read for every token. */
 organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error)
 {

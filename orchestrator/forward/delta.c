@@ -46,10 +46,8 @@ typedef struct delta_job {
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
 } delta_job;
 
-/* k has as many numbers as q. */
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
 
-/* z has as many numbers as v. */
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
 
 /* A token has one decay for each head, or with by_channel one for each number of its keys. */
@@ -133,7 +131,6 @@ typedef struct delta_linear {
     size_t width;
 } delta_linear;
 
-/* Skips layers whose weight the model does not have. */
 static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -239,7 +236,6 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
-/* Task `index` is head index % heads of window index / heads. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;
@@ -291,7 +287,6 @@ static void delta_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* A task of the recurrence is one head of one window. */
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;

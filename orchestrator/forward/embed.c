@@ -31,7 +31,6 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Windows begin at position `before`. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
@@ -115,7 +114,6 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
     return error->status;
 }
 
-/* Rows are `stride` floats apart and are normalised in place. */
 typedef struct norm_job {
     forward_norm norm;
     float *states;

@@ -27,13 +27,11 @@ typedef struct row_job {
     organ_first_fault fault;
 } row_job;
 
-/* A row is rounded up to whole cache lines. */
 static size_t row_bytes_of(const organ_weight_reader *reader)
 {
     return organ_to_line((size_t)organ_weight_reader_cols(reader) * sizeof(float));
 }
 
-/* The scratch has one row in FP32, then the scratch of the reader. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader)
 {
     return row_bytes_of(reader) + organ_to_line(organ_weight_reader_scratch(reader, 1));

@@ -21,7 +21,7 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
            organ_max(mixed, 2 * dense * f->dense_width);
 }
 
-/* Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's input is RMSNorm(hidden) with
+/* In Gemma 4, out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's input is RMSNorm(hidden) with
  * the weights of PART_ROUTER_SCALE, times 1 / sqrt(hidden_size). Overwrites `normed`. */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
                              float *out, float *scratch, organ_error *error)
@@ -40,7 +40,7 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
-/* LongCat-Flash: if the layer has a mixture, its output for the same input is stored in the states of the tokens. If
+/* In LongCat-Flash, if the layer has a mixture, its output for the same input is stored in the states of the tokens. If
  * not, the output of the mixture of the layer before is read from these states and added to `out`. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)

@@ -42,7 +42,6 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
-/* These parts are outside of the layers: embedding, positions, norms, output head. */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
@@ -231,7 +230,6 @@ void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unst
 
 /* ---- a layer ---- */
 
-/* A group has as many windows as have FORWARD_GROUP tokens together, at least one. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
     size_t until = window + 1;
@@ -240,7 +238,6 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
-/* `states` are the states of the whole batch. */
 static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;
@@ -342,7 +339,7 @@ static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, si
 
 static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
-/* The logits count too. Returns 0 also if `context` is 0. */
+/* Returns 0 also if `context` is 0. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;

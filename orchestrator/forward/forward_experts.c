@@ -99,7 +99,6 @@ static void sum_token(void *context, size_t t, size_t worker)
     }
 }
 
-/* Runs after sum_token. */
 static void add_identities(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -111,7 +110,6 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
-/* Models with into_inputs scale inputs instead of outputs by the router's factor. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -252,7 +250,6 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The rows belong to experts [from, until). */
 static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
@@ -327,7 +324,6 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
     return error->status;
 }
 
-/* Reads only the weights of experts that a token chose, and skips groups that no token chose. */
 static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -457,7 +453,6 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
 
-/* In a streamed layer the buffers have at most FORWARD_GROUP sorted rows. */
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error)
 {

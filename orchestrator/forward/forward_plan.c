@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* plan->slots has memory for `room` slots. */
 typedef struct builder {
     const organ_forward *forward;
     unsigned layer;
@@ -20,7 +19,6 @@ typedef struct builder {
 
 static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; }
 
-/* The name is such as "blk.3.attn_q.weight". */
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
     return organ_forward_layer_name(b->forward, b->layer, part, name);
@@ -100,7 +98,7 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
                : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
 }
 
-/* `rows` 0: a vector of `cols` numbers for each matrix. */
+/* `rows` 0 means a vector of `cols` numbers for each matrix. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
@@ -141,7 +139,7 @@ static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices
     return add_rows(b, name_of(b, part), matrices, cols);
 }
 
-/* `rows` 0: a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     return add_stack(b, part, 1, rows, cols);
@@ -154,13 +152,12 @@ static forward_view add_linear(builder *b, const char *part, uint64_t rows, uint
     return transposed ? add_transposed(b, part, 1, rows, cols) : add_matrix(b, part, rows, cols);
 }
 
-/* `rows` 0: a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
     b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
-/* `what` names the part in the message. */
 static void refuse_part(builder *b, forward_part part, const char *what)
 {
     char name[256];
@@ -169,7 +166,6 @@ static void refuse_part(builder *b, forward_part part, const char *what)
                    b->forward->model->path, full_name(b, name_of(b, part), name), what);
 }
 
-/* A bias that the config does not demand is an error. */
 static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
 {
     if (requested)
@@ -178,7 +174,7 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         refuse_part(b, part, "such bias");
 }
 
-/* `rows` 0: a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static void add_biased(builder *b, forward_part part, forward_part bias, bool biased, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -538,7 +534,6 @@ static void add_gemma(builder *b)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
 }
 
-/* The norms are before, after or around mixer and feed-forward; some have no weights. */
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;

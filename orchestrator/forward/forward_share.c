@@ -45,7 +45,6 @@ organ_status organ_forward_tokens(const organ_engine *engine, size_t count, doub
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 
-/* Asks for huge pages. */
 static void *map_block(size_t bytes)
 {
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -57,7 +57,6 @@ static void gate_tokens(void *context, size_t t)
     gate_numbers(j, t, 0, j->width);
 }
 
-/* Runs on a part of the products that compute gate and up. */
 static void gate_part(const void *context, size_t row, size_t rows, size_t column, size_t columns)
 {
     for (size_t t = row; t < row + rows; t++)
@@ -298,7 +297,6 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
 
 /* ---- gated feed-forward ---- */
 
-/* `part` is a matrix of a dense feed-forward or of the shared expert. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {

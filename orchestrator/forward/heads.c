@@ -64,7 +64,6 @@ typedef struct gate_job {
     size_t shared;                /* neighbouring outputs that share a gate: those of a head, or 1 */
 } gate_job;
 
-/* j->shared outputs share a gate. */
 static void gate_tokens_of_heads(void *context, size_t t)
 {
     const gate_job *const j = context;

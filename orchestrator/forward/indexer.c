@@ -37,7 +37,6 @@ typedef struct index_prepare_job {
     const forward_latent *latent;
 } index_prepare_job;
 
-/* The key is normalised and rotated, the queries are only rotated. */
 static void prepare_index_tokens(void *context, size_t t)
 {
     const index_prepare_job *j = context;
@@ -70,7 +69,6 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 
 /* ---- scores ---- */
 
-/* The queries are consecutive; the keys go up to the last of these queries. */
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;

@@ -20,7 +20,6 @@ static const forward_family *gguf_family_of(const organ_forward *f)
 
 bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
-/* Does nothing if the part has no name in llama.cpp or place->names is full. */
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
     const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, true, 0);
@@ -100,7 +99,6 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     return place->count > 0;
 }
 
-/* Each matrix has sums for its columns and a count. */
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
     uint64_t numbers = 0;

@@ -46,14 +46,12 @@ static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
     return layer->reserved && slot->of_experts;
 }
 
-/* A piece is read by one task; a slot that loading leaves out has none. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* *k is the number of the slot, *within the number of the piece in the slot. */
 static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
     const forward_plan *const plan = layer->plan;
@@ -69,7 +67,6 @@ static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
 }
 
-/* A piece has some rows of a slot, or all matrices of a packed one. Pieces are skipped after an error. */
 static void load_piece(void *context, size_t index, size_t worker)
 {
     loading *const l = context;
@@ -159,8 +156,8 @@ static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
     organ_layer_free(former);
 }
 
-/* `memory` NULL: memory of its own. A streamed layer reserves address space, in which the system provides a page
- * when it is first written to. */
+/* If `memory` is NULL, the layer gets memory of its own. A streamed layer reserves address space, in which the system
+ * provides a page when it is first written to. */
 static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
     if (layer->owned)
@@ -210,8 +207,6 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
     return load_plan(forward, &forward->head, (layer_load){0}, loaded, error);
 }
 
-/* Returns ORGAN_USAGE if there is no such layer, the plan is hypothetical (organ_forward_estimate), or the layer
- * does not fit in memory. */
 static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
                                organ_error *error)
 {
@@ -251,7 +246,6 @@ static bool layer_streams(const organ_forward *f, int32_t number)
            organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
 }
 
-/* The layer is streamed if organ_forward_allow_streaming permits it and the experts do not fit. */
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
@@ -387,7 +381,6 @@ const float *organ_forward_view_values(const organ_layer *layer, forward_view vi
     return view.slot == SIZE_MAX ? NULL : organ_forward_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
-/* A packed weight becomes panels that the product decodes. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];

@@ -37,7 +37,6 @@ static size_t transpose_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
 }
 
-/* A packed slot needs no scratch. */
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {

@@ -50,7 +50,6 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     return slot && !slot->packed;
 }
 
-/* Returns NULL for types that are no GGUF block types. */
 static const organ_dtype_info *blocks_of(const forward_slot *slot)
 {
     const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
@@ -65,7 +64,6 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-/* Does nothing for packed types other than GGUF blocks. */
 static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                          float *values)
 {
@@ -98,7 +96,6 @@ typedef struct layer_values {
     const float *from;          /* values that write_values reads */
 } layer_values;
 
-/* Block k has ROWS_AT_ONCE rows. */
 static void share_values(layer_values *v, void (*task)(void *context, size_t index, size_t worker))
 {
     const double each = v->slot->packed ? ORGAN_SHARE_HARD : ORGAN_SHARE_NUMBER;

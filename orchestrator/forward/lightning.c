@@ -110,7 +110,6 @@ static void lightning_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* A task of the recurrence is one head of one window. */
 organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;

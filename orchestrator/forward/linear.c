@@ -54,7 +54,6 @@ organ_panels organ_forward_panels(const forward_source *source, size_t row)
     return (organ_panels){.make = decode_panel_rows, .source = source, .first = row, .type = source->type};
 }
 
-/* A full panel needs the panel and the scratch of the reader. */
 organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes,
                                       organ_error *error)
 {

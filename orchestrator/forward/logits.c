@@ -42,7 +42,6 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
-/* Applies logit_scale and the soft cap first, if the model has them. */
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;

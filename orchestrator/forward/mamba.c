@@ -153,7 +153,6 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     return organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
-/* A task of the selective scan is a block of channels of one window. */
 organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

@@ -44,7 +44,6 @@ static size_t head_floats(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* A token needs the row of the input projection, the output, and a decay for each head. */
 size_t organ_forward_mamba2_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -95,7 +94,6 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
-/* Task `index` is head index % heads of window index / heads. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
@@ -125,7 +123,6 @@ static void recur_head(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* The model may have no such norm. */
 static void norm_groups(const mamba2_job *j, float *values)
 {
     const size_t width = j->row.x / j->sizes->groups;
@@ -153,7 +150,6 @@ static void gate_tokens(void *context, size_t t)
         y[k] *= r->out_scale;
 }
 
-/* The projection of `normed` has z, x, B, C and dt; the convolution is of x, B and C. */
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* ORGAN_MIXER_NONE has no functions. */
 static const forward_mixer mixers[] = {
     [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
                                organ_forward_attention_scratch},
@@ -34,7 +33,6 @@ size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_laye
     return organ_max(first, second) + (two->run ? (size_t)c->hidden : 0); /* output of the second */
 }
 
-/* Attention has no state. */
 size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
@@ -52,7 +50,6 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
     return max;
 }
 
-/* The mixers need the normed input, the output, scratch, and the choice of sparse attention. */
 size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */

@@ -91,7 +91,6 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-/* q is computed from a latent vector if q_rank is set. `work` has organ_forward_latent_room floats. */
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-/* The prefix of the text model stands before names in safetensors. `rows` 0: a vector of `cols` numbers. */
+/* The prefix of the text model stands before names in safetensors. `rows` 0 means a vector of `cols` numbers. */
 static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
                                       uint64_t cols, organ_error *error)
 {
@@ -54,7 +54,6 @@ void organ_forward_per_layer_close(forward_per_layer *p)
     organ_forward_free(p->norm);
 }
 
-/* A panel of the projection, or a row of either table, is in the scratch. */
 organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *bytes, organ_error *error)
 {
     *bytes = 0;

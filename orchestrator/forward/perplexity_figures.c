@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The standard error is that of independent values; both are NaN for fewer than two values. */
 organ_mean organ_mean_of(const double *values, size_t count)
 {
     double sum = 0, square = 0;

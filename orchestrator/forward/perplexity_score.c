@@ -95,7 +95,6 @@ typedef struct scoring_pass {
     size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
 } scoring_pass;
 
-/* A batch has as many windows as have `batch_tokens` inputs together, at least one. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
 {
     size_t end = window + 1;
@@ -173,7 +172,6 @@ static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t 
     return error->status;
 }
 
-/* A target token may have no logit. */
 static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
@@ -188,7 +186,6 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The perplexity is that of the first model over the first `scored` tokens; 0: none. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];

@@ -55,7 +55,6 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_typ
     return error->status;
 }
 
-/* Does not free the plan itself. */
 void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)

@@ -25,7 +25,6 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
-/* The required shape is matrices x rows x cols, rows x cols, or with rows 0 a vector of `cols` numbers. */
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -42,7 +41,6 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
-/* Ignores dimensions of 1 in the weight and in `shape`. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;

@@ -184,7 +184,6 @@ void organ_forward_rotation_begin(forward_rotation *rotation)
         rotation->part_count = rotation->rows = 0;
 }
 
-/* Keeps the contents, and makes room for one more part. */
 static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *error)
 {
     float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);

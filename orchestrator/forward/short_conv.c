@@ -11,7 +11,6 @@ typedef struct short_conv_job {
     size_t hidden;
 } short_conv_job;
 
-/* A token needs B, C, x, and their product. */
 size_t organ_forward_short_conv_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -28,7 +27,6 @@ size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
     return organ_forward_conv_scratch(c->recurrent.kernel);
 }
 
-/* A row of j->rows has B, C and x. */
 static void gate_inputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;
@@ -37,7 +35,6 @@ static void gate_inputs(void *context, size_t t)
         row[2 * j->hidden + k] *= row[k];
 }
 
-/* x has been convolved. */
 static void gate_outputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;

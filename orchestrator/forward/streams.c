@@ -70,7 +70,6 @@ static organ_status add_projection(forward_products *products, const organ_forwa
     return ORGAN_OK;
 }
 
-/* `stream` gets the root mean square of `first`. */
 static void scale_stream(const float *first, float *stream, size_t n)
 {
     const float target = sqrtf(organ_forward_mean_square(first, n)), own = organ_forward_mean_square(stream, n);
@@ -94,7 +93,6 @@ static void split_token(void *context, size_t t, size_t worker)
         scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
 }
 
-/* The projections of stream 0 are scaled to its root mean square (split_token). */
 organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -115,7 +113,6 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
-/* The projections of streams 1, 2, ... are scaled to the root mean square of stream 0 before the mean is computed. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -153,7 +150,6 @@ size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
     return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
 }
 
-/* A router computes the coefficients by which the streams are combined. */
 typedef struct streams_job {
     forward_group *group;
     size_t first, tokens;
@@ -226,7 +222,6 @@ static streams_job streams_job_of(forward_group *g, size_t first)
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
 
-/* The hidden state of a token is at from + token x stride. */
 static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
                                     organ_token_task *task, organ_error *error)
 {

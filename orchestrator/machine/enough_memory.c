@@ -26,7 +26,6 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
     return high < MAX ? high : MAX;
 }
 
-/* Chooses the largest unit that divides the bytes: "16M", "1000". */
 static const char *memory_option_text(uint64_t bytes, char out[24])
 {
     const char units[] = {'\0', 'K', 'M', 'G'};

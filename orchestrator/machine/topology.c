@@ -40,7 +40,6 @@ static bool set_aside(void **last)
     return *last != NULL;
 }
 
-/* The result has a machine that is initialised but not loaded. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
@@ -100,7 +99,6 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     return error->status;
 }
 
-/* `allowed` is a list of CPUs such as "0-7,16". */
 static organ_status keep_listed_cpus(organ_topology *topology, const char *allowed, organ_error *error)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -345,7 +343,6 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     return error->status;
 }
 
-/* The memory is in huge pages if possible. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

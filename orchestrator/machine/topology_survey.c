@@ -108,7 +108,6 @@ static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
     return rank < 0 ? 0 : (unsigned)(kinds - 1 - rank);
 }
 
-/* Returns 0 if the machine reports no package. */
 static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
 {
     const hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_PACKAGE, pu);

@@ -33,7 +33,6 @@ struct organ_workers {
     bool closing;                   /* organ_workers_destroy was called */
 };
 
-/* Calls the work of each round once, and returns when the pool is closing and no round is left. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -93,7 +92,6 @@ static int start_threads(organ_workers *pool, size_t threads)
     return fault;
 }
 
-/* Starts no thread. */
 static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);

@@ -29,7 +29,6 @@ static bool is_less(const load *a, const load *b)
     return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
 }
 
-/* The bytes of the first element have grown. */
 static void sink_top(load *heap, size_t count)
 {
     for (size_t at = 0, next; (next = 2 * at + 1) < count; at = next) {
@@ -69,7 +68,6 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
 
 /* ---- parts ---- */
 
-/* Without ranks every part is local. */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error)
@@ -119,7 +117,6 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 
 /* ---- exchange of results ---- */
 
-/* Element k is at first + k * stride. */
 typedef struct pieces {
     char *first;         /* element 0 */
     size_t size, stride; /* bytes of an element; bytes from one element to the next */
@@ -234,7 +231,6 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
     return error->status;
 }
 
-/* Does nothing without ranks. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error)
@@ -274,7 +270,6 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
     return error->status;
 }
 
-/* The last step may be shorter. */
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
 {
     const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;
@@ -287,7 +282,6 @@ organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size
     return organ_ranks_rows(ranks, organ_ranks_rank(ranks), rows, step);
 }
 
-/* Each rank broadcasts its rows in turn. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error)
 {

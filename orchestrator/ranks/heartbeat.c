@@ -41,7 +41,6 @@ void organ_ranks_pause_before_retry(unsigned attempt)
               NULL);
 }
 
-/* If sending fails, marks the other ranks as lost. */
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -63,7 +62,6 @@ static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
 
 void organ_heartbeat_stop_all(organ_ranks *ranks) { send_to_others(ranks, &ranks->sent, &(note){.kind = NOTE_STOP}); }
 
-/* The fault is reported once until organ_ranks_overcome. */
 void organ_heartbeat_halt_all(organ_ranks *ranks)
 {
     send_to_others(ranks, &ranks->halted,
@@ -108,7 +106,6 @@ static void show_early(organ_ranks *ranks)
     ranks->early_end = at;
 }
 
-/* Notes of this stage may have arrived from other ranks already. */
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -189,7 +186,6 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* The note has the bytes of progress that were not sent to rank 0 yet, plus `more`. */
 static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -199,7 +195,6 @@ static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
     return taken;
 }
 
-/* Bytes without a finished tensor wait in ranks->unsent for the next heartbeat. */
 static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -307,7 +302,6 @@ static void send_heartbeat(organ_ranks *ranks)
         send_note(ranks, 0, &n);
 }
 
-/* A heartbeat comes five times a second. */
 static void *run_heartbeat(void *context)
 {
     organ_ranks *const ranks = context;

@@ -144,7 +144,6 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
-/* Waits only if there is no free place in `sent`. */
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;

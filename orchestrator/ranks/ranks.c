@@ -191,7 +191,6 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
     return false;
 }
 
-/* If any rank has an error, all ranks get the same error. Returns an error also if the ranks are at different steps. */
 static organ_status exchange_with_all(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                       organ_gathered *all, arrival *arrivals, organ_error *error)
 {
@@ -405,7 +404,6 @@ static organ_status exchange_introductions(organ_ranks *ranks, organ_error *erro
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if MPI has another number of ranks than the launcher started. */
 static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";

@@ -6,12 +6,10 @@
 
 #define POLLS_A_SECOND 5u /* wake-ups of the watch per second: organ_condition_wait waits for a fifth of a second */
 
-/* Rank 0 watches all ranks, the others only rank 0. */
 static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
-/* From now on, this rank neither sends to the others nor receives. */
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
 /* A sign of life contains `lost_rank`, the rank that is considered lost, or -1. Sends nothing after
@@ -38,7 +36,6 @@ static void abandon_run(organ_ranks *ranks, int silent)
     organ_stop_request(ranks->stop);
 }
 
-/* Each sign resets naps[] of its sender; one that names a lost rank ends the run. */
 static void receive_beats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -63,7 +60,6 @@ static void count_silence(organ_ranks *ranks)
             abandon_run(ranks, (int)r);
 }
 
-/* Signs of life are sent once a second. */
 void organ_watch_poll(organ_ranks *ranks, unsigned poll)
 {
     if (poll % POLLS_A_SECOND == 0)
@@ -122,7 +118,6 @@ void organ_watch_wait_for_rank_0(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
-/* Receives the last signs of life. */
 void organ_watch_end(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;

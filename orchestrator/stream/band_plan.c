@@ -13,7 +13,6 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define PAGE             4096
 
-/* Returns 0 if another rank processes the item. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
 /* A unit is an element, or a block of elements that are stored together. */
@@ -192,7 +191,6 @@ static void shape_span(const organ_band_plan *plan, const organ_pass_span *span,
     }
 }
 
-/* Items without bytes and items of other ranks have no bands. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {

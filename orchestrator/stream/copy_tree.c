@@ -137,7 +137,6 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
     return error->status;
 }
 
-/* Copies by reflink, or else the bytes, and synchronises the copy. Removes an earlier file at `to_path`. */
 static organ_status copy_open(int from, const char *from_path, const char *to_path, organ_error *error)
 {
     struct stat info;

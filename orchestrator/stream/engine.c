@@ -8,7 +8,6 @@
 #define CLEARLY_QUICKER 0.97
 #define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 
-/* The engine must destroy the topology that it created. */
 typedef struct own_engine {
     organ_engine engine; /* first member: the caller has a pointer to it */
     organ_topology *topology;

@@ -175,7 +175,6 @@ static organ_status copy_other_file(const organ_model_copy *copy, const char *na
     return error->status;
 }
 
-/* Lets the disk begin with the bytes at once. */
 static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
 {
     const organ_pass_span *const part = span;

@@ -20,7 +20,6 @@ static void write_band(void *run, organ_queued_write *queued)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Companions are needed only if the pass writes behind. */
 static organ_status start_companions(organ_pass_run_state *r, organ_error *error)
 {
     if (!r->pass->behind)
@@ -96,7 +95,6 @@ static bool await_items(organ_pass_run_state *r)
     return true;
 }
 
-/* Items are finished in the order in which they become complete. */
 static void receive_items(organ_pass_run_state *r)
 {
     bool usable = true;

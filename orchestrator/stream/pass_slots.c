@@ -40,7 +40,6 @@ organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node)
     return any;
 }
 
-/* Opens the item if the band is the first one. Returns false if memory ran out. */
 static bool join_item(organ_pass_run_state *r, organ_pass_slot *s)
 {
     if (!r->open) {
@@ -115,7 +114,6 @@ organ_band organ_pass_band(const organ_pass_run_state *r, const organ_pass_slot 
                         .other = item->other ? s->data[1] : NULL};
 }
 
-/* Passes the item to the calling thread if this was its last band. */
 static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_pass_open *const of = s->of;

@@ -84,7 +84,6 @@ static int own_descriptor(organ_pass_hand *hand, int side, const organ_model *mo
     return hand->fd[side] >= 0 ? hand->fd[side] : model->files[file].fd;
 }
 
-/* Zeroes the results of the band. */
 static organ_status fill_slot(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s, organ_error *error)
 {
     pass_range ranges[2];
@@ -142,7 +141,6 @@ static bool tiles_are_done(organ_pass_slot *s, size_t count)
     return atomic_fetch_add(&s->done, count) + count == all;
 }
 
-/* Returns as tiles_are_done. Does no work for a band that is given up. */
 static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t from, size_t to, void *scratch)
 {
     for (size_t t = from; t < to && !organ_pass_given_up(r, s); t++) {
@@ -168,7 +166,6 @@ static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Workers that have nothing else to do help with the tiles. */
 static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s,
                          const organ_band_shape *next, size_t announced)
 {
@@ -194,7 +191,6 @@ static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_p
 
 /* ---- the loop ---- */
 
-/* Chooses the first band in file order. */
 static organ_pass_slot *slot_with_tiles(organ_pass_run_state *r)
 {
     organ_pass_slot *first = NULL;

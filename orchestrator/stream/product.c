@@ -52,7 +52,6 @@ size_t organ_panel_bytes(size_t k, organ_real type)
 
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
-/* A joined product is computed with the parts of the product before it. */
 static bool is_joined(const product_split *d, size_t product) { return d->panels && d->panels[product].joined; }
 
 /* Parts are equal but for a multiple of COLUMNS_STEP. */
@@ -179,7 +178,7 @@ static size_t time_of_parts(const product_split *d, size_t columns)
     return (8 * organ_pieces_of(parts, organ_workers_count(d->engine->workers)) + 1) * longest;
 }
 
-/* Of equal times, more columns are better. */
+/* Of equal times, the one with more columns wins. */
 static size_t best_columns(const product_split *d)
 {
     static const size_t candidates[] = {MAX_COLUMNS, 1536, 1024, 896, 768, 640, 512, 448,        384,

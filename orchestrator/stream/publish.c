@@ -135,13 +135,11 @@ static bool entry_exists(const organ_publish *publish, const char *name)
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The name of a single file ends with .gguf or .safetensors. */
 static bool is_single(const organ_publish *publish)
 {
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
-/* An unfinished output has a mark or a journal. */
 static bool is_unfinished(const organ_publish *publish)
 {
     return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
@@ -179,7 +177,6 @@ organ_status organ_publish_fail_awaiting(const organ_publish *publish, organ_err
     return error->status;
 }
 
-/* The directory, or the model's file in it, has the first inode of the note. */
 static bool has_noted_output(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;

@@ -26,7 +26,6 @@ organ_status organ_publish_set_token(organ_publish *publish, const char *token, 
     return error->status;
 }
 
-/* Returns false if directory or mark are not there or the mark has another token. */
 static bool join_partial(organ_publish *publish, const char *token)
 {
     snprintf(publish->token, sizeof publish->token, "%s", token);
@@ -63,7 +62,6 @@ static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
     snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank); /* 6: the characters of "\nrank " */
 }
 
-/* The mark is written at the rank's place in ORGAN_GROWING_MARK. */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char mark[MARK_BYTES + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

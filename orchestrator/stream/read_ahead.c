@@ -35,7 +35,6 @@ static void open_announced(organ_read_ahead *ahead, const organ_model_file *file
     ahead->file = file;
 }
 
-/* Announces at most ANNOUNCE bytes at once. */
 static void announce_next(organ_read_ahead *ahead)
 {
     const organ_read_range range = ahead->range(ahead->context, ahead->next);

@@ -33,7 +33,6 @@ static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Only workers below w->readers take units. */
 static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -53,7 +52,6 @@ static void rows_read_units(void *context, size_t worker)
     }
 }
 
-/* Only workers below w->helpers take tasks. */
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -93,7 +91,6 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
-/* The source that needs most rows decides. */
 organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
 {
     *rows = 1;

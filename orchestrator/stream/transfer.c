@@ -37,7 +37,6 @@ typedef struct transfer_part {
     organ_transfer_extent here; /* range of its bytes in the output, and after the last step their digest */
 } transfer_part;
 
-/* A worker waits on it until it may hash its step or a write has ended. */
 typedef struct transfer_wait {
     pthread_cond_t turn;     /* the bytes before the step are hashed, an earlier part failed, or a write has ended */
     const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
@@ -171,7 +170,6 @@ static void announce_transfers(transfer_pool *c)
     organ_read_ahead_move(&c->ahead, moved);
 }
 
-/* A part is in vain if an earlier part has failed, or a stop is requested. */
 static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 {
     pthread_mutex_lock(&c->lock);
@@ -252,7 +250,6 @@ static bool end_write(transfer_worker *h, transfer_slot *s)
     return !s->error.status;
 }
 
-/* The oldest write ends first. */
 static void end_writes(transfer_worker *h)
 {
     for (size_t k = 0; k < h->pool->slots; k++)
@@ -289,7 +286,6 @@ static organ_status open_source(transfer_worker *h, const organ_transfer *t, org
     return ORGAN_OK;
 }
 
-/* Reads through h->fd or, for a file at a URL, through the model. */
 static organ_status read_source(const transfer_worker *h, const organ_transfer *t, void *data, size_t bytes,
                                 uint64_t from, organ_error *error)
 {
@@ -395,7 +391,6 @@ static bool move_step(transfer_worker *h, transfer_part *part, uint64_t at, size
 
 /* ---- workers ---- */
 
-/* An empty part is moved in a step of no bytes. */
 static void move_part(transfer_worker *h, transfer_part *part)
 {
     const organ_transfer *const t = &h->pool->transfers[part->number];
@@ -474,7 +469,6 @@ static void plan_transfer_buffers(transfer_pool *c)
         c->step *= 2;
 }
 
-/* The number of workers is limited by the parts and by the memory. */
 static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *error)
 {
     const organ_engine *const e = c->engine;

@@ -29,7 +29,6 @@ static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
     return p;
 }
 
-/* The arrays of a tile are laid out from address 0 on. */
 static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;

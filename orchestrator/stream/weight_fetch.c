@@ -20,7 +20,6 @@ static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_
     return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
 }
 
-/* Each tensor's range is rounded up to 64 bytes. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;

@@ -20,7 +20,6 @@
 
 #define PAGE ((size_t)4096)
 
-/* All members are 0 if the weight has no elements. */
 typedef struct weight_pass_cut {
     uint64_t rows, matrix_rows; /* rows of all matrices together, and of one matrix */
     size_t cols, strip_rows;    /* columns; rows of a strip, the last strip of a matrix may have fewer */
@@ -28,7 +27,6 @@ typedef struct weight_pass_cut {
 
 typedef enum item_state { ITEM_CLOSED, ITEM_OPENING, ITEM_OPEN, ITEM_FAILED } item_state;
 
-/* An item is open from the time its first strip is taken until its last strip is retired. */
 typedef struct open_item {
     item_state state;
     organ_weight_reader *reader[2]; /* of the weight, and of its counterpart or NULL */
@@ -160,7 +158,6 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
-/* Returns ORGAN_USAGE if the memory has no room for one worker. */
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
@@ -193,7 +190,6 @@ static organ_read_range range_of_item(const void *run, size_t index)
     return (organ_read_range){index % 8 < 4 ? pass->model : pass->other_model, parts[index % 4]};
 }
 
-/* Counts the bytes of the counterpart too. */
 static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c, const organ_weight_strip *strip)
 {
     const organ_weight_item *const item = &r->pass->items[strip->item];
@@ -273,7 +269,6 @@ static organ_status open_readers(weight_pass_run *r, size_t number, open_item *i
     return error->status;
 }
 
-/* If another worker has begun to open the item, waits until that worker is done. */
 static organ_status await_item(weight_pass_run *r, size_t number, organ_error *error)
 {
     open_item *const item = entry_of(r, number);
@@ -365,7 +360,6 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     return pass->work(pass->context, &s->strip, scratch, s->result, &s->error);
 }
 
-/* Workers without a buffer return at once. */
 static void work_on_strips(void *context, size_t worker)
 {
     weight_pass_run *r = context;

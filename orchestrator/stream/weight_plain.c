@@ -77,7 +77,6 @@ static float table_value(organ_dtype dtype, unsigned code)
     return dtype == ORGAN_BOOL ? (float)(code != 0) : (float)code;
 }
 
-/* Rejects types that are not real numbers, such as complex ones. */
 static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
@@ -182,7 +181,6 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-/* Rows are written in the stored type only, in addition to F32. */
 static bool plain_writes(const organ_weight_reader *r, organ_dtype as) { return as == r->weight->codes->dtype; }
 
 const weight_family organ_weight_family_plain = {prepare_plain, load_plain, plain_scratch, read_plain, plain_writes};

@@ -26,7 +26,6 @@ static const weight_family *weight_family_of(const organ_weight *weight)
     }
 }
 
-/* Sets defaults first, then calls the family's `prepare`. */
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
@@ -83,7 +82,6 @@ uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return re
 
 static size_t smaller_size(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
-/* If a family does not write type `as`, read_batch rounds from FP32. */
 static bool can_write(const organ_weight_reader *reader, organ_dtype as)
 {
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
@@ -98,7 +96,6 @@ static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
 
-/* Rows are read in batches of reader->batch. */
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
 {
     const size_t batch = smaller_size(rows, reader->batch);
@@ -127,7 +124,6 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
     return error->status;
 }
 
-/* Reads headers alone. */
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {
@@ -138,7 +134,6 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
     return error->status;
 }
 
-/* If the family does not write that type, decodes to FP32 and rounds. */
 static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                void *scratch, organ_error *error)
 {
@@ -287,7 +282,6 @@ static void made_copy_row(const made_range *g, const float *from, float *to)
         memcpy(to, from, g->cols * sizeof *to);
 }
 
-/* Places are those of organ_row_place_to_gguf and organ_row_place_to_hf. */
 static bool made_find(const made_range *g, uint64_t row, uint64_t *from, uint64_t *column, uint64_t *left)
 {
     const organ_row_place *const place = &g->part->place;

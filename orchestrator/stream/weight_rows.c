@@ -36,7 +36,6 @@ static bool is_modelopt(const organ_weight_reader *r)
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
 
-/* p->zeros has zero points, which are subtracted from the codes, or biases of MLX. */
 static bool has_zero(const organ_weight_reader *r)
 {
     return r->zero.tensor || r->packed_zero || in_words(r) || is_modelopt(r);
@@ -92,7 +91,6 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
-/* The arrays of a batch are laid out from address 0 on. */
 static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -122,8 +120,6 @@ static organ_code weight_rows_code_of(const organ_weight *w)
     }
 }
 
-/* Returns ORGAN_BAD_INPUT if the bytes of the codes are not a multiple of the rows, or too few for the columns of a
- * row. */
 static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -142,7 +138,6 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reads headers alone. */
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -250,7 +245,6 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
     return ORGAN_OK;
 }
 
-/* Multiplies the scales by the global scale, if there is one, or divides them if weight->divides is set. */
 static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {

@@ -99,7 +99,6 @@ size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
-/* The rows are read with one read. */
 organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error)
 {
@@ -112,7 +111,6 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
-/* If the file has one scale for all matrices, copies it to each. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;

@@ -25,7 +25,6 @@ static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_cens
     }
 }
 
-/* Reads one row of the tensor (the zero points of a group) at a time. */
 static organ_status count_zero_points(const organ_weight_reader *r, zero_census *census, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->zero;

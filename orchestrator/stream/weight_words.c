@@ -15,7 +15,6 @@ enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 /* Output 8 c + k is in nibble awq_nibble[k] of word c. */
 static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
-/* Weights of this family are AutoAWQ's gemm format or GPTQ. */
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
 typedef struct strip_parts {
@@ -55,7 +54,6 @@ static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
-/* The arrays of a strip are laid out from address 0 on. */
 static size_t words_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -63,7 +61,6 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* `what` names the elements in the message. */
 static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
                                    const char *what, organ_error *error)
 {
@@ -108,7 +105,6 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Only GPTQ has a version of the zero points, with a note if it contradicts the label. */
 static organ_status load_words(organ_weight_reader *r, char note[256], organ_error *error)
 {
     if (organ_weight_load_g_idx(r, error))
@@ -143,7 +139,6 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Each byte of `codes` becomes a stored zero point. */
 static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group,
                                     const strip_parts *p, unsigned char *codes, organ_error *error)
 {

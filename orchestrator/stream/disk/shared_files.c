@@ -204,7 +204,6 @@ static organ_status add_piece(organ_shared_files *files, size_t f, const char *d
     return error->status;
 }
 
-/* Writes the page if this was its last piece. */
 static organ_status write_piece(organ_shared_files *files, organ_direct_file *file, const char *data, size_t bytes,
                                 uint64_t offset, organ_error *error)
 {
@@ -268,7 +267,6 @@ static shared_page *take_page(organ_shared_files *files, size_t f, uint64_t unit
     return page;
 }
 
-/* Writes every run of set bytes through the page cache. */
 static organ_status write_runs(organ_direct_file *file, const shared_page *page, organ_error *error)
 {
     for (size_t from = 0, to; from < PAGE && !error->status; from = to) {

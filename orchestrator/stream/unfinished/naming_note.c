@@ -141,7 +141,6 @@ static organ_status finish_directory(const organ_naming_place *p, const organ_pa
     return error->status;
 }
 
-/* Files are identified by inode numbers. */
 static bool is_noted(const organ_naming_note *note, const struct stat *info)
 {
     bool found = false;

@@ -36,7 +36,6 @@ bool organ_partial_is_at(const organ_partial *partial, const char *path)
            held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
-/* The path may lead to another directory afterwards. */
 static organ_partial_state lock_once(const char *path, organ_partial *partial, int *fault)
 {
     /* not organ_open, which would open a directory that this process holds instead of the path */
@@ -146,7 +145,6 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
     return fault;
 }
 
-/* This process must hold the directory (held_folder.h); otherwise returns false. */
 static bool discard_own(const char *path, int *fault)
 {
     const char *name;
