@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The text is cut to ORGAN_CACHE_SHOWN bytes, or "missing" if there is no value. */
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);

@@ -17,7 +17,6 @@
 
 /* ---- options ---- */
 
-/* Returns F16 or F32 if the first matrix has this type, else BF16: also for packed types and without a matrix. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {

@@ -66,7 +66,6 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
-/* Returns false if `tail` does not begin with `begin` or is too long. */
 static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
 {
     const size_t length = strlen(begin);
@@ -76,7 +75,6 @@ static bool named_swap(const char *tail, const char *begin, const char *other, c
     return true;
 }
 
-/* Each row has the name in safetensors, then that in GGUF. */
 static const char *const named_outside[][2] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},
@@ -248,7 +246,6 @@ organ_status organ_convert_names_return(const organ_convert_job *job, organ_erro
 
 /* ---- the model ---- */
 
-/* Returns one more than the greatest number in the names of the experts. */
 static unsigned named_experts(const organ_convert_job *job)
 {
     const named_tensors model = {job, false};

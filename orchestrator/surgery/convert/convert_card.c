@@ -43,7 +43,6 @@ static const struct {
              {"general.languages", "language", "languages", true}};
 enum { CARDS = sizeof cards / sizeof *cards, CARD_NAME = 0 };
 
-/* Keys of GGUF and the members of generation_config.json with the same meaning. */
 static const struct {
     const char *key, *member;
     organ_gguf_type type;
@@ -67,7 +66,6 @@ json_t *organ_convert_real(double value)
     return json_real(organ_strtod(text, NULL));
 }
 
-/* Returns -1 if the vocabulary does not contain the id, too. */
 static int64_t card_id(const organ_convert_job *job, const char *key)
 {
     const int64_t id = organ_gguf_integer(job->model->gguf, key, -1);
@@ -269,7 +267,6 @@ static char *card_load(const organ_convert_job *job, const char *name, organ_err
     return text;
 }
 
-/* A single string counts as a list of one. */
 static organ_status card_set_list(const organ_convert_job *job, const char *key, const json_t *value,
                                   organ_error *error)
 {

@@ -108,7 +108,6 @@ static double check_mixed_norm(const organ_forward_config *c)
             return c->recurrent.normed ? 1 + c->recurrent.norm_first : 0;
     return 0;
 }
-/* One group has no effect and counts as 0. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 /* For messages: what a setting is called (NULL: its own name), and the words of its values, indexed by the value (none:
@@ -144,7 +143,6 @@ static const struct {
     {"attention_softcap", "attn_logit_softcapping", {NULL}},
 };
 
-/* Returns a word, or the number in `text`. */
 static const char *check_value_text(size_t k, double value, char text[24])
 {
     const size_t count = sizeof check_words->words / sizeof *check_words->words;
@@ -178,7 +176,6 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the mixer's factor if it differs from `made`, the output's single factor, else that of the feed-forward. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);

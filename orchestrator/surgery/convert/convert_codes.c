@@ -84,7 +84,6 @@ static uint64_t code_spread(uint64_t four)
     return (four | four << 8) & EVEN_BYTES;
 }
 
-/* Inverts code_spread. */
 static uint64_t code_gather(uint64_t eight)
 {
     eight &= EVEN_BYTES;
@@ -118,7 +117,6 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Returns false if F16 cannot represent the scale exactly, or if it is not finite. */
 static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
@@ -136,7 +134,6 @@ static organ_status code_refuse(const code_window *w, const char *why, organ_err
                       w->job->model->path, w->weight->scale->name, why);
 }
 
-/* Each GGUF block is a scale, then its 32 codes. A scale that GGUF's type cannot store is refused. */
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      unsigned char *to, organ_error *error)
 {
@@ -319,7 +316,6 @@ static organ_status code_output_open(code_output *out, const code_share *s, orga
     return out->pages ? ORGAN_OK : organ_fail_memory(error, s->source->weight->name);
 }
 
-/* Rows that are still collected are written, unless there was an error. */
 static void code_output_close(code_output *out, organ_error *error)
 {
     if (!error->status)

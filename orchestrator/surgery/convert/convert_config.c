@@ -28,7 +28,6 @@ static json_t *config_rotary(unsigned part, unsigned width)
     return json_real(factor);
 }
 
-/* An array becomes its first element. Returns NULL for other types. */
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -190,7 +189,6 @@ static bool config_has_usual_sizes(const forward_family *f)
     return !f->aliases || (f->old_aliases && !f->four_times);
 }
 
-/* mlp_layer_types has "dense" or "sparse" for each layer. */
 static bool config_lists_feeds(const forward_mixture *m)
 {
     for (size_t k = 0; m->required && m->required[k]; k++)
@@ -199,7 +197,6 @@ static bool config_lists_feeds(const forward_mixture *m)
     return m->dense == DENSE_FREQ;
 }
 
-/* Laguna's output gate works per head or per element. */
 static int config_put_heads(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -450,7 +447,6 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Returns NULL with an error. The caller frees the text. */
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
     json_t *config;
@@ -470,7 +466,6 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Returns NULL with an error. The caller frees the text. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
     json_t *config;

@@ -16,7 +16,6 @@
 
 /* ---- members ---- */
 
-/* Returns NULL for a member that is null, too. */
 static const json_t *present_member(const json_t *object, const char *name)
 {
     const json_t *const value = json_object_get(object, name);
@@ -177,7 +176,6 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
-/* Sets nothing if row->words lacks the text. */
 static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -211,7 +209,6 @@ static organ_status keys_set_default(organ_convert_job *job, const exchange_key 
                : ORGAN_OK;
 }
 
-/* Sets nothing if the row's condition is false or if the member is a list whose elements differ. */
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {

@@ -247,7 +247,6 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* All rows are written with one call or, if the type changes, as many at once as the buffer has room for. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
     const size_t cols = s->cols, together = organ_max(s->buffers.values / cols, 1);
@@ -336,7 +335,6 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-/* `items` has room for all sources. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
 {
@@ -364,7 +362,6 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
 }
 
-/* Returns 0 if no source has a larger block. */
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
 {
     uint64_t next = 0;

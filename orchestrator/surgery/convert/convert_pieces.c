@@ -72,7 +72,6 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
 
 /* ---- pieces ---- */
 
-/* The pieces are unchanged if an allocation fails. */
 static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)

@@ -81,7 +81,6 @@ bool organ_convert_is_scaled(const organ_convert_job *job)
     return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
 }
 
-/* `index` is that of the element if the member is a list. Returns 1 if config.json lacks the member. */
 static float recurrent_multiplier(const organ_convert_job *job, const char *key, size_t index)
 {
     const json_t *const member = json_object_get(job->text, key);
@@ -177,7 +176,6 @@ static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
     return kind->feed && (kind->mixer || !kind->mixture);
 }
 
-/* Returns "" if no word stands for the layer's mixers and feed-forward. */
 static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
 {
     const forward_layer_word *w = r->words;

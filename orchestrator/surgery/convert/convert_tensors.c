@@ -34,7 +34,6 @@ static organ_status tensor_refuse(const tensor_move *t, const char *why)
 
 /* ---- pieces and places ---- */
 
-/* Returns false with an error if the format of the output has no name for the part. */
 static bool tensor_name(const tensor_move *t, const exchange_part *part, char name[ORGAN_PLACE_NAME])
 {
     const place_model model = tensor_model(t->job);
@@ -44,7 +43,6 @@ static bool tensor_name(const tensor_move *t, const exchange_part *part, char na
     return false;
 }
 
-/* Returns the index of the tensor, SIZE_MAX after an error. */
 static size_t tensor_piece(const tensor_move *t, const place_tensor *made)
 {
     char name[ORGAN_PLACE_NAME];

@@ -17,7 +17,6 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* `sums` has an element for each row of the anatomy (organ_anatomy_row). */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)

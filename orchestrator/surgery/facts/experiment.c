@@ -125,7 +125,6 @@ json_t *organ_experiment_of(const json_t *log)
 
 /* ---- comparison ---- */
 
-/* A missing member equals JSON null. */
 static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
     const json_t *const x = organ_json_at(a, key), *const y = organ_json_at(b, key);
@@ -140,7 +139,6 @@ static bool same_donor(const json_t *a, const json_t *b)
     return same_member(a, b, "donor.elements") && same_member(a, b, "donor.bytes") && same_member(a, b, "donor.name");
 }
 
-/* With `any_targets`, "targets" may differ. */
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
     json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy(

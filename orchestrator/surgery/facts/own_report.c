@@ -99,13 +99,12 @@ json_t *organ_model_made(const organ_model *model, organ_error *error)
 
 /* ---- how it is stored ---- */
 
-/* The number of weights is that of their elements. */
+/* Weights are counted by their elements. */
 typedef struct stored_kind {
     char text[64];
     uint64_t elements;
 } stored_kind;
 
-/* Kinds are such as "Q4_K", "INT4 group 32" and "FP8 block 128 x 128". */
 static void write_kind(const organ_weight *w, char *out, size_t size)
 {
     const organ_matrices m = organ_weight_matrices(w);
@@ -131,7 +130,6 @@ static void write_kind(const organ_weight *w, char *out, size_t size)
     snprintf(out, size, "%s%s", type, blocks);
 }
 
-/* Kinds beyond KINDS are left out. */
 static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *weight)
 {
     char text[sizeof kinds->text];

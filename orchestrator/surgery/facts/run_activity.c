@@ -13,7 +13,6 @@ static const char *const part_names[PARTS] = {"processor", "reading", "writing",
 
 static double seconds_of(uint64_t nanoseconds) { return 1e-9 * (double)nanoseconds; }
 
-/* The share has four decimals; it is 0 if `whole` is 0. */
 static double part_of(double part, double whole) { return whole > 0 ? round(part / whole * 1e4) / 1e4 : 0.0; }
 
 /* Within runs the rest is waiting, including the time in which threads wake up and in which the first ones to finish

@@ -160,7 +160,6 @@ static int tally_by_layer(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Sorts `rows` by module. */
 static json_t *projections_json(named *rows, size_t count)
 {
     json_t *list = json_array();

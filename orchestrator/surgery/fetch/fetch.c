@@ -259,7 +259,6 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 
-/* In a dry run "left" are the bytes still to download, else 0. */
 static json_t *fetch_row_json(const void *context, size_t k)
 {
     static const char *const words[] = {

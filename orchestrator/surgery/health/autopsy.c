@@ -165,7 +165,6 @@ static void close_autopsy(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
-/* After an error other than ORGAN_CHECK_FAILED the output directory is removed if this run created it. */
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;

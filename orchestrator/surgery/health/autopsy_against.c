@@ -54,7 +54,6 @@ static bool find_factors(autopsy_against_factors *f)
     return used > 0 && isfinite(f->before) && isfinite(f->after);
 }
 
-/* A block whose ln factor is NAN differs, too. */
 static size_t count_differing_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;

@@ -77,7 +77,6 @@ static void free_sample(change_sample *s)
     free(s->row_error);
 }
 
-/* Returns the number of distinct values among n, for small n. */
 static unsigned count_levels(const float *values, size_t n)
 {
     unsigned levels = 0;

@@ -35,7 +35,6 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* The errors of each group are in descending order. */
 static organ_status collect_errors(const organ_autopsy_job *job, organ_change_census *c, organ_error *error)
 {
     const organ_change *const changes = job->changes;
@@ -203,8 +202,6 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     }
 }
 
-/* The text is such as "; 7 directions hold 95 percent of the difference", or "" if the class has no such
- * measurement. */
 static void evidence_text(const organ_change *change, char text[120])
 {
     *text = '\0';

@@ -95,7 +95,6 @@ static void add_to_role(role_sums *s, const organ_weight_stats *v)
     }
 }
 
-/* Counts rows of kind "expected" if `expected`, and otherwise those of all other kinds. */
 static json_int_t count_role(const json_t *rows, const char *role, bool expected)
 {
     json_int_t count = 0;
@@ -107,7 +106,6 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-/* `role` is a row of organ_anatomy_row. Returns NULL if no selected weight is in it. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
@@ -140,7 +138,6 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
 
 /* ---- schemes ---- */
 
-/* The rows are in the order of their first weight. */
 static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();

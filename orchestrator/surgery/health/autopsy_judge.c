@@ -106,7 +106,6 @@ static double largest_magnitude(const organ_weight_stats *v)
 
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
-/* The text is such as "5, 9, 12, 20 and 3 more". Returns `out`. */
 static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 {
     size_t used = 0;
@@ -247,7 +246,6 @@ static const char *exploded_cause(const organ_weight_stats *v)
            "block has its own.";
 }
 
-/* The limits are EXPLODED_MEAN and EXPLODED_STD or, if larger, the limits for findings of the role. */
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);

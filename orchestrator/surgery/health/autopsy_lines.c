@@ -27,7 +27,6 @@ typedef struct scaled_line {
     size_t row;
 } scaled_line;
 
-/* Equal scales keep the order of the weight. */
 static int by_scale(const void *a, const void *b)
 {
     const scaled_line *const x = a, *const y = b;
@@ -36,8 +35,6 @@ static int by_scale(const void *a, const void *b)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* The blocks must be one row high, each with one scale of a type that can be read. *groups becomes the scales of a
- * row. */
 static bool has_lines(const organ_weight *w, size_t *groups)
 {
     const organ_matrices m = organ_weight_matrices(w);

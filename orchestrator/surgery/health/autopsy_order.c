@@ -108,7 +108,6 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *scr
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
-/* `value` states the measured gain in words. */
 static void report_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;

@@ -92,7 +92,6 @@ organ_ranges organ_ranges_default(void)
 /* Sets a member to the number; omits it if the number is infinite. */
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
-/* Infinite limits are left out. */
 static json_t *limits_json(const organ_limits *limits)
 {
     return ORGAN_OBJECT(SET_LIMIT("mean", limits->mean),

@@ -205,7 +205,6 @@ static void describe_totals(json_t *report, const inspect_part *const *parts, si
 
 /* ---- faults ---- */
 
-/* The sentence is cut at 255 bytes. */
 static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note_problem(json_t *problems, const char *format, ...)
 {

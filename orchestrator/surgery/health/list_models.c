@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Larger files adapter_config.json, in bytes, are not read. */
+/* A larger adapter_config.json, in bytes, is not read. */
 enum { ADAPTER_LIMIT = 1 << 20 };
 
 typedef struct models_row {
@@ -35,7 +35,6 @@ typedef struct models_job {
     size_t opened;        /* number of models that open */
 } models_job;
 
-/* Calibrated verbs can change only floats of 16 or 32 bits. */
 static bool is_plain_dtype(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_F16 || dtype == ORGAN_BF16;
@@ -97,7 +96,6 @@ static void read_headers(const models_job *job, const organ_model *model, models
     try_forward(job, model, row);
 }
 
-/* `model` is NULL if it does not open. */
 static json_t *models_row_json(const organ_named_model *named, const organ_model *model, const models_row *row)
 {
     const char *const architecture = model && *model->config.architecture ? model->config.architecture : NULL;

@@ -84,7 +84,6 @@ typedef struct kinds {
     bool failed; /* memory could not be allocated: the counts are incomplete */
 } kinds;
 
-/* The kind lacks ".weight" and has N for each part between dots that is a number. */
 static void fold_name(const char *name, char out[160])
 {
     size_t used = 0, end = strlen(name);
@@ -130,7 +129,6 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
     all->list[k].elements += elements;
 }
 
-/* A target counts if its rank is at least 2, another weight if it is a matrix. */
 static void count_weight(kinds *all, const organ_weight *w, bool target)
 {
     if (target ? w->rank < 2 : !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))

@@ -6,7 +6,6 @@
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1) /* a bit for each organ_group */
 
-/* *text moves to the character after the number. Returns false if there is no number below 2^31. */
 static bool selection_read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;

@@ -40,7 +40,6 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns NULL unless the tensor's bytes have changed since they were extracted. */
 static json_t *changed_json(const void *layout, size_t k)
 {
     return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
@@ -60,7 +59,6 @@ static json_t *assemble_group_json(const void *layout, size_t group)
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-/* "donor_again" is true if the output has the same bytes as the donor's files. */
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;

@@ -48,7 +48,6 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns NULL if the output has no tensor of the group. */
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
@@ -60,7 +59,6 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns NULL if the piece is an unchanged tensor of the target. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;

@@ -45,7 +45,6 @@ static int by_to(const void *a, const void *b)
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
 }
 
-/* Returns one more than the highest layer number of a tensor. */
 static int32_t layer_count(const organ_model *model)
 {
     int32_t highest = -1;
@@ -125,7 +124,6 @@ static void compare_count(organ_graft_job *job, const char *what, int64_t source
 
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
 
-/* At most 95 bytes are written, "" for models that are not GGUF. */
 static void architecture_of(const organ_model *model, char out[96])
 {
     size_t length = 0;

@@ -62,7 +62,6 @@ static organ_status add_file(json_t *files, const char *directory, const char *n
     return error->status;
 }
 
-/* The object is empty if the folder is missing. */
 json_t *organ_file_record(const char *directory, const char *folder, organ_error *error)
 {
     organ_file_list list = {0};

@@ -104,7 +104,6 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
-/* Each filler has at most STEP bytes. */
 static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
                              organ_error *error)
 {
@@ -219,7 +218,6 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-/* The folder of copied files of an organ directory may be missing. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};

@@ -129,7 +129,6 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* The caller sets file and offset of the copies later. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {

@@ -436,7 +436,6 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
     return digest;
 }
 
-/* pieces[k] is the index of the piece that transfers[k] copies. */
 typedef struct resharding_copying {
     const organ_resharding_watch *watch;
     const organ_transfer *transfers;

@@ -179,7 +179,6 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-/* `now` is the head of this run. */
 static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
     organ_cache_difference d;

@@ -59,7 +59,6 @@ typedef struct test {
     void *scratch;
 } test;
 
-/* Returns NULL if memory runs out. The caller frees the array. */
 static float *array_of_ones(size_t count)
 {
     float *const values = malloc(count * sizeof *values);

@@ -139,13 +139,11 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
-/* Returns a new reference. */
 static json_t *text_or_null(const json_t *value)
 {
     return json_is_string(value) ? json_incref((json_t *)value) : json_null();
 }
 
-/* Returns a new reference. */
 static json_t *number_or_null(const json_t *value)
 {
     return json_is_number(value) ? json_incref((json_t *)value) : json_null();
@@ -236,7 +234,6 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
     return history;
 }
 
-/* The first model, the donor, has no history. */
 static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
@@ -246,7 +243,6 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_s
     return histories;
 }
 
-/* Each experiment is listed once, in the order of the models. */
 static json_t *experiments_json(const json_t *histories)
 {
     json_t *const list = json_array();
@@ -261,7 +257,6 @@ static json_t *experiments_json(const json_t *histories)
     return list;
 }
 
-/* Models with equal "matrices" are one group. */
 static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *model)
 {
     size_t k;

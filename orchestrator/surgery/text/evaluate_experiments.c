@@ -22,7 +22,6 @@ static json_t *experiment_of(const naming_job *s, size_t m)
 
 /* ---- names ---- */
 
-/* The pattern may match the path or its last component. */
 static bool matches_pattern(const char *pattern, const char *path)
 {
     const char *const slash = strrchr(path, '/');
@@ -54,7 +53,6 @@ static organ_status name_models(const naming_job *s, organ_error *error)
 
 /* ---- experiments of one table ---- */
 
-/* Returns an unknown experiment if weights were killed, else null. */
 static json_t *unknown_experiment(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
@@ -73,7 +71,6 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
     return ORGAN_OK;
 }
 
-/* The message proposes names for the experiments of both models. */
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;

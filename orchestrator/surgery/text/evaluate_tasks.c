@@ -36,7 +36,6 @@ static bool answered_right(const task_run *r, size_t m, size_t question, bool no
     return normalised ? answer->right_normalised : answer->right;
 }
 
-/* `task` is an index, or r->set.tasks for all tasks together. */
 static bool is_of_task(const task_run *r, size_t question, size_t task)
 {
     return task == r->set.tasks || r->set.questions[question].task == task;
@@ -70,7 +69,6 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
-/* If there are several tasks, the list also has rows for all tasks together. */
 static json_t *results_json(const task_run *r)
 {
     const size_t pooled = r->set.tasks > 1;

@@ -158,7 +158,6 @@ static organ_status continue_prompt(generation *g, organ_error *error)
 
 /* ---- the report ---- */
 
-/* g->ids has the prompt's tokens and then the generated ones. */
 static json_t *generate_document(const generation *g)
 {
     const size_t made = g->count - g->prompt;

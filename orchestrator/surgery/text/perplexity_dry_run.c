@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 
-/* Counts all windows in the layers, and the output head for each scored token. */
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);

@@ -110,7 +110,6 @@ static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size
     return true;
 }
 
-/* A choice that can share the plan's last window adds only its row and target. */
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
     organ_perplexity_plan *const plan = &r->scoring->plan;
@@ -177,7 +176,6 @@ static organ_status refuse_line(const task_reader *r, const char *what, organ_er
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);
 }
 
-/* `gold` is an index or a list of indices. */
 static bool is_right(const json_t *gold, size_t choice)
 {
     if (json_is_integer(gold))
@@ -193,7 +191,6 @@ static bool is_index(const json_t *value, size_t count)
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < (json_int_t)count;
 }
 
-/* A list of indices must not be empty. */
 static bool is_valid_gold(const json_t *gold, size_t count)
 {
     if (!json_is_array(gold))

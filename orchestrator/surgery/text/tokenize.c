@@ -61,7 +61,6 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
     return ORGAN_OK;
 }
 
-/* If the bytes are not valid UTF-8, each is written as \xNN. */
 static json_t *piece_text(const char *piece, size_t bytes)
 {
     json_t *plain = json_stringn(piece, bytes);

@@ -116,7 +116,6 @@ size_t organ_findings_count(const organ_findings *findings)
     return count;
 }
 
-/* Returns NULL if there is no finding of kind k. */
 static json_t *kind_json(const void *context, size_t k)
 {
     const organ_findings *const findings = context;

@@ -22,7 +22,6 @@ enum {
     BYTE_TOKEN = 6              /* not a limit: the value of tokenizer.ggml.token_type for a byte */
 };
 
-/* `what` names the counted things in the sentence of the finding. */
 static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t max)
 {
     if (count > max)

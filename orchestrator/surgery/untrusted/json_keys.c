@@ -8,7 +8,6 @@
 /* Bytes for the name of a member, with its NUL. */
 enum { NAME_ROOM = 65 };
 
-/* Returns the end of the text if the string does not end. */
 static size_t string_end(const organ_json_source *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
@@ -70,7 +69,6 @@ static void write_path(const json_keys_walk *w, char path[400])
     }
 }
 
-/* `span` includes the quotation marks. Returns false if the name is too long or malformed, or if memory runs out. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
@@ -92,7 +90,6 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
     return fits;
 }
 
-/* A string is the name of a member if a colon follows it. */
 static void report_member(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = skip_white_space(w->text, span.end);

@@ -94,14 +94,12 @@ typedef struct link_walk {
     char component[NAME_MAX + 1]; /* the component of the path that next_component has removed from `rest` */
 } link_walk;
 
-/* The current directory must not be the base. */
 static void leave_folder(link_walk *c)
 {
     close(c->folders[c->depth--]);
     c->to->path[c->lengths[c->depth]] = '\0';
 }
 
-/* Returns 1, or 0 if no component remains, or -1 with errno if the component is too long for a file name. */
 static int next_component(link_walk *c)
 {
     const char *const component = c->rest + strspn(c->rest, "/");

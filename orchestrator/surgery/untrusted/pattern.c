@@ -17,7 +17,6 @@ typedef struct quantifier {
     bool possessive;   /* never gives up a match again ("*+"), so that it causes no backtracking */
 } quantifier;
 
-/* A count is "{3}", "{3,}", "{3,5}" or "{,5}". Returns false if the bytes do not begin with one. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -36,7 +35,6 @@ static bool read_count(const char *p, size_t remaining, quantifier *q)
     return true;
 }
 
-/* The length of the quantifier is 0 if there is none. */
 static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};

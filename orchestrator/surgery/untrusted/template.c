@@ -101,7 +101,6 @@ typedef struct template_scan {
     size_t open;             /* number of open brackets in the tag */
 } template_scan;
 
-/* Each kind has at most one finding. */
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
@@ -183,7 +182,6 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
-/* Returns -1 if one of the `count` characters is no digit or is missing. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -364,7 +362,6 @@ static void scan_tag(template_scan *s, const char *end)
     check_string_literal(s, s->joined);
 }
 
-/* If `end` is NULL, text is skipped up to the next tag or comment, else a comment. */
 static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&

@@ -15,7 +15,6 @@
 
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
-/* The first 80 bytes of the value are copied as written. */
 static void value_excerpt(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
@@ -47,7 +46,6 @@ static void check_parent_module(organ_findings *findings, const organ_json_key *
                            module);
 }
 
-/* `where` names the template in the file. */
 static void check_template_string(organ_findings *findings, const char *where, const json_t *value)
 {
     if (json_is_string(value))
@@ -99,7 +97,6 @@ typedef struct config_reading {
     size_t count; /* number of members in loader_members that were found so far */
 } config_reading;
 
-/* A value that is malformed or longer than STRICT_BYTES is a finding. */
 static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;

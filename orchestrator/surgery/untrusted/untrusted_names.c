@@ -69,7 +69,6 @@ static const struct {
                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
                  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
 
-/* Such a character has no visible form or changes the direction of writing. */
 static bool is_invisible(uint32_t code)
 {
     for (size_t k = 0; k < sizeof invisible / sizeof *invisible; k++)
@@ -91,7 +90,6 @@ bool organ_names_hide(const char *text, unsigned *code)
     return false;
 }
 
-/* Returns a Latin letter or an ASCII mark, or 0. */
 static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)

@@ -45,7 +45,6 @@ void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t 
     organ_tensor_list_release(&list);
 }
 
-/* The keys are tokenizer.chat_template and tokenizer.chat_template.NAME. */
 static void check_templates(organ_findings *findings, const organ_gguf *gguf)
 {
     static const char key[] = "tokenizer.chat_template";
