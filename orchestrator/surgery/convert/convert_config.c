@@ -432,7 +432,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Is called if the GGUF file lacks ORGAN_CONVERT_CONFIG. */
+/* The GGUF file lacks ORGAN_CONVERT_CONFIG, the text of its config.json. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();

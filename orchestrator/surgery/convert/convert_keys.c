@@ -291,7 +291,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
 /* ---- all ---- */
 
 /* llama.cpp numbers the types: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. If codes are copied, the first of them
- * count. */
+ * decide. */
 static int64_t keys_file_type(const organ_convert_job *job)
 {
     for (size_t k = 0; k < job->piece_count && job->coded; k++)

@@ -86,7 +86,7 @@ json_t *organ_experiment_method(const json_t *log)
         by_imatrix ? " by imatrix" : "");
 }
 
-/* sparsity and gain may differ within an experiment; other members are part of its method (organ_experiment_method). */
+/* sparsity and gain may differ within an experiment; method and pattern are in organ_experiment_method. */
 static json_t *settings_of(const json_t *log)
 {
     static const char *const varied[] = {"method", "pattern", "sparsity", "gain"};

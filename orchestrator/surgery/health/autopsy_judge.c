@@ -58,7 +58,7 @@ static bool is_table(const organ_weight *w)
     return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
 }
 
-/* Such a matrix cannot be all zeros in a working model. */
+/* These matrices cannot be all zeros in a working model. */
 static bool is_matrix(const organ_weight *w)
 {
     return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;

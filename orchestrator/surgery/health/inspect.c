@@ -349,7 +349,7 @@ static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
     return made;
 }
 
-/* The list of weights then contains nothing that the tensors do not show, and inspect_subject frees it before it
+/* If so, the list of weights contains nothing that the tensors do not show, and inspect_subject frees it before it
  * makes the report: for a model of many small tensors the list needs half of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
