@@ -16,7 +16,6 @@
 #define MIN_STRIP ((size_t)64)       /* least and greatest rows of the work of one task */
 #define MAX_STRIP ((size_t)256)
 
-/* U is computed in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
     float *h; /* H, then R, then U: [n][n] */
@@ -98,8 +97,8 @@ typedef struct block_column {
     bool definite; /* of the diagonal block of R: it is positive definite */
 } block_column;
 
-/* Four strips a worker are enough, but a strip has at least MIN_STRIP rows, since each strip packs the other factor
- * of its product again. The strips do not change a bit of the result. */
+/* Each worker gets about four strips, but a strip has at least MIN_STRIP rows, since each packs the other factor of
+ * its product again. The strips do not change a bit of the result. */
 static size_t strip_height(const inversion *x, size_t rows)
 {
     const size_t wanted = rows / (4 * organ_workers_count(x->engine->workers)) / 16 * 16;

@@ -22,7 +22,6 @@ typedef struct tall_matrix {
     double *scratch;   /* of organ_symmetric_eigen */
 } tall_matrix;
 
-/* `transposed`: X is the transpose of A. */
 static void copy_in(const tall_matrix *t, const float *a, bool transposed)
 {
     for (size_t c = 0; c < t->cols; c++)

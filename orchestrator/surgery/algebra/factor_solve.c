@@ -23,7 +23,6 @@ typedef struct row_solution {
     unsigned char *scratch; /* for a product */
 } row_solution;
 
-/* The factor is the inverse of the diagonal block of R, or its transpose. */
 static void multiply_block(const row_solution *s, size_t from, size_t width, bool transposed)
 {
     const float *const inverse = s->r + from * (s->n + 1);

@@ -15,7 +15,6 @@
 
 /* ---- decomposition of the whole matrix ---- */
 
-/* The strips are copied into the whole matrix. */
 typedef struct matrix_copy {
     float *matrix; /* row-major, which organ_dense_svd reads as the columns of the transpose */
     size_t cols;

@@ -52,7 +52,6 @@ typedef struct krylov {
     unsigned passes;        /* passes over W so far */
 } krylov;
 
-/* A panel has at most PANEL columns. */
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- products with W ---- */

@@ -5,7 +5,6 @@
 
 #include <math.h>
 
-/* The constants of the ten rounds are those of the paper. */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};

@@ -77,7 +77,6 @@ static bool ridge_blocks_allocate(organ_ridge *ridge)
     return b->residual && b->gathered && b->gram && b->cross && b->rhs && b->step;
 }
 
-/* D starts as 0. */
 static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
 {
     memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
@@ -112,7 +111,6 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* ridge_blocks_add has summed the traces. */
 static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 {
     return organ_ridge_rows_finish(ridge->by_blocks->rows, error);
@@ -163,7 +161,6 @@ typedef struct residual_copy {
     bool back;
 } residual_copy;
 
-/* `row` is a row of the batch, whose token has the residual. */
 static void copy_residual_row(void *context, size_t row, size_t worker)
 {
     const residual_copy *const m = context;

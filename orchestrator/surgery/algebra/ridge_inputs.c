@@ -58,7 +58,6 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-/* Each full chunk of a part is added to the sums. Inputs of blocks that a token does not use are 0. */
 static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -78,7 +77,6 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* The last chunk of each part may be partly filled. The trace is that of Z^T Z. */
 static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -93,7 +91,6 @@ static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
-/* ridge->factor gets the sum of Z^T Z over parts first .. last, plus shift I. */
 typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;

@@ -120,7 +120,6 @@ static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
     return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
 }
 
-/* The digest of the batch detects a damaged file. */
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
     const uint32_t number = r->last[slot];
@@ -133,7 +132,7 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* The row goes to the last batch of its slot, or to a new one if that is full. With a file, a batch that becomes
+/* The last batch of its slot gets the row, or a new batch if that one is full. With a file, a batch that becomes
  * full is written. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
@@ -171,7 +170,6 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part
     return r->first[slot_of(r, part, block)];
 }
 
-/* The digest of the rows is checked. */
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;

@@ -141,7 +141,6 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-/* Z Z^T and the traces need rows that are sorted by block. */
 static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];

@@ -31,7 +31,6 @@ struct organ_strips {
 static uint64_t matrix_strip_bytes(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
 static size_t strip_bytes(const organ_strips *s) { return (size_t)matrix_strip_bytes(s->matrix); }
 
-/* The memory is for the caller, for the scratch of one reader, and for one strip. */
 uint64_t organ_strips_min(const organ_rows *matrix)
 {
     return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + matrix_strip_bytes(matrix);
@@ -118,7 +117,6 @@ typedef struct strips_run {
     bool read;        /* strips must be read; false: all are in memory */
 } strips_run;
 
-/* The first of the `rows` rows is row `first` of the matrix. */
 static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
                                     organ_error *error)
 {
@@ -130,7 +128,6 @@ static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, si
     return ORGAN_OK;
 }
 
-/* The first pass also records the sum of squares, and fails if a value is not finite. */
 static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size_t index, float *values, size_t worker,
                                organ_error *error)
 {

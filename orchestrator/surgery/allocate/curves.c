@@ -188,7 +188,6 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-/* The first call sets c->variants_at_once. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;

@@ -152,7 +152,6 @@ static const organ_allocation_tensor *nearest_measured(const organ_allocation *a
     return best;
 }
 
-/* With a measured layer on one side only, its cost is copied. */
 bool organ_allocation_fill(organ_allocation *a, size_t *missing)
 {
     for (size_t k = 0; k < a->count; k++) {

@@ -30,7 +30,6 @@ typedef struct exchanges_pair {
     double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
-/* The rounds of exchanges improve the division of a budget among tensors. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
@@ -130,7 +129,6 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* x->pooled keeps the matrices under `level` (EXCHANGED or AS_GIVEN). */
 static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                        const organ_calibration_layer *layer, organ_error *error)
 {

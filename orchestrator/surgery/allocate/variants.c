@@ -69,8 +69,6 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
     return error->status;
 }
 
-/* The hidden states are those of the donor (before the current layer, after the last) and of max_variants variants;
- * the buffers have TILE tokens. Returns false if memory runs out. */
 static bool variants_allocate(organ_variants *v)
 {
     const size_t bytes = variants_floats_of(v) * sizeof(float);
@@ -158,7 +156,6 @@ static void compare_logits(void *context, size_t k, float *logits)
         v->engine->kernels->divergence(v->logits + token * v->vocabulary, v->sums[token], logits, sum, v->vocabulary);
 }
 
-/* v->rows begins with the tokens [first, first + tokens). */
 static organ_status prepare_tile(organ_variants *v, size_t first, size_t tokens, organ_error *error)
 {
     if (v->first == first && v->count == tokens)

@@ -22,7 +22,6 @@
 #define MAX_FEATURES  ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares, at most 512e30, is below the largest FP32, 3.4e38 */
 
-/* The product of a panel sums at most PANEL x PANEL entries of H or C. */
 typedef struct panel {
     size_t row, col; /* first feature of its rows and of its columns */
     bool cross;      /* the panel is part of C; false: of H */
@@ -397,7 +396,6 @@ static size_t move_panels(const organ_calibration *c, organ_row_range *range, do
     return count;
 }
 
-/* As many panels are sent at a time as fit in the buffer `packed`. */
 static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
@@ -457,7 +455,6 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* c->singular is set if the tile of H has no inverse. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;

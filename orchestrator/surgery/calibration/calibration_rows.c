@@ -97,7 +97,6 @@ uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, cons
 
 void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
 
-/* The function that organ_calibration_strips calls for each strip. */
 typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
 
 /* The weights of the matrix have the order of the file. Strips have buffers for their bytes in the donor and in the

@@ -191,13 +191,11 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
-/* The bytes are those that the walk needs in addition to the forward pass. */
 typedef struct calib_extra_memory {
     const organ_calibration_run *calib;
     uint64_t requested; /* bytes */
 } calib_extra_memory;
 
-/* The forward pass must leave more than the requested bytes of a --memory of `memory` bytes. */
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
@@ -259,7 +257,6 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     return error->status;
 }
 
-/* The directory of --scratch must have room for this rank's chunks. */
 static organ_status open_states(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -287,7 +284,6 @@ static bool fits_work(const organ_calibration_run *calib)
     return leaves_more(&b, calib->engine->memory);
 }
 
-/* Second moments get the memory that hidden states and the caller's work leave. */
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -346,7 +342,6 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* The file may have a target as in_features x out_features only if the caller supports this (work->transposed). */
 static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
 {
     const bool transposed = !calib->work || calib->work->transposed;

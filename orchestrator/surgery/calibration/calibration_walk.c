@@ -76,7 +76,6 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-/* Inputs of the layer's matrices are gathered if `g` is not NULL. */
 static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                         organ_calibration_states *states, organ_calibration_captures *g,
                                         organ_error *error)
@@ -203,7 +202,6 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
     return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
 }
 
-/* The later units must have the same calibration and be changed by this rank. */
 static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;

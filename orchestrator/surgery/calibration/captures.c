@@ -313,7 +313,6 @@ static bool is_unreached(const organ_calibration_captures *g, const captures_uni
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
 }
 
-/* The caller runs the layer again with all tokens for these experts. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);

@@ -95,7 +95,6 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
-/* The targets of the layer are [first, end). `solve` describes the work of the method on each matrix. */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {

@@ -27,7 +27,6 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
         organ_calibration_note_expert(experts, matrix->layer->calib->targets->tensors[matrix->target], matrix->matrix);
 }
 
-/* The expert got too few tokens. */
 typedef struct fallback_place {
     int32_t layer, expert;
 } fallback_place;
@@ -89,7 +88,6 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     json_array_append_new(names, json_string(text));
 }
 
-/* The experts got too few routed tokens, so they were calibrated on all tokens of their layer. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

@@ -16,7 +16,6 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
                        : 0;
 }
 
-/* The gap follows calibration window `w`; *length becomes its tokens. */
 static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *length)
 {
     const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
@@ -95,7 +94,6 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
     return error->status;
 }
 
-/* The gaps between the windows must have room for test windows with `tokens` tokens. */
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = window_length(calib);

@@ -56,7 +56,6 @@ static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sha
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-/* Tied units (are_tied) must be in the same part. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
@@ -72,7 +71,7 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* The cost of the part includes a factorisation of H for a unit that brings its inputs. Units that are common or
+/* The cost of the part includes a factorisation of H for each such unit. Units that are common or
  * done do not count. */
 static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
 {

@@ -99,7 +99,6 @@ void organ_calibration_states_close(organ_calibration_states *s)
     free(s);
 }
 
-/* The message has the cause from `fault` and the bytes that the file should contain. */
 static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of hidden states (--scratch)",
@@ -132,7 +131,6 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
     return NULL;
 }
 
-/* read_chunk detects damage by the digest. */
 static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);

@@ -43,13 +43,11 @@ static float *super_at(const row_equations *r, size_t u)
                                  r->job->groups * r->job->terms + term * r->job->supers + r->first / r->block_groups);
 }
 
-/* r->diagonal and the part of r->m below the diagonal store the symmetric M. */
 static float gram_entry(const row_equations *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
 
-/* The function also updates r->residual. */
 static void set_unknown(const row_equations *r, size_t u, float value)
 {
     const float change = value - *unknown_at(r, u);

@@ -112,7 +112,6 @@ static void solve_row(const refit_block *b, size_t at)
     organ_gptq_refine(b->job, b->first / b->job->group, b->groups, b->row + at, a, diagonal, right, x);
 }
 
-/* Computes the codes of the row and b, the right-hand side of its equations. */
 static void begin_row(const refit_block *b, size_t at)
 {
     const organ_gptq_job *const job = b->job;

@@ -96,7 +96,6 @@ static void load_lanes(const gptq_strip *s, const gptq_columns *c, size_t from, 
         }
 }
 
-/* `square`: the block of U or H on the diagonal. */
 static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t from, const float *square)
 {
     const organ_gptq_job *const job = s->job;

@@ -46,7 +46,6 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
     return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
 }
 
-/* The call is allowed after an error of storing_open. */
 static void storing_close(quantize_calibrated_storing *s)
 {
     ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
@@ -261,7 +260,6 @@ static bool quantize_calibrated_is_done(void *context, size_t target)
     return job->units[job->calibrated_parts[target]->unit].done;
 }
 
-/* The rows of `weights` are in the order of the forward pass. */
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                 organ_error *error)
 {
@@ -388,7 +386,6 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* The calibration run must be open. */
 static organ_status open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;

@@ -172,7 +172,6 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
  * first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* experts_pattern replaces the names of all routed experts, unless some of them stay unquantised. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -226,7 +225,6 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* The one group is for all linear layers; "ignore" lists the exceptions. */
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;

@@ -51,7 +51,6 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 
 /* ---- which encoding a target gets ---- */
 
-/* Routed experts are listed if they are targets and some safetensors scheme can represent them. */
 typedef struct experts {
     uint64_t row_divisor; /* greatest common divisor of the lengths of their rows; 0: there are no such experts */
     int32_t *layers;      /* layer of each of their tensors, ascending; a layer occurs once per tensor */
@@ -71,7 +70,6 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
     return job->targets.chosen[tensor - job->model->tensors];
 }
 
-/* The length of the rows is not considered. */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return is_chosen(job, tensor) && !kind_obstacle(job, tensor);
@@ -194,7 +192,6 @@ bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 
 /* ---- notes about loaders ---- */
 
-/* At least one target must have smaller groups. */
 static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -207,7 +204,6 @@ static void note_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
-/* At least one target must have clipped blocks. */
 static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;

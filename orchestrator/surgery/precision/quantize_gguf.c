@@ -36,7 +36,6 @@ static bool is_embedding(const organ_tensor *tensor)
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-/* The token embedding is the head if the model has no output head. */
 static bool is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
@@ -107,7 +106,6 @@ static double bits_of_parts(const organ_quantize_job *job, const organ_encoding 
     return bits / weights;
 }
 
-/* Blocks of other types may make the output larger than the scheme's name says. */
 static void note_bits(const organ_quantize_job *job)
 {
     static const char *const of_32[] = {"q4_0", "q4_1", "q5_0", "q5_1"};

@@ -269,7 +269,6 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-/* The scale is that of the first try with the least error. */
 static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
 {
     const organ_grid *const grid = &part->encoding->grid;

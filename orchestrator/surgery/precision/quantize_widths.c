@@ -26,7 +26,6 @@
 /* Odd levels have groups of 32, even levels the wide groups of the choice. */
 static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
 
-/* Returns NULL if the level leaves the targets unchanged. */
 static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *j)
 {
     char name[32];

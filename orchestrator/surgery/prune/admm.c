@@ -77,7 +77,6 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-/* A block-diagonal matrix has whole blocks and one smaller last block. */
 static size_t block_entries(size_t size, size_t block)
 {
     return size / block * block * block + size % block * (size % block);
@@ -237,7 +236,6 @@ static void find_sides(const organ_admm *s, size_t own, size_t at, size_t n)
         a[k] = target[k] + (keep[k] ? rho : minus_used) * z[k];
 }
 
-/* The n values are whole groups: of each, the pattern->keep largest magnitudes are kept. */
 static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
 {
     for (size_t k = 0; k < n; k += pattern->of) {
@@ -271,7 +269,6 @@ static void update_z(const organ_admm *s, size_t own, size_t at, size_t n)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
 }
 
-/* V is solved in the diagonal blocks of H. */
 static void iterate_rows(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -448,7 +445,6 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
-/* Z is stored with scaled columns. */
 static void unscale_weights_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;

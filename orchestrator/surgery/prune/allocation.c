@@ -121,7 +121,6 @@ static organ_status allocation_found(void *context, const organ_allocation_tenso
 
 /* ---- opening ---- */
 
-/* The curves depend on model, text and options. `text` is the digest of the text. */
 static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -338,7 +337,6 @@ json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
                         SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
-/* The cost is given at the tensor's sparsity and at that of the budget. */
 static json_t *allocation_tensor_json(const void *context, size_t k)
 {
     const organ_prune_allocation *const a = context;

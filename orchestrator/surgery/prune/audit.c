@@ -52,7 +52,6 @@ typedef struct audit {
     double started;             /* organ_seconds_now() at the start of the audit */
 } audit;
 
-/* The counterpart has the name, shape and dtype of `donor`. Returns NULL, after adding a problem, if there is none. */
 static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
@@ -110,7 +109,6 @@ static bool audit_follows(const void *context, size_t item)
     return list[item].of == list[item - 1].of;
 }
 
-/* The digest is of the copy's bytes. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
@@ -183,7 +181,6 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* *bytes counts the bytes of both models that will be read. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
@@ -229,7 +226,6 @@ static const char *digest_in_copy(const void *context, const char *tensor)
     return f && f->copy && a->compared.cuts.xxh3[f->pair][0] ? a->compared.cuts.xxh3[f->pair] : NULL;
 }
 
-/* The copy's run may have recorded no digests. */
 static organ_status check_record(audit *a, organ_error *error)
 {
     if (organ_audit_record_find(a->copy, a->engine->ranks, &a->record, error) || !a->record.path)
@@ -388,7 +384,6 @@ static int add_counts(json_t *document, const audit *a)
     return failed ? -1 : 0;
 }
 
-/* The map is that of the target that differs most from the mean (tile_map.h). */
 static organ_status map_tiles(audit *a, organ_error *error)
 {
     size_t count;
@@ -400,7 +395,6 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns NULL if memory runs out. */
 static json_t *audit_document_of(audit *a)
 {
     const audit_sums s = sum_up(a);

@@ -15,7 +15,6 @@
 
 #define LARGEST_RECORD ((size_t)1 << 30) /* bytes; a larger file is an error */
 
-/* The file need not exist. Returns NULL if memory runs out. */
 static char *record_path(const organ_model *copy)
 {
     const bool single = !copy->whole_directory && !copy->index && organ_output_is_file(copy->path);

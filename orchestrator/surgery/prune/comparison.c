@@ -19,7 +19,6 @@
 
 /* ---- pairs of tensors ---- */
 
-/* Both models are read. `cuts` is an organ_cuts. */
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
@@ -97,8 +96,6 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
-/* *mean is the mean percentage of killed weights over all rows. Returns NULL if there is no tensor of rank 2 or
- * more. */
 static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
@@ -116,7 +113,6 @@ static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t cou
     return found;
 }
 
-/* *result is a uint64_t: the number of killed weights in the part of a row that is in one tile of the map. */
 static void count_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const mapping *const m = context;
@@ -155,7 +151,6 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Adds the killed weights in this rank's share of the row ranges to m->killed. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {
@@ -405,7 +400,6 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
-/* Returns NULL if memory runs out. */
 static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(

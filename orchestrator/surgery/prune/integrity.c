@@ -11,7 +11,6 @@
 
 #define HEADER_STEP 16384 /* bytes of a header that are compared at once */
 
-/* Sets *error and returns false if the bytes cannot be read. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
@@ -82,7 +81,6 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
 }
 
-/* The message names the first check that failed. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
@@ -93,7 +91,6 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Both models are read: for the map of killed weights, and for the histogram of magnitudes. */
 static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
     organ_tally *const rows = organ_prune_tally(job);
@@ -106,7 +103,6 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     return error->status;
 }
 
-/* The maps are computed only if all checks pass. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;

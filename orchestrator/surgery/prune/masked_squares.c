@@ -126,7 +126,6 @@ static void begin_rows(void *context, size_t index, size_t worker)
     memcpy(s->last_mask + at, keep, rows * n);
 }
 
-/* hp = p H is the first product; the residual becomes that of the current v. */
 static void finish_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -135,7 +134,6 @@ static void finish_rows(void *context, size_t index, size_t worker)
     masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
-/* After the update of finish_rows, the first direction of conjugate gradients is the preconditioned residual. */
 static void begin_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;

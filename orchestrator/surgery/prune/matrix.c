@@ -90,7 +90,6 @@ static bool matrix_done(void *context, size_t target)
     return job->units[target].done;
 }
 
-/* The strip was written by an interrupted run. */
 static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;

@@ -71,7 +71,6 @@ static void check_row(void *context, size_t row, size_t worker)
         ;
 }
 
-/* Returns ORGAN_BAD_INPUT if a weight is NaN or infinite; the message names row and column of the first one. */
 static organ_status check_finite(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     row_check l = {engine, b, SIZE_MAX};

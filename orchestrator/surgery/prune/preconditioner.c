@@ -88,7 +88,6 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
     return done;
 }
 
-/* The eigenproblem of a part is solved in the subspace of f = subspace_size vectors (Rayleigh-Ritz). */
 typedef struct ritz {
     float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
     double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
@@ -424,7 +423,6 @@ static void solve_part(const organ_preconditioner *c, size_t index, size_t first
     add_directions(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
 }
 
-/* y[j] is a x[j] z[j] for kept columns, 0 for removed ones. */
 static void scale_kept(float *y, float a, const float *x, const float *z, const uint8_t *keep, size_t n)
 {
     for (size_t j = 0; j < n; j++)

@@ -122,7 +122,6 @@ static organ_status prune_estimate(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* The imatrix must not have changed during the run. */
 static organ_status prune_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_prune_job *const job = context;

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Files with such names usually contain weights. Those of the donor that are not its shards are copied unpruned; the
- * report lists them as "other_weights". */
+/* Files with such names usually contain weights. Such files of the donor that are not its shards are copied unpruned;
+ * the report lists them as "other_weights". */
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
@@ -254,7 +254,6 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
                         SET("shards", shards));
 }
 
-/* The member "coverage" gets the number of tiles of all targets. Returns non-zero if memory runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;

@@ -46,7 +46,6 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
-/* `moments` is NULL without a calibration. */
 static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
                                              size_t rows, size_t cols, organ_error *error)
 {
@@ -165,7 +164,6 @@ static void keep_row(void *context, size_t row, size_t worker)
     memset(job->keep + row * job->cols, 1, job->cols);
 }
 
-/* The mask of methods that compensate starts with all weights kept. */
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool compensates = method_compensates(job->options);
@@ -192,7 +190,6 @@ static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
     job->report->sparsity = 100 * (double)counts->removed / (double)job->report->elements;
 }
 
-/* `before`: the weights before pruning, for the output error; NULL: not measured. */
 static organ_status prune_and_report(organ_matrix_job *job, float *before, organ_error *error)
 {
     if (prune_matrix_run(job, error) != ORGAN_OK)

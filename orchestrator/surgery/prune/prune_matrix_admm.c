@@ -171,7 +171,6 @@ static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *ki
     return ORGAN_OK;
 }
 
-/* The flow gives the first mask, then ADMM with the rho of each phase in turn improves mask and weights. */
 organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error)
 {
     const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));

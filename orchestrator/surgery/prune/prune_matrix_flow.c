@@ -15,9 +15,9 @@
 #define DEFINED_GAIN  6.0  /* the sparsity at this gain is the natural one; also the first finite gain of a search */
 #define PATTERN_SHARE 0.92 /* share of a pattern's zeros that the flow removes first, without compensation */
 
-/* share of the final zeros after each stage */
+/* Each stage ends at its share of the final zeros. */
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
-/* products with H after each stage, at an effort of 1 */
+/* Each stage computes its number of products with H, at an effort of 1. */
 static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 
 typedef struct staged {
@@ -180,7 +180,6 @@ static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flo
     return flow->pattern.of ? organ_flow_pattern(job->engine, flow, first, job->keep, error) : ORGAN_OK;
 }
 
-/* The search for the gain comes first; then the mask is computed band by band. */
 static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;

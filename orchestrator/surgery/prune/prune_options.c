@@ -254,7 +254,6 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     return ORGAN_OK;
 }
 
-/* --allocate needs a text and excludes a pattern and an imatrix. */
 static organ_status check_allocation(const organ_prune_calibrated_options *c, double sparsity, organ_budget *budget,
                                      organ_error *error)
 {

@@ -91,7 +91,6 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
         organ_edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
 }
 
-/* The tasks of organ_share_work call the functions above for the rows of batch `index`. */
 static void count_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
 static void cut_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
 static void count_equals_task(void *context, size_t index, size_t worker)

@@ -38,7 +38,6 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
             counts[b] += some[t][b];
 }
 
-/* alike[k] becomes 1 if the bits of score k under the mask `known` equal `requested`, else 0. */
 static void find_alike(uint32_t known, uint32_t requested, const float *restrict scores, uint8_t *restrict alike)
 {
     for (size_t k = 0; k < TOGETHER; k++)
@@ -72,7 +71,7 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
         count_one(e, digit, scores[k], counts);
 }
 
-/* e->less grows by the counts of the digit values 0, 1, ... as long as it is at most `rank`. The next value is that
+/* e->less grows by the counts of the digit values 0, 1, ... while it is at most `rank`. The next value is that
  * of the edge, since the score of rank `rank` is among the scores with this value. */
 void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank)

@@ -56,7 +56,6 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
     return ORGAN_OK;
 }
 
-/* The entry is u_jj of U for j = `column`, from the block that contains it. */
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block,
@@ -145,14 +144,12 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* The diagonal block begins at column `start`. */
 static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
-/* The diagonal blocks of H become their U. */
 static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 {
     for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {

@@ -43,7 +43,6 @@ typedef struct staged_flow_place {
     size_t row, col, rows, cols;
 } staged_flow_place;
 
-/* Tiles at the right and lower edge are smaller. */
 static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
 {
     staged_flow_place p = {.row = index / t->tiles_across * TILE, .col = index % t->tiles_across * t->tile_cols};
@@ -110,7 +109,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
     return count;
 }
 
-/* The fixed length of LANES lets the compiler use vectors. Returns the number of kept weights. */
+/* The length is the constant LANES, so that the compiler can use vectors. Returns the number of kept weights. */
 static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
@@ -122,8 +121,6 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
-/* A weight stays if `before` keeps it and its importance after the flow is not 0. Returns the number of kept
- * weights. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
@@ -297,8 +294,6 @@ static double next_gain(const staged_flow_search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-/* Enters the rate of a trial into the search: replaces low or high, the last two tries, and the best try if this one is
- * nearer to `percent`. */
 static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double distance = fabs(rate - percent);

@@ -168,7 +168,6 @@ static organ_status retire_search_band(void *context, const organ_band *band, or
     return fold_band(s->job, s->flow.parts[band->item], band, error);
 }
 
-/* The counts of the unit are cleared for the next round. */
 static organ_status search_finish(void *context, size_t item, organ_error *error)
 {
     const flow_search *const s = context;
@@ -185,7 +184,6 @@ static void search_advance(void *context, uint64_t bytes)
     organ_progress_advance(((const flow_search *)context)->job->progress, bytes, NULL, NULL);
 }
 
-/* Targets whose search is complete get their gain, all others the gain to try next. */
 static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;
@@ -310,7 +308,6 @@ static bool unit_follows(const void *context, size_t item)
     return w->flow.parts[item]->target == w->flow.parts[item - 1]->target;
 }
 
-/* The bytes of the band are added to the digest of the target. */
 static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;

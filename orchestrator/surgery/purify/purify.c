@@ -42,7 +42,7 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-/* A tensor of a type that cannot be written goes to job->left_out; with --type it is ORGAN_USAGE. */
+/* job->left_out lists tensors of a type that cannot be written; with --type it is ORGAN_USAGE. */
 static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
@@ -71,7 +71,6 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
     return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
 }
 
-/* The note has the share of these tensors in the weights, and how to purify them too. */
 static organ_status note_left_out_types(const organ_purify_job *job, organ_error *error)
 {
     uint64_t left = 0, all = 0;
@@ -134,8 +133,6 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* The figures go to organ_purify_part.z_after if `after` is set (`model` is the copy), else to z_before (`model` is
- * the donor). */
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};

@@ -44,7 +44,6 @@ static double removed_percent(double before, double after)
 /* Sets a member to the mean sum / count; null if count is 0. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* A dry run has no energies and thetas. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),

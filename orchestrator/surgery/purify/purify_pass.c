@@ -45,7 +45,6 @@ static void purify_row(void *context, const organ_row *row)
     row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-/* Fails if a row of the tensor has a value that is not finite, before or after the filter. */
 static organ_status check_part_sums(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
@@ -68,7 +67,6 @@ static void energy_remark(const double *sums, char remark[64])
     organ_snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-/* Each distinct row length of the parts has one organ_fft. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);

@@ -23,7 +23,6 @@ struct organ_input_sums {
     size_t count, capacity; /* entries in use, and allocated */
 };
 
-/* entry_of adds an entry when the inputs of its matrix arrive first. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;

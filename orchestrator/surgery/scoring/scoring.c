@@ -270,7 +270,7 @@ static void check_text_of(organ_scoring *scoring)
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
 
-/* If the memory is too small for the text, this error goes to *refusal and not to *error, and the models are opened:
+/* If the memory is too small for the text, *refusal gets this error, *error does not, and the models are opened:
  * a message that also covers the windows needs the models. */
 static organ_status scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                         organ_error *refusal, organ_error *error)
@@ -419,8 +419,6 @@ static organ_status score_share(organ_scoring *scoring, const organ_scoring_shar
     return error->status;
 }
 
-/* Each rank scores its share of the windows with all models, then all ranks exchange the scores. `scores`: buffer
- * with an element for each model. */
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
                                   organ_error *error)
 {

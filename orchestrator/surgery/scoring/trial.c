@@ -30,7 +30,6 @@ typedef struct trial_state {
 
 /* ---- running layers ---- */
 
-/* `hidden` has the inputs and receives the outputs. */
 static organ_status run_trial_layer(const trial_state *t, organ_forward *forward, int32_t layer, float *hidden,
                                     organ_error *error)
 {

@@ -42,8 +42,6 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     return ORGAN_OK;
 }
 
-/* The path must not be the input, and neither the output nor a report next to it may exist already (unless --force
- * allows to replace it). */
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -245,7 +243,6 @@ static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
     return error->status;
 }
 
-/* The file may be no text. */
 static organ_status prepare_write_file(const organ_writing *w, const char *to, const organ_written_file *file,
                                        organ_error *error)
 {

@@ -55,7 +55,7 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* If the range is a whole tensor, its digest goes to cuts->xxh3. */
+/* If the range is a whole tensor, cuts->xxh3 gets its digest. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;
@@ -100,7 +100,6 @@ static uint64_t place_of_rows(const row_walk *walk, const organ_band *band)
     return band->offset - walk->items[band->item].tensor->offset;
 }
 
-/* The digest of the rows is for the journal. */
 static organ_status store_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;

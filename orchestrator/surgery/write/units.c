@@ -26,7 +26,6 @@ size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
-/* With `keep_if_interrupted`, an interrupted run keeps its output even if no unit is done. */
 organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)
 {
     w->journal.keep_if_interrupted |= keep_if_interrupted;
@@ -132,7 +131,7 @@ static json_t *extents_json(organ_unit_extents *all)
     return NULL;
 }
 
-/* The line is {"unit", "pieces", "results"}. With several ranks it also goes to log.own_lines, whose text
+/* The line is {"unit", "pieces", "results"}. With several ranks log.own_lines gets it too, whose text
  * organ_units_join sends to the other ranks. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
@@ -183,7 +182,6 @@ static organ_status keep_copied(void *context, size_t piece, const organ_transfe
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
-/* An empty piece has no extent. */
 static organ_status finish_copied(void *context, size_t piece, organ_error *error)
 {
     organ_writing *const w = context;

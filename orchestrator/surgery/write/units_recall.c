@@ -64,7 +64,6 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
     return ORGAN_OK;
 }
 
-/* Returns false if the results are malformed. */
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
@@ -156,7 +155,6 @@ static organ_status check_found_unit(void *context, size_t u, size_t worker, org
     return ORGAN_OK;
 }
 
-/* Units that differ get notes in the order of units. */
 static void check_found_units(inventory *list, organ_error *error)
 {
     const organ_writing *const w = list->w;
@@ -176,8 +174,6 @@ static void check_found_units(inventory *list, organ_error *error)
     organ_progress_end(w->write->progress);
 }
 
-/* Ranks check their shares of the units and exchange the verdicts; then every rank restores the results of all units
- * that passed. */
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory listed = {0};

@@ -23,7 +23,6 @@ static json_t *document_files_json(const organ_writing *w, const organ_model *mo
     return files;
 }
 
-/* The members are those that all verbs have, and those of `depends` and `identity`. */
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;

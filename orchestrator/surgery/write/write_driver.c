@@ -53,7 +53,6 @@ static organ_status write_begin(organ_writing *w, organ_error *error)
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
 
-/* An interrupted run or rank 0 may have created the files. */
 static organ_status write_open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -175,8 +174,6 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
-/* The order is: config.json and other files, the tensors, then the files that depend on them. The report is made
- * after the output is synced to disk. */
 static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
