@@ -11,7 +11,7 @@
  * request, contains words: cut N (bodies end after N bytes), once (remove that file after the next cut), digest, size,
  * path, commit (the list is wrong in these), called PATH (the first file of the list has this path), huge (three files
  * of 2^63 - 1 bytes), longer (the other host's files are longer), gated (401), garbage (no
- * JSON). */
+ * JSON), hold (the second half of each file of the other host is sent when the word is gone). */
 #include "formats/base/digest.h"
 
 #include <arpa/inet.h>
@@ -60,6 +60,16 @@ static void read_manners(hub_request *r)
 }
 
 static bool has_manner(const hub_request *r, const char *word) { return strstr(r->manners, word) != NULL; }
+
+/* Waits while FOLDER/manners contains the word hold. */
+static void wait_if_held(const hub_request *r)
+{
+    hub_request now = *r;
+    while (has_manner(&now, "hold")) {
+        usleep(10000);
+        read_manners(&now);
+    }
+}
 
 static void log_request(const hub_request *r)
 {
@@ -132,7 +142,9 @@ static void answer_file(const hub_request *r, const char *path, const char *head
     if (cut && left > strtoull(cut + 4, NULL, 10))
         left = strtoull(cut + 4, NULL, 10);
     fseek(in, (long)from, SEEK_SET);
-    for (; left > 0; left--) {
+    for (const uint64_t half = left / 2; left > 0; left--) {
+        if (r->other && left == half && fflush(r->out) == 0)
+            wait_if_held(r);
         const int c = fgetc(in);
         fputc(c == EOF ? 0 : c, r->out);
     }
@@ -174,13 +186,13 @@ static const char *first_name(const hub_request *r, const char *name)
 
 static void answer_list(const hub_request *r, const char *id, bool tree)
 {
+    static pthread_mutex_t listing = PTHREAD_MUTEX_INITIALIZER;
     static char names[MAX_FILES][512], body[1 << 17];
     char root[1400], path[2048], sha256[ORGAN_DIGEST_TEXT] = "", git[ORGAN_DIGEST_TEXT] = "";
     size_t at = 0;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&listing);
     snprintf(root, sizeof root, "%s/%s", folder, id);
     const size_t count = list_files(root, "", names, 0);
-    pthread_mutex_unlock(&lock);
     if (!tree)
         at += (size_t)sprintf(body, "{\"id\":\"%s\",\"modelId\":\"%s\",\"sha\":\"%s\",\"siblings\":", id, id,
                               has_manner(r, "commit") ? "main" : COMMIT);
@@ -204,6 +216,7 @@ static void answer_list(const hub_request *r, const char *id, bool tree)
     }
     sprintf(body + at, tree ? "]" : "]}");
     answer_text(r, "200 OK", "Content-Type: application/json\r\n", has_manner(r, "garbage") ? "<html>" : body);
+    pthread_mutex_unlock(&listing);
 }
 
 /* ---- routes ---- */
