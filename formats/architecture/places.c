@@ -34,15 +34,15 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exch
     return true;
 }
 
-/* Returns the layer's kind; NULL for a part outside of layers and for layers that the configuration does not count. */
+/* Returns NULL for a part outside of layers and for layers that the configuration does not count. */
 static const organ_layer_kind *place_layer_kind(const place_model *m, int64_t layer)
 {
     return layer >= 0 && layer < (int64_t)m->config->layers ? &m->config->kinds[layer] : NULL;
 }
 
-/* Corrects the part of a GGUF tensor whose name stands for two parts. Attention and recurrent mixers share names. In
- * layers of Falcon with two norms, attn_norm is the norm before the feed-forward and attn_norm_2 the one before the
- * attention; in layers with one norm, exchange_part.first chooses its name in safetensors. */
+/* Attention and recurrent mixers share names. In layers of Falcon with two norms, attn_norm is the norm before the
+ * feed-forward and attn_norm_2 the one before the attention; in layers with one norm, exchange_part.first chooses
+ * its name in safetensors. */
 static void correct_gguf(const place_model *m, const char *name, const organ_layer_kind *kind, exchange_part *part)
 {
     if (m->family->falcon && part->part == PART_NORM_ATTENTION) {
@@ -54,8 +54,8 @@ static void correct_gguf(const place_model *m, const char *name, const organ_lay
         organ_exchange_attend(part);
 }
 
-/* Corrects the part of a tensor of safetensors whose name stands for two parts: the bias of a fused q, k, v, and the
- * shared expert of Granite 4 hybrids, which has the names of a dense feed-forward. */
+/* The names of two parts are ambiguous: the bias of a fused q, k, v, and the shared expert of Granite 4 hybrids,
+ * which has the names of a dense feed-forward. */
 static void correct_hf(const place_model *m, const organ_layer_kind *kind, exchange_part *part)
 {
     if (part->part == PART_BIAS_Q && m->config->fused != ORGAN_FUSED_NONE)
@@ -68,8 +68,8 @@ static void correct_hf(const place_model *m, const organ_layer_kind *kind, excha
         part->part = PART_SHARED_DOWN;
 }
 
-/* Returns what follows "WORD.N." in the name and stores N in *layer. Without such a beginning, returns the name and
- * stores -1; returns NULL if the number is not followed by a dot. */
+/* Without "WORD.N." at the beginning, returns the name and stores -1; returns NULL if the number is not followed by
+ * a dot. */
 static const char *after_layer(const char *name, const char *word, int64_t *layer)
 {
     const size_t length = strlen(word);
@@ -127,7 +127,6 @@ typedef struct layout_job {
     place_layout *layout;
 } layout_job;
 
-/* Sets rank and shape of a tensor. */
 static void set_shape(place_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
     tensor->rank = rank;
@@ -267,7 +266,7 @@ static const char *layout_qkvz(layout_job *j)
     return NULL;
 }
 
-/* A stack of MXFP4 experts whose axes are those of its codes: gate and up are rows that alternate or two halves. */
+/* The axes of a stack of MXFP4 experts are those of its codes: gate and up are rows that alternate, or two halves. */
 static const char *layout_coded(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -282,7 +281,7 @@ static const char *layout_coded(layout_job *j)
     return NULL;
 }
 
-/* Matrices that transformers stores as in_features x out_features: Conv1D of GPT-2, or stacks of experts. */
+/* transformers stores these matrices as in_features x out_features: Conv1D of GPT-2, or stacks of experts. */
 static const char *layout_transposed(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -359,7 +358,7 @@ static const char *layout_conv(layout_job *j)
     return NULL;
 }
 
-/* A_log and D. A_log of Kimi Linear has the shape 1 x 1 x heads x 1 in safetensors. */
+/* The vectors are A_log and D. A_log of Kimi Linear has the shape 1 x 1 x heads x 1 in safetensors. */
 static const char *layout_vector(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -415,7 +414,7 @@ static const char *layout_tiled(layout_job *j)
 
 /* ---- the table ---- */
 
-/* Conditions of a row; those that need the shape or the other format's names differ by the format of the source. */
+/* Conditions that need the shape or the other format's names differ by the format of the source. */
 typedef enum place_when {
     ALWAYS,
     FROM_HF,
@@ -433,8 +432,8 @@ typedef enum place_when {
     CONV1D
 } place_when;
 
-/* Returns whether a stack of experts is experts x in_features x out_features in safetensors. If the architecture has
- * files of both forms (forward_mixture.or_straight), a tensor of safetensors has the form that fits its shape. */
+/* A transposed stack is experts x in_features x out_features. If the architecture has files of both forms
+ * (forward_mixture.or_straight), a tensor of safetensors has the form that fits its shape. */
 static bool is_transposed(const place_model *m, const place_source *s)
 {
     const forward_mixture *const mixture = m->family->mixture;
@@ -445,8 +444,8 @@ static bool is_transposed(const place_model *m, const place_source *s)
            (s->gguf || !(mixture->or_straight && s->rank == 3 && s->shape[1] == rows && s->shape[2] == cols));
 }
 
-/* Returns whether GGUF has the value heads of a gated delta net in another order: safetensors has all value heads of a
- * key head in sequence; GGUF has the first value head of each key head, then the second of each, and so on. */
+/* The value heads of a gated delta net have two orders: safetensors has all value heads of a key head in sequence;
+ * GGUF has the first value head of each key head, then the second of each, and so on. */
 static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
 {
     const organ_recurrent_config *const r = &m->config->recurrent;
@@ -455,7 +454,7 @@ static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
            kind->mixer == ORGAN_MIXER_DELTA;
 }
 
-/* Returns whether the safetensors names have `joint`, and no name for `single` (PART_NAMES: not asked for). */
+/* PART_NAMES for `single` means that only `joint` is asked for. */
 static bool is_joint(const place_model *m, bool gguf, forward_part joint, forward_part single)
 {
     if (!gguf)
