@@ -242,7 +242,6 @@ static organ_status refuse_unsupported(const organ_json_object *from, organ_erro
     return ORGAN_OK;
 }
 
-/* No other function uses the values of these members. */
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
