@@ -35,7 +35,7 @@
 #define FOUR_TIMES "feed_forward_length:feed"
 #define SILU  "\"hidden_act\": \"silu\""
 
-/* {architecture, gguf, keys, model_type, when, rest, norms_plus_one} */
+/* A row is {architecture, gguf, keys, model_type, when, rest, norms_plus_one}. */
 static const forward_exchange rows[] = {
     {"MixtralForCausalLM", "llama", LLAMA, "mixtral", "expert_count", "{" SILU "}", false},
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
@@ -264,7 +264,7 @@ static const forward_exchange rows[] = {
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
 
-/* Architectures of the forward pass that llama.cpp's converter does not have. */
+/* llama.cpp's converter does not have these architectures of the forward pass. */
 static const char *const absent[] = {
     "BioGpt", "CodeGen", "Cwm", "FlexOlmo", "GPTJ", "GPTNeo", "Helium", "HyperCLOVAX", "LongcatFlash", "Ministral",
     "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
@@ -369,7 +369,6 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-/* With `bias` the name must be that of the part's bias. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];

@@ -7,8 +7,8 @@
 
 #define MOST_KEYS 6 /* keys of a row of message_keys */
 
-/* Words that identify a message, and the keys whose values the message rejects. The first row whose words are in the
- * message applies. */
+/* A row has words that identify a message, and the keys whose values the message rejects. The first row whose words
+ * are in the message applies. */
 static const struct {
     const char *words, *keys[MOST_KEYS];
 } message_keys[] = {

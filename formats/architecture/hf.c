@@ -128,7 +128,6 @@ static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
                    s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
 }
 
-/* A null means no soft cap, 0. */
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
 {
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);

@@ -93,7 +93,6 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* moe_layer_freq is a list with 1 for a mixture, 0 for a dense layer. */
 static void read_freq(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
@@ -108,7 +107,6 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* A model of Jamba with a single expert is dense. */
 static void read_period(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned period = organ_config_size(s, "expert_layer_period", 2),
@@ -146,7 +144,6 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
                               : organ_config_needed(s, m->dense_first);
 }
 
-/* mlp_layer_types takes precedence over the rule of the family. */
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     unsigned mixtures = 0;

@@ -51,7 +51,6 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
-/* Layers in the list get the family's first word, all others the second. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -170,7 +169,6 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* A size whose member the object lacks keeps its value in *to. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;

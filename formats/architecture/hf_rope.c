@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `type` is the older name of rope_type. */
 static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
@@ -218,7 +217,6 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     return rope;
 }
 
-/* Returns c->head_dim if there is no such layer. */
 static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)

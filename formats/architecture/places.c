@@ -137,7 +137,7 @@ static void set_shape(place_tensor *tensor, unsigned rank, const uint64_t *shape
 
 static void add_strip(place_layout *layout, place_strip strip) { layout->strips[layout->strip_count++] = strip; }
 
-/* A block of `rows` rows whose columns become rows. */
+/* The columns of a block of `rows` rows become rows. */
 static void add_transposed(place_layout *layout, uint64_t block, uint64_t rows, uint64_t at, uint64_t cols)
 {
     add_strip(
@@ -502,8 +502,8 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     return false;
 }
 
-/* A kind, and the parts that have it. The first row with the part applies whose condition is true; a part without such
- * a row is PLACE_WHOLE. */
+/* A row is a kind and the parts that have it. The first row with the part applies whose condition is true; a part
+ * without such a row is PLACE_WHOLE. */
 static const struct {
     forward_part hf, gguf[2]; /* gguf[1] is PART_NAMES if there is one GGUF tensor */
     place_kind kind;

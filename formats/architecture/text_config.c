@@ -88,8 +88,8 @@ static void add_defaults(json_t *text, const char *defaults)
     json_decref(missing);
 }
 
-/* Model types whose architecture is not the one in `architectures`: transformers saves such models with the class of
- * another architecture, but with the published names of tensors. */
+/* The architecture of these model types is not the one in `architectures`: transformers saves such models with the
+ * class of another architecture, but with the published names of tensors. */
 static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
