@@ -153,7 +153,6 @@ bool organ_json_spool_give_back(void *memory)
     return true;
 }
 
-/* The pages of all arrays of paged_rows.h return to the system as well. */
 void organ_json_spool_visit(const void *memory)
 {
     const uintptr_t page = (uintptr_t)memory / PAGE;

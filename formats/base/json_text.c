@@ -103,7 +103,6 @@ static organ_status walk_end(organ_json_walk *walk, organ_error *error)
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-/* Rejects a name with a NUL character, unless walk->any_names is true. */
 static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -142,7 +141,6 @@ void organ_json_walk_leave(organ_json_walk *walk)
     walk->name = NULL;
 }
 
-/* After the last member, walk->name stays NULL. */
 static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -268,7 +266,6 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
     return json_is_null(value) ? NULL : value;
 }
 
-/* The message quotes at most 120 bytes of the value. */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error)
 {

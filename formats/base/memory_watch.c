@@ -10,7 +10,8 @@
 static json_malloc_t make_below;
 static json_free_t free_below;
 
-/* Number of refusals on this thread so far, and that number when the innermost open work began. */
+/* The first number counts the refusals on this thread so far; the second is that number when the innermost open work
+ * began. */
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
@@ -28,7 +29,6 @@ static _Thread_local struct {
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
-/* After the first request that is above PIECE or exceeds the rest, returns NULL as long as the same text is read. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;
@@ -79,7 +79,6 @@ static void read_begin(void)
     reading.before = refusals;
 }
 
-/* The tree may be incomplete if an allocation was refused. */
 static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
 {
     *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);

@@ -31,7 +31,7 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
-/* Value of errnum while the status is ORGAN_OK and `message` contains the prefix that organ_error_set_output
+/* errnum has this value while the status is ORGAN_OK and `message` contains the prefix that organ_error_set_output
  * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
