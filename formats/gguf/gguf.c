@@ -30,7 +30,6 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* A single number has index 0. Returns NULL for strings and for an index beyond the end. */
 static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)

@@ -7,7 +7,6 @@
 
 #define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1) /* bytes of a part's file name after NAME */
 
-/* Returns 0 if the characters are not all digits. */
 static unsigned read_digits(const char *s)
 {
     unsigned value = 0;
@@ -40,7 +39,6 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
     return made;
 }
 
-/* Leaves *value unchanged if the key is absent. */
 static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t max,
                                    int64_t *value, organ_error *error)
 {

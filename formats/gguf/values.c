@@ -134,7 +134,6 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     return key;
 }
 
-/* For an unknown type, reports an error and returns ORGAN_GGUF_U8. */
 static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
 {
     const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
@@ -149,7 +148,6 @@ static void skip_string(organ_gguf_cursor *cursor)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Before the elements are read, the rest of the file must have room for them. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");

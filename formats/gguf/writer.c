@@ -105,7 +105,6 @@ static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_
     return at;
 }
 
-/* A boolean is no integer. */
 static bool is_integer_type(organ_gguf_type type)
 {
     return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 &&
