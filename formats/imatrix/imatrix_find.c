@@ -70,8 +70,6 @@ static bool fits_request(const organ_imatrix_entry *e, const find_requested *req
            kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
-/* If a second entry fits with the same role, sets *second to it, because the choice is then ambiguous; otherwise
- * sets *second to NULL. */
 static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
                                                const organ_role *roles, const organ_imatrix_entry **second)
 {

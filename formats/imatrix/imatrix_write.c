@@ -68,7 +68,6 @@ static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t coun
                                                    : ORGAN_OK;
 }
 
-/* Zeros fill the file up to `offset`. */
 static organ_status put_numbers(imatrix_file *file, uint64_t offset, const double *numbers, uint64_t count,
                                 organ_error *error)
 {
