@@ -85,7 +85,6 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     return organ_model_file_open_here(file, error);
 }
 
-/* Only the metadata of the first part are kept. */
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
@@ -211,7 +210,6 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
-/* A missing file is no error. */
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -355,7 +353,7 @@ static organ_status open_gguf(model_state *s, organ_error *error)
                          : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Reads only its manifest and headers; organ_model_file_open opens the files of tensors. */
+/* Only manifest and headers are read; organ_model_file_open opens the files of tensors. */
 static organ_status open_organ_directory(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));

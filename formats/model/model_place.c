@@ -296,7 +296,6 @@ static organ_status set_from_path(organ_model_place *place, organ_error *error)
     return ORGAN_OK;
 }
 
-/* If the URL names a directory, file and index stay NULL. */
 static organ_status set_from_url(organ_model_place *place, const char *url, organ_error *error)
 {
     const char *name;

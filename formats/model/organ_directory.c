@@ -338,7 +338,6 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
     return r->error->status;
 }
 
-/* The caller releases the result, which is NULL if the member is absent or after an error. */
 static json_t *parse_member(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
@@ -371,7 +370,6 @@ static void read_changed(const organ_directory_reading *r)
     json_decref(json);
 }
 
-/* `size`, the bytes of the original file, must match the end of its tensors. */
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];

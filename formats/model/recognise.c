@@ -92,7 +92,6 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
     return same;
 }
 
-/* Returns false, which ends the walk. */
 static bool refuse_foreign_file(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->foreign_file, sizeof w->foreign_file, "'%s'%s", path, why);

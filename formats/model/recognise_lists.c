@@ -165,7 +165,6 @@ static void list_weights(organ_written *w, const char *directory, size_t of_inpu
     }
 }
 
-/* w->donor becomes the path of the run's first input, if it is still empty. */
 static void read_report(organ_written *w, const char *directory, const json_t *report, organ_error *error)
 {
     static const char *const inputs[] = {"donor", "model", "base", "adapter", "target"};
