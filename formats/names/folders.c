@@ -33,7 +33,6 @@ char *organ_arena_format(organ_arena *arena, const char *format, ...)
 
 /* ---- environment ---- */
 
-/* The text is "$NAME" or "${NAME}". Returns 0 if no such text begins at `at`, or if the variable is not set. */
 static size_t variable_at(const char *at, const char **value)
 {
     const bool braces = *at == '$' && at[1] == '{';
@@ -52,7 +51,6 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
-/* Variables that are not set remain in the text. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";

@@ -114,7 +114,6 @@ static void list_snapshots(const char *folder, const char *id, organ_arena *aren
         snprintf(names + used, size - used, " and %zu more", found.count - MAX);
 }
 
-/* *snapshot is NULL if there is no such file. */
 static organ_status read_ref(const char *text, const char *path, organ_arena *arena, const char **snapshot,
                              organ_error *error)
 {
@@ -226,7 +225,6 @@ static bool has_weights(const char *name)
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
 }
 
-/* `inner` is true in a folder of the snapshot. */
 static organ_status check_links(const char *text, const char *entry, const char *folder, bool inner, bool *weights,
                                 organ_arena *arena, organ_error *error)
 {

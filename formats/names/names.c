@@ -85,7 +85,6 @@ organ_status organ_name_resolve(const char *text, organ_arena *arena, const char
     return fail_unknown(text, arena, path, error);
 }
 
-/* Leaves out a store whose folder is unknown because HOME is not set. */
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
 {
     const char *const others[] = {organ_hub_root(arena), organ_lmstudio_root(arena)};

@@ -37,7 +37,6 @@ typedef struct ollama_name {
 static const char *const manifest_folders[] = {"manifests-v2", "manifests"};
 enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
 
-/* Ollama's usual server has two names. */
 static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
 
 /* Without OLLAMA_MODELS, the user and the system service have a folder each. */
@@ -56,7 +55,6 @@ size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROO
     return count;
 }
 
-/* Splits `text` in place and fills in Ollama's defaults. */
 static bool split_name(char *text, ollama_name *name)
 {
     char *parts[3], *colon = strrchr(text, ':');
@@ -207,7 +205,6 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
-/* Of the blob only the size is checked. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
@@ -302,7 +299,6 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
 
 /* ---- list ---- */
 
-/* Parts that are Ollama's defaults are left out. */
 static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
 {
     const bool host = !is_usual_host(part[0]), user = host || strcmp(part[1], USUAL_USER) != 0;
