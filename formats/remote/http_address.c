@@ -72,7 +72,6 @@ static organ_reach reach_of_ipv6(const unsigned char a[16])
                : ORGAN_REACH_INSIDE; /* 2000::/3 is global unicast; fc00::/7, fec0::/10 and ff00::/8 are not */
 }
 
-/* An address that is neither IPv4 nor IPv6 counts as ORGAN_REACH_INSIDE. */
 organ_reach organ_http_address_reach(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {

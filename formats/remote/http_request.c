@@ -167,7 +167,6 @@ static void read_answer_header(organ_http_answer *answer, const char *name, cons
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
-/* The name is cut to 60 bytes, for messages. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
@@ -393,7 +392,6 @@ static bool is_long_header(const hop *h, CURLcode result)
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
-/* A fault that a callback has set stays. */
 static void set_fault_of_curl(const hop *h, CURLcode result)
 {
     organ_http_answer *answer = h->answer;
@@ -409,7 +407,6 @@ static void set_fault_of_curl(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
-/* Repeating the request would not remove this fault. */
 static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;

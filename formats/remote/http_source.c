@@ -322,7 +322,6 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
     }
 }
 
-/* Sets *got to the number of bytes received, at least 1. */
 static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
@@ -363,7 +362,6 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
-/* The bytes replace the span that was unused for longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;
@@ -431,7 +429,6 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* No request is sent, so the size is unknown. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
