@@ -35,7 +35,6 @@ typedef struct entry {
     json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL if not read */
 } entry;
 
-/* The values are indices into field_names and entry.fields. */
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
@@ -223,7 +222,6 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     return r->error->status;
 }
 
-/* A null is treated as absent. */
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)

@@ -115,7 +115,6 @@ static organ_status read_total(organ_shards *shards, const organ_json_source *te
     return error->status;
 }
 
-/* A member "metadata" that is no object is ignored. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                   organ_error *error)
 {
