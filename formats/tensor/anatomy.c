@@ -166,7 +166,6 @@ static bool is_among(const char *begin, const char *end, const char *const *word
 
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
-/* *number is -1 if the number exceeds INT32_MAX. */
 static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
@@ -266,8 +265,8 @@ static bool write_module(const parts *p, char *out, size_t size)
 
 #define MODULE 256 /* bytes of a module's name with its NUL; a tensor with a longer one has no role */
 
-/* The table of roles has no numbers. They are indices of the attentions or feed-forwards of one layer [LongCat], of
- * norms for each head [StableLM] or of residual streams. */
+/* The table of roles has no numbers. The numbers of a module are indices of the attentions or feed-forwards of one
+ * layer [LongCat], of norms for each head [StableLM] or of residual streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;

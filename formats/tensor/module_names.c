@@ -16,7 +16,7 @@ typedef struct module_row {
 } module_row;
 
 /* Only the first matching row of a type applies, so a row whose `to` equals `from` protects names that are those of
- * transformers already. Source: conversion_mapping.py of transformers 5.24. */
+ * transformers already. The source is conversion_mapping.py of transformers 5.24. */
 static const module_row beginnings[] = {
     {LLAVA "kimi_k25", "language_model.lm_head", "lm_head", NULL},
     {LLAVA "kimi_k25", "language_model.model", "model.language_model", NULL},
@@ -51,7 +51,7 @@ static const module_row beginnings[] = {
     {"sarvam_moe", "model.word_embeddings", "model.embed_tokens", NULL},
 };
 
-/* Names anywhere. All rows of a type apply, in order, each to the first match. Source: as above. */
+/* All rows of a type apply, in order, each to the first match anywhere in the name. The source is that above. */
 static const module_row insides[] = {
     {"exaone", "attn.attention", "self_attn", NULL},
     {"exaone", "self_attn.out_proj", "self_attn.o_proj", NULL},
@@ -79,7 +79,7 @@ static const module_row insides[] = {
     {"sarvam_moe", "attention.key_layernorm", "self_attn.k_norm", NULL},
 };
 
-/* Files of such a model lack the prefix, which transformers adds. */
+/* Files of a model without its head lack the prefix, which transformers adds. */
 static const struct base_row {
     const char *types;  /* as in module_row; "" for all types that no other row has */
     const char *prefix; /* what transformers calls the model without its head */
