@@ -19,7 +19,6 @@ enum { TEMPLATE_LIMIT = 64 << 20 }; /* largest size, in bytes, of a file with a 
 
 /* ---- files ---- */
 
-/* Adds the text of the file to `templates` under `name`. Does nothing if the file does not exist. */
 static organ_status add_template_file(const organ_model *model, const char *file, const char *name, json_t *templates,
                                       organ_error *error)
 {
@@ -106,7 +105,6 @@ static organ_status add_from_config(const organ_model *model, const json_t *conf
     return failed ? organ_fail_memory(error, model->path) : ORGAN_OK;
 }
 
-/* The file of processors is read last. */
 organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
                                   organ_error *error)
 {

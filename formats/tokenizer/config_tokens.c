@@ -74,7 +74,6 @@ typedef struct token_reading {
     organ_error *error;
 } token_reading;
 
-/* A NUL in the text becomes a byte that UTF-8 lacks. */
 static const char *key_of(token_reading *r, const char *text, size_t bytes)
 {
     if (!memchr(text, '\0', bytes))

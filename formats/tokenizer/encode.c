@@ -83,7 +83,6 @@ static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_
            (end == bytes || !is_word_character(organ_utf8_at(text + end, &length)));
 }
 
-/* `first` is true if the span is at the beginning of the input. */
 typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* *begin stays at or after `done`, the end of the previous match. */
@@ -97,7 +96,6 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-/* `first` is true if the text is at the beginning of the input. */
 static organ_status encode_around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes,
                                         bool first, encode_span *next, organ_error *error)
 {
@@ -139,7 +137,6 @@ typedef struct split_context {
     bool first; /* `text` is at the beginning of the input */
 } split_context;
 
-/* This is the callback of organ_step_split. */
 static organ_status encode_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
@@ -195,8 +192,7 @@ static organ_status apply_metaspace(encoding *e, size_t step, const char *text, 
                            : run_steps(e, step + 1, marked->data, marked->used, first, error);
 }
 
-/* After the last step the text is a word, which organ_bpe_word encodes. `first` is true if the text is at the
- * beginning of the input. */
+/* After the last step the text is a word, which organ_bpe_word encodes. */
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     if (bytes == 0)

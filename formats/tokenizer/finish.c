@@ -21,7 +21,6 @@ static bool has_only_byte_letters(const organ_token *token)
     return true;
 }
 
-/* Each character of the text must represent a byte. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
@@ -33,7 +32,6 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* U+2581 is the SentencePiece mark. */
 static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 {
     for (size_t at = 0; at < token->bytes;) {
@@ -71,7 +69,6 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     return token->piece != NULL;
 }
 
-/* The piece of an added token is its text. */
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};
@@ -90,7 +87,6 @@ static bool make_pieces(organ_tokenizer *t)
 
 /* ---- digest ---- */
 
-/* Different seeds give equal texts different hashes. */
 static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(text ? text : "", bytes, seed);

@@ -139,7 +139,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* The architecture precedes the other names of the rows that match. */
+/* The rules of a row are NFC or no normalizer, ignore_merges, the patterns in their order as Split steps that
+ * isolate, then the step that replaces bytes by letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
@@ -156,8 +157,7 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
     return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }
 
-/* An empty pattern (ORGAN_CUT_BYTES) stands for the step that replaces bytes by letters; without an empty pattern,
- * this step is the last one. */
+/* The architecture precedes the other names of the rows that match. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
@@ -174,9 +174,8 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern (ORGAN_CUT_BYTES) stands
- * for the step that replaces bytes by letters; without an empty pattern, this step is the last one. Returns the error
- * of a pattern that cannot be compiled. */
+/* An empty pattern (ORGAN_CUT_BYTES) stands for the step that replaces bytes by letters; without an empty pattern,
+ * this step is the last one. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {

@@ -99,7 +99,6 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* A vocabulary in which a byte has no token is rejected. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

@@ -26,7 +26,6 @@ typedef struct gguf_source {
     organ_error *error; /* the first error is kept; values read after it are not used */
 } gguf_source;
 
-/* The formatted text directly follows "key 'NAME'". */
 __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
                                                                      const char *format, ...)
 {
@@ -247,7 +246,6 @@ static organ_status check_bytes(const gguf_source *s)
     return ORGAN_OK;
 }
 
-/* SentencePiece's mark is U+2581. */
 static const organ_step marks_for_blanks = {
     .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
 

@@ -80,7 +80,6 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
-/* The number has neither sign nor leading zeros nor fraction. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
@@ -161,7 +160,6 @@ static organ_status refuse_merge(const merge_list *l, const char *what)
     return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
 }
 
-/* Returns 0 at the end. */
 static char next_char(merge_list *l)
 {
     while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])

@@ -27,7 +27,6 @@ typedef struct proto_field {
     unsigned type;
 } proto_field;
 
-/* A broken message gives 0. */
 static uint64_t read_varint(proto_reading *r)
 {
     uint64_t value = 0;

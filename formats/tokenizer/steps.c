@@ -88,7 +88,6 @@ static void set_regex(const steps_reading *r, organ_step *step, const char *patt
         organ_regex_compile(what, step->pattern, bytes, &step->regex, r->error);
 }
 
-/* If `invert` is true, the texts between the matches count as the matches. */
 static void add_split(const steps_reading *r, const char *pattern, organ_behaviour behaviour, bool invert)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = behaviour, .invert = invert};
@@ -263,7 +262,6 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
-/* `depth` is the number of sequences around `from`. */
 static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;

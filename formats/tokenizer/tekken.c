@@ -47,7 +47,6 @@ typedef struct tekken_reading {
     organ_error *error;                  /* the first error is kept */
 } tekken_reading;
 
-/* No member may occur twice. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;
@@ -126,7 +125,6 @@ static organ_status add_special_token(const tekken_reading *r, uint32_t id, cons
     return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
-/* The "rank" must equal `index`, and is the id. */
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
 {
     const json_t *const rank = json_object_get(one, "rank");
@@ -191,7 +189,6 @@ static size_t object_end(const organ_json_source *text, size_t at, size_t end)
     return end;
 }
 
-/* The "rank" must equal `index`; the id is r->special + index. `word` is scratch memory. */
 static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
 {
     json_t *one = NULL;

@@ -74,7 +74,6 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
-/* The ranks must be 0, 1, ... without gaps. */
 static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
     organ_bytes word = {0};

@@ -146,7 +146,6 @@ static bool put_word(organ_bytes *to, const organ_token *token)
     return complete;
 }
 
-/* The order is that of the ranks. */
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_bytes all, one = {0};
@@ -290,7 +289,6 @@ static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *err
 
 /* ---- the whole tokenizer ---- */
 
-/* A model that has only other tokenizer files is rejected. */
 static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
 {
     static const char *const names[] = {"tokenizer.json", "tekken.json",     "tiktoken.model",

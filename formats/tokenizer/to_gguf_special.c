@@ -40,7 +40,6 @@ static const char *word_of(const json_t *value)
 
 /* ---- the post-processor ---- */
 
-/* Returns NULL if the element is not a special token, or if there is no such element. */
 static const char *special_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
@@ -110,7 +109,6 @@ static void read_processor(special_words *w, const json_t *processor)
         read_template(w, processor);
 }
 
-/* `post` may be NULL. */
 static void read_post(special_words *w, const json_t *post)
 {
     const json_t *const list = json_object_get(post, "processors");

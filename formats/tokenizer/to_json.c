@@ -69,7 +69,6 @@ static bool write_pretokenizer_step(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Returns false if a step cannot be written. */
 static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
 {
     const organ_step *const steps = pretokenizer ? t->pretokenizer : t->normalizer;
@@ -95,7 +94,6 @@ static void write_special(FILE *out, const organ_token *token, unsigned type)
     fprintf(out, ", \"type_id\": %u}}", type);
 }
 
-/* BOS and EOS may be NULL. */
 static void write_sequence(FILE *out, const organ_token *bos, const char *text, const organ_token *eos, unsigned type)
 {
     if (bos) {
@@ -168,7 +166,6 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Unused tokens are left out. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
@@ -299,8 +296,6 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* The name is "default" for tokenizer.chat_template, NAME for tokenizer.chat_template.NAME. *text is NULL for other
- * keys. */
 static organ_status chat_template_of(const organ_model *model, const organ_gguf_kv *kv, const char **name,
                                      json_t **text, organ_error *error)
 {
@@ -319,7 +314,6 @@ static organ_status chat_template_of(const organ_model *model, const organ_gguf_
     return *text ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
 
-/* Templates of other names than the default one need a list. */
 static organ_status put_templates(json_t *config, const organ_model *model, organ_error *error)
 {
     json_t *const list = json_array(), *text, *only = NULL;
@@ -361,7 +355,6 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
-/* The ids of the text, read again, must equal those of `t`. */
 static organ_status check_json(const organ_model *model, const organ_tokenizer *t, const char *json, organ_error *error)
 {
     const organ_json_source text = {.bytes = json, .length = strlen(json), .label = "tokenizer.json"};

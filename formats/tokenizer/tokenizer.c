@@ -11,7 +11,6 @@
 
 enum { FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a tokenizer file */
 
-/* The first existing file is read. */
 static const struct source {
     const char *name;
     organ_tokenizer_source *read;

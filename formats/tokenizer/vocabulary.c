@@ -100,7 +100,6 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* New entries have no text yet. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
@@ -187,7 +186,6 @@ static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
     return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
-/* *left and *right are set in any case. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
     *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
