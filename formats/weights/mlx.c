@@ -48,7 +48,6 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
-/* `group` codes of a row share a scale. */
 static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;

@@ -39,7 +39,6 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
-/* A NULL list is empty. `exact` is as in add_name. */
 static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
                        const void *value)
 {
@@ -54,7 +53,6 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
     }
 }
 
-/* Each tool lists the modules without quantisation under another key. */
 static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
@@ -66,7 +64,6 @@ static void read_skipped(const scope *at)
 
 /* ---- groups ---- */
 
-/* With "channel" the group is a whole row. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
@@ -159,8 +156,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
 
 /* ---- the whole config ---- */
 
-/* Keys of the settings of groups: all_fields for all modules in configs of GPTQ, AWQ and FP8 tools; dynamic_fields
- * in GPTQ's "dynamic"; layer_fields in ModelOpt's "quantized_layers". */
+/* all_fields are for all modules in configs of GPTQ, AWQ and FP8 tools; dynamic_fields are those of GPTQ's
+ * "dynamic", layer_fields those of ModelOpt's "quantized_layers". */
 static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {"w_bit", ORGAN_QUANT_BITS},
                                                {"wbits", ORGAN_QUANT_BITS},
@@ -211,7 +208,6 @@ static void read_section(const scope *at, const char *method)
     read_skipped(at);
 }
 
-/* The scope's object is NULL if there is no such file, or after an error. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {

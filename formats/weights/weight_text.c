@@ -75,7 +75,6 @@ static const char *scale_name(const organ_weight *weight)
     return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
 }
 
-/* Of a plain weight only the type is written and, if it has a tensor scale, the type of the scale. */
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {
