@@ -311,7 +311,6 @@ INLINE void fit_k_spread(float *lanes, float value)
         lanes[l] = half;
 }
 
-/* The result is at least 0. */
 INLINE float fit_top(const float *values)
 {
     float top = 0;
@@ -500,7 +499,6 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
     return over > 0 ? fit_put_half(stored, (fit_sum_8(sums[0]) + fit_sum_8(sums[0] + 8)) / over) : d;
 }
 
-/* Returns the value of largest magnitude of 16, with its sign. */
 INLINE float fit_largest_of_16(const float *values)
 {
     float far = 0;

@@ -9,7 +9,6 @@
 #include "kernels/ggml.h"
 #include "kernels/ggml_grids.h"
 
-/* The kernels organ_kernels.dequantize and quantize of the 16-bit floats. */
 void KERNEL(dequantize_f16)(const void *blocks, float *values, size_t n) { KERNEL(f16_to_f32)(blocks, values, n); }
 void KERNEL(dequantize_bf16)(const void *blocks, float *values, size_t n) { KERNEL(bf16_to_f32)(blocks, values, n); }
 void KERNEL(quantize_f16)(const float *values, void *blocks, size_t n) { KERNEL(f32_to_f16)(values, blocks, n); }

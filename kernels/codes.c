@@ -15,7 +15,6 @@ typedef struct code_factors {
     size_t group, group_left;    /* elements of a group; elements of the current group from the position on */
 } code_factors;
 
-/* Scale and zero point of each of 32 elements. */
 typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;

@@ -124,7 +124,6 @@ INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts
     counts->kept += m16_count(m16_without(u16_eq(donor, copy), was_zero));
 }
 
-/* An element that audit_words_16 does not count is `changed`. */
 void KERNEL(audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};
@@ -147,7 +146,6 @@ INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts
     counts->kept += m32_count(m32_without(u32_eq(donor, copy), was_zero));
 }
 
-/* An element that audit_words_32 does not count is `changed`. */
 void KERNEL(audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};

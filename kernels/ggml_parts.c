@@ -39,7 +39,6 @@ void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml
         six_bits_unpack(at + 4, (uint8_t *)parts->scales, (uint8_t *)parts->minima);
 }
 
-/* codes[j] is in the low half of byte j, codes[j + far] in its high half. */
 static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
 {
     for (size_t j = 0; j < far; j++)

@@ -41,7 +41,6 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
                        n - at);
 }
 
-/* gate_of for each activation: the kernels of organ_kernels. */
 void KERNEL(gate_silu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
 void KERNEL(gate_gelu_tanh)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
 void KERNEL(gate_gelu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
@@ -100,7 +99,6 @@ float KERNEL(exp_below)(float *values, size_t n, float top)
     return f32_fold(sum);
 }
 
-/* Returns the sum of e^(values[k] - top) in FP64. */
 double KERNEL(exp_sum)(const float *values, size_t n, double top)
 {
     const f64x16 tops = f64_set1(top);

@@ -252,7 +252,6 @@ INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, 
 }
 
 typedef void grow_tubes(const physarum_tile *t);
-/* physarum_grow_tubes by a square, by a square with some quotients computed without the divider, and by a power. */
 SHARED void grow_by_square(const physarum_tile *t) { physarum_grow_tubes(t, 1, 0); }
 SHARED void grow_mixed(const physarum_tile *t) { physarum_grow_tubes(t, 1, 1); }
 SHARED void grow_by_power(const physarum_tile *t) { physarum_grow_tubes(t, 0, 0); }

@@ -245,7 +245,6 @@ INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* The code is 0 where the scale is 0. */
 INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 minimum)
 {
     const m32x16 some = coding_some(scale);

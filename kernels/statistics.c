@@ -113,7 +113,6 @@ INLINE void moments_of(const void *values, size_t n, organ_moments *moments, con
     *moments = total;
 }
 
-/* moments_of for each storage type: the kernels of organ_kernels. */
 void KERNEL(moments_bf16)(const uint16_t *values, size_t n, organ_moments *moments)
 {
     moments_of(values, n, moments, BF16);
