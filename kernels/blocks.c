@@ -76,7 +76,6 @@ static void dequantize_q4_0(const void *blocks, float *values, size_t n)
         put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
-/* The minimum is added. */
 static void dequantize_q4_1(const void *blocks, float *values, size_t n)
 {
     const block_q4_1 *b = blocks;
@@ -105,7 +104,6 @@ static void dequantize_q5_0(const void *blocks, float *values, size_t n)
             put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
-/* The minimum is added. */
 static void dequantize_q5_1(const void *blocks, float *values, size_t n)
 {
     const block_q5_1 *b = blocks;

@@ -51,7 +51,6 @@ static uint64_t spread_eight(uint64_t window, unsigned bits)
     return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
-/* Eight codes fit into the 64-bit window that begins at their byte. */
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
     const size_t end = ((first + n) * bits + 7) / 8;

@@ -496,7 +496,6 @@ INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
     return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
 }
 
-/* Rounds 16 scaled values to codes, one byte each, saturating to the range of the code. */
 INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
 {
     switch (code) {

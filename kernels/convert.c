@@ -17,7 +17,6 @@ INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum ele
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
 }
 
-/* Large outputs are written with non-temporal stores. */
 INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
@@ -66,7 +65,6 @@ INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum el
         u16_store_part(dst, narrow_vector(f32_load_part(src, n), type), n);
 }
 
-/* Large outputs are written with non-temporal stores. */
 INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);

@@ -15,7 +15,6 @@ INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
-/* GELU has erf, GELU_TANH its approximation with tanh. */
 INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
@@ -57,7 +56,6 @@ void KERNEL(softcap)(float *values, size_t n, float cap)
         f32_store_part(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load_part(values + at, n - at), caps))), n - at);
 }
 
-/* Sets values[k] to base ^ exponents[k]. */
 void KERNEL(powers_of)(float base, const float *exponents, float *values, size_t n)
 {
     const f32x16 bases = f32_set1(base);

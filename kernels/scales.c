@@ -285,7 +285,6 @@ INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
     return change;
 }
 
-/* Codes columns first .. first + count - 1, at most CODING_COLUMNS, after those before them. */
 INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
     f32x16 field[CODING_COLUMNS];
@@ -335,7 +334,6 @@ INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t fr
     }
 }
 
-/* A NULL for `a` means the sum of b[k]. */
 INLINE f32x16 coding_dot(const float *a, const float *b, size_t from, size_t to)
 {
     f32x16 sum = f32_set1(0);

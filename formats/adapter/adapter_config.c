@@ -168,7 +168,6 @@ static bool ends_with_literal(const config_pattern *p, const char *module)
     return s == module || s[-1] == '.';
 }
 
-/* Leaves *value unchanged if no pattern matches. */
 static organ_status find_pattern_value(const organ_adapter_patterns *patterns, const char *module, double *value,
                                        organ_error *error)
 {

@@ -52,7 +52,6 @@ typedef struct counterpart_names {
     const char *prefix;
 } counterpart_names;
 
-/* Returns the usual names if the architecture is unknown. */
 static counterpart_names names_of(const organ_model *gguf)
 {
     static const forward_family usual = {.architecture = ""};
@@ -64,7 +63,6 @@ static counterpart_names names_of(const organ_model *gguf)
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }
 
-/* Returns false if the tensor has no part, or has other rows in the other format. */
 static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
                        exchange_part *part)
 {

@@ -379,7 +379,6 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
     return true;
 }
 
-/* The architecture's own names take precedence over those that most architectures use. */
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
                               exchange_part *found)
 {

@@ -109,7 +109,6 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     to->by_channel = true;
 }
 
-/* One alpha is for all layers; beta is 1. */
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 {
     const float alpha = (float)organ_key_real(s, "residual_scale", 0);

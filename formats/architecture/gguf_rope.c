@@ -55,8 +55,6 @@ static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
 }
 
-/* The length of the scale is temperature_length or, without that key, the original context of the rotation
- * (Ministral 3). */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned original = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);

@@ -133,7 +133,6 @@ static double read_softcap(const config_hf_source *s, const char *key, double ot
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
 }
 
-/* In families with either_norm, norms become RMSNorm if the file has rms_norm_eps. */
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -246,7 +245,6 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
-/* `name` is the first item of `architectures`. */
 static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
                                  organ_error *error)
 {

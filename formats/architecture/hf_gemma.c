@@ -118,7 +118,6 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- per-layer embeddings ---- */
 
-/* A width of 0 means that Gemma 4 has no per-layer embeddings. */
 static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 {
     c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
@@ -154,7 +153,6 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* intermediate_size may be a list with a width for each layer; c->intermediate becomes the largest. */
 static void read_widths(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))

@@ -100,7 +100,6 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         set_windows_by_number(s, c);
 }
 
-/* no_rope_layers has 1 for a layer that rotates q and k, 0 for one that does not. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");

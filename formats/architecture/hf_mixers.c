@@ -103,8 +103,6 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
                        s->label, l + 1);
 }
 
-/* Every interval-th layer gets the family's first word, all others the second; with forward_recurrent.alike all get
- * the first. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -21,7 +21,6 @@ static unsigned number_at(const config_hf_source *s, const json_t *list, const c
     return 0;
 }
 
-/* The attention's gate has one number for each head (the default) or for each number of the output. */
 static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "num_attention_heads_per_layer";

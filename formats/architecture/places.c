@@ -13,7 +13,6 @@
 
 /* ---- names ---- */
 
-/* Returns the word before the number of a layer in safetensors. */
 static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
 
 bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exchange_part *part,
@@ -34,7 +33,6 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exch
     return true;
 }
 
-/* Returns NULL for a part outside of layers and for layers that the configuration does not count. */
 static const organ_layer_kind *place_layer_kind(const place_model *m, int64_t layer)
 {
     return layer >= 0 && layer < (int64_t)m->config->layers ? &m->config->kinds[layer] : NULL;

@@ -38,8 +38,6 @@ static organ_json_span span_to_delete(const organ_json_source *text, size_t befo
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
-/* The search includes objects nested up to `deep` levels below. If there is no such member, to->found stays false,
- * as the caller has set it. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -95,7 +93,6 @@ void organ_json_edit_release(organ_json_edit *edit)
     *edit = (organ_json_edit){0};
 }
 
-/* A NULL for `inside` means the whole document. */
 static bool find_object(const organ_json_source *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};

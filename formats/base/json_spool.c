@@ -44,7 +44,6 @@ static struct {
     json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
-/* Each mapping is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
 /* A write to a page without disk space raises SIGBUS. */

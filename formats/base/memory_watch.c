@@ -50,7 +50,6 @@ static void *watched_malloc(size_t bytes)
     return reading.on ? from_reserve(bytes) : NULL;
 }
 
-/* Memory of the reserve becomes free when the next text is read. */
 static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;

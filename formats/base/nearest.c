@@ -33,8 +33,6 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
-/* A name that begins with `typed` (at least 3 bytes) has distance 1. If `typed` has n bytes, a name is similar if
- * its distance is below n / 3 + 2 and below n. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The keys lack the prefix "ARCHITECTURE.". */
 static const struct config_field {
     const char *key;
     size_t at; /* offset of the member in organ_hf_config */
@@ -22,8 +21,6 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
-/* The value of general.architecture is also the prefix of the keys that read_config_key reads. A missing key is no
- * error. */
 static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
                                       organ_error *error)
 {
@@ -46,7 +43,6 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
-/* A missing key or an array leaves the member at -1, unknown. */
 static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
                                     organ_hf_config *config, organ_error *error)
 {

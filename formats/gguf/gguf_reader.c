@@ -74,7 +74,6 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Each item has at least `shortest` bytes, for which the file must have room. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;

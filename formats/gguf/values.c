@@ -117,7 +117,6 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-/* Until the key is read, cursor->where has the number of the key. */
 static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");

@@ -23,7 +23,6 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
                : PLAIN;
 }
 
-/* The list begins with `role` and ends with ORGAN_ROLE_OTHER; for a role that is not in the table it is empty. */
 static const organ_role *same_inputs(organ_role role)
 {
     static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},

@@ -190,7 +190,6 @@ static organ_status read_index(model_state *s, organ_error *error)
     return error->status;
 }
 
-/* The record lets organ_model_unchanged detect changes. `folder` is "" or "/FOLDER". */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -234,7 +233,6 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* If the server has no such file, that is no error, and place.file stays NULL. */
 static organ_status try_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -263,7 +261,6 @@ static organ_status note_wrapped(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* organ does not read an index next to the model's file. */
 static organ_status note_unread(model_state *s, organ_error *error)
 {
     char text[400];

@@ -91,7 +91,6 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* After an error the result is "". `what` is the name of the entry, for messages. */
 static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
@@ -100,7 +99,6 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
-/* After an error the result must not be used. `what` is the name of the entry, for messages. */
 static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
                                          const char *field)
 {
@@ -138,7 +136,6 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-/* A file of a header or gap (`header`) is also added to manifest->kept. Does nothing after an error. */
 static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
                                          uint64_t size, organ_model_file *file)
 {

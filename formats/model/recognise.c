@@ -118,7 +118,6 @@ static bool is_report(const recognise_walk *w, int at, const char *name, const c
                                         w->written.reported && organ_is_unsealed_report_at(at, name, w->error));
 }
 
-/* `path` is the file's path from the root. A result of false ends the walk; it also follows an error. */
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
@@ -149,8 +148,6 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* `folder` is the directory's path from the root ("" for the root), `depth` its level below the root. A result of
- * false ends the walk. */
 static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
                                   recognise_place where, int depth)
 {
@@ -192,7 +189,6 @@ static bool add_name(name_list *list, const char *name)
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
-/* No model has more than MAX_ENTRIES entries. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {

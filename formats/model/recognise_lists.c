@@ -21,8 +21,6 @@
 #define STEP         ((size_t)1 << 16)         /* bytes that are hashed at a time */
 #define INDEX        ".safetensors.index.json" /* ending of the name of an index */
 
-/* Returns NULL if the file does not exist, cannot be read, is too large or is no valid JSON; an error is set only if
- * memory is exhausted. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -105,7 +103,6 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
 
 /* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
-/* The caller releases the result, an object whose keys are the names. A missing folder has no names. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];

@@ -58,7 +58,6 @@ static bool is_hub_id(const char *id, size_t length)
     return slashes <= 1;
 }
 
-/* ORG/NAME ends before the second '/' or before '@'. */
 static size_t id_length(const char *text)
 {
     const size_t before_revision = strcspn(text, "@"), first_part = strcspn(text, "/@");
@@ -329,7 +328,6 @@ bool organ_hub_is_missing(const char *text, organ_arena *arena)
     return ref && snapshot && stat(ref, &about) != 0 && stat(snapshot, &about) != 0;
 }
 
-/* A folder that is no model (a data set) has no id. */
 static const char *entry_id(const char *folder, organ_arena *arena)
 {
     if (strncmp(folder, ENTRY_PREFIX, strlen(ENTRY_PREFIX)) != 0)

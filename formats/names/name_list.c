@@ -19,7 +19,6 @@ organ_status organ_name_list_add(organ_name_list *list, organ_store store, const
     return ORGAN_OK;
 }
 
-/* Only the first part of a split model counts. */
 static bool begins_gguf(const char *name)
 {
     unsigned part = 1, parts;

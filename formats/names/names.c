@@ -103,7 +103,6 @@ static int by_store_and_name(const void *a, const void *b)
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* A store that cannot find the model leaves its message in model->fault. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};

@@ -221,7 +221,6 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
-/* Messages about a faulty manifest begin with `text`, the name that the user typed. */
 static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
                                const char **path, organ_error *error)
 {
@@ -249,8 +248,6 @@ static const char *find_manifest(const char *root, const ollama_name *name, orga
     return NULL;
 }
 
-/* `hint` names a similar tag, or else any tag, if the model exists with other tags; else a similar name of a model
- * of the same user. */
 static void suggest_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
                          char hint[ORGAN_FOLDER_HINT])
 {

@@ -63,7 +63,6 @@ struct organ_http_file {
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag or Last-Modified of the first answer, or "" */
 };
 
-/* http->base has no query and ends with a '/'; http->shown is the same without user and password. */
 static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);

@@ -47,7 +47,6 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
                       reason);
 }
 
-/* After a fault the result must not be used. */
 static const json_t *require_array(const entry *e, int field)
 {
     const json_t *const array = e->fields[field];
@@ -231,7 +230,6 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-/* Reading can continue after a result of true; r->error is clear then. */
 static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
@@ -277,7 +275,6 @@ static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
     return ORGAN_OK;
 }
 
-/* Tensors with duplicate names stay in the list. */
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)

@@ -122,8 +122,6 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_source 
                                           : organ_json_check(text, span, "metadata", error);
 }
 
-/* `seen` counts how often "weight_map" and "metadata" occurred, each of which may occur once; other members are only
- * validated. */
 static organ_status read_index_member(organ_shards *shards, const organ_json_source *text, const char *name,
                                       organ_json_span span, unsigned seen[2], organ_error *error)
 {

@@ -243,7 +243,6 @@ static parts split_tensor_name(const char *name, size_t length)
     return p;
 }
 
-/* Returns false if the text was cut. */
 static bool write_module(const parts *p, char *out, size_t size)
 {
     const char *begin[2] = {p->module, p->expert_end};

@@ -63,7 +63,6 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* Leaves *out at -1 for a list, which has one value for each layer. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -107,8 +106,6 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* The `tree` of the result is NULL if there is no such member, and if the member is not an object; in the latter
- * case an error is reported. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);

@@ -95,7 +95,6 @@ static const struct base_row {
     {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
 };
 
-/* Blanks separate the words of the list. */
 static bool lists_word(const char *list, const char *word, size_t length)
 {
     for (const char *at = list; *at; at += strcspn(at, " "), at += strspn(at, " "))
@@ -104,7 +103,6 @@ static bool lists_word(const char *list, const char *word, size_t length)
     return false;
 }
 
-/* With `start` only the beginning of the name can match. */
 static const char *find_words(const char *name, const char *run, bool start)
 {
     const size_t length = strlen(run);
@@ -159,7 +157,6 @@ static bool add_base(const char *model_type, char *name, size_t size)
     return true;
 }
 
-/* *split becomes the row that cuts the tensor's matrix, or NULL. */
 static bool rename_module(const char *model_type, const char *name, char *out, size_t size, const module_row **split)
 {
     *split = NULL;

@@ -45,7 +45,6 @@ static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
     return true;
 }
 
-/* The first 2,048 code points are looked up in the table t->letters. */
 static uint32_t character_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
 {
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
@@ -116,7 +115,6 @@ static bool push_candidate(organ_bpe *bpe, uint32_t left)
     return true;
 }
 
-/* Among equals the leftmost candidate is removed. The heap must not be empty. */
 static organ_candidate pop_candidate(organ_bpe *bpe)
 {
     organ_candidate *heap = bpe->heap;

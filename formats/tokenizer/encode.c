@@ -129,7 +129,6 @@ static organ_status encode_around_added(encoding *e, const organ_added_list *lis
 
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* `step` is the number of the pre-tokenizer step to apply to the pieces of `text`. */
 typedef struct split_context {
     encoding *e;
     size_t step;

@@ -195,7 +195,6 @@ static organ_status replace_matches(const organ_step *step, organ_search *search
 #define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
-/* Half of SIZE_MAX stands for larger products. */
 static size_t multiply_saturating(size_t text, size_t factor)
 {
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;

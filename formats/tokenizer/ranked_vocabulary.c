@@ -75,7 +75,6 @@ static bool add_base64_group(const char *digits, bool last, organ_bytes *word, b
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }
 
-/* The token's text consists of the letters that represent its bytes (organ_letter_of). */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error)
 {

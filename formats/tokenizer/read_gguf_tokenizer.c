@@ -55,7 +55,6 @@ static organ_status begin_strings(const gguf_source *s, const char *key, uint64_
     return ORGAN_OK;
 }
 
-/* A NUL that copy->used does not count follows the copy. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
@@ -249,7 +248,6 @@ static organ_status check_bytes(const gguf_source *s)
 static const organ_step marks_for_blanks = {
     .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
 
-/* Without the key the unknown token is 0; an id outside of the vocabulary means that there is none. */
 static void read_unknown(const gguf_source *s)
 {
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);

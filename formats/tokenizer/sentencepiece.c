@@ -64,7 +64,6 @@ static bool next_field(proto_reading *r, proto_field *field)
     return true;
 }
 
-/* Returns false if the text of the piece is not that of the token. */
 static bool read_piece(const organ_tokenizer *t, uint64_t id, const proto_field *piece, float *score)
 {
     proto_reading r = {.at = piece->bytes, .end = piece->bytes + piece->length};

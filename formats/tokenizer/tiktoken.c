@@ -55,7 +55,6 @@ static bool read_rank(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
-/* A line is "BASE64 RANK". `word` is scratch memory. */
 static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {
@@ -121,8 +120,6 @@ static organ_status check_decoder(const tiktoken_class *class, const char *label
     return ORGAN_OK;
 }
 
-/* The name of each is that in the config's added_tokens_decoder (if class->decoder), else that in class->first, else
- * class->prefix with a number and "|>". */
 static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const char *label,
                                 const json_t *config, uint32_t count, organ_error *error)
 {
@@ -180,7 +177,6 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
     return NULL;
 }
 
-/* `text` is the tokenizer file, `config` the parsed tokenizer_config.json, `config_label` its path in messages. */
 static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const char *config_label,
                                        const json_t *config, const organ_json_source *text, organ_error *error)
 {

@@ -47,8 +47,6 @@ static const char *special_at(const json_t *list, size_t index)
 
 static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
-/* "A" stands for the first text, "B" for the second. Returns NULL if the element stands for something else, or if
- * there is no such element. */
 static const char *sequence_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
@@ -210,7 +208,6 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- reading the files ---- */
 
-/* A NULL for `member` means the whole file. *value is NULL if the file or the member is missing, which is no error. */
 static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
                               organ_error *error)
 {

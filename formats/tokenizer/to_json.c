@@ -192,7 +192,6 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
-/* A token in "vocab" is neither unused nor a character that only merges have. */
 static bool is_written(const organ_tokenizer *t, uint32_t id)
 {
     return id < t->facts.vocabulary && t->tokens[id].text && !t->tokens[id].unused;

@@ -73,7 +73,6 @@ static size_t character_start(const char *text, size_t bytes, size_t at)
     return at;
 }
 
-/* The ids of *text differ, and so do those of the half that replaces it. */
 static void shorten(const comparison *c, const char **text, size_t *bytes)
 {
     for (bool shorter = true; shorter && *bytes > EXCERPT && !c->error->status;) {
@@ -90,7 +89,6 @@ static void shorten(const comparison *c, const char **text, size_t *bytes)
     }
 }
 
-/* The text is like "12 'ab' 7 'c'", and begins with the last id that both lists share. */
 static void list_ids(const organ_tokenizer *t, const uint32_t *ids, size_t count, size_t same, char *to, size_t room)
 {
     const size_t first = same ? same - 1 : 0;

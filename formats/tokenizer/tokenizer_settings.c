@@ -18,7 +18,6 @@ const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, 
     return label ? label : name;
 }
 
-/* The value is text or {"content": text}. Returns -1 for null, a missing value, or a text that is no token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;

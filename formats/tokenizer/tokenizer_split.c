@@ -139,7 +139,6 @@ static organ_status emit_piece(split_state *c, organ_error *error)
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* `match` is true if the next span counts as match (after step->invert). */
 static bool joins_previous(const split_state *c, bool match)
 {
     switch (c->step->behaviour) {

@@ -72,7 +72,6 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
-/* The result may be the free slot in which to enter the text (linear probing). */
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
@@ -193,7 +192,6 @@ bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t 
     return slot->pair >> 62 == OF_TOKENS;
 }
 
-/* The result may be the free slot for the pair (linear probing). */
 static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
 {
     size_t at = XXH3_64bits_withSeed(&pair, sizeof pair, t->seed) & (t->merge_slots - 1);
@@ -237,7 +235,6 @@ static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
     return true;
 }
 
-/* The token must have a text, and organ_tokenizer_ready must have set t->byte_ids. */
 int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 {
     unsigned value;

@@ -100,7 +100,6 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* MXFP4 has exponents as scales, NVFP4 has not. The caller has set weight->scale; `length` is that of find_global. */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
@@ -206,7 +205,6 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
-/* The codes have the name of the unpacked weight, and are FP8, INT8 or pairs of 4 bits. */
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);

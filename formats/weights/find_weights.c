@@ -86,7 +86,6 @@ static organ_status find_packed_weights(organ_weight_search *search)
     return organ_weight_resolve_words(search);
 }
 
-/* Two tensors must not be the codes of the same weight. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);

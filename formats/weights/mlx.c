@@ -174,7 +174,6 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     return mlx_add_rows(search, weight, group);
 }
 
-/* Scales are U8 for the modes of floats, floats for affine. */
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
                                const organ_quant_group *declared)
 {

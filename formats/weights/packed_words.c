@@ -117,8 +117,6 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
         cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
-/* Codes are packed along rows, zero points along columns. *same is true if the two layouts do not differ for this
- * weight. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];

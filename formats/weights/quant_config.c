@@ -298,7 +298,6 @@ static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rul
     return organ_quant_rules_find(rules, &module, config->file, found, value, error);
 }
 
-/* In a config without groups, quant_method applies to the whole model: *named is then true. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {
