@@ -26,8 +26,7 @@ bool organ_part_is_plain(forward_part part)
     return false;
 }
 
-/* Returns the address in the name of the first word (between two dots) that is the number `layer`, and sets *length to
- * its number of digits. Returns NULL if no word is that number. */
+/* Returns the first word (between two dots) that is the number `layer`, or NULL. */
 static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
 {
     char number[16];
@@ -48,13 +47,11 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
            snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }
 
-/* The names of tensors in safetensors and in GGUF. */
 typedef struct counterpart_names {
     const forward_family *hf, *gguf;
     const char *prefix;
 } counterpart_names;
 
-/* Returns the names of the architecture that the GGUF file states; the usual names if it is unknown. */
 static counterpart_names names_of(const organ_model *gguf)
 {
     static const forward_family usual = {.architecture = ""};
@@ -66,7 +63,6 @@ static counterpart_names names_of(const organ_model *gguf)
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }
 
-/* Finds the part of a tensor by its name. Returns false if it has none, or has other rows in the other format. */
 static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
                        exchange_part *part)
 {

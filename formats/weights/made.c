@@ -7,7 +7,6 @@ organ_matrices organ_row_place_matrices(const organ_weight *weight)
     return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
 }
 
-/* Returns the number of blocks of a matrix that the place has. */
 static uint64_t place_blocks(const organ_row_place *place, const organ_matrices *m)
 {
     return place->blocks ? place->blocks : m->rows / place->block;
