@@ -285,6 +285,9 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_extract_options, options, report, error, "base", options->base, "tuned",
+                         options->tuned, "dtype", options->dtype, "write.output", options->write.output))
+        return error->status;
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     extract_adapter(&job, report, error);

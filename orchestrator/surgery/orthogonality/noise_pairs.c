@@ -95,6 +95,9 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_noise_pairs_options, o, report, error, "clean[0]", o->clean[0], "noisy[0]", o->noisy[0],
+                         "clean[1]", o->clean[1], "noisy[1]", o->noisy[1]))
+        return error->status;
     const organ_report_work work = organ_report_begin(report);
     const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
     organ_compared_job job = {.pairs = o,

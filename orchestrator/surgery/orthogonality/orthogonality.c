@@ -61,6 +61,9 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
+                         o->adapter))
+        return error->status;
     organ_compared_job job = {.options = o,
                               .engine = engine,
                               .progress = progress,
