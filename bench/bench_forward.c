@@ -6,7 +6,7 @@
  * with UNAVAILABLE if this CPU lacks the instructions of COMPUTE (split or bf16), else with the status of the library.
  */
 #include <organ/forward.h>
-#include "orchestrator/stream/compute.h"
+#include "orchestrator/stream/pass_parts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -9,10 +9,10 @@
  * quantize, which GPTQ then codes. With BENCH_SMOKE=1 in the environment the slice is tiny; with BENCH_ERRORS=1 each
  * pruning runs twice, the second time for its output error. */
 #include "bench/bench_rig.h"
-#include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/prune_matrix.h"
-#include "orchestrator/surgery/precision/encoding.h"
-#include "orchestrator/surgery/precision/gptq.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/verbs/prune/prune_matrix.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/verbs/quantize/gptq.h"
 
 #include <jansson.h>
 #include <sys/resource.h>

@@ -4,9 +4,9 @@
  * speedup. Fails if the residual exceeds 1.001 x the best (1.003 x for noise) or the speedup is below 5.
  * bench_lora REPORT.json [N RANK]. With BENCH_SMOKE=1 in the environment, no bar applies. */
 #include "bench/bench_rig.h"
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/algebra/low_rank.h"
-#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/solve/low_rank.h"
+#include "orchestrator/solve/algebra.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -5,9 +5,9 @@
  * bench_physarum_v2 REPORT.json [TOKENS]. With BENCH_SMOKE=1 in the environment, it prunes only o_proj, and no bar
  * applies. */
 #include "bench/bench_rig.h"
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/prune_matrix.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/verbs/prune/prune_matrix.h"
 
 #include <jansson.h>
 #include <stdio.h>

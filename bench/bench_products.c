@@ -4,7 +4,7 @@
  * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
 #include "bench/bench_rig.h"
 #include <organ/kernels.h>
-#include "orchestrator/machine/cpu_tiles.h"
+#include "orchestrator/machine/topology_parts.h"
 #include "tests/kit/samples.h"
 
 #include <string.h>

@@ -111,7 +111,7 @@ panel() {
 # uses the light scheme only, because gnuplot writes colours as attributes.
 chart_colours=6
 begin_plot() {
-    local style=orchestrator/report/svg/svg_embed.c kind shape points=(7 5 9 13 11 1) dashes=(solid '(7,3)' '(2,4)' '(9,3,2,3)' '(4,2)' '(1,3)')
+    local style=orchestrator/report/svg/svg_parts.c kind shape points=(7 5 9 13 11 1) dashes=(solid '(7,3)' '(2,4)' '(9,3,2,3)' '(4,2)' '(1,3)')
     colour_of() { grep -o "\.oc-$1{[a-z]*:#[0-9a-f]*" "$style" | head -n 1 | cut -d : -f 2; }
     echo "set terminal svg size $2,$3 font 'system-ui,Segoe UI,Roboto,DejaVu Sans,sans-serif,12' background '$(colour_of paper)'"
     echo "set output '$1'; set multiplot layout $5,$4; set key noenhanced Left reverse samplen 4 textcolor '$(colour_of text)'"

@@ -82,7 +82,7 @@ done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0
 
 # The block types of GGUF, rows "| type | name | elements | bytes |", equal the table in the source.
 {
-    sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/dtype.c
+    sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/tensor.c
     sed -nE 's/^ *X\(([A-Z0-9_]+), ([0-9]+), ([0-9]+), ([0-9]+)\).*/| \4 | \1 | \2 | \3 |/p' include/organ/models.h
 } |
     sort >"$scratch/types"

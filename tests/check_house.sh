@@ -85,119 +85,101 @@ machine orchestrator formats
 stream machine orchestrator formats kernels
 report machine orchestrator formats
 ranks stream machine orchestrator formats kernels
+output ranks report stream machine orchestrator formats kernels
+solve stream machine orchestrator formats kernels
 forward ranks stream machine orchestrator formats kernels
-surgery forward ranks report stream machine orchestrator formats kernels
+surgery forward solve output ranks report stream machine orchestrator formats kernels
+verbs surgery forward solve output ranks report stream machine orchestrator formats kernels
 command machine orchestrator formats
-serve command surgery forward ranks report stream machine orchestrator formats kernels
-cli serve command surgery forward ranks report stream machine orchestrator formats kernels
+serve command verbs surgery forward solve output ranks report stream machine orchestrator formats kernels
+cli serve command verbs surgery forward solve output ranks report stream machine orchestrator formats kernels
 LAW
 # The modules of a layer, and for each the modules that it may include.
 cat >"$scratch/rooms" <<'LAW'
 formats/base
+formats/remote base
+formats/adapter base remote
+formats/architecture base
 formats/tensor base
-formats/remote base tensor
-formats/safetensors base tensor remote
-formats/gguf base tensor remote
-formats/model base tensor remote safetensors gguf
-formats/weights base tensor model
+formats/gguf base remote tensor
+formats/imatrix base remote gguf
+formats/safetensors base remote tensor
+formats/model base remote tensor gguf safetensors
+formats/names base remote gguf
 formats/tokenizer base gguf model
-formats/adapter base tensor remote model
-formats/imatrix base tensor remote gguf
-formats/names base tensor remote gguf
+formats/weights base tensor
 report/text
 report/svg text
 report/html text svg
 report/blocks text svg html
 report/view text svg blocks
-formats/architecture base tensor model weights
 forward
-stream/disk
-stream/unfinished
-stream disk unfinished
-surgery/facts
-surgery/inputs facts
-surgery/cache
-surgery/output facts cache
-surgery/plan facts
-surgery/algebra
-surgery/scoring inputs facts output
-surgery/allocate inputs cache algebra calibration
-surgery/prune inputs facts cache output plan algebra calibration scoring write allocate precision
-surgery/calibration inputs plan algebra
-surgery/text inputs facts output plan calibration scoring prune
-surgery/organs inputs facts scoring write
-surgery/measure inputs facts cache output organs
-surgery/write facts cache output plan scoring
-surgery/purify inputs facts scoring write measure
-surgery/cut inputs facts output write prune
-surgery/precision inputs facts cache output algebra calibration scoring write allocate
-surgery/convert inputs facts output scoring write precision
-surgery/layers inputs facts cache output algebra calibration scoring allocate cut
-surgery/lora inputs facts cache output algebra scoring write precision
-surgery/orthogonality inputs facts output algebra lora
-surgery/health inputs facts output algebra scoring convert
-surgery/untrusted facts
-surgery/fetch facts
-surgery/experts inputs facts cache plan algebra calibration scoring cut
-surgery/width inputs facts cache output algebra calibration scoring cut
-serve/confine
+forward/mixers forward
 serve/http
-serve/jobs confine http
-serve/models confine http
+serve/confine
+serve/jobs http confine
+serve/models http confine
 serve/page http jobs
 serve http jobs models page
+surgery/calibration
+surgery/allocate calibration
+surgery/encoding
+surgery/scoring
+surgery/write scoring
+verbs/convert
+verbs/autopsy convert
+verbs/quantize
+verbs/prune quantize
+verbs/evaluate prune
+verbs/fetch
+verbs/graft
+verbs/inspect
+verbs/lora
+verbs/measure
+verbs/orthogonality lora
+verbs/purify
+verbs/shrink prune
+verbs/untrusted
 LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
-kernels ggml_parts.h
-formats/tensor tensor_list.h module_names.h
+formats/adapter adapter_config.h
+formats/architecture exchange.h families.h config_readers.h
+formats/gguf file.h
+formats/imatrix imatrix.h
+formats/model recognise.h organ_directory.h recognise_lists.h
+formats/names names.h hub_requests.h
 formats/remote remote.h
 formats/safetensors safetensors.h
-formats/gguf file.h
-formats/model organ_directory.h recognise.h recognise_lists.h
-formats/weights made.h
-formats/tokenizer tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
-formats/adapter adapter_names.h
-formats/imatrix imatrix.h
-formats/names names.h hub_requests.h
-forward
-formats/architecture families.h counterpart.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
-surgery/cache cache.h
-surgery/inputs inputs.h
-surgery/facts facts.h
-surgery/output output.h layout.h
-surgery/plan plan.h
-surgery/algebra algebra.h low_rank.h
-surgery/scoring scoring.h evaluation.h trial.h
-surgery/write write.h write_rows.h units.h
-surgery/cut cut.h
-surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune audit_pruned.h
-surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
-surgery/text
-surgery/organs
-surgery/measure
-surgery/purify
-surgery/precision encoding.h plain_config.h quantize_pruned.h
-surgery/layers
-surgery/convert convert_across.h
-surgery/lora adapter_write.h factors.h turned.h
-surgery/orthogonality
-surgery/health list_models.h
-surgery/untrusted
-surgery/fetch fetch.h
-surgery/experts experts_heal.h scores.h measure_scores.h
-surgery/width
+formats/tensor module_names.h tensor_list.h
+formats/tokenizer tokenizer_files.h
+formats/weights weight_search.h
+forward mixers.h forward_job.h
+kernels table.h elements.h half.h ggml_parts.h
+output facts.h inputs.h output.h cache.h layout.h plan.h publish.h model_copy.h
+report/blocks blocks.h
+report/html page.h
+report/svg svg.h
+report/text report_text.h
+report/view views.h
+serve serve.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-report/text report_text.h members.h replace.h text.h
-report/svg svg.h
-report/html page.h
-report/blocks blocks.h
-report/view views.h
+solve algebra.h low_rank.h
+surgery/allocate allocate.h
+surgery/calibration calibration.h
+surgery/encoding encoding.h
+surgery/scoring scoring.h
+surgery/write write.h
+verbs/convert convert_across.h
+verbs/fetch fetch.h
+verbs/inspect inspect_parts.h
+verbs/lora adapter_write.h
+verbs/prune prune_job.h
+verbs/quantize quantize_job.h
 LAW
 # The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
 cat >"$scratch/topics" <<'LAW'
@@ -207,7 +189,8 @@ machine machine
 stream stream
 forward forward
 report report
-surgery options prune quantize convert cut lora organs purify measure inspect evaluate
+surgery options evaluate
+verbs prune quantize convert cut lora organs purify measure inspect
 LAW
 # shellcheck disable=SC2016
 awk '
@@ -215,7 +198,7 @@ awk '
     function to_name(path) { sub(/.*\//, "/", path); return path }
     function floor(path) { path = room(path); sub(/\/.*/, "", path); return path }
     FILENAME ~ /floors$/ { known[$1]; for (k = 1; k <= NF; k++) may[$1, $k]; next }
-    FILENAME ~ /rooms$/ { for (k = 2; k <= NF; k++) knows[$1, floor($1 "/") "/" $k]; next }
+    FILENAME ~ /rooms$/ { for (k = 2; k <= NF; k++) knows[$1, $k == floor($1 "/") ? $k : floor($1 "/") "/" $k]; next }
     FILENAME ~ /topics$/ { for (k = 2; k <= NF; k++) home["<organ/" $k ".h>"] = $1; next }
     FILENAME ~ /doors$/ { doors[$1]; for (k = 2; k <= NF; k++) door[$1 "/" $k]; next }
     {
@@ -261,7 +244,7 @@ grep -E '\.(md|tsv|sh|py|ninja)$' "$scratch/files" | grep -vE '^(CHANGELOG\.md|t
 # The tables of this script name what is there.
 {
     awk '{ print $1 }' "$scratch/rooms" "$scratch/doors"
-    awk '{ room = $1; sub(/\/.*/, "", room); for (k = 2; k <= NF; k++) print room "/" $k }' "$scratch/rooms" | sort -u
+    awk '{ room = $1; sub(/\/.*/, "", room); for (k = 2; k <= NF; k++) print $k == room ? room : room "/" $k }' "$scratch/rooms" | sort -u
 } | while read -r room; do [[ -d $room || -d orchestrator/$room ]] || echo "$room: no such folder"; done |
     check "the tables of rooms and doors name folders"
 awk '{ for (k = 2; k <= NF; k++) print $1 "/" $k }' "$scratch/doors" | while read -r door; do
@@ -381,24 +364,8 @@ cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
         }
     }' "$scratch/objects" - | peel | check "no files call each other in a circle"
 
-# A unit is a .c with the .h of its name. For a header without a .c, the headers that it includes count instead.
-# shellcheck disable=SC2016
-grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' grep -HE '^# *include *"' | awk -F'"' '
-    function unit(file) { sub(/\.[ch]$/, "", file); return file }
-    function see(file, from, seen, list, k) {
-        if (file in seen) return
-        seen[file]
-        if (unit(file) in sources) { if (unit(file) != from) print from, unit(file); return }
-        for (k = 1; k <= split(includes[file], list, " "); k++) see(list[k], from, seen)
-    }
-    FILENAME != "-" { if (sub(/\.c$/, "", $0)) sources[$0]; next }
-    { file = $1; sub(/:.*/, "", file); includes[file] = includes[file] " " $2 }
-    END {
-        for (file in includes) if (unit(file) in sources) {
-            delete seen
-            for (k = 1; k <= split(includes[file], list, " "); k++) see(list[k], unit(file), seen)
-        }
-    }' "$scratch/c_files" - | peel | check "no units include each other in a circle"
+grep -E '^(kernels|formats|orchestrator)/.*\.h$' "$scratch/c_files" | xargs -d '\n' grep -HE '^# *include *"' | sed -E 's/^([^:]*):.*"(.*)".*/\1 \2/' | peel |
+    check "no headers include each other in a circle"
 
 # ---- files ----
 # With pipefail, piping COMMAND into grep -q fails if grep exits first and SIGPIPE ends COMMAND. Write `grep -q X < <(COMMAND)`.
@@ -429,7 +396,7 @@ grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|
 
 # The folders of tests are those of the sources and the shared kits, so that the path of a source gives the path of its test.
 sed -nE 's,^tests/(.*)/[^/]*\.c$,\1,p' "$scratch/c_files" | sort -u | while read -r folder; do
-    [[ $folder == kit || $folder == faults || $folder == fuzz || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
+    [[ $folder =~ ^(kit|faults|fuzz|include)$ || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
 done | check "the tests mirror the tree"
 
 each sources grep -nE '[[:blank:]]$' | check "no blanks at the end of a line"
@@ -447,44 +414,33 @@ each own_files awk '
         if (!((name, FILENAME) in met)) { met[name, FILENAME]; files[name] = files[name] " " FILENAME; count[name]++ }
     }
     END { for (name in count) if (count[name] > 1) print name ":" files[name] }' | sort | check "no type name is defined in two files"
-# shellcheck disable=SC2016
-each own_files awk '
-    /^static / && !/;$/ && match($0, /[a-z_0-9]+\(/) {
-        name = substr($0, RSTART, RLENGTH - 1)
-        if (!((name, FILENAME) in met)) { met[name, FILENAME]; count[name]++ }
-    }
-    END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
-
 # ---- ranks ----
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
-# each gives the reason in its first comment.
+# each gives the reason in a comment that begins with "Ranks:".
 cat >"$scratch/ranks" <<'LAW'
-experts/known_scores.c
-lora/adapter_resume.c
+inspect/machine_plan.c
 lora/adapter_write.c
-lora/lora_extract.c
-lora/rewrite.c
 measure/fleet.c
 measure/fleet_parts.c
 measure/measure.c
-precision/gptq.c
-prune/audit_record.c
+prune/allocation.c
 prune/comparison.c
-prune/masked_squares.c
+prune/sparsegpt.c
 prune/tiles.c
 prune/units.c
-width/choices.c
-width/choose_channels.c
+quantize/gptq.c
+shrink/choices.c
+shrink/cut.c
+shrink/measure_scores.c
+shrink/patterns.c
+shrink/width.c
 LAW
-grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
-    grep -vE '^orchestrator/surgery/(allocate|calibration|cache|cut|output|plan|scoring|write)/' | LC_ALL=C sort -u >"$scratch/dividing"
-sed 's,^orchestrator/surgery/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scratch/ranks" | check "verbs leave ranks to the rooms that they call"
-# shellcheck disable=SC2016 # $0 is awk's
-grep -v '^orchestrator/surgery/lora/adapter_' "$scratch/dividing" |
-    xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
-        /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
+grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
+    grep -vE '^orchestrator/surgery/' | LC_ALL=C sort -u >"$scratch/dividing"
+sed 's,^orchestrator/verbs/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scratch/ranks" | check "verbs leave ranks to the rooms that they call"
+    xargs -r grep -L 'Ranks: ' | check "a file that divides work among ranks says why"
 
-grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_memory_work_(begin|end) *\(' | grep -v '^orchestrator/surgery/facts/report_work\.c:' |
+grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_memory_work_(begin|end) *\('  |
     check "verbs begin and end their work with organ_report_begin and organ_report_end"
 
 # ---- conditional expressions ----

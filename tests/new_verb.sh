@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 name=${1:-} summary=${2:-how many values each role of a model has}
 [[ $name =~ ^[a-z]+(-[a-z]+)*$ ]] || { echo "$0: NAME is small letters with '-' between words, not '$name'" >&2 && exit 2; }
 id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/surgery/health
-! grep -q "organ_${id}_verb" orchestrator/cli/verb_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
+! grep -q "organ_${id}_verb" orchestrator/cli/cli_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
 
 # put after|before FILE REGEX TEXT: inserts lines below the last matching line, or above the first one; fails if none matches.
 put() {
@@ -50,10 +50,10 @@ fill "$room/$id.c" <<'C'
 /* SPDX-License-Identifier: MIT */
 #include <organ/inspect.h>
 
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/members.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/output/facts.h"
 
 #include <stdlib.h>
 
@@ -202,7 +202,7 @@ fi
 fill "orchestrator/cli/verb_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
  * organ @NAME@. */
-#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/inspect.h>
 
 typedef struct @ID@_call {
@@ -230,7 +230,7 @@ const organ_verb organ_@ID@_verb = {
              "cannot be read; 130 interrupted.",
     .run = run_@ID@};
 C
-after orchestrator/cli/verb_parts.h '^extern const organ_verb organ_inspect_verb' "extern const organ_verb organ_${id}_verb;"
+after orchestrator/cli/cli_parts.h '^extern const organ_verb organ_inspect_verb' "extern const organ_verb organ_${id}_verb;"
 after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id}_verb,"
 
 # ---- pages ----

@@ -3,10 +3,8 @@
 #include <organ/weights.h>
 
 #include "formats/adapter/adapter_config.h"
-#include "formats/adapter/adapter_names.h"
-#include "formats/base/name_table.h"
-#include "formats/base/paged_rows.h"
-#include "formats/base/path.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/remote/remote.h"
 
 #include <errno.h>

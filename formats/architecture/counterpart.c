@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/architecture/counterpart.h"
 #include "formats/architecture/exchange.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The supported architectures, as transformers and llama.cpp define them. */
-#include "formats/architecture/families_rows.h"
+#include "formats/architecture/families.h"
 
 #include <stdio.h>
 #include <string.h>

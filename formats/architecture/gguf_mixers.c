@@ -7,8 +7,7 @@
  * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
  * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
  */
-#include "formats/architecture/config_check.h"
-#include "formats/architecture/config_gguf.h"
+#include "formats/architecture/config_readers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -164,4 +163,172 @@ void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
     else
         read_ssm(s, mixer, &c->recurrent);
     read_options(s, c, &c->recurrent);
+}
+
+/* Adds the names of GGUF keys to messages of config_check.c, which name members of config.json for both formats. */
+
+#define MOST_KEYS 6 /* keys of a row of message_keys */
+
+/* A row has words that identify a message, and the keys whose values the message rejects. The first row whose words
+ * are in the message applies. */
+static const struct {
+    const char *words, *keys[MOST_KEYS];
+} message_keys[] = {
+    {"index_head_dim", {"attention.indexer.key_length"}},
+    {"index_n_heads", {"attention.indexer.head_count"}},
+    {"index_topk", {"attention.indexer.top_k"}},
+    {"num_hidden_layers", {"block_count", "nextn_predict_layers"}},
+    {"num_attention_heads", {"attention.head_count", "attention.head_count_kv"}},
+    {"num_key_value_heads", {"attention.head_count_kv"}},
+    {"hidden_size", {"embedding_length"}},
+    {"v_head_dim", {"attention.value_length", "attention.value_length_mla"}},
+    {"qk_nope_head_dim", {"attention.key_length", "attention.key_length_mla", "rope.dimension_count"}},
+    {"qk_rope_head_dim", {"rope.dimension_count"}},
+    {"kv_lora_rank", {"attention.kv_lora_rank"}},
+    {"q_lora_rank", {"attention.q_lora_rank"}},
+    {"eps of norms", {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}},
+    {"original_max_position_embeddings", {"rope.scaling.original_context_length"}},
+    {"max_position_embeddings", {"context_length"}},
+    {"n_group", {"expert_group_count", "expert_group_used_count", "expert_count"}},
+    {"num_experts_per_tok", {"expert_used_count", "expert_count"}},
+    {"intermediate size of an expert", {"expert_feed_forward_length", "feed_forward_length"}},
+    {"intermediate size of the shared",
+     {"expert_feed_forward_length", "expert_shared_count", "expert_shared_feed_forward_length"}},
+    {"intermediate_size", {"feed_forward_length", "expert_shared_feed_forward_length"}},
+    {"layers have no experts", {"leading_dense_block_count", "block_count"}},
+    {"head are rotated", {"rope.dimension_count", "rope.dimension_count_swa", "attention.key_length"}},
+    {"head_dim",
+     {"attention.key_length", "attention.key_length_mla", "attention.key_length_swa", "embedding_length",
+      "attention.head_count"}},
+    {"rope_theta", {"rope.freq_base", "rope.freq_base_swa"}},
+    {"rope scaling factor", {"rope.scaling.factor", "rope.scale_linear"}},
+    {"beta_fast",
+     {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.factor", "rope.scaling.attn_factor",
+      "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_log_multiplier"}},
+    {"attention_factor",
+     {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.factor",
+      "rope.scaling.yarn_log_multiplier"}},
+    {"queries are scaled",
+     {"attention.temperature_scale", "attention.temperature_length", "rope.scaling.original_context_length"}},
+    {"scale of attention scores", {"attention.scale", "rope.scaling.factor", "rope.scaling.yarn_log_multiplier"}},
+    {"scale of the values", {"attention.value_scale"}},
+    {"scale of the experts", {"expert_weights_scale"}},
+    {"experts read vectors", {"moe_latent_size"}},
+    {"clipping limit", {"attention.clamp_kqv"}},
+    {"ALiBi", {"attention.max_alibi_bias"}},
+    {"soft caps", {"attn_logit_softcapping", "final_logit_softcapping"}},
+    {"kernel of", {"ssm.conv_kernel", "shortconv.l_cache"}},
+    {"heads of recurrent layers",
+     {"ssm.inner_size", "ssm.time_step_rank", "ssm.group_count", "kda.head_dim", "attention.head_count"}},
+    {"key heads", {"ssm.group_count", "ssm.time_step_rank"}},
+    {"in recurrent layers", {"ssm.time_step_rank", "ssm.state_size", "ssm.inner_size", "kda.head_dim"}},
+    {"width of their keys", {"ssm.state_size", "kda.head_dim"}},
+    {"width of their values", {"ssm.inner_size", "kda.head_dim"}},
+    {"rank of their time steps", {"ssm.time_step_rank"}},
+};
+
+static void append_keys(const config_gguf_source *s, const char *const *keys)
+{
+    char *const message = s->error->message, full[CONFIG_KEY_LIMIT];
+    size_t length = strlen(message), named = 0;
+    for (size_t k = 0; k < MOST_KEYS && keys[k]; k++) {
+        if (!organ_key_find(s, keys[k], full))
+            continue;
+        snprintf(message + length, sizeof s->error->message - length, "%s%s", named++ ? ", " : " (keys: ", full);
+        length = strlen(message);
+    }
+    if (named)
+        snprintf(message + length, sizeof s->error->message - length, ")");
+}
+
+void organ_key_name_fault(const config_gguf_source *s)
+{
+    const char *const message = s->error->message;
+    if (s->error->status != ORGAN_BAD_INPUT || strstr(message, "key '") || strstr(message, "tensor '"))
+        return;
+    for (size_t k = 0; k < sizeof message_keys / sizeof *message_keys; k++)
+        if (strstr(message, message_keys[k].words)) {
+            append_keys(s, message_keys[k].keys);
+            return;
+        }
+}
+
+/* Reads the heads, windows and positions of layers from GGUF key-values.
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
+
+#define WINDOW_PATTERN "attention.sliding_window_pattern"
+#define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
+
+/* The keys may be arrays with a number for each layer. In MiMo-V2 heads of v have a width of their own. The rows of
+ * Laguna's gate tensor show whether it has a number for each head or for each number of the attention's output. */
+void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        kind->heads = organ_key_of_layer(s, "attention.head_count", l, c->heads);
+        kind->kv_heads = organ_key_of_layer(s, "attention.head_count_kv", l, kind->heads);
+        if (s->family->heads == HEADS_MIMO)
+            kind->value_dim = organ_key_size(s, "attention.value_length", kind->head_dim);
+        kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
+    }
+    const organ_tensor *const gate =
+        s->family->heads == HEADS_LAGUNA ? organ_model_find(s->model, "blk.0.attn_gate.weight") : NULL;
+    c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
+}
+
+/* The key WINDOW_PATTERN is an array that is true for layers with a window, or a number n, by default the family's
+ * window_pattern. With a number, the last of each n layers has no window, or with first_full the first of each n
+ * layers. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to everything. */
+void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
+{
+    const forward_windows windows = s->family->windows;
+    char full[CONFIG_KEY_LIMIT];
+    const bool used = windows == WINDOWS_ALL || windows >= WINDOWS_TYPES;
+    const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN, full);
+    c->window = used ? organ_key_size(s, "attention.sliding_window", 0) : 0;
+    if (!pattern || pattern->type != ORGAN_GGUF_ARRAY) {
+        const unsigned every = organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern);
+        organ_forward_config_pattern(c, every);
+        for (unsigned l = 0; s->family->first_full && every && l < c->layers; l++)
+            c->kinds[l].window = l % every ? c->window : 0;
+        return;
+    }
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
+}
+
+/* llama.cpp, too, sets chunks of CHUNK positions for the layers of Llama 4 that rotate q and k. For a sliding_window
+ * of 0 it computes full attention with positions in all layers but the last; no class of transformers computes this. */
+static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
+{
+    char full[CONFIG_KEY_LIMIT];
+    if (organ_key_size(s, "attention.sliding_window", CHUNK) == 0) {
+        organ_key_find(s, "attention.sliding_window", full);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is 0: layers without chunks are not supported", s->label,
+                   full);
+    }
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
+}
+
+/* GGUF files have no list of the layers that do not rotate. With UNROTATED_LIST, every fourth layer does not rotate,
+ * as in llama.cpp. With UNROTATED_FULL, layers without a window do not rotate if the model has a sliding window;
+ * with the values after UNROTATED_FULL, no layer without a window rotates. The comments below state two exceptions. */
+void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
+{
+    organ_forward_config_sinks(c, s->family->sinks);
+    if (s->family->unrotated == UNROTATED_LIST)
+        for (unsigned l = 0; l < c->layers; l++)
+            c->kinds[l].rotated = (l + 1) % 4 != 0;
+    if (s->family->chunk)
+        read_chunks(s, c);
+    /* Granite 4, which has no windows, rotates q and k in no layer if the key is false. */
+    if (s->family->unrotated == UNROTATED_UNLESS && organ_key_flag(s, "rope.scaling.finetuned", true))
+        return;
+    if (s->family->unrotated >= UNROTATED_FULL)
+        organ_forward_config_unrotate(s->family->unrotated != UNROTATED_FULL, c);
+    for (unsigned l = 0; s->family->dense_pattern && l < c->layers && !c->kinds[l].mixture; l++)
+        c->kinds[l].rotated = true; /* leading dense layers of Cohere 2's mixture */
 }

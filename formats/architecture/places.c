@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The table of kinds (rows) and, for each kind, its shapes and strips (LAYOUTS). Kinds follow llama.cpp's converter,
  * modify_tensors in conversion/ *.py. */
-#include "formats/architecture/places.h"
+#include "formats/architecture/exchange.h"
 
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

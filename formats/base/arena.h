@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * An arena: an allocator for many small objects that are released together, such as the names and shapes of a model.
  * Also the growth of plain lists. */
-#ifndef ORGAN_ARENA_H
-#define ORGAN_ARENA_H
+#ifndef ORGAN_BASE_ARENA_H
+#define ORGAN_BASE_ARENA_H
 
+#include <organ/base.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,5 +29,18 @@ void organ_arena_release(organ_arena *arena);
  * address of the caller's pointer to the array (at first a NULL pointer); *capacity is its allocated length in
  * elements. Returns false and changes nothing if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
+
+/* Collects all faults of a file. A reader normally stops at the first fault. A caller that needs a list of all
+ * faults passes an organ_faults, and the reader reports to it each fault after which it can continue. */
+
+/* Receives the faults of a file: each is passed to one call of `take`. */
+typedef struct organ_faults {
+    void (*take)(void *context, const char *message); /* receives one message of organ_fail */
+    void *context;                                    /* the caller's, passed to `take` */
+} organ_faults;
+
+/* If `error` is a fault of the input (ORGAN_BAD_INPUT), passes its message to faults->take, clears `error` and returns
+ * true. Returns false and leaves `error` unchanged for other errors and if `faults` is NULL. */
+bool organ_faults_take(const organ_faults *faults, organ_error *error);
 
 #endif

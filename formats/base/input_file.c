@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 
 #include "formats/base/activity.h"
-#include "formats/base/file_calls.h"
-#include "formats/base/paged_rows.h"
+#include "formats/base/rows.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,6 @@
 #define ORGAN_GGUF_FILE_H
 
 #include "formats/base/arena.h"
-#include "formats/base/faults.h"
 #include <organ/models.h>
 #include "formats/tensor/tensor_list.h"
 

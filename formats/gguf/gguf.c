@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/gguf/file.h"
+
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+
+#include <inttypes.h>
 #include <organ/models.h>
-
-#include "formats/base/input_file.h"
-
+#include <stdio.h>
 #include <string.h>
 
 /* clang-format off */
@@ -103,3 +107,186 @@ bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char 
     const char *const value = organ_gguf_string(gguf, key, &length);
     return value && length == strlen(text) && memcmp(value, text, length) == 0;
 }
+
+static const struct config_field {
+    const char *key;
+    size_t at; /* offset of the member in organ_hf_config */
+} fields[] = {
+    {"embedding_length", offsetof(organ_hf_config, hidden_size)},
+    {"feed_forward_length", offsetof(organ_hf_config, intermediate_size)},
+    {"block_count", offsetof(organ_hf_config, num_hidden_layers)},
+    {"attention.head_count", offsetof(organ_hf_config, num_attention_heads)},
+    {"attention.head_count_kv", offsetof(organ_hf_config, num_key_value_heads)},
+    {"attention.key_length", offsetof(organ_hf_config, head_dim)},
+    {"vocab_size", offsetof(organ_hf_config, vocab_size)},
+    {"expert_count", offsetof(organ_hf_config, num_experts)},
+};
+
+static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
+                                      organ_error *error)
+{
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, "general.architecture");
+    size_t length = 0;
+    const char *text = organ_gguf_string(gguf, "general.architecture", &length);
+    if (!kv)
+        return ORGAN_OK;
+    if (!text)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is of type %s, not a string", label,
+                          organ_gguf_type_name(kv->type));
+    if (length >= sizeof config->model_type)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label,
+                          length, sizeof config->model_type - 1);
+    memcpy(config->model_type, text, length);
+    if (strlen(config->model_type) != length || !organ_utf8_valid(config->model_type))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL",
+                          label, config->model_type);
+    strcpy(config->architecture, config->model_type);
+    return ORGAN_OK;
+}
+
+static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
+                                    organ_hf_config *config, organ_error *error)
+{
+    char key[sizeof config->model_type + 32];
+    snprintf(key, sizeof key, "%s.%s", config->model_type, field->key);
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
+    if (!kv || kv->type == ORGAN_GGUF_ARRAY)
+        return ORGAN_OK;
+    int64_t *const value = (int64_t *)(void *)((char *)config + field->at);
+    if (!organ_gguf_integer_at(kv, 0, value))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", label, key,
+                          organ_gguf_type_name(kv->type));
+    if (*value < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, *value);
+    return ORGAN_OK;
+}
+
+/* The number of tokens in tokenizer.ggml.tokens gives the vocabulary size if no key does. Embeddings count as tied
+ * if the model has token_embd.weight but no output.weight. */
+organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
+                                    organ_hf_config *config, organ_error *error)
+{
+    *config = organ_hf_config_unknown;
+    config->present = true;
+    read_architecture(label, gguf, config, error);
+    for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
+        read_config_key(label, gguf, &fields[k], config, error);
+    const organ_gguf_kv *tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
+    if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
+        config->vocab_size = (int64_t)tokens->count;
+    if (config->num_experts == 0)
+        config->num_experts = -1; /* no mixture: as for a config.json without the field */
+    config->tie_word_embeddings = organ_name_table_find(&list->names, "token_embd.weight") &&
+                                  !organ_name_table_find(&list->names, "output.weight");
+    return error->status;
+}
+
+#define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1) /* bytes of a part's file name after NAME */
+
+static unsigned read_digits(const char *s)
+{
+    unsigned value = 0;
+    for (int k = 0; k < 5; k++) {
+        if (s[k] < '0' || s[k] > '9')
+            return 0;
+        value = value * 10 + (unsigned)(s[k] - '0');
+    }
+    return value;
+}
+
+size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts)
+{
+    const size_t length = strlen(file_name);
+    if (length <= TAIL_LENGTH)
+        return 0;
+    const char *tail = file_name + length - TAIL_LENGTH;
+    if (tail[0] != '-' || memcmp(tail + 6, "-of-", 4) != 0 || strcmp(tail + 15, ".gguf") != 0)
+        return 0;
+    *part = read_digits(tail + 1);
+    *parts = read_digits(tail + 10);
+    return *part > 0 && *part <= *parts ? length - TAIL_LENGTH : 0;
+}
+
+char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts)
+{
+    char *made = organ_arena_take(arena, length + 32);
+    if (made)
+        snprintf(made, length + 32, "%.*s-%05u-of-%05u.gguf", (int)length, name, part, parts);
+    return made;
+}
+
+static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t max,
+                                   int64_t *value, organ_error *error)
+{
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
+    if (!kv)
+        return ORGAN_OK;
+    if (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_integer_at(kv, 0, value))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", file_name, key,
+                          organ_gguf_type_name(kv->type));
+    if (*value < 0 || *value > max)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key,
+                          *value, max);
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error)
+{
+    int64_t count = 0, number = 0;
+    unsigned named_part = 0, named_parts = 0;
+    if (read_split_key(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_split_key(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK)
+        return error->status;
+    *parts = count < 1 ? 1 : (unsigned)count;
+    if (*parts == 1)
+        return ORGAN_OK;
+    if (!organ_gguf_split_parse(file_name, &named_part, &named_parts))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.count' is %" PRId64 ", but the file name is not NAME-%05" PRId64
+                          "-of-%05" PRId64 ".gguf: the other parts cannot be found",
+                          file_name, count, number + 1, count);
+    if (named_parts != *parts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
+                          file_name, count, named_parts);
+    return ORGAN_OK;
+}
+
+/* A part need not state an architecture. */
+static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first,
+                                       organ_error *error)
+{
+    size_t own_length = 0, first_length = 0;
+    const char *own = organ_gguf_string(part, "general.architecture", &own_length);
+    const char *expected = organ_gguf_string(first, "general.architecture", &first_length);
+    if (!own || !expected || (own_length == first_length && memcmp(own, expected, own_length) == 0))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: key 'general.architecture' is '%.*s', but that of the first part is '%.*s'", file_name,
+                      (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length),
+                      expected);
+}
+
+/* split.no counts from 0, file names from 1. */
+organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
+                                    unsigned index, unsigned parts, uint64_t tensors, organ_error *error)
+{
+    int64_t number = 0, count = 0, total = -1;
+    if (read_split_key(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK ||
+        read_split_key(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_split_key(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
+        return error->status;
+    if (parts > 1 && number != index)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.no' is %" PRId64 ", but the file name has part %u, which is %u", file_name,
+                          number, index + 1, index);
+    if (parts > 1 && count != parts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the file name has %u",
+                          file_name, count, parts);
+    if (parts > 1 && index + 1 == parts && total >= 0 && (uint64_t)total != tensors)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
+                          file_name, total, parts, tensors);
+    return check_architecture(file_name, part, first, error);
+}
+
+bool organ_gguf_is_projector(const char *file_name) { return strcasestr(file_name, "mmproj") != NULL; }

@@ -2,9 +2,9 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/gguf/gguf_parts.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/name_table.h"
-#include "formats/base/utf8.h"
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/remote/remote.h"
 
 #include <errno.h>

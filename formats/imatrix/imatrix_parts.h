@@ -5,7 +5,7 @@
 #define ORGAN_IMATRIX_PARTS_H
 
 #include "formats/base/arena.h"
-#include "formats/base/name_table.h"
+#include "formats/base/rows.h"
 #include "formats/imatrix/imatrix.h"
 #include <organ/models.h>
 

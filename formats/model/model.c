@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/models.h>
 
-#include "formats/base/input_file.h"
-#include "formats/base/paged_rows.h"
-#include "formats/base/text_buffer.h"
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/model_place.h"

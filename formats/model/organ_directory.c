@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/model/organ_directory.h"
 
-#include "formats/base/file_calls.h"
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"

@@ -9,7 +9,7 @@
 #ifndef ORGAN_DIRECTORY_H
 #define ORGAN_DIRECTORY_H
 
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 #include "formats/gguf/file.h"
 #include "formats/tensor/tensor_list.h"
 

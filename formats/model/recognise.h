@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Distinguishes files that this program has written from all others, because --force replaces only its own. Changes
  * no file. */
-#ifndef ORGAN_RECOGNISE_H
-#define ORGAN_RECOGNISE_H
+#ifndef ORGAN_MODEL_RECOGNISE_H
+#define ORGAN_MODEL_RECOGNISE_H
+
+#include "formats/model/model_place.h"
 
 #include <organ/base.h>
-#include "formats/model/seal.h"
-
 #include <stdbool.h>
 
 /* Name of a file that marks an unfinished output; removed before the output is renamed to its final name. */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/model/recognise_lists.h"
 
-#include "formats/base/file_calls.h"
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include <organ/base.h>
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 #include "formats/model/organ_directory.h"
 
 #include <dirent.h>

@@ -3,10 +3,8 @@
  * of a folder in snapshots. The files of a snapshot are symbolic links into blobs. An interrupted download leaves
  * blobs/DIGEST*.incomplete. In this file, an "entry" is a folder models--ORG--NAME, and `text` is the name that the
  * user typed, for messages. */
-#include "formats/base/input_file.h"
-#include "formats/base/path.h"
-#include "formats/names/folders.h"
-#include "formats/names/name_list.h"
+#include "formats/base/files.h"
+#include "formats/base/text.h"
 #include "formats/names/stores.h"
 
 #include <ctype.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/names/hub_requests.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
-#include "formats/base/path.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
 #include "formats/gguf/file.h"
-#include "formats/names/folders.h"
+#include "formats/names/stores.h"
 #include "formats/remote/remote.h"
 
 #include <stdlib.h>

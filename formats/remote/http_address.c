@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/remote/http_address.h"
+#include "formats/remote/http_request.h"
+#include "formats/remote/remote.h"
+
+#include "formats/base/text.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* The address is in host byte order. */
 typedef struct http_address_block {
@@ -115,4 +120,105 @@ organ_reach organ_http_text_reach(const char *text)
     struct sockaddr_storage address;
     return parse_ip_address(text, &address) ? organ_http_address_reach((const struct sockaddr *)&address)
                                             : ORGAN_REACH_INSIDE;
+}
+
+organ_curl_functions organ_curl;
+
+static const char *const names[] = {
+    "curl_easy_init",    "curl_easy_setopt", "curl_easy_perform",  "curl_easy_getinfo", "curl_easy_strerror",
+    "curl_easy_cleanup", "curl_easy_escape", "curl_easy_unescape", "curl_slist_append", "curl_slist_free_all",
+    "curl_url",          "curl_url_set",     "curl_url_get",       "curl_url_cleanup",  "curl_free",
+    "curl_global_init",  "curl_share_init",  "curl_share_setopt",  "curl_share_cleanup"};
+_Static_assert(sizeof organ_curl == sizeof names, "one name for each function");
+
+static pthread_once_t loaded = PTHREAD_ONCE_INIT;
+static organ_error fault; /* the error of load_curl; all zero if it succeeded */
+
+static void load_curl(void)
+{
+    if (organ_library_load("libcurl.so.4", names, sizeof names / sizeof *names, &organ_curl, &fault) == ORGAN_OK &&
+        organ_curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        organ_fail(&fault, ORGAN_IO, "libcurl cannot be started");
+}
+
+organ_status organ_curl_open(organ_error *error)
+{
+    pthread_once(&loaded, load_curl);
+    return fault.status ? organ_fail(error, ORGAN_IO, "reading URLs needs a library that is missing: %s", fault.message)
+                        : ORGAN_OK;
+}
+
+/* Finds which directory or file of a model a URL names, and which part of the URL may be shown in messages. */
+
+bool organ_http_is_url(const char *path)
+{
+    return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
+}
+
+char *organ_http_without_secrets(const char *url)
+{
+    static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
+                                        CURLUPART_FRAGMENT};
+    char *text = NULL;
+    CURLU *parts = organ_curl.url();
+    if (parts && organ_http_is_url(url) && organ_curl.url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
+        for (size_t k = 0; k < sizeof secrets / sizeof *secrets; k++)
+            organ_curl.url_set(parts, secrets[k], NULL, 0);
+        organ_curl.url_get(parts, CURLUPART_URL, &text, 0);
+    }
+    organ_curl.url_cleanup(parts);
+    return text;
+}
+
+static bool is_file_name(const char *name)
+{
+    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt",
+                                          ".pth",         ".ckpt", ".onnx", ".h5",  ".msgpack"};
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (organ_ends_with(name, endings[k]))
+            return true;
+    return false;
+}
+
+bool organ_http_names_file(const char *text)
+{
+    char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
+    const bool file = plain && is_file_name(plain);
+    organ_curl.free(plain);
+    return file;
+}
+
+/* `plain` is the decoded last segment of `length` bytes, which may contain NUL characters. */
+static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
+                               const char **directory, const char **name, organ_error *error)
+{
+    const bool file = is_file_name(plain);
+    if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
+        return organ_fail(error, ORGAN_USAGE, "%s: its last part is not the name of a file or directory", text);
+    size_t end = strlen(text);
+    while (!file && end > 0 && text[end - 1] == '/')
+        end--;
+    *shown = organ_arena_copy(arena, text, end);
+    *directory = file ? organ_arena_copy(arena, text, (size_t)(strrchr(text, '/') - text)) : *shown;
+    *name = file ? organ_arena_copy(arena, plain, length) : NULL;
+    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
+}
+
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
+                              const char **name, organ_error *error)
+{
+    if (organ_curl_open(error) != ORGAN_OK)
+        return error->status;
+    char *text = organ_http_without_secrets(url);
+    if (!text) /* the URL is not repeated in the message, because the malformed part may be a password */
+        return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
+    int length = 0;
+    char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
+    if (!plain)
+        organ_fail_memory(error, text);
+    else
+        copy_place(text, plain, (size_t)length, arena, shown, directory, name, error);
+    organ_curl.free(plain);
+    organ_curl.free(text);
+    return error->status;
 }

@@ -2,9 +2,7 @@
 #include "formats/remote/http_request.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text_buffer.h"
-#include "formats/remote/curl_library.h"
-#include "formats/remote/http_address.h"
+#include "formats/base/text.h"
 
 #include <errno.h>
 #include <inttypes.h>

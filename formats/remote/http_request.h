@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Sends HTTP requests one by one, follows redirects and returns the answers, which http_source.c interprets. */
-#ifndef ORGAN_HTTP_REQUEST_H
-#define ORGAN_HTTP_REQUEST_H
+#ifndef ORGAN_REMOTE_HTTP_REQUEST_H
+#define ORGAN_REMOTE_HTTP_REQUEST_H
 
+#include <curl/curl.h>
 #include <organ/base.h>
 #include <organ/models.h>
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define ORGAN_HTTP_VALIDATOR 256        /* bytes of an ETag or a date with its NUL; a longer one is cut */
 #define ORGAN_HTTP_MIN_RATE  (32 << 10) /* bytes per second that a transfer must reach after its `seconds` */
@@ -62,5 +63,59 @@ void organ_http_line_close(organ_http_line *line); /* NULL is allowed */
  * cloud serves a machine's credentials (organ_reach). The check uses the address of the connection, not the host
  * name in the URL; behind a proxy, which resolves host names itself, only numeric addresses can be checked. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
+
+/* Classifies the addresses that a redirect may lead to. organ rejects a redirect from a public server to any address
+ * that is not public, and a redirect from any server to a link-local address. */
+
+/* Kind of an address, by the network from which it can be reached. */
+typedef enum organ_reach {
+    ORGAN_REACH_PUBLIC, /* public internet */
+    ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; all
+                           other address families */
+    ORGAN_REACH_LINK, /* link-local: 169.254.0.0/16, fe80::/10; also other addresses from which clouds serve a machine's
+                         credentials */
+} organ_reach;
+
+/* Classifies an address. An IPv4 address within one of IPv6 (mapped, compatible, NAT64, 6to4) counts as that IPv4
+ * address. */
+organ_reach organ_http_address_reach(const struct sockaddr *address);
+
+/* Classifies an address in text, in the form in which libcurl reports the address of a connection: "192.0.2.1",
+ * "2001:db8::1", with or without brackets. Returns ORGAN_REACH_INSIDE for a text that is not an address. */
+organ_reach organ_http_text_reach(const char *text);
+
+/* Returns true if the text is an address and no host name. */
+bool organ_http_is_address(const char *text);
+
+/* Loads libcurl when the first URL is read: it needs thirty other libraries, whose loading takes half of the time of
+ * a short run. */
+
+/* The functions of libcurl under their names without "curl_". Valid after organ_curl_open has succeeded. */
+typedef struct organ_curl_functions {
+    __typeof__(curl_easy_init) *easy_init;
+    CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
+    __typeof__(curl_easy_perform) *easy_perform;
+    CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
+    __typeof__(curl_easy_strerror) *easy_strerror;
+    __typeof__(curl_easy_cleanup) *easy_cleanup;
+    __typeof__(curl_easy_escape) *easy_escape;
+    __typeof__(curl_easy_unescape) *easy_unescape;
+    __typeof__(curl_slist_append) *slist_append;
+    __typeof__(curl_slist_free_all) *slist_free_all;
+    __typeof__(curl_url) *url;
+    __typeof__(curl_url_set) *url_set;
+    __typeof__(curl_url_get) *url_get;
+    __typeof__(curl_url_cleanup) *url_cleanup;
+    __typeof__(curl_free) *free;
+    __typeof__(curl_global_init) *global_init;
+    __typeof__(curl_share_init) *share_init;
+    CURLSHcode (*share_setopt)(CURLSH *share, CURLSHoption option, ...);
+    __typeof__(curl_share_cleanup) *share_cleanup;
+} organ_curl_functions;
+extern organ_curl_functions organ_curl; /* the loaded functions */
+
+/* Loads and initialises libcurl, once for the process. Returns ORGAN_IO if that fails; all later calls then fail as
+ * well. Thread-safe. */
+organ_status organ_curl_open(organ_error *error);
 
 #endif

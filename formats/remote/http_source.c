@@ -3,8 +3,7 @@
 #include "formats/remote/remote.h"
 
 #include "formats/base/activity.h"
-#include "formats/base/text_buffer.h"
-#include "formats/remote/curl_library.h"
+#include "formats/base/text.h"
 #include "formats/remote/http_request.h"
 
 #include <errno.h>

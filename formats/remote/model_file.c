@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/remote.h"
 
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 
 #include <inttypes.h>
 #include <unistd.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/safetensors/safetensors.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
-#include "formats/base/paged_rows.h"
-#include "formats/base/text_buffer.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/remote/remote.h"
 
 #include <errno.h>

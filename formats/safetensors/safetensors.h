@@ -7,7 +7,6 @@
 #define ORGAN_SAFETENSORS_H
 
 #include "formats/base/arena.h"
-#include "formats/base/faults.h"
 #include "formats/tensor/tensor_list.h"
 
 /* File names of the weights in a model directory: an index of several files, or one file. */

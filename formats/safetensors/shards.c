@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/safetensors/safetensors.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
-#include "formats/base/order.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
 
 #include <limits.h>
 #include <math.h>

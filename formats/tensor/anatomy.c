@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/anatomy_names.h"
-#include "formats/base/path.h"
+#include "formats/tensor/tensor_list.h"
+#include "formats/base/text.h"
 
 #include <stddef.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/models.h>
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
-#include "formats/base/path.h"
-#include "formats/tensor/model_types.h"
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+#include "formats/tensor/tensor_list.h"
 
 #include <errno.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/model_types.h"
+#include "formats/tensor/tensor_list.h"
 
 #include <string.h>
 

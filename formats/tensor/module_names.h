@@ -6,7 +6,7 @@
 #define ORGAN_MODULE_NAMES_H
 
 #include "formats/base/arena.h"
-#include "formats/base/name_table.h"
+#include "formats/base/rows.h"
 #include <organ/base.h>
 #include <organ/models.h>
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * The list of a model's tensors, to which the readers of its files append, with a hash table of their names. */
-#ifndef ORGAN_TENSOR_LIST_H
-#define ORGAN_TENSOR_LIST_H
+#ifndef ORGAN_TENSOR_TENSOR_LIST_H
+#define ORGAN_TENSOR_TENSOR_LIST_H
 
 #include "formats/base/arena.h"
-#include "formats/base/name_table.h"
+#include "formats/base/rows.h"
+
 #include <organ/base.h>
 #include <organ/models.h>
-
 #include <stdbool.h>
 
 /* A list whose members are all zero is empty. */
@@ -34,5 +34,26 @@ void organ_tensor_list_to_file(organ_tensor_list *list);
 
 /* Frees the tensors, their names and shapes in the arena, and the hash table; the list is then empty. */
 void organ_tensor_list_release(organ_tensor_list *list);
+
+/* The classes that transformers chooses by model_type of config.json. */
+
+/* Returns the class that AutoModelForCausalLM of transformers 5 loads for this model_type, or, for a model with parts
+ * for images, the class that AutoModelForImageTextToText loads; NULL for a type that the table lacks. */
+const char *organ_class_of_type(const char *model_type);
+
+/* Returns whether `architecture` is the class of a model without its output head ("LlamaModel"). transformers loads
+ * such a file as a causal model too, because it ignores `architectures`. */
+bool organ_class_is_base(const char *architecture);
+
+/* The table of names that anatomy.c uses: it maps modules of a language model to roles. */
+
+/* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor
+ * name without its part up to the layer number, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true
+ * if the name had a layer number. */
+organ_role organ_anatomy_module_role(const char *module, bool in_layer);
+
+/* Returns true if the module (`length` bytes, not empty) ends with the pattern in whole words between dots. For a
+ * pattern that begins with '*', the last word only has to end with the rest of the pattern. */
+bool organ_anatomy_ends(const char *module, size_t length, const char *pattern);
 
 #endif

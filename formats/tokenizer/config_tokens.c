@@ -3,7 +3,7 @@
  * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
  * added_tokens_decoder and numbers new tokens after the last one. */
 #include "formats/base/arena.h"
-#include "formats/base/name_table.h"
+#include "formats/base/rows.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>

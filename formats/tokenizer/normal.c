@@ -3,7 +3,7 @@
  * and limits how long a text may become. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include "formats/base/utf8.h"
+#include "formats/base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
-#include "formats/base/utf8.h"
+#include "formats/base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Writes the tokenizer of tokenizer.json as GGUF metadata: vocabulary, merges and scores, as llama.cpp's converter
  * writes them (conversion/base.py: get_vocab_base). Functions that return bool return false if memory is exhausted. */
-#include "formats/tokenizer/to_gguf.h"
-
-#include "formats/base/text_buffer.h"
-#include "formats/tokenizer/sentencepiece.h"
 #include "formats/tokenizer/tokenizer_parts.h"
+
+#include "formats/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Private to this folder: structures and functions shared by the readers of tokenizer files and the encoder. */
-#ifndef ORGAN_TOKENIZER_PARTS_H
-#define ORGAN_TOKENIZER_PARTS_H
+#ifndef ORGAN_TOKENIZER_TOKENIZER_PARTS_H
+#define ORGAN_TOKENIZER_TOKENIZER_PARTS_H
 
 #define PCRE2_CODE_UNIT_WIDTH 8
-
 #include "formats/base/arena.h"
-#include "formats/base/json_text.h"
-#include <organ/tokenizer.h>
+#include "formats/base/json.h"
+#include "formats/tokenizer/tokenizer_files.h"
 
+#include <organ/tokenizer.h>
 #include <pcre2.h>
 
 #define ORGAN_NO_ID      UINT32_MAX     /* no token */
@@ -371,5 +371,59 @@ organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *la
                                               const organ_pretokenizer *pretokenizer, organ_error *error);
 
 #define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+/* Texts with which tokenizers are compared. */
+
+/* A text of the table of probes; it may contain NUL. */
+typedef struct organ_probe_text {
+    const char *text;
+    size_t bytes;
+} organ_probe_text;
+
+/* Returns text number `index` of the table, which is to be encoded alone; its `text` is NULL at the end of the table.
+ */
+organ_probe_text organ_probe_text_at(size_t index);
+
+/* Appends to `text` words and lines with characters of the block of 128 code points that begins at `first`: up to three
+ * characters of each general category. Returns false if memory is exhausted. */
+bool organ_probe_block(uint32_t first, organ_bytes *text);
+
+/* Appends to `text` the added token in context number `context`. Returns false if memory is exhausted, or, without
+ * appending anything, if `context` is ORGAN_PROBE_CONTEXTS or more. */
+bool organ_probe_added(const char *token, size_t bytes, unsigned context, organ_bytes *text);
+enum { ORGAN_PROBE_CONTEXTS = 12 };
+
+/* tokenizer.model, the file of SentencePiece: the only file of a model that has scores and types of tokens. */
+
+/* Scores of the tokens, by id. */
+typedef struct organ_piece_scores {
+    float *scores; /* NULL if they are not known; the caller frees them */
+    uint64_t count;
+} organ_piece_scores;
+
+/* Reads the scores in the model's tokenizer.model. Leaves out->scores NULL if there is no such file or if it is not
+ * that of the tokenizer: it has another text for an id, or its scores do not order the `merges` (by rank, `merge_count`
+ * of them) in the order of tokenizer.json. Returns ORGAN_IO if the file cannot be read or memory is exhausted. */
+organ_status organ_piece_scores_read(const organ_model *model, const organ_tokenizer *t, const organ_merge *merges,
+                                     size_t merge_count, organ_piece_scores *out, organ_error *error);
+
+/* State and functions that the sources of organ_tokenizer_to_gguf share. */
+
+/* State of writing a tokenizer to GGUF metadata. */
+typedef struct gguf_export {
+    const organ_model *model;
+    organ_tokenizer *t; /* read from tokenizer.json */
+    const organ_tokenizer_gguf_options *options;
+    organ_gguf_writer *writer;
+    uint64_t count;            /* tokens of the GGUF file: rows of the embedding */
+    const organ_added **added; /* by id below the tokenizer's vocabulary; NULL if the token is not an added one */
+} gguf_export;
+
+/* Writes the keys of the model's chat templates (organ_chat_templates). */
+organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t *config, organ_error *error);
+
+/* Writes the ids of special tokens, the flags that state which of these tokens are added to a text, and the chat
+ * template. */
+organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error);
 
 #endif

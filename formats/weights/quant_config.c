@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Reads quantisation settings from the files of a model. An organ_quant_scope ("scope") is an object of the config and
  * its path. Functions keep the first error in `error` of the scope; values that they set after an error are void. */
-#include "formats/weights/quant_config_parts.h"
+#include "formats/weights/quant_config.h"
 
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 #include "formats/tensor/module_names.h"
 
 #include <stdio.h>

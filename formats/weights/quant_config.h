@@ -1,14 +1,64 @@
 /* SPDX-License-Identifier: MIT
  * Reads the quantisation settings in a model's config. Types and shapes of tensors take precedence: the config decides
  * only properties that they do not determine. */
-#ifndef ORGAN_QUANT_CONFIG_H
-#define ORGAN_QUANT_CONFIG_H
+#ifndef ORGAN_WEIGHTS_QUANT_CONFIG_H
+#define ORGAN_WEIGHTS_QUANT_CONFIG_H
 
 #include "formats/base/arena.h"
-#include <organ/models.h>
-#include "formats/weights/quant_rules.h"
+#include "formats/base/json.h"
+#include "formats/base/rows.h"
 
 #include <jansson.h>
+#include <organ/base.h>
+#include <organ/models.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Rules by which a quantisation config selects modules: by name, pattern or class. The total time of matching is
+ * bounded, whatever patterns the config contains. */
+
+/* How a rule selects modules by name. */
+typedef enum organ_rule_kind {
+    ORGAN_RULE_EXACT, /* the text is the module's whole name */
+    ORGAN_RULE_REGEX, /* regular expression that matches from the name's beginning, like Python's re.match */
+    ORGAN_RULE_GLOB,  /* pattern with * and ? for the whole name */
+    ORGAN_RULE_PART,  /* the name contains the text */
+    ORGAN_RULE_CLASS, /* the text contains "Linear" or "Experts" (all modules but embeddings) or "Embedding" */
+    ORGAN_RULE_KINDS
+} organ_rule_kind;
+
+struct organ_rule;
+struct organ_rule_buffers;
+
+/* A list of rules. A list whose members are all zero is empty. */
+typedef struct organ_quant_rules {
+    struct organ_rule *rules; /* `count` rules other than exact names, in the order in which they were added */
+    size_t count, capacity;
+    const void **values; /* the caller's value of each of the `value_count` rules of exact names */
+    size_t value_count, value_capacity;
+    organ_name_table exact;             /* text of an exact rule -> index into `values` */
+    struct organ_rule_buffers *buffers; /* buffers for matching; NULL without regular expressions */
+    uint64_t charged;                   /* cost of all matches so far (quant_rules.c); at a limit, matching fails */
+} organ_quant_rules;
+
+/* Appends a rule whose result is `value`, which may be NULL. `text` and `value` must outlive the list; `file` and
+ * `field` name the rule in messages. Returns ORGAN_BAD_INPUT for a pattern that does not compile or is too long. */
+organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
+                                   const char *file, const char *field, organ_error *error);
+
+/* The module that rules are matched with. */
+typedef struct organ_quant_module {
+    const char *name, *alias; /* its name, and another under which rules may select it; NULL: none */
+    bool embedding;           /* the module is an embedding */
+} organ_quant_module;
+
+/* Sets *found to true if a rule selects the module, and *value to the value of that rule, else to NULL. Exact names
+ * take precedence over patterns, and patterns over classes; among equals the first rule is used. `file` is the name of
+ * the config, for messages. Returns ORGAN_BAD_INPUT if matching takes too long. */
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const organ_quant_module *module, const char *file,
+                                    bool *found, const void **value, organ_error *error);
+
+void organ_quant_rules_release(organ_quant_rules *rules);
 
 /* Settings of the quantised weights of a group of modules. */
 typedef struct organ_quant_group {
@@ -61,5 +111,66 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
  * organ_quant_config_of. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);
+
+/* Functions that the readers of all formats of quantisation settings share. `error` of the scope keeps the first error;
+ * values read after it are meaningless. */
+
+/* An object of the config file and its path in it. */
+typedef struct organ_quant_scope {
+    organ_quant_config *config;
+    organ_error *error;
+    const char *path;     /* keys from the top to the object: "quantization_config", "" for the whole file */
+    const json_t *object; /* NULL if the file has no such object */
+} organ_quant_scope;
+
+/* Reports ORGAN_BAD_INPUT: "FILE: PATH.KEY is VALUE, not EXPECTED". */
+void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected);
+
+/* Returns the value of the member `key`; NULL if it is absent or null. */
+const json_t *organ_quant_member(const organ_quant_scope *at, const char *key);
+
+/* Returns the scope of the object in the member `key`. The scope's object is NULL if the member is absent, or after an
+ * error; a member of another type is an error. */
+organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key);
+
+/* ---- single values ---- */
+
+/* Sets *out to the string in the member `key`, which config->root owns. Leaves *out unchanged if the member is absent
+ * or null; any other value is an error. */
+void organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out);
+/* Like organ_quant_read_word, but sets *out to a copy of the string in lower case, in the config's arena. */
+void organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out);
+
+/* ---- members of a group ---- */
+
+/* Returns a new group in the config's arena, a copy of *like with the name `name`; NULL, with an error, if memory is
+ * exhausted. */
+organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char *name, const organ_quant_group *like);
+
+/* The member of organ_quant_group that a field sets, and the form of its value. */
+typedef enum organ_quant_kind {
+    ORGAN_QUANT_BITS,
+    ORGAN_QUANT_GROUP_SIZE,
+    ORGAN_QUANT_SYMMETRIC,
+    ORGAN_QUANT_ZERO_POINT, /* true means asymmetric */
+    ORGAN_QUANT_BLOCK       /* [rows, columns], or the older form "128x128" */
+} organ_quant_kind;
+
+/* A member that a quantisation config may have. */
+typedef struct organ_quant_field {
+    const char *key;
+    organ_quant_kind kind; /* the member of organ_quant_group to set, and the form of the value */
+} organ_quant_field;
+
+/* Reads the members of the object *at that `fields` lists (ended by a NULL key) into *group. Absent members change
+ * nothing. If the object has two members of the same kind, the later one in `fields` is used. */
+void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group);
+
+/* ---- quant_config_mlx.c ---- */
+
+/* Reads settings of MLX. Returns true if the model has weights in U32 words, which only MLX writes, and its config
+ * has settings for them in `top` (the whole config) or `inner` (its text_config). Skips a quantization_config with
+ * quant_method: it describes the model that was converted to MLX. */
+bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Matches names of modules with the rules of a quantisation config. */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "formats/weights/quant_rules.h"
+#include "formats/weights/quant_config.h"
 
 #include "formats/base/arena.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/cli/completion.h"
+#include "orchestrator/cli/cli_parts.h"
 
-#include "orchestrator/command/embedded.h"
+#include "orchestrator/command/options.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/cli/help.h"
+#include "orchestrator/cli/cli_parts.h"
 
 #include "orchestrator/version.h"
 

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The program: organ VERB ARGUMENTS [options]. Finds the verb, parses its options, runs it and prints errors. */
 #include <organ/base.h>
-#include "orchestrator/cli/completion.h"
-#include "orchestrator/cli/help.h"
-#include "orchestrator/cli/html_file.h"
-#include "orchestrator/cli/model_names.h"
-#include "orchestrator/cli/output_paths.h"
-#include "orchestrator/cli/progress_events.h"
-#include "orchestrator/cli/terminal.h"
-#include "orchestrator/cli/verb_table.h"
-#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/cli/cli_parts.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/models/serve_models.h"
 

@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/cli/model_names.h"
+#include "orchestrator/cli/cli_parts.h"
 
-#include "formats/base/closed_modes.h"
+#include "formats/base/files.h"
+#include "formats/base/text.h"
 #include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/output/output.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The URL is that at which the hub serves the model; call->access gets the user's token. Fails if HF_HUB_OFFLINE is
  * set; organ_name_resolve then reports that the model is not in the cache. Fails if the verb has no --header and so
@@ -115,4 +123,209 @@ void organ_call_close_modes(const organ_verb *verb, const organ_call *call)
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
         closed |= closed_by_argument(option, call);
     umask(umask(077) | (mode_t)closed);
+}
+
+typedef struct command_path {
+    const char *name;     /* of its operand or option, without dashes */
+    const char *word;     /* as the user wrote it; NULL: standard output */
+    bool written;         /* the run writes it */
+    bool whole;           /* it is the output of -o, a single file or a directory that --force replaces as a whole */
+    bool exists;          /* `file` is set */
+    struct stat file;     /* the file or directory at the path */
+    char place[PATH_MAX]; /* absolute, without links; "" for standard output */
+} command_path;
+
+typedef struct command_paths {
+    const organ_verb *verb;
+    command_path *path; /* room for all values of operands and options, and standard output */
+    size_t count;
+} command_paths;
+
+/* ---- places ---- */
+
+static bool append_component(char place[PATH_MAX], const char *component, size_t length)
+{
+    size_t end = strlen(place);
+    if (length == 0 || (length == 1 && *component == '.'))
+        return true;
+    if (length == 2 && strncmp(component, "..", 2) == 0) {
+        char *const slash = strrchr(place, '/');
+        slash[slash == place] = '\0';
+        return true;
+    }
+    end -= end == 1; /* the root */
+    return snprintf(place + end, PATH_MAX - end, "/%.*s", (int)length, component) < (int)(PATH_MAX - end);
+}
+
+/* Links are resolved only in the longest part of `word` that exists. Returns false if the path is too long or its
+ * beginning cannot be resolved. */
+static bool resolve_place(const char *word, char place[PATH_MAX])
+{
+    char part[PATH_MAX];
+    size_t length = strlen(word);
+    if (length >= sizeof part)
+        return false;
+    memcpy(part, word, length + 1);
+    while (length && !realpath(part, place)) { /* drops the last component, with the slashes before it */
+        while (length && part[length - 1] == '/')
+            length--;
+        while (length && part[length - 1] != '/')
+            length--;
+        part[length] = '\0';
+    }
+    if (length == 0 && !realpath(*word == '/' ? "/" : ".", place))
+        return false;
+    for (const char *rest = word + length; *rest;) {
+        const size_t next = strcspn(rest, "/");
+        if (!append_component(place, rest, next))
+            return false;
+        rest += next + (rest[next] == '/');
+    }
+    return true;
+}
+
+static bool is_below(const char *inner, const char *outer)
+{
+    const size_t length = strlen(outer);
+    return length && strncmp(inner, outer, length) == 0 && (inner[length] == '/' || (length == 1 && inner[1]));
+}
+
+/* ---- the paths of a command ---- */
+
+/* Leaves out what each verb compares with its output itself (models, and directories that it reads), standard input,
+ * and paths that do not resolve. */
+static void add_path(command_paths *all, const organ_option *argument, const char *word)
+{
+    command_path *const p = &all->path[all->count];
+    const bool output = argument->names == ORGAN_NAMES_OUTPUT;
+    if (!word || !*word || (!output && (argument->names != ORGAN_NAMES_INPUT || strcmp(word, "-") == 0)))
+        return;
+    *p = (command_path){.name = argument->name, .word = word, .written = output || argument->written};
+    p->whole = output && strcmp(argument->name, "output") == 0 && organ_verb_option(all->verb, "force");
+    if (!resolve_place(word, p->place))
+        return;
+    p->exists = stat(word, &p->file) == 0;
+    if (p->written || !p->exists || !S_ISDIR(p->file.st_mode))
+        all->count++;
+}
+
+static size_t add_values(command_paths *all, const organ_option *argument, const void *values)
+{
+    const void *const at = (const char *)values + argument->offset;
+    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
+    const bool text = argument->value == ORGAN_VALUE_TEXT;
+    if (text && all->path)
+        add_path(all, argument, *(const char *const *)at);
+    for (size_t k = 0; words && all->path && k < words->count; k++)
+        add_path(all, argument, words->word[k]);
+    return words ? words->count : text;
+}
+
+/* Only a regular file is added; a terminal, a pipe or another device is no path. */
+static void add_standard_output(command_paths *all)
+{
+    command_path *const p = &all->path[all->count];
+    *p = (command_path){.name = "standard output", .written = true};
+    if (fstat(STDOUT_FILENO, &p->file) || !S_ISREG(p->file.st_mode))
+        return;
+    p->exists = true;
+    all->count++;
+}
+
+static size_t collect_command_paths(command_paths *all, const void *values)
+{
+    const organ_option *option;
+    size_t count = 0;
+    for (size_t k = 0; k < all->verb->operand_count; k++) {
+        const organ_option operand = organ_operand_as_option(&all->verb->operands[k]);
+        count += add_values(all, &operand, values);
+    }
+    for (size_t k = 0; (option = organ_verb_option_at(all->verb, k)); k++)
+        count += add_values(all, option, values);
+    return count;
+}
+
+/* ---- comparisons ---- */
+
+static const char *label(const command_path *p, char out[PATH_MAX + 64])
+{
+    const char *const dashes = islower((unsigned char)p->name[0]) && p->word ? "--" : "";
+    snprintf(out, PATH_MAX + 64, "%s%s%s%s", dashes, p->name, p->word ? " " : "", p->word ? p->word : "");
+    return out;
+}
+
+static organ_status fail_paths(const command_paths *all, const command_path *a, const char *how, const command_path *b,
+                               organ_error *error)
+{
+    char first[PATH_MAX + 64], second[PATH_MAX + 64];
+    return organ_fail(error, ORGAN_USAGE, "%s: %.300s %s %.300s", all->verb->name, label(a, first), how,
+                      label(b, second));
+}
+
+/* Paths that do not exist yet are the same if they will be. */
+static bool are_same_path(const command_path *a, const command_path *b)
+{
+    if (a->exists && b->exists && a->file.st_dev == b->file.st_dev && a->file.st_ino == b->file.st_ino)
+        return true;
+    return *a->place && strcmp(a->place, b->place) == 0;
+}
+
+static bool is_hidden_path_of(const command_path *p, const command_path *of)
+{
+    const char *const name = organ_path_name(of->place);
+    const size_t folder = (size_t)(name - of->place), length = strlen(name);
+    return *of->place && strlen(p->place) > folder + length && strncmp(p->place, of->place, folder) == 0 &&
+           p->place[folder] == '.' && strncmp(p->place + folder + 1, name, length) == 0 &&
+           strncmp(p->place + folder + 1 + length, ".organ-", 7) == 0;
+}
+
+static bool is_report_next_to(const command_path *p, const command_path *of)
+{
+    static const char *const reports[] = {"*REPORT.md",      "*REPORT.html",  "prune.json",      "prune.jsonl",
+                                          "purify.json",     "experts.json",  "layers.json",     "width.json",
+                                          "dequantize.json", "quantize.json", "lora_merge.json", "convert.json"};
+    const char *const dot = strrchr(of->place, '.');
+    const size_t stem = dot ? (size_t)(dot + 1 - of->place) : 0;
+    if (!of->whole || !organ_output_is_file(of->place) || strncmp(p->place, of->place, stem) != 0)
+        return false;
+    for (size_t k = 0; k < sizeof reports / sizeof *reports; k++)
+        if (fnmatch(reports[k], p->place + stem, FNM_PATHNAME) == 0)
+            return true;
+    return false;
+}
+
+static organ_status check_command_path(const command_paths *all, const command_path *a, const command_path *b,
+                                       organ_error *error)
+{
+    const bool distinct_standard = (!a->word || !b->word) && !(a->exists && b->exists);
+    if (distinct_standard)
+        return ORGAN_OK;
+    if (are_same_path(a, b))
+        return fail_paths(
+            all, a, b->written ? "is the same path as another output:" : "would be written over its input", b, error);
+    if (is_below(b->place, a->place) && (b->written || a->whole))
+        return fail_paths(all, b,
+                          b->written ? "is inside another output," : "is inside the output, which would replace it,", a,
+                          error);
+    if (b->written && is_hidden_path_of(b, a))
+        return fail_paths(all, b, "has the name of an unfinished output of", a, error);
+    if (b->written && is_report_next_to(b, a))
+        return fail_paths(all, b, "has the name of a report next to", a, error);
+    return ORGAN_OK;
+}
+
+organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error)
+{
+    command_paths all = {.verb = verb};
+    all.path = calloc(collect_command_paths(&all, call) + 1, sizeof *all.path);
+    if (!all.path)
+        return organ_fail_errno(error, ENOMEM, "the paths of %s", verb->name);
+    collect_command_paths(&all, call);
+    add_standard_output(&all);
+    for (size_t a = 0; a < all.count; a++)
+        for (size_t b = 0; b < all.count && !error->status; b++)
+            if (a != b && all.path[a].written)
+                check_command_path(&all, &all.path[a], &all.path[b], error);
+    free(all.path);
+    return error->status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * lora extract, sanitize, merge, resize: the verbs that make or read a LoRA adapter. */
-#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/lora.h>
 
 typedef struct lora_call {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * measure and fleet: measure how far weights are from noise. */
-#include "orchestrator/cli/verb_parts.h"
-#include <organ/measure.h>
+#include "orchestrator/cli/cli_parts.h"
 
+#include <organ/inspect.h>
+#include <organ/measure.h>
 #include <string.h>
 
 typedef struct measure_call {
@@ -97,3 +98,143 @@ const organ_verb organ_fleet_verb = {
     .exits = "0 done; 1 a model could not be extracted or measured, and the report says why; 2 wrong usage; 3 "
              "there is no model; 4 a read or write fails; 130 interrupted: finished models are kept.",
     .run = run_fleet};
+
+/* orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
+
+typedef struct orthogonality_call {
+    organ_call call;
+    organ_orthogonality_options orthogonality;
+    organ_words pairs; /* --pair: CLEAN, NOISY, CLEAN, NOISY */
+} orthogonality_call;
+#undef CALL
+#define CALL orthogonality_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option options[] = {
+    WORDS("pair", "CLEAN NOISY", pairs,
+          "given twice: compares the quantisation noise of one model with that of another",
+          .takes = 2, .names = ORGAN_NAMES_MODEL),
+    MODEL("noisy2", "MODEL", orthogonality.noisy2,
+          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY"),
+    OUTPUT("DIR", orthogonality.output,
+           "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
+           "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
+    TEXT("modules", "GLOB,...", orthogonality.modules,
+         "only modules whose names match a GLOB, for example '*.mlp.*'; default: all of the adapter, or without an "
+         "adapter all projections"),
+    NUMBER("draws", "N", orthogonality.draws, "number of random matrices to compare each module with",
+           .range = {2, 100000}, .fallback = "100"),
+    NUMBER("top-k", "K", orthogonality.top_k,
+           "measure leakage into the K strongest output directions of the adapter; default: all",
+           .range = {RANKS}),
+    NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
+    FORCE(orthogonality.force, "DIR")};
+
+RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
+
+/* The first operand, o->clean, is the adapter or the tuned model, or NULL. */
+WORK(pairs_work)
+{
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    const char *const *const w = own->pairs.word;
+    const organ_noise_pairs_options pairs = {.clean = {w[0], w[2]}, .noisy = {w[1], w[3]},
+                                             .change = o->clean,    .output = o->output,
+                                             .modules = o->modules, .draws = o->draws,
+                                             .seed = o->seed,       .force = o->force,
+                                             .access = &call->access};
+    return organ_noise_pairs(&pairs, engine, progress, report, error);
+}
+RUN_WORK(pairs, true)
+
+/* --pair is required exactly twice; operands and options that only the comparison with an adapter has are refused.
+ * own->pairs has two words for each --pair. */
+static organ_status check_pair_options(const CALL *own, organ_error *error)
+{
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    if (own->pairs.count == 2)
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: --pair is given once: a second --pair CLEAN NOISY is missing; to compare one "
+                          "noise with an adapter: CLEAN NOISY ADAPTER");
+    if (own->pairs.count != 4)
+        return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given %zu times, but must be given twice",
+                          own->pairs.count / 2);
+    if (o->noisy)
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: two --pair can be followed by at most one adapter or tuned model, not also "
+                          "'%s'",
+                          o->noisy);
+    if (o->noisy2 || o->top_k)
+        return organ_fail(error, ORGAN_USAGE,
+                          "orthogonality: %s can be used with CLEAN NOISY ADAPTER, but not with --pair",
+                          o->noisy2 ? "--noisy2" : "--top-k");
+    return ORGAN_OK;
+}
+
+static organ_status run_orthogonality(void *values, organ_error *error)
+{
+    const CALL *const own = values;
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    if (own->pairs.count)
+        return check_pair_options(own, error) ? error->status : run_pairs(values, error);
+    if (!o->adapter) {
+        const int given = (o->clean != NULL) + (o->noisy != NULL);
+        const organ_operand *const missing = &organ_orthogonality_verb.operands[given];
+        return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);
+    }
+    return run_adapter(values, error);
+}
+
+const organ_verb organ_orthogonality_verb = {
+    .name = "orthogonality",
+    .shares = true,
+    .summary = "compare quantisation noise with a LoRA adapter or with the noise of another model",
+    .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
+    .about = "Compares the noise of quantisation with the change that a LoRA adapter makes, for each module of the "
+             "adapter. The noise is N = W_clean - W_noisy, the change is K = scale B A. If the cosine of N and K is "
+             "near 0, the adapter neither cancels nor amplifies the noise.\n"
+             "The report has the cosine of N and K, the ratio of their norms |N| / |K|, and the leakage: the share of "
+             "the norm of N that is in the output directions of K (its left singular vectors). It compares cosine and "
+             "leakage with those of random matrices. The factors of one module need memory in addition to --memory.\n"
+             "Verdicts. z is a cosine divided by its standard deviation for random matrices. organ computes it for "
+             "each module and for all modules joined to one matrix. N and K are 'orthogonal' if |z| <= 3 for the "
+             "joined matrix, and no more modules have |z| > 3 than chance allows (99 % confidence). Otherwise they are "
+             "'nearly orthogonal' if |cosine| <= 0.03 for the joined matrix and for each module with |z| > 3, else "
+             "'not orthogonal'.\n"
+             "The noises of two models are compared in the same way. The verdict is then 'unrelated' instead of "
+             "'orthogonal', 'hardly related' instead of 'nearly orthogonal', else 'related', or 'alike' if |cosine| >= "
+             "0.5.\n"
+             "Leakage is 'isotropic' if it differs by at most 10 % from that of random noise. The noise is smaller "
+             "than the adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
+             "With two --pair, the report compares the noises N_A and N_B of two models. It has their cosine, the "
+             "multiple of N_A that approximates N_B best (factor), and R^2, the share of the squared norm of N_B that "
+             "this multiple explains. It also has the norm of N_A - N_B relative to N_A and to a change D. By default "
+             "D is the difference of the two clean models. If an adapter follows the pairs, D is its change. If a "
+             "tuned model follows, D is its weights minus those of the first clean model.\n"
+             "Method A makes an adapter from a plain base and its fine-tune and applies it to the quantised base. Its "
+             "premise is that both noises are equal and cancel. The premise holds if |N_A - N_B| / |N_A| <= 0.5. It "
+             "holds in part if this ratio is below 1 and the noises are related or alike.\n"
+             "With --pair, organ compares the modules of the adapter, or all projections if no adapter is given. The "
+             "verdict ignores modules that are equal in both clean models.\n"
+             "These figures describe weights. They do not predict the answers of a model; use 'organ evaluate' to "
+             "compare answers.",
+    OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
+                      "the model before quantisation. After two --pair give at most one model instead: the adapter or "
+                      "the tuned model"),
+             OPTIONAL("NOISY", MODEL, orthogonality.noisy,
+                      "the same model quantised in any format, also as GGUF, or dequantised again"),
+             OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,
+                      "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors")),
+    GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report",
+              "Compares FP8 noise with an adapter and plots each layer."},
+             {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter --noisy2 Qwen3-32B-INT4",
+              "Compares FP8 and INT4 noise with the adapter and with each other."},
+             {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
+              "Compares the FP8 noise of a fine-tune with that of its base."},
+             {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "Prints the verdict."}),
+    .exits = "0 done, with any verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is "
+             "malformed or changed during the run, or a model lacks a module or has it in another shape; 4 an "
+             "input cannot be read or DIR cannot be written; 130 interrupted: nothing is written.",
+    .run = run_orthogonality};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * extract, assemble, graft, chimera: split models into tensors and combine them. */
-#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/organs.h>
 
 typedef struct organs_call {

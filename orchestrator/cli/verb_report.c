@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * report: converts a saved report to a page. */
-#include "formats/base/input_file.h"
-#include <organ/base.h>
-#include "formats/base/paged_rows.h"
-#include "orchestrator/cli/engine_room.h"
-#include "orchestrator/cli/html_file.h"
-#include "orchestrator/cli/verb_parts.h"
-#include <organ/report.h>
+#include "orchestrator/cli/cli_parts.h"
+
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
+#include "orchestrator/serve/serve.h"
 
 #include <jansson.h>
+#include <organ/base.h>
+#include <organ/report.h>
 #include <stdlib.h>
 
 typedef struct report_call {
@@ -34,7 +34,7 @@ static json_t *load_report(const char *path, organ_error *error)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
     else if (!report)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d, column %d: %s", path, fault.line, fault.column, fault.text);
-    /* The seal (formats/model/seal.h) is of the file; it is no figure of the report. */
+    /* The seal (formats/model/model_place.h) is of the file; it is no figure of the report. */
     json_object_del(json_object_get(report, "run"), "seal");
     json_object_del(report, "seal");
     return report;
@@ -57,7 +57,7 @@ static organ_status write_page(const CALL *own, organ_error *error)
 }
 
 /* organ_engine_room_open allows organ to keep the rows of a large report in a temporary file
- * (formats/base/json_spool.h). */
+ * (formats/base/rows.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;
@@ -72,7 +72,7 @@ static organ_status run_report(void *context, organ_error *error)
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-static const organ_option options[] = {
+static const organ_option report_options[] = {
     OUTPUT("PAGE", saved_page, "the page; an existing file is replaced only if it is a page of organ",
                                .required = true)};
 
@@ -83,10 +83,120 @@ const organ_verb organ_report_verb = {
              "styles, charts and scripts and loads nothing from a network.",
     OPERANDS(OPERAND("FILE", INPUT, saved_report,
                      "a saved report: prune.json, z_report.json, or the output of --json")),
-    GROUPS(GROUP("Options", options), HELP_GROUP("Output")),
+    GROUPS(GROUP("Options", report_options), HELP_GROUP("Output")),
     EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "Writes the page of a pruning."},
              {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html",
               "Saves the report of an audit and converts it to a page."}),
     .exits = "0 done; 2 wrong usage, or PAGE exists and is not a page of organ; 3 FILE is not a report, or has no "
              "page; 4 FILE cannot be read, or the page cannot be written.",
     .run = run_report};
+
+/* serve: runs all verbs over HTTP. */
+
+typedef struct serve_call {
+    organ_call call;
+    organ_serve_options serve;
+} serve_call;
+#undef CALL
+#define CALL serve_call
+
+static organ_status run_serve(void *context, organ_error *error)
+{
+    CALL *const own = context;
+    own->serve.quiet = own->call.quiet;
+    own->serve.stop = own->call.stop;
+    own->serve.verbs = own->call.table;
+    return organ_serve(&own->serve, error);
+}
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option serve_options[] = {
+    INPUT("root", "DIR", serve.root, "the directory to serve; clients and jobs reach no files outside it, except for "
+                                     "models with --caches",
+                                     .required = true),
+    FLAG("caches", serve.caches,
+         "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names"),
+    NUMBER("jobs", "N", serve.jobs,
+           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1")};
+static const organ_option access_options[] = {
+    TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
+         .fallback = "127.0.0.1:8935"),
+    INPUT("token-file", "FILE", serve.token_file,
+          "tokens of the clients; required unless ADDRESS is loopback. Each line has NAME, ROLE and TOKEN (16 to 1024 "
+          "characters). Role read permits only GET, run everything. A file with one word is a run token. organ reads "
+          "FILE again when it changes"),
+    INPUT("tls-cert", "FILE", serve.tls_certificate,
+          "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key"),
+    INPUT("tls-key", "FILE", serve.tls_key,
+          "key of the certificate (PEM), not readable by other users; on SIGHUP the server reads certificate and key "
+          "again"),
+    TEXT("audit-log", "FILE", serve.audit_log,
+         "append a line of JSON for each request, with the name of the client; SIGHUP opens it again",
+         .names = ORGAN_NAMES_OUTPUT),
+    WORDS("trusted-proxy", "ADDRESS[/PREFIX]", serve.proxies,
+          "proxy, or network of proxies, whose X-Forwarded-For is trusted; may be repeated"),
+    WORDS("host", "NAME", serve.hosts, "further host name by which clients may address the server; may be repeated")};
+static const organ_option limits[] = {
+    NUMBER("connections", "N", serve.connections, "limit of open connections",
+           .range = {4, 65536}, .fallback = "512"),
+    NUMBER("per-address", "N", serve.per_address,
+           "limit of connections from one network (IPv4 /24, IPv6 /64, or loopback); default: half of --connections. "
+           "Behind a proxy set it to --connections, because all clients of the proxy count as one network",
+           .range = {1, 65536}),
+    BYTES("job-memory", "SIZE", serve.job_memory,
+          "largest --memory of a job; its process may use that plus 256M, plus 128M for each thread",
+          .range = {10485760.0, 1125899906842624.0}, .fallback = "4G"),
+    BYTES("job-output", "SIZE", serve.job_output,
+          "size after which the stored result of a job is cut off; the same for its log",
+          .range = {65536.0, 1099511627776.0}, .fallback = "64M"),
+    BYTES("keep-bytes", "SIZE", serve.keep_bytes,
+          "limit of the stored results and logs of all jobs together; beyond it the oldest are removed",
+          .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
+    BYTES("shelf", "SIZE", serve.cache, "memory for cached tensor lists of models",
+          .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
+    BYTES("model-memory", "SIZE", serve.model_memory,
+          "memory limit for reading one model", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),
+    NUMBER("model-seconds", "SECONDS", serve.model_seconds, "time limit for reading one model",
+           .range = {1, 86400}, .fallback = "120"),
+    NUMBER("timeout", "SECONDS", serve.timeout,
+           "longest time for a request to arrive, and for a connection to be idle; a client that has not yet sent a "
+           "valid token has at most 5 seconds",
+           .range = {1, 3600}, .fallback = "20")};
+static const organ_option output[] = {
+    FLAG("quiet", call.quiet, "do not print requests on stderr", .letter = 'q'),
+    FLAG("help", call.help, "show this help", .letter = 'h')};
+
+const organ_verb organ_serve_verb = {
+    .name = "serve",
+    .summary = "serve models, reports and all verbs over HTTP, with a page for browsers",
+    .about = "Serves one directory over HTTP: its models with their tensors, its files as downloads (with ranges), and "
+             "the verbs as jobs. A job is a process of organ, for example a pruning. A page for browsers at / shows "
+             "all of these. /api/v1/openapi.json describes the API, /healthz reports whether the server answers, and "
+             "/metrics has counters for Prometheus.\n"
+             "Files. Requests and jobs read and write only files under DIR. With --caches they also read the folders "
+             "of the caches (organ help models). The kernel enforces these limits (openat2): a symbolic link is "
+             "followed only if it stays in the same folder, DIR or a cache. Hidden files are not served. Files of "
+             "tokens, keys and logs that options name must be outside DIR and the caches.\n"
+             "Confinement. Models are read and jobs are run in separate processes. Landlock and seccomp prevent these "
+             "processes from opening files outside DIR and the caches, using the network and executing programs. If "
+             "the kernel lacks a part of this, the server prints at the start which operations it cannot prevent.\n"
+             "Access. Without --token-file the server listens only on loopback addresses. With it, each request needs "
+             "the header 'Authorization: Bearer TOKEN' or the cookie that the page gets for a token. The server "
+             "rejects requests for other host names (see --host) and from pages of other sites. Connections are "
+             "encrypted only with --tls-cert.\n"
+             "Log and signals. The server prints a line for each request on stderr: address, method, path, status, "
+             "bytes and time; for a rejected request also the reason. Ctrl-C stops the server after the responses that "
+             "it is sending. On SIGHUP it reads tokens, certificate and key again, and opens the audit log again.",
+    GROUPS(GROUP("Options", serve_options), GROUP("Access", access_options), GROUP("Limits", limits),
+           GROUP("Output", output)),
+    EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},
+             {"organ serve --root . --caches", "Serves also hf:ORG/NAME, ollama:NAME and lmstudio:PUBLISHER/NAME."},
+             {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box",
+              "Serves other machines; clients need a token."},
+             {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "Serves HTTPS."},
+             {"curl -s 127.0.0.1:8935/api/v1/models", "Lists the models."}),
+    .exits = "0 stopped by a signal; 2 wrong usage; 3 a token file, certificate or key is malformed, or readable "
+             "by all users; 4 the directory cannot be opened, or the address cannot be used.",
+    .run = run_serve};

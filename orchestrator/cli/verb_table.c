@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The table of all verbs of the program. */
-#include "orchestrator/cli/verb_table.h"
-
-#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/cli/cli_parts.h"
 
 #include <stdlib.h>
 

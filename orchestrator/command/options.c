@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/command/options.h"
 
-#include "formats/base/path.h"
 #include "formats/base/plain_numbers.h"
-#include <organ/machine.h>
+#include "formats/base/text.h"
 
 #include <errno.h>
+#include <organ/machine.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -416,4 +416,12 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
     const organ_status status = parse_arguments(&p, error);
     *help = p.help;
     return status != ORGAN_OK || p.help ? status : check_nothing_missing(&p, error);
+}
+
+const char *organ_embedded_part(FILE *out, const char *text)
+{
+    const char *const mark = strstr(text, "@@\n");
+    const size_t length = mark ? (size_t)(mark - text) : strlen(text);
+    fwrite(text, 1, length, out);
+    return mark ? mark + 3 : text + length;
 }

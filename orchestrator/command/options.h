@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * The command line as data: a verb is a table of operands and options. The parser, help, error messages, completion and
  * the forms of the server all read this table. */
-#ifndef ORGAN_OPTIONS_H
-#define ORGAN_OPTIONS_H
+#ifndef ORGAN_COMMAND_OPTIONS_H
+#define ORGAN_COMMAND_OPTIONS_H
 
-#include "formats/base/nearest.h"
+#include "formats/base/text.h"
+
 #include <organ/base.h>
-
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Kind of an option's value, and type of the member that receives it (organ_option.offset). */
 typedef enum organ_value {
@@ -161,5 +162,20 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
  * text, "fft, haar". Writes "" for flags and for texts without choices. */
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
+
+/* Embeds files of the source tree in the program, byte for byte; the assembler reads them. */
+
+/* Embeds the file at `path` in the program. `symbol` becomes an array of the file's bytes, and `symbol`_end the address
+ * after the last one; the byte there is zero, so a text file is a string. `path` is relative to the root of the source
+ * tree, where the compiler is called; build.ninja must list the file as a dependency of the source. */
+#define ORGAN_EMBEDDED(symbol, path)                                                                                   \
+    extern const char symbol[] __attribute__((visibility("hidden")));                                                  \
+    extern const char symbol##_end[] __attribute__((visibility("hidden")));                                            \
+    __asm__(".pushsection .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol ":\n.incbin \"" path "\"\n"     \
+            ".global " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n.byte 0\n.popsection\n");
+
+/* Prints `text`, an embedded template, up to its next line "@@", or to its end if there is none. Returns the text after
+ * that line, or "". */
+const char *organ_embedded_part(FILE *out, const char *text);
 
 #endif

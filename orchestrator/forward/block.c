@@ -1,9 +1,190 @@
 /* SPDX-License-Identifier: MIT
  * A layer on a group of windows: mixers, feed-forward, and what some architectures add. */
+#include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/mixers.h"
-#include "orchestrator/machine/extent.h"
 
+#include "orchestrator/machine/quantity.h"
+
+#include <math.h>
 #include <string.h>
+
+/* The mixers of a layer: dispatch to the function of each kind, and the sizes that all kinds need together. */
+
+static const forward_mixer mixers[] = {
+    [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
+                               organ_forward_attention_scratch},
+    [ORGAN_MIXER_DELTA] = {organ_forward_delta, organ_forward_delta_width, organ_forward_delta_state,
+                           organ_forward_delta_scratch},
+    [ORGAN_MIXER_SHORT_CONV] = {organ_forward_short_conv, organ_forward_short_conv_width,
+                                organ_forward_short_conv_state, organ_forward_short_conv_scratch},
+    [ORGAN_MIXER_MAMBA] = {organ_forward_mamba, organ_forward_mamba_width, organ_forward_mamba_state,
+                           organ_forward_mamba_scratch},
+    [ORGAN_MIXER_MAMBA2] = {organ_forward_mamba2, organ_forward_mamba2_width, organ_forward_mamba2_state,
+                            organ_forward_mamba2_scratch},
+    [ORGAN_MIXER_LIGHTNING] = {organ_forward_lightning, organ_forward_lightning_width, organ_forward_lightning_state,
+                               organ_forward_lightning_scratch},
+};
+
+bool organ_forward_attends(const organ_layer_kind *kind)
+{
+    return kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION;
+}
+
+size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
+    const size_t first = one->width ? one->width(c, kind) : 0, second = two->width ? two->width(c, kind) : 0;
+    return organ_max(first, second) + (two->run ? (size_t)c->hidden : 0); /* output of the second */
+}
+
+size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
+    return (one->state ? one->state(c) : 0) + (two->state ? two->state(c) : 0);
+}
+
+size_t organ_forward_mixer_scratch(const organ_forward_config *c)
+{
+    size_t max = 0;
+    for (unsigned l = 0; l < c->layers; l++) {
+        const organ_mixer of_layer[2] = {c->kinds[l].mixer, c->kinds[l].second};
+        for (size_t k = 0; k < 2; k++)
+            max = organ_max(max, mixers[of_layer[k]].scratch ? mixers[of_layer[k]].scratch(c) : 0);
+    }
+    return max;
+}
+
+size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
+{
+    /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
+    return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
+           organ_forward_index_room(&f->config.latent, tokens, tokens);
+}
+
+/* A hybrid layer runs two mixers on the same input and adds the sum of their outputs. The state of recurrent mixers
+ * in the cache is cleared if no token was processed before. */
+organ_status organ_forward_mix(forward_group *g, organ_error *error)
+{
+    const organ_layer_kind *const kind = g->layer->kind;
+    const size_t floats = g->tokens * (size_t)g->forward->config.hidden;
+    float *const normed = g->room, *const out = normed + floats, *const other = out + floats;
+    if (kind->mixer == ORGAN_MIXER_NONE)
+        return ORGAN_OK;
+    if (g->before && g->before->tokens == 0)
+        memset(g->before->state, 0, organ_forward_mixer_state(&g->forward->config, kind) * sizeof *normed);
+    if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error))
+        return error->status;
+    if (organ_forward_keep_normed(g, 0, normed, g->hidden, g->tokens, error))
+        return error->status;
+    if (kind->second == ORGAN_MIXER_NONE)
+        mixers[kind->mixer].run(g, normed, out, other, error);
+    else if (mixers[kind->mixer].run(g, normed, out, other, error) == ORGAN_OK &&
+             mixers[kind->second].run(g, normed, other, other + floats, error) == ORGAN_OK)
+        organ_forward_combine(g, out, other, g->tokens, 1, error);
+    return error->status ? error->status
+                         : organ_forward_add_all(g, PART_NORM_POST_ATTENTION, g->hidden, out, g->tokens, error);
+}
+
+/* The feed-forward of a layer, FORWARD_GROUP tokens at a time, or more in a streamed layer. */
+
+/* If layers may be streamed, the number is enough for a streamed layer, which processes more tokens together; if the
+ * state of a token is wider than its hidden state, that layer also needs contiguous copies of the hidden states. */
+size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
+{
+    const organ_forward_config *c = &f->config;
+    const bool streams = f->may_stream;
+    const size_t together = organ_min(tokens, streams ? organ_forward_stream_tokens(f, memory) : FORWARD_GROUP);
+    const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_min(together, FORWARD_GROUP)) : 0;
+    const size_t mixed = organ_max(in_memory, streams ? organ_forward_stream_room(c, together) : 0),
+                 dense = c->shortcut ? organ_min(together, FORWARD_GROUP) : together,
+                 copies = streams && c->state > c->hidden;
+    return (copies + (c->dual_ffn ? 4 : 2)) * together * (size_t)c->hidden +
+           organ_max(mixed, 2 * dense * f->dense_width);
+}
+
+/* In Gemma 4, out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's input is RMSNorm(hidden) with
+ * the weights of PART_ROUTER_SCALE, times 1 / sqrt(hidden_size). Overwrites `normed`. */
+static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
+                             float *out, float *scratch, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t inner = (size_t)g->layer->kind->intermediate, floats = tokens * (size_t)c->hidden;
+    float *const requested = scratch, *const routed = requested + floats;
+    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error) ||
+        organ_forward_norm_all(g, PART_NORM_POST_FFN_DENSE, out, out, tokens, error) ||
+        organ_forward_norm_all(g, PART_NORM_EXPERTS, hidden, normed, tokens, error) ||
+        organ_forward_norm_all(g, PART_ROUTER_SCALE, hidden, requested, tokens, error) ||
+        organ_forward_combine(g, requested, NULL, tokens, (float)(1 / sqrt((double)c->hidden)), error) ||
+        organ_forward_experts(g, first, tokens, normed, requested, routed, routed + floats, error) ||
+        organ_forward_norm_all(g, PART_NORM_POST_FFN_EXPERTS, routed, routed, tokens, error))
+        return error->status;
+    return organ_forward_combine(g, out, routed, tokens, 1, error);
+}
+
+/* In LongCat-Flash, if the layer has a mixture, its output for the same input is stored in the states of the tokens. If
+ * not, the output of the mixture of the layer before is read from these states and added to `out`. */
+static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                                 float *scratch, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t inner = (size_t)g->layer->kind->intermediate, hidden = (size_t)c->hidden;
+    float *const routed = g->states + first * c->state + hidden;
+    const bool mixture = g->layer->plan->experts;
+    if (mixture && organ_forward_experts(g, first, tokens, normed, normed, out, scratch, error))
+        return error->status;
+    for (size_t t = 0; mixture && t < tokens; t++)
+        memcpy(routed + t * c->state, out + t * hidden, hidden * sizeof *out);
+    for (size_t k = 0; k < tokens; k += FORWARD_GROUP)
+        if (organ_forward_gated(g, PART_GATE, inner, first + k, organ_min(FORWARD_GROUP, tokens - k),
+                                normed + k * hidden, out + k * hidden, scratch, error))
+            return error->status;
+    for (size_t t = 0; !mixture && t < tokens; t++)
+        for (size_t x = 0; x < hidden; x++)
+            out[t * hidden + x] += routed[t * c->state + x];
+    return ORGAN_OK;
+}
+
+static organ_status run_feed_forward(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                                     float *scratch, organ_error *error)
+{
+    const size_t inner = (size_t)g->layer->kind->intermediate;
+    if (g->forward->config.shortcut)
+        return ffn_shortcut(g, first, tokens, normed, out, scratch, error);
+    return g->layer->plan->experts
+               ? organ_forward_experts(g, first, tokens, normed, normed, out, scratch, error)
+               : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
+}
+
+/* FORWARD_GROUP tokens are processed at a time; a streamed layer processes more tokens together, so that it reads
+ * each expert less often. */
+organ_status organ_forward_ffn(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const size_t together =
+        g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
+    const bool copied = g->layer->reserved && c->state > c->hidden;
+    for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
+        const size_t tokens = organ_min(together, g->tokens - first);
+        float *hidden = copied ? g->room : g->hidden + first * c->hidden;
+        float *normed = g->room + copied * tokens * c->hidden, *out = normed + tokens * c->hidden;
+        float *scratch = out + tokens * c->hidden;
+        const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
+        if (copied)
+            organ_forward_copy_hidden(g, first, tokens, hidden, false);
+        if (organ_forward_norm_all(g, PART_NORM_FFN, from, normed, tokens, error) ||
+            organ_forward_keep_normed(g, 1, normed, hidden, tokens, error))
+            return error->status;
+        if (c->dual_ffn && g->layer->plan->experts ? ffn_both(g, first, tokens, hidden, normed, out, scratch, error)
+                                                   : run_feed_forward(g, first, tokens, normed, out, scratch, error))
+            return error->status;
+        if (organ_forward_add_all(g, PART_NORM_POST_FFN, hidden, out, tokens, error))
+            return error->status;
+        if (copied)
+            organ_forward_copy_hidden(g, first, tokens, hidden, true);
+    }
+    return ORGAN_OK;
+}
 
 /* A buffer is tokens x hidden numbers: two with AltUp (a copy of the hidden states and the output of the low-rank
  * path), one if the states are wider than the hidden size, else none. */

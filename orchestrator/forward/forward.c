@@ -2,11 +2,9 @@
  * Opening of the forward pass, runs of a layer and of the whole model, and estimates of memory. */
 #include <organ/forward.h>
 
-#include "formats/architecture/text_config.h"
-#include "orchestrator/forward/latent.h"
+#include "formats/architecture/config_readers.h"
 #include "orchestrator/forward/mixers.h"
-#include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <stdio.h>

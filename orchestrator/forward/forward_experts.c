@@ -3,7 +3,7 @@
  * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
  * sorting. */
 #include "orchestrator/forward/forward_job.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,6 @@
 #include "formats/architecture/families.h"
 #include <organ/forward.h>
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/share.h"
 #include <organ/stream.h>
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */

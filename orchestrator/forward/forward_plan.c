@@ -2,7 +2,7 @@
  * Finds the parts of a layer among the weights of the model and plans their memory. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/forward_job.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads and writes the matrices of a loaded layer by their names. */
-#include "orchestrator/forward/layer_rows.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/forward/layer.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/rename_output.h"
 
-#include "formats/base/file_calls.h"
-#include "formats/base/path.h"
-#include "formats/base/text_buffer.h"
+#include "formats/base/files.h"
+#include "formats/base/text.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>

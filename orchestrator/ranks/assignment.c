@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/ranks/ranks.h"
 
-#include "formats/base/paged_rows.h"
+#include "formats/base/rows.h"
 
 #include <stdlib.h>
 #include <string.h>

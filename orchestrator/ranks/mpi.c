@@ -4,7 +4,7 @@
  * lock. A waiting call releases the lock and sleeps between two tests of its request: other threads can send
  * meanwhile, and a rank that has finished leaves its cores to the others. Functions return 0, or 1 with a reason in
  * `why`. */
-#include "orchestrator/ranks/transport.h"
+#include "orchestrator/ranks/ranks_parts.h"
 
 #include <mpi.h>
 #include <pthread.h>

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/ranks/ranks.h"
 
-#include "formats/base/library.h"
-#include "formats/base/text_buffer.h"
-#include "orchestrator/machine/thread.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/workers.h"
 #include <organ/machine.h>
 #include "orchestrator/ranks/ranks_parts.h"
 #include "orchestrator/version.h"

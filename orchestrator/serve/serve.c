@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/serve.h"
 
-#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/jobs/jobs.h"
 #include "orchestrator/serve/models/serve_models.h"
 #include "orchestrator/serve/page/serve_page.h"

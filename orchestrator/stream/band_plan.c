@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/pass_parts.h"
 
-#include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/topology_parts.h"
+
+#include <organ/stream.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 /* A band of 1 MiB: long enough for the throughput of a disk, short enough to stay in a core's share of the cache from
  * its reading to its writing, and to let all workers end at the same time. */
@@ -228,4 +234,103 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
     tile.cols = organ_min(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;
     return tile;
+}
+
+static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
+
+const char *organ_compute_name(organ_compute compute) { return names[compute]; }
+
+/* AMX instructions can only be used if the operating system permits this process to use the registers of AMX. */
+organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error)
+{
+    organ_cpu cpu = organ_cpu_detect();
+    const char *why = "";
+    size_t compute = 0;
+    while (name && compute < ORGAN_COMPUTES && strcmp(name, names[compute]) != 0)
+        compute++;
+    if (compute == ORGAN_COMPUTES)
+        return organ_fail(error, ORGAN_USAGE, "--compute '%s' is unknown: exact, split or bf16", name);
+    const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !organ_ask_for_tiles();
+    cpu.amx = cpu.amx && !withheld;
+    engine->compute = (organ_compute)compute;
+    engine->dots = organ_dots_choose(cpu, engine->kernels, engine->compute, &why);
+    if (engine->dots || engine->compute == ORGAN_COMPUTE_EXACT)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "--compute %s is not available on this machine: %s%s; --compute exact always works", name,
+                      withheld ? "the kernel denies the use of AMX, and " : "", why);
+}
+
+/* organ_engine_choose_tile returns the twin if its time is below this share of the time of the engine's kernels */
+#define CLEARLY_QUICKER 0.97
+#define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
+
+typedef struct own_engine {
+    organ_engine engine; /* first member: the caller has a pointer to it */
+    organ_topology *topology;
+} own_engine;
+
+void organ_engine_destroy(organ_engine *engine)
+{
+    own_engine *const own = (own_engine *)engine;
+    if (!own)
+        return;
+    organ_workers_destroy(own->engine.workers);
+    organ_topology_destroy(own->topology);
+    free(own);
+}
+
+organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
+                                 organ_error *error)
+{
+    const char *why = "";
+    own_engine *const own = calloc(1, sizeof *own);
+    *engine = NULL;
+    if (!own)
+        return organ_fail(error, ORGAN_IO, "no memory for an engine");
+    own->engine.memory = memory ? memory : USUAL_MEMORY;
+    own->engine.kernels = kernels ? kernels : organ_kernels_choose(organ_cpu_detect(), NULL, &why);
+    if (organ_topology_discover(&own->topology, error) != ORGAN_OK ||
+        organ_workers_create(own->topology, threads, &own->engine.workers, error) != ORGAN_OK) {
+        organ_engine_destroy(&own->engine);
+        return error->status;
+    }
+    own->engine.topology = own->topology;
+    *engine = &own->engine;
+    return ORGAN_OK;
+}
+
+/* TRIAL_ROWS x TRIAL_COLS is the tile that is timed, TRIALS times with each table of kernels. */
+enum { TRIAL_ROWS = 64, TRIAL_COLS = 256, TRIALS = 8 };
+
+/* The processor time of this thread is in seconds. `tile` has TRIAL_ROWS x TRIAL_COLS pseudo-random floats,
+ * `scratch` organ_physarum_scratch bytes. */
+static double time_tile(const organ_kernels *kernels, float *tile, void *scratch)
+{
+    const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = 6};
+    organ_prune_counts counts;
+    struct timespec from, to;
+    for (uint32_t k = 0; k < TRIAL_ROWS * TRIAL_COLS; k++)
+        tile[k] = (float)(k * UINT32_C(2654435761) >> 8);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+    kernels->physarum_f32(tile, TRIAL_ROWS, TRIAL_COLS, TRIAL_COLS, &params, scratch, &counts);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+    return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+}
+
+/* Times both tables in turn. The twin is chosen only if its least time is below CLEARLY_QUICKER of the other's.
+ * Returns the engine's kernels if there is no twin or no memory. */
+const organ_kernels *organ_engine_choose_tile(const organ_engine *engine)
+{
+    const organ_kernels *const tables[] = {engine->kernels, organ_kernels_other_tile(engine->kernels)};
+    const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
+    double least[] = {1, 1};
+    char *const scratch = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
+    for (int trial = 0; scratch && trial < 2 * TRIALS; trial++) { /* alternating */
+        const double took = time_tile(tables[trial % 2], (float *)(void *)scratch, scratch + bytes);
+        if (took < least[trial % 2])
+            least[trial % 2] = took;
+    }
+    free(scratch);
+    return least[1] < CLEARLY_QUICKER * least[0] ? tables[1] : tables[0];
 }

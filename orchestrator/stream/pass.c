@@ -3,7 +3,7 @@
 #include <organ/stream.h>
 
 #include "formats/base/activity.h"
-#include "orchestrator/machine/thread.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/pass_parts.h"
 
 #include <errno.h>

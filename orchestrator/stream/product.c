@@ -1,10 +1,98 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/product.h"
 
-#include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/share.h"
+#include "orchestrator/machine/quantity.h"
 
+#include <math.h>
+#include <pthread.h>
 #include <string.h>
+
+#define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
+
+typedef struct sharing {
+    const organ_stop *stop;
+    size_t count, next; /* number of tasks; first task that no worker has taken, atomic */
+    void (*task)(void *context, size_t index, size_t worker);
+    void *context;
+} sharing;
+
+static void run_share(void *context, size_t worker)
+{
+    sharing *const s = context;
+    for (size_t k;
+         !organ_stop_is_requested(s->stop) && (k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->count;)
+        s->task(s->context, k, worker);
+}
+
+void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
+                      void (*task)(void *context, size_t index, size_t worker), void *context)
+{
+    sharing s = {.stop = stop, .count = count, .task = task, .context = context};
+    if (count <= 1 || work < GRAIN)
+        run_share(&s, 0);
+    else
+        organ_workers_run(engine->workers, run_share, &s);
+}
+
+void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
+                 void (*task)(void *context, size_t index, size_t worker), void *context)
+{
+    organ_share_work(engine, stop, count, INFINITY, task, context);
+}
+
+typedef struct share_attempt {
+    const organ_stop *stop;
+    organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error);
+    void *context;
+    pthread_mutex_t lock; /* protects the members below */
+    size_t count, next;   /* number of tasks; first task that no worker has taken */
+    size_t failed;        /* lowest index of a task that failed; valid if `error` is set */
+    organ_error error;    /* of that task */
+} share_attempt;
+
+static bool take_attempt(share_attempt *s, size_t *index)
+{
+    pthread_mutex_lock(&s->lock);
+    const bool go = s->next < s->count && !s->error.status && !organ_stop_is_requested(s->stop);
+    *index = go ? s->next++ : 0;
+    pthread_mutex_unlock(&s->lock);
+    return go;
+}
+
+/* Keeps the error of the lowest task that fails. A task that was taken is finished, so the lowest failing task is
+ * always tried. */
+static void run_attempts(void *context, size_t worker)
+{
+    share_attempt *const s = context;
+    for (size_t k; take_attempt(s, &k);) {
+        organ_error error = {0};
+        if (s->task(s->context, k, worker, &error) == ORGAN_OK)
+            continue;
+        pthread_mutex_lock(&s->lock);
+        if (!s->error.status || k < s->failed) {
+            s->error = error;
+            s->failed = k;
+        }
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
+organ_status organ_share_try(const organ_engine *engine, size_t count,
+                             organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error),
+                             void *context, organ_error *error)
+{
+    share_attempt s = {.stop = engine->stop, .count = count, .task = task, .context = context};
+    if (!count)
+        return ORGAN_OK;
+    pthread_mutex_init(&s.lock, NULL);
+    organ_workers_run(engine->workers, run_attempts, &s);
+    pthread_mutex_destroy(&s.lock);
+    if (s.error.status)
+        *error = s.error;
+    else if (s.next < count)
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return error->status;
+}
 
 /* Sizes of the parts into which a product c = a bᵀ is divided for the workers. A part has PART_ROWS rows of a, as many
  * as the kernel packs at once, and MIN_COLUMNS to MAX_COLUMNS rows of b, which are columns of c, in multiples of
@@ -225,4 +313,66 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
                        .fault = {error, false}};
     run_products(&d, stop);
     return error->status;
+}
+
+/* All kernel tables support the same types, so the scalar table is enough. */
+bool organ_can_widen(organ_dtype dtype)
+{
+    const int type = organ_dtype_describe(dtype)->ggml;
+    return type >= 0 && organ_kernels_scalar->dequantize[type];
+}
+
+/* NaN and infinite values have all bits of the exponent set. */
+bool organ_all_finite(const float *values, size_t n)
+{
+    uint32_t rejected = 0;
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, values + k, sizeof bits);
+        rejected |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    return !rejected;
+}
+
+bool organ_can_narrow(organ_dtype dtype)
+{
+    const int type = organ_dtype_describe(dtype)->ggml;
+    return type >= 0 && organ_kernels_scalar->quantize[type];
+}
+
+void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count)
+{
+    kernels->dequantize[organ_dtype_describe(dtype)->ggml](units, values, units_count);
+}
+
+void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units, size_t units_count)
+{
+    kernels->quantize[organ_dtype_describe(dtype)->ggml](values, units, units_count);
+}
+
+uint64_t organ_infinity_bits(organ_dtype dtype)
+{
+    if (dtype == ORGAN_F32)
+        return 0x7F800000u;
+    return dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
+}
+
+/* Looks for exponent fields of all ones, eight bytes at a time: adding 1 to the lowest bit of such a field carries into
+ * the sign bit. */
+bool organ_any_not_finite(organ_dtype dtype, const void *values, size_t bytes)
+{
+    /* `spread` repeats a number for each value of a word; `one`: lowest bit of each exponent field */
+    const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
+                   mask = organ_infinity_bits(dtype) * spread;
+    const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
+    const uint64_t one = (organ_infinity_bits(dtype) & -organ_infinity_bits(dtype)) * spread;
+    uint64_t any = 0, word = 0;
+    size_t k = 0;
+    for (; k + 8 <= bytes; k += 8) {
+        memcpy(&word, (const unsigned char *)values + k, 8);
+        any |= (word & mask) + one;
+    }
+    word = 0; /* the last bytes, filled up with zeros */
+    memcpy(&word, (const unsigned char *)values + k, bytes - k);
+    return ((any | ((word & mask) + one)) & sign) != 0;
 }

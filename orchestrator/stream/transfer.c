@@ -6,15 +6,14 @@
  * A worker that writes with direct I/O has two buffers: while a writer (stream/disk/writers.h) writes one, the worker
  * fills the other. The worker itself reports a write, before it uses the buffer again or ends. */
 #include "formats/base/activity.h"
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include "formats/remote/remote.h"
-#include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/thread.h"
-#include "orchestrator/stream/disk/direct_file.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/workers.h"
+#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/read_ahead.h"
-#include "orchestrator/stream/disk/writers.h"
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 
 #include <organ/models.h>
 #include <organ/kernels.h>
-#include "orchestrator/stream/overflow.h"
+#include "orchestrator/stream/read_ahead.h"
 #include <organ/stream.h>
 
 #include <xxhash.h>

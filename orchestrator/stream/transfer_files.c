@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The files of transfers: creation, bytes from memory, synchronisation, and free space. */
-#include "formats/base/file_calls.h"
+#include "formats/base/files.h"
 #include <organ/machine.h>
-#include "orchestrator/stream/disk/direct_file.h"
+#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>

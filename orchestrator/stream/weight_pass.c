@@ -4,13 +4,12 @@
  * strips; workers open, read and process without it. Workers take strips in order, so for any number of workers the
  * pass ends with the error of the earliest strip that fails. */
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/product.h"
 
 #include "formats/base/activity.h"
-#include "formats/base/paged_rows.h"
-#include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/thread.h"
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/weight_parts.h"
 

@@ -10,7 +10,7 @@
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 
-#include "orchestrator/stream/overflow.h"
+#include "orchestrator/stream/read_ahead.h"
 #include <organ/stream.h>
 
 /* One weight to process. `other` is NULL or its counterpart in another model, with the same number of rows and columns.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/stream.h>
 
-#include "formats/weights/made.h"
+#include "formats/weights/weight_search.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * The family of packed weights with codes stored row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8,
  * MXFP4, NVFP4 and AutoAWQ's gemv. A batch of rows is read at once with its scales and decoded directly into the
  * requested type. */
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>

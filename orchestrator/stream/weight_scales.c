@@ -1,12 +1,85 @@
 /* SPDX-License-Identifier: MIT
  * Companions of packed weights: reads scales and zero points as FP32, and the groups of columns. */
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_parts.h"
-#include "orchestrator/stream/widen.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Reads the bytes of a weight's tensors: from memory if organ_weight_reader_hold has read them, else from the file. */
+
+/* Number of a weight's tensors that organ_weight_reader_hold keeps in memory. */
+#define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
+
+/* `k` is 0 for codes, 1 for scales, 2 for zero points, 3 for biases. The matrices need their share of the tensor if
+ * its bytes can be divided evenly among all matrices, else the whole tensor. The member `tensor` of the result is
+ * NULL if the weight has no tensor k. */
+static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
+{
+    const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
+    if (!t)
+        return (weight_held){0};
+    const uint64_t all = organ_weight_matrices(w).count, share = all && t->bytes % all == 0 ? t->bytes / all : 0;
+    return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
+}
+
+uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < HELD; k++) {
+        const weight_held part = weight_fetch_part_of(weight, k, 0, count);
+        bytes += (part.to - part.from + 63) & ~(uint64_t)63;
+    }
+    return bytes;
+}
+
+/* Each range begins at a multiple of 64 bytes. organ_weight_fetch finds the ranges in reader->held. */
+organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
+                                      organ_error *error)
+{
+    unsigned char *at = memory;
+    memset(reader->held, 0, sizeof reader->held);
+    for (size_t k = 0; k < HELD; k++) {
+        weight_held part = weight_fetch_part_of(reader->weight, k, first, count);
+        const size_t bytes = (size_t)(part.to - part.from);
+        if (!part.tensor)
+            continue;
+        if (organ_model_read(reader->model, part.tensor->file, at, bytes, part.tensor->offset + part.from, error))
+            return error->status;
+        part.bytes = at;
+        reader->held[k] = part;
+        at += (bytes + 63) & ~(size_t)63;
+    }
+    return ORGAN_OK;
+}
+
+const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                            size_t bytes)
+{
+    for (size_t k = 0; k < HELD; k++) {
+        const weight_held *const held = &reader->held[k];
+        if (held->tensor == tensor && at >= held->from && at <= held->to && bytes <= held->to - at)
+            return held->bytes + (at - held->from);
+    }
+    return NULL;
+}
+
+organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                size_t bytes, void *to, organ_error *error)
+{
+    if (at > tensor->bytes || bytes > tensor->bytes - at)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, but '%s' needs %" PRIu64,
+                          tensor->name, tensor->bytes, reader->weight->name, at + bytes);
+    const unsigned char *const held = organ_weight_in_memory(reader, tensor, at, bytes);
+    if (held) {
+        memcpy(to, held, bytes);
+        return ORGAN_OK;
+    }
+    return organ_model_read(reader->model, tensor->file, to, bytes, tensor->offset + at, error);
+}
 
 /* E4M3 codes have type F8_E4M3, or U8 in NVFP4 of MLX. In other schemes U8 scales are exponents. */
 static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
@@ -252,3 +325,164 @@ organ_real organ_weight_real(organ_dtype as)
         return ORGAN_REAL_F32;
     return as == ORGAN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F16;
 }
+
+/* The two versions of GPTQ (gptq and gptq_v2) differ only in the stored zero points: version 1 stores them minus 1.
+ * Some files declare one version and store the other. Symmetric weights show the version, because all their zero points
+ * are half of the range (8 for 4 bits): version 2 stores this number, version 1 one less. */
+
+/* The counts are of zero points as stored. */
+typedef struct zero_census {
+    uint64_t all;                        /* number of zero points */
+    uint64_t half, below_half, greatest; /* equal to half of the range, to one less, to the largest code */
+} zero_census;
+
+/* Each byte of `codes` is a zero point of `bits` bits. */
+static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_census *census)
+{
+    const uint8_t half = (uint8_t)(1u << (bits - 1)), greatest = (uint8_t)((1u << bits) - 1);
+    census->all += n;
+    for (size_t k = 0; k < n; k++) {
+        census->half += codes[k] == half;
+        census->below_half += codes[k] == half - 1;
+        census->greatest += codes[k] == greatest;
+    }
+}
+
+static organ_status count_zero_points(const organ_weight_reader *r, zero_census *census, organ_error *error)
+{
+    const organ_tensor *tensor = r->weight->zero;
+    const uint64_t rows = r->groups * r->shape.count;
+    const size_t outputs = (size_t)r->shape.rows, bytes = (size_t)(tensor->bytes / (rows ? rows : 1));
+    unsigned char *words = malloc(bytes + 1), *codes = malloc(outputs + 1);
+    if (!(words && codes))
+        organ_fail(error, ORGAN_IO, "tensor '%s': no memory for a row of it", tensor->name);
+    for (uint64_t row = 0; row < rows && !error->status; row++) {
+        organ_weight_fetch(r, tensor, row * bytes, bytes, words, error);
+        if (!error->status) {
+            organ_unpack_bits(words, r->weight->bits, 1, 0, codes, outputs);
+            count_codes(codes, outputs, r->weight->bits, census);
+        }
+    }
+    free(codes);
+    free(words);
+    return error->status;
+}
+
+/* gptq stores zero points minus 1, gptq_v2 unchanged. The zero points decide if all are those of a symmetric weight.
+ * The note also tells if the added 1 changes the largest code to 0. */
+organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    zero_census census = {0};
+    if (!w->zero)
+        return ORGAN_OK;
+    if (count_zero_points(r, &census, error))
+        return error->status;
+    const unsigned half = 1u << (w->bits - 1);
+    const bool says_v1 = census.all && census.below_half == census.all,
+               says_v2 = census.all && census.half == census.all;
+    r->plus_one = says_v1 || (!says_v2 && !w->labelled_v2);
+    if (r->plus_one == w->labelled_v2)
+        snprintf(
+            note, 256,
+            "the configuration states %s, but all its zero points are stored as %u, which means %s: it is read as %s",
+            w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
+            says_v1 ? "gptq" : "gptq_v2");
+    else if (r->plus_one && census.greatest)
+        snprintf(
+            note, 256,
+            "%llu of its %llu zero points are stored as %u, the largest code: with the 1 that gptq adds they become 0",
+            (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
+    return ORGAN_OK;
+}
+
+/* The family of gpt-oss experts: pairs of E2M1 codes with one E8M0 scale for 32 inputs. The file stores each expert as
+ * [outputs][inputs], the unpacked weight is [inputs][outputs]. Rows of the weight are thus columns of the stored
+ * matrix: read_inputs decodes tiles of the stored matrix and transposes them. */
+
+/* TILE: stored rows (outputs) of a tile. GROUP: inputs that share a scale. STEP: rows of the weight (inputs) that are
+ * read at once. */
+enum { TILE = 64, GROUP = 32, STEP = 256 };
+
+typedef struct tile_parts {
+    unsigned char *codes, *exponents; /* as stored: [TILE][groups] of GROUP / 2 bytes, and of 1 byte */
+    unsigned char *room;              /* for organ_weight_fetch_columns */
+    float *scales;                    /* of one stored row: [groups] */
+    float *values;                    /* decoded: [TILE][groups x GROUP] */
+} tile_parts;
+
+/* The rows are inputs. They may begin and end within a group, so they touch up to two groups more than they fill. */
+static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
+{
+    const size_t groups = rows / GROUP + 2;
+    tile_parts p = {.codes = weight_take(at, TILE * groups * GROUP / 2)};
+    p.exponents = weight_take(at, TILE * groups);
+    p.room = weight_take(at, WEIGHT_ROOM);
+    p.scales = weight_take(at, groups * sizeof(float));
+    p.values = weight_take(at, TILE * groups * GROUP * sizeof(float));
+    return p;
+}
+
+static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
+{
+    uintptr_t end = 0;
+    (void)r;
+    lay_out_tile(rows, &end);
+    return end;
+}
+
+static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t count = r->shape.count * r->shape.cols, groups = weight_up(r->shape.rows, GROUP);
+    r->groups = (size_t)groups;
+    if (!w->scale || w->codes->bytes != count * groups * GROUP / 2 || w->scale->bytes != count * groups)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "tensor '%s': has %" PRIu64 " bytes of codes and %" PRIu64 " of scales, expected %" PRIu64 " and %" PRIu64,
+            w->name, w->codes->bytes, w->scale ? w->scale->bytes : 0, count * groups * GROUP / 2, count * groups);
+    r->step = STEP;
+    r->batch = STEP;
+    return ORGAN_OK;
+}
+
+/* Rows are counted over all experts. Decodes groups [from, from + groups) of them to p->values. */
+static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
+                                const tile_parts *p, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const size_t pairs = GROUP / 2;
+    if (organ_weight_fetch_columns(r, w->codes, row, count, r->groups * pairs, from * pairs, groups * pairs, p->codes,
+                                   p->room, error) ||
+        organ_weight_fetch_columns(r, w->scale, row, count, r->groups, from, groups, p->exponents, p->room, error))
+        return error->status;
+    for (size_t k = 0; k < count; k++) {
+        for (size_t g = 0; g < groups; g++)
+            p->scales[g] = organ_e8m0_to_f32(p->exponents[k * groups + g]);
+        r->kernels->decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32](p->codes + k * groups * pairs, p->scales, NULL, GROUP,
+                                                            p->values + k * groups * GROUP, groups * GROUP);
+    }
+    return ORGAN_OK;
+}
+
+/* `values` is [rows->count][cols]. Stored rows are outputs, so tiles of TILE stored rows are decoded and transposed.
+ * `as` is always F32, because the family has no function `writes`. */
+static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                                unsigned char *scratch, organ_error *error)
+{
+    const tile_parts p = lay_out_tile(rows->count, &(uintptr_t){(uintptr_t)scratch});
+    const size_t from = (size_t)(rows->first / GROUP), skip = (size_t)(rows->first % GROUP),
+                 cols = (size_t)r->shape.cols;
+    const size_t groups = (skip + rows->count + GROUP - 1) / GROUP;
+    const uint32_t *tile = (const uint32_t *)(const void *)p.values;
+    (void)as;
+    for (size_t col = 0; col < cols; col += TILE) {
+        const size_t n = cols - col < TILE ? cols - col : TILE;
+        if (decode_tile(r, rows->matrix * cols + col, n, from, groups, &p, error))
+            return error->status;
+        organ_transpose_u32(tile + skip, groups * GROUP, (uint32_t *)values + col, cols, n, rows->count);
+    }
+    return ORGAN_OK;
+}
+
+const weight_family organ_weight_family_experts = {prepare_experts, NULL, experts_scratch, read_inputs, NULL};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Every verb that reads a model behind a URL sends the user's headers and respects --patience. */
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/served_model.h"

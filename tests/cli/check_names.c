@@ -2,8 +2,7 @@
  * Runs every verb that writes while system calls fail and while another process takes the output's name: no file is
  * lost, and every partial output is named in a message. */
 #include "formats/model/recognise.h"
-#include "orchestrator/cli/html_file.h"
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
@@ -56,7 +55,7 @@ static const struct row {
     {"inspect @donor --html #", ".html", PAGE, ""},
     {"report @saved.json -o #", ".html", PAGE, ""},
 };
-#define ROWS ((int)(sizeof rows / sizeof *rows))
+#define NAME_ROWS ((int)(sizeof rows / sizeof *rows))
 
 enum { MAX_WORDS = 32, WORD = 4096 };
 static char output[256], mine[320]; /* the output of the run; the path that a user takes during the run */
@@ -529,7 +528,7 @@ int main(void)
         TCase *const one = tcase_create(tests[k].name);
         tcase_set_timeout(one, 120);
         tcase_add_unchecked_fixture(one, setup, lora_teardown);
-        tcase_add_loop_test(one, tests[k].test, 0, ROWS);
+        tcase_add_loop_test(one, tests[k].test, 0, NAME_ROWS);
         suite_add_tcase(suite, one);
     }
     return run_suites((Suite *const[]){suite, NULL});

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/cli: the table of verbs, the parser, help, and the progress line. */
-#include "orchestrator/cli/help.h"
-#include "orchestrator/cli/output_paths.h"
-#include "orchestrator/cli/terminal.h"
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include "orchestrator/command/options.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 enum { MAX_WORDS = 32 };
 
@@ -97,7 +94,7 @@ START_TEST(options_are_written_in_many_ways)
         "prune --block-size 512 --output=other --json -q -s 99 -m 64M --output out --sparsity 3e1 --block-size 64 -m "
         "1.5G donor",
     };
-    for (size_t k = 0; k < COUNT(lines); k++) {
+    for (size_t k = 0; k < LENGTH(lines); k++) {
         parse_well(lines[k]);
         ck_assert_str_eq(GIVEN_TEXT("DONOR"), "donor");
         ck_assert_str_eq(GIVEN_TEXT("output"), "out");
@@ -119,7 +116,7 @@ START_TEST(the_last_operand_may_take_many_words)
     ck_assert_uint_eq(GIVEN(organ_words, "MODEL...").count, 3);
     ck_assert_str_eq(GIVEN(organ_words, "MODEL...").word[0], "a");
     ck_assert_str_eq(GIVEN(organ_words, "MODEL...").word[2], "c");
-    for (size_t k = 0; k < COUNT(words); k++)
+    for (size_t k = 0; k < LENGTH(words); k++)
         words[k] = "model";
     for (int k = 0; k < 2; k++) {
         begin_call(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error));
@@ -135,7 +132,7 @@ START_TEST(an_option_may_take_two_words)
     static const char *const lines[] = {"orthogonality --pair a b --pair=c d e",
                                         "orthogonality --pair=a b e --pair c d",
                                         "orthogonality e --pair a -b --pair c d"};
-    for (size_t k = 0; k < COUNT(lines); k++) {
+    for (size_t k = 0; k < LENGTH(lines); k++) {
         parse_well(lines[k]);
         ck_assert_uint_eq(GIVEN(organ_words, "pair").count, 4);
         ck_assert_str_eq(GIVEN(organ_words, "pair").word[0], "a");
@@ -172,7 +169,7 @@ START_TEST(bounds_are_values_too)
         "--beta 0.001",     "--coupling 0",      "--coupling 8",     "--sparsity 0.01%",    "--sparsity 99.99",
         "--threads 1",      "--threads 4096",    "--memory 8M",      "--memory 16T",        "--beta .5",
         "--block-size 020", "--beta 1e1",        "--memory 8388608", "--coupling -0"};
-    for (size_t k = 0; k < COUNT(lines); k++) {
+    for (size_t k = 0; k < LENGTH(lines); k++) {
         char line[128];
         snprintf(line, sizeof line, "prune d -o o %s", lines[k]);
         parse_well(line);
@@ -184,7 +181,7 @@ START_TEST(help_wins_over_what_is_missing)
 {
     static const char *const lines[] = {"prune --help",   "prune -h",       "prune x -qh",
                                         "audit a --help", "version --help", "help -h"};
-    for (size_t k = 0; k < COUNT(lines); k++) {
+    for (size_t k = 0; k < LENGTH(lines); k++) {
         organ_error error = {0};
         bool help = false;
         ck_assert_int_eq(parse(lines[k], &help, &error), ORGAN_OK);
@@ -245,7 +242,7 @@ START_TEST(faults_name_option_value_and_range)
         {"version now", "version: unexpected argument 'now'"},
         {"help lora extract more", "help: unexpected argument 'more'"},
     };
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
         bool help = false;
         ck_assert_msg(parse(rows[k][0], &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
@@ -261,15 +258,15 @@ START_TEST(near_names_are_found)
                                           {"insp", "inspect"}, {"audti", "audit"}, {"verison", "version"},
                                           {"hlep", "help"},    {"xyz", NULL},      {"", NULL},
                                           {"p", NULL},         {"quantize", NULL}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
-        const char *const nearest = organ_nearest(rows[k][0], names, COUNT(names));
+    for (size_t k = 0; k < LENGTH(rows); k++) {
+        const char *const nearest = organ_nearest(rows[k][0], names, LENGTH(names));
         ck_assert_msg((!nearest && !rows[k][1]) || (nearest && rows[k][1] && strcmp(nearest, rows[k][1]) == 0),
                       "%s: %s", rows[k][0], nearest ? nearest : "none");
     }
     char endless[4096];
     memset(endless, 'a', sizeof endless - 1);
     endless[sizeof endless - 1] = '\0';
-    ck_assert_ptr_null(organ_nearest(endless, names, COUNT(names)));
+    ck_assert_ptr_null(organ_nearest(endless, names, LENGTH(names)));
 }
 END_TEST
 
@@ -372,7 +369,7 @@ START_TEST(choices_are_held_to)
         {"measure --type liver", "measure: --type has 'liver', ", kinds, ""},
         {"completion fish", NULL, "", ""},
         {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
         bool help = false;
         char message[400] = "";
@@ -570,7 +567,7 @@ int main(void)
                   {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor,
                    a_terminal_has_one_line}}};
     Suite *const suite = suite_create("options");
-    for (size_t c = 0; c < COUNT(cases); c++) {
+    for (size_t c = 0; c < LENGTH(cases); c++) {
         TCase *const group = tcase_create(cases[c].name);
         for (size_t k = 0; cases[c].tests[k]; k++)
             tcase_add_test(group, cases[c].tests[k]);

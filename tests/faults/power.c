@@ -210,7 +210,7 @@ static const char *put_inodes(FILE *out, const disk *d, const char *at)
     return at;
 }
 
-/* Adapts the notes of finished outputs below a folder (orchestrator/stream/unfinished/naming_note.h) to the built disk:
+/* Adapts the notes of finished outputs below a folder (orchestrator/output/partial.h) to the built disk:
  * they name files by inode. */
 static void renumber_notes(const disk *d, const node *folder, const char *path)
 {

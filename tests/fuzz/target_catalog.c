@@ -2,7 +2,7 @@
  * The answer of the confined process that reads models: the address of its block (8 bytes), then the block. That
  * process reads untrusted files, so its answer is untrusted too. */
 #include "tests/fuzz/targets.h"
-#include "orchestrator/serve/models/tensor_page.h"
+#include "orchestrator/serve/models/models_parts.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * public; then come the answers with separators between them, one for each connection. libcurl reads them from a pair
  * of sockets: no packet leaves the process and no name is resolved. */
 #include <organ/models.h>
-#include "formats/remote/curl_library.h"
+#include "formats/remote/http_request.h"
 #include "tests/fuzz/targets.h"
 
 #include <netinet/in.h>

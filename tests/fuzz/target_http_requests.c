@@ -2,12 +2,11 @@
  * Bytes from a client to the server. libmicrohttpd reads them from a pair of sockets without threads or a port. Routes,
  * guard, jail and replies are organ's, except for jobs (target_job_bodies.c), which are processes. No reply may contain
  * a file outside of the root. */
-#include "formats/base/library.h"
+#include "formats/base/text.h"
 #include "tests/fuzz/targets.h"
-#include "orchestrator/cli/verb_table.h"
-#include "orchestrator/serve/http/connection.h"
+#include "orchestrator/cli/cli_parts.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "orchestrator/serve/http/http.h"
-#include "orchestrator/serve/http/server_parts.h"
 #include "orchestrator/serve/models/serve_models.h"
 #include "orchestrator/serve/page/serve_page.h"
 

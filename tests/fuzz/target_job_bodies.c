@@ -2,8 +2,8 @@
  * The JSON of a request for a job, which becomes a command line. No value may become an option, and no path may leave
  * the root. */
 #include "tests/fuzz/targets.h"
-#include "orchestrator/cli/verb_table.h"
-#include "orchestrator/serve/jobs/job_arguments.h"
+#include "orchestrator/cli/cli_parts.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

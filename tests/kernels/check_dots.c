@@ -2,7 +2,7 @@
  * Tests of BF16 products: the model of AMX against the manual's sums, bit for bit; the model and this CPU's
  * instructions against FP64 with an error bound, for many shapes, types, strides and non-finite values; bit identity
  * for any division of a product. */
-#include "orchestrator/machine/cpu_tiles.h"
+#include "orchestrator/machine/topology_parts.h"
 #include "tests/kernels/dots_rig.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_reference.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/arch_maker.h"
 
-#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/solve/algebra.h"
 #include "tests/kit/model_maker.h"
 
 #include <check.h>

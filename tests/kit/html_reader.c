@@ -2,7 +2,7 @@
  * A reader of HTML that accepts only the elements of organ's pages. */
 #include "tests/kit/html_reader.h"
 
-#include "formats/base/utf8.h"
+#include "formats/base/text.h"
 #include <organ/report.h>
 #include "tests/kit/svg_reader.h"
 #include "tests/kit/require.h"

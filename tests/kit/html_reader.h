@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-/* Returns the length of the seal of a page (formats/model/seal.h) if `at` is nothing else, or 0. */
+/* Returns the length of the seal of a page (formats/model/model_place.h) if `at` is nothing else, or 0. */
 size_t html_seal(const char *at);
 
 /* Fails the test unless `page` is a complete, well-formed HTML document that loads nothing and links within itself

@@ -12,7 +12,7 @@
  * path, commit (the list is wrong in these), called PATH (the first file of the list has this path), huge (three files
  * of 2^63 - 1 bytes), longer (the other host's files are longer), gated (401), garbage (no
  * JSON), hold (the second half of each file of the other host is sent when the word is gone). */
-#include "formats/base/digest.h"
+#include "formats/base/text.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

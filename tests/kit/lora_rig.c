@@ -3,7 +3,7 @@
 #include "tests/kit/require.h"
 
 #include <organ/weights.h>
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/product.h"
 
 #include <fcntl.h>
 #include <math.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the clocks of threads (formats/base/activity.h) and of the account of a work
- * (orchestrator/machine/work_account.h). Times are given to the clocks, never measured; what runs on real threads is
+ * (orchestrator/machine/workers.h). Times are given to the clocks, never measured; what runs on real threads is
  * compared by sums that must agree exactly, by bytes and by numbers of runs. */
 #include "formats/base/activity.h"
-#include "formats/base/file_calls.h"
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include <organ/machine.h>
-#include "orchestrator/machine/work_account.h"
+#include "orchestrator/machine/workers.h"
 #include "tests/kit/suite_table.h"
 
 #include <check.h>

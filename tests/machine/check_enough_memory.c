@@ -2,7 +2,7 @@
  * Tests of the error about too little memory: the named memory is enough, and one unit (K or M) less is not, for every
  * verb with --memory whose need may be below the smallest value of the command line. tests/cli/check_cli_memory.sh has
  * the others. */
-#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/quantity.h"
 #include <organ/machine.h>
 #include <organ/inspect.h>
 #include <organ/lora.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Tests of direct files, the journal, renaming and copying, also when system calls fail. */
-#include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/stream/disk/direct_file.h"
-#include "orchestrator/stream/journal.h"
-#include "formats/base/file_calls.h"
+#include "orchestrator/output/model_copy.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/output/journal.h"
+#include "formats/base/files.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/stream/publish.h"
-#include "orchestrator/stream/unfinished/remove_tree.h"
+#include "orchestrator/output/publish.h"
+#include "orchestrator/output/partial.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"

@@ -3,7 +3,7 @@
  * every scheme, any range of rows, every ISA. Also tests invalid values in companions. */
 #include <organ/weights.h>
 #include <organ/stream.h>
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/product.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/weights_rig.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Products that are divided among any number of workers have the bits of the kernel's undivided products. */
-#include "orchestrator/stream/compute.h"
+#include "orchestrator/stream/pass_parts.h"
 #include <organ/stream.h>
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/share.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/require.h"
 #include <check.h>

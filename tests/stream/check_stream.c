@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the stream: division into bands, passes, and failing system calls. */
-#include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/pass_parts.h"
 #include <organ/stream.h>
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"

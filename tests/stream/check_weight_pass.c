@@ -2,7 +2,7 @@
  * Tests of the pass over weights: every value once, in order, for any threads and memory; errors and stops end it. */
 #include <organ/weights.h>
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/product.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the types that can be widened and narrowed, of the sizes of their units, and of the error of narrowed
  * values. */
-#include "orchestrator/stream/overflow.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/stream/product.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/blocks/view_walk.h"
+#include "orchestrator/report/blocks/blocks.h"
 
-#include "formats/base/json_spool.h"
+#include "formats/base/rows.h"
 #include <organ/base.h>
 #include <organ/machine.h>
-#include "orchestrator/report/blocks/view_writer.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdint.h>

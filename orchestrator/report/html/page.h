@@ -2,8 +2,8 @@
  * Writes a report as one self-contained HTML page: style and script are inline, and nothing is loaded from a network.
  * The page supports light and dark schemes, narrow screens and print, and has landmarks, captions and real tables. All
  * arguments are plain text; the functions escape markup and make control characters visible. */
-#ifndef ORGAN_HTML_PAGE_H
-#define ORGAN_HTML_PAGE_H
+#ifndef ORGAN_REPORT_HTML_PAGE_H
+#define ORGAN_REPORT_HTML_PAGE_H
 
 #include "orchestrator/report/text/report_text.h"
 
@@ -69,5 +69,11 @@ void organ_html_fail(organ_html *html);
 /* Returns the page in *text, which the caller frees, and destroys `html`. The text is valid UTF-8 for any input.
  * Returns ORGAN_IO if out of memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
+
+/* The style sheet and the script of every HTML page of this program. */
+
+extern const char organ_html_style[]; /* without <style> */
+/* without <script>: it sorts and filters tables, copies commands, and makes boxes that scroll focusable */
+extern const char organ_html_script[];
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/html/style.h"
+#include "orchestrator/report/html/page.h"
 
 const char organ_html_style[] =
     ":root{color-scheme:light dark;--paper:#ffffff;--ink:#1f2328;--faint:#59636e;--line:#d1d9e0;--edge:#818b98;"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/svg/chart.h"
+#include "orchestrator/report/svg/svg.h"
 
-#include "orchestrator/report/svg/chart_scale.h"
 #include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/text/report_text.h"
 

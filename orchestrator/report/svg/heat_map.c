@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/svg.h"
 
-#include "orchestrator/report/svg/chart_scale.h"
-#include "orchestrator/report/svg/svg_embed.h"
 #include "orchestrator/report/svg/svg_parts.h"
 #include "orchestrator/report/text/report_text.h"
 

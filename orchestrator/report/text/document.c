@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <organ/report.h>
 
-#include "formats/base/file_calls.h"
-#include "formats/base/json_spool.h"
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
 #include <organ/base.h>
-#include "formats/base/paged_rows.h"
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
-#include "orchestrator/report/text/replace.h"
-#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <dirent.h>
 #include <errno.h>

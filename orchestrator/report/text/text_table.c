@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/text_table.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include "formats/base/plain_numbers.h"
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/words.h"
+#include "orchestrator/report/text/report_text.h"
 
-#include "formats/base/json_spool.h"
+#include "formats/base/rows.h"
 #include <organ/base.h>
 #include <organ/machine.h>
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/machine/quantity.h"
 #include <organ/report.h>
-#include "orchestrator/report/text/text_table.h"
 
 #include <ctype.h>
 #include <math.h>

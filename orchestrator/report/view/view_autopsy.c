@@ -2,7 +2,6 @@
  * The view of organ.autopsy/1, the report of `organ autopsy`. */
 #include <organ/models.h>
 #include "orchestrator/report/blocks/blocks.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"

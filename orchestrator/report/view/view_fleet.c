@@ -2,9 +2,7 @@
  * The view of organ.fleet/1, the report about all models of a directory. If it has a member "measure", an
  * organ.measure/1 of the same models, the page shows that report, too. The Markdown of this view has only the rest:
  * fleet.c appends it to the Markdown of the measure. */
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/report/view/view_measure.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 

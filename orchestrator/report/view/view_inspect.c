@@ -1,13 +1,65 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.inspect/1, the report of `organ inspect`. */
-#include "orchestrator/report/text/members.h"
-#include "orchestrator/report/text/report_text.h"
-#include "orchestrator/report/view/view_anatomy.h"
+#include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
+
+#include "orchestrator/report/text/report_text.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char *full_name(const char *name)
+{
+    static const char *const names[][2] = {
+        {"skeleton", "skeleton (attention)"}, {"organ", "organs (feed-forward)"}, {"embed", "embedding"}};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strcmp(names[k][0], name) == 0)
+            return names[k][1];
+    return name;
+}
+
+json_t *organ_size_rows(const json_t *rows, const char *key)
+{
+    json_t *const sizes = json_array();
+    double all = 0;
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        all += (double)organ_json_count(organ_json_row_at(rows, k), "bytes");
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = organ_json_row_at(rows, k);
+        const char *const name = organ_json_text(row, key);
+        const unsigned long long bytes = organ_json_count(row, "bytes");
+        if (bytes > 0)
+            json_array_append_new(
+                sizes, ORGAN_OBJECT(SET_TEXT("name", strcmp(key, "group") == 0 ? full_name(name) : name),
+                                    SET_COUNT("bytes", bytes), SET_REAL("percent", 100 * (double)bytes / all)));
+    }
+    return sizes;
+}
+
+static double number_in(const json_t *by_layer, const char *matrix, size_t layer, size_t role)
+{
+    return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));
+}
+
+json_t *organ_layer_cells(const json_t *report)
+{
+    const json_t *const by_layer = json_object_get(report, "by_layer"),
+                        *const roles = json_object_get(by_layer, "roles"),
+                        *const layers = json_object_get(by_layer, "layers");
+    json_t *const cells = json_array();
+    for (size_t l = 0; l < json_array_size(layers); l++)
+        for (size_t r = 0; r < json_array_size(roles); r++) {
+            const double elements = number_in(by_layer, "elements", l, r), bytes = number_in(by_layer, "bytes", l, r);
+            if (elements > 0)
+                json_array_append_new(
+                    cells, ORGAN_OBJECT(SET_HELD("layer", organ_json_row_at(layers, l)),
+                                        SET_HELD("role", organ_json_row_at(roles, r)), SET_REAL("bytes", bytes),
+                                        SET_REAL("bits", 8 * bytes / elements),
+                                        SET_REAL("percent", 100 * number_in(by_layer, "grafted", l, r) / elements)));
+        }
+    return cells;
+}
 
 enum { MAX_WEIGHTS = 1000 }; /* lines of the table of packed weights on a page */
 
@@ -17,7 +69,7 @@ enum { MAX_WEIGHTS = 1000 }; /* lines of the table of packed weights on a page *
 /* ---- tables ---- */
 
 #define SHAPE "[{shape:join}]"
-static const organ_field roles[] = {
+static const organ_field inspect_roles[] = {
     FIELD_WORDS("role", "{role}{projection? *}", ORGAN_FIELD_LEFT), FIELD_TEXT("group", "group", ORGAN_FIELD_MAYBE),
     /* no column of weights if each weight is one tensor: it would repeat the next column */
     FIELD_IF("!totals.weights=totals.tensors", "weights", "weights", "count", 0), FIELD_COUNT("tensors", "tensors"),
@@ -35,7 +87,7 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
                                       FIELD_COUNT("weights", "weights"), FIELD_COUNT("elements", "elements"),
                                       FIELD_BYTES("size", "bytes")};
 
-static const organ_field files[] = {FILE_FIELDS};
+static const organ_field inspect_files[] = {FILE_FIELDS};
 
 static void stored_cell(organ_table *table, const json_t *row)
 {
@@ -119,10 +171,10 @@ static json_t *with_folded_members(const json_t *report)
     return extended;
 }
 
-static const organ_item highlights[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},
-                                        {NULL, "tensors", "{totals.tensors:count}"},
-                                        {NULL, "elements", "{totals.elements:count}"},
-                                        {"bits", "bits per element", "{bits:.4g}"}};
+static const organ_item inspect_highlights[] = {{NULL, "of tensors", "{totals.bytes:bytes}"},
+                                                {NULL, "tensors", "{totals.tensors:count}"},
+                                                {NULL, "elements", "{totals.elements:count}"},
+                                                {"bits", "bits per element", "{bits:.4g}"}};
 
 /* ---- blocks ---- */
 
@@ -157,9 +209,9 @@ static const organ_block targets[] = {
                      "needed in a plain model.")),                                                                     \
                  .where = "dropped")
 
-static const organ_block blocks[] = {
+static const organ_block inspect_blocks[] = {
     LINES(NULL, "{model:model}{typed?, model type {model.model_type}}\n"),
-    HIGHLIGHTS(NULL, highlights),
+    HIGHLIGHTS(NULL, inspect_highlights),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_TERMINAL, "config>-1", "{facts:join}"),
     SAY(ON_PAGE, "config>-1&facts", "{facts:join}"),
@@ -171,7 +223,7 @@ static const organ_block blocks[] = {
     NOTES(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Anatomy"),
     SIZE_BARS("role_sizes", "role_sizes", "Size by role", "Bytes of the file by role."),
-    TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "{match?matching|whole model}", .total_row = "totals",
+    TABLE(ON_ALL, NULL, "roles", FIELDS(inspect_roles), .total = "{match?matching|whole model}", .total_row = "totals",
           .caption = "Tensors of each role."),
     PART(ON_PAGE, "projections", BLOCKS_OF(targets)),
     SIZE_BARS("dtypes>1&type_sizes", "type_sizes", "Size by type", "Storage types of the elements."),
@@ -190,7 +242,7 @@ static const organ_block blocks[] = {
     TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights),
           .max = MAX_WEIGHTS, .what = "weights", .caption = "Every weight and the tensors that store it."),
     SECTION(ON_PAGE, FILES, "Files"),
-    TABLE(ON_ALL, FILES, "files", FIELDS(files), .caption = "The files of the model."),
+    TABLE(ON_ALL, FILES, "files", FIELDS(inspect_files), .caption = "The files of the model."),
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),
     TABLE(ON_ALL, "tensors>-1", "tensors", FIELDS(tensors), .max = EVERY_TENSOR, .what = "tensors",
           .caption = "Every tensor in the order of the files."),
@@ -207,4 +259,189 @@ const organ_view organ_inspect_view = {
     .title = "{model.name}",
     .lead = "{problems?This file has faults: see its health.|Contents of the file. " FOUND_NOTHING "}",
     .make = with_folded_members,
-    BLOCKS_OF(blocks)};
+    BLOCKS_OF(inspect_blocks)};
+
+/* The view of organ.models/1, the report of `organ models`. */
+
+static const organ_item models_highlights[] = {{NULL, "models", "{totals.models:count}"},
+                                               {NULL, "open", "{totals.opens:count}"}};
+
+static const organ_field stores[] = {
+    FIELD_TEXT("store", "store", 0), FIELD_COUNT("models", "models"),
+    FIELD_WORDS("folder", "{folder?{folder}|none}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_field models[] = {
+    FIELD_TEXT("name", "name", ORGAN_FIELD_SHORTENS),
+    FIELD_WORDS("architecture", "{architecture?{architecture}|-}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("format", "{format?{format} {dtype}|-}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("size", "{opens?{bytes:bytes}|-}", 0),
+    FIELD_WORDS("organ can", "{opens?open|-}{scores?, score}{calibrates?, calibrate}{cuts?, cut}", ORGAN_FIELD_LEFT)};
+static const organ_field reasons[] = {FIELD_TEXT("name", "name", ORGAN_FIELD_SHORTENS),
+                                      FIELD_TEXT("why it does not score or open", "reason", ORGAN_FIELD_SHORTENS)};
+
+static const organ_block models_blocks[] = {
+    HEADING("Models on this machine"),
+    HIGHLIGHTS(NULL, models_highlights),
+    SECTION(ON_PAGE, NULL, "Stores"),
+    TABLE(ON_ALL, NULL, "stores", FIELDS(stores)),
+    WARN(ON_ALL, "cut", "The list ends after {totals.models:count} models."),
+    SECTION(ON_PAGE, NULL, "Models"),
+    TABLE(ON_ALL, "models", "models", FIELDS(models)),
+    SAY_AFTER(ON_ALL, "!models", "", "No model was found."),
+    SECTION(ON_PAGE, NULL, "Reasons"),
+    TABLE_WHERE(ON_FILES, "models", "models", "reason", FIELDS(reasons),
+                .caption = "Models that do not open or do not score"),
+};
+
+const organ_view organ_models_view = {
+    .schema = "organ.models/1", .kind = "Models", .title = "Models on this machine", BLOCKS_OF(models_blocks)};
+
+/* The view of organ.topology/1, the report of `organ topology`: on which CPUs and memory nodes a run would work. */
+
+/* Condition: another worker runs on the worker's CPU, or on the other hardware thread of its core. */
+#define SHARES "workers_on_cpu>1|sibling"
+
+static const organ_item topology_highlights[] = {{NULL, "workers", "{threads:count}"},
+                                                 {NULL, "usable cores", "{machine.cores:count}"},
+                                                 {NULL, "memory nodes in use", "{machine.nodes:count}"}};
+
+static const organ_field nodes[] = {FIELD_COUNT("node", "node"),
+                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|unknown}", 0),
+                                    FIELD_COUNT("cores", "cores"), FIELD_COUNT("workers", "workers"),
+                                    FIELD_COUNT("band buffers, at most", "band_buffers")};
+static const organ_field workers[] = {
+    FIELD_COUNT("worker", "worker"),
+    FIELD_COUNT("CPU", "cpu"),
+    FIELD_COUNT("core", "core"),
+    FIELD_COUNT("package", "package"),
+    FIELD_WORDS("buffers on", "node {node}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("remarks",
+                "{kind?slower kind of core}{" SHARES "?{kind?, }shares its {workers_on_cpu>1?CPU|core}}"
+                "{node_is_near?|{kind|" SHARES "?, }its own node has no usable memory}",
+                ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_field ranks[] = {FIELD_COUNT("rank", "rank"), FIELD_TEXT("host", "host", 0),
+                                    FIELD_COUNT("workers", "workers"), FIELD_TEXT("CPUs", "cpus", ORGAN_FIELD_SHORTENS),
+                                    FIELD_TEXT("buffers on nodes", "nodes", 0)};
+static const organ_field left_out[] = {FIELD_TEXT("unused", "what", 0), FIELD_TEXT("which", "which", 0),
+                                       FIELD_TEXT("why", "why", ORGAN_FIELD_SHORTENS)};
+
+static const organ_block topology_blocks[] = {
+    SAY_AFTER(ON_TERMINAL, NULL, "Machine: ", "{machine.name}"),
+    LINES(NULL,
+          "  {machine.cores:count} usable core{machine.cores:s} on {machine.nodes:count} memory "
+          "node{machine.nodes:s}{machine.kinds>1?, of {machine.kinds} kinds}\n  {threads:count} worker{threads:s}\n\n"),
+    HIGHLIGHTS(NULL, topology_highlights),
+    SECTION(ON_PAGE, NULL, "Memory nodes"),
+    TABLE(ON_ALL, NULL, "nodes", FIELDS(nodes), .caption = "Band buffers are placed near the workers in turn"),
+    SECTION(ON_PAGE, NULL, "Workers"),
+    TABLE(ON_ALL, NULL, "workers", FIELDS(workers),
+          .caption = "Each worker's own buffers are on the node nearest to its core"),
+    SECTION(ON_PAGE, "ranks", "Ranks"),
+    TABLE(ON_ALL, "ranks", "ranks", FIELDS(ranks),
+          .caption = "Processes that share the work of a run; the tables above show the first"),
+    SECTION(ON_PAGE, NULL, "Unused"),
+    TABLE(ON_ALL, "left_out", "left_out", FIELDS(left_out)),
+    SAY_AFTER(ON_ALL, "!left_out", "", "The plan uses all of the machine."),
+};
+
+const organ_view organ_topology_view = {
+    .schema = "organ.topology/1", .kind = "Plan of the machine", .title = "{machine.name}", BLOCKS_OF(topology_blocks)};
+
+/* The view of organ.untrusted/1, the report of an examination of a downloaded model before it is loaded. */
+
+#define CHECKED                                                                                                        \
+    "{looked_at.files:count} file{looked_at.files:s} examined, {looked_at.bytes:bytes}; {looked_at.weights:count} "    \
+    "of them "                                                                                                         \
+    "hold{looked_at."                                                                                                  \
+    "weights=1?s} weights.{looked_at.passed_over? Directories of version control were skipped.}"
+#define CLEAN "No risk of loading it was found."
+#define SOME  "{findings_in_all:count} finding{findings_in_all:s}: do not load it before you understand each."
+#define LIMIT                                                                                                          \
+    "organ ran, unpickled, rendered and unpacked nothing of it. A clean verdict covers only these checks, not "        \
+    "the behaviour of the weights."
+
+static json_t *findings_of(const json_t *findings, const char *kind)
+{
+    json_t *const list = json_array();
+    size_t k;
+    json_t *one;
+    json_array_foreach(findings, k, one)
+    {
+        if (strcmp(organ_json_text(one, "kind"), kind) == 0)
+            json_array_append(list, one);
+    }
+    return list;
+}
+
+static json_t *with_grouped_findings(const json_t *report)
+{
+    const json_t *const findings = json_object_get(report, "findings");
+    json_t *const extended = json_copy((json_t *)(uintptr_t)report), *const groups = json_array(), *kind;
+    size_t k;
+    json_array_foreach(json_object_get(report, "kinds"), k, kind)
+    {
+        json_t *const group = json_copy(kind);
+        ORGAN_ADD(group, SET("rows", findings_of(findings, organ_json_text(kind, "kind"))));
+        json_array_append_new(groups, group);
+    }
+    ORGAN_ADD(extended, SET("groups", groups));
+    return extended;
+}
+
+static const organ_item untrusted_highlights[] = {{NULL, "findings", "{findings_in_all:count}"},
+                                                  {NULL, "files examined", "{looked_at.files:count}"},
+                                                  {NULL, "of weights", "{looked_at.weights:count}"}};
+
+static const organ_field rows[] = {FIELD_WORDS("file", "{file}", ORGAN_FIELD_LEFT),
+                                   FIELD_WORDS("where", "{where?{where}|-}", ORGAN_FIELD_LEFT),
+                                   FIELD_WORDS("what", "{what}", ORGAN_FIELD_LEFT)};
+
+static const organ_block untrusted_blocks[] = {
+    LINES(NULL, "{model.name}: {findings_in_all?{findings_in_all:count} finding{findings_in_all:s}|no findings}\n\n"),
+    HIGHLIGHTS(NULL, untrusted_highlights),
+    SAY(ON_ALL, NULL, CHECKED),
+    EACH(ON_TERMINAL, "groups",
+         BLOCKS(LINES(NULL, "\n"), SAY_AFTER(ON_TERMINAL, NULL, "  ", "{title} ({severity}). {why}"),
+                EACH(ON_TERMINAL, "rows",
+                     BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    - ", "{file}{where?, {where}}: {what}"))))),
+    GAP(NULL),
+    EACH(ON_FILES, "groups",
+         BLOCKS(SECTION(ON_FILES, NULL, "{title}"), SAY(ON_FILES, NULL, "Severity {severity}. {why}"),
+                TABLE(ON_FILES, NULL, "rows", FIELDS(rows)))),
+    SAY(ON_ALL, "!findings", CLEAN),
+    SAY(ON_ALL, NULL, LIMIT),
+};
+
+const organ_view organ_untrusted_view = {.schema = "organ.untrusted/1",
+                                         .kind = "Examination of a download",
+                                         .title = "{model.name}",
+                                         .lead = "{findings?" SOME "|" CLEAN "}",
+                                         .make = with_grouped_findings,
+                                         BLOCKS_OF(untrusted_blocks)};
+
+/* The view of organ.fetch/1, the report of `organ fetch`. */
+
+static const organ_item fetch_highlights[] = {{NULL, "files", "{totals.files:count}"},
+                                              {NULL, "size", "{totals.bytes:bytes}"}};
+
+static const organ_field fetch_files[] = {FIELD_TEXT("file", "file", ORGAN_FIELD_SHORTENS),
+                                          FIELD_BYTES("size", "bytes"), FIELD_IF("dry_run", "left", "left", "bytes", 0),
+                                          FIELD_TEXT("state", "state", 0)};
+
+static const organ_block fetch_blocks[] = {
+    LINES(NULL, "{model} at {revision}, commit {commit}\n{dry_run?would be downloaded|is} in {run.folder}\n\n"),
+    HEADING("{model}"),
+    HIGHLIGHTS(NULL, fetch_highlights),
+    SECTION(ON_PAGE, NULL, "Files"),
+    TABLE(ON_ALL, NULL, "files", FIELDS(fetch_files)),
+    SAY_AFTER(
+        ON_ALL, "!dry_run", "",
+        "{totals.files:count} file{totals.files:s} with {totals.bytes:bytes}; every size and digest is that of the "
+        "server's list."),
+    SAY_AFTER(
+        ON_ALL, "dry_run", "",
+        "{totals.files:count} file{totals.files:s} with {totals.bytes:bytes}, of which {totals.left} bytes are left "
+        "to download."),
+};
+
+const organ_view organ_fetch_view = {
+    .schema = "organ.fetch/1", .kind = "Download", .title = "{model}", BLOCKS_OF(fetch_blocks)};

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.measure/1, the report of `organ measure`. */
-#include "orchestrator/report/view/view_measure.h"
+#include "orchestrator/report/view/view_parts.h"
 
 #include <organ/models.h>
 #include "orchestrator/report/blocks/blocks.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>

@@ -2,10 +2,8 @@
  * Compares several measured models on a page: ranking, groups, layers, and which models share tensors
  * (view_lineage.h). A chimera is a model whose tensors are all found in two other models together, but not all in one
  * of these. The one with most of the tensors is the body of the chimera, the other is its donor. */
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/report/view/view_measure.h"
-#include "orchestrator/report/view/view_lineage.h"
+#include "orchestrator/report/view/view_parts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,47 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.prune/1, the report of `organ prune`. In organ/REPORT.md and on the page only the last section
  * depends on the run; all others depend on the donor and the parameters alone. */
-#include "orchestrator/report/view/view_allocation.h"
-#include "orchestrator/report/view/view_sparsity.h"
+#include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
+
+#define COST(member) "{" member ":.3g}" /* nats per token */
+
+static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_COUNT("layer", "layer"),
+                                      FIELD_COUNT("weights", "elements"),
+                                      FIELD_PERCENT("given", "sparsity"),
+                                      FIELD_WORDS("KL", COST("cost"), 0),
+                                      FIELD_WORDS("KL with equal shares", COST("uniform_cost"), 0),
+                                      FIELD_WORDS("curve", "{between?from other layers|measured}", 0)};
+
+const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS] = {
+    SECTION(ON_FILES, NULL, "Allocation by tensor"),
+    SAY(ON_TERMINAL, "tensors",
+        "Allocation: one budget of {budget} %; predicted cost " COST("cost") " nats per token, against " COST(
+            "uniform_cost") "."),
+    SAY(ON_TERMINAL, "!tensors",
+        "Allocation: one budget of {budget} % over {tensors_in_all} tensors; {known?their curves are read from a "
+        "file|{measured} curves would be measured}, on {tokens:count} tokens that are not used for calibration."),
+    SAY(ON_FILES, "tensors",
+        "One budget of {budget} % was divided over {tensors_in_all} tensors by the cost of pruning each alone: curves "
+        "of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} that are not "
+        "used for calibration. The predicted cost of all of them is " COST(
+            "cost") " nats per token; equal shares would cost " COST("uniform_cost") "."),
+    SAY(ON_FILES, "!tensors", "One budget of {budget} % would be divided over {tensors_in_all} tensors."),
+    SAY(ON_ALL, "exchanges",
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; with every matrix pruned "
+        "individually, the model is {exchanges.before:.4g} nats per token from the donor before the exchanges and "
+        "{exchanges.after:.4g} after."),
+    MAP("tensors", "tensors",
+        .style = {.title = "Allocation by layer and projection",
+                  .description = "A field of cells, one for each projection in each layer, with the percentage of its "
+                                 "weights to set to zero. The table below has the same numbers.",
+                  .row_label = "projection",
+                  .value_label = "allocated sparsity, percent"},
+        .role = "role", .value = "sparsity", .weight = "elements", .layers = true,
+        .caption = "Tensors in which zeros cost more get fewer of them; all together meet the budget."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(tensors),
+          .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};
 
 /* Words for the size of a part of the model, and for a layer; `of` and `at` are paths. */
 #define AMOUNT(of)   "{" of ".tensors:count} tensors, {" of ".elements:count} elements, {" of ".bytes:count} bytes"
@@ -14,7 +52,7 @@
 #define LAST_LAYER   LAYER_OF("sparsest")
 #define DONE         "!dry_run"
 
-static const organ_item highlights[] = {EVALUATION_HIGHLIGHTS, SPARSITY_HIGHLIGHTS};
+static const organ_item prune_highlights[] = {EVALUATION_HIGHLIGHTS, SPARSITY_HIGHLIGHTS};
 
 /* ---- inputs and counts ---- */
 
@@ -103,12 +141,12 @@ static const organ_block imatrix[] = {
         "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
 
-static const organ_block layers[] = {SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
-                                     SAY(ON_MARKDOWN, NULL,
-                                         "Highest sparsity: " FIRST_LAYER "{densest=2? and " SECOND_LAYER
-                                         "}{densest>2?, " SECOND_LAYER " and " THIRD_LAYER
-                                         "}{densest>3?; lowest: " LAST_LAYER "}."),
-                                     TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
+static const organ_block prune_layers[] = {SECTION(ON_MARKDOWN, NULL, "Sparsity by layer"),
+                                           SAY(ON_MARKDOWN, NULL,
+                                               "Highest sparsity: " FIRST_LAYER "{densest=2? and " SECOND_LAYER
+                                               "}{densest>2?, " SECOND_LAYER " and " THIRD_LAYER
+                                               "}{densest>3?; lowest: " LAST_LAYER "}."),
+                                           TABLE(ON_MARKDOWN, NULL, "layers", FIELDS(organ_sparse_layer_fields))};
 
 static const organ_item run[] = {
     {NULL, "Donor", "{run.donor}"},
@@ -140,11 +178,11 @@ static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_
     "than to zero, or if} "                                                                                            \
     "a tensor that was not a target differs in a single byte."
 
-static const organ_block blocks[] = {
+static const organ_block prune_blocks[] = {
     LINES(NULL, "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into "
                 "|into }{run.output}\n}\n"),
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
-    HIGHLIGHTS(DONE, highlights),
+    HIGHLIGHTS(DONE, prune_highlights),
     EVALUATION_ON(ON_FILES),
     CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"),
 
@@ -206,7 +244,7 @@ static const organ_block blocks[] = {
         "is of all its "
         "elements."),
     PROJECTIONS(ON_MARKDOWN, NULL),
-    PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(layers)),
+    PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(prune_layers)),
     SECTION(ON_FILES, DONE, "Output integrity"),
     CHECKS(ON_FILES, DONE, "integrity"),
     DEFINITIONS,
@@ -245,4 +283,114 @@ const organ_view organ_prune_view = {
             "weights to zero: {totals.target.percent:percent} of the {totals.target.elements:count} target weights, "
             "{totals.full.percent:percent} of all {totals.full.elements:count} weights of the model.}",
     .make = organ_sparsity_fold,
-    BLOCKS_OF(blocks)};
+    BLOCKS_OF(prune_blocks)};
+
+/* The view of organ.audit/1, the report of `organ audit` of a pruned model. */
+
+/* Condition: kept weights may differ from the donor. */
+#define COMPENSATED "definition=compensated-pruning/1"
+#define AUDIT_VERDICT(changed)                                                                                         \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \
+    "?Passed: the copy equals the donor except for its target weights, of which " changed                              \
+    ".|Passed: the copy equals the donor except for the killed weights, which are zero.}}"
+#define NOT_TARGETS                                                                                                    \
+    "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
+
+static const organ_item audit_highlights[] = {SPARSITY_HIGHLIGHTS};
+
+static const organ_block audit_blocks[] = {
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    HIGHLIGHTS(NULL, audit_highlights),
+    PROJECTIONS(ON_TERMINAL, NULL),
+    TOTALS(ON_TERMINAL, NULL),
+    ERRATA(ON_ALL, "errata"),
+    EACH(ON_TERMINAL, "checks",
+         BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
+                SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    SECTION(ON_PAGE, NULL, "Checks"),
+    SAY(ON_PAGE, NULL, "Both models were read and compared weight by weight; no report or log was used."),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
+    CHECKS(ON_PAGE, NULL, "checks"),
+    SAY(ON_PAGE, NULL, "Donor: {donor:model}."),
+    SAY(ON_PAGE, NULL, "Zero before: {zero_before:count} target weights, not counted as killed. " NOT_TARGETS),
+    SAY(ON_TERMINAL, NULL,
+        "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
+        "({coverage.percent:percent}) compared."),
+    MATRICES(""),
+    SAY(ON_TERMINAL, NULL, "Zero before: {zero_before:count}, not counted as killed."),
+    SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (compensated), counted among the kept."),
+    SAY(ON_TERMINAL, NULL, NOT_TARGETS),
+    GAP(NULL),
+    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
+    SAY_AFTER(ON_TERMINAL, NULL, "", AUDIT_VERDICT("counts of zero and of changed weights")),
+    SPARSITY(NULL),
+    SPARSE_TENSORS(NULL),
+    PAGE_ENDING,
+    SAY(ON_PAGE, NULL, "To repeat the audit:"),
+    COMMAND(ON_PAGE, NULL, AUDIT_COMMAND("pruned", COMPENSATED)),
+};
+
+const organ_view organ_audit_view = {.schema = "organ.audit/1",
+                                     .kind = "Audit of a pruning",
+                                     .title = "{donor.name}",
+                                     .lead = AUDIT_VERDICT("some are zero and {compensated:count} were changed"),
+                                     .make = organ_sparsity_fold,
+                                     BLOCKS_OF(audit_blocks)};
+
+/* The view of organ.audit_cut/1, the report of `organ audit` of a model from which experts, channels, heads or layers
+ * were cut. */
+
+#define AUDIT_CUT_VERDICT                                                                                              \
+    "{problems?FAILED: {problems:size} problem{problems:s}.|Passed: the copy equals the donor without the "            \
+    "removed parts, "                                                                                                  \
+    "{resolved?with {resolved:count} refitted weight{resolved:s}, |}and nothing else.}"
+
+static const organ_item audit_cut_highlights[] = {
+    {NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
+    {"resolved", "weights were refitted", "{resolved:count}"},
+    {NULL, "before", "{bytes_before:bytes}"},
+    {NULL, "after", "{bytes_after:bytes}"}};
+
+static const organ_field audit_cut_layers[] = {
+    FIELD_COUNT("layer", "layer"),
+    FIELD_WORDS("becomes", "{becomes>-1?{becomes}|dropped}", 0),
+    FIELD_WORDS("experts", "{kept_experts?{kept_experts:join}|}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
+    FIELD_WORDS_IF("layers.*.expert_channels", "of each expert",
+                   "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
+    FIELD_WORDS_IF("layers.*.shared_channels", "of the shared expert",
+                   "{shared_channels?{kept_shared_channels:size} of {shared_channels}|}", 0),
+    FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}",
+                ORGAN_FIELD_LEFT)};
+
+static const organ_field settings[] = {SETTING_FIELDS};
+
+static const organ_block audit_cut_blocks[] = {
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    HIGHLIGHTS(NULL, audit_cut_highlights),
+    TABLE(ON_TERMINAL, NULL, "layers", FIELDS(audit_cut_layers)),
+    EACH(ON_TERMINAL, "checks",
+         BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
+                SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    SECTION(ON_PAGE, NULL, "Checks"),
+    SAY(ON_PAGE, NULL, "Both models were read and compared byte by byte{made_by?|; no report or log was used}."),
+    SAY(ON_ALL, "made_by",
+        "Refitted weights were compared with the digests of {made_by.report}, which organ wrote with the copy."),
+    CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
+    CHECKS(ON_PAGE, NULL, "checks"),
+    SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
+    GAP(NULL),
+    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
+    SAY_AFTER(ON_TERMINAL, NULL, "", AUDIT_CUT_VERDICT),
+    SECTION(ON_PAGE, NULL, "Layers"),
+    TABLE(ON_PAGE, NULL, "layers", FIELDS(audit_cut_layers), .caption = "Parts of each donor layer in the copy",
+          .max = EVERY_TENSOR, .what = "layers"),
+    TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "Differences of the configuration",
+          .max = EVERY_TENSOR, .what = "settings"),
+};
+
+const organ_view organ_audit_cut_view = {.schema = "organ.audit_cut/1",
+                                         .kind = "Audit of a cut",
+                                         .title = "{donor.name}",
+                                         .lead = AUDIT_CUT_VERDICT,
+                                         BLOCKS_OF(audit_cut_blocks)};

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/connection.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/text.h"
-#include "orchestrator/serve/http/server_parts.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>

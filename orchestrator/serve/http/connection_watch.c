@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/connection_watch.h"
-
-#include "orchestrator/serve/http/peer_network.h"
+#include "orchestrator/serve/http/http_parts.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/guard.h"
-
 #include "orchestrator/serve/http/http_parts.h"
 
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
+
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 /* ---- hosts and origins ---- */
 
@@ -156,4 +168,325 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
     if (authorization)
         organ_http_reply_wrong_token(reply);
     return false;
+}
+
+/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d. */
+enum { PROXIES_MAPPED = 12 };
+
+/* An IPv4 address becomes ::ffff:a.b.c.d, and *four true. Returns false if the text is not an address. */
+static bool read_address(const char *text, unsigned char address[16], bool *four)
+{
+    static const unsigned char mapped[PROXIES_MAPPED] = {[10] = 0xFF, [11] = 0xFF};
+    *four = inet_pton(AF_INET, text, address + PROXIES_MAPPED) == 1;
+    if (*four)
+        memcpy(address, mapped, PROXIES_MAPPED);
+    return *four || inet_pton(AF_INET6, text, address) == 1;
+}
+
+/* Compares the whole bytes of the prefix, then its remaining bits. */
+static bool has_prefix(const unsigned char *address, const organ_network *network)
+{
+    const unsigned whole_bytes = network->bits / 8, rest_bits = network->bits % 8;
+    const unsigned char mask = (unsigned char)(0xFF00u >> rest_bits);
+    return memcmp(address, network->address, whole_bytes) == 0 &&
+           (rest_bits == 0 || ((address[whole_bytes] ^ network->address[whole_bytes]) & mask) == 0);
+}
+
+static organ_status read_network(const char *word, organ_network *network, organ_error *error)
+{
+    char text[64];
+    bool four;
+    const size_t length = strcspn(word, "/");
+    const char *const bits = word[length] ? word + length + 1 : NULL;
+    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : 0), word);
+    if (!read_address(text, network->address, &four))
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--trusted-proxy '%s': must be an address, or one with a prefix, such as 10.0.0.0/8 or fd00::/8", word);
+    const unsigned max = four ? 32 : 128;
+    if (bits &&
+        (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > max))
+        return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': a prefix has 0 to %u bits", word, max);
+    network->bits = (four ? 8 * PROXIES_MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : max);
+    for (unsigned bit = network->bits; bit < 128; bit++)
+        if (network->address[bit / 8] & (0x80 >> bit % 8))
+            return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': the address has bits after its prefix", word);
+    return ORGAN_OK;
+}
+
+organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error)
+{
+    for (proxies->count = 0; proxies->count < words->count && !error->status; proxies->count++)
+        read_network(words->word[proxies->count], &proxies->networks[proxies->count], error);
+    return error->status;
+}
+
+static bool is_trusted(const organ_proxies *proxies, const char *text)
+{
+    unsigned char address[16];
+    bool four;
+    if (!read_address(text, address, &four))
+        return false;
+    for (size_t k = 0; k < proxies->count; k++)
+        if (has_prefix(address, &proxies->networks[k]))
+            return true;
+    return false;
+}
+
+/* Proxies write an entry of X-Forwarded-For as "192.0.2.1", "192.0.2.1:4711", "2001:db8::1" or "[2001:db8::1]:4711".
+ * Writes the address, without brackets and port, to `text`. Returns false if it is not an address. */
+static bool read_hop(const char *from, const char *to, char *text, size_t size)
+{
+    char bare[64];
+    unsigned char address[16];
+    bool four;
+    while (from < to && (*from == ' ' || *from == '\t'))
+        from++;
+    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+        to--;
+    const bool bracket = from < to && *from == '[';
+    const char *const colon = memchr(from, ':', (size_t)(to - from)), *const close =
+                                                                          memchr(from, ']', (size_t)(to - from));
+    if (bracket && close) {
+        from++;
+        to = close;
+    } else if (colon && !memchr(colon + 1, ':', (size_t)(to - colon - 1)))
+        to = colon;
+    if ((size_t)(to - from) >= sizeof bare)
+        return false;
+    snprintf(bare, sizeof bare, "%.*s", (int)(to - from), from);
+    return read_address(bare, address, &four) &&
+           inet_ntop(four ? AF_INET : AF_INET6, four ? address + PROXIES_MAPPED : address, text, (socklen_t)size);
+}
+
+/* Starts with the peer. While the current address is a trusted proxy, the address before it in X-Forwarded-For, read
+ * from the right, becomes the current one: that proxy wrote it. */
+void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
+                          size_t size)
+{
+    char hop[64];
+    snprintf(address, size, "%s", peer);
+    const char *end = forwarded ? forwarded + strlen(forwarded) : NULL;
+    while (end && is_trusted(proxies, address)) {
+        const char *const comma = memrchr(forwarded, ',', (size_t)(end - forwarded));
+        if (!read_hop(comma ? comma + 1 : forwarded, end, hop, sizeof hop))
+            return;
+        snprintf(address, size, "%s", hop);
+        end = comma;
+    }
+}
+
+/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d, and the bytes of the network prefixes /24 and /64. */
+enum { PEER_NETWORK_MAPPED = 12, IPV4_PREFIX_BYTES = 3, IPV6_PREFIX_BYTES = 8 };
+
+void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
+{
+    static const unsigned char mapped[PEER_NETWORK_MAPPED] = {[10] = 0xFF, [11] = 0xFF};
+    unsigned char address[16] = {0};
+    char text[INET6_ADDRSTRLEN];
+    const bool six = inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, PEER_NETWORK_MAPPED) != 0;
+    unsigned char *const four = address + PEER_NETWORK_MAPPED;
+    if (six) {
+        memset(address + IPV6_PREFIX_BYTES, 0, sizeof address - IPV6_PREFIX_BYTES);
+        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET6, address, text, sizeof text),
+                 8 * IPV6_PREFIX_BYTES);
+    } else if (memcmp(address, mapped, PEER_NETWORK_MAPPED) == 0 || inet_pton(AF_INET, peer, four) == 1) {
+        four[IPV4_PREFIX_BYTES] = 0;
+        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET, four, text, sizeof text),
+                 8 * IPV4_PREFIX_BYTES);
+    } else
+        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s", peer);
+}
+
+/* FREE wrong tokens have no delay; MAX_DOUBLINGS doublings of first_seconds reach ORGAN_PENALTY_MAX_SECONDS. */
+enum { PLACES = 1024, FREE = 3, MAX_DOUBLINGS = 5 };
+
+/* The second number is the time without wrong tokens after which a count starts again. */
+static const double first_seconds = 0.25, forgiven_seconds = 300;
+
+typedef struct penalty_place {
+    unsigned wrong; /* number of wrong tokens, at most FREE + MAX_DOUBLINGS + 1 */
+    double last;    /* time of the last wrong token, in seconds of the monotonic clock */
+} penalty_place;
+
+struct organ_penalty {
+    pthread_mutex_t lock;
+    uint64_t seed; /* of the hash in place_of_peer */
+    penalty_place places[PLACES];
+};
+
+/* A random `seed` keeps clients from choosing addresses that share a counter. If the random generator of the system
+ * is not ready, the address of the table serves as seed. */
+organ_penalty *organ_penalty_create(void)
+{
+    organ_penalty *const penalty = calloc(1, sizeof *penalty);
+    if (!penalty)
+        return NULL;
+    pthread_mutex_init(&penalty->lock, NULL);
+    if (getrandom(&penalty->seed, sizeof penalty->seed, GRND_NONBLOCK) < 0)
+        penalty->seed = (uintptr_t)penalty;
+    return penalty;
+}
+
+void organ_penalty_destroy(organ_penalty *penalty)
+{
+    if (penalty)
+        pthread_mutex_destroy(&penalty->lock);
+    free(penalty);
+}
+
+static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
+{
+    char network[ORGAN_PEER_NETWORK_ROOM];
+    organ_peer_network(peer, network);
+    return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
+}
+
+/* The delay in seconds is 0 for the first FREE wrong tokens, then first_seconds, doubled by each further one. */
+static double delay_of(unsigned wrong)
+{
+    return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
+}
+
+/* The count stops at the number that has the longest delay, and starts again from 0 after forgiven_seconds without
+ * wrong tokens. The result is in seconds. */
+double organ_penalty_add(organ_penalty *penalty, const char *peer)
+{
+    const double now = organ_seconds_now();
+    pthread_mutex_lock(&penalty->lock);
+    penalty_place *const p = place_of_peer(penalty, peer);
+    if (now - p->last > forgiven_seconds)
+        p->wrong = 0;
+    p->last = now;
+    const unsigned wrong = p->wrong < FREE + MAX_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
+    pthread_mutex_unlock(&penalty->lock);
+    return delay_of(wrong);
+}
+
+double organ_penalty_longest(organ_penalty *penalty)
+{
+    const double now = organ_seconds_now();
+    unsigned max = 0;
+    pthread_mutex_lock(&penalty->lock);
+    for (size_t k = 0; k < PLACES; k++)
+        if (now - penalty->places[k].last <= forgiven_seconds && penalty->places[k].wrong > max)
+            max = penalty->places[k].wrong;
+    pthread_mutex_unlock(&penalty->lock);
+    return delay_of(max < FREE + MAX_DOUBLINGS + 1 ? max + 1 : max);
+}
+
+struct organ_audit_log {
+    char *file;
+    pthread_mutex_t lock; /* guards the members below */
+    int fd;
+    bool torn;               /* the end of the last line could not be written */
+    bool reported;           /* the last line was lost, and stderr reports this series of losses */
+    unsigned long long lost; /* lines that could not be written */
+};
+
+/* Returns -1 with errno on failure. O_NONBLOCK makes the open of a pipe without a reader fail instead of wait. */
+static int open_log(const char *file)
+{
+    return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+}
+
+organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
+{
+    organ_audit_log *const audit = *made = calloc(1, sizeof *audit);
+    if (!audit)
+        return organ_fail_memory(error, file);
+    pthread_mutex_init(&audit->lock, NULL);
+    audit->file = strdup(file);
+    audit->fd = audit->file ? open_log(file) : -1;
+    if (audit->fd >= 0)
+        return ORGAN_OK;
+    organ_fail_errno(error, errno, "%s", file);
+    organ_audit_log_close(audit);
+    *made = NULL;
+    return error->status;
+}
+
+void organ_audit_log_close(organ_audit_log *audit)
+{
+    if (!audit)
+        return;
+    if (audit->fd >= 0)
+        close(audit->fd);
+    pthread_mutex_destroy(&audit->lock);
+    free(audit->file);
+    free(audit);
+}
+
+organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
+{
+    const int fd = open_log(audit->file);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s", audit->file);
+    pthread_mutex_lock(&audit->lock);
+    close(audit->fd);
+    audit->fd = fd;
+    audit->torn = false;
+    pthread_mutex_unlock(&audit->lock);
+    return ORGAN_OK;
+}
+
+static char *audit_log_line_of(const organ_audit_entry *entry)
+{
+    struct timespec now;
+    struct tm parts;
+    char stamp[40];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    const size_t used = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + used, sizeof stamp - used, ".%03ldZ", now.tv_nsec / 1000000);
+    json_t *const line =
+        ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
+                     SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
+                     SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
+                     SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
+    char *const text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    json_decref(line);
+    return text;
+}
+
+/* The text and its newline are one system call, so that the lines of several processes do not mix. The caller holds
+ * the lock. Returns 0 or an errno; ENOSPC if only a part was written. */
+static int append_line(organ_audit_log *audit, const char *text)
+{
+    char *whole;
+    /* If a full disk cut the last line, the next entry begins on a new line. */
+    const int bytes = asprintf(&whole, "%s%s\n", audit->torn ? "\n" : "", text);
+    if (bytes < 0)
+        return ENOMEM;
+    const ssize_t wrote = write(audit->fd, whole, (size_t)bytes);
+    int fault = wrote < bytes ? ENOSPC : 0;
+    if (wrote < 0)
+        fault = errno;
+    if (wrote > 0)
+        audit->torn = wrote < bytes;
+    free(whole);
+    return fault;
+}
+
+void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
+{
+    char *const text = audit_log_line_of(entry);
+    pthread_mutex_lock(&audit->lock);
+    const int fault = text ? append_line(audit, text) : ENOMEM;
+    audit->lost += fault != 0;
+    if (fault && !audit->reported)
+        fprintf(stderr, "organ: %s: cannot be written, requests are not logged: %s\n", audit->file, strerror(fault));
+    else if (!fault && audit->reported)
+        fprintf(stderr, "organ: %s: can be written again; %llu lines were lost\n", audit->file, audit->lost);
+    audit->reported = fault != 0;
+    pthread_mutex_unlock(&audit->lock);
+    free(text);
+}
+
+unsigned long long organ_audit_log_lost(organ_audit_log *audit)
+{
+    pthread_mutex_lock(&audit->lock);
+    const unsigned long long lost = audit->lost;
+    pthread_mutex_unlock(&audit->lock);
+    return lost;
 }

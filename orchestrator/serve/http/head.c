@@ -8,7 +8,345 @@
  * library's buffer. Version 1.0 arranges the strings in another way, and in strict mode rejects such heads itself. */
 #include "orchestrator/serve/http/http_parts.h"
 
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+
+#include <errno.h>
+#include <organ/base.h>
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Functions that handlers call to fill replies. */
+
+void organ_http_waker_discard(organ_http_waker *waker)
+{
+    waker->stream.close(waker->stream.context);
+    pthread_mutex_destroy(&waker->lock);
+    free(waker);
+}
+
+void organ_http_reply_clear(organ_http_reply *reply)
+{
+    if (reply->kind == REPLY_BYTES)
+        free(reply->bytes);
+    if (reply->kind == REPLY_FILE && reply->fd >= 0)
+        close(reply->fd);
+    if (reply->kind == REPLY_STREAM && reply->waker)
+        organ_http_waker_discard(reply->waker);
+    for (size_t k = 0; k < reply->header_count; k++) {
+        free((char *)reply->headers[k].name);
+        free((char *)reply->headers[k].value);
+    }
+    *reply = (organ_http_reply){.fd = -1};
+}
+
+static const char no_memory_reply[] =
+    "{\"type\": \"about:blank\", \"title\": \"Internal Server Error\", \"status\": 500, \"detail\": \"no memory\"}\n";
+
+static void reply_no_memory(organ_http_reply *reply)
+{
+    organ_http_reply_constant(reply, 500, "application/problem+json", no_memory_reply, sizeof no_memory_reply - 1);
+    strcpy(reply->why, "no memory");
+}
+
+void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
+                               size_t bytes)
+{
+    organ_http_reply_clear(reply);
+    *reply = (organ_http_reply){
+        .kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
+}
+
+void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
+
+void organ_http_reply_later(organ_http_reply *reply, double seconds)
+{
+    organ_http_reply_clear(reply);
+    *reply = (organ_http_reply){.kind = REPLY_LATER, .later = seconds, .fd = -1};
+}
+
+void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
+{
+    organ_http_reply_constant(reply, status, NULL, "", 0);
+}
+
+void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
+{
+    organ_http_reply_clear(reply);
+    *reply =
+        (organ_http_reply){.kind = REPLY_BYTES, .status = status, .type = type, .bytes = text, .size = bytes, .fd = -1};
+    if (!text)
+        reply_no_memory(reply);
+}
+
+static void reply_json(organ_http_reply *reply, unsigned status, const char *type, json_t *document)
+{
+    char *const text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_decref(document);
+    organ_http_reply_text(reply, status, type, text, text ? strlen(text) : 0);
+}
+
+void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *document)
+{
+    reply_json(reply, status, "application/json", document);
+}
+
+/* `name` and `value` are an additional member, or NULL; `value` is released. The detail passes through organ_fail,
+ * which replaces its control characters. */
+static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
+                         va_list list)
+{
+    char message[1000];
+    organ_error harmless = {0};
+    organ_vsnprintf(message, sizeof message, format, list);
+    organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
+    json_t *const document =
+        json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
+                  "status", (int)status, "detail", harmless.message);
+    if (value)
+        json_object_set_new(document, name, value);
+    reply_json(reply, status, "application/problem+json", document);
+    snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
+}
+
+void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    fill_problem(reply, status, NULL, NULL, format, list);
+    va_end(list);
+}
+
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
+                             const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    fill_problem(reply, status, name, value, format, list);
+    va_end(list);
+}
+
+void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
+{
+    unsigned status = error->status == ORGAN_USAGE ? 400 : 500;
+    if (error->status == ORGAN_BAD_INPUT)
+        status = 422;
+    organ_http_problem(reply, status, "%s", error->message);
+}
+
+/* If memory or room for headers runs out, the reply becomes a 500. */
+void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value)
+{
+    char *const own_name = strdup(name), *const own_value = strdup(value);
+    if (own_name && own_value && reply->header_count < MAX_REPLY_HEADERS) {
+        reply->headers[reply->header_count++] = (organ_http_field){own_name, own_value};
+        return;
+    }
+    free(own_name);
+    free(own_value);
+    reply_no_memory(reply);
+}
+
+void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy)
+{
+    reply->policy = content_security_policy;
+}
+
+/* Parses the target (path and query), headers and body of a request. */
+
+/* ---- decoding ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+const char *organ_http_decode(char *text, bool form)
+{
+    char *to = text;
+    for (const char *from = text; *from; to++) {
+        const bool coded = *from == '%';
+        const int high = coded ? hex_digit(from[1]) : 0, low = coded && high >= 0 ? hex_digit(from[2]) : 0;
+        if (high < 0 || low < 0)
+            return "a '%' without two hexadecimal digits";
+        *to = form && *from == '+' ? ' ' : *from;
+        if (coded)
+            *to = (char)(high << 4 | low);
+        from += coded ? 3 : 1;
+        if ((unsigned char)*to < ' ' || *to == 0x7f)
+            return *to ? "a control character" : "a zero byte";
+    }
+    *to = '\0';
+    return organ_utf8_valid(text) ? NULL : "bytes that are not UTF-8";
+}
+
+/* Decodes encoded slashes too, so that it finds all segments that are empty, '.' or '..', which it rejects.
+ * Parameters of the route do not come from this path, but from the target itself (match_path). Returns false after a
+ * 400 or 500. */
+static bool read_path(organ_server_request *request, const char *query)
+{
+    organ_http_reply *const reply = &request->reply;
+    request->path = strndup(request->target, (size_t)(query - request->target));
+    if (!request->path) {
+        organ_http_problem(reply, 500, "no memory");
+        return false;
+    }
+    if (request->path[0] != '/') {
+        organ_http_problem(reply, 400, "the target of the request is not a path");
+        return false;
+    }
+    const char *const wrong = organ_http_decode(request->path, false);
+    if (wrong) {
+        organ_http_problem(reply, 400, "the path has %s", wrong);
+        return false;
+    }
+    size_t length = strlen(request->path);
+    if (length > 1 && request->path[length - 1] == '/')
+        request->path[--length] = '\0';
+    for (const char *segment = request->path + 1; length > 1; segment += strcspn(segment, "/") + 1) {
+        const size_t size = strcspn(segment, "/");
+        if (size == 0 || (segment[0] == '.' && (size == 1 || (size == 2 && segment[1] == '.')))) {
+            organ_http_problem(reply, 400, "the path has a segment that is empty, '.' or '..'");
+            return false;
+        }
+        if (!segment[size])
+            break;
+    }
+    return true;
+}
+
+static bool read_query(organ_server_request *request, const char *query)
+{
+    if (*query != '?' || !query[1])
+        return true;
+    char *rest = request->query_text = strdup(query + 1);
+    if (!rest)
+        organ_http_problem(&request->reply, 500, "no memory");
+    while (rest) {
+        char *const name = strsep(&rest, "&");
+        if (!*name)
+            continue;
+        char *const equals = strchr(name, '=');
+        if (equals)
+            *equals = '\0';
+        const char *wrong = organ_http_decode(name, true);
+        if (!wrong && equals)
+            wrong = organ_http_decode(equals + 1, true);
+        if (!wrong && request->query_count == MAX_FIELDS)
+            wrong = "too many parameters";
+        if (wrong) {
+            organ_http_problem(&request->reply, 400, "the query has %s", wrong);
+            return false;
+        }
+        request->query[request->query_count++] = (organ_http_field){name, equals ? equals + 1 : ""};
+    }
+    return request->query_text != NULL;
+}
+
+bool organ_http_target_read(organ_server_request *request)
+{
+    const char *const query = request->target + strcspn(request->target, "?");
+    return read_path(request, query) && read_query(request, query);
+}
+
+/* ---- functions for handlers ---- */
+
+/* admit_connection keeps the watch from closing an admitted connection to make room for others. */
+void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs)
+{
+    organ_server_request *const admitted = (organ_server_request *)request;
+    snprintf(admitted->bearer, sizeof admitted->bearer, "%s", token_name);
+    admitted->admitted = true;
+    admitted->runs = runs;
+}
+
+const char *organ_http_token_name(const organ_server_request *request) { return request->bearer; }
+
+void organ_http_about_job(const organ_server_request *request, const char *id)
+{
+    snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);
+}
+
+organ_app *organ_http_app(const organ_server_request *request) { return request->app; }
+
+double organ_http_waited(const organ_server_request *request)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - request->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - request->began.tv_nsec);
+}
+
+static const char *find_field(const organ_http_field *fields, size_t count, const char *name)
+{
+    for (size_t k = 0; k < count; k++)
+        if (strcmp(fields[k].name, name) == 0)
+            return fields[k].value;
+    return NULL;
+}
+
+const char *organ_http_parameter(const organ_server_request *request, const char *name)
+{
+    return find_field(request->parameters, request->parameter_count, name);
+}
+
+const char *organ_http_query(const organ_server_request *request, const char *name)
+{
+    return find_field(request->query, request->query_count, name);
+}
+
+const char *organ_http_header(const organ_server_request *request, const char *name)
+{
+    return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
+                            uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value)
+{
+    const char *const text = organ_http_query(request, name);
+    *value = fallback;
+    if (!text)
+        return true;
+    const size_t digits = strspn(text, "0123456789");
+    errno = 0;
+    *value = strtoull(text, NULL, 10);
+    if (digits > 0 && !text[digits] && !errno && *value >= from && *value <= to)
+        return true;
+    organ_http_problem(reply, 400, "%s is '%s'; allowed are whole numbers from %llu to %llu", name, text,
+                       (unsigned long long)from, (unsigned long long)to);
+    return false;
+}
+
+json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
+{
+    static const char expected[] = "application/json";
+    const char *const type = organ_http_header(request, "Content-Type");
+    const size_t length = type ? strcspn(type, "; \t") : 0;
+    if (length != strlen(expected) || strncasecmp(type, expected, length) != 0) {
+        organ_http_problem(reply, 415, "the Content-Type is '%s'; it must be %s", type ? type : "", expected);
+        return NULL;
+    }
+    json_error_t fault;
+    bool no_memory;
+    json_t *const json = organ_json_load(request->body ? request->body : "", request->body_bytes,
+                                         JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    if (json && json_is_object(json))
+        return json;
+    if (no_memory)
+        organ_http_problem(reply, 500, "no memory for the body");
+    else if (json)
+        organ_http_problem(reply, 400, "the body is JSON, but not an object");
+    else
+        organ_http_problem(reply, 400, "the body is not JSON: line %d, column %d: %s", fault.line, fault.column,
+                           fault.text);
+    json_decref(json);
+    return NULL;
+}
 
 /* A token of RFC 9110 is the form of methods and of names of headers: letters, digits and some punctuation marks, at
  * least one. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/jail.h"
 
-#include "formats/base/path.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text.h"
 #include "formats/names/names.h"
 #include "orchestrator/serve/http/jail_parts.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Checks of the paths that jobs read and write. The process of a job opens them without the jail, so the server
  * searches inputs for links that leave the root or store before it starts the job. */
-#include "formats/base/path.h"
+#include "formats/base/text.h"
 #include "orchestrator/serve/http/jail_parts.h"
 
 #include <dirent.h>

@@ -1,16 +1,129 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/server.h"
-
-#include "orchestrator/serve/http/connection.h"
+#include "orchestrator/serve/http/http.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "orchestrator/serve/http/jail.h"
-#include "orchestrator/serve/http/listen.h"
-#include "orchestrator/serve/http/server_parts.h"
 
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/version.h"
+
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#define BACKLOG 512 /* connections that wait to be accepted; the kernel takes no more than net.core.somaxconn */
+
+typedef union address {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+} address;
+
+/* "[::1]:80" becomes host "::1" and *port "80"; *port points into `text`. `capacity` is the size of `host`. */
+static organ_status split_address(const char *text, char *host, size_t capacity, const char **port, organ_error *error)
+{
+    const char *const colon = strrchr(text, ':');
+    const bool bracket = text[0] == '[';
+    size_t length = colon ? (size_t)(colon - text) : 0;
+    const bool good = colon && strspn(colon + 1, "0123456789") == strlen(colon + 1) && colon[1] &&
+                      strlen(colon + 1) <= 5 && strtoul(colon + 1, NULL, 10) <= 65535 && length < capacity &&
+                      (!bracket || (length > 2 && colon[-1] == ']')) && (bracket || !memchr(text, ':', length));
+    if (!good)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--listen '%s': must be an address and a port from 0 to 65535, such as 127.0.0.1:8935 or [::1]:8935", text);
+    length -= bracket ? 2 : 0;
+    memcpy(host, text + bracket, length);
+    host[length] = '\0';
+    *port = colon + 1;
+    return ORGAN_OK;
+}
+
+static organ_status find_address(const char *text, address *to, socklen_t *size, organ_error *error)
+{
+    char host[256];
+    const char *port = "";
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    if (split_address(text, host, sizeof host, &port, error) != ORGAN_OK)
+        return error->status;
+    const int failed = getaddrinfo(*host ? host : "0.0.0.0", port, &hints, &found);
+    if (failed)
+        return organ_fail(error, ORGAN_USAGE, "--listen '%s': %s", text,
+                          failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));
+    memcpy(to, found->ai_addr, found->ai_addrlen < sizeof *to ? found->ai_addrlen : sizeof *to);
+    *size = found->ai_addrlen;
+    freeaddrinfo(found);
+    return ORGAN_OK;
+}
+
+static void describe_address(const address *a, organ_listening *listening)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    if (a->any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &a->six.sin6_addr, text, sizeof text);
+        snprintf(listening->address, sizeof listening->address, "[%s]", text);
+        listening->loopback = IN6_IS_ADDR_LOOPBACK(&a->six.sin6_addr);
+        listening->any = IN6_IS_ADDR_UNSPECIFIED(&a->six.sin6_addr);
+        listening->port = ntohs(a->six.sin6_port);
+    } else {
+        inet_ntop(AF_INET, &a->four.sin_addr, listening->address, sizeof listening->address);
+        listening->loopback = ntohl(a->four.sin_addr.s_addr) >> 24 == 127;
+        listening->any = a->four.sin_addr.s_addr == htonl(INADDR_ANY);
+        listening->port = ntohs(a->four.sin_port);
+    }
+}
+
+/* The bound address has the port that the system chose. `text` is for messages. */
+static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
+                            organ_error *error)
+{
+    const int yes = 1;
+    listening->fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listening->fd < 0)
+        return organ_fail_errno(error, errno, "--listen '%s'", text);
+    setsockopt(listening->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    int failed = bind(listening->fd, &a->any, size);
+    if (!failed)
+        failed = listen(listening->fd, BACKLOG);
+    if (!failed)
+        failed = getsockname(listening->fd, &a->any, &size); /* port 0 has become a free one */
+    if (!failed) {
+        describe_address(a, listening);
+        return ORGAN_OK;
+    }
+    const int number = errno;
+    close(listening->fd);
+    if (number == EADDRINUSE)
+        return organ_fail(
+            error, ORGAN_IO,
+            "--listen '%s': another program already listens there; choose another port with --listen ADDRESS:PORT",
+            text);
+    return organ_fail_errno(error, number, "--listen '%s'", text);
+}
+
+organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
+{
+    address a = {0};
+    socklen_t size = 0;
+    *listening = (organ_listening){.fd = -1};
+    if (find_address(text, &a, &size, error) != ORGAN_OK)
+        return error->status;
+    describe_address(&a, listening);
+    if (!listening->loopback && !guarded)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--listen '%s': other machines could reach this address: give a --token-file, or listen on "
+                          "loopback (127.0.0.1)",
+                          text);
+    return bind_to(text, &a, size, listening, error);
+}
 
 /* CONNECTION_MEMORY is in bytes. LOOSE_DESCRIPTORS are those for other purposes than connections. */
 enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
@@ -299,3 +412,106 @@ void organ_server_close(organ_server *server, unsigned seconds)
     pthread_mutex_destroy(&server->stream_lock);
     free(server);
 }
+
+/* Usage and limits of the server's resources, for /metrics. */
+
+void organ_http_quotas_print(const organ_server_request *request, FILE *out)
+{
+    organ_server *const server = request->server;
+    const organ_serve_options *const options = &server->options;
+    size_t waiting, max_waiting;
+    organ_request_queue_length(server->queue, &waiting, &max_waiting);
+    organ_http_quota(out, "organ_http_connections", "Connections open now.", organ_watch_count(server->watch),
+                     options->connections);
+    organ_http_quota(out, "organ_http_address_connections",
+                     "Largest number of connections from one network (IPv4 /24, IPv6 /64).",
+                     organ_watch_max_of_one(server->watch), organ_server_share_of_one(options));
+    organ_http_metric(out, "organ_http_displaced_total", "counter",
+                      "Connections without a token that were closed in favour of newer ones.",
+                      organ_watch_displaced(server->watch));
+    organ_http_quota(out, "organ_http_body_bytes",
+                     "Bytes of request bodies in memory; the limit covers all connections.",
+                     __atomic_load_n(&server->body_bytes, __ATOMIC_RELAXED),
+                     (unsigned long long)options->connections * ORGAN_HTTP_BODY_LIMIT);
+    organ_http_quota(out, "organ_http_waiting_requests", "Requests that wait for a thread or for events.", waiting,
+                     max_waiting);
+    organ_http_quota(out, "organ_http_penalty_milliseconds",
+                     "Delay of the next answer to the network with the most wrong tokens.",
+                     (unsigned long long)(1e3 * organ_penalty_longest(server->penalty)),
+                     (unsigned long long)(1e3 * ORGAN_PENALTY_MAX_SECONDS));
+    if (server->audit)
+        organ_http_metric(out, "organ_audit_lost_total", "counter", "Lines that could not be written to the audit log.",
+                          organ_audit_log_lost(server->audit));
+}
+
+/* Routes of the server itself: health, metrics, login. */
+
+static void get_health(const organ_server_request *request, organ_http_reply *reply)
+{
+    (void)request;
+    organ_http_reply_json(reply, 200, json_pack("{s:s, s:s}", "status", "ok", "version", ORGAN_VERSION));
+}
+
+static void get_metrics(const organ_server_request *request, organ_http_reply *reply)
+{
+    const organ_app *const app = organ_http_app(request);
+    organ_error error = {0};
+    organ_text text;
+    char *all = NULL;
+    if (organ_text_open(&text, &error) == ORGAN_OK) {
+        organ_tally_print(app->tally, text.out);
+        organ_http_quotas_print(request, text.out);
+        for (const organ_area *const *area = app->areas; *area; area++)
+            if ((*area)->metrics)
+                (*area)->metrics(app, text.out);
+        organ_text_finish(&text, &all, &error);
+    }
+    organ_http_reply_text(reply, 200, "text/plain; version=0.0.4; charset=utf-8", all, all ? strlen(all) : 0);
+}
+
+/* `more` is appended to the cookie's attributes: "", or "; NAME=VALUE". */
+static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const char *value, const char *more)
+{
+    char text[256];
+    snprintf(text, sizeof text, ORGAN_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict%s%s", value,
+             guard->encrypted ? "; Secure" : "", more);
+    organ_http_reply_empty(reply, 204);
+    organ_http_reply_header(reply, "Set-Cookie", text);
+}
+
+static void post_login(const organ_server_request *request, organ_http_reply *reply)
+{
+    const organ_guard *const guard = organ_http_app(request)->guard;
+    json_t *const body = organ_http_body_json(request, reply);
+    if (!body)
+        return;
+    organ_bearer bearer = {.name = ""};
+    char session[ORGAN_SESSION_DIGITS + 1] = "none";
+    const char *const token = json_string_value(json_object_get(body, "token"));
+    if (!token)
+        organ_http_problem(reply, 400, "\"token\" is missing or not a string");
+    else if (json_object_size(body) != 1)
+        organ_http_problem(reply, 400, "only \"token\" is allowed");
+    else if (guard->tokens && !organ_tokens_login(guard->tokens, token, &bearer, session)) {
+        organ_http_problem(reply, 401, "the token is wrong");
+        organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
+        organ_http_reply_wrong_token(reply);
+    } else {
+        organ_http_done_by(request, bearer.name, !guard->tokens || bearer.access == ORGAN_ACCESS_RUN);
+        set_cookie(guard, reply, session, "");
+    }
+    explicit_bzero(session, sizeof session);
+    json_decref(body);
+}
+
+static void post_logout(const organ_server_request *request, organ_http_reply *reply)
+{
+    set_cookie(organ_http_app(request)->guard, reply, "", "; Max-Age=0");
+}
+
+static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/healthz", get_health, .open = true},
+                                          {ORGAN_HTTP_GET, "/metrics", get_metrics, .open = false},
+                                          {ORGAN_HTTP_POST, "/api/v1/login", post_login, .open = true, .body = true},
+                                          {ORGAN_HTTP_POST, "/api/v1/logout", post_logout, .open = true}};
+
+const organ_area organ_area_server = {ORGAN_ROUTES(routes)};

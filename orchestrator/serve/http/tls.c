@@ -1,14 +1,102 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/tls.h"
+#include "orchestrator/serve/http/http_parts.h"
 
-#include "formats/base/library.h"
-#include "orchestrator/serve/http/daemon_library.h"
-#include "orchestrator/serve/http/secret_file.h"
+#include "formats/base/files.h"
+#include "formats/base/text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* secret->text has room for `max` + 1 bytes: one byte more than the limit, to detect longer files. Returns
+ * ORGAN_BAD_INPUT for longer files. */
+static organ_status read_all(int fd, const char *file, size_t max, organ_secret_file *secret, organ_error *error)
+{
+    for (ssize_t got = 1; got != 0 && secret->length <= max;) {
+        got = read(fd, secret->text + secret->length, max + 1 - secret->length);
+        if (got < 0 && errno != EINTR)
+            return organ_fail_errno(error, errno, "%s", file);
+        secret->length += got > 0 ? (size_t)got : 0;
+    }
+    return secret->length <= max ? ORGAN_OK
+                                 : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
+}
+
+/* The text gets max + 2 bytes of memory: one for read_all to detect longer files, one for the NUL. `what` is NULL if
+ * the content is public (certificates). */
+organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
+                                    organ_error *error)
+{
+    *secret = (organ_secret_file){0};
+    /* O_NONBLOCK makes the open of a pipe without a writer return. Reading then waits for what the writer writes. */
+    const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s", file);
+    if (fcntl(fd, F_SETFL, 0) != 0)
+        organ_fail_errno(error, errno, "%s", file);
+    else if (!(secret->text = calloc(1, max + 2)))
+        organ_fail_memory(error, file);
+    else if (fstat(fd, &secret->about) != 0)
+        organ_fail_errno(error, errno, "%s", file);
+    else if (what && S_ISREG(secret->about.st_mode) && (secret->about.st_mode & (S_IROTH | S_IWOTH)))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s %s (mode %04o); use chmod 600", file,
+                   secret->about.st_mode & S_IROTH ? "read" : "change", what, (unsigned)secret->about.st_mode & 07777);
+    else
+        read_all(fd, file, max, secret, error);
+    close(fd);
+    return error->status;
+}
+
+void organ_secret_file_wipe(organ_secret_file *secret)
+{
+    if (secret->text)
+        explicit_bzero(secret->text, secret->length);
+    free(secret->text);
+    secret->text = NULL;
+}
+
+organ_mhd_functions organ_mhd;
+
+static const char *const daemon_library_names[] = {"MHD_start_daemon",
+                                                   "MHD_quiesce_daemon",
+                                                   "MHD_stop_daemon",
+                                                   "MHD_get_version",
+                                                   "MHD_is_feature_supported",
+                                                   "MHD_get_reason_phrase_for",
+                                                   "MHD_get_connection_info",
+                                                   "MHD_get_connection_values",
+                                                   "MHD_lookup_connection_value",
+                                                   "MHD_suspend_connection",
+                                                   "MHD_resume_connection",
+                                                   "MHD_create_response_from_buffer",
+                                                   "MHD_create_response_from_callback",
+                                                   "MHD_create_response_from_fd_at_offset64",
+                                                   "MHD_add_response_header",
+                                                   "MHD_queue_response",
+                                                   "MHD_destroy_response"};
+_Static_assert(sizeof organ_mhd == sizeof daemon_library_names, "one name for each function");
+
+static pthread_once_t loaded = PTHREAD_ONCE_INIT;
+static organ_error fault; /* of load_daemon_library; status ORGAN_OK once the library is loaded */
+
+static void load_daemon_library(void)
+{
+    organ_library_load("libmicrohttpd.so.12", daemon_library_names,
+                       sizeof daemon_library_names / sizeof *daemon_library_names, &organ_mhd, &fault);
+}
+
+organ_status organ_daemon_library_open(organ_error *error)
+{
+    pthread_once(&loaded, load_daemon_library);
+    return fault.status ? organ_fail(error, ORGAN_IO, "serving HTTP needs a library that is missing: %s", fault.message)
+                        : ORGAN_OK;
+}
 
 /* LONGEST_CHAIN counts certificates, LONGEST_PEM bytes. */
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
@@ -26,18 +114,18 @@ static struct {
     __typeof__(gnutls_bye) *part;
     __typeof__(gnutls_strerror) *explain;
 } gnutls;
-static const char *const names[] = {"gnutls_certificate_allocate_credentials",
-                                    "gnutls_certificate_free_credentials",
-                                    "gnutls_certificate_set_x509_key_mem",
-                                    "gnutls_pcert_list_import_x509_raw",
-                                    "gnutls_pcert_deinit",
-                                    "gnutls_privkey_init",
-                                    "gnutls_privkey_deinit",
-                                    "gnutls_privkey_import_x509_raw",
-                                    "gnutls_record_send",
-                                    "gnutls_bye",
-                                    "gnutls_strerror"};
-_Static_assert(sizeof gnutls == sizeof names, "one name for each function");
+static const char *const tls_names[] = {"gnutls_certificate_allocate_credentials",
+                                        "gnutls_certificate_free_credentials",
+                                        "gnutls_certificate_set_x509_key_mem",
+                                        "gnutls_pcert_list_import_x509_raw",
+                                        "gnutls_pcert_deinit",
+                                        "gnutls_privkey_init",
+                                        "gnutls_privkey_deinit",
+                                        "gnutls_privkey_import_x509_raw",
+                                        "gnutls_record_send",
+                                        "gnutls_bye",
+                                        "gnutls_strerror"};
+_Static_assert(sizeof gnutls == sizeof tls_names, "one name for each function");
 
 /* Old identities are kept until the server ends, because a handshake may still use them. */
 typedef struct identity {
@@ -166,7 +254,8 @@ organ_status organ_tls_open(const char *certificate, const char *key, organ_tls 
     if (organ_mhd.is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return organ_fail(error, ORGAN_IO, "--tls-cert: this libmicrohttpd (%s) was built without TLS",
                           organ_mhd.get_version());
-    if (organ_library_load("libgnutls.so.30", names, sizeof names / sizeof *names, &gnutls, error) != ORGAN_OK)
+    if (organ_library_load("libgnutls.so.30", tls_names, sizeof tls_names / sizeof *tls_names, &gnutls, error) !=
+        ORGAN_OK)
         return error->status;
     organ_tls *const tls = *made = calloc(1, sizeof *tls);
     if (!tls || !(tls->certificate = strdup(certificate)) || !(tls->key = strdup(key)))

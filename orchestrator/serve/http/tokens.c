@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http/tokens.h"
-
-#include "orchestrator/serve/http/secret_file.h"
+#include "orchestrator/serve/http/tls.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -2,10 +2,9 @@
  * Sends the events of a job (the lines of events.jsonl) as server-sent events. The id of an event is the offset after
  * its line in events.jsonl. A client that reconnects sends the last id in Last-Event-ID and gets the events it missed;
  * the server keeps no events in memory. */
-#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
 #include <organ/report.h>
-#include "orchestrator/report/text/text.h"
-#include "orchestrator/serve/jobs/keeper.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <ctype.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/jobs/job_arguments.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <organ/machine.h>
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/machine/quantity.h"
 #include <organ/report.h>
-#include "orchestrator/report/text/text.h"
-#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
 #include <stdarg.h>

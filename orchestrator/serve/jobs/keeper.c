@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/jobs/keeper.h"
-
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/serve/jobs/memory.h"
-#include "orchestrator/serve/jobs/job_output.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
+
+#include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,11 +2,10 @@
  * /api/v1/jobs and /api/v1/verbs: jobs, and the verbs with the JSON Schema of their arguments. */
 #include <organ/report.h>
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/jobs.h"
-#include "orchestrator/serve/jobs/keeper.h"
-#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/models/model_cache.h"
+#include "orchestrator/serve/models/models_parts.h"
 
 #include <organ/base.h>
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/members.h"
-#include "orchestrator/serve/models/scan.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>
 #include <malloc.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/models/model_reader.h"
+#include "orchestrator/serve/models/models_parts.h"
 
-#include "formats/base/file_calls.h"
+#include "formats/base/files.h"
 #include <organ/base.h>
 #include <organ/machine.h>
-#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/models/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>

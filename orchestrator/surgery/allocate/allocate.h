@@ -4,14 +4,18 @@
  * the allocation computes how much of the budget each tensor gets.
  *
  * This header: curves, the file that contains them, and the division of a budget. */
-#ifndef ORGAN_ALLOCATE_H
-#define ORGAN_ALLOCATE_H
+#ifndef ORGAN_SURGERY_ALLOCATE_ALLOCATE_H
+#define ORGAN_SURGERY_ALLOCATE_ALLOCATE_H
 
-#include <organ/base.h>
-#include <organ/options.h>
+#include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <jansson.h>
+#include <organ/base.h>
+#include <organ/forward.h>
+#include <organ/kernels.h>
+#include <organ/options.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -155,5 +159,200 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
 /* Sets the costs of the tensor that a journal line names, and its `known`. Returns false, and changes nothing, if the
  * allocation has no tensor of this name or the line has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
+
+/* Measures the curves of a model's targets. A curve has the divergence from the donor if the target alone is made
+ * smaller, at each level, on the inputs that it has in the donor. The divergence is measured on tokens that are not
+ * used for calibration. */
+
+typedef struct organ_curves_work {
+    void *context;
+    /* Replaces the donor's `weights` by those of a level of the allocation, such as a sparsity or a width. */
+    organ_status (*make)(void *context, const organ_calibration_matrix *matrix, size_t level, float *weights,
+                         organ_error *error);
+    /* Returns the bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
+    uint64_t (*memory)(void *context, const organ_tensor *tensor);
+    /* Called after the last matrix of a layer: the caller must discard results that it caches by the address of a
+     * calibration of this layer. May be NULL. */
+    void (*forget)(void *context);
+    /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
+    void (*derive)(void *context, size_t tensor);
+    /* Called on all ranks after the curve of `tensor` was measured. May be NULL. */
+    organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
+} organ_curves_work;
+
+typedef struct organ_curves_options {
+    /* calibration on the donor; organ_curves_open sets `streams` and uses half of `samples` */
+    organ_calibration_run_options walk;
+    size_t tokens; /* least number of tokens for divergences */
+    size_t layers; /* greatest number of measured layers, 2 or more: the first, the last, and others evenly between; a
+                    * role that occurs in none of them is measured in all its layers */
+} organ_curves_options;
+
+typedef struct organ_curves organ_curves;
+
+/* Creates the tensors of an allocation without costs: one per target, but a single one for all routed experts of a
+ * layer and role. of[k] becomes the tensor of target k. Returns false if memory cannot be allocated. */
+bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
+
+/* Opens the walk, the run of the calibration text through the donor, and cuts the test windows for divergences. All
+ * arguments must outlive *curves, which the caller closes also after an error. Returns the errors of
+ * organ_calibration_run_open and organ_calibration_cut_test_windows. */
+organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
+                               const organ_targets *targets, organ_allocation *allocation, const size_t *of,
+                               const organ_curves_work *work, const organ_engine *engine,
+                               const organ_progress *progress, organ_curves **curves, organ_error *error);
+/* Adds the memory and the work of missing curves to a plan. `solve` is the work of making a matrix smaller once. */
+void organ_curves_estimate(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
+void organ_curves_close(organ_curves *curves); /* NULL is allowed */
+
+size_t organ_curves_unknown(const organ_curves *curves); /* number of curves that are not measured yet */
+
+/* Measures missing curves and interpolates those of other layers. Prints an estimate of the remaining time after the
+ * first measured layer. Returns ORGAN_USAGE if a role has no tensor in a measured layer. */
+organ_status organ_curves_run(organ_curves *curves, organ_error *error);
+
+/* Return the calibration walk, and the test windows on which divergences are measured. *curves owns both. */
+const organ_calibration_run *organ_curves_walk(const organ_curves *curves);
+const organ_calibration_test_windows *organ_curves_rest(const organ_curves *curves);
+
+/* Rounds of exchanges after a budget was divided. In an exchange one tensor gets fewer zeros, and another one as many
+ * more. Exchanges are tried on the whole model, with every matrix changed on its inputs in the donor; exchanges that
+ * lower the divergence from the donor are kept. */
+
+/* An exchange between two tensors of an allocation, given by their indices. */
+typedef struct organ_exchange {
+    size_t more, less; /* the tensor whose value rises, and the tensor whose value falls */
+    double up, down;   /* values (organ_allocation_tensor.sparsity) of `more` and of `less` after the exchange */
+} organ_exchange;
+
+/* Functions of the caller: how weights change, and which exchanges are possible. */
+typedef struct organ_exchanges_work {
+    void *context;
+    /* Replaces the donor's `weights` by those that the matrix gets if `given` is the value of its tensor: a sparsity, 0
+     * .. 1, or a value of another quantity that the caller divides. */
+    organ_status (*make)(void *context, const organ_calibration_matrix *matrix, double given, float *weights,
+                         organ_error *error);
+    uint64_t (*memory)(void *context, const organ_tensor *tensor); /* organ_curves_work.memory */
+    /* Proposes an exchange between tensors `one` and `other` that keeps the budget; returns false if there is none.
+     * NULL: exchanges of zeros, by the curves over sparsities. */
+    bool (*propose)(void *context, size_t one, size_t other, organ_exchange *made);
+    /* Called when the calibrations of a layer are released. May be NULL. */
+    void (*forget)(void *context);
+} organ_exchanges_work;
+
+typedef struct organ_exchanges_options {
+    organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here */
+    size_t tokens;                      /* least number of tokens for divergences */
+    size_t rounds;
+    uint64_t seed; /* seed of the random pairs */
+} organ_exchanges_options;
+
+typedef struct organ_exchanges_report {
+    size_t tried, taken;  /* how many were tried and accepted; some accepted ones may have been reverted later */
+    double before, after; /* nats per token of the division before and after the exchanges; after <= before */
+} organ_exchanges_report;
+
+typedef struct organ_exchanges organ_exchanges;
+
+/* Opens the walk, the run of the calibration text through the model, and cuts the test windows for divergences. All
+ * arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the tensor of target k.
+ * Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
+                                  const organ_targets *targets, organ_allocation *allocation, const size_t *of,
+                                  const organ_exchanges_work *work, const organ_engine *engine,
+                                  const organ_progress *progress, organ_exchanges **exchanges, organ_error *error);
+/* Adds the work of all rounds to a plan, and raises the plan's memory to what a round needs. `solve` is the work of
+ * changing one matrix once. */
+void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
+void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
+
+/* Runs all rounds: the model runs once in each round, and a last time to measure the result. Sets the sparsity of
+ * tensors to the best division that was measured. The sum of sparsity x elements stays equal. */
+organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
+
+/* Measures the divergence of variants of a model from the model. A variant has one changed layer: its input is the
+ * donor's, and its output runs through the later layers. Many variants run at a time, so that each layer is loaded once
+ * for all of them. Results are bit-identical for any number of threads and of variants at a time. */
+
+typedef struct organ_variants organ_variants;
+
+/* Runs the windows through the donor once, and stores its hidden states before the first layer and after the last. Up
+ * to `together` variants, at least 1, are stored at a time. forward, engine and windows must outlive *variants, which
+ * is NULL on error. Returns errors of organ_forward_embed and organ_layer_load; ORGAN_IO if memory cannot be allocated;
+ * ORGAN_INTERRUPTED if the engine is stopped. */
+organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
+                                 size_t together, organ_variants **variants, organ_error *error);
+void organ_variants_close(organ_variants *variants); /* NULL is allowed */
+
+/* Returns the bytes that an organ_variants needs for `tokens` tokens and `together` simultaneous variants, including
+ * the layer that organ_variants_finish loads while the caller has another one loaded. */
+uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
+
+/* Makes `layer`, which must not be before the current layer, the current one: runs the donor's hidden states through
+ * the layers from the current one to the one before `layer`. */
+organ_status organ_variants_advance(organ_variants *variants, int32_t layer, organ_error *error);
+/* Calls organ_variants_finish for the variants of the current layer, then runs the donor's states through the current
+ * layer and makes the next layer the current one. `loaded`: the current layer with the donor's weights. */
+organ_status organ_variants_pass(organ_variants *variants, const organ_layer *loaded, organ_error *error);
+
+/* Adds the variant in which the current layer is replaced by `changed`. Sets *divergence to the mean over all tokens of
+ * KL(donor || variant) in nats, at least 0, no later than organ_variants_finish. Returns ORGAN_BAD_INPUT if logits are
+ * not finite. */
+organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
+                                organ_error *error);
+/* Runs all added variants through the remaining layers and sets their divergences. */
+organ_status organ_variants_finish(organ_variants *variants, organ_error *error);
+
+/* ---- streams of the caller ---- */
+
+/* Returns the buffer for the hidden states of `together` streams, for a caller that fills it instead of adding
+ * variants. *variants owns it. */
+float *organ_variants_room(organ_variants *variants);
+
+/* Sets divergence[k] to the mean of KL(donor || stream k) in nats for `count` streams of hidden states after the last
+ * layer: consecutive arrays of tokens x hidden; at most `together` streams. */
+organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence,
+                                  organ_error *error);
+/* Sets the factor by which organ_variants_judge multiplies the logits of every stream except the donor's (1 at
+ * first). */
+void organ_variants_scale(organ_variants *variants, double times);
+
+/* Returns the operations of layers `layer` to the last one and of the divergence, for one variant on `tokens` tokens in
+ * windows of `context` tokens. */
+double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
+                               size_t context);
+
+/* Keeps the matrices that are one tensor of an allocation: all experts of a layer and projection. Each matrix is stored
+ * at one or several levels, in the type of the file; once the tensor is complete, all are written into the layer
+ * together. */
+
+typedef struct organ_pooled_tensors organ_pooled_tensors;
+
+/* Creates a store for the matrices of `count` tensors at levels 0 .. `levels`. of[k] is the tensor that target k
+ * belongs to. Returns NULL if memory cannot be allocated. */
+organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
+                                          const organ_kernels *kernels);
+void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
+
+/* Returns whether the tensor has more than one matrix. */
+bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor);
+
+/* Returns an upper bound of the bytes of a layer's stored matrices: with `all`, those of all tensors together; else
+ * those of one tensor at a time, where only tensors with more than one matrix are stored. */
+uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
+
+/* Stores a matrix of tensor `tensor` of the allocation at a level. `stored` is the matrix's tensor in the model, to
+ * whose type `weights` are rounded; `name` is its name in the forward pass. The caller stores the levels of one matrix
+ * in order before those of the next matrix. Returns ORGAN_IO if memory runs out. */
+organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
+                               const organ_tensor *stored, size_t level, const float *weights, organ_error *error);
+/* Writes all kept matrices of a tensor into the layer, at this level. Returns ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
+                                organ_error *error);
+/* Frees the stored matrices of a tensor. */
+void organ_pooled_give_back(organ_pooled_tensors *pooled, size_t tensor);
+/* Returns the number of matrices of a tensor. */
+uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor);
 
 #endif

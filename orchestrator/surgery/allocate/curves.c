@@ -3,15 +3,13 @@
  * after another and calls the callbacks of this file. Each target is made smaller at each level, and the changed layer
  * becomes a variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they
  * exchange them after the layer. */
-#include "orchestrator/surgery/allocate/curves.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 
 #include "formats/base/plain_numbers.h"
-#include "formats/base/text_buffer.h"
+#include "formats/base/text.h"
 #include <organ/machine.h>
-#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/allocate/pooled.h"
-#include "orchestrator/surgery/allocate/variants.h"
 
 #include <errno.h>
 #include <stdio.h>

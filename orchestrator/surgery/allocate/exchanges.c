@@ -4,12 +4,10 @@
  * windows in the model with some allocation: stream 0 with the current one, the others with one pair's exchange.
  *
  * Ranks: each runs the streams of some pairs. */
-#include "orchestrator/surgery/allocate/exchanges.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/allocate/pooled.h"
-#include "orchestrator/surgery/allocate/variants.h"
+#include "orchestrator/solve/algebra.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Runs variants through the layers after their changed layer, and compares their logits with the donor's. */
-#include "orchestrator/surgery/allocate/variants.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <organ/forward.h>
-#include "orchestrator/surgery/calibration/calibration_run.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <math.h>

@@ -4,12 +4,10 @@
  * and added to FP64 sums. The symbols H, C, X_p and X_d are defined at organ_input_moments, W is options.weights. */
 #include "orchestrator/surgery/calibration/calibration.h"
 
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibration/saliency.h"
 
 #include <errno.h>
 #include <math.h>

@@ -4,11 +4,10 @@
  * (organ_tap, a callback of the forward pass) receives; capture.c exchanges inputs between ranks; sharing.c assigns
  * matrices to ranks; states.c stores hidden states; calibration_rows.c converts between the row orders of files and the
  * forward pass. */
-#ifndef ORGAN_CALIBRATION_JOB_H
-#define ORGAN_CALIBRATION_JOB_H
+#ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_JOB_H
+#define ORGAN_SURGERY_CALIBRATION_CALIBRATION_JOB_H
 
-#include "orchestrator/surgery/calibration/calibration_run.h"
-#include "orchestrator/surgery/calibration/states.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 
 /* A run of the windows of a text through the layers of a model, one layer after another, to calibrate the matrices of
  * the layers. */

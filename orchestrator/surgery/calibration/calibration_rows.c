@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Converts rows of a loaded layer to the order and type of rows in the file and back, a strip of rows at a time. */
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,4 +177,316 @@ int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
         last = layer > last ? layer : last;
     }
     return calib->work->every ? (int32_t)organ_forward_describe(calib->facts.forward)->layers - 1 : last;
+}
+
+/* The statistics of inputs by which physarum scores weights: levels of noise, stability and contribution. */
+
+#define LEVELS 65536 /* number of values that the noise can have: one for each 16-bit index */
+
+/* Returns x with P(normal < x) = p, for p in (0, 1/2). Newton's method on log P, which is concave in x, starts from
+ * the bound P(normal < x) <= exp(-x^2 / 2) / 2. */
+static double normal_quantile_below(double p)
+{
+    double x = -sqrt(-2 * log(2 * p));
+    for (int step = 0; step < 60; step++) {
+        const double below = 0.5 * erfc(-x * M_SQRT1_2), density = exp(-0.5 * x * x) / sqrt(2 * M_PI);
+        const double move = below / density * log(below / p);
+        x -= move;
+        if (fabs(move) < 1e-13)
+            break;
+    }
+    return x;
+}
+
+/* The quantiles have the probabilities (k + 1/2) / LEVELS: the quantile at a random index is normal noise. */
+float *organ_normal_levels(void)
+{
+    float *levels = malloc(LEVELS * sizeof *levels);
+    for (size_t k = 0; levels && k < LEVELS / 2; k++) {
+        levels[k] = (float)normal_quantile_below(((double)k + 0.5) / LEVELS);
+        levels[LEVELS - 1 - k] = -levels[k];
+    }
+    return levels;
+}
+
+void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n)
+{
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t words[4] = {0};
+    for (size_t k = 0; k < n; k++) {
+        if (k % 8 == 0) {
+            const uint32_t counter[4] = {(uint32_t)((first + k) / 8), layer, (uint32_t)token, (uint32_t)(token >> 32)};
+            organ_philox4x32(counter, key, words);
+        }
+        noise[k] = (uint16_t)(words[k % 8 / 2] >> 16 * (k % 2));
+    }
+}
+
+/* The sums are those of x^2, x e, e^2, s x and s e, for inputs x and noise e, where s is the sign of x + scale e.
+ * The scale is computed from the root mean square of all inputs so far, so tokens must be added in order. */
+void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
+                        const float *inputs, size_t stride, size_t first, size_t n)
+{
+    double scale[ORGAN_SALIENCY_BLOCK];
+    uint16_t drawn[ORGAN_SALIENCY_BLOCK];
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t k = 0; k < n; k++) {
+            const double x = (double)inputs[t * stride + first + k];
+            sums->xx[first + k] += x * x;
+        }
+    for (size_t k = 0; k < n; k++)
+        scale[k] = ORGAN_INPUT_NOISE * sqrt(sums->xx[first + k] / (double)(token + tokens));
+    for (size_t t = 0; t < tokens; t++) {
+        organ_saliency_noise(noise->seed, noise->layer, token + t, first, drawn, n);
+        for (size_t k = 0; k < n; k++) {
+            const double x = (double)inputs[t * stride + first + k], e = (double)noise->levels[drawn[k]];
+            const double sign = x + scale[k] * e < 0 ? -1.0 : 1.0;
+            sums->xn[first + k] += x * e;
+            sums->nn[first + k] += e * e;
+            sums->sx[first + k] += sign * x;
+            sums->sn[first + k] += sign * e;
+        }
+    }
+}
+
+void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
+                           float *stability)
+{
+    const double act = sqrt(sums->xx[feature] / (double)tokens), scale = ORGAN_INPUT_NOISE * act;
+    const double mean = (sums->sx[feature] + scale * sums->sn[feature]) / (double)tokens;
+    const double square =
+        (sums->xx[feature] + 2 * scale * sums->xn[feature] + scale * scale * sums->nn[feature]) / (double)tokens;
+    *act_norm = (float)act;
+    /* With V the variance, 1 + V / mean^2 = (mean of squares) / mean^2. */
+    *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
+}
+
+/* The contribution is 1 / sqrt(H_ii (H^-1)_ii): 1 for an input that other inputs do not predict, and smaller the
+ * better they predict it. */
+bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
+                                 uint64_t tokens, double damping, float *contribution)
+{
+    double *const scratch = malloc((2 * width * width + width) * sizeof *scratch), *const diagonal =
+                                                                                       scratch + 2 * width * width;
+    bool done = scratch != NULL;
+    for (size_t i = 0; done && i < width; i++)
+        for (size_t j = i; j < width; j++)
+            scratch[j * width + i] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
+    done = done && organ_inverse_diagonal(kernels, scratch, width, scratch + width * width, diagonal);
+    for (size_t i = 0; done && i < width; i++) {
+        const double own = h[i * stride + i] / (double)tokens + damping;
+        contribution[i] = (float)fmin(1, 1 / sqrt(own * diagonal[i]));
+    }
+    free(scratch);
+    return done;
+}
+
+/* Places the calibration windows in the text, and cuts test windows from the gaps between them. */
+
+/* Windows are spread evenly from the first token of the text to the last. They do not overlap, because fit_samples
+ * (calibration_run.c) limits their number. */
+size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
+{
+    const size_t samples = calib->options->calibration.samples;
+    return samples > 1 ? (size_t)((uint64_t)window * (calib->facts.tokens - calib->options->calibration.context) /
+                                  (samples - 1))
+                       : 0;
+}
+
+static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *length)
+{
+    const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
+    const size_t end =
+        w + 1 < calib->options->calibration.samples ? organ_calibration_window_at(calib, w + 1) : calib->facts.tokens;
+    *length = end - begin;
+    return begin;
+}
+
+/* The last of several windows ends with the text, so no gap follows it; a single window begins with the text and has
+ * one gap after it. */
+static size_t gap_count(const organ_calibration_run *calib)
+{
+    return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
+}
+
+/* Returns how many test windows of `length` tokens fit into the gaps. `begins`, unless NULL, gets the positions of
+ * their first tokens in the text. */
+static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
+{
+    size_t count = 0;
+    for (size_t w = 0; w < gap_count(calib); w++) {
+        size_t capacity = 0;
+        const size_t begin = gap_start(calib, w, &capacity);
+        for (size_t k = 0; k < capacity / length; k++, count++)
+            if (begins)
+                begins[count] = begin + k * length;
+    }
+    return count;
+}
+
+static size_t window_length(const organ_calibration_run *calib)
+{
+    size_t length = calib->options->calibration.context;
+    for (size_t w = 0; w < gap_count(calib); w++) {
+        size_t capacity = 0;
+        (void)gap_start(calib, w, &capacity);
+        length = capacity < length ? capacity : length;
+    }
+    return length;
+}
+
+/* Only the tokens of the calibration windows were kept. The engine's memory is still available for the text, because
+ * the hidden states have not been written yet. Returns ORGAN_BAD_INPUT if the text has changed. */
+static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
+{
+    const char *const path = calib->options->calibration.text;
+    if (organ_text_load(text, path, calib->engine->memory, error) == ORGAN_OK &&
+        organ_text_encode(text, calib->facts.tokenizer, true, error) == ORGAN_OK &&
+        (text->size != calib->facts.bytes || text->tokens != calib->facts.tokens))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while being read", path);
+    return error->status;
+}
+
+/* The windows are at evenly spread places of the `all` places in `begins` (find_places). If the tokenizer adds a BOS
+ * token, it replaces the first token of each window. */
+static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
+                                 organ_calibration_test_windows *rest, organ_error *error)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
+    organ_text_input text = {0};
+    rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
+    rest->begin = calloc(count + 1, sizeof *rest->begin);
+    if (!rest->tokens || !rest->begin)
+        return organ_fail_memory(error, calib->options->calibration.text);
+    if (encode_text_again(calib, &text, error) == ORGAN_OK)
+        for (size_t w = 0; w < count; w++) {
+            uint32_t *const own = rest->tokens + w * rest->length;
+            memcpy(own, text.ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
+            if (facts->adds_bos && facts->bos >= 0)
+                own[0] = (uint32_t)facts->bos;
+            rest->begin[w + 1] = (w + 1) * rest->length;
+        }
+    organ_text_release(&text);
+    rest->windows = (organ_windows){rest->tokens, count, rest->begin};
+    return error->status;
+}
+
+bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
+{
+    const size_t length = window_length(calib);
+    return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
+}
+
+organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
+                                                const char *option, organ_calibration_test_windows *rest,
+                                                organ_error *error)
+{
+    *rest = (organ_calibration_test_windows){.length = window_length(calib)};
+    const bool enough = rest->length >= ORGAN_CALIBRATION_MIN_REST;
+    const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
+                 count = enough ? (requested + rest->length - 1) / rest->length : 1;
+    if (count > all)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: the calibration windows (--samples, --context) leave only %zu tokens in pieces of at "
+                          "least %zu, fewer than the %zu needed (%s)",
+                          calib->options->calibration.text, all * rest->length,
+                          enough ? rest->length : ORGAN_CALIBRATION_MIN_REST, requested, option);
+    size_t *const begins = malloc(all * sizeof *begins);
+    if (!begins)
+        return organ_fail_memory(error, calib->options->calibration.text);
+    (void)find_places(calib, rest->length, begins);
+    fill_windows(calib, begins, all, count, rest, error);
+    free(begins);
+    return error->status;
+}
+
+void organ_calibration_test_windows_release(organ_calibration_test_windows *rest)
+{
+    free(rest->tokens);
+    free(rest->begin);
+    *rest = (organ_calibration_test_windows){0};
+}
+
+/* Finds targets without inputs: matrices whose inputs the forward pass does not pass to a tap (organ_tap). */
+
+/* A target has no inputs if it is not a linear layer of the forward pass, or if it is in a block that the forward
+ * pass does not run (multi-token prediction). In the second case the message names a command that removes the block. */
+static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
+{
+    const organ_calibration_run_options *const o = calib->options;
+    const organ_forward_config *const config = organ_forward_describe(calib->facts.forward);
+    const unsigned layers = config->layers / (config->shortcut ? 2 : 1);
+    const int32_t layer = tensor->anatomy.layer;
+    char way[80] = "";
+    if (layer >= 0 && (unsigned)layer < layers)
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s' is not a linear layer of the forward pass: '%s' cannot %s it", tensor->name,
+                          o->method, o->verb);
+    if (layer >= 0)
+        snprintf(way, sizeof way, "; 'organ layers --drop %d,' drops its block", (int)layer);
+    return organ_fail(error, ORGAN_USAGE,
+                      "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s", tensor->name,
+                      layers, o->method, o->verb, way);
+}
+
+organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error)
+{
+    for (size_t k = 0; calib->targets && k < calib->targets->count; k++)
+        if (!organ_forward_is_tapped(calib->facts.forward, calib->targets->tensors[k]))
+            return refuse_target(calib, calib->targets->tensors[k], error);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
+                                             const organ_targets *targets, bool **untapped, organ_error *error)
+{
+    organ_forward *forward = NULL;
+    *untapped = calloc(model->tensor_count + 1, sizeof **untapped);
+    if (!*untapped)
+        return organ_fail_memory(error, model->path);
+    if (organ_forward_open(model, engine, &forward, error) == ORGAN_OK)
+        for (size_t k = 0; k < targets->count; k++)
+            (*untapped)[targets->tensors[k] - model->tensors] = !organ_forward_is_tapped(forward, targets->tensors[k]);
+    organ_forward_close(forward);
+    return error->status;
+}
+
+/* Expands the sums H and C of a calibration, of which H has only its upper triangle, to a damped matrix in FP32. */
+
+#define PANEL ORGAN_CALIBRATION_BLOCK /* rows that a worker writes at a time */
+
+typedef struct expansion {
+    const organ_input_moments *moments; /* C, H and tokens */
+    double c, h, damping;               /* factors of C and H; the number added to the diagonal */
+    float *values;                      /* in blocks like H */
+} expansion;
+
+/* Row k of the matrix has only the diagonal block that contains it. H is symmetric and stored only above the
+ * diagonal: entry (i, j) below the diagonal is read as (j, i). */
+static void expand_rows(void *context, size_t index, size_t worker)
+{
+    const expansion *const x = context;
+    const organ_input_moments *const m = x->moments;
+    const size_t first = index * PANEL, start = first / m->block * m->block,
+                 width = organ_min(m->block, m->features - start);
+    const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
+    const double tokens = (double)m->tokens;
+    float *const values = x->values + start * m->block;
+    (void)worker;
+    for (size_t i = first - start; i < organ_min(first - start + PANEL, width); i++)
+        for (size_t j = 0; j < width; j++) {
+            const double own = i <= j ? h[i * width + j] : h[j * width + i];
+            const double mixed = x->c * (c ? c[i * width + j] : own) + x->h * own;
+            values[i * width + j] = (float)(mixed / tokens + (i == j ? x->damping : 0));
+        }
+}
+
+float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
+                            double damping)
+{
+    const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
+    expansion x = {m, c, h, damping, organ_floats(entries, 1)};
+    if (x.values)
+        organ_share(engine, NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
+    return x.values;
 }

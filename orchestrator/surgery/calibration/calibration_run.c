@@ -2,16 +2,17 @@
  * Opens a walk, in which the calibration text runs through the model layer by layer, and the layers' matrices are
  * changed. Cuts the windows of the text, and divides the memory between hidden states, the caller's work and second
  * moments. */
-#include "orchestrator/ranks/ranks.h"
-#include "orchestrator/machine/enough_memory.h"
-#include "formats/base/paged_rows.h"
-#include "formats/base/path.h"
-#include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
-#include <organ/options.h>
-#include "orchestrator/surgery/inputs/inputs.h"
 
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/transfer.h"
+
+#include <organ/options.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

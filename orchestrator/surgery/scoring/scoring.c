@@ -3,13 +3,12 @@
  * the models in batches; with several ranks each rank scores a share of the windows. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
-#include "formats/base/utf8.h"
-#include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/stopwatch.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/stream/compute.h"
-#include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/scoring/scoring_share.h"
+#include "orchestrator/stream/pass_parts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,16 +4,17 @@
  *
  * This header: one scoring, which is a text, a protocol (style, window length, BOS), and models that all score the same
  * tokens. The first model is models[0]; the others are compared with it. */
-#ifndef ORGAN_SCORING_H
-#define ORGAN_SCORING_H
+#ifndef ORGAN_SURGERY_SCORING_SCORING_H
+#define ORGAN_SURGERY_SCORING_SCORING_H
 
-#include <organ/forward.h>
-#include <organ/stream.h>
-#include "orchestrator/surgery/inputs/inputs.h"
-#include <organ/options.h>
-#include "orchestrator/surgery/scoring/input_sums.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <jansson.h>
+#include <organ/forward.h>
+#include <organ/models.h>
+#include <organ/options.h>
+#include <organ/stream.h>
 
 typedef struct organ_scored_model {
     const char *path;
@@ -95,5 +96,88 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring);
 /* Returns the members of "run" that organ_scoring_run has set: path of the text, duration, tokens per second, batches,
  * memory, engine and directory of the reports. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring);
+
+/* --evaluate of an operation that writes a model: measures the effect of the operation as perplexity before and after
+ * on one text, KL divergence and top-1 agreement. The operation sets the members of organ_evaluation up to `made_as`
+ * and calls the functions below in this order; if `options` is NULL they do nothing. */
+
+typedef struct organ_evaluation {
+    const organ_experiment_options *options; /* NULL: no evaluation */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char *before;        /* path of the original model */
+    const char *before_is;     /* its part in the operation, for the report: "donor", "base" */
+    const char *output;        /* path of the output, as the user named it */
+    organ_type_change made_as; /* how the operation changes the weights */
+    /* Set by the functions below. */
+    json_t *document;  /* member "evaluation" of the report; its figures are null before organ_evaluation_run */
+    json_t *run;       /* member "run.evaluation" of the report; NULL without figures */
+    organ_error fault; /* error of organ_evaluation_run; the output is complete nevertheless */
+} organ_evaluation;
+
+/* Called before anything is written: opens the original model, its tokenizer and its forward pass, reads the text,
+ * plans the windows and checks that they fit in --memory, so that a wrong option is found before the operation runs.
+ * Returns errors of organ_perplexity. */
+organ_status organ_evaluation_prepare(organ_evaluation *evaluation, organ_error *error);
+
+/* Scores the original model and the complete output at `path`. Errors and interruptions are stored for
+ * organ_evaluation_end and do not end the operation, so that the output is kept. */
+void organ_evaluation_run(organ_evaluation *evaluation, const char *path);
+
+/* Adds "evaluation" to a report, and to its member "run" the values that vary between runs. Owns `report` from then on,
+ * and returns it; NULL if memory runs out. */
+json_t *organ_evaluated_json(const organ_evaluation *evaluation, json_t *report);
+
+/* Called after the output has its final name: returns the status of organ_evaluation_run, and for an error sets a
+ * message which also states that the output is complete. */
+organ_status organ_evaluation_end(const organ_evaluation *evaluation, organ_error *error);
+
+/* Frees the members that the functions above have set. */
+void organ_evaluation_release(organ_evaluation *evaluation);
+
+/* Opens a model that a verb has written, before it gets its name, and compares it with the model from which it was
+ * made. */
+
+typedef struct organ_trial {
+    const organ_model *model; /* the model from which the output was made */
+    const char *path;         /* path by which the unfinished output opens as a model */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    /* Largest error of a layer: of the change of the hidden states by the output's layer, relative to the change by the
+     * model's (ORGAN_TRIAL_ERROR_*). INFINITY: any, because the user lets values be limited. */
+    double tolerance;
+    bool infinite; /* the output has infinite values that the user accepts: states with such results are not compared */
+} organ_trial;
+
+/* Tolerances, by the bits of the output's values. A layer of which rows, columns or a part have another order or sign
+ * has an error near 1. The tolerances of F32 and of 16 bits are far above the errors of rounding; that of fewer bits
+ * allows for errors of quantisation. */
+#define ORGAN_TRIAL_ERROR_32    0.01
+#define ORGAN_TRIAL_ERROR_16    0.1
+#define ORGAN_TRIAL_ERROR_CODES 0.6
+
+/* Opens the output with the loader of the forward pass, which reads its configuration and finds all of its weights by
+ * name and shape, and runs 16 tokens through its first and its last layer and through those of the model. The last
+ * layers get the same input. The error of a layer is the median over the tokens. Layers are streamed within the
+ * engine's memory.
+ *
+ * Some files do not store the limit of an activation, limits of time steps or the epsilon of norms in recurrent layers,
+ * which the caller notes. The output is run with those of the model.
+ *
+ * If the forward pass cannot read the model's architecture, or a layer does not fit the memory, the layers are not run,
+ * and a note gives the reason. Only rank 0 of several processes checks.
+ *
+ * Returns ORGAN_BAD_INPUT if the output cannot be opened, if the hidden states have another size, or if the error of a
+ * layer exceeds the tolerance or is not finite; the message names the layer. Returns the errors of reading. */
+organ_status organ_trial_run(const organ_trial *check, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT, naming the key, unless the GGUF output at `path` has exactly the keys "tokenizer.*" of
+ * `expected`, with the same bytes. */
+organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT unless the file `name` of the output at `path` has the `size` bytes of
+ * `expected`. */
+organ_status organ_trial_file(const char *path, const char *name, const char *expected, size_t size,
+                              organ_error *error);
 
 #endif

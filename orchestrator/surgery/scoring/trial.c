@@ -2,7 +2,7 @@
  * Opens a written model and compares its first and last layer with those of the model from which it was made. The donor
  * is run first and closed, so that one layer is in memory at a time. Uses the ranks only to leave the check to rank 0.
  */
-#include "orchestrator/surgery/scoring/trial.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 
 #include <organ/forward.h>
 #include "orchestrator/ranks/ranks.h"

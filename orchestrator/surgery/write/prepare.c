@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Prepares an output before anything is written: checks its path, plans its files and units, edits config.json, and
- * lists the files without tensors that are copied. organ_rows_passed (formats/base/paged_rows.h) frees the memory of
+ * lists the files without tensors that are copied. organ_rows_passed (formats/base/rows.h) frees the memory of
  * large arrays from time to time. */
 #include "orchestrator/surgery/write/writing.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/paged_rows.h"
-#include "formats/base/text_buffer.h"
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
 #include "formats/safetensors/safetensors.h"
 #include <organ/report.h>
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/output/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>

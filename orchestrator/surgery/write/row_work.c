@@ -4,9 +4,9 @@
  * the new rows. The sums are added up in the order of the rows. */
 #include "orchestrator/surgery/write/writing.h"
 
-#include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/output/cache.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,11 +2,20 @@
  * Writes and reads the bytes of units, records finished units in the journal, and copies unchanged pieces. */
 #include "orchestrator/surgery/write/writing.h"
 
-#include "orchestrator/report/text/members.h"
+#include "formats/base/files.h"
+#include "formats/base/plain_numbers.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "formats/model/recognise_lists.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 /* ---- functions for callbacks ---- */
@@ -219,4 +228,171 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
     for (size_t k = 0; k < w->units[unit].count; k++)
         bytes += w->pieces[w->units[unit].first + k].bytes;
     return bytes;
+}
+
+/* Makes the JSON documents of an output: the first line of its journal and its report. */
+
+/* ---- the journal ---- */
+
+/* The file that describes a model is config.json, or, for a layout of an organ directory, its manifest. NULL if
+ * memory runs out. */
+static json_t *document_files_json(const organ_writing *w, const organ_model *model)
+{
+    const bool manifest = w->write->layout && model->manifest;
+    char *const about = organ_format("%s/%s", model->directory, manifest ? ORGAN_MANIFEST : "config.json");
+    json_t *const files = about ? organ_run_files(model, about) : NULL;
+    free(about);
+    return files;
+}
+
+json_t *organ_writing_head(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    json_t *head =
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->definition),
+                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)),
+                     SET_IF(m->requested->saturate, "saturate", json_true()));
+    if (m->depends)
+        head = organ_json_joined(head, m->depends(organ_write_inner(w)));
+    if (m->identity)
+        head = organ_json_joined(head, m->identity(m->context));
+    return organ_json_joined(
+        head,
+        ORGAN_OBJECT(SET(m->model_is, document_files_json(w, m->model)),
+                     SET_IF(m->source, "source", document_files_json(w, m->source)),
+                     SET_IF(w->plan, "plan",
+                            organ_json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
+}
+
+/* ---- the report ---- */
+
+/* Only a document with organ_write.schema gets the members that all reports share. NULL if memory runs out. */
+static json_t *document_of(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    json_t *const object = m->document(m->context, w);
+    organ_leftovers_report(object, w->stripped);
+    if (!m->schema)
+        return object;
+    const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
+    json_t *const made = organ_json_joined(
+        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->requested->dry_run),
+                     SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
+        object);
+    ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
+                           organ_output_run_on(&w->output, bytes, m->model->path, m->engine)));
+    return made;
+}
+
+/* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
+static int document_add_plan(const organ_writing *w, json_t *report)
+{
+    const organ_write *const m = w->write;
+    if (!m->requested->dry_run || !m->plan)
+        return 0;
+    organ_plan all = *m->plan;
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        bytes += m->model->tensors[t].bytes;
+    all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
+    organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
+    all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
+    return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
+                   ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
+               ? 0
+               : -1;
+}
+
+organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
+    if (path)
+        organ_evaluation_run(&w->evaluation, path);
+    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
+        (m->finish_report && m->finish_report(m->context, *report)) || document_add_plan(w, *report))
+        return organ_fail_memory(error, m->requested->output);
+    if (path && m->name && organ_ranks_first(w->output.ranks) &&
+        organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
+        organ_output_sync(&w->output, error);
+    return error->status;
+}
+
+/* Writes an output that a verb has laid out (output/layout.h): files as loaders open them, or an organ directory, and
+ * copies of the model's files without tensors. */
+
+static organ_status write_layout_units(organ_writing *w, organ_error *error)
+{
+    const organ_layout *const layout = w->write->layout;
+    if (!(w->units = w->own_units = organ_rows_take(layout->piece_count + 1, sizeof *w->units)))
+        return organ_fail_memory(error, w->write->requested->output);
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = layout->pieces[k].from->bytes};
+        w->source_bytes += w->units[k].bytes;
+    }
+    w->plan = layout->plan;
+    w->pieces = layout->copies;
+    w->piece_count = w->unit_count = layout->piece_count;
+    return ORGAN_OK;
+}
+
+/* For an output with tensors of a second model, the obsolete settings that the copy of config.json will lose are
+ * counted too. */
+organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if ((!w->output.single && organ_extra_files_list(m->model, &w->root, &w->extra, error)) ||
+        organ_layout_plan(m->layout, m->model, m->apart, error) || write_layout_units(w, error))
+        return error->status;
+    /* A layout of one model restores the donor, whose config.json keeps all settings. With tensors of a second model
+     * the output is a new model, so obsolete settings are removed. */
+    return m->source && !m->apart && !w->output.single ? organ_leftovers_strip_copy(m->model, NULL, &w->stripped, error)
+                                                       : ORGAN_OK;
+}
+
+organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
+    if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
+        organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
+        return error->status;
+    return w->stripped ? organ_leftovers_strip_copy(m->model, to, &again, error) : ORGAN_OK;
+}
+
+static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)
+{
+    json_t *const about = organ_model_json(w->write->model);
+    if (about)
+        organ_layout_manifest(w->write->layout, to, about, error);
+    else
+        organ_fail_memory(error, w->write->model->path);
+    json_decref(about);
+    return error->status;
+}
+
+/* A layout has no report, so the folder organ/ of `to` is created first. */
+static organ_status write_layout_record(const char *to, organ_error *error)
+{
+    char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
+    if (!folder)
+        organ_fail_memory(error, to);
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
+    else
+        organ_file_record_write(to, error);
+    free(folder);
+    return error->status;
+}
+
+/* A model directory with tensors of a second model (write->source) gets the record of its files. A single file, and
+ * a model directory that restores the donor, get neither record nor manifest.json. */
+organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
+{
+    if (!organ_ranks_first(w->output.ranks) || w->output.single)
+        return ORGAN_OK;
+    if (w->write->apart)
+        return write_layout_manifest(w, to, error);
+    /* Without a second model the output restores the donor byte for byte, so no file may be added. */
+    return w->write->source ? write_layout_record(to, error) : ORGAN_OK;
 }

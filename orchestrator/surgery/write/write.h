@@ -10,17 +10,149 @@
  *              the new file is written
  *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; then
  *              `edit` and `fill` are not called, and there are no reports in OUT/organ */
-#ifndef ORGAN_WRITE_H
-#define ORGAN_WRITE_H
+#ifndef ORGAN_SURGERY_WRITE_WRITE_H
+#define ORGAN_SURGERY_WRITE_WRITE_H
 
-#include "formats/base/json_edit.h"
-#include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/layout.h"
+#include "formats/base/json.h"
+#include "orchestrator/output/layout.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/output/plan.h"
+#include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
 #include <organ/options.h>
-#include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/scoring/evaluation.h"
-#include "orchestrator/surgery/write/write_rows.h"
-#include "orchestrator/surgery/write/units.h"
+#include <organ/stream.h>
+
+/* Work on the rows of replaced tensors: organ_write_run reads each row, calls the verb's `row` on it, writes it back
+ * and finishes the units. */
+
+/* One row of a replaced tensor, as a worker passes it to `row`. */
+typedef struct organ_row {
+    const organ_kernels *kernels;
+    size_t index; /* index of the tensor among the replaced tensors */
+    const organ_tensor *tensor;
+    void *data; /* the stored row, `units` storage units of the tensor's type (organ_dtype_info.elements values each) */
+    size_t units;
+    float *values; /* the row in FP32, `cols` values, 64-byte aligned */
+    size_t cols;
+    void *scratch; /* buffer of the worker, organ_row_work.scratch_bytes long */
+    double *sums;  /* ORGAN_ROW_SUMS sums of the tile that `row` adds to; 0 before the first row of a tile */
+} organ_row;
+
+/* Converts `values` to the tensor's type into `data`, then converts them back, so that `values` has the rounded
+ * values. */
+void organ_row_store(const organ_row *row);
+
+/* Result of a row range or, after organ_row_work_fold, of a tensor. */
+#define ORGAN_ROW_SUMS 4
+typedef struct organ_row_result {
+    double sums[ORGAN_ROW_SUMS]; /* sums of its tiles (or of its row ranges), added in order of rows */
+    char xxh3[17];               /* XXH3 of its bytes in the output, 16 hexadecimal digits */
+} organ_row_result;
+
+/* The verb's work on rows. The functions get organ_write.context. */
+typedef struct organ_row_work {
+    size_t scratch_bytes; /* bytes of organ_row.scratch */
+    uint64_t least;       /* bytes that the verb needs for other purposes, as organ_pass.least */
+    void (*row)(void *context, const organ_row *row); /* changes the row; on any worker */
+    /* Checks the sums of a row range, which cover its rows so far. Called at the same time for different tensors.
+     * `index`: index of the tensor among the replaced tensors. An error, such as ORGAN_BAD_INPUT, ends the run. NULL:
+     * no check. */
+    organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);
+    void (*remark)(const double *sums,
+                   char remark[64]); /* writes a remark on a finished row range for the progress. NULL: no remark */
+    /* Set and owned by the driver: results of the row ranges; after the last one is written, of the tensors. */
+    organ_row_result *results;
+} organ_row_work;
+
+/* Returns the number of elements of the longest row of the chosen tensors. `chosen` has a flag for each tensor of the
+ * model. */
+size_t organ_row_longest(const organ_model *model, const bool *chosen);
+
+/* Tensors are cut into row ranges at multiples of this number of rows. Each range is divided into tiles of as many
+ * rows. */
+#define ORGAN_ROWS_CUT 8
+
+/* Functions that the callbacks of organ_write call while organ_write_run writes an output. The output is divided into
+ * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together. The
+ * journal has a line for each finished unit with digests of its bytes. A run that continues an interrupted one makes
+ * only those units again whose bytes in the output do not have these digests. */
+
+/* A unit: the pieces of the output that are made from one source tensor. `first` and `count` give their range in the
+ * list of pieces. */
+typedef struct organ_unit {
+    size_t first, count; /* range of pieces: first .. first + count - 1 */
+    size_t item;         /* index of the source tensor in the verb's own list; passed to `recall` */
+    uint64_t bytes;      /* bytes of the source tensor, for the progress bar */
+    bool done;           /* this rank need not make the unit: its bytes are in the output, or another rank makes it */
+    bool calib; /* organ_calibration_run_layers assigns this unit to a rank, so organ_units_assign leaves it out */
+} organ_unit;
+
+typedef struct organ_writing organ_writing; /* state of organ_write_run for one output (writing.h) */
+
+/* Returns organ_unit.done: this rank need not make the unit, because its bytes are in the output or another rank makes
+ * them. */
+bool organ_write_done(const organ_writing *writing, size_t unit);
+
+/* Returns the number of units that this rank must still make. *bytes: sum of organ_unit.bytes over them. */
+size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
+
+/* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
+ * organ_resharding_put. May be called by several threads at the same time. Returns ORGAN_IO if the bytes cannot be
+ * written or memory runs out. */
+organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                             void *scratch, organ_error *error);
+
+/* The two halves of organ_write_put for an output with replaced tensors: organ_write_bytes only writes, and
+ * organ_write_digest only keeps the XXH3. */
+organ_status organ_write_bytes(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                               organ_error *error);
+organ_status organ_write_digest(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                organ_error *error);
+
+/* Returns what copies the tensors that are not replaced, for organ_pass.moves of a pass over the replaced ones, and
+ * sets *behind for organ_pass.behind. */
+const organ_pass_moves *organ_write_moves(organ_writing *writing, bool *behind);
+
+/* Reads back bytes [at, at + bytes) of a piece that organ_write_put wrote, in this run or in the one that it continues.
+ * Returns ORGAN_IO if they cannot be read. */
+organ_status organ_write_read(const organ_writing *writing, size_t piece, void *data, size_t bytes, uint64_t at,
+                              organ_error *error);
+
+/* Appends to the journal the line of a unit whose bytes are all written. `results`: an object with the verb's results
+ * of the unit, which a run that continues passes to `recall`. The function takes it over; NULL means that the caller
+ * had no memory. Call it from one thread at a time. Returns ORGAN_IO if the journal cannot be written or memory ran
+ * out. */
+organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
+
+/* Appends a line to the journal for a value that took long to compute and belongs to no unit. The function takes `line`
+ * over; NULL means that the caller had no memory. `keep_if_interrupted`: if the run is interrupted before a unit is
+ * done, the output is still kept for --resume, because of this line. Returns ORGAN_IO if the journal cannot be written
+ * or memory ran out. */
+organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
+/* Appends a line for a value that all ranks have computed: rank 0 calls organ_write_note with keep_if_interrupted, all
+ * other ranks release `line`. Returns ORGAN_IO on rank 0 if the journal cannot be written or memory ran out. */
+organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
+
+/* Returns the array of journal lines that the interrupted run wrote before this run continued it; empty in a new run.
+ * Owned by `writing`. */
+const json_t *organ_write_lines(const organ_writing *writing);
+
+/* Returns the output, for `document`. Owned by `writing`. */
+const organ_output *organ_write_output(const organ_writing *writing);
+/* Returns the plan of the output's new files, for `document`; NULL for an output with replaced tensors, which has the
+ * files of the model. Owned by `writing`. */
+const organ_resharding *organ_write_files(const organ_writing *writing);
+
+/* Returns what the output does with finite values beyond the range of the type in which it stores them: with
+ * organ_write_options.saturate it limits them, and organ_write_run prints their number at the end. */
+organ_overflow *organ_write_overflow(organ_writing *writing);
+
+/* Returns the context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
+void *organ_write_inner(const organ_writing *writing);
+
+/* Returns, for `document` of a layout, the list of the files without tensors that are copied. Owned by `writing`. */
+const organ_file_list *organ_write_extra_files(const organ_writing *writing);
 
 /* A file without tensors that the verb has made. */
 typedef struct organ_written_file {

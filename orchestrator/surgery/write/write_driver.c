@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
- * with its report. organ_rows_rest (formats/base/paged_rows.h) frees the memory of large arrays between phases. */
-#include "orchestrator/surgery/facts/facts.h"
+ * with its report. organ_rows_rest (formats/base/rows.h) frees the memory of large arrays between phases. */
+#include "orchestrator/output/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
 #include <organ/base.h>
-#include "formats/base/name_table.h"
-#include "formats/base/paged_rows.h"
+#include "formats/base/rows.h"
 #include <organ/stream.h>
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/output/output.h"
 
 #include <stdlib.h>
 #include <string.h>

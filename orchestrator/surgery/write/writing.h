@@ -6,8 +6,8 @@
 #ifndef ORGAN_WRITING_H
 #define ORGAN_WRITING_H
 
-#include "orchestrator/stream/model_copy.h"
-#include "orchestrator/stream/overflow.h"
+#include "orchestrator/output/model_copy.h"
+#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <pthread.h>

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of messages, dtypes, and the small containers of formats/. */
 #include "formats/base/arena.h"
-#include "formats/base/input_file.h"
-#include "formats/base/name_table.h"
-#include "formats/base/paged_rows.h"
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
 #include <organ/base.h>
-#include "formats/base/text_buffer.h"
-#include "formats/base/unnamed_file.h"
+#include "formats/base/text.h"
 #include <organ/models.h>
 #include "tests/formats/check_formats.h"
 #include "tests/kit/require.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the GGUF reader and writer: unusual valid files; files written back byte for byte. */
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include "formats/gguf/file.h"
 #include <organ/models.h>
 #include "tests/formats/gguf/check_gguf.h"

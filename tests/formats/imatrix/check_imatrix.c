@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of importance matrices: reading, the entry of each tensor, and malformed files, one defect per row. */
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include "formats/imatrix/imatrix.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"

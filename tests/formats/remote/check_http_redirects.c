@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Redirects from public servers to addresses of this machine or its network are not followed, in any notation of the
  * address. */
-#include "formats/remote/http_address.h"
+#include "formats/remote/http_request.h"
 #include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/http_server.h"

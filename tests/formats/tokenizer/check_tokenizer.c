@@ -3,7 +3,7 @@
  * malformed files. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 
-#include "formats/base/input_file.h"
+#include "formats/base/files.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

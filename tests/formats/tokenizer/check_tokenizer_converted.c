@@ -6,8 +6,7 @@
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 
-#include "formats/tokenizer/tokenizer_gguf.h"
-#include "formats/tokenizer/tokenizer_json.h"
+#include "formats/tokenizer/tokenizer_files.h"
 
 #include <jansson.h>
 #include <stdio.h>

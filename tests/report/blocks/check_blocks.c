@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report/blocks and text/words: texts of templates, and the three renderings of a view. */
-#include "orchestrator/report/blocks/view_walk.h"
+#include "orchestrator/report/blocks/blocks.h"
 #include "tests/kit/condition_rig.h"
 
 #include <check.h>

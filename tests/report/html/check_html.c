@@ -3,7 +3,7 @@
  * none when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
  * writes the page of a large generated report to stdout, to look at. */
 #include "orchestrator/report/html/page.h"
-#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/svg.h"
 #include <organ/report.h>
 
 #include "tests/kit/effort.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of charts: well-formed for any input, always the same bytes, marks at the right places. `build/tests/svg
  * --print NAME` writes one of the charts of the tests to stdout, to look at; "small" is the golden file. */
-#include "orchestrator/report/svg/chart.h"
-#include "orchestrator/report/svg/chart_scale.h"
+#include "orchestrator/report/svg/svg.h"
+#include "orchestrator/report/svg/svg_parts.h"
 #include "tests/kit/comma_locale.h"
 
 #include "tests/kit/model_maker.h"

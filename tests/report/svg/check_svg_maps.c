@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of heat maps, rankings and scatter charts: well-formed for any input, marks at the right places, limited
  * size. */
-#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/svg/svg_parts.h"
-#include "orchestrator/report/svg/ranking.h"
-#include "orchestrator/report/svg/scatter.h"
 #include "tests/kit/comma_locale.h"
 
 #include "tests/kit/suite_table.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report/text/text.c and text_table.c: escaping, and where lines and tables are cut. */
-#include "orchestrator/machine/shell_word.h"
-#include "orchestrator/report/text/text_table.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the relations between models (which are made of which), and of values by layer and role. */
-#include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/view/view_lineage.h"
+#include "orchestrator/report/blocks/blocks.h"
+#include "orchestrator/report/view/view_parts.h"
 #include "tests/report/view/kin_suite.h"
 #include "tests/kit/suite_table.h"
 

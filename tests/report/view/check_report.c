@@ -2,8 +2,8 @@
  * Tests of orchestrator/report: documents and their reports. */
 #include "formats/model/recognise.h"
 #include <organ/report.h>
-#include "orchestrator/machine/shell_word.h"
-#include "orchestrator/report/view/view_sparsity.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <check.h>

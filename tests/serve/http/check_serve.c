@@ -3,7 +3,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
 #include <organ/report.h>
-#include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/models/serve_models.h"
 #include "tests/serve/http/check_serve.h"

@@ -2,9 +2,8 @@
  * Tests of access: tokens with roles, read again while the server runs; the address of a request behind proxies; the
  * audit log. */
 #include <organ/report.h>
-#include "orchestrator/serve/http/audit_log.h"
-#include "orchestrator/serve/http/proxies.h"
-#include "orchestrator/serve/http/tokens.h"
+#include "orchestrator/serve/http/http_parts.h"
+#include "orchestrator/serve/http/tls.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/serve/http/serve_rig.h"

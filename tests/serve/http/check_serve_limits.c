@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the HTTP server's limits: connections, time, wrong tokens. */
-#include "orchestrator/serve/http/peer_network.h"
+#include "orchestrator/serve/http/http_parts.h"
 #include "orchestrator/serve/serve.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

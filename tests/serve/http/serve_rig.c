@@ -2,7 +2,7 @@
 #include "tests/serve/http/serve_rig.h"
 #include "tests/kit/effort.h"
 
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include "orchestrator/serve/serve.h"
 #include "tests/kit/scratch_model.h"
 

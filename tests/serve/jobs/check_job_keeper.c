@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of jobs with their processes: queue, conflicts, cancelling, restarts, crashes, confinement to the root. The
  * processes are this program itself, which acts as the name of its model says (job_actor.h). */
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/report.h>
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/jobs/keeper.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 #include "tests/serve/jobs/job_actor.h"
 #include "tests/serve/jobs/keeper_rig.h"
 #include "tests/kit/scratch_model.h"
@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- one job ---- */
 
@@ -32,7 +32,7 @@ START_TEST(jobs_end_as_their_programs_do)
                 {"check", "done", "it does not hold", 1},
                 {"fail", "failed", "the model is broken", 3},
                 {"crash", "failed", "ended by signal 9 (Killed)", -1}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         char id[ID];
         ck_assert_uint_eq(keeper_add(rows[k].model, rows[k].model, id), 201);
         json_t *const view = keeper_await(id, rows[k].state);
@@ -58,15 +58,15 @@ START_TEST(a_job_stays_below_the_root)
     ck_assert_uint_eq(keeper_add("peek", "peek", id), 201);
     keeper_becomes(id, "done");
     json_t *const result = keeper_result_of(id);
-    for (size_t k = 0; k < COUNT(yes); k++)
+    for (size_t k = 0; k < LENGTH(yes); k++)
         ck_assert_msg(organ_json_count(result, yes[k]) == 1, "%s", yes[k]);
-    for (size_t k = 0; k < COUNT(no); k++)
+    for (size_t k = 0; k < LENGTH(no); k++)
         ck_assert_msg(organ_json_count(result, no[k]) == 0, "%s", no[k]);
     ck_assert_uint_eq(organ_json_count(result, "files"), 3);
     static const char *const forbidden[] = {"socket",   "pair",    "mount",       "bpf",         "io_uring",
                                             "keyctl",   "unshare", "userfaultfd", "init_module", "fork",
                                             "execveat", "limit",   "tiocsti"};
-    for (size_t k = 0; k < COUNT(forbidden); k++)
+    for (size_t k = 0; k < LENGTH(forbidden); k++)
         ck_assert_msg(organ_json_count(result, forbidden[k]) == EPERM, "%s", forbidden[k]);
     ck_assert_uint_eq(organ_json_count(result, "unknown"), ENOSYS);
     if (organ_confinement_of_kernel().landlock >= 4)
@@ -252,7 +252,7 @@ END_TEST
 START_TEST(another_process_of_that_number_is_not_ours)
 {
     static const char *const changes[] = {"{\"born\": 1}", "{\"boot\": \"another\"}"};
-    for (size_t k = 0; k < COUNT(changes); k++) {
+    for (size_t k = 0; k < LENGTH(changes); k++) {
         char id[ID], path[1100], name[32];
         snprintf(name, sizeof name, "o%zu", k);
         ck_assert_uint_eq(keeper_add("stubborn", name, id), 201);
@@ -343,7 +343,7 @@ START_TEST(what_is_no_file_is_not_waited_for)
     ck_assert_uint_eq(keeper_add("done", "a", id), 201);
     keeper_becomes(id, "done");
     static const char *const names[] = {"result.json", "events.jsonl"};
-    for (size_t k = 0; k < COUNT(names); k++) {
+    for (size_t k = 0; k < LENGTH(names); k++) {
         snprintf(path, sizeof path, "root/.organ/jobs/%s/%s", id, names[k]);
         ck_assert_int_eq(unlink(scratch_path(path)), 0);
         ck_assert_int_eq(mkfifo(scratch_path(path), 0600), 0);
@@ -382,7 +382,7 @@ int main(int argc, char **argv)
           another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request,
           a_link_planted_meanwhile_stops_a_resume, broken_records_do_not_stop_the_server}},
         {"disk", {what_is_no_file_is_not_waited_for, a_job_that_cannot_be_written_down}}};
-    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), keeper_setup, keeper_teardown),
+    Suite *const suites[] = {suite_of("job keeper", cases, LENGTH(cases), keeper_setup, keeper_teardown),
                              job_limits_suite(), NULL};
     return run_suites(suites);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the limits of jobs: stored results and memory. */
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/report.h>
-#include "orchestrator/serve/jobs/memory.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 #include "tests/serve/jobs/keeper_rig.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 static off_t size_of(const char *id, const char *name)
 {
@@ -159,5 +159,5 @@ Suite *job_limits_suite(void)
 {
     const suite_case cases[] = {{"kept", {what_a_job_prints_has_a_limit, all_jobs_together_have_a_limit}},
                                 {"memory", {a_job_has_a_limit_of_memory}}};
-    return suite_of("job limits", cases, COUNT(cases), keeper_setup, keeper_teardown);
+    return suite_of("job limits", cases, LENGTH(cases), keeper_setup, keeper_teardown);
 }

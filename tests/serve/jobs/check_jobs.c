@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of jobs without processes: arguments from JSON, conflicts, descriptions of verbs, records on disk, progress
  * from events. */
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/report.h>
-#include "orchestrator/serve/jobs/store.h"
-#include "orchestrator/serve/jobs/verb_catalog.h"
-#include "orchestrator/serve/jobs/job_arguments.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 
@@ -15,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 Suite *open_api_suite(void); /* in check_open_api.c */
 
@@ -98,7 +96,7 @@ START_TEST(arguments_become_words)
         {"{\"verb\":\"fleet\",\"arguments\":{\"DIR\":\"models/a\",\"output\":\"out/f\"}}",
          "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
          "organ fleet models/a --output=out/f", "[\"models/a\"]", "[\"out/f\"]"}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_job_words words;
         json_t *faults;
         const unsigned status = read_words(rows[k].request, &words, &faults);
@@ -204,7 +202,7 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"scratch\":\"/tmp\""), 422, "/arguments/scratch", ""},
         {PRUNE(",\"scratch\":\"none\""), 404, "/arguments/scratch", ""},
         {PRUNE(",\"scratch\":\"leak\""), 403, "/arguments/scratch", ""}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_job_words words;
         json_t *faults = NULL;
         const unsigned status = read_words(rows[k].request, &words, &faults);
@@ -259,7 +257,7 @@ START_TEST(every_option_that_takes_a_file_says_so)
     const organ_option *option;
     for (size_t v = 0; v < organ_all_verbs.count; v++)
         for (size_t k = 0; (option = organ_job_option(organ_all_verbs.verbs[v], k)); k++)
-            for (size_t f = 0; option->argument && f < COUNT(files); f++)
+            for (size_t f = 0; option->argument && f < LENGTH(files); f++)
                 ck_assert_msg(strcmp(option->argument, files[f]) != 0 || option->names != ORGAN_NAMES_NOTHING,
                               "%s --%s", organ_all_verbs.verbs[v]->name, option->name);
 }
@@ -292,7 +290,7 @@ START_TEST(paths_clash_where_one_lies_in_the_other)
                 {"[\"p/q\"]", "[\"o\"]", "[\"b\"]", "[\"p\"]", "p/q"},
                 {"[\".\"]", "[]", "[\"b\"]", "[\"p\"]", "."},
                 {"[\"a\"]", "[]", "[\"a\"]", "[]", NULL}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         json_t *const reads = json_loads(rows[k].reads, 0, NULL), *const writes = json_loads(rows[k].writes, 0, NULL);
         json_t *const other_reads = json_loads(rows[k].other_reads, 0, NULL), *const other_writes = json_loads(
                                                                                   rows[k].other_writes, 0, NULL);
@@ -416,7 +414,7 @@ START_TEST(records_that_are_none_are_refused)
     char path[256];
     snprintf(path, sizeof path, "%s/%s/job.json", store.path, job->id);
     json_t *const record = json_load_file(path, 0, NULL);
-    for (size_t k = 0; k < COUNT(changes); k++) {
+    for (size_t k = 0; k < LENGTH(changes); k++) {
         json_t *const changed = json_deep_copy(record), *const change = json_loads(changes[k], 0, NULL);
         organ_job *loaded = NULL;
         organ_error fault = {0};
@@ -490,7 +488,7 @@ START_TEST(what_is_no_event_is_a_note)
 {
     static const char *const lines[] = {
         "plain words", "{\"event\":7}", "{\"event\":\"a b\"}", "{\"event\":\"x\\ndata: y\"}", "[1]", ""};
-    for (size_t k = 0; k < COUNT(lines); k++) {
+    for (size_t k = 0; k < LENGTH(lines); k++) {
         json_t *const event = organ_job_event(lines[k], strlen(lines[k]));
         ck_assert_str_eq(organ_json_text(event, "event"), "note");
         ck_assert_str_eq(organ_json_text(event, "text"), lines[k]);
@@ -513,6 +511,6 @@ int main(void)
         {"records",
          {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
         {"progress", {progress_follows_the_events, what_is_no_event_is_a_note}}};
-    Suite *const suites[] = {suite_of("jobs", cases, COUNT(cases), setup, teardown), open_api_suite(), NULL};
+    Suite *const suites[] = {suite_of("jobs", cases, LENGTH(cases), setup, teardown), open_api_suite(), NULL};
     return run_suites(suites);
 }

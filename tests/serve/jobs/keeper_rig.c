@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/serve/jobs/keeper_rig.h"
 
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/report.h>
 #include "tests/kit/scratch_model.h"
 
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 organ_jail *jail;
 organ_jobs *jobs;
@@ -32,7 +32,7 @@ void keeper_setup(void)
     mkdir(scratch_path("root"), 0755);
     mkdir(scratch_path("root/models"), 0755);
     mkdir(scratch_path("root/out"), 0755);
-    for (size_t k = 0; k < COUNT(models); k++) {
+    for (size_t k = 0; k < LENGTH(models); k++) {
         char name[64];
         snprintf(name, sizeof name, "root/models/%s", models[k]);
         scratch_text(name, models[k]);

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_KEEPER_RIG_H
 #define ORGAN_TEST_KEEPER_RIG_H
 
-#include "orchestrator/serve/jobs/keeper.h"
+#include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <check.h>
 #include <sys/types.h>

@@ -2,11 +2,9 @@
  * Tests of the process that reads models: its results equal those read without it; files that end, stop or exhaust it
  * affect only that process; forbidden actions fail. This program is its own worker, which acts as the name of a file
  * says. */
-#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/serve/confine/confine.h"
-#include "orchestrator/serve/models/model_reader.h"
-#include "orchestrator/serve/models/tensor_page.h"
-#include "orchestrator/serve/models/worker.h"
+#include "orchestrator/serve/models/models_parts.h"
 #include "tests/kit/require.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the OpenAPI description. */
-#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/cli/cli_parts.h"
 #include <organ/report.h>
 #include "orchestrator/serve/serve.h"
-#include "orchestrator/serve/page/open_api.h"
+#include "orchestrator/serve/page/serve_page.h"
 #include "orchestrator/version.h"
 #include "tests/kit/suite_table.h"
 

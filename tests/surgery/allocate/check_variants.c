@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the divergences of variants: those of full forward passes, with the same bits for any grouping of
  * variants. */
-#include "orchestrator/surgery/allocate/variants.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/allocate/allocate_rig.h"

@@ -2,11 +2,10 @@
  * Tests of the parts of physarum v2: calibrations and their errors, noise, ranking, and masked least squares against a
  * dense solution. */
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/prune/prune_matrix_job.h"
-#include "orchestrator/surgery/prune/score_edge.h"
-#include "orchestrator/surgery/calibration/saliency.h"
-#include "tests/surgery/prune/physarum_v2_rig.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/verbs/prune/prune_matrix.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+#include "tests/verbs/prune/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 

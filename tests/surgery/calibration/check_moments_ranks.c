@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Moments that several ranks accumulate have the bits of one process. */
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/surgery/algebra/algebra.h"
+#include "orchestrator/solve/algebra.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibration/calibration_suites.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Tests of hidden states in memory and in a scratch file: the values read equal those written, a failing disk ends the
  * run, and no file is left. */
-#include "orchestrator/stream/disk/scratch_file.h"
+#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/surgery/calibration/states.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
-#include "tests/surgery/prune/method_rig.h"
+#include "tests/verbs/prune/method_rig.h"
 
 #include <dirent.h>
 #include <errno.h>

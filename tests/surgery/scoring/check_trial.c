@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of opening an output before it gets its name: copies of a model with faults in the first or the last layer. */
 #include "formats/gguf/file.h"
-#include "orchestrator/surgery/scoring/trial.h"
+#include "orchestrator/surgery/scoring/scoring.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * Writes a tokenizer.json as the key-values tokenizer.* of a GGUF file. */
+#ifndef ORGAN_TOKENIZER_TOKENIZER_FILES_H
+#define ORGAN_TOKENIZER_TOKENIZER_FILES_H
+
+#include "formats/gguf/file.h"
+
+#include <jansson.h>
+#include <organ/tokenizer.h>
+
+/* Compares the ids that two tokenizers give to the same texts, to check a tokenizer that was converted to another
+ * format. */
+
+/* The first text found to which two tokenizers give different ids. */
+typedef struct organ_tokenizer_difference {
+    bool found;
+    char text[600]; /* "the text 'T' becomes IDS WITH PIECES, but IDS WITH PIECES in ..."; empty if none was found */
+} organ_tokenizer_difference;
+
+/* Encodes the probe with both tokenizers and sets *difference to the first text whose ids differ. `made_in` is what the
+ * text calls the second tokenizer: "a GGUF file". Added tokens are read as tokens. The probe has
+ *   - characters of each kind in each block of Unicode, in words and alone; sentences in many scripts; runs of digits,
+ *     blanks and line breaks; contractions, emoji, combining marks, control characters, invalid UTF-8; texts that begin
+ *     or end with blanks;
+ *   - each added token of `source`, alone and between words, blanks, line breaks and other added tokens;
+ *   - the text of each token of `source`, alone and next to that of another token, so that each merge is used.
+ * Tokenizers with the same digest are not encoded, because their ids are equal. Returns an error only if a text cannot
+ * be encoded or memory is exhausted. */
+organ_status organ_tokenizer_compare(const organ_tokenizer *source, const organ_tokenizer *made, const char *made_in,
+                                     organ_tokenizer_difference *difference, organ_error *error);
+
+/* Properties of the model on which the key-values depend. */
+typedef struct organ_tokenizer_gguf_options {
+    uint64_t vocabulary; /* rows of the embedding: ids without a token get unused names */
+    /* Value of tokenizer.ggml.pre, with which other ids are accepted; NULL: a name in pretokenizers.c with the rules of
+     * the file. */
+    const char *pre;
+    const char *architecture; /* general.architecture */
+    uint64_t *beyond;     /* result, or NULL: added tokens whose ids are not below `vocabulary`, which are left out */
+    unsigned *unstored;   /* result, or NULL: ids that end a text, but for which GGUF has no key */
+    const json_t *config; /* config.json, for ids of special tokens that tokenizer_config.json does not name */
+} organ_tokenizer_gguf_options;
+
+/* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files to the
+ * writer. A model without tokenizer files gets tokenizer.ggml.model "none". Then reads the tokenizer from the writer
+ * and compares it with that of the files (tokenizer_compare.h). If `pre` is set, *difference
+ * receives the first text that gets other ids, or why the value of `pre` cannot be compared. Returns ORGAN_BAD_INPUT if
+ *   - tokenizer.json is malformed, or its kind is neither byte-level BPE nor SentencePiece BPE;
+ *   - no value of tokenizer.ggml.pre stands for its rules and `pre` is NULL;
+ *   - some text gets other ids and `pre` is NULL: the message has the text and the ids;
+ *   - a word of its vocabulary, which is no added token, has an id that is not below `vocabulary`;
+ *   - the model has no tokenizer.json, but another tokenizer file.
+ * Returns ORGAN_IO if a file cannot be read. */
+organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
+                                     organ_gguf_writer *writer, organ_tokenizer_difference *difference,
+                                     organ_error *error);
+
+/* Writes the tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json. */
+
+/* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
+ * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and
+ * compared (tokenizer_compare.h). Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
+ * form, naming the first text with other ids; ORGAN_IO if memory is exhausted. */
+organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
+
+/* Sets *bytes to the content of tokenizer.model, *length bytes, which the caller frees: the tokens of a GGUF file of
+ * the kind "llama" with their scores and types, which tokenizer.json does not have. *bytes is NULL for other kinds and
+ * for files without scores or types. Returns ORGAN_IO if memory is exhausted. */
+organ_status organ_tokenizer_to_pieces(const organ_model *model, char **bytes, size_t *length, organ_error *error);
+
+/* The tokens after which a model's text ends. */
+
+enum { ORGAN_STOP_LIMIT = 64 }; /* largest number of ids */
+
+/* Ids of tokens, each once. */
+typedef struct organ_stop_ids {
+    int64_t ids[ORGAN_STOP_LIMIT];
+    unsigned count;
+} organ_stop_ids;
+
+/* Sets *stops to the ids after which transformers or llama.cpp ends a text of the model. They are eos_token_id, a
+ * number or a list, of generation_config.json or, if that states none, of config.json or its text_config; for GGUF the
+ * ids of EOS, EOT and EOM. Without any, it is EOS of the tokenizer, if that has one. Returns ORGAN_BAD_INPUT for an id
+ * that is no whole number from 0, and for too many ids. */
+organ_status organ_stop_ids_read(const organ_model *model, const organ_tokenizer *tokenizer, organ_stop_ids *stops,
+                                 organ_error *error);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * perplexity, evaluate, generate: run models on a text. */
+#include "orchestrator/cli/cli_parts.h"
+
+#include <errno.h>
+#include <organ/evaluate.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct perplexity_call {
+    organ_call call;
+    organ_perplexity_options perplexity;
+    organ_evaluate_options evaluate;
+    organ_words pruned;      /* evaluate PRUNED... */
+    organ_words experiments; /* evaluate --experiment */
+    const char *tasks;       /* evaluate --tasks */
+    organ_generate_options generate;
+} perplexity_call;
+#define CALL perplexity_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+/* Options and help texts that perplexity, evaluate and generate share. `verb` is the member of CALL with the options of
+ * the verb. */
+#define COMPUTE_HELP \
+    "exact: FP32, the same bits on every machine; split: each operand as a sum of up to three BF16 numbers (24 " \
+    "bits), by AMX (Intel Xeon from 4th generation); last digits differ from exact; bf16: each operand rounded to " \
+    "BF16, by AMX or AVX512-BF16 (AMD from Zen 4). split and bf16 fail on a CPU that cannot compute them faster than " \
+    "exact; 'organ version' names the instructions of this CPU"
+#define TEXT_INPUT(verb, ...) \
+    INPUT("text", "FILE", verb.experiment.text, \
+          "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
+#define REPORT_DIR(verb) \
+    OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
+    FORCE(verb.experiment.force, "DIR")
+#define PROTOCOL_OPTIONS(verb) \
+    TEXT("style", "STYLE", verb.experiment.style, \
+         "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
+         "half of each whole window; lm-eval: every token, in a rolling window, with perplexity per word and per " \
+         "byte", \
+         .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
+    NUMBER("context", "N", verb.experiment.context, \
+           "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
+           .letter = 'c', .range = {TEXT_CONTEXTS}), \
+    NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact")
+
+#define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
+              "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
+              "is too short"
+#define PROTOCOLS \
+    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute " \
+    "agree. Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across " \
+    "tokenizers."
+
+/* ---- perplexity ---- */
+
+static const organ_option perplexity_options[] = {
+    TEXT_INPUT(perplexity, .required = true),
+    MODEL("compare", "OTHER", perplexity.compare,
+          "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
+          "MODEL and top-1 agreement"),
+    REPORT_DIR(perplexity),
+    FLAG("write-imatrix", perplexity.experiment.imatrix,
+         "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names; "
+         "not with several ranks (mpirun, srun)"),
+    DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
+static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
+
+/* The options have `access` in their member `experiment`, so RUN_REMOTE cannot be used. */
+RUN_FIRST(perplexity, organ_perplexity, perplexity,
+          own->perplexity.experiment.access = &call->access)
+
+const organ_verb organ_perplexity_verb = {
+    .name = "perplexity",
+    .shares = true,
+    .summary = "measure how well a model predicts a text, and compare two models",
+    .about = "Computes the perplexity of a model on a text: exp of the mean -ln p over the scored tokens. organ runs "
+             "the model one layer at a time, so that only the weights of one layer are in memory. It computes in FP32 "
+             "for every stored type unless --compute selects another arithmetic.\n"
+             PROTOCOLS "\n"
+             "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
+             "a window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
+             "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The "
+             "second half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every "
+             "window. Names of special tokens in the text are read as plain characters.\n"
+             "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is "
+             "scored once. A window begins with the last token that was scored in the window before it; the last "
+             "window begins earlier, to be as long as the others. The report also has perplexity per word and per "
+             "byte.",
+    OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
+                     "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
+                     "model.safetensors.index.json next to its tokenizer")),
+    GROUPS(GROUP("Options", perplexity_options), GROUP("Protocol", perplexity_protocol),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ perplexity Qwen2.5-0.5B --text wiki.test.raw",
+              "Prints perplexity with its standard error, and bits per byte."},
+             {"organ perplexity Qwen2.5-0.5B --compare pruned --text wiki.test.raw",
+              "Compares a pruned model with its donor."},
+             {"organ perplexity model.gguf --text wiki.test.raw --style llama.cpp -c 512",
+              "Computes the figure of llama-perplexity."},
+             {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json",
+              "Scores the first 20,000 tokens and prints JSON."}),
+    .exits = EXITS ", or OTHER has another tokenizer; 4 an input cannot be read or DIR cannot be written; 130 "
+             "interrupted: nothing is written.",
+    .run = run_perplexity};
+
+/* ---- evaluate ---- */
+
+static const organ_option evaluate_options[] = {
+    TEXT_INPUT(evaluate, .required = false),
+    INPUT("tasks", "FILE", tasks,
+          "in place of a text: questions with several choices, one JSON object per line with \"context\", \"choices\" "
+          "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false),
+    FLAG("answers", evaluate.answers, "with --tasks: the JSON report has each model's answer to each question"),
+    TEXT("targets", "GLOB,...", evaluate.targets,
+         "count killed weights in the tensors whose names match a GLOB; default: those in the log of each pruning, "
+         "else the projections"),
+    WORDS("experiment", "NAME=MODEL", experiments,
+          "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
+          "required if the models belong to several experiments"),
+    REPORT_DIR(evaluate)};
+static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
+
+/* The file of --tasks becomes experiment.text, and o->tasks says that it has questions. Either --text or --tasks is
+ * required. */
+WORK(evaluate_work)
+{
+    organ_evaluate_options *const o = &own->evaluate;
+    o->pruned = own->pruned.word;
+    o->count = own->pruned.count;
+    o->experiments = own->experiments.word;
+    o->experiment_count = own->experiments.count;
+    o->experiment.access = &call->access;
+    if (!o->experiment.text == !own->tasks)
+        return organ_fail(error, ORGAN_USAGE, "evaluate needs either --text FILE or --tasks FILE");
+    if (!own->tasks && !o->count)
+        return organ_fail(error, ORGAN_USAGE, "evaluate --text needs PRUNED, a model to compare with the donor; "
+                                              "'organ perplexity' scores one model");
+    if (!own->tasks && o->answers)
+        return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");
+    o->tasks = own->tasks != NULL;
+    if (own->tasks)
+        o->experiment.text = own->tasks;
+    return organ_evaluate(o, engine, progress, report, error);
+}
+RUN_WORK(evaluate, true)
+
+const organ_verb organ_evaluate_verb = {
+    .name = "evaluate",
+    .shares = true,
+    .summary = "compare models made from one donor in one table",
+    .about = "Computes the perplexity of the donor (the original model) and of models made from it on the same text, "
+             "and compares them. It also counts killed weights from the bytes (not zero in the donor, zero in the "
+             "other model), as a share of the pruned tensors and of the full model. The method of each model comes "
+             "from its log (organ/prune.json).\n"
+             "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
+             "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
+             "--experiment gives each a name, which the table shows.\n"
+             PROTOCOLS "\n"
+             "A difference is a model's perplexity minus the donor's. Its standard error is computed from the paired "
+             "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share "
+             "of tokens for which model and donor predict the same token.\n"
+             "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
+             "context. acc is the share of questions whose likeliest choice is right. acc_norm divides each "
+             "log-likelihood by the number of characters of the choice before the comparison. Differences from the "
+             "donor are computed on the same questions, with a 95 % interval and McNemar's test. docs/tasks.md says "
+             "how to export ARC, HellaSwag and others.",
+    OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
+             {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
+              ORGAN_NAMES_MODEL}),
+    GROUPS(GROUP("Options", evaluate_options), GROUP("Protocol", evaluate_protocol),
+           MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt",
+              "Compares two prunings with their donor."},
+             {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation",
+              "Also writes the table as Markdown, HTML and JSON."},
+             {"organ evaluate donor a b --tasks arc.jsonl",
+              "Compares accuracies on multiple-choice questions."},
+             {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
+              "Compares two experiments in one table, each under its name."}),
+    .exits = EXITS ", or a model has another tokenizer than the donor; 4 an input cannot be read or DIR cannot be "
+             "written; 130 interrupted: nothing is written.",
+    .run = run_evaluate};
+
+/* ---- generate ---- */
+
+static const organ_option generate_options[] = {
+    TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
+    NUMBER("tokens", "N", generate.count, "largest number of tokens to generate",
+           .letter = 'n', .range = {1, 65536}, .fallback = "64"),
+    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
+
+/* clang-format on */
+
+/* This is an organ_listener callback, which prints immediately; `context` is a bool that becomes true. */
+static void print_generated(void *context, const char *text, size_t bytes)
+{
+    bool *const printed_any = context;
+    *printed_any = true;
+    fwrite(text, 1, bytes, stdout);
+    fflush(stdout);
+}
+
+WORK(generate_work)
+{
+    bool said = false;
+    const organ_listener listener = {&said, print_generated};
+    own->generate.access = &call->access;
+    organ_generate(&own->generate, engine, progress, call->json ? NULL : &listener, report, error);
+    if (!*report && said)
+        fputc('\n', stdout);
+    return error->status;
+}
+
+RUN_WORK(generate, true)
+
+/* clang-format off */
+
+const organ_verb organ_generate_verb = {
+    .name = "generate",
+    .summary = "continue a prompt with greedy decoding, as a smoke test",
+    .about = "Continues the prompt with the most probable token at each step and prints each token when it is "
+             "computed, without the prompt; it stops at EOS. The KV cache and as many layers as fit are held in "
+             "--memory. generate reads all other layers again for each token; in a mixture of experts, only the "
+             "experts that the token is routed to. generate is a smoke test, not a chat program.\n"
+             "BOS precedes the prompt if the model's tokenizer adds it; names of special tokens in the prompt are read "
+             "as those tokens. Control characters in the answer, except newline and tab, are printed as \\xNN.",
+    OPERANDS(OPERAND("MODEL", MODEL, generate.model,
+                     "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
+                     "model.safetensors.index.json next to its tokenizer")),
+    GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100",
+              "Prints a story, token by token."},
+             {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
+              "Prints the ids of the generated tokens."}),
+    .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the KV cache; 3 the model is malformed "
+             "or changed during the run, or its architecture or tokenizer is not supported; 4 the model cannot be "
+             "read; 130 interrupted.",
+    .run = run_generate};
+
+/* tokenize: splits a text into the tokens of a model. */
+
+typedef struct tokenize_call {
+    organ_call call;
+    organ_tokenize_options tokenize;
+} tokenize_call;
+#undef CALL
+#define CALL tokenize_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option options[] = {
+    INPUT("text", "FILE", tokenize.text, "the text; - reads standard input", .required = true),
+    FLAG("ids", tokenize.ids, "print the ids, one per line; with --json, add them to the document"),
+    FLAG("special", tokenize.special,
+         "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
+
+/* Needs no engine, because it runs no model. */
+WORK(tokenize_work)
+{
+    own->tokenize.access = &call->access;
+    return organ_tokenize(&own->tokenize, call->stop, report, error);
+}
+RUN_WORK(tokenize, false)
+
+const organ_verb organ_tokenize_verb = {
+    .name = "tokenize",
+    .summary = "split a text into the tokens of a model",
+    .about = "Reads the model's tokenizer (byte-level BPE or SentencePiece-style BPE, from tokenizer.json, Mistral's "
+             "tekken.json, Kimi's tiktoken.model or the metadata of a GGUF file) and splits a text into tokens. It "
+             "rejects other kinds of tokenizers with an error that names the kind. Bytes that are not valid UTF-8 are "
+             "read as U+FFFD. The digest of the tokenizer covers vocabulary, merges and settings: models with the "
+             "same digest have the same tokens.",
+    OPERANDS(OPERAND("MODEL", MODEL, tokenize.model,
+                     "a model directory with a tokenizer, or a GGUF model with one")),
+    GROUPS(GROUP("Options", options), REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ tokenize Qwen2.5-7B-Instruct --text book.txt",
+              "Prints the number of tokens and the bytes per token."},
+             {"organ tokenize model.gguf --text book.txt --ids", "Prints the ids, one per line."},
+             {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json",
+              "Prints the first tokens with their text as JSON."}),
+    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unsupported kind; 4 an input "
+             "cannot be read; 130 interrupted.",
+    .run = run_tokenize};

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ * experts: removes routed experts from a mixture of experts. */
+#include "orchestrator/cli/cli_parts.h"
+
+#include <organ/cut.h>
+
+typedef struct experts_call {
+    organ_call call;
+    organ_experts_options experts;
+} experts_call;
+#define CALL experts_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option experts_options[] = {
+    OUTPUT("OUT", experts.write.output,
+           "new directory of the model and its report; of a GGUF model a single file, X.gguf",
+           .required = true),
+    TEXT("keep", "N|P%", experts.keep,
+         "number or share of the routed experts of each layer to keep", .required = true),
+    CHOICE("per-layer", "uniform|global", experts.per_layer,
+           "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
+           "error if layers would keep different numbers",
+           .fallback = "uniform"),
+    FLAG("heal", experts.heal,
+         "refit the down projections of the kept experts to the original output of the layer by least squares; a "
+         "layer stays unchanged if held-out windows do not improve"),
+    SHARD_SIZE(experts),
+    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+
+static const organ_option score_options[] = {
+    INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
+    CHOICE("score", "loss|reap|sum|frequency", experts.score,
+           "score by which experts are removed. loss: change of the layer's output without the expert, its tokens "
+           "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of these "
+           "products; frequency: number of its tokens",
+           .fallback = "loss"),
+    INPUT("scores", "FILE", experts.scores,
+          "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
+          "too",
+          .written = true),
+    WINDOWS_CALIBRATION(experts)};
+
+RUN_WRITING(experts, organ_experts, experts)
+
+const organ_verb organ_experts_verb = {
+    .name = "experts",
+    .shares = true,
+    .summary = "remove routed experts from a mixture of experts",
+    .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
+             "ones too, are copied byte for byte. Router rows, correction biases and config.json (or the GGUF "
+             "metadata) are reduced to match.\n"
+             "Scores decide which experts are removed. organ runs the calibration text through the model, quantised or "
+             "not, one layer at a time within --memory. --score loss (default) repeatedly removes the expert whose "
+             "removal changes the layer's output least; tokens of removed experts are rerouted to the remaining ones. "
+             "The scores sum, reap and frequency rank each expert individually; they need a quarter to two thirds of "
+             "the time of loss.\n"
+             "--scores FILE stores the scores. A later run with FILE and another --keep or --score then needs no "
+             "calibration text. A measurement with --score loss stores all four scores, one with another --score "
+             "stores sum, reap and frequency. An interrupted measurement continues after the last layer in FILE.\n"
+             "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
+             "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
+             "windows does not fall, the layer stays unchanged. --heal needs down projections of BF16, F16 or F32, or "
+             "GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
+             "Every layer must keep the same number of experts, because config.json and GGUF store one number for all "
+             "layers. --per-layer global therefore fails if layers would keep different numbers; use it with --dry-run "
+             "to print the number that each layer would keep.\n"
+             "OUT/organ contains EXPERTS_REPORT.md and .html with a picture of the kept experts, and experts.json with "
+             "all numbers; if OUT is a file, they are next to it. OUT appears under its name only when it is complete; "
+             "--resume continues an interrupted run.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL"),
+    OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
+    GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),
+           EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
+              "Keeps half of the experts of each layer and stores the scores."},
+             {"organ experts MODEL -o SMALLER --keep 25% --scores scores.json",
+              "Keeps a quarter of the experts, chosen by the stored scores."},
+             {"organ experts model.gguf -o small.gguf --keep 64 --score reap --scores FILE",
+              "Uses another score, for a GGUF model."},
+             {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",
+              "Prints the size of the output and the memory that the run needs."}),
+    .exits = "0 done; 2 wrong usage, OUT exists, or the scores belong to another run; 3 the model is malformed, "
+             "its format cannot express the smaller model, or it changed during the run; 4 a read or write fails, or "
+             "the disk is full; 130 interrupted (--resume continues)"
+             ORGAN_EVALUATION_EXITS ".",
+    .run = run_experts};
+
+/* layers: removes transformer blocks from a model. */
+
+typedef struct layers_call {
+    organ_call call;
+    organ_layers_options layers;
+} layers_call;
+#undef CALL
+#define CALL layers_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option layers_options[] = {
+    OUTPUT("OUT", layers.write.output,
+           "new directory of the model and its report; for a GGUF model a single file, X.gguf",
+           .required = true),
+    TEXT("drop", "BLOCKS|N", layers.drop,
+         "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
+         "the number of blocks that organ chooses on --calibration and drops",
+         .required = true),
+    FLAG("heal", layers.heal,
+         "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
+    SHARD_SIZE(layers),
+    WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
+
+static const organ_option calibration_options[] = {
+    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
+    WINDOWS_CALIBRATION(layers)};
+
+static const organ_option search_options[] = {
+    NUMBER("search-tokens", "N", layers.search_tokens,
+           "tokens of the text, in whole windows, on which sets of blocks are compared",
+           .range = {64, 16777216}, .fallback = "3072"),
+    NUMBER("rounds", "N", layers.rounds,
+           "largest number of rounds; each tries at most 16 exchanges of a dropped block for a kept one; 0: drop the "
+           "blocks of least influence",
+           .range = {0, 1000000}, .fallback = "32"),
+    TEXT("scores", "FILE", layers.scores,
+         "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "
+         "from it",
+         .names = ORGAN_NAMES_INPUT, .written = true)};
+
+RUN_WRITING(layers, organ_layers, layers)
+
+const organ_verb organ_layers_verb = {
+    .name = "layers",
+    .shares = true,
+    .summary = "drop whole blocks, chosen by name or by search",
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
+             "In config.json or the GGUF metadata, lists with one entry per layer lose the entries of dropped blocks. "
+             "If a setting cannot describe the kept blocks, such as 'every fourth layer has full attention', the run "
+             "fails with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+             "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
+             "searches for N blocks on the calibration text. organ starts by dropping the N blocks of least influence "
+             "(1 - the mean cosine of the hidden states before and after a block). It then exchanges one dropped block "
+             "for a kept one as long as this lowers the KL divergence from the whole model, measured on "
+             "--search-tokens. If there are at most 64 possible sets of N blocks, it compares all of them.\n"
+             "For the search, --memory must be large enough for two layers and three times the hidden states of "
+             "--search-tokens. With more memory organ compares more sets at a time, with the same result. --scores "
+             "FILE stores the measurements: an interrupted search continues from FILE, and a search for another number "
+             "of blocks reuses it.\n"
+             "--heal refits weights around the dropped blocks, so that the hidden states of the smaller model "
+             "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
+             "calibration text through both models and solves least-squares problems. A gap is the place of dropped "
+             "blocks. In the block before a gap organ refits o and down; in every block after a gap it refits q, k, v, "
+             "o, gate, up, down and the router. Last, it multiplies the norm before the output head by one factor.\n"
+             "To decide how much of each change to apply, organ holds out up to one window in four (one in eight if "
+             "there are 32 windows or more), about 4,096 tokens at most. It measures the KL divergence from MODEL on "
+             "the held-out windows for three shares of the change, and applies the share with the least divergence. If "
+             "no share lowers it, these weights stay unchanged. The report names output projections that organ cannot "
+             "refit because of a norm of their outputs.\n"
+             "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
+             "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
+             "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
+             "are next to it.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL"),
+    OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
+    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --heal)", calibration_options),
+           GROUP("Search", search_options),
+           EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ layers MODEL -o OUT --drop 20-23", "Drops four consecutive blocks and renumbers the rest."},
+             {"organ layers model.gguf -o small.gguf --drop 8,", "Drops one block of a GGUF file."},
+             {"organ layers MODEL -o OUT --drop 4 --calibration a.txt --scores s.json",
+              "Finds the four blocks whose removal costs least, and stores the measurements."},
+             {"organ layers MODEL -o OUT --drop 5-8 --heal --calibration a.txt",
+              "Drops four blocks and refits the weights around the gap."},
+             {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
+    .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
+             "too small; 3 the model is malformed, has a setting that cannot describe the kept blocks, or (with a "
+             "text) has an unsupported architecture; 4 a read or write fails, or the disk is full; 130 interrupted "
+             "(--resume continues)"
+             ORGAN_EVALUATION_EXITS ".",
+    .run = run_layers};
+
+/* width: removes channels of the feed-forward and K and V heads. */
+
+typedef struct width_call {
+    organ_call call;
+    organ_width_options width;
+} width_call;
+#undef CALL
+#define CALL width_call
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option width_options[] = {
+    OUTPUT("OUT", width.write.output,
+           "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
+           .required = true),
+    TEXT("ffn", "SHARE", width.ffn,
+         "share (75%) or number of channels to keep in each feed-forward, or in each expert"),
+    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads"),
+    NUMBER("multiple-of", "N", width.multiple_of,
+           "keep a multiple of N channels; default 32, and 256 for a GGUF model whose width is a multiple of 256",
+           .range = {1, 65536}),
+    SHARD_SIZE(width),
+    WRITING(width, "OUT", "print what would be removed" AND_PLAN)};
+static const organ_option choice_options[] = {
+    INPUT("calibration", "FILE", width.calibration.text,
+          "calibration text; do not use a text on which the model is evaluated",
+          .required = true),
+    WINDOWS_CALIBRATION(width),
+    CHOICE("score", "loss|wanda", width.score,
+           "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
+           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
+    FLAG("no-resolve", width.no_refit, "do not refit the kept weights")};
+
+RUN_WRITING(width, organ_width, width)
+
+const organ_verb organ_width_verb = {
+    .name = "width",
+    .shares = true,
+    .summary = "remove channels of the feed-forward and attention heads",
+    .about = "Writes a model with fewer channels in its feed-forwards (--ffn), fewer K and V heads with their query "
+             "heads in its attention (--heads), or both. The output is smaller and faster in every program and needs "
+             "no support for sparse or packed weights. Every layer keeps the same number of channels and heads, "
+             "because config.json and GGUF store one number for all layers. In a mixture of experts --ffn removes the "
+             "same number of channels from every routed expert; organ chooses them for each expert.\n"
+             "organ runs the calibration text through the model, one layer at a time, and narrows each layer before "
+             "the text enters the next. It removes channels one by one. Each time it removes the channel without which "
+             "the outputs of the down projection have the least error, if the remaining columns of this projection are "
+             "refitted by least squares. Heads are removed in the same way, by the error of the attention's output "
+             "projection. The kept columns get the refitted values; all other kept weights are copied byte for byte. "
+             "--score wanda and --no-resolve select simpler methods, for comparison.\n"
+             "The down projections, and with --heads the output projections, must be F32, F16 or BF16. The other "
+             "matrices may be quantised if the cut does not split a block. An expert is calibrated on its routed "
+             "tokens; the channels of an expert without tokens are chosen by the norms of its weights, and the report "
+             "says so. To remove whole experts, use organ experts. The choices are stored in a hidden directory next "
+             "to OUT until OUT is complete, so that --resume continues an interrupted run at its layer or tensor.\n"
+             "--memory must be large enough for the hidden states of the text and one layer; --scratch DIR stores the "
+             "hidden states in an unnamed temporary file, which the system removes when the run ends.\n"
+             "OUT/organ/WIDTH_REPORT.md (and .html) and width.json list the kept channels and heads and the error of "
+             "each layer.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL"),
+    OPERANDS(OPERAND("MODEL", MODEL, width.model, "the model to narrow; it is not changed")),
+    GROUPS(GROUP("Options", width_options), GROUP("Choice of channels and heads", choice_options),
+           EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ width Qwen2.5-7B -o OUT --ffn 75% --calibration a.txt",
+              "Removes a quarter of the channels of each feed-forward."},
+             {"organ width MODEL -o OUT --ffn 75% --heads 50% --calibration a.txt",
+              "Also removes half of the K and V heads."},
+             {"organ width Qwen3-30B-A3B -o OUT --ffn 75% --calibration a.txt",
+              "Removes a quarter of the channels of every expert."},
+             {"organ width F16.gguf -o OUT.gguf --ffn 8192 --calibration a.txt",
+              "Keeps 8,192 channels in each feed-forward of a GGUF model."},
+             {"organ width MODEL -o OUT --ffn 75% --calibration a.txt --resume", "Continues an interrupted run."},
+             {"organ width MODEL -o OUT --ffn 75% --calibration a.txt -n",
+              "Prints what would be removed, and the size of OUT."}),
+    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
+             "malformed, has packed weights that cannot be cut, changed during the run, or has weights that are NaN or "
+             "infinite; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
+             ORGAN_EVALUATION_EXITS ".",
+    .run = run_width};

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ * Creates threads that block signals, and waits for conditions with a time limit. */
+#ifndef ORGAN_MACHINE_WORKERS_H
+#define ORGAN_MACHINE_WORKERS_H
+
+#include "formats/base/activity.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Calls pthread_create for a thread that blocks signals, so that they are delivered to the creating thread. Faults
+ * (SIGSEGV, ...) are not blocked, so that a debugger or sanitizer reports them where they happen. `attributes` may be
+ * NULL. Returns 0 or an errno. */
+int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context),
+                        void *context);
+
+/* Initialises a condition for organ_condition_wait, which needs a monotonic clock. */
+void organ_condition_init(pthread_cond_t *condition);
+
+/* Waits on the condition for at most a fifth of a second, so that the caller can check for a request to stop. The
+ * caller holds the lock and tests its condition again afterwards. */
+void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
+
+/* Accounts for the time of a piece of work: how its worker threads spent the runs of organ_workers_run, and what the
+ * thread that calls them did in between. The account belongs to the calling thread; the pool adds its workers' sums. */
+
+/* Figures of the time between two moments. Times are nanoseconds. */
+typedef struct organ_work_account {
+    organ_activity_sums workers; /* of all workers, within runs. The rest of `offered` was ORGAN_WAITING too */
+    organ_activity_sums serial;  /* of the calling thread, outside of runs: one thread works, all workers are idle */
+    organ_activity_sums beside;  /* of the calling thread during runs, for example while it waits for the workers */
+    uint64_t runs;               /* number of runs */
+    uint64_t offered;            /* sum over runs of the run's duration times its workers */
+    uint64_t in_runs;            /* sum over runs of their durations */
+    uint64_t time;               /* duration of all of it */
+    uint64_t processor;          /* processor time of the process, all threads */
+    uint64_t serial_processor;   /* processor time of the calling thread outside of runs */
+} organ_work_account;
+
+/* A piece of work that has begun on this thread. */
+typedef struct organ_work {
+    organ_work_account outer; /* state of the surrounding work */
+    bool within;              /* there is a surrounding work */
+} organ_work;
+
+/* Begins a piece of work on this thread; works may be nested, and the surrounding one counts all of an inner one. It is
+ * ended by organ_work_end on the same thread. */
+organ_work organ_work_begin(void);
+void organ_work_end(const organ_work *work);
+
+/* Sets *account to the figures since the innermost open work of this thread began; to zeros outside of any work.
+ * No run may be active. */
+void organ_work_account_take(organ_work_account *account);
+
+/* Begin and end a run in this thread's account: `workers` threads were at its disposal, and `sums` is the sum of their
+ * clocks. Only organ_workers_start and organ_workers_wait call them. */
+void organ_work_run_begin(void);
+void organ_work_run_end(size_t workers, const organ_activity_sums *sums);
+
+#endif

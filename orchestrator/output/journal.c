@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT
+ * Reads and writes the journals of a run and of its ranks, and decides whether an unfinished output is kept. */
+#include "orchestrator/output/journal.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/model_copy.h"
+
+#include "formats/base/files.h"
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+#include "formats/model/recognise.h"
+#include "formats/model/recognise_lists.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <organ/base.h>
+#include <organ/report.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+/* Returns NULL with errno if reading fails, so that the caller does not take a failing disk for a shorter journal.
+ * The caller frees the content. */
+static char *read_journal(int fd, size_t *size)
+{
+    struct stat info;
+    if (fstat(fd, &info))
+        return NULL;
+    char *const text = malloc((size_t)info.st_size + 1);
+    const ssize_t got = text ? organ_pread_full(fd, text, (size_t)info.st_size, 0) : -1;
+    const int reason = errno;
+    if (got < 0) {
+        free(text);
+        errno = reason;
+        return NULL;
+    }
+    *size = (size_t)got;
+    return text;
+}
+
+/* Returns the bytes of the complete lines up to the first that is not a JSON object. Sets *no_memory if an
+ * allocation failed: the caller must then not cut off the lines that were not parsed. */
+static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
+{
+    size_t whole = 0;
+    json_error_t fault;
+    for (const char *end; (end = memchr(text + whole, '\n', size - whole)); whole = (size_t)(end - text) + 1) {
+        json_t *line =
+            organ_json_load(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, &fault, no_memory);
+        const bool taken = json_is_object(line);
+        *no_memory = (taken && json_array_append(lines, line)) || *no_memory;
+        json_decref(line);
+        if (!taken || *no_memory)
+            break;
+    }
+    return whole;
+}
+
+/* Cuts off an incomplete last line, which a crash has left, and everything from a line on that is not a JSON object. */
+static organ_status read_journal_lines(const organ_journal *journal, json_t **lines, organ_error *error)
+{
+    const char *const path = journal->path;
+    size_t size = 0;
+    char *text = read_journal(journal->fd, &size);
+    if (!text || !*lines) {
+        const int reason = text ? ENOMEM : errno;
+        free(text);
+        return organ_fail_errno(error, reason, "%s: cannot be read", path);
+    }
+    bool no_memory = false;
+    const size_t whole = parse_lines(text, size, *lines, &no_memory);
+    free(text);
+    if (no_memory)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
+    if (organ_resize_file(journal->fd, (off_t)whole))
+        return organ_fail_errno(error, errno, "%s: cannot be truncated after its last complete line", path);
+    return ORGAN_OK;
+}
+
+organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
+{
+    *journal = (organ_journal){.path = path};
+    *lines = json_array();
+    journal->fd = organ_open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
+    return journal->fd < 0 ? organ_fail_errno(error, errno, "%s: cannot be opened", path)
+                           : read_journal_lines(journal, lines, error);
+}
+
+/* The lock comes first: the last line of another process may be incomplete now and complete afterwards. */
+organ_status organ_journal_open_locked(const char *path, const char *busy, organ_journal *journal, json_t **lines,
+                                       organ_error *error)
+{
+    *journal = (organ_journal){.path = path};
+    *lines = json_array();
+    journal->fd = organ_open_locked(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
+    if (journal->fd < 0)
+        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: %s", path, busy)
+                                    : organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    return read_journal_lines(journal, lines, error);
+}
+
+/* The line is written without a buffer, so that all lines before it stay complete if the run is killed. */
+organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
+{
+    char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;
+    if (!text)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
+    const size_t length = strlen(text);
+    text[length] = '\n'; /* the line break replaces the NUL: with a single write a killed run leaves the line complete
+                            or cut, never mixed with another */
+    if (organ_write_all(journal->fd, text, length + 1))
+        organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
+    free(text);
+    return error->status;
+}
+
+organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
+{
+    if (organ_resize_file(journal->fd, 0))
+        return organ_fail_errno(error, errno, "%s: cannot be truncated", journal->path);
+    return ORGAN_OK;
+}
+
+void organ_journal_close(organ_journal *journal)
+{
+    if (journal->fd >= 0)
+        close(journal->fd);
+    journal->fd = -1;
+}
+
+#define READ_STEP ((size_t)1 << 20) /* bytes that organ_run_digest reads at once: workers call it at the same time */
+
+static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
+{
+    return ORGAN_OBJECT(SET_TEXT("file", name), SET_COUNT("bytes", bytes),
+                        SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
+}
+
+json_t *organ_run_files(const organ_model *model, const char *config)
+{
+    json_t *const rows = json_array();
+    struct stat info;
+    bool complete = rows != NULL;
+    for (size_t f = 0; f < model->file_count && complete; f++) {
+        const organ_model_file *const file = &model->files[f];
+        complete = json_array_append_new(rows, file_row(file->name, file->size, file->modified)) == 0;
+    }
+    if (complete && config && stat(config, &info) == 0)
+        complete =
+            json_array_append_new(rows, file_row(organ_path_name(config), (uint64_t)info.st_size, info.st_mtim)) == 0;
+    if (complete)
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+/* The file of `rank` is removed at the end. If the process is killed in between, some lines occur twice, which is
+ * harmless. */
+static organ_status merge_rank_journal(const organ_publish *publish, organ_run_journal *journal, size_t rank,
+                                       organ_error *error)
+{
+    char name[64];
+    organ_journal other = {.fd = -1};
+    json_t *lines = NULL, *line;
+    size_t k;
+    snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
+    char *const path = organ_publish_path(publish, name);
+    if (!path)
+        return organ_fail_memory(error, publish->final);
+    organ_journal_open(path, &other, &lines, error);
+    json_array_foreach(lines, k, line) if (!error->status) organ_journal_append(&journal->journal, line, error);
+    if (!error->status && json_array_extend(journal->lines, lines))
+        organ_fail_memory(error, journal->path);
+    if (!error->status && organ_remove_file(path))
+        organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    organ_journal_close(&other);
+    json_decref(lines);
+    free(path);
+    return error->status;
+}
+
+/* `name` is a path relative to the output. Returns false after the last journal. */
+static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
+{
+    for (const struct dirent *entry; directory && (entry = readdir(directory));) {
+        char found[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER];
+        snprintf(found, sizeof found, ORGAN_JOURNAL_FOLDER "/%s", entry->d_name);
+        if (sscanf(found, ORGAN_JOURNAL_OF_RANK, rank) != 1 || *rank == 0 || *rank >= ORGAN_MAX_RANKS)
+            continue;
+        snprintf(name, 64, ORGAN_JOURNAL_OF_RANK, *rank);
+        if (strcmp(name, found) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A run whose main journal has no first line cannot be continued, so nothing is appended to it. */
+static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
+                                    organ_error *error)
+{
+    DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
+    char name[64];
+    size_t rank;
+    while (!error->status && next_of_rank(directory, name, &rank))
+        merge_rank_journal(publish, journal, rank, error);
+    if (directory)
+        closedir(directory);
+    return error->status;
+}
+
+/* Returns true if the folder cannot be read, too. Rank 0 needs this because its count `done` lacks the units of
+ * ranks that were lost before they sent their journals. */
+static bool others_have_lines(const organ_publish *publish)
+{
+    if (publish->writers < 2)
+        return false;
+    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
+    DIR *const directory = folder ? organ_open_folder(folder) : NULL;
+    char name[64];
+    size_t rank;
+    bool have = !directory;
+    while (!have && next_of_rank(directory, name, &rank)) {
+        struct stat info;
+        have = fstatat(dirfd(directory), strrchr(name, '/') + 1, &info, 0) != 0 || info.st_size > 0;
+    }
+    if (directory)
+        closedir(directory);
+    free(folder);
+    return have;
+}
+
+/* Journals of other ranks are appended only if the main journal has lines. */
+organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
+{
+    *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
+    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
+    if (!folder || !journal->path)
+        organ_fail_memory(error, publish->final);
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be created", folder);
+    else if (organ_journal_open(journal->path, &journal->journal, &journal->lines, error) == ORGAN_OK)
+        gather_journals(publish, journal, folder, error);
+    free(folder);
+    return error->status;
+}
+
+static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
+{
+    char name[64];
+    json_t *nothing = NULL;
+    snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
+    *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, name)};
+    if (!journal->path)
+        return organ_fail_memory(error, publish->final);
+    organ_journal_open(journal->path, &journal->journal, &nothing, error);
+    json_decref(nothing);
+    return error->status;
+}
+
+/* Rank 0 sends its lines as one JSON text. */
+organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
+                                     organ_error *error)
+{
+    organ_gathered all = {0};
+    json_error_t fault;
+    bool no_memory = false;
+    const bool first = organ_ranks_first(ranks);
+    if (!ranks)
+        return error->status;
+    char *const lines = first && !error->status ? organ_json_dump(journal->lines, JSON_COMPACT) : NULL;
+    if (first && !lines && !error->status)
+        organ_fail_memory(error, journal->path);
+    organ_ranks_gather(ranks, "starting the journal", lines, lines ? strlen(lines) : 0, &all, error);
+    free(lines);
+    if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
+        !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
+        organ_fail_memory(error, journal->path);
+    organ_gathered_release(&all);
+    return organ_ranks_agree(ranks, "opening the journals", error);
+}
+
+void organ_run_journal_close(organ_run_journal *journal)
+{
+    if (journal->path)
+        organ_journal_close(&journal->journal);
+    json_decref(journal->lines);
+    free(journal->path);
+    journal->path = NULL;
+    journal->lines = NULL;
+}
+
+static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
+{
+    organ_cache_difference d;
+    if (!organ_cache_differs(json_array_get(journal->lines, 0), now, &d))
+        return error->status;
+    journal->refused = true;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: the unfinished run cannot be continued: its %s was %s and is now %s; --force starts over",
+                      output, d.key, d.was, d.is);
+}
+
+organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
+{
+    if (!head)
+        return organ_fail_memory(error, journal->path);
+    if (json_array_size(journal->lines) > 0)
+        check_same_run(journal, head, output, error);
+    else if (organ_journal_clear(&journal->journal, error) == ORGAN_OK)
+        organ_journal_append(&journal->journal, head, error);
+    json_decref(head);
+    return error->status;
+}
+
+organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
+{
+    if (!line)
+        return organ_fail_memory(error, journal->path);
+    organ_journal_append(&journal->journal, line, error);
+    json_decref(line);
+    return error->status;
+}
+
+organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
+                              const organ_progress *progress, char digits[17], organ_error *error)
+{
+    XXH3_state_t *const state = XXH3_createState();
+    char *const buffer = malloc(READ_STEP);
+    if (!state || !buffer)
+        organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", READ_STEP);
+    else
+        XXH3_64bits_reset(state);
+    for (uint64_t at = 0; at < bytes && !error->status; at += READ_STEP) {
+        const size_t some = bytes - at < READ_STEP ? (size_t)(bytes - at) : READ_STEP;
+        if (read(context, buffer, some, offset + at, error) == ORGAN_OK)
+            XXH3_64bits_update(state, buffer, some);
+        organ_progress_advance(progress, some, NULL, NULL);
+    }
+    if (!error->status)
+        snprintf(digits, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    free(buffer);
+    XXH3_freeState(state);
+    return error->status;
+}
+
+/* The way to continue is appended to the message unless check_same_run has set it. */
+void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
+                      organ_error *error)
+{
+    if (publish->stage != ORGAN_OUTPUT_GROWING)
+        return; /* the output is already complete or published */
+    const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
+    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT
+                           : can_go_on && (done > 0 || journal->keep_if_interrupted || others_have_lines(publish)))) {
+        organ_publish_abandon(publish);
+        return;
+    }
+    if (journal->refused && publish->whole)
+        organ_publish_keep(publish, ORGAN_JOURNAL_NAME, error);
+    if (journal->refused)
+        return; /* the message of check_same_run names the next step */
+    const organ_error cause = *error;
+    error->status = ORGAN_OK;
+    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",
+               cause.message, done, all, journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
+    error->errnum = cause.errnum; /* callers can still recognise a full disk (ENOSPC) */
+}
+
+/* Records size and digest of the files that a run has written. */
+
+#define MAX_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
+
+static json_t *file_entry(const char *path, organ_error *error)
+{
+    char digest[17] = "";
+    struct stat info;
+    const int fd = organ_open(path, O_RDONLY, 0);
+    if (fd < 0 || fstat(fd, &info)) {
+        organ_fail_errno(error, errno, "%s: cannot be read", path);
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    if (info.st_size <= MAX_DIGESTED && !organ_is_weights_at(AT_FDCWD, path, error) && !error->status)
+        organ_file_digest(fd, path, digest, error);
+    close(fd);
+    json_t *const entry =
+        error->status ? NULL
+                      : ORGAN_OBJECT(SET_COUNT("bytes", info.st_size), SET_IF(*digest, "xxh3", json_string(digest)));
+    if (!entry && !error->status)
+        organ_fail_memory(error, path);
+    return entry;
+}
+
+/* The record leaves out this run's report folder. The donor's reports in organ/donor/ are copied files, so the
+ * record lists them. */
+static bool is_own_report(const char *name)
+{
+    return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&
+           strncmp(name, "organ/donor/", 12) != 0;
+}
+
+static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)
+{
+    char *const path = organ_format("%s/%s", directory, name);
+    json_t *const entry = path ? file_entry(path, error) : NULL, *const key =
+                                                                     entry ? organ_document_string(name) : NULL;
+    if ((!key || json_object_set(files, json_string_value(key), entry)) && !error->status)
+        organ_fail_memory(error, directory);
+    json_decref(entry);
+    json_decref(key);
+    free(path);
+    return error->status;
+}
+
+json_t *organ_file_record(const char *directory, const char *folder, organ_error *error)
+{
+    organ_file_list list = {0};
+    json_t *const files = json_object();
+    char *const root = organ_format("%s%s%s", directory, *folder ? "/" : "", folder);
+    if (!files || !root)
+        organ_fail_memory(error, directory);
+    else if (access(root, F_OK) == 0)
+        organ_list_files(root, NULL, 0, &list, error);
+    for (size_t k = 0; k < list.count && !error->status; k++) {
+        char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", list.names[k]);
+        if (!name)
+            organ_fail_memory(error, directory);
+        else if (!is_own_report(name))
+            add_file(files, directory, name, error);
+        free(name);
+    }
+    organ_list_release(&list);
+    free(root);
+    if (!error->status)
+        return files;
+    json_decref(files);
+    return NULL;
+}
+
+organ_status organ_file_record_write(const char *directory, organ_error *error)
+{
+    char *const path = organ_format("%s/" ORGAN_RECORD, directory);
+    json_t *const files = path ? organ_file_record(directory, "", error) : NULL;
+    json_t *const record = files ? ORGAN_OBJECT(SET_TEXT("schema", ORGAN_RECORD_SCHEMA), SET("files", files)) : NULL;
+    if (record)
+        organ_document_write(path, record, error);
+    else if (!error->status)
+        organ_fail_memory(error, directory);
+    json_decref(record);
+    free(path);
+    return error->status;
+}

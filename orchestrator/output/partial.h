@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ * The directory ".NAME.organ-partial", in which an output is written, and its lock. Removing or renaming the
+ * directory needs the lock: the path therefore leads to the locked directory until its holder changes that. */
+#ifndef ORGAN_OUTPUT_PARTIAL_H
+#define ORGAN_OUTPUT_PARTIAL_H
+
+#include <organ/base.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define ORGAN_PARTIAL_TOKEN 40 /* bytes of a token, with the NUL */
+
+/* The descriptors of a locked directory; -1: not open. */
+typedef struct organ_partial {
+    int folder; /* the directory; its lock reaches all processes of this host */
+    int mark;   /* the mark of an unfinished output (ORGAN_GROWING_MARK), if there is one; on a network file system the
+                   lock of this file reaches other hosts too */
+} organ_partial;
+
+/* The result of organ_partial_lock. */
+typedef enum organ_partial_state {
+    ORGAN_PARTIAL_LOCKED,
+    ORGAN_PARTIAL_MISSING, /* nothing has this path */
+    ORGAN_PARTIAL_BUSY,    /* another process holds the lock */
+    ORGAN_PARTIAL_UNKNOWN, /* it cannot be opened, with errno *fault */
+    ORGAN_PARTIAL_LOCKLESS /* the file system refuses locks, with errno *fault */
+} organ_partial_state;
+
+/* Opens and locks the directory at `path`. On success `path` leads to the locked directory. */
+organ_partial_state organ_partial_lock(const char *path, organ_partial *partial, int *fault);
+/* Releases the lock and closes the descriptors. */
+void organ_partial_unlock(organ_partial *partial);
+
+/* Returns whether `path` leads to the directory. */
+bool organ_partial_is_at(const organ_partial *partial, const char *path);
+
+/* Sets `token` to a random text. Returns 0 or an errno. */
+int organ_partial_new_token(char token[ORGAN_PARTIAL_TOKEN]);
+/* Creates the mark with the token, or writes the token into the mark that is open, and synchronises the directory.
+ * Returns 0 or an errno: EEXIST if another process has created the mark meanwhile. */
+int organ_partial_set_mark(organ_partial *partial, const char *token);
+/* Returns whether another run has removed the mark of the directory or written its token into it. */
+bool organ_partial_is_foreign(int folder, const char *token);
+
+/* Removes the locked directory (or file), which has the path `path`, with all that is in it; keeps the lock. Removes
+ * the file `note` (NULL: none) after the content and before the directory, so that the note of a later run stays.
+ * Another directory that has the path by now stays. Allocates nothing. Returns 0 or an errno; some files may then
+ * remain. */
+int organ_partial_remove(const organ_partial *partial, const char *path, const char *note);
+
+/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds
+ * (held_folder.h). Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
+int organ_partial_discard(const char *path, bool own);
+
+/* The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk,
+ * before it removes the mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds
+ * a note finishes the renaming that a killed run began.
+ *
+ * The note is the journal of the run, if the run had one, followed by one line: {"finished": [NUMBER, ...], "force":
+ * BOOLEAN, "choice": BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they
+ * distinguish the output from older files with the same names. */
+
+#define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
+
+/* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
+ * and the refitted values, so that --resume need not repeat them. */
+#define ORGAN_CHOICE_ENDING ".organ-choice"
+/* Ending of the name of the hidden file next to the output in which `organ experts` stores its measurements so far. */
+#define ORGAN_SCORES_ENDING ".organ-scores.json"
+
+/* The content of a note of a finished output that waits for its name. */
+typedef struct organ_naming_note {
+    bool there;   /* the note exists and its last line is complete */
+    bool journal; /* the note begins with the journal of the run */
+    bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
+    bool choice;  /* remove choices and measurements (organ_naming_remove_choice) when this output has its name */
+    size_t count; /* number of nodes */
+    uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
+} organ_naming_note;
+
+/* Reads the note at `path`. Returns ORGAN_OK with note->there false if there is none; ORGAN_IO if the note cannot be
+ * read. */
+organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error);
+
+/* Appends the last line of the note to the file `name` in the open directory `at` (or AT_FDCWD) and synchronises the
+ * file; `make` creates it or empties it first. Allocates nothing. Returns 0 or an errno. */
+int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note);
+
+/* The paths of an output, as in organ_publish. */
+typedef struct organ_naming_place {
+    const char *final;   /* final path */
+    const char *partial; /* directory in which the output is written */
+    const char *parent;  /* directory of both */
+    const char *note;    /* path of the note */
+    const char *like;    /* for organ_check_replaceable */
+} organ_naming_place;
+
+/* Removes the output with the choices (ORGAN_CHOICE_ENDING) and the file with the measurements (ORGAN_SCORES_ENDING) of
+ * the output `final`, if there are any. Choices that another run has locked stay; those that this process holds are
+ * removed only if `own` is set. Returns 0 or an errno. */
+int organ_naming_remove_choice(const char *final, bool own);
+
+/* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
+ * output, removes the files that had these names before, the partial directory and the note. Does nothing if `final` is
+ * not the output of the note or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or
+ * removed. */
+organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
+
+/* Removal of files and directories, and a look at whether a directory is empty. Allocates nothing, so it works also
+ * when memory has run out. */
+
+/* Returns whether the open directory has no entries; false also if it cannot be read. */
+bool organ_is_empty_folder(int folder);
+
+/* Removes a file, or a directory with everything below it, without following links. Returns 0, or -1 with errno; some
+ * files may then remain. */
+int organ_remove_tree(const char *path);
+
+/* Removes everything below an open directory, without following links; the mark of an unfinished output last. Returns 0
+ * or an errno; some files may then remain. Some file systems list only some entries while others are removed, so the
+ * caller repeats it while rmdir fails with ENOTEMPTY, at most ORGAN_EMPTYING_ROUNDS times. */
+#define ORGAN_EMPTYING_ROUNDS 4
+int organ_empty_folder(int folder);
+
+#endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ * Selects the tensors that a verb changes, and finds out whether their matrices are stored as in_features x
+ * out_features. */
+#include "orchestrator/output/inputs.h"
+
+#include "formats/base/files.h"
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Splits lists of shell patterns and matches names with them. */
+
+organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
+{
+    const size_t max = list ? strlen(list) : 0;
+    char *rest = NULL;
+    *globs = (organ_globs){0};
+    if (!list)
+        return ORGAN_OK;
+    globs->text = strdup(list);
+    globs->patterns = calloc(max + 1, sizeof *globs->patterns);
+    globs->used = calloc(max + 1, sizeof *globs->used);
+    if (!globs->text || !globs->patterns || !globs->used) {
+        organ_globs_release(globs);
+        return organ_fail_memory(error, list);
+    }
+    for (const char *glob = strtok_r(globs->text, ",", &rest); glob; glob = strtok_r(NULL, ",", &rest))
+        globs->patterns[globs->count++] = glob;
+    return ORGAN_OK;
+}
+
+void organ_globs_release(organ_globs *globs)
+{
+    free(globs->text);
+    free(globs->patterns);
+    free(globs->used);
+    *globs = (organ_globs){0};
+}
+
+/* All patterns are compared, also after a match, so that each matching pattern is marked. */
+bool organ_globs_match(organ_globs *globs, const char *name)
+{
+    bool matches = !globs->text;
+    for (size_t k = 0; k < globs->count; k++)
+        if (fnmatch(globs->patterns[k], name, 0) == 0)
+            matches = globs->used[k] = true;
+    return matches;
+}
+
+const char *organ_globs_unused(const organ_globs *globs)
+{
+    for (size_t k = 0; k < globs->count; k++)
+        if (!globs->used[k])
+            return globs->patterns[k];
+    return NULL;
+}
+
+/* Rejects packed weights in verbs that change weights. */
+
+organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_error *error)
+{
+    organ_text buffer;
+    *hint = NULL;
+    if (organ_text_open(&buffer, error))
+        return error->status;
+    fprintf(buffer.out, "organ dequantize ");
+    organ_shell_word(buffer.out, model->path);
+    fprintf(buffer.out, " -o OUT%s", model->gguf ? ".gguf" : "");
+    return organ_text_end(&buffer, hint, error);
+}
+
+organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
+{
+    char *hint, text[700];
+    va_list args;
+    if (organ_dequantize_hint(model, &hint, error))
+        return error->status;
+    va_start(args, what);
+    organ_vsnprintf(text, sizeof text, what, args);
+    va_end(args);
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: %s", text, hint);
+    free(hint);
+    return error->status;
+}
+
+bool organ_dtype_is_blocks(organ_dtype dtype)
+{
+    return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
+}
+
+static const organ_tensor *changed_part(const organ_model *model, const organ_weight *weight, const bool *changed)
+{
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
+        const organ_tensor *const part = organ_weight_tensor(weight, k);
+        if (part && changed[part - model->tensors])
+            return part;
+    }
+    return NULL;
+}
+
+organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
+{
+    organ_weights *weights = NULL;
+    if (organ_weights_find(model, &weights, error))
+        return error->status;
+    for (size_t k = 0; k < weights->count && !error->status; k++) {
+        const organ_weight *const weight = &weights->weights[k];
+        const organ_tensor *const part =
+            weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : changed_part(model, weight, changed);
+        char text[160];
+        if (part)
+            organ_dequantize_first(model, error, "%.300s: '%.200s' belongs to a packed weight (%s)", model->path,
+                                   part->name, organ_weight_text(weight, text, sizeof text));
+    }
+    organ_weights_free(weights);
+    return error->status;
+}
+
+static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
+
+/* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
+ * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --targets names them. */
+static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
+{
+    for (size_t k = 0; k < draft_count; k++)
+        if (model->tensors[t].anatomy.layer == drafts[k])
+            return true;
+    return false;
+}
+
+#define MAX_DRAFTS ((size_t)16) /* draft layers that are recognized */
+
+static void choose_projections(const organ_model *model, bool *chosen)
+{
+    int32_t drafts[MAX_DRAFTS];
+    size_t draft_count = 0;
+    for (size_t t = 0; t < model->tensor_count && draft_count < MAX_DRAFTS; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
+            drafts[draft_count++] = model->tensors[t].anatomy.layer;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection &&
+                    !targets_is_draft(model, drafts, draft_count, t);
+}
+
+static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
+{
+    organ_globs globs;
+    if (organ_globs_read(list, &globs, error))
+        return error->status;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_globs_match(&globs, model->tensors[t].name);
+    if (organ_globs_unused(&globs))
+        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path,
+                   organ_globs_unused(&globs));
+    organ_globs_release(&globs);
+    return error->status;
+}
+
+static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
+{
+    targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
+    if (!targets->tensors)
+        return organ_fail_memory(error, model->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (targets->chosen[t]) {
+            targets->tensors[targets->count++] = &model->tensors[t];
+            targets->elements += model->tensors[t].elements;
+            targets->bytes += model->tensors[t].bytes;
+        }
+    if (targets->count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: none of its %zu tensors is a known projection: name targets with --targets", model->path,
+                          model->tensor_count);
+    return ORGAN_OK;
+}
+
+organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+                                  organ_error *error)
+{
+    *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
+    if (!targets->chosen)
+        organ_fail_memory(error, model->path);
+    else if (globs)
+        choose_matching(model, globs, targets->chosen, error);
+    else
+        choose_projections(model, targets->chosen);
+    if (!error->status)
+        collect_targets(model, targets, error);
+    if (error->status)
+        organ_targets_release(targets);
+    return error->status;
+}
+
+organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
+                                  organ_targets *targets, organ_error *error)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < targets->count; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const size_t t = (size_t)(tensor - model->tensors);
+        if (!left_out[t]) {
+            targets->tensors[kept++] = tensor;
+            continue;
+        }
+        targets->chosen[t] = false;
+        targets->elements -= tensor->elements;
+        targets->bytes -= tensor->bytes;
+    }
+    targets->count = kept;
+    return kept ? ORGAN_OK
+                : organ_fail(error, ORGAN_USAGE, "%s: none of its matrices has inputs for method %s", model->path,
+                             method);
+}
+
+bool organ_target_is_float(const organ_tensor *tensor)
+{
+    return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
+}
+
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+                                         organ_targets *targets, organ_error *error)
+{
+    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
+    if (organ_targets_select(model, globs, targets, error) || organ_require_plain(model, targets->chosen, error))
+        return error->status;
+    for (size_t k = 0; k < targets->count && !error->status; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const char *const file = model->files[tensor->file].path, *const dtype =
+                                                                      organ_dtype_describe(tensor->dtype)->name;
+        if (organ_dtype_is_blocks(tensor->dtype))
+            organ_dequantize_first(model, error, format, file, tensor->name, dtype, done);
+        else if (!organ_target_is_float(tensor))
+            organ_fail(error, ORGAN_BAD_INPUT, format, file, tensor->name, dtype, done);
+    }
+    return error->status;
+}
+
+/* GPT-2 stores linear layers as in_features x out_features (Conv1D): its projection to q, k and v (c_attn) has three
+ * times as many columns as rows. GPTBigCode has the same name for an ordinary linear layer, which has more rows than
+ * columns. Returns false for GGUF. */
+static bool has_transposed(const organ_model *model)
+{
+    for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        if (tensor->rank == 2 && strstr(tensor->name, "attn.c_attn.weight") && tensor->shape[1] == 3 * tensor->shape[0])
+            return true;
+    }
+    return false;
+}
+
+/* A stack of Qwen3-VL's mixture may be stored as in_features x out_features; the axis that has the hidden size shows
+ * this. Published files have stacks of this shape; files that transformers 5 writes with its own names do not. */
+static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
+{
+    const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;
+    const uint64_t size = (uint64_t)model->config.hidden_size;
+    return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
+}
+
+bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
+{
+    const char *const architecture = model->config.architecture;
+    return (strncmp(architecture, "GptOss", 6) == 0 || strncmp(architecture, "Llama4", 6) == 0 ||
+            (strncmp(architecture, "Qwen3VLMoe", 10) == 0 && has_hidden_first(model, tensor))) &&
+           !model->gguf && tensor->rank == 3 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+           organ_target_is_float(tensor) && organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor)
+{
+    return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
+}
+
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
+                                     const char *option, organ_error *error)
+{
+    const bool transposed = has_transposed(model);
+    for (size_t k = 0; k < targets->count; k++) {
+        const char *const name = targets->tensors[k]->name;
+        const bool conv =
+            transposed && (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."));
+        if (conv || (stacks && organ_tensor_is_crossed(model, targets->tensors[k])))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%.300s: tensor '%.200s' is stored as in_features x out_features%s: %s needs the inputs "
+                              "of a row contiguous and does not support it",
+                              model->path, name, conv ? " (Conv1D)" : "", option);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
+                              organ_error *error)
+{
+    if (organ_model_open(path, model, error) || organ_model_is_here(*model, done, error))
+        return error->status;
+    if ((*model)->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
+    organ_progress_warn(progress, *model);
+    return ORGAN_OK;
+}
+
+void organ_targets_release(organ_targets *targets)
+{
+    free(targets->tensors);
+    free(targets->chosen);
+    *targets = (organ_targets){0};
+}
+
+/* Reads a text and its tokens within a limit of memory. */
+
+organ_status organ_text_check_size(const char *path, organ_error *error)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: has %lld bytes, but the limit for texts is 1 GiB: give a part of it (head -c 1G %s)", path,
+                      (long long)info.st_size, path);
+}
+
+/* A file larger than the memory is rejected before it is read. */
+organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
+{
+    struct stat info;
+    *text = (organ_text_input){.path = path, .memory = memory};
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT &&
+        (uint64_t)info.st_size > memory) {
+        text->size = text->tokens = (size_t)info.st_size;
+        return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens",
+                                   text->size, organ_path_name(path));
+    }
+    if (organ_text_check_size(path, error) != ORGAN_OK)
+        return error->status;
+    return organ_input_load(path, path, ORGAN_TEXT_LIMIT, &text->bytes, &text->size, error);
+}
+
+organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
+{
+    const uint64_t capacity = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
+    organ_tokenizer_allow(tokenizer, text->memory);
+    if (organ_tokenizer_encode_some(tokenizer, text->bytes, text->size, special,
+                                    capacity < SIZE_MAX ? (size_t)capacity : SIZE_MAX, &text->ids, &text->tokens,
+                                    error) == ORGAN_OK &&
+        text->tokens > capacity)
+        organ_memory_refuse(error, text->memory, organ_text_memory(text), "the %zu bytes of %s and their %zu tokens",
+                            text->size, organ_path_name(text->path), text->tokens);
+    return error->status;
+}
+
+uint64_t organ_text_memory(const organ_text_input *text)
+{
+    return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids;
+}
+
+void organ_text_release(organ_text_input *text)
+{
+    free(text->bytes);
+    free(text->ids);
+    text->bytes = NULL;
+    text->ids = NULL;
+}

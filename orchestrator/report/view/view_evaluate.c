@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/view_parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include "orchestrator/report/text/report_text.h"
+
+#define FIGURE_WORDS(member) "{figures." member "?{figures." member ":.4f}|too large}"
+
+static const organ_item evaluation_experiment[] = {
+    {NULL, "text", "{text.name}, {text.bytes:count} bytes, {text.tokens:count} tokens"},
+    {NULL, "digest of the text (XXH3)", "{text.xxh3}"},
+    {NULL, "tokenizer", "{tokenizer.kind} of {tokenizer.vocabulary:count}"},
+    {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
+    {NULL, "style", "{style}; {bos}"},
+    {NULL, "context", "{context:count} tokens"},
+    {NULL, "compute", "{compute?{compute}|exact}{compute_isa? by {compute_isa}}"},
+    {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
+
+const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
+    ITEMS(ON_PAGE, NULL, .name = "setting", .value = "value", ITEM_LIST(evaluation_experiment),
+          .caption = "Conditions that must be the same for a comparison with other figures")};
+
+#define LM_EVAL "evaluation.experiment.style=lm-eval"
+static const organ_field models[] = {
+    FIELD_WORDS("model", "{model?before: {is} {model.name}|after}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0),
+    FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0),
+    FIELD_WORDS_IF(LM_EVAL, "per word", FIGURE_WORDS("word_perplexity"), 0),
+    FIELD_WORDS_IF(LM_EVAL, "per byte", FIGURE_WORDS("byte_perplexity"), 0)};
+
+static const organ_item comparison[] = {{NULL, "difference in perplexity", "{comparison.difference:+measured}"},
+                                        {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
+                                        {NULL, "KL divergence, nats per token", "{comparison.kl_divergence:measured}"},
+                                        {NULL, "same top token, %", "{comparison.top1_agreement:%measured}"}};
+
+const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
+    GAP(NULL),
+    SECTION(ON_FILES, NULL, "Evaluation"),
+    SAY_AFTER(ON_TERMINAL, "not_evaluated", "  NOT EVALUATED  ", "The output is complete, but: {not_evaluated}"),
+    SAY(ON_MARKDOWN, "not_evaluated", "> **Not evaluated.** The output is complete, but: {not_evaluated}"),
+    WARN(ON_PAGE, "not_evaluated", "The output is complete, but it was not evaluated: {not_evaluated}"),
+    SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
+    TABLE(ON_ALL, "comparison", "before after", FIELDS(models),
+          .caption = "Perplexity before and after, on the same tokens, with standard errors"),
+    ITEMS(ON_ALL, "comparison", .name = "after versus before", .value = "value", .align = ORGAN_RIGHT,
+          ITEM_LIST(comparison), .caption = "Changes; errors are those of paired tokens"),
+    SAY(ON_TERMINAL, NULL,
+        "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
+    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors and treat tokens as independent."),
+    TERMS(ON_MARKDOWN, NULL, "definitions", NULL, NULL),
+    PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
+};
+
+/* The view of organ.tasks/1, the report of `organ evaluate` on a file of tasks: questions with several choices. */
+
+/* Words about the comparison with the first model; "-" for the first model itself. */
+#define OF_PAIR(words) "{comparison?" words "|-}"
+
+static const organ_field task_fields[] = {
+    FIELD_WORDS("task", "{task?{task}|all}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("metric", "{metric}", ORGAN_FIELD_LEFT),
+    FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("right, %", "{value:%measured}", 0),
+    FIELD_WORDS_IF("models>1", "difference", OF_PAIR("{comparison.difference:%.2}"), 0),
+    FIELD_WORDS_IF("models>1", "95 % interval", OF_PAIR("{comparison.low:%.2} to {comparison.high:%.2}"), 0),
+    FIELD_WORDS_IF("models>1", "p", OF_PAIR("{comparison.p:.2g}"), 0)};
+
+static const organ_field task_counts[] = {
+    FIELD_WORDS("task", "{task?{task}|all}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("metric", "{metric}", ORGAN_FIELD_LEFT),
+    FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_COUNT("questions", "questions"),
+    FIELD_WORDS("only the first right", OF_PAIR("{comparison.only_first:count}"), 0),
+    FIELD_WORDS("only this right", OF_PAIR("{comparison.only_this:count}"), 0)};
+
+static const organ_item task_highlights[] = {
+    {NULL, "accuracy of {models.0.model.name}", "{results.0.value:%.4} %"},
+    {NULL, "questions", "{experiment.questions:count}"},
+    {NULL, "tasks", "{experiment.tasks:count}"},
+};
+
+static const organ_item task_experiment[] = {
+    {NULL, "file", "{file.name}, {file.bytes:bytes}, XXH3 {file.xxh3}"},
+    {NULL, "tasks", "{tasks:count}"},
+    {NULL, "questions", "{questions:count}"},
+    {NULL, "choices", "{choices:count}"},
+    {NULL, "windows", "{windows:count}"},
+    {NULL, "tokens scored", "{tokens_scored:count}"},
+    {NULL, "context", "{context:count} tokens"},
+    {NULL, "tokenizer", "{tokenizer.kind}, {tokenizer.vocabulary:count} tokens, digest {tokenizer.digest}"},
+    {NULL, "compute", "{compute}{compute_isa? by {compute_isa}}"}};
+
+static const organ_block experiment_items[] = {
+    ITEMS(ON_FILES, NULL, .name = "setting", .value = "value", ITEM_LIST(task_experiment))};
+
+static const organ_block tasks_blocks[] = {
+    HEADING("Tasks: {models.0.model.name}"),
+    HIGHLIGHTS(NULL, task_highlights),
+    SAY_AFTER(ON_TERMINAL, NULL, "",
+              "{experiment.questions:count} question{experiment.questions:s} of {experiment.tasks:count} "
+              "task{experiment.tasks:s} in {experiment.file.name}, {experiment.choices:count} choices, "
+              "{experiment.tokens_scored:count} tokens scored."),
+    WARN(ON_ALL, "experiment.cut",
+         "{experiment.cut:count} choice{experiment.cut:s} lost the beginning of the context, because the window has "
+         "only {experiment.context:count} tokens."),
+    GAP(NULL),
+    SECTION(ON_FILES, NULL, "Results"),
+    TABLE(ON_ALL, NULL, "results", FIELDS(task_fields), .max = 200, .what = "results",
+          .caption = "Share of right answers with its standard error; difference to the first model on the same "
+                     "questions, in percentage points, with the 95 % interval and McNemar's test"),
+    SAY(ON_TERMINAL, "models>1",
+        "Differences are to the first model on the same questions, in percentage points; p is McNemar's exact test."),
+    SECTION(ON_FILES, "models>1", "Questions that one model alone answers right"),
+    TABLE(ON_FILES, "models>1", "results", FIELDS(task_counts), .max = 200, .what = "results"),
+    SECTION(ON_FILES, NULL, "The experiment"),
+    PART(ON_FILES, "experiment", BLOCKS_OF(experiment_items)),
+    SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),
+    LINES("run.output", "\nReport:  {run.output}/TASKS_REPORT.md (and .html)\n"),
+    DEFINITIONS,
+    SECTION(ON_MARKDOWN, NULL, "Run"),
+    SAY(ON_MARKDOWN, NULL,
+        "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}."),
+};
+
+const organ_view organ_tasks_view = {.schema = "organ.tasks/1",
+                                     .kind = "Tasks",
+                                     .title = "{models.0.model.name}",
+                                     .lead = "Questions with several choices, answered by likelihood.",
+                                     BLOCKS_OF(tasks_blocks)};
+
+/* The views of organ.perplexity/1 and organ.evaluate/1, the reports of `organ perplexity` and `organ evaluate`. */
+
+/* ---- blocks of both views ---- */
+
+static const organ_block perplexity_experiment[] = {
+    SECTION(ON_PAGE, NULL, "The experiment"),
+    WARN(ON_PAGE, NULL,
+         "Perplexity depends on the protocol. {definitions.same experiment} Errors are standard errors and treat "
+         "tokens as independent."),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Bytes of the text that are not UTF-8 are read as U+FFFD."),
+    PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
+};
+
+/* Blocks at the beginning of both views; blocks at their end, with the name of the report's file. */
+#define BEGINNING                                                                                                      \
+    CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS),      \
+        GAP(NULL), PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment))
+#define PERPLEXITY_END(name)                                                                                           \
+    SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
+        SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
+        LINES("run.output&!dry_run", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                   \
+        SECTION(ON_MARKDOWN, "!dry_run", "Run"),                                                                       \
+        SAY(ON_MARKDOWN, "!dry_run",                                                                                   \
+            "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
+
+/* ---- perplexity: one model, or two ---- */
+
+#define MODEL_FIGURES                                                                                                  \
+    {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},             \
+        {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                   \
+        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:measured}"},                    \
+    {                                                                                                                  \
+        "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                       \
+    }
+static const organ_item model_items[] = {MODEL_FIGURES,
+                                         {"comparison", "difference", "{comparison.difference:+measured}"},
+                                         {"comparison", "ratio", "{comparison.ratio:measured}"},
+                                         {"comparison", "KL divergence", "{comparison.kl_divergence:measured}"},
+                                         {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
+static const organ_block model_figures[] = {
+    LINES("!comparison", "Model:   {model:model}\n\n"),
+    LINES("comparison", "Other:   {model:model}\n\n"),
+    SECTION(ON_MARKDOWN, NULL, "{model.name}"),
+    ITEMS(ON_TEXT, "figures", .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
+};
+
+/* Lines of the table of figures on a page, with a column for each model. */
+static const organ_item figures[] = {
+    {NULL, "perplexity", "{figures.perplexity:~measured}"},
+    {NULL, "mean -ln p", "{figures.nll:~measured}"},
+    {NULL, "bits per byte", "{figures.bits_per_byte:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
+    {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
+    {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
+    {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
+    {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
+
+static const organ_item perplexity_highlights[] = {
+    {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}",
+     "{models.0.figures.perplexity:figure}"},
+    {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}",
+     "{models.1.figures.perplexity:figure}"},
+    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}",
+     "{models.1.comparison.difference:+figure}"},
+    {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}",
+     "{models.0.figures.bits_per_byte:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+static const organ_block perplexity_blocks[] = {
+    HEADING("Perplexity of {models.0.model.name}"),
+    LINES("dry_run", "Dry run, nothing was scored.\n"),
+    HIGHLIGHTS("!dry_run", perplexity_highlights),
+    BEGINNING,
+    SECTION(ON_PAGE, "!dry_run", "Figures"),
+    EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Other|Model}: {model:model}."))),
+    ITEMS(ON_PAGE, "!dry_run", .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
+          ITEM_LIST(figures), .caption = "Figures with standard errors"),
+    EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
+    SAY(ON_TERMINAL, "models>1&!dry_run",
+        "Difference and ratio: the second model compared with the first. KL divergence: of the second from the first, "
+        "in nats per token."),
+    PLAN_NEEDS,
+    PERPLEXITY_END("PERPLEXITY_REPORT.md"),
+};
+
+const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
+                                          .kind = "Perplexity",
+                                          .title = "{models.0.model.name}{models.1? against {models.1.model.name}}",
+                                          .lead =
+                                              "{models.1?Two models compared: both scored the same tokens in one run.}",
+                                          BLOCKS_OF(perplexity_blocks)};
+
+/* ---- evaluate ---- */
+
+#define NUMBER_OR_NOT(path, form) "{" path "?{" path ":" form "}|-}"
+#define NOT_FIRST(path, form)     "{comparison?{comparison." path ":" form "}|-}"
+
+/* The method of a model: of its pruning, else of the verb that made it, else of its quantisation. */
+#define METHOD                                                                                                         \
+    "{method?{method}|{made.by=quantize?{made.method}|{made.by?{made.by}{made.method? {made.method}}|"                 \
+    "{made.method?{made.method}|-}}}}"
+/* The rise of the perplexity in percent, with its sign. */
+#define RISE "{comparison?{comparison.rise_percent>0?+}{comparison.rise_percent:~2}|-}"
+/* Columns of models whose projections are quantised. */
+#define STORED                                                                                                         \
+    FIELD_WORDS_IF("models.*.stored.packed", "stored as", "{stored.as?{stored.as}|-}", ORGAN_FIELD_LEFT),              \
+        FIELD_WORDS_IF("models.*.stored.packed", "bits", "{stored.bits?{stored.bits:.2f}|-}", 0)
+
+static const organ_field evaluations[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS_IF("models.*.experiment.name", "experiment", "{experiment.name?{experiment.name}|-}",
+                   ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("method", "{comparison?" METHOD "|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    STORED,
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", ORGAN_FIELD_PARTS),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
+    FIELD_WORDS("rise %", RISE, 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 4),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
+static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                           FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
+                                           FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
+static const organ_field page_fields[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?" METHOD "|donor}",
+                ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    STORED,
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:~measured}", 0),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
+    FIELD_WORDS("rise %", RISE, 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
+    FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
+    FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
+
+/* Main results of model k, "1" or higher: difference in perplexity and KL divergence, both to the donor. */
+#define COST_OF(k)                                                                                                     \
+    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
+     "{models." k ".comparison.difference:+~measured}"},                                                               \
+    {                                                                                                                  \
+        "models." k ".comparison", "KL divergence, nats per token: {models." k ".model.name}",                         \
+            "{models." k ".comparison.kl_divergence:figure}"                                                           \
+    }
+
+/* The main results have the loss of the first three outputs; charts and table have all. */
+static const organ_item evaluation_highlights[] = {
+    COST_OF("1"),
+    COST_OF("2"),
+    COST_OF("3"),
+    {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+/* The reason why a pruned model, or one with a damaged file, has no sparsity. */
+#define NOT_COUNTED(name) "No sparsity for " name ": {not_counted}"
+
+static const organ_block evaluation_blocks[] = {
+    HEADING("Evaluation of models made from {models.0.model.name}"),
+    HIGHLIGHTS(NULL, evaluation_highlights),
+    BEGINNING,
+    SECTION(ON_PAGE, NULL, "Models"),
+    TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),
+    TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
+    TABLE(
+        ON_PAGE, NULL, "models", FIELDS(page_fields),
+        .caption =
+            "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; "
+            "difference, KL "
+            "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
+    EACH(ON_ALL, "models",
+         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted&method", NOT_COUNTED("{model.name}") "."),
+                SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
+                ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
+                ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
+    CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
+    SAY(ON_TERMINAL, NULL,
+        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
+        "in nats per token from the donor."),
+    EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
+    SECTION(ON_PAGE, NULL, "Loss"),
+    FIGURE("models>2&models.*.sparsity.target", organ_perplexity_cloud,
+           "Compare methods only at the same sparsity; the next chart has the errors of the differences."),
+    FIGURE("models>2&models.*.sparsity.target", organ_divergence_cloud,
+           "Distinguishes methods that have nearly the same perplexity: it counts every change of the predictions, for "
+           "better or worse."),
+    BARS_WHERE(
+        NULL, "models", "comparison",
+        .style = {.title = "Loss in perplexity",
+                  .subtitle =
+                      "perplexity minus that of the donor, on the same tokens, with one standard error to each side",
+                  .description = "Difference in perplexity of each model to the donor, in increasing order.",
+                  .value_label = "difference in perplexity",
+                  .series = {"difference to the donor", NULL},
+                  .digits = 5},
+        .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
+        .ascending = true,
+        .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
+                  "{sparsity.target.percent:.4g} % killed}",
+        .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity alone."),
+    PERPLEXITY_END("EVALUATION_REPORT.md"),
+};
+
+const organ_view organ_evaluate_view = {
+    .schema = "organ.evaluate/1",
+    .kind = "Evaluation",
+    .title = "{models.0.model.name}",
+    .lead = "Models made from one donor, with their loss: all scored the same tokens in one run.",
+    BLOCKS_OF(evaluation_blocks)};
+
+/* The view of organ.generate/1, the report of `organ generate`. */
+
+static const organ_item generate_highlights[] = {{NULL, "tokens of the prompt", "{prompt.ids:size}"},
+                                                 {NULL, "tokens generated", "{generated.ids:size}"}};
+
+static const organ_block generate_blocks[] = {
+    GAP(NULL), /* after the text, which a terminal has already */
+    HIGHLIGHTS(NULL, generate_highlights),
+    SECTION(ON_PAGE, NULL, "Prompt"),
+    LINES_ON(ON_PAGE, "prompt.text", "{prompt.text}"),
+    SECTION(ON_PAGE, NULL, "Continuation"),
+    LINES_ON(ON_PAGE, "generated.text", "{generated.text}"),
+    SAY(ON_PAGE, "!generated.text", "(no visible characters)"),
+    SAY(ON_PAGE, NULL,
+        "Greedy decoding; it stopped at {stopped=eos?EOS|the requested number of tokens}. A continuation does not show "
+        "how good a model is: organ perplexity measures that."),
+    SECTION(ON_PAGE, NULL, "Model"),
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    SAY(ON_PAGE, NULL,
+        "Digest of the tokenizer: {tokenizer_digest}; compute {compute?{compute}|exact}{compute_isa? by "
+        "{compute_isa}}."),
+};
+
+const organ_view organ_generate_view = {.schema = "organ.generate/1",
+                                        .kind = "Generated text",
+                                        .title = "{model.name}",
+                                        BLOCKS_OF(generate_blocks),
+                                        .only_text = true};
+
+/* The view of organ.tokenize/1, the report of `organ tokenize`. If it has ids, a terminal prints nothing but these. */
+
+/* SUMMARY: condition that the report has no ids. EDGE: words for the id of BOS or EOS at `path`, or "none". EDGE_TOO: a
+ * comma, `name` and the id; empty if there is no id. */
+#define SUMMARY              "!ids>-1"
+#define EDGE(path)           "{" path ">-1?{" path ":count}|none}"
+#define EDGE_TOO(name, path) "{" path ">-1?, " name " {" path "}}"
+
+static const organ_item tokenize_highlights[] = {{NULL, "tokens", "{tokens:count}"},
+                                                 {NULL, "bytes of text", "{text.bytes:count}"},
+                                                 {NULL, "bytes per token", "{bytes_per_token:.3f}"}};
+static const organ_item facts[] = {
+    {NULL, "text", "{text.name}"},
+    {NULL, "bytes of the text", "{text.bytes:count}"},
+    {NULL, "digest of the text", "{text.digest}"},
+    {NULL, "tokenizer", "{tokenizer.kind}"},
+    {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
+    {NULL, "vocabulary", "{tokenizer.vocabulary:count}"},
+    {NULL, "BOS", EDGE("tokenizer.bos")},
+    {NULL, "EOS", EDGE("tokenizer.eos")},
+    {NULL, "the model's tokenizer puts BOS before a text; it is not counted here", "{tokenizer.adds_bos}"},
+    {NULL, "names of special tokens in the text are read as these tokens", "{special}"}};
+
+static const organ_field first[] = {FIELD_WORDS("id", "{id}", 0),
+                                    FIELD_WORDS("piece", "'{piece}'", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+
+static const organ_block tokenize_blocks[] = {
+    EACH(ON_TERMINAL, "ids", BLOCKS(LINES(NULL, "{.}\n"))),
+    SAY_AFTER(ON_TERMINAL, SUMMARY, "",
+              "{tokens:count} token{tokens:s} in {text.bytes:count} byte{text.bytes:s} of {text.name}"),
+    LINES(SUMMARY, "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
+                   "  Tokenizer digest: {tokenizer.digest}\n  Tokenizer: {tokenizer.kind}, vocabulary "
+                   "{tokenizer.vocabulary:count}" EDGE_TOO("BOS", "tokenizer.bos")
+                       EDGE_TOO("EOS", "tokenizer.eos") "\n"
+                                                        "{tokenizer.adds_bos?  The model's tokenizer puts BOS before a "
+                                                        "text; it is not counted here.\n}"),
+    LINES(SUMMARY "&tokens", "\nThe first tokens:\n\n"),
+    HIGHLIGHTS(NULL, tokenize_highlights),
+    SECTION(ON_PAGE, NULL, "Text and tokenizer"),
+    ITEMS(ON_PAGE, NULL, .name = "setting", .value = "value", ITEM_LIST(facts),
+          .caption = "Ids are comparable only if the digests of the tokenizers are equal"),
+    SECTION(ON_PAGE, "first", "The first tokens"),
+    TABLE(ON_TERMINAL, SUMMARY "&tokens", "first", FIELDS(first)),
+    TABLE(ON_PAGE, "first", "first", FIELDS(first)),
+};
+
+const organ_view organ_tokenize_view = {
+    .schema = "organ.tokenize/1", .kind = "Tokens", .title = "{text.name}", BLOCKS_OF(tokenize_blocks)};

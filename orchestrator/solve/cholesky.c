@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ * Inverse of a symmetric matrix by Cholesky factors. Factors H = R R^T with R upper triangular, from the last column to
+ * the first, then computes U = R^-1, with which H^-1 = U^T U. Columns are processed in blocks: matrix products apply
+ * the blocks that are already factored, and each diagonal block is factored and inverted in FP64. */
+#include "orchestrator/solve/algebra.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK     ORGAN_FACTOR_BLOCK /* columns of a block; the bits of the result depend on it */
+#define MIN_STRIP ((size_t)64)       /* least and greatest rows of the work of one task */
+#define MAX_STRIP ((size_t)256)
+
+typedef struct inversion {
+    const organ_engine *engine;
+    float *h; /* H, then R, then U: [n][n] */
+    size_t n;
+    double *square;         /* a diagonal block with rows and columns in reverse order: [BLOCK][BLOCK] */
+    double *inverse;        /* the inverse of its Cholesky factor: [BLOCK][BLOCK] */
+    float *factor;          /* the inverse of each diagonal block of R: [blocks][BLOCK][BLOCK] */
+    float *panel;           /* copy of the block column that is being computed: [n][BLOCK] */
+    unsigned char *scratch; /* for products: ORGAN_PRODUCT_SCRATCH bytes for each worker */
+} inversion;
+
+/* The factor L of A = L L^T replaces the lower triangle, row by row. Returns false if A is not positive definite or
+ * has a value that is not finite. */
+static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double *const row = a + i * n;
+        for (size_t j = 0; j < i; j++)
+            row[j] = (row[j] - kernels->dot_f64(row, a + j * n, j)) / a[j * n + j];
+        const double left = row[i] - kernels->dot_f64(row, row, i);
+        if (!(left > 0) || !isfinite(left))
+            return false;
+        row[i] = sqrt(left);
+    }
+    return true;
+}
+
+/* Forward substitution gives L^-1 row by row, with zeros above the diagonal. */
+static void cholesky_invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
+{
+    memset(inverse, 0, n * n * sizeof *inverse);
+    for (size_t i = 0; i < n; i++) {
+        double *const row = inverse + i * n;
+        for (size_t j = 0; j < i; j++)
+            kernels->add_scaled_f64(row, -l[i * n + j], inverse + j * n, j + 1);
+        row[i] = 1;
+        for (size_t j = 0; j <= i; j++)
+            row[j] /= l[i * n + i];
+    }
+}
+
+/* A^-1 = L^-T L^-1, so its diagonal has the squared lengths of the columns of L^-1, which `scratch` gets. */
+bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
+{
+    if (!cholesky_factorise(kernels, a, n))
+        return false;
+    cholesky_invert(kernels, a, n, scratch);
+    memset(diagonal, 0, n * sizeof *diagonal);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++)
+            diagonal[j] += scratch[i * n + j] * scratch[i * n + j];
+    return true;
+}
+
+/* ---- the factor R ---- */
+
+/* The block is R R^T, and x->factor gets R^-1, upper triangular. With rows and columns in reverse order, R becomes
+ * the Cholesky factor L, so cholesky_factorise and cholesky_invert can be used. Returns false if the block is not
+ * positive definite. */
+static bool invert_block(const inversion *x, size_t from, size_t width)
+{
+    const organ_kernels *const kernels = x->engine->kernels;
+    float *const block = x->h + from * (x->n + 1), *const factor = x->factor + from * BLOCK;
+    for (size_t i = 0; i < width; i++)
+        for (size_t j = 0; j <= i; j++)
+            x->square[i * width + j] = (double)block[(width - 1 - i) * x->n + width - 1 - j];
+    if (!cholesky_factorise(kernels, x->square, width))
+        return false;
+    cholesky_invert(kernels, x->square, width, x->inverse);
+    for (size_t i = 0; i < width; i++)
+        for (size_t j = 0; j < width; j++)
+            factor[i * BLOCK + j] = j < i ? 0.0f : (float)x->inverse[(width - 1 - i) * width + width - 1 - j];
+    return true;
+}
+
+typedef struct block_column {
+    const inversion *x;
+    size_t from, width, strip;
+    bool definite; /* of the diagonal block of R: it is positive definite */
+} block_column;
+
+/* Each worker gets about four strips, but a strip has at least MIN_STRIP rows, since each packs the other factor of
+ * its product again. The strips do not change a bit of the result. */
+static size_t strip_height(const inversion *x, size_t rows)
+{
+    const size_t wanted = rows / (4 * organ_workers_count(x->engine->workers)) / 16 * 16;
+    return organ_max(MIN_STRIP, organ_min(MAX_STRIP, wanted));
+}
+
+static void cholesky_multiply(const inversion *x, const organ_product *product, size_t worker)
+{
+    x->engine->kernels->product(product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+static void subtract_right(const block_column *c, size_t row, size_t rows, size_t worker)
+{
+    const inversion *const x = c->x;
+    const size_t right = c->from + c->width;
+    const organ_product update = {.m = rows,
+                                  .n = c->width,
+                                  .k = x->n - right,
+                                  .a = organ_by_rows(x->h + row * x->n + right, x->n),
+                                  .b = organ_by_rows(x->h + c->from * x->n + right, x->n),
+                                  .c = x->h + row * x->n + c->from,
+                                  .c_stride = x->n,
+                                  .into = ORGAN_PRODUCT_SUBTRACT};
+    cholesky_multiply(x, &update, worker);
+}
+
+/* Task 0 updates the diagonal block and inverts its factor, the others update the strips above it. */
+static void update_columns(void *context, size_t index, size_t worker)
+{
+    block_column *const c = context;
+    if (index > 0) {
+        const size_t row = (index - 1) * c->strip;
+        subtract_right(c, row, organ_min(c->strip, c->from - row), worker);
+        return;
+    }
+    subtract_right(c, c->from, c->width, worker);
+    c->definite = invert_block(c->x, c->from, c->width);
+}
+
+/* The strip is multiplied by R^-T of the diagonal block. */
+static void divide_columns(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * c->strip, rows = organ_min(c->strip, c->from - row);
+    float *const column = x->h + row * x->n + c->from, *const panel = x->panel + row * BLOCK;
+    for (size_t i = 0; i < rows; i++)
+        memcpy(panel + i * BLOCK, column + i * x->n, c->width * sizeof *column);
+    const organ_product above = {.m = rows,
+                                 .n = c->width,
+                                 .k = c->width,
+                                 .a = organ_by_rows(panel, BLOCK),
+                                 .b = organ_by_rows(x->factor + c->from * BLOCK, BLOCK),
+                                 .c = column,
+                                 .c_stride = x->n};
+    cholesky_multiply(x, &above, worker);
+}
+
+/* Columns [from, from + width) become R: the rows above the diagonal block replace H, and x->factor gets the inverse
+ * of R's diagonal block. The columns right of them must be those of R already. Returns false if H is not positive
+ * definite. */
+static bool factorise_columns(const inversion *x, size_t from, size_t width)
+{
+    block_column c = {.x = x, .from = from, .width = width, .strip = strip_height(x, from)};
+    const size_t strips = organ_pieces_of(from, c.strip);
+    organ_share(x->engine, NULL, strips + 1, update_columns, &c);
+    if (c.definite)
+        organ_share_work(x->engine, NULL, strips, (double)from * BLOCK * BLOCK, divide_columns, &c);
+    return c.definite;
+}
+
+/* ---- the inverse of R ---- */
+
+/* The panel gets U of the columns on the left times R above the diagonal block. */
+static void multiply_left(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * BLOCK;
+    const organ_product product = {.m = organ_min(BLOCK, c->from - row),
+                                   .n = c->width,
+                                   .k = c->from - row,
+                                   .a = organ_by_rows(x->h + row * (x->n + 1), x->n),
+                                   .b = organ_by_columns(x->h + row * x->n + c->from, x->n),
+                                   .c = x->panel + row * BLOCK,
+                                   .c_stride = BLOCK};
+    cholesky_multiply(x, &product, worker);
+}
+
+/* The rows become minus the panel times U of the diagonal block. */
+static void multiply_own(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * BLOCK, rows = organ_min(BLOCK, c->from - row);
+    float *const column = x->h + row * x->n + c->from;
+    for (size_t i = 0; i < rows; i++)
+        memset(column + i * x->n, 0, c->width * sizeof *column);
+    const organ_product rest = {.m = rows,
+                                .n = c->width,
+                                .k = c->width,
+                                .a = organ_by_rows(x->panel + row * BLOCK, BLOCK),
+                                .b = organ_by_columns(x->factor + c->from * BLOCK, BLOCK),
+                                .c = column,
+                                .c_stride = x->n,
+                                .into = ORGAN_PRODUCT_SUBTRACT};
+    cholesky_multiply(x, &rest, worker);
+}
+
+/* U = R^-1 replaces R. Above the diagonal block it is -(U of the columns on the left, which are complete) x (R above
+ * the block) x (U of the block). */
+static void invert_columns(const inversion *x, size_t from, size_t width)
+{
+    block_column c = {.x = x, .from = from, .width = width, .strip = BLOCK};
+    const size_t blocks = organ_pieces_of(from, BLOCK);
+    organ_share_work(x->engine, NULL, blocks, (double)from * (double)from * BLOCK / 2, multiply_left, &c);
+    organ_share_work(x->engine, NULL, blocks, (double)from * BLOCK * BLOCK, multiply_own, &c);
+    for (size_t i = 0; i < width; i++)
+        memcpy(x->h + (from + i) * x->n + from, x->factor + (from + i) * BLOCK, width * sizeof *x->h);
+}
+
+/* The buffers are two FP64 blocks, the inverses of diagonal blocks, and a block column. */
+uint64_t organ_inverse_factor_memory(uint64_t n)
+{
+    const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
+    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float);
+}
+
+/* The caller calls inversion_close in any case. */
+static bool inversion_open(inversion *x)
+{
+    const size_t blocks = (x->n + BLOCK - 1) / BLOCK;
+    x->square = malloc(BLOCK * BLOCK * sizeof *x->square);
+    x->inverse = malloc(BLOCK * BLOCK * sizeof *x->inverse);
+    x->factor = organ_floats(blocks * BLOCK, BLOCK);
+    x->panel = organ_floats(x->n, BLOCK);
+    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
+    return x->square && x->inverse && x->factor && x->panel && x->scratch;
+}
+
+static void inversion_close(inversion *x) { ORGAN_FREE_ARRAYS(x->square, x->inverse, x->factor, x->panel, x->scratch); }
+
+/* Block columns are factored from the last to the first. Returns false, and stops, if a diagonal block is not
+ * positive definite, because then H is not either. */
+static bool factorise(const inversion *x)
+{
+    bool definite = true;
+    for (size_t b = (x->n + BLOCK - 1) / BLOCK; b-- > 0 && definite;)
+        definite = factorise_columns(x, b * BLOCK, organ_min(BLOCK, x->n - b * BLOCK));
+    return definite;
+}
+
+/* Above the diagonal blocks H becomes R with H = R R^T, in them R^-1. */
+bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        for (size_t i = from; i < organ_min(from + BLOCK, n); i++)
+            memcpy(h + i * n + from, x.factor + i * BLOCK, organ_min(BLOCK, n - from) * sizeof *h);
+    inversion_close(&x);
+    return done;
+}
+
+/* H = R R^T is factored, then R is inverted, block columns from the first to the last. */
+bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        invert_columns(&x, from, organ_min(BLOCK, n - from));
+    inversion_close(&x);
+    return done;
+}
+
+/* Products with a symmetric matrix that is stored as its diagonal blocks. */
+
+/* organ_product multiplies by the transpose of its operand b, so b has the columns of the block as rows. */
+organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
+                                  size_t rows, float *result, organ_error *error)
+{
+    const size_t n = h->size, blocks = (n + h->block - 1) / h->block;
+    organ_product *const products = calloc(blocks + 1, sizeof *products);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    const bool done = products && scratch;
+    for (size_t b = 0; b < blocks && done; b++) {
+        const size_t start = b * h->block, width = organ_min(h->block, n - start);
+        products[b] = (organ_product){.m = rows,
+                                      .n = width,
+                                      .k = width,
+                                      .a = organ_by_rows(matrix + start, n),
+                                      .b = organ_by_columns(h->values + start * h->block, width),
+                                      .c = result + start,
+                                      .c_stride = n};
+    }
+    if (done)
+        organ_products_run(engine, NULL, products, blocks, scratch);
+    else
+        organ_fail_memory(error, "products with second moments");
+    free(products);
+    free(scratch);
+    return error->status;
+}
+
+/* Blocks are stored one after another, each row-major; the last one may be narrower. */
+float organ_block_diagonal(const organ_block_matrix *h, size_t j)
+{
+    const size_t start = j / h->block * h->block, width = organ_min(h->block, h->size - start);
+    return h->values[start * h->block + (j - start) * (width + 1)];
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT
+ * The table of encodings. */
+#include "orchestrator/surgery/encoding/encoding.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Defines NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
+#define NUMBER(type, elements, bytes, number) NUMBER_##type = (number),
+enum { ORGAN_BLOCK_TYPES(NUMBER) };
+#undef NUMBER
+
+/* clang-format off */
+/* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
+ * codes, type of scales, narrower encoding, GGUF file type. */
+#define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
+#define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
+    {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
+
+static const organ_encoding encodings[] = {
+    {"fp8-block128", {0, ORGAN_SCALE_BLOCK, 128}, ORGAN_F8_E4M3, ORGAN_F32, NULL, 0},
+    {"fp8-tensor", {0, ORGAN_SCALE_TENSOR, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
+    {"fp8-channel", {0, ORGAN_SCALE_CHANNEL, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
+    {"int8-channel", {8, ORGAN_SCALE_CHANNEL, 0}, ORGAN_I8, ORGAN_BF16, NULL, 0},
+    PACKED(8, 128), PACKED(8, 64), PACKED(8, 32),
+    PACKED(4, 128), PACKED(4, 64), PACKED(4, 32),
+    PACKED(3, 128), PACKED(3, 64), PACKED(3, 32),
+    PACKED(2, 128), PACKED(2, 64), PACKED(2, 32),
+    {"mixed", {8, ORGAN_SCALE_GROUP, 32}, ORGAN_I32, ORGAN_BF16, NULL, 0},
+    BLOCKS("q4_0", 4, Q4_0, NULL, 2),
+    BLOCKS("q4_1", 4, Q4_1, NULL, 3),
+    BLOCKS("q5_0", 5, Q5_0, NULL, 8),
+    BLOCKS("q5_1", 5, Q5_1, NULL, 9),
+    BLOCKS("q8_0", 8, Q8_0, NULL, 7),
+    BLOCKS("q4_k", 4, Q4_K, "q5_0", 14),
+    BLOCKS("q5_k", 5, Q5_K, "q5_1", 16),
+    BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
+};
+/* clang-format on */
+
+const organ_encoding *organ_encoding_named(const char *name)
+{
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
+        if (strcmp(name, encodings[k].name) == 0)
+            return &encodings[k];
+    return NULL;
+}
+
+bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
+
+bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_GGUF; }
+
+bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
+
+/* Returns NULL if there is none. Sizes of groups are powers of 2. */
+static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
+{
+    char name[32];
+    for (size_t size = grid->size / 2; size >= ORGAN_MIN_GROUP; size /= 2)
+        if (cols % size == 0) {
+            snprintf(name, sizeof name, "int%u-group%zu", grid->bits, size);
+            return organ_encoding_named(name);
+        }
+    return NULL;
+}
+
+const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
+{
+    const organ_scale_of of = requested->grid.scale_of;
+    if (of == ORGAN_SCALE_GROUP)
+        return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(&requested->grid, cols);
+    if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
+        return requested;
+    return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
+}
+
+/* Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */
+
+/* Number of codes that are packed or unpacked at a time: a multiple of the codes in a word and of the columns of any
+ * group. */
+#define TOGETHER ((size_t)2048)
+
+/* Zero points for the kernel that decodes 4-bit codes, one for each group of 32: codes are stored with 8 added. */
+static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+                                             8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+                                             8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+
+/* Packed codes are converted from or to int8. */
+static organ_code encoding_rows_code(const organ_encoding *encoding)
+{
+    return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
+}
+
+size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
+    return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
+}
+
+size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
+{
+    return organ_grid_band(&encoding->grid, rows);
+}
+
+/* Packs the lowest `bits` bits of 8 bytes, the first byte in the lowest bits: joins two bytes, then two pairs, then two
+ * fours. All other bits of `bytes` are 0. */
+static inline uint64_t join_eight(uint64_t bytes, unsigned bits)
+{
+    const unsigned gap = 8 - bits;
+    bytes = (bytes & 0x00ff00ff00ff00ff) | (bytes & 0xff00ff00ff00ff00) >> gap;
+    bytes = (bytes & 0x0000ffff0000ffff) | (bytes & 0xffff0000ffff0000) >> 2 * gap;
+    return (bytes & 0x00000000ffffffff) | (bytes & 0xffffffff00000000) >> 4 * gap;
+}
+
+/* Packs n codes of `bits` bits, a constant in each call: limits each to the range of `bits`, adds half of that range,
+ * and stores the first code in the lowest bits. n is a multiple of 8, so that it fills whole bytes. Overwrites `codes`.
+ */
+static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsigned char *bytes)
+{
+    const int8_t half = (int8_t)(1 << (bits - 1)), low = (int8_t)-half, high = (int8_t)(half - 1);
+    for (size_t k = 0; k < n; k++) {
+        const int8_t code = codes[k] < low ? low : codes[k];
+        codes[k] = (int8_t)((code > high ? high : code) + half);
+    }
+    for (size_t k = 0; k < n; k += 8) {
+        uint64_t word;
+        memcpy(&word, codes + k, 8);
+        word = join_eight(word, bits);
+        memcpy(bytes + k / 8 * bits, &word, bits);
+    }
+}
+
+/* 4-bit codes have a kernel, so `bits` is not 4. 8-bit codes need no limit and fill their bytes. */
+static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
+{
+    if (bits == 2)
+        pack_width(codes, 2, n, bytes);
+    else if (bits == 3)
+        pack_width(codes, 3, n, bytes);
+    else
+        for (size_t k = 0; k < n; k++)
+            bytes[k] = (unsigned char)(codes[k] + 128);
+}
+
+/* Packed codes are stored with half of their range added. */
+static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
+                                        const uint8_t *codes, const float *scales, size_t cols, float *values)
+{
+    const size_t group = organ_grid_group(&encoding->grid, cols);
+    const unsigned bits = encoding->grid.bits;
+    uint8_t some[TOGETHER];
+    for (size_t from = 0; from < cols; from += TOGETHER) {
+        const size_t n = organ_min(TOGETHER, cols - from);
+        if (bits == 4) {
+            kernels->decode[ORGAN_CODE_U4][ORGAN_REAL_F32](codes + from / 2, scales + from / group, middles, group,
+                                                           values + from, n);
+            continue;
+        }
+        if (bits == 8)
+            memcpy(some, codes + from, n);
+        else
+            organ_unpack_bits(codes, bits, 1, from, some, n);
+        for (size_t k = 0; k < n; k++)
+            some[k] = (uint8_t)(some[k] - (1u << (bits - 1)));
+        kernels->decode[ORGAN_CODE_I8][ORGAN_REAL_F32](some, scales + from / group, NULL, group, values + from, n);
+    }
+}
+
+void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
+                           const float *scales, size_t cols, float *values)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(&encoding->grid);
+    if (blocks)
+        kernels->dequantize[blocks->type](codes, values, cols / blocks->elements);
+    else if (organ_encoding_is_packed(encoding))
+        encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
+    else
+        kernels->decode[encoding_rows_code(encoding)][ORGAN_REAL_F32](
+            codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
+}
+
+void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                        const float *weights, size_t rows, size_t cols, void *blocks)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&encoding->grid);
+    kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
+}
+
+void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                           const float *scales, size_t cols, void *codes)
+{
+    const size_t group = organ_grid_group(&encoding->grid, cols);
+    const unsigned bits = encoding->grid.bits;
+    int8_t some[TOGETHER];
+    if (organ_encoding_is_gguf(encoding)) {
+        organ_grid_join(&encoding->grid, values, scales, cols, codes);
+        return;
+    }
+    if (!organ_encoding_is_packed(encoding) || bits == 4) {
+        const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : encoding_rows_code(encoding);
+        kernels->encode[code](values, scales, group, codes, cols);
+        return;
+    }
+    for (size_t from = 0; from < cols; from += TOGETHER) {
+        const size_t n = organ_min(TOGETHER, cols - from);
+        kernels->encode[ORGAN_CODE_I8](values + from, scales + from / group, group, some, n);
+        encoding_rows_pack(some, bits, n, (unsigned char *)codes + organ_encoding_row_bytes(encoding, from));
+    }
+}
+
+size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
+{
+    return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
+}
+
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored)
+{
+    if (encoding->scales == ORGAN_F32)
+        memcpy(stored, scales, 4 * n);
+    else
+        kernels->f32_to_bf16(scales, stored, n);
+}
+
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales)
+{
+    if (encoding->scales == ORGAN_F32)
+        memcpy(scales, stored, 4 * n);
+    else
+        kernels->bf16_to_f32(stored, scales, n);
+}
+
+/* ---- errors ---- */
+
+/* The sum is m2 + n mean^2, from the mean and the sum of squared deviations m2 that the kernel computes. */
+static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
+{
+    organ_spread spread;
+    kernels->spread(values, n, &spread);
+    return spread.m2 + (double)spread.n * spread.mean * spread.mean;
+}
+
+/* The compiler vectorises the inner loop because its length is a constant. */
+static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            back[at + l] = values[at + l] - back[at + l];
+    for (; at < n; at++)
+        back[at] = values[at] - back[at];
+}
+
+/* n is a multiple of 16; rows of GGUF blocks are multiples of 32. */
+static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
+{
+    for (size_t at = 0; at < n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            values[at + l] *= by[at + l];
+}
+
+/* Only GGUF encodings also have the loss with imatrix weights. */
+size_t organ_encoding_losses(const organ_encoding *encoding)
+{
+    return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
+}
+
+void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
+                               const organ_encoding_loss *more)
+{
+    for (size_t k = 0; k < organ_encoding_losses(encoding); k++) {
+        sums[k].squares += more[k].squares;
+        sums[k].error_squares += more[k].error_squares;
+    }
+}
+
+void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
+                                   size_t rows, size_t cols, organ_encoding_loss *sums)
+{
+    double squares[2];
+    kernels->error_squares(values, back, rows * cols, squares);
+    sums[ORGAN_LOSS].squares += squares[0];
+    sums[ORGAN_LOSS].error_squares += squares[1];
+    if (!roots)
+        return;
+    encoding_rows_subtract(back, values, rows * cols);
+    for (size_t r = 0; r < rows; r++) {
+        encoding_rows_multiply(values + r * cols, roots, cols);
+        encoding_rows_multiply(back + r * cols, roots, cols);
+    }
+    sums[ORGAN_LOSS_WEIGHTED].squares += encoding_rows_squares(kernels, values, rows * cols);
+    sums[ORGAN_LOSS_WEIGHTED].error_squares += encoding_rows_squares(kernels, back, rows * cols);
+}
+
+/* Edits config.json for a model that is no longer quantised. */
+
+/* `dtype` is the name of torch_dtype since transformers 5; those that are there are set. `inside`: the member of
+ * config.json that contains them, such as "text_config"; NULL: the top level. `add`: adds torch_dtype if neither is
+ * there. */
+static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
+                             organ_error *error)
+{
+    static const char *const types[] = {"torch_dtype", "dtype"};
+    json_t *const value = json_string(name);
+    bool found = false;
+    for (size_t k = 0; k < 2 && !error->status; k++)
+        if (organ_json_edit_has(config, inside, types[k])) {
+            found = true;
+            organ_json_edit_set(config, inside, types[k], value, error);
+        }
+    if (!found && add && !error->status)
+        organ_json_edit_set(config, inside, types[0], value, error);
+    json_decref(value);
+    return error->status;
+}
+
+organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
+{
+    const char *name = "bfloat16";
+    if (dtype == ORGAN_F32)
+        name = "float32";
+    else if (dtype == ORGAN_F16)
+        name = "float16";
+    if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
+        organ_json_edit_remove(config, "compression_config", NULL, error) ||
+        organ_json_edit_remove(config, "quantization", NULL, error) || !packed)
+        return error->status;
+    if (set_type(config, "text_config", name, false, error))
+        return error->status;
+    return set_type(config, NULL, name, true, error);
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT
+ * Encodings: the ways in which organ quantize stores a matrix. An encoding is a row of one table: the values that codes
+ * can represent, the types of the output's tensors, and the format of the file.
+ *
+ *   compressed-tensors   NAME.weight (codes of one byte) or NAME.weight_packed and NAME.weight_shape (codes in words of
+ *                        32 bits), and NAME.weight_scale or NAME.weight_scale_inv; config.json names the encoding
+ *   GGUF                 one tensor of blocks, which contain their scales; key-values name the encoding */
+#ifndef ORGAN_SURGERY_ENCODING_ENCODING_H
+#define ORGAN_SURGERY_ENCODING_ENCODING_H
+
+#include "formats/base/json.h"
+#include "kernels/ggml_parts.h"
+
+#include <organ/kernels.h>
+#include <organ/models.h>
+
+/* Grids: the values that codes can represent. A value is a code (an integer of few bits or an E4M3 number) times a
+ * scale, plus a minimum in some GGUF blocks. */
+
+/* Bounds of column weights in the search for the scales of GGUF blocks and in the choice of clipped scales. The weights
+ * of all columns have the mean 1. */
+#define ORGAN_MIN_WEIGHT 0x1p-20
+#define ORGAN_MAX_WEIGHT 0x1p24
+
+/* The values that share a scale: a square block of the matrix, the tensor, a row (channel), a group of consecutive
+ * columns of a row, or a group of a GGUF block type (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
+typedef enum organ_scale_of {
+    ORGAN_SCALE_BLOCK,
+    ORGAN_SCALE_TENSOR,
+    ORGAN_SCALE_CHANNEL,
+    ORGAN_SCALE_GROUP,
+    ORGAN_SCALE_GGUF
+} organ_scale_of;
+
+/* A grid: type of the codes, and values that share a scale. */
+typedef struct organ_grid {
+    unsigned bits; /* bits of integer codes, 2 to 8; 0: codes are E4M3 numbers */
+    organ_scale_of scale_of;
+    /* BLOCK: rows and columns of a block. GROUP: columns of a group. GGUF: number of the block type in GGUF files.
+     * TENSOR, CHANNEL: 0. */
+    size_t size;
+} organ_grid;
+
+/* Returns the number by which the greatest magnitude of a group is divided to get its scale: (2^bits - 1) / 2 for
+ * integer codes, as in compressed-tensors; 448, the largest code, for E4M3. */
+float organ_grid_max(const organ_grid *grid);
+/* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
+ * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
+float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);
+/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
+float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
+
+/* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
+ * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
+const organ_scale_search *organ_grid_search(const organ_grid *grid);
+
+/* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
+void organ_grid_range(const organ_grid *grid, float *low, float *high);
+/* Rounds each of n values to the nearest that its scale and minimum can represent: values[k] becomes code x scales[k] +
+ * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even. An integer code is 0 if
+ * the scale is 0; for E4M3 codes no scale may be 0. `minima` NULL: the grid has none. Values are finite; n is a
+ * multiple of 16. */
+void organ_grid_round(const organ_grid *grid, const float *scales, const float *minima, float *values, size_t n);
+/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
+ * 0 if the grid has no minima. n is any number. */
+void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *values, float *codes, size_t n);
+
+/* Returns the GGUF block type of the grid; NULL unless scale_of is ORGAN_SCALE_GGUF. */
+const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid);
+
+/* Returns the number of consecutive rows that share their scales (a band), in a matrix of `rows` rows: grid->size if a
+ * scale covers a block, `rows` if it covers the tensor, else 1. */
+size_t organ_grid_band(const organ_grid *grid, size_t rows);
+
+/* Returns the number of consecutive columns of a row of `cols` columns that share a scale (a group). */
+size_t organ_grid_group(const organ_grid *grid, size_t cols);
+/* Returns the number of groups of a row; the last one may be shorter. */
+size_t organ_grid_groups(const organ_grid *grid, size_t cols);
+/* Returns whether a group has a minimum in addition to its scale. */
+bool organ_grid_affine(const organ_grid *grid);
+/* Returns the number of blocks of a row if they store each group scale as a code times a scale d of the block (Q4_K,
+ * Q5_K, Q6_K), and each minimum as a code times dmin; 0 for all other grids. */
+size_t organ_grid_supers(const organ_grid *grid, size_t cols);
+/* Returns how many numbers decode the codes of a row, in this order: a scale for each group; a minimum for each group
+ * (organ_grid_affine); d of each block, and with minima dmin of each block (organ_grid_supers). */
+size_t organ_grid_numbers(const organ_grid *grid, size_t cols);
+
+/* Reads the numbers of organ_grid_numbers from a row of GGUF blocks into `numbers`, `stride` floats apart. */
+void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride);
+/* Writes a row of GGUF blocks. `numbers`: those of organ_grid_numbers, consecutive. Each value must equal a code times
+ * its scale (plus minimum), so that the codes are recovered exactly. */
+void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks);
+
+#define ORGAN_MIN_GROUP 32 /* columns of the smallest group */
+
+/* The encodings of GGUF models, for messages. */
+#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
+
+typedef struct organ_encoding {
+    const char *name; /* name in --scheme */
+    organ_grid grid;  /* values that codes can represent; ORGAN_SCALE_GGUF: the output is GGUF */
+    /* Type of the tensor of codes or blocks. ORGAN_I32: codes are packed into words of 32 bits. */
+    organ_dtype codes;
+    organ_dtype scales;   /* type of the tensor of scales; ORGAN_DTYPE_COUNT: GGUF, whose blocks contain the scales */
+    const char *narrower; /* GGUF: name of the encoding for rows that are not whole blocks of this one; NULL: none */
+    int64_t file_type;    /* GGUF: value of general.file_type, by the numbers of llama.cpp */
+} organ_encoding;
+
+/* ---- the table ---- */
+
+/* Returns the encoding with this name, a constant; NULL if there is none. */
+const organ_encoding *organ_encoding_named(const char *name);
+/* Returns whether the encoding is that of --scheme mixed, which stands for a number of bits chosen for each target; its
+ * grid has the greatest number of bits and the smallest groups. */
+bool organ_encoding_is_mixed(const organ_encoding *encoding);
+/* Returns whether the encoding is for GGUF models; else it is for safetensors models. */
+bool organ_encoding_is_gguf(const organ_encoding *encoding);
+/* Returns whether codes are packed into words of 32 bits. */
+bool organ_encoding_is_packed(const organ_encoding *encoding);
+/* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
+ * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,
+ * if it fits; NULL if none does. Encodings without groups fit all lengths. */
+const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols);
+
+/* ---- rows ---- */
+
+/* Returns the bytes of the codes or blocks of a row of `cols` values. */
+size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols);
+/* Returns the number of consecutive rows that share their scales in a matrix of `rows` rows (organ_grid_band). */
+size_t organ_encoding_band(const organ_encoding *encoding, size_t rows);
+
+/* Encodes a row of `cols` values to the codes nearest to them; `scales` has the scales of its groups. For GGUF writes
+ * blocks: `scales` has the numbers of organ_grid_numbers, and each value must equal a code times these numbers
+ * (organ_grid_join). */
+void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                           const float *scales, size_t cols, void *codes);
+/* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows. Only for GGUF.
+ * `weights` has the weight of each column's squared errors; NULL: all are equal. */
+void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                        const float *weights, size_t rows, size_t cols, void *blocks);
+/* Decodes the stored codes of a row to FP32; `scales` has the scales of its groups. For GGUF `scales` is ignored, and
+ * `cols` may be the number of values of several consecutive rows. */
+void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
+                           const float *scales, size_t cols, float *values);
+
+/* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
+size_t organ_encoding_scale_bytes(const organ_encoding *encoding);
+/* Converts n scales to the type of the tensor of scales. Not for GGUF. */
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored);
+/* Converts n scales from the type of the tensor of scales to FP32. Not for GGUF. */
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales);
+
+/* ---- errors ---- */
+
+/* Sums of the squares of values and of their quantisation errors. The relative error is sqrt(error_squares / squares).
+ */
+typedef struct organ_encoding_loss {
+    double squares, error_squares;
+} organ_encoding_loss;
+
+/* Indices of an array of losses: ORGAN_LOSS gives all columns the same weight; ORGAN_LOSS_WEIGHTED, only for GGUF,
+ * gives each column its imatrix weight. */
+enum { ORGAN_LOSS, ORGAN_LOSS_WEIGHTED, ORGAN_LOSSES };
+/* Returns the length of an array of losses: ORGAN_LOSSES for GGUF, else 1. */
+size_t organ_encoding_losses(const organ_encoding *encoding);
+
+/* Adds `more` to `sums`, arrays of organ_encoding_losses entries. */
+void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
+                               const organ_encoding_loss *more);
+/* Adds the squares and error squares of `rows` rows to `sums`. `values`: the original values; `back`: the decoded ones;
+ * `roots`: root of each column's weight, NULL: adds only to sums[ORGAN_LOSS]. With `roots` overwrites `values` and
+ * `back`. */
+void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
+                                   size_t rows, size_t cols, organ_encoding_loss *sums);
+
+/* Edits config.json for a model that is no longer quantised. */
+
+/* Removes quantization_config, compression_config and quantization from a config.json. If `packed` (the source model
+ * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */
+organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
+
+#endif

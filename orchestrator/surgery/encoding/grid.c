@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
+#include "orchestrator/surgery/encoding/encoding.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define E4M3_MAX   448.0f
+#define E4M3_MIN   0.015625f /* least normal E4M3 number */
+#define F16_MAX    65504.0f
+#define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
+#define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
+#define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
+
+static inline float clamp_f32(float x, float low, float high)
+{
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
+float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
+
+const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
+{
+    return grid->scale_of == ORGAN_SCALE_GGUF ? organ_ggml_kind_of((unsigned)grid->size) : NULL;
+}
+
+size_t organ_grid_group(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    if (blocks)
+        return blocks->group;
+    return grid->size ? grid->size : cols;
+}
+
+size_t organ_grid_band(const organ_grid *grid, size_t rows)
+{
+    if (grid->scale_of == ORGAN_SCALE_BLOCK)
+        return grid->size;
+    return grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
+}
+
+size_t organ_grid_groups(const organ_grid *grid, size_t cols)
+{
+    const size_t group = organ_grid_group(grid, cols);
+    return (cols + group - 1) / group;
+}
+
+bool organ_grid_affine(const organ_grid *grid)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    return blocks && blocks->affine;
+}
+
+size_t organ_grid_supers(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    return blocks && blocks->coded ? cols / blocks->elements : 0;
+}
+
+size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
+{
+    return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
+}
+
+float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
+{
+    uint16_t stored;
+    float back;
+    if (grid->scale_of == ORGAN_SCALE_BLOCK)
+        return scale;
+    if (grid->scale_of == ORGAN_SCALE_GGUF) {
+        scale = clamp_f32(scale, -F16_MAX, F16_MAX);
+        kernels->f32_to_f16(&scale, &stored, 1);
+        kernels->f16_to_f32(&stored, &back, 1);
+        return back;
+    }
+    kernels->f32_to_bf16(&scale, &stored, 1);
+    kernels->bf16_to_f32(&stored, &back, 1);
+    return back;
+}
+
+float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
+{
+    const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
+    if (scale > 0)
+        return scale;
+    return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
+}
+
+/* Ties are rounded to even. */
+static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
+
+/* Ties are rounded to even. Each binade (numbers with the same exponent) has eight steps; subnormal numbers have the
+ * step of the least normal binade. `power` is the power of 2 at or below |x|. */
+static inline float round_to_e4m3(float x)
+{
+    uint32_t bits;
+    float power;
+    x = clamp_f32(x, -E4M3_MAX, E4M3_MAX);
+    memcpy(&bits, &x, sizeof bits);
+    bits &= 0x7f800000;
+    memcpy(&power, &bits, sizeof power);
+    power = (power < E4M3_MIN ? E4M3_MIN : power) * EIGHTHS;
+    return x + power - power;
+}
+
+void organ_grid_range(const organ_grid *grid, float *low, float *high)
+{
+    const float half = (float)(1u << grid->bits) / 2;
+    const bool affine = organ_grid_affine(grid);
+    *low = grid->scale_of == ORGAN_SCALE_GGUF && grid->bits == 8 ? 1 - half : -half;
+    *low = affine ? 0 : *low;
+    *high = affine ? 2 * half - 1 : half - 1;
+}
+
+static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
+
+void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
+                      float *restrict values, size_t n)
+{
+    const bool affine = organ_grid_affine(grid);
+    float low, high;
+    organ_grid_range(grid, &low, &high);
+    for (size_t k = 0; k < n; k += 16)
+        if (affine)
+            for (size_t l = k; l < k + 16; l++)
+                values[l] = round_to_integer(divide_or_zero(values[l] - minima[l], scales[l]), low, high) * scales[l] +
+                            minima[l];
+        else if (grid->bits)
+            for (size_t l = k; l < k + 16; l++)
+                values[l] = round_to_integer(divide_or_zero(values[l], scales[l]), low, high) * scales[l];
+        else
+            for (size_t l = k; l < k + 16; l++)
+                values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
+}
+
+/* If the scale is 0, integer codes are 0. */
+void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
+                      float *restrict codes, size_t n)
+{
+    float low, high;
+    organ_grid_range(grid, &low, &high);
+    for (size_t k = 0; k < n; k++)
+        codes[k] = grid->bits ? round_to_integer(divide_or_zero(values[k] - minimum, scale), low, high)
+                              : round_to_e4m3(values[k] / scale);
+}
+
+/* ---- blocks of GGUF ---- */
+
+void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
+                 block_groups = kind->elements / kind->group;
+    const unsigned char *at = blocks;
+    float *const minima = numbers + groups * stride, *const d = numbers + groups * (kind->affine ? 2 : 1) * stride,
+                 *const dmin = d + supers * stride;
+    for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
+        organ_ggml_parts parts;
+        organ_ggml_split(kind, at, &parts);
+        for (size_t g = 0; g < block_groups; g++) {
+            numbers[(b * block_groups + g) * stride] = kind->coded ? parts.d * parts.scales[g] : parts.d;
+            if (kind->affine)
+                minima[(b * block_groups + g) * stride] = kind->coded ? -(parts.m * parts.minima[g]) : parts.m;
+        }
+        if (!kind->coded)
+            continue;
+        d[b * stride] = parts.d;
+        if (kind->affine)
+            dmin[b * stride] = parts.m;
+    }
+}
+
+static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
+
+static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
+{
+    const size_t n = organ_grid_blocks(grid)->group;
+    float codes[ORGAN_GGML_ELEMENTS];
+    organ_grid_codes(grid, scale, minimum, values, codes, n);
+    for (size_t k = 0; k < n; k++)
+        to[k] = (int8_t)codes[k];
+}
+
+void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
+                 block_groups = kind->elements / kind->group;
+    const float *const minima = numbers + groups, *const d = minima + (kind->affine ? groups : 0);
+    unsigned char *at = blocks;
+    for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
+        organ_ggml_parts parts = {.d = kind->coded ? d[b] : numbers[b]};
+        if (kind->affine)
+            parts.m = kind->coded ? d[supers + b] : minima[b];
+        for (size_t g = 0; g < block_groups; g++) {
+            const size_t n = b * block_groups + g;
+            const float minimum = kind->affine ? minima[n] : 0;
+            parts.scales[g] = grid_code_of(numbers[n], parts.d);
+            parts.minima[g] = grid_code_of(-minimum, parts.m);
+            join_group(grid, values + n * kind->group, numbers[n], minimum, parts.codes + g * kind->group);
+        }
+        organ_ggml_join(kind, &parts, at);
+    }
+}
+
+/* ---- the search of a scale ---- */
+
+#define OF_ZEROS 0x1p-7f /* what compressed-tensors writes if all values are zero */
+
+/* Codes of E4M3 have a relative error that depends on the place of a value between two powers of 2, so the tries divide
+ * one power of 2 into equal ratios: 448 x 2^(-k / 16) in FP32. */
+#define E4M3_PEAKS                                                                                                     \
+    448, 0x1.ad019ap+8f, 0x1.9ad15cp+8f, 0x1.896686p+8f, 0x1.78b8bap+8f, 0x1.68bff6p+8f, 0x1.59748ap+8f,               \
+        0x1.4acf1ep+8f, 0x1.3cc8aap+8f, 0x1.2f5a6ep+8f, 0x1.227df8p+8f, 0x1.162d18p+8f, 0x1.0a61e4p+8f,                \
+        0x1.fe2d64p+7f, 0x1.e88c26p+7f, 0x1.d3d5acp+7f
+
+/* A search for whole codes with BF16 scales, which with `signs` may be negative. */
+#define WHOLE_CODES(least, greatest, sign, ...)                                                                        \
+    {                                                                                                                  \
+        .low = (least), .high = (greatest), .bf16 = 1, .signs = (sign), .of_zeros = OF_ZEROS, .peaks = { __VA_ARGS__ } \
+    }
+
+/* The peaks of each search leave, of all that were compared, the least error together on groups of 32, 64 and 128
+ * values (for `of_rows`: on rows of 256 to 2048) of trained and random matrices. Scales of both signs are tried because
+ * the least code is farther from 0 than the greatest; with 256 codes that does not matter. */
+static const organ_scale_search of_2_bits = WHOLE_CODES(-2, 1, 1, 1.5f, -1.95f, -2.15f, -2.3f, -2.45f, -2.6f, -2.8f, -3,
+                                                        -3.25f, -3.65f, -4.5f, 2.15f, 2.45f, 2.75f, 3.05f, 3.55f);
+static const organ_scale_search of_3_bits =
+    WHOLE_CODES(-4, 3, 1, 3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f, -4.5f, -4.65f, -4.8f, -4.95f, -5.15f, -5.45f,
+                -5.8f, -6.5f, 4.45f, 4.9f);
+static const organ_scale_search of_4_bits =
+    WHOLE_CODES(-8, 7, 1, 7.5f, -6.85f, -7.05f, -7.25f, -7.75f, -7.95f, -8.1f, -8.2f, -8.35f, -8.5f, -8.65f, -8.8f, -9,
+                -9.25f, -9.55f, -9.95f);
+static const organ_scale_search of_8_bits =
+    WHOLE_CODES(-128, 127, 0, 127.5f, 113, 114, 115, 116, 117, 119, 120, 121, 122, 123, 124, 125, 126, 126.8f, 128.2f);
+static const organ_scale_search of_rows = WHOLE_CODES(-128, 127, 0, 127.5f, 120.5f, 122.4f, 123.7f, 124.3f, 125, 125.6f,
+                                                      126.2f, 126.9f, 128.1f, 128.8f, 129.4f, 130.1f, 131, 132.6f, 136);
+static const organ_scale_search of_e4m3 = {.e4m3 = 1, .bf16 = 1, .of_zeros = OF_ZEROS, .peaks = {E4M3_PEAKS}};
+static const organ_scale_search of_e4m3_blocks = {.e4m3 = 1, .of_zeros = 1, .peaks = {E4M3_PEAKS}};
+
+const organ_scale_search *organ_grid_search(const organ_grid *grid)
+{
+    if (grid->scale_of == ORGAN_SCALE_GGUF)
+        return NULL;
+    switch (grid->bits) {
+    case 0:
+        return grid->scale_of == ORGAN_SCALE_BLOCK ? &of_e4m3_blocks : &of_e4m3;
+    case 2:
+        return &of_2_bits;
+    case 3:
+        return &of_3_bits;
+    case 4:
+        return &of_4_bits;
+    default:
+        return grid->scale_of == ORGAN_SCALE_CHANNEL ? &of_rows : &of_8_bits;
+    }
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * The weights of one model in the form of another, of which one is GGUF and the other is not: the pairs of a comparison
+ * between the two formats. The plan of a conversion to GGUF is the description of both directions. */
+#ifndef ORGAN_VERBS_CONVERT_CONVERT_ACROSS_H
+#define ORGAN_VERBS_CONVERT_CONVERT_ACROSS_H
+
+#include "formats/weights/weight_search.h"
+
+#include <organ/stream.h>
+
+typedef struct organ_across organ_across;
+
+/* A model and its weights; the caller owns both. */
+typedef struct organ_across_side {
+    const organ_model *model;
+    const organ_weights *weights;
+} organ_across_side;
+
+/* Describes the weights of `other` in the form of `model`. Exactly one of the two models is GGUF. Returns
+ * ORGAN_BAD_INPUT if the model of safetensors has no config.json, or an architecture that cannot be converted. The
+ * caller frees *across, which is NULL after an error, before the weights of both models. */
+organ_status organ_across_open(organ_across_side model, organ_across_side other, const organ_engine *engine,
+                               organ_across **across, organ_error *error);
+void organ_across_free(organ_across *across); /* NULL is allowed */
+
+/* Returns the weight of the other model in the form that it has in `model` under this name; its rows are read from the
+ * files of the other model. Returns NULL if the other model lacks one of its tensors. */
+const organ_weight *organ_across_named(const organ_across *across, const char *name);
+
+/* How a weight of one format is stored in the other. */
+typedef enum organ_across_kind {
+    ORGAN_ACROSS_UNKNOWN,  /* it has no name there */
+    ORGAN_ACROSS_PAIRED,   /* a weight of the other model has values of it */
+    ORGAN_ACROSS_UNPAIRED, /* the other model lacks the weights that would have them */
+    ORGAN_ACROSS_LEFT_OUT  /* a conversion leaves it out: vision, draft layers, values that follow from the settings */
+} organ_across_kind;
+
+/* Returns how the weight of this name, of either model, is stored in the other. */
+organ_across_kind organ_across_kind_of(const organ_across *across, const char *name);
+
+#endif

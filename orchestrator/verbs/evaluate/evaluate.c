@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT
+ * Runs organ perplexity and organ evaluate: scores models on a text, adds what the logs and weights of pruned models
+ * show about their pruning, and makes the reports. */
+#include "orchestrator/verbs/evaluate/evaluate_job.h"
+
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/verbs/prune/prune_job.h"
+
+#include <fnmatch.h>
+#include <organ/evaluate.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Completes and compares the experiments of pruned models (facts/experiment.h). */
+
+/* The histories are those of all models except the donor, in the order of options->pruned. */
+typedef struct naming_job {
+    const organ_evaluate_options *options;
+    json_t *histories;
+} naming_job;
+
+static json_t *experiment_of(const naming_job *s, size_t m)
+{
+    return json_object_get(json_array_get(s->histories, m), "experiment");
+}
+
+/* ---- names ---- */
+
+static bool matches_pattern(const char *pattern, const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return strcmp(pattern, path) == 0 || fnmatch(pattern, path, 0) == 0 ||
+           (slash && fnmatch(pattern, slash + 1, 0) == 0);
+}
+
+static organ_status name_models(const naming_job *s, organ_error *error)
+{
+    const organ_evaluate_options *const o = s->options;
+    for (size_t k = 0; k < o->experiment_count; k++) {
+        const char *const text = o->experiments[k], *const equals = strchr(text, '=');
+        bool used = false;
+        if (!equals || equals == text || !equals[1])
+            return organ_fail(error, ORGAN_USAGE, "--experiment '%s' is not NAME=MODEL", text);
+        for (size_t m = 0; m < o->count; m++)
+            if (matches_pattern(equals + 1, o->pruned[m])) {
+                used = true;
+                if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
+                    !ORGAN_ADD(experiment_of(s, m),
+                               SET("name", organ_json_sprintf("%.*s", (int)(equals - text), text))))
+                    return organ_fail_memory(error, text);
+            }
+        if (!used)
+            return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is named %s", text, equals + 1);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- experiments of one table ---- */
+
+static json_t *unknown_experiment(const json_t *history)
+{
+    if (organ_json_count(history, "sparsity.target.killed") == 0)
+        return json_null();
+    return ORGAN_OBJECT(SET("donor", ORGAN_OBJECT(SET_TEXT("name", "unknown"))), SET_NULL("method"),
+                        SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
+}
+
+static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
+{
+    for (size_t m = 0; m < s->options->count; m++) {
+        json_t *const history = json_array_get(s->histories, m);
+        if (!json_is_object(experiment_of(s, m)) && !ORGAN_ADD(history, SET("experiment", unknown_experiment(history))))
+            return organ_fail_memory(error, s->options->pruned[m]);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
+{
+    const char *const *const paths = s->options->pruned;
+    json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y =
+                                                                       organ_experiment_words(experiment_of(s, b));
+    organ_fail(error, ORGAN_USAGE,
+               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Name both to show them in one "
+               "table: --experiment NAME=%s --experiment OTHER=%s",
+               paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
+    json_decref(x);
+    json_decref(y);
+    return error->status;
+}
+
+/* Both models are of one experiment (organ_experiment_difference), or both of their experiments have names, which
+ * differ. A model whose experiment is JSON null fits any other. */
+static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
+{
+    const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
+    const char *const difference =
+        json_is_object(x) && json_is_object(y) ? organ_experiment_difference(x, y, s->options->targets != NULL) : NULL;
+    const char *const one = organ_json_text(x, "name"), *const other = organ_json_text(y, "name");
+    if (!difference || (*one && *other && strcmp(one, other) != 0))
+        return ORGAN_OK;
+    if (!*one || !*other)
+        return fail_mixed(s, a, b, difference, error);
+    return organ_fail(error, ORGAN_USAGE,
+                      "--experiment: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
+                      s->options->pruned[a], s->options->pruned[b], difference);
+}
+
+/* Rejects a pruned model of another donor, unless its experiment has a name: its killed weights would be counted
+ * against a donor that it was not made from. */
+static organ_status check_donor(const naming_job *s, size_t m, const char *fingerprint, organ_error *error)
+{
+    const json_t *const e = experiment_of(s, m);
+    const char *const own = organ_json_text(e, "donor.fingerprint");
+    if (!*own || !*fingerprint || strcmp(own, fingerprint) == 0 || *organ_json_text(e, "name"))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): to count its "
+                      "killed weights against this donor, name its experiment: --experiment NAME=%s",
+                      s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint,
+                      s->options->pruned[m]);
+}
+
+organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
+                                       json_t *histories, organ_error *error)
+{
+    const naming_job s = {options, histories};
+    char fingerprint[17];
+    if (add_unknown_experiments(&s, error) || name_models(&s, error) ||
+        organ_model_fingerprint(donor, fingerprint, error))
+        return error->status;
+    for (size_t m = 0; m < options->count && !error->status; m++) {
+        for (size_t other = 0; other < m && !error->status; other++)
+            compare_experiments(&s, other, m, error);
+        if (!error->status)
+            check_donor(&s, m, fingerprint, error);
+    }
+    return error->status;
+}
+
+/* ---- organ perplexity and organ evaluate ---- */
+
+typedef struct evaluate_scoring {
+    const organ_perplexity_options *perplexity; /* options of organ perplexity; NULL: organ evaluate */
+    const organ_evaluate_options *evaluate;     /* options of organ evaluate; NULL: organ perplexity */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char **paths; /* organ evaluate: paths of the donor, then of its copies; else NULL */
+    organ_scoring scoring;
+} evaluate_scoring;
+
+/* Each window of the text is one chunk of the file. */
+static organ_status write_imatrix(const organ_output *output, const void *context, const json_t *report,
+                                  organ_error *error)
+{
+    (void)report;
+    const organ_scoring *const scoring = context;
+    char *const path = organ_publish_path(&output->publish, "imatrix.gguf");
+    const organ_imatrix_text text = {organ_path_name(scoring->options->text), scoring->plan.windows,
+                                     scoring->protocol.context};
+    if (!path)
+        organ_fail_memory(error, output->path);
+    else
+        organ_input_sums_write(scoring->sums, path, &text, error);
+    free(path);
+    return error->status;
+}
+
+static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
+                                           const organ_report_files *files, const json_t *report, organ_error *error)
+{
+    if (!report || !o->output || error->status)
+        return error->status;
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files,
+                              s->scoring.sums ? write_imatrix : NULL, &s->scoring, report, error);
+}
+
+static void close_scoring(evaluate_scoring *s)
+{
+    organ_scoring_close(&s->scoring);
+    free(s->paths);
+}
+
+/* ---- perplexity ---- */
+
+static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
+{
+    json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
+    return ORGAN_OBJECT(SET("model", organ_model_json(scoring->models[m].model)),
+                        SET("figures", organ_scoring_figures_json(scoring, m)),
+                        SET("comparison", comparison ? comparison : json_null()));
+}
+
+static json_t *models_json(const organ_scoring *scoring, organ_error *error)
+{
+    json_t *const models = json_array();
+    for (size_t m = 0; m < scoring->count && !error->status; m++)
+        if (json_array_append_new(models, model_entry(scoring, m, error)))
+            organ_fail_memory(error, scoring->options->text);
+    return models;
+}
+
+static json_t *evaluate_document(const organ_scoring *scoring, const char *schema, json_t *models)
+{
+    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
+                        SET("models", models), SET("definitions", organ_scoring_definitions_json(scoring)),
+                        SET("run", organ_scoring_run_json(scoring)));
+}
+
+static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
+    const organ_perplexity_options *const o = s->perplexity;
+    const char *const paths[2] = {o->model, o->compare};
+    if (o->experiment.imatrix && !o->experiment.output)
+        return organ_fail(error, ORGAN_USAGE, "--write-imatrix needs -o DIR, where the file is written");
+    if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
+        return error->status;
+    if (o->dry_run) {
+        *report = organ_perplexity_dry_run(&s->scoring, s->engine);
+        return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
+    }
+    if (organ_scoring_run(&s->scoring, error))
+        return error->status;
+    json_t *const models = models_json(&s->scoring, error);
+    *report = evaluate_document(&s->scoring, "organ.perplexity/1", models);
+    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
+}
+
+organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_perplexity_options, options, report, error, "model", options->model, "experiment.text",
+                         options->experiment.text))
+        return error->status;
+    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    score_models(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&work, options->model, error);
+}
+
+/* ---- organ evaluate: the history of a model ---- */
+
+/* pass_begin, pass_bytes and pass_end are the callbacks of the organ_progress of an audit. `context` is the progress of
+ * the evaluation, to which they pass their arguments. */
+static void pass_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_progress_begin(context, what, bytes, tensors);
+}
+
+/* The tensor's name is left out: an audit reports hundreds of names for each model. */
+static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    (void)tensor;
+    (void)remark;
+    organ_progress_advance(context, bytes, NULL, NULL);
+}
+
+static void pass_end(void *context) { organ_progress_end(context); }
+
+static json_t *text_or_null(const json_t *value)
+{
+    return json_is_string(value) ? json_incref((json_t *)value) : json_null();
+}
+
+static json_t *number_or_null(const json_t *value)
+{
+    return json_is_number(value) ? json_incref((json_t *)value) : json_null();
+}
+
+static bool same_tensors(const json_t *audit)
+{
+    size_t k;
+    json_t *check;
+    json_array_foreach((json_t *)organ_json_at(audit, "checks"), k, check)
+    {
+        if (strcmp(organ_json_text(check, "check"), "dtype and shape preserved") == 0)
+            return json_is_true(organ_json_at(check, "ok"));
+    }
+    return false;
+}
+
+static json_t *sparsity_json(const json_t *audit)
+{
+    json_int_t changed = 0, zero_before = 0;
+    size_t k;
+    json_t *tensor;
+    json_array_foreach((json_t *)organ_json_at(audit, "tensors"), k, tensor)
+    {
+        organ_json_add_count(&changed, tensor, "changed");
+        organ_json_add_count(&zero_before, tensor, "zero_before");
+    }
+    return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")),
+                        SET_HELD("full", organ_json_at(audit, "totals.full")), SET_COUNT("zero_before", zero_before),
+                        SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
+}
+
+/* `targets` is the value of --targets; NULL: the projections. If the tensors of model m do not match those of the
+ * donor, or the audit fails with ORGAN_BAD_INPUT (*damaged), *sparsity stays NULL and `why`, which has `size` bytes,
+ * becomes the reason. */
+static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
+                                 const char *targets, json_t **sparsity, bool *damaged, char *why, size_t size,
+                                 organ_error *error)
+{
+    const organ_audit_options audit = {.donor = options->donor,
+                                       .pruned = scoring->models[m].path,
+                                       .targets = targets,
+                                       .access = options->experiment.access};
+    const organ_progress quiet = {
+        .context = (void *)scoring->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
+    organ_engine engine = scoring->engine;
+    organ_error found = {0};
+    json_t *report = NULL;
+    engine.memory = scoring->memory;
+    organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
+    if (report && same_tensors(report))
+        *sparsity = sparsity_json(report);
+    else if (report)
+        snprintf(why, size, "%s", json_string_value(json_array_get(organ_json_at(report, "problems"), 0)));
+    else if (found.status == ORGAN_BAD_INPUT) {
+        *damaged = true;
+        snprintf(why, size, "%s", found.message);
+    } else
+        *error = found;
+    json_decref(report);
+    return error->status;
+}
+
+/* Must be called before the scoring, so that a malformed log is reported early. The report has the reason in
+ * "not_counted" if the sparsity was not counted. Returns NULL on error. */
+static json_t *history_of(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
+                          organ_error *error)
+{
+    char why[sizeof error->message] = "";
+    bool damaged = false;
+    json_t *const log = organ_experiment_log(scoring->models[m].model, error), *sparsity = NULL;
+    const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
+    if (!error->status)
+        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, &damaged, why,
+                     sizeof why, error);
+    json_t *const history =
+        error->status ? NULL
+                      : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
+                                     SET("method", organ_experiment_method(log)),
+                                     SET("definition", text_or_null(organ_json_at(log, "definition"))),
+                                     SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
+                                     SET("sparsity", sparsity ? sparsity : json_null()),
+                                     SET("not_counted", *why ? organ_document_string(why) : json_null()),
+                                     SET_FLAG("damaged", damaged));
+    json_decref(log);
+    if (!error->status && !history)
+        organ_fail_memory(error, scoring->models[m].path);
+    return history;
+}
+
+static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
+{
+    json_t *const histories = json_array();
+    for (size_t m = 1; m < scoring->count && !error->status; m++)
+        if (json_array_append_new(histories, history_of(options, scoring, m, error)))
+            organ_fail_memory(error, scoring->models[m].path);
+    return histories;
+}
+
+static json_t *experiments_json(const json_t *histories)
+{
+    json_t *const list = json_array();
+    for (size_t m = 0; m < json_array_size(histories); m++) {
+        json_t *const experiment = json_object_get(json_array_get(histories, m), "experiment");
+        bool known = !json_is_object(experiment);
+        for (size_t k = 0; k < json_array_size(list) && !known; k++)
+            known = json_equal(json_array_get(list, k), experiment);
+        if (!known)
+            json_array_append(list, experiment);
+    }
+    return list;
+}
+
+static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *model)
+{
+    size_t k;
+    json_t *group;
+    json_array_foreach(coverage, k, group)
+    {
+        if (json_equal(json_object_get(group, "matrices"), matrices)) {
+            json_array_append_new(json_object_get(group, "models"), organ_name_json(model->path));
+            return;
+        }
+    }
+    json_array_append_new(coverage, ORGAN_OBJECT(SET("models", json_pack("[o]", organ_name_json(model->path))),
+                                                 SET_HELD("matrices", matrices)));
+}
+
+/* Moves "matrices" from the sparsity of each model to the list [{"models", "matrices"}], which has all models with
+ * equal "matrices" in one row. */
+static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
+{
+    json_t *const coverage = json_array();
+    for (size_t m = 1; m < scoring->count; m++) {
+        json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity"), *const matrices =
+                                                                                                    json_object_get(
+                                                                                                        sparsity,
+                                                                                                        "matrices");
+        if (matrices)
+            add_coverage(coverage, matrices, scoring->models[m].model);
+        json_object_del(sparsity, "matrices");
+    }
+    return coverage;
+}
+
+static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
+{
+    json_t *const stored = error->status ? NULL : organ_model_stored(model, error), *const made =
+                                                                                        error->status
+                                                                                            ? NULL
+                                                                                            : organ_model_made(model,
+                                                                                                               error);
+    if (stored && made)
+        ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
+    json_decref(stored);
+    json_decref(made);
+}
+
+static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
+{
+    json_t *const coverage = coverage_json(scoring, histories);
+    json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
+    for (size_t m = 0; m < json_array_size(models); m++)
+        add_origin(json_array_get(models, m), scoring->models[m].model, error);
+    for (size_t m = 1; m < json_array_size(models); m++)
+        if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
+            organ_fail_memory(error, scoring->models[m].path);
+    json_t *const report = evaluate_document(scoring, "organ.evaluate/1", models);
+    json_t *const definitions = json_object_get(report, "definitions");
+    ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
+    json_decref(experiments);
+    ORGAN_ADD(definitions,
+              SET_TEXT("experiment",
+                       "two models belong to one experiment if donor, method, definition, parameters and calibration "
+                       "are equal, with any sparsity; two experiments appear in one table only if they are named."),
+              SET_TEXT("sparsity", "killed weights, counted from the bytes of donor and copy: not zero in the donor, "
+                                   "zero in the copy; as a share of the "
+                                   "target tensors (for each model: --targets, else those named in its log, else the "
+                                   "projections) and of the full model."),
+              SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
+                                 "'without compensation' or 'by imatrix'."),
+              SET_TEXT("made", "the verb of organ that wrote the model and its method, from the report in the model; "
+                               "for other models the quant_method of their configuration."),
+              SET_TEXT("stored", "the types of the projections, that of most weights first, and the bits per weight "
+                                 "with scales."),
+              SET_TEXT("rise_percent", "100 x (perplexity / that of the donor - 1)."));
+    return report;
+}
+
+static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};
+    const organ_evaluate_options *const o = s->evaluate;
+    if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
+        return organ_fail_memory(error, o->donor);
+    s->paths[0] = o->donor;
+    for (size_t k = 0; k < o->count; k++)
+        s->paths[k + 1] = o->pruned[k];
+    if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
+        return error->status;
+    json_t *const histories = histories_of(o, &s->scoring, error);
+    if (!error->status && organ_experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
+        organ_scoring_run(&s->scoring, error) == ORGAN_OK)
+        *report = evaluation_json(&s->scoring, histories, error);
+    json_decref(histories);
+    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
+}
+
+organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_evaluate_options, options, report, error, "donor", options->donor, "experiment.text",
+                         options->experiment.text, "pruned", options->count ? (const char *)options->pruned : ""))
+        return error->status;
+    if (options->tasks)
+        return organ_evaluate_tasks(options, engine, progress, report, error);
+    evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    score_prunings(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&work, options->donor, error);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ * Reads questions with several choices from a JSONL file, and plans the windows that score their choices.
+ *
+ * A line is an object: "context", a text; "choices", 2 to 1024 texts; "gold", the index of the right choice or an array
+ * of the indices of all right ones; optionally "task", the name of the task (default: the name of the file without its
+ * ending), and "delimiter", the text between context and choice (default: one blank). Other members are ignored, empty
+ * lines are skipped. */
+#ifndef ORGAN_VERBS_EVALUATE_EVALUATE_JOB_H
+#define ORGAN_VERBS_EVALUATE_EVALUATE_JOB_H
+
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
+#include <jansson.h>
+#include <organ/evaluate.h>
+#include <organ/forward.h>
+#include <organ/models.h>
+
+#define ORGAN_TASK_CHOICES 1024 /* upper bound of choices of a question */
+#define ORGAN_TASK_NAMES   1024 /* upper bound of tasks in a file */
+
+/* A choice of a question. */
+typedef struct organ_task_choice {
+    size_t first, tokens; /* range of its scored tokens in organ_perplexity_plan */
+    size_t characters;    /* characters of its text, without the delimiter; at least 1 */
+    bool gold;            /* it is a right choice */
+} organ_task_choice;
+
+/* A question: a line of the file. */
+typedef struct organ_task_question {
+    size_t task;           /* index of its task */
+    size_t line;           /* line in the file, from 1 */
+    size_t first, choices; /* range of its choices in organ_task_set.choices */
+} organ_task_question;
+
+/* The questions of a file. */
+typedef struct organ_task_set {
+    char **names; /* names of the tasks, in the order of the file; owned */
+    size_t tasks; /* number of tasks */
+    organ_task_question *questions;
+    size_t count;               /* number of questions */
+    organ_task_choice *choices; /* choices of all questions, in the order of the questions */
+    size_t choice_count;
+    size_t cut; /* number of choices whose window was longer than the context, so that its first tokens were cut */
+    size_t task_room, question_room, choice_room; /* allocated entries of names, questions and choices */
+} organ_task_set;
+
+/* Reads the questions from scoring->text, tokenizes them with scoring->tokenizer, and adds a window for each choice to
+ * scoring->plan. The text context + delimiter + choice is tokenized as a whole. If the context alone has n tokens, the
+ * tokens of the choice are those after the first n; white space at the end of the context counts as the beginning of
+ * the choice. BOS comes first if the tokenizer adds one; if the context has no tokens, BOS (EOS if there is none) takes
+ * its place. A window has at most the last scoring->protocol.context inputs. Two choices with the same inputs share a
+ * window. Source: lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and HFLM._loglikelihood_tokens.
+ *
+ * Returns ORGAN_BAD_INPUT, naming file and line, for a malformed line, a choice without tokens of its own or with more
+ * tokens than the context, and a file without questions; ORGAN_USAGE, as organ_memory_refuse, if the windows need more
+ * than half of scoring->memory; ORGAN_IO if memory runs out. Call organ_task_set_release whatever it returns. */
+organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error);
+void organ_task_set_release(organ_task_set *set);
+
+/* Computes the answers of models to questions with several choices, and compares the accuracies of two models on the
+ * same questions. */
+
+/* The answer of a model to a question. Choices are numbered within the question; the first of equally likely choices is
+ * the answer. */
+typedef struct organ_task_answer {
+    size_t choice;                /* choice with the largest log-likelihood (acc) */
+    size_t normalised;            /* choice with the largest log-likelihood divided by its characters (acc_norm) */
+    bool right, right_normalised; /* whether `choice`, and `normalised`, is a right one */
+} organ_task_answer;
+
+/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` over the tokens of the choice. `nll` has the
+ * negative log-likelihood of every scored token of the plan, in the plan's order. */
+double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
+
+/* Returns the answer to question number `question` from a model's `nll`. Source: lm-evaluation-harness 0.4.13,
+ * ConfigurableTask.process_results. */
+organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll);
+
+/* Paired comparison of the right answers of a first and another model to the same questions. */
+typedef struct organ_task_pairs {
+    size_t count;                  /* questions */
+    size_t only_first, only_other; /* questions that only the first, or only the other model answers right */
+} organ_task_pairs;
+
+/* Returns the p-value of the exact two-sided test of McNemar (1947): the probability, if both models are equally good,
+ * of a split of only_first + only_other questions at least as uneven as this one. In (0, 1]. */
+double organ_task_mcnemar(const organ_task_pairs *pairs);
+
+/* Difference of accuracies (other - first) with a 95 % confidence interval: the adjusted Wald interval of Bonett and
+ * Price (2012), which adds one question to each of only_first and only_other. The interval is limited to [-1, 1]. */
+typedef struct organ_task_difference {
+    double difference, low, high;
+} organ_task_difference;
+organ_task_difference organ_task_difference_of(const organ_task_pairs *pairs);
+
+/* Names the experiments of pruned models, so that an evaluation lists two experiments in one table only under two
+ * names. */
+
+/* Completes the experiment of each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of
+ * its log, or null) and "sparsity". A model without a log whose weights were killed gets an unknown experiment. Then
+ * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model. Returns ORGAN_USAGE in three
+ * cases: one of two different experiments has no name, or both have the same name; an experiment of another donor than
+ * `donor` has no name; the MODEL of an option matches no model. */
+organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
+                                       json_t *histories, organ_error *error);
+
+/* Evaluates models on questions with several choices. */
+
+/* Runs organ_evaluate with options->tasks: *report has the schema organ.tasks/1 and is written as tasks.json and
+ * TASKS_REPORT.md. */
+organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error);
+
+/* The dry run of organ perplexity. */
+
+/* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
+ * "run.plan" (surgery/plan/plan.h). NULL if memory runs out. */
+json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
+
+/* Converts the bytes of tokens to text that is safe for a terminal. */
+
+/* A text that is being converted. Must not be moved between open and close. */
+typedef struct organ_text_streamer {
+    organ_text text;
+    char held[8];   /* bytes of an incomplete character */
+    size_t count;   /* number of these bytes */
+    size_t printed; /* bytes of the text that organ_text_streamer_next has returned */
+} organ_text_streamer;
+
+/* Opens an empty text. Returns ORGAN_IO if memory runs out. */
+organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error *error);
+/* Appends the `count` bytes of a token. */
+void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, size_t count);
+/* Sets *text to the text added since the last call, without an incomplete character at its end, and *bytes to its
+ * length. *text is valid until the next call. Returns ORGAN_IO if memory runs out. */
+organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
+                                      organ_error *error);
+/* Ends the text; an incomplete character is written as \xNN. */
+void organ_text_streamer_end(organ_text_streamer *streamer);
+/* Closes the streamer and sets *text to the whole text, which the caller frees. Must be called after every open.
+ * Returns ORGAN_IO if memory runs out; *text is then NULL. */
+organ_status organ_text_streamer_close(organ_text_streamer *streamer, char **text, organ_error *error);
+
+#endif

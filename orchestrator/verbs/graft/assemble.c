@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/verbs/graft/graft_job.h"
+
+#include "formats/architecture/exchange.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/write/write.h"
+
+#include <organ/organs.h>
+#include <organ/weights.h>
+#include <string.h>
+
+typedef struct assembly {
+    const organ_assemble_options *options;
+    const organ_progress *progress;
+    const organ_stop *stop;
+    organ_model *model;
+    bool merged; /* several files of the donor become one */
+    organ_layout layout;
+} assembly;
+
+/* The only file of a model gets the output's name; several files are merged into one with a new header. */
+static organ_status make_single_file(assembly *a, organ_error *error)
+{
+    organ_layout *const layout = &a->layout;
+    organ_gguf_writer *writer = NULL;
+    a->merged = layout->file_count > 1;
+    if (!a->merged || !a->model->gguf || organ_layout_metadata(a->model->gguf, &writer, error) == ORGAN_OK)
+        organ_layout_name(layout, organ_path_name(a->options->write.output), a->merged, writer, error);
+    organ_gguf_writer_destroy(writer);
+    return error->status;
+}
+
+static organ_status check_assembled(const assembly *a, organ_error *error)
+{
+    const char *const path = a->options->write.output, *const format = a->layout.format;
+    const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
+    if (organ_output_is_file(path) && strcmp(strrchr(path, '.'), ending) != 0)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: %s was made from %s files, and assemble does not convert: name a %s or a directory",
+                          path, a->options->directory, format, ending);
+    return ORGAN_OK;
+}
+
+/* ---- the document ---- */
+
+static json_t *changed_json(const void *layout, size_t k)
+{
+    return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
+                                                 : NULL;
+}
+
+static json_t *file_json(const void *layout, size_t f)
+{
+    const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
+    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("tensors", file->count),
+                        SET_COUNT("bytes", file->size));
+}
+
+static json_t *assemble_group_json(const void *layout, size_t group)
+{
+    const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
+    return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
+}
+
+static json_t *assemble_document(void *context, const organ_writing *made)
+{
+    const assembly *const a = context;
+    const organ_layout *const layout = &a->layout;
+    const organ_file_list *const extra = organ_write_extra_files(made);
+    const uint64_t bytes = organ_layout_bytes(layout);
+    const bool dry = a->options->write.dry_run;
+    json_t *const changed = dry ? json_null() : organ_json_rows(layout->piece_count, changed_json, layout);
+    json_t *const run = organ_output_run(organ_write_output(made), bytes);
+    const bool same =
+        a->model->manifest && !a->merged && !layout->changed && json_is_array(changed) && json_array_size(changed) == 0;
+    ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
+        SET("model", organ_model_json(a->model)), SET_TEXT("format", layout->format),
+        SET("files", organ_json_rows(layout->file_count, file_json, layout)),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", layout->piece_count), SET_COUNT("bytes", bytes))),
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
+        SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)),
+        SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, layout)),
+        SET("by_layer", organ_layout_by_layer_json(layout, NULL)), SET("run", run));
+}
+
+/* ---- the run ---- */
+
+static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
+{
+    const organ_assemble_options *const o = a->options;
+    if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
+        organ_output_check_not_input(o->write.output, a->model, error) ||
+        organ_layout_copy(a->model, &a->layout, error) || check_assembled(a, error) ||
+        (organ_output_is_file(o->write.output) && make_single_file(a, error)))
+        return error->status;
+    const organ_write made = {.model = a->model,
+                              .requested = &o->write,
+                              .layout = &a->layout,
+                              .ranks = o->ranks,
+                              .stop = a->stop,
+                              .definition = "assemble/1",
+                              .stage = "assembling",
+                              .model_is = "model",
+                              .progress = a->progress,
+                              .engine = o->engine,
+                              .context = a,
+                              .document = assemble_document};
+    return organ_write_run(&made, report, error);
+}
+
+static void close_assembly(assembly *a)
+{
+    organ_layout_release(&a->layout);
+    organ_model_close(a->model);
+}
+
+organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
+                            const organ_stop *stop, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_assemble_options, options, report, error, "directory", options->directory,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    assembly a = {.options = options, .progress = progress, .stop = stop};
+    const organ_report_work work = organ_report_begin(report);
+    assemble_model(&a, report, error);
+    close_assembly(&a);
+    return organ_report_end(&work, options->directory, error);
+}
+
+typedef struct extraction {
+    const organ_extract_options *options;
+    const organ_progress *progress;
+    const organ_stop *stop;
+    organ_model *model;
+    organ_layout layout;
+} extraction;
+
+static json_t *folder_json(const void *layout, size_t group)
+{
+    const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
+    return ORGAN_OBJECT(SET_TEXT("folder", organ_group_folder((organ_group)group)),
+                        SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
+}
+
+/* Fillers are the bytes of a file that belong to no tensor: the header comes first, then parts of the gaps between
+ * and after tensors that are not all zero. "gap_bytes" leaves out the first. */
+static json_t *extract_source_json(const void *layout, size_t f)
+{
+    const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
+    uint64_t gaps = 0;
+    for (size_t k = 1; k < file->filler_count; k++)
+        gaps += file->fillers[k].bytes;
+    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size),
+                        SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
+}
+
+static json_t *extract_document(void *context, const organ_writing *made)
+{
+    const extraction *const e = context;
+    const organ_layout *const layout = &e->layout;
+    const organ_file_list *const extra = organ_write_extra_files(made);
+    const organ_amount all = organ_layout_amount(layout, ORGAN_ALL_GROUPS, NULL);
+    json_t *const run = organ_output_run(organ_write_output(made), all.bytes);
+    ORGAN_ADD(run, SET_BYTES("model", e->options->model));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
+                        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, layout)),
+                        SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))),
+                        SET("by_layer", organ_layout_by_layer_json(layout, NULL)),
+                        SET("sources", organ_json_rows(layout->file_count, extract_source_json, layout)),
+                        SET("beside", ORGAN_OBJECT(SET_COUNT("files", extra->count), SET_COUNT("bytes", extra->bytes))),
+                        SET("run", run));
+}
+
+static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
+{
+    const organ_extract_options *const o = e->options;
+    if (organ_model_open_with(o->model, o->access, &e->model, error) ||
+        organ_output_check_not_input(o->write.output, e->model, error) ||
+        organ_layout_copy(e->model, &e->layout, error))
+        return error->status;
+    const organ_write made = {.model = e->model,
+                              .requested = &o->write,
+                              .resumed_by = o->resumed_by,
+                              .layout = &e->layout,
+                              .apart = true,
+                              .ranks = o->ranks,
+                              .stop = e->stop,
+                              .definition = "extract/1",
+                              .stage = "extracting",
+                              .model_is = "model",
+                              .progress = e->progress,
+                              .engine = o->engine,
+                              .context = e,
+                              .document = extract_document};
+    return organ_write_run(&made, report, error);
+}
+
+static void close_extraction(extraction *e)
+{
+    organ_layout_release(&e->layout);
+    organ_model_close(e->model);
+}
+
+organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
+                           json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_extract_options, options, report, error, "model", options->model, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    extraction e = {.options = options, .progress = progress, .stop = stop};
+    const organ_report_work work = organ_report_begin(report);
+    extract_model(&e, report, error);
+    close_extraction(&e);
+    return organ_report_end(&work, options->model, error);
+}
+
+static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
+
+/* Scheme, groups and types must be equal, so that one weight can replace the other. */
+static bool packed_alike(const organ_weight *a, const organ_weight *b)
+{
+    char one[160], other[160];
+    return a->scheme == b->scheme && a->divides == b->divides && a->labelled_v2 == b->labelled_v2 &&
+           strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
+}
+
+bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
+                             char counterpart[ORGAN_COUNTERPART_SIZE])
+{
+    const int32_t layer = organ_layer_mapped(&job->map, anatomy->layer);
+    const bool to_gguf = job->target->gguf != NULL;
+    return job->names_differ ? organ_counterpart_across(to_gguf ? job->target : job->source, name, anatomy, to_gguf,
+                                                        layer, counterpart, ORGAN_COUNTERPART_SIZE)
+                             : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
+}
+
+static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
+                                       const organ_weight *weight)
+{
+    char name[ORGAN_COUNTERPART_SIZE];
+    return organ_graft_counterpart(job, weight->name, &weight->anatomy, name) ? organ_weights_named(targets, name)
+                                                                              : NULL;
+}
+
+/* Weights that are not selected or replace nothing pass. */
+static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
+                                      const organ_weight *weight, organ_error *error)
+{
+    char source_text[160], target_text[160];
+    if (!organ_selected(&job->selection, weight->codes))
+        return ORGAN_OK;
+    const organ_weight *const replaced = replaced_by(job, targets, weight);
+    if (!replaced || (!is_packed(weight) && !is_packed(replaced)) || packed_alike(weight, replaced))
+        return ORGAN_OK;
+    const organ_model *const packed = is_packed(weight) ? job->source : job->target;
+    return organ_dequantize_first(packed, error, "%.200s: is %s in %.150s and %s in %.150s", weight->name,
+                                  organ_weight_text(weight, source_text, sizeof source_text), job->source->path,
+                                  organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
+}
+
+organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
+{
+    organ_weights *sources = NULL, *targets = NULL;
+    if (organ_weights_find(job->source, &sources, error) == ORGAN_OK &&
+        organ_weights_find(job->target, &targets, error) == ORGAN_OK && sources->packed + targets->packed > 0)
+        for (size_t k = 0; k < sources->count && !error->status; k++)
+            check_packed_pair(job, targets, &sources->weights[k], error);
+    organ_weights_free(sources);
+    organ_weights_free(targets);
+    return error->status;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/verbs/graft/graft_job.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
+
+#include <errno.h>
+#include <organ/base.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "llama.attention.head_count" gives "attention.head_count". Returns NULL if the key does not begin with the
+ * architecture. */
+static const char *without_architecture(const organ_gguf *gguf, const char *key)
+{
+    size_t length = 0;
+    const char *const architecture = organ_gguf_string(gguf, "general.architecture", &length);
+    return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
+}
+
+/* `source` is NULL if the source is not GGUF. */
+static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
+{
+    for (size_t k = 0; source && k < source->kv_count; k++) {
+        const char *const other = without_architecture(source, source->kvs[k].key);
+        if (other && strcmp(other, rest) == 0)
+            return &source->kvs[k];
+    }
+    return NULL;
+}
+
+static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
+{
+    for (size_t k = 0; k < bytes; k++)
+        to[k] = (unsigned char)(value >> 8 * k);
+}
+
+/* A key-value that is not an array has one value for all layers. Returns false if `source` is NULL, has no value for
+ * the layer, or the value does not fit `type`. */
+static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
+{
+    const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
+    const size_t bytes = organ_gguf_type_bytes(type);
+    int64_t integer;
+    double real;
+    if (!source)
+        return false;
+    if (type == ORGAN_GGUF_F32 || type == ORGAN_GGUF_F64) {
+        if (!organ_gguf_real_at(source, index, &real))
+            return false;
+        const float single = (float)real;
+        memcpy(to, type == ORGAN_GGUF_F32 ? (const void *)&single : (const void *)&real, bytes);
+        return true;
+    }
+    if (!organ_gguf_integer_at(source, index, &integer))
+        return false;
+    const bool is_signed =
+        type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
+    const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed; /* without the sign bit */
+    if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
+        return false;
+    put_little_endian(to, (uint64_t)integer, bytes);
+    return true;
+}
+
+/* The new array has job->layers_after values, and each grafted layer gets the value of its layer in the source. A
+ * value that the source lacks is a mismatch. *data becomes the new array in GGUF's binary form, which the caller
+ * frees, or NULL if nothing changes. `rest` is the key without the architecture. */
+static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
+                                      unsigned char **data, organ_error *error)
+{
+    const size_t bytes = organ_gguf_type_bytes(kv->element),
+                 size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
+    const organ_gguf_kv *const source = find_in_source(job->source->gguf, rest);
+    unsigned char *const made = calloc(1, size);
+    *data = NULL;
+    if (!made)
+        return organ_fail_errno(error, ENOMEM, "%s", kv->key);
+    memcpy(made, kv->bytes, kv->size < size ? kv->size : size);
+    put_little_endian(made + 4, (uint64_t)job->layers_after, 8); /* the array's length follows its 4-byte type */
+    for (size_t k = 0; k < job->pair_count; k++)
+        if (!put_element(source, job->pairs[k].from, kv->element,
+                         made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
+            organ_graft_add_sentence(
+                job->mismatches,
+                "metadata: %s has a value for every layer of the target, the source has none for its layer %d", kv->key,
+                (int)job->pairs[k].from);
+    if (kv->size == size && memcmp(made, kv->bytes, size) == 0)
+        free(made);
+    else
+        *data = made;
+    return ORGAN_OK;
+}
+
+static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+{
+    const organ_gguf *const target = job->target->gguf;
+    for (size_t k = 0; k < target->kv_count && !error->status; k++) {
+        organ_gguf_kv kv = target->kvs[k];
+        const char *const rest = without_architecture(target, kv.key);
+        unsigned char *data = NULL;
+        if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
+            !organ_gguf_type_bytes(kv.element) || graft_adapt_array(job, &kv, rest, &data, error) || !data)
+            continue;
+        kv.bytes = data;
+        kv.count = (uint64_t)job->layers_after;
+        kv.size = ORGAN_GGUF_ARRAY_HEAD + (size_t)kv.count * organ_gguf_type_bytes(kv.element);
+        organ_gguf_writer_kv(writer, &kv, error);
+        organ_graft_add_sentence(job->metadata, "%s was adapted to the new layers.", kv.key);
+        job->written_again = true;
+        free(data);
+    }
+    return error->status;
+}
+
+/* The key changes if the graft adds layers. It is a mismatch if the target's block_count is not the number of layers
+ * of its tensors. */
+static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+{
+    char key[160];
+    size_t length = 0;
+    const char *const architecture = organ_gguf_string(job->target->gguf, "general.architecture", &length);
+    if (job->layers_after == job->target_layers)
+        return ORGAN_OK;
+    snprintf(key, sizeof key, "%.*s.block_count", (int)(length < 100 ? length : 100), architecture ? architecture : "");
+    const int64_t declared = organ_gguf_integer(job->target->gguf, key, -1);
+    if (declared != job->target_layers) {
+        organ_graft_add_sentence(
+            job->mismatches, "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added",
+            key, (long long)declared, (int)job->target_layers);
+        return ORGAN_OK;
+    }
+    organ_graft_add_sentence(job->metadata, "%s: %d, was %d.", key, (int)job->layers_after, (int)job->target_layers);
+    return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
+}
+
+/* If the graft copies only attention or only feed-forward, key-values with a value for each layer stay those of the
+ * target, because they also describe the part that is not copied. */
+static bool grafts_whole_layers(const organ_graft_job *job)
+{
+    const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
+    return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
+}
+
+organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
+{
+    *writer = NULL;
+    if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
+        return error->status;
+    if (!grafts_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
+        set_block_count(job, *writer, error);
+    if (error->status || !job->written_again) {
+        organ_gguf_writer_destroy(*writer);
+        *writer = NULL;
+    }
+    return error->status;
+}
+
+/* ---- checks before anything is written ---- */
+
+/* An output of one file must have the ending of the target's format. If the target is one file (and no organ
+ * directory), the output must be one too. A dry run also checks that the output could be written. */
+static organ_status check_grafted(organ_graft_job *job, organ_error *error)
+{
+    const organ_graft_options *const o = job->options;
+    const char *const path = o->write.output, *const format = job->layout.format;
+    const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
+    if (job->single && strcmp(strrchr(path, '.'), ending) != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: name a %s or a directory", path, format,
+                          ending);
+    if (!job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
+        return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so the output must be one: name a %s", path,
+                          ending);
+    if (organ_output_check_not_input(path, job->source, error) ||
+        organ_output_check_not_input(path, job->target, error))
+        return error->status;
+    return o->write.dry_run ? organ_output_check(path, organ_output_like(job->target), o->write.force, error)
+                            : ORGAN_OK;
+}
+
+/* The header is new if the graft changes types, layers or key-values, or merges several files into one
+ * (job->written_again); else the header of the target is copied. With mismatches there is no output, so nothing is
+ * created. */
+static organ_status choose_header(organ_graft_job *job, organ_error *error)
+{
+    organ_layout *const layout = &job->layout;
+    organ_gguf_writer *writer = NULL;
+    job->written_again = job->written_again || (job->single && layout->file_count > 1);
+    if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
+        (job->written_again || job->single))
+        organ_layout_name(layout, job->single ? organ_path_name(job->options->write.output) : layout->files[0].name,
+                          job->written_again, writer, error);
+    organ_gguf_writer_destroy(writer);
+    return error->status;
+}
+
+/* ---- the document ---- */
+
+static json_t *graft_group_json(const void *context, size_t group)
+{
+    const organ_graft_job *const job = context;
+    const organ_amount all = organ_layout_amount(&job->layout, (organ_group)group, NULL);
+    const organ_amount taken = organ_layout_amount(&job->layout, (organ_group)group, job->source);
+    if (!all.tensors)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)),
+                        SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
+}
+
+static json_t *graft_tensor_json(const void *context, size_t k)
+{
+    const organ_graft_job *const job = context;
+    const organ_piece *const piece = &job->layout.pieces[k];
+    if (piece->model != job->source)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name),
+                        SET_DTYPE("dtype", piece->as.dtype), SET_DTYPE("source_dtype", piece->from->dtype),
+                        SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
+}
+
+static json_t *graft_totals_json(const organ_graft_job *job)
+{
+    const organ_amount all = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, NULL);
+    const organ_amount taken = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, job->source);
+    return ORGAN_OBJECT(SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))),
+                        SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
+}
+
+static json_t *graft_parameters(void *job)
+{
+    const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
+    return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
+}
+
+/* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and
+ * tensors. */
+static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
+{
+    const organ_graft_options *const o = job->options;
+    const organ_layout *const layout = &job->layout;
+    json_t *const run = organ_output_run(output, organ_layout_bytes(layout));
+    json_t *const document = ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->write.dry_run),
+        SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
+        SET("parameters", graft_parameters(job)), SET("mismatches", json_incref(job->mismatches)));
+    if (document && json_array_size(job->mismatches) == 0)
+        ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
+                  SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
+                  SET("by_layer", organ_layout_by_layer_json(layout, job->source)),
+                  SET_FLAG("header_anew", job->written_again), SET("metadata", json_incref(job->metadata)),
+                  SET("notes", json_incref(job->notes)),
+                  SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
+    ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
+    ORGAN_ADD(document, SET("run", run));
+    return document;
+}
+
+/* ---- the run ---- */
+
+static json_t *graft_document(void *context, const organ_writing *made)
+{
+    return graft_document_of(context, organ_write_output(made));
+}
+
+/* Mismatches are not errors here: they are in job->mismatches. */
+static organ_status plan_graft(organ_graft_job *job, organ_error *error)
+{
+    const organ_graft_options *const o = job->options;
+    job->mismatches = json_array();
+    job->notes = json_array();
+    job->metadata = json_array();
+    if (!job->mismatches || !job->notes || !job->metadata)
+        return organ_fail_memory(error, o->target);
+    if (organ_selection_parse(o->types, o->layers, &job->selection, error) ||
+        organ_layer_map_parse(o->map, &job->map, error) ||
+        organ_model_open_with(o->source, o->access, &job->source, error) ||
+        organ_model_open_with(o->target, o->access, &job->target, error) ||
+        organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
+        organ_graft_match(job, error))
+        return error->status;
+    return choose_header(job, error);
+}
+
+static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
+{
+    const size_t count = json_array_size(job->mismatches);
+    if (!(*report = graft_document_of(job, &(organ_output){.path = job->options->write.output})))
+        return organ_fail_memory(error, job->options->target);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source,
+                      job->options->target, json_string_value(json_array_get(job->mismatches, 0)),
+                      count > 1 ? " (and more; the report lists everything)" : "");
+}
+
+static organ_status graft_model(organ_graft_job *job, json_t **report, organ_error *error)
+{
+    const organ_graft_options *const o = job->options;
+    if (plan_graft(job, error))
+        return error->status;
+    if (json_array_size(job->mismatches))
+        return report_mismatches(job, report, error);
+    job->layout.changed = true;
+    job->layout.kernels = job->kernels;
+    const organ_write made = {.model = job->target,
+                              .requested = &o->write,
+                              .layout = &job->layout,
+                              .source = job->source,
+                              .apart = job->target->manifest && !job->single,
+                              .ranks = o->ranks,
+                              .stop = job->stop,
+                              .definition = "graft/1",
+                              .stage = "grafting",
+                              .model_is = "target",
+                              .progress = job->progress,
+                              .engine = o->engine,
+                              .context = job,
+                              .parameters = graft_parameters,
+                              .document = graft_document};
+    return organ_write_run(&made, report, error);
+}
+
+static void close_graft(organ_graft_job *job)
+{
+    organ_layout_release(&job->layout);
+    organ_model_close(job->source);
+    organ_model_close(job->target);
+    json_decref(job->mismatches);
+    json_decref(job->notes);
+    json_decref(job->metadata);
+    organ_rows_free(job->pairs);
+    free(job->taken);
+}
+
+organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
+                         const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_graft_options, options, report, error, "source", options->source, "target",
+                         options->target, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_graft_job job = {.options = options,
+                           .single = organ_output_is_file(options->write.output),
+                           .kernels = kernels,
+                           .progress = progress,
+                           .stop = stop};
+    const organ_report_work work = organ_report_begin(report);
+    graft_model(&job, report, error);
+    close_graft(&job);
+    return organ_report_end_partial(&work, options->target, error);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * State and functions shared by the files of a graft: graft.c is the verb, graft_match.c pairs tensors and finds
+ * mismatches, graft_packed.c compares packed weights, graft_metadata.c adapts key-values. A mismatch is a reason, in
+ * one sentence, why tensors of the source do not fit into the target. */
+#ifndef ORGAN_VERBS_GRAFT_GRAFT_JOB_H
+#define ORGAN_VERBS_GRAFT_GRAFT_JOB_H
+
+#include "formats/architecture/exchange.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/write/write.h"
+
+#include <organ/organs.h>
+
+/* Layer `from` of the source and its number `to` in the output. If the target has a layer `to`, the selected tensors of
+ * `from` replace those of `to`; otherwise they are added as a new layer. */
+typedef struct organ_layer_pair {
+    int32_t from, to;
+} organ_layer_pair;
+
+/* One graft. */
+typedef struct organ_graft_job {
+    const organ_graft_options *options;
+    organ_model *source, *target;
+    organ_selection selection; /* options->types and options->layers, parsed */
+    organ_layer_moves map;     /* options->map, parsed */
+    organ_layout layout;       /* of the output: pieces[k] is tensor k of the target, added tensors follow */
+    bool single;               /* the output is one file */
+    const organ_kernels *kernels;
+    const organ_progress *progress;
+    const organ_stop *stop;
+    organ_layer_pair *pairs; /* one for each source layer with selected tensors, ordered by `to` */
+    size_t pair_count;
+    int32_t source_layers, target_layers; /* numbers of layers: one more than the highest layer number of a tensor */
+    int32_t layers_after;                 /* number of layers of the output */
+    bool *taken;                          /* taken[k]: piece k is from the source and replaces a tensor or is added */
+    size_t converted;                     /* number of tensors that are converted to another type */
+    bool names_differ;                    /* exactly one of the models is GGUF, so the names of their tensors differ */
+    bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
+    /* arrays of sentences for the report; those in `metadata` describe changes of key-values */
+    json_t *mismatches, *notes, *metadata;
+} organ_graft_job;
+
+/* Appends a sentence, at most 999 bytes, to job->mismatches, job->notes or job->metadata. */
+void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Returns whether the output can have another header than the target, so that types of tensors and the number of layers
+ * may change: the target is GGUF, and the output is one file or an organ directory. */
+bool organ_graft_header_is_free(const organ_graft_job *job);
+
+/* Pairs layers and tensors of both models and changes the layout; appends mismatches to job->mismatches. Returns
+ * ORGAN_USAGE if two source layers would get the same number or no tensor is selected; ORGAN_IO if memory runs out;
+ * errors of organ_graft_packed. */
+organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
+/* Writes to `counterpart` the name that the source tensor `name` has in the target, in the target's format and at the
+ * layer to which --map moves it. `anatomy` is that of the source tensor. Returns false if the format has no such
+ * name. */
+bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
+                             char counterpart[ORGAN_COUNTERPART_SIZE]);
+
+/* Checks that packed weights are grafted only between models that pack them in the same way. Returns ORGAN_BAD_INPUT if
+ * source and target pack a selected weight differently, or if only one of them packs it; also the errors of
+ * organ_weights_find. Models without packed weights pass. */
+organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
+
+/* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
+ * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
+ * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
+organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
+
+#endif

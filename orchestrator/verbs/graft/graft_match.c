@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/verbs/graft/graft_job.h"
+
+#include "formats/base/plain_numbers.h"
+#include "formats/base/rows.h"
+#include "orchestrator/stream/product.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void organ_graft_add_sentence(json_t *list, const char *format, ...)
+{
+    char text[1000];
+    va_list args;
+    va_start(args, format);
+    organ_vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    json_array_append_new(list, json_string(text));
+}
+
+bool organ_graft_header_is_free(const organ_graft_job *job)
+{
+    return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
+}
+
+static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->options->target);
+}
+
+/* ---- layers ---- */
+
+static int by_from(const void *a, const void *b)
+{
+    const organ_layer_pair *const x = a, *const y = b;
+    return (x->from > y->from) - (x->from < y->from);
+}
+
+static int by_to(const void *a, const void *b)
+{
+    const organ_layer_pair *const x = a, *const y = b;
+    return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
+}
+
+static int32_t layer_count(const organ_model *model)
+{
+    int32_t highest = -1;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.layer > highest)
+            highest = model->tensors[t].anatomy.layer;
+    return highest < INT32_MAX ? highest + 1 : highest;
+}
+
+/* Only source layers with selected tensors have a pair. */
+static organ_status pair_layers(organ_graft_job *job, organ_error *error)
+{
+    size_t count = 0;
+    job->pairs = organ_rows_take(job->source->tensor_count + 1, sizeof *job->pairs);
+    if (!job->pairs)
+        return graft_no_memory(job, error);
+    for (size_t t = 0; t < job->source->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->source->tensors[t];
+        if (organ_selected(&job->selection, tensor) && tensor->anatomy.layer >= 0)
+            job->pairs[count++] =
+                (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer)};
+    }
+    qsort(job->pairs, count, sizeof *job->pairs, by_from); /* one entry for each tensor: drop repeated layers */
+    for (size_t k = 0; k < count; k++)
+        if (k == 0 || job->pairs[k].from != job->pairs[k - 1].from)
+            job->pairs[job->pair_count++] = job->pairs[k];
+    qsort(job->pairs, job->pair_count, sizeof *job->pairs, by_to);
+    for (size_t k = 1; k < job->pair_count; k++)
+        if (job->pairs[k].to == job->pairs[k - 1].to)
+            return organ_fail(
+                error, ORGAN_USAGE,
+                "layers %d and %d of the source would both become layer %d: --map must give each its own position",
+                (int)job->pairs[k - 1].from, (int)job->pairs[k].from, (int)job->pairs[k].to);
+    return ORGAN_OK;
+}
+
+/* Layers can be added only at the end, without a gap, and only if the header can change. */
+static void check_layers(organ_graft_job *job)
+{
+    for (size_t k = 0; k < job->selection.span_count; k++) {
+        const organ_layer_span *const span = &job->selection.spans[k];
+        if (span->to >= job->source_layers)
+            organ_graft_add_sentence(
+                job->mismatches, "layer count: layers %d-%d were requested, but the source has %d (0-%d)",
+                (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
+    }
+    job->layers_after = job->target_layers;
+    for (size_t k = 0; k < job->pair_count; k++) {
+        const organ_layer_pair *const pair = &job->pairs[k];
+        if (pair->to < job->target_layers)
+            continue;
+        if (!organ_graft_header_is_free(job))
+            organ_graft_add_sentence(
+                job->mismatches,
+                "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
+                "and layers can be "
+                "added to a GGUF file only",
+                (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
+        else if (pair->to != job->layers_after)
+            organ_graft_add_sentence(job->mismatches,
+                                     "layer count: layer %d would be added to the target, but not layer %d before it",
+                                     (int)pair->to, (int)job->layers_after);
+        else
+            job->layers_after++;
+    }
+}
+
+/* ---- configurations of both models ---- */
+
+/* A number that is not known is negative. */
+static void compare_count(organ_graft_job *job, const char *what, int64_t source, int64_t target)
+{
+    if (source >= 0 && target >= 0 && source != target)
+        organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
+                                 (long long)target);
+}
+
+static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
+
+static void architecture_of(const organ_model *model, char out[96])
+{
+    size_t length = 0;
+    const char *const text = model->gguf ? organ_gguf_string(model->gguf, "general.architecture", &length) : NULL;
+    snprintf(out, 96, "%.*s", (int)(length < 95 ? length : 95), text ? text : "");
+}
+
+/* In GGUF files of some architectures the converter of llama.cpp has permuted the rows of q and k for RoPE. */
+static void compare_rope(organ_graft_job *job)
+{
+    char source[96], target[96];
+    architecture_of(job->source, source);
+    architecture_of(job->target, target);
+    /* whether the rows keep the order of safetensors, in the source and in the target */
+    const bool straight = !*source || organ_keeps_rope_rows(source), other = !*target || organ_keeps_rope_rows(target);
+    if (straight == other || !graft_selects(job, ORGAN_GROUP_SKELETON))
+        return;
+    const bool source_permuted = !straight;
+    organ_graft_add_sentence(
+        job->mismatches,
+        "rope: in GGUF files of architecture '%s' the rows of q and k are (or may be) permuted within each "
+        "head, in the %s they are not: attention cannot be grafted",
+        source_permuted ? source : target, source_permuted ? "target" : "source");
+}
+
+/* If vocabularies of one size differ, rows of the embedding would belong to other tokens. Models that are not GGUF
+ * are not compared. */
+static void compare_tokens(organ_graft_job *job)
+{
+    static const char key[] = "tokenizer.ggml.tokens";
+    const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
+    const organ_gguf_kv *const b = job->target->gguf ? organ_gguf_find(job->target->gguf, key) : NULL;
+    if (a && b && a->count == b->count && (a->size != b->size || memcmp(a->bytes, b->bytes, a->size) != 0))
+        organ_graft_add_sentence(job->mismatches, "vocabulary: %llu tokens in both, but different ones",
+                                 (unsigned long long)a->count);
+}
+
+/* A difference that makes the result unusable is a mismatch, another architecture only a note. */
+static void compare_facts(organ_graft_job *job)
+{
+    const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
+    char source[96], target[96];
+    compare_count(job, "width (hidden size)", a->hidden_size, b->hidden_size);
+    if (graft_selects(job, ORGAN_GROUP_SKELETON)) {
+        compare_count(job, "attention heads", a->num_attention_heads, b->num_attention_heads);
+        compare_count(job, "KV heads", a->num_key_value_heads, b->num_key_value_heads);
+        compare_count(job, "head width", a->head_dim, b->head_dim);
+    }
+    if (graft_selects(job, ORGAN_GROUP_ORGAN)) {
+        compare_count(job, "feed-forward width", a->intermediate_size, b->intermediate_size);
+        compare_count(job, "experts", a->num_experts, b->num_experts);
+    }
+    if (graft_selects(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
+        compare_count(job, "vocabulary", a->vocab_size, b->vocab_size);
+        compare_tokens(job);
+    }
+    compare_rope(job);
+    architecture_of(job->source, source);
+    architecture_of(job->target, target);
+    if (job->names_differ && graft_selects(job, ORGAN_GROUP_NORM) &&
+        strncmp(*source ? source : target, "gemma", 5) == 0)
+        organ_graft_add_sentence(job->mismatches,
+                                 "norms: GGUF files of Gemma store them plus 1, the other model does not");
+    if (*source && *target && strcmp(source, target) != 0)
+        organ_graft_add_sentence(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.",
+                                 source, target);
+}
+
+/* ---- tensors ---- */
+
+/* On entry piece->as.dtype is the type of the replaced tensor. A matrix keeps its type if the header can be
+ * rewritten and GGUF has the type. Any other tensor is converted to the type of the replaced tensor (for vectors
+ * usually F32, which inference programs require). */
+static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
+{
+    const organ_dtype requested = piece->as.dtype;
+    const bool fits = organ_dtype_describe(from->dtype)->ggml >= 0 && from->rank <= 4;
+    if (from->dtype == requested)
+        return;
+    if (organ_graft_header_is_free(job) && fits && from->rank >= 2) {
+        piece->as.dtype = from->dtype;
+        piece->as.bytes = from->bytes;
+        job->written_again = true;
+    } else if (organ_can_widen(from->dtype) && organ_can_narrow(requested)) {
+        job->converted++;
+    } else {
+        organ_graft_add_sentence(
+            job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
+            piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(requested)->name);
+    }
+}
+
+static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
+{
+    organ_piece *const piece = &job->layout.pieces[k];
+    char source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
+    job->taken[k] = true;
+    organ_shape_text(from->rank, from->shape, source);
+    organ_shape_text(piece->as.rank, piece->as.shape, target);
+    if (!ORGAN_SAME_SHAPE(from, &piece->as)) {
+        organ_graft_add_sentence(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name,
+                                 source, target);
+        return;
+    }
+    choose_type(job, from, piece);
+    piece->model = job->source;
+    piece->from = from;
+    piece->known = NULL;
+}
+
+/* The last layer of the target must have the same tensor with an equal shape. A vector is converted to the type that
+ * the last layer has for it. */
+static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
+{
+    char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
+    organ_anatomy anatomy = organ_anatomy_of(name);
+    const organ_tensor *const like = /* the same tensor in the target's last layer */
+        organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
+            ? organ_model_find(job->target, sibling)
+            : NULL;
+    if (!like || !ORGAN_SAME_SHAPE(like, from)) {
+        organ_shape_text(from->rank, from->shape, source);
+        if (like)
+            organ_shape_text(like->rank, like->shape, target);
+        organ_graft_add_sentence(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s",
+                                 (int)layer, name, source, like ? "it is " : "there is none", like ? target : "");
+        return;
+    }
+    organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
+    *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
+    piece->as.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
+    piece->as.anatomy = anatomy;
+    piece->as.file = 0;
+    if (from->rank < 2 && from->dtype != like->dtype && organ_can_widen(from->dtype) && organ_can_narrow(like->dtype) &&
+        organ_dtype_bytes(like->dtype, from->elements, &piece->as.bytes)) {
+        piece->as.dtype = like->dtype;
+        job->converted++;
+    }
+    job->taken[job->layout.piece_count++] = true;
+    job->written_again = true;
+}
+
+static void match_tensor(organ_graft_job *job, const organ_tensor *from)
+{
+    const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
+    char name[ORGAN_COUNTERPART_SIZE];
+    const bool named = organ_graft_counterpart(job, from->name, &from->anatomy, name);
+    const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
+    if (!named)
+        organ_graft_add_sentence(job->mismatches,
+                                 "%s of the source has no counterpart with a name in the target's format", from->name);
+    else if (found)
+        replace_tensor(job, from, (size_t)(found - job->target->tensors));
+    else if (layer >= job->target_layers && layer < job->layers_after)
+        add_tensor(job, from, name, layer);
+    else if (layer < job->target_layers)
+        organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
+}
+
+/* `layer` -1 means outside of all layers. Without --layers every layer and -1 are grafted; with --layers, the layers
+ * in job->pairs, which is searched by bisection. */
+static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
+{
+    const organ_layer_pair key = {.to = layer};
+    if (layer < 0 || !job->selection.span_count)
+        return !job->selection.span_count;
+    size_t low = 0, high = job->pair_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (job->pairs[middle].to < key.to)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < job->pair_count && job->pairs[low].to == layer;
+}
+
+/* A tensor of the target without counterpart would remain among the source's tensors. */
+static void report_unmatched_targets(organ_graft_job *job)
+{
+    for (size_t t = 0; t < job->target->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->target->tensors[t];
+        if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_grafted_layer(job, tensor->anatomy.layer))
+            organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
+                                     tensor->name);
+    }
+}
+
+/* An added layer needs all its tensors. */
+static void check_added(organ_graft_job *job)
+{
+    if (job->layers_after == job->target_layers)
+        return;
+    for (size_t t = 0; t < job->source->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->source->tensors[t];
+        const int32_t to = organ_layer_mapped(&job->map, tensor->anatomy.layer);
+        if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after &&
+            is_grafted_layer(job, to) && !organ_selected(&job->selection, tensor))
+            organ_graft_add_sentence(
+                job->mismatches,
+                "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)", (int)to,
+                tensor->name);
+    }
+}
+
+/* All mismatches are collected, so that one report contains them. */
+organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
+{
+    size_t selected = 0;
+    job->source_layers = layer_count(job->source);
+    job->target_layers = layer_count(job->target);
+    job->names_differ = (job->source->gguf != NULL) != (job->target->gguf != NULL);
+    for (size_t t = 0; t < job->source->tensor_count; t++)
+        selected += organ_selected(&job->selection, &job->source->tensors[t]);
+    const bool grown = organ_layout_grow(&job->layout, selected);
+    job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
+    if (!grown || !job->taken)
+        return graft_no_memory(job, error);
+    if (pair_layers(job, error))
+        return error->status;
+    if (organ_graft_packed(job, error))
+        return error->status;
+    check_layers(job);
+    if (!selected && !json_array_size(job->mismatches))
+        return organ_fail(error, ORGAN_USAGE, "%s has no tensor that --type and --layers select", job->options->source);
+    compare_facts(job);
+    for (size_t t = 0; t < job->source->tensor_count; t++)
+        if (organ_selected(&job->selection, &job->source->tensors[t]))
+            match_tensor(job, &job->source->tensors[t]);
+    for (size_t k = 0; k < job->layout.piece_count; k++)
+        if (!job->layout.pieces[k].as.name)
+            return graft_no_memory(job, error);
+    report_unmatched_targets(job);
+    check_added(job);
+    if (job->converted)
+        organ_graft_add_sentence(job->notes, "Converted to the target's type: %zu tensors.", job->converted);
+    return ORGAN_OK;
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT
+ * Processes one module: reads its change W_tuned - W_base in strips of rows, computes the leading singular vectors of
+ * each matrix of the change, selects the rank, and writes the factors. */
+#include "orchestrator/verbs/lora/lora_job.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/solve/low_rank.h"
+#include "orchestrator/stream/product.h"
+
+#include <errno.h>
+#include <math.h>
+#include <organ/stream.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct extract_module_change {
+    organ_weight_reader *tuned, *base;
+    uint64_t start;    /* first row of the matrix, counted over the matrices of the weight */
+    size_t cols;       /* columns of the matrix */
+    size_t base_bytes; /* bytes at the beginning of the scratch of read_change that are for rows of W_base */
+    double *norms;     /* ||W_base||^2 of each strip of ORGAN_STRIP_ROWS rows */
+} extract_module_change;
+
+/* c->norms of the strip becomes the sum of squares of the same rows of W_base. */
+static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
+                                organ_error *error)
+{
+    const extract_module_change *const c = context;
+    float *const base = scratch;
+    void *const rest = (char *)scratch + c->base_bytes;
+    const size_t n = rows * c->cols;
+    if (organ_weight_read(c->tuned, c->start + first, rows, ORGAN_F32, values, rest, error) ||
+        organ_weight_read(c->base, c->start + first, rows, ORGAN_F32, base, rest, error))
+        return error->status;
+    c->norms[first / ORGAN_STRIP_ROWS] = organ_sum_of_squares(base, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] -= base[k];
+    return ORGAN_OK;
+}
+
+/* With --rank-by energy the rank is the smallest number of leading singular values whose squares add up to the share
+ * of ||dW||^2. If even the squares of all computed values do not reach the share, *short_of_share becomes true. */
+static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
+{
+    double sum = 0;
+    *short_of_share = false;
+    if (job->share == 0)
+        return svd->rank;
+    for (size_t k = 0; k < svd->rank; k++) {
+        sum += (double)svd->sigma[k] * (double)svd->sigma[k];
+        if (sum >= job->share * svd->energy)
+            return k + 1;
+    }
+    *short_of_share = svd->rank > 0;
+    return svd->rank;
+}
+
+static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
+{
+    uint16_t words[1024];
+    for (size_t from = 0; from < n && dtype != ORGAN_F32; from += 1024) {
+        const size_t part = n - from < 1024 ? n - from : 1024;
+        organ_narrow(kernels, dtype, values + from, words, part);
+        organ_widen(kernels, dtype, words, values + from, part);
+    }
+}
+
+typedef struct extract_module_factors {
+    size_t rank, out, in;
+    float *b, *a; /* out x rank and rank x in, in row-major order; owned */
+} extract_module_factors;
+
+/* B is U sqrt(sigma), and A is sqrt(sigma) V^T. The caller frees f->b and f->a. */
+static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
+{
+    *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
+                                  organ_floats(rank, svd->cols)};
+    if (!f->b || !f->a)
+        return false;
+    for (size_t k = 0; k < rank; k++) {
+        const float root = sqrtf(svd->sigma[k]);
+        for (size_t i = 0; i < f->out; i++)
+            f->b[i * rank + k] = svd->u[k * f->out + i] * root;
+        for (size_t j = 0; j < f->in; j++)
+            f->a[k * f->in + j] = root * svd->vt[k * f->in + j];
+    }
+    return true;
+}
+
+static organ_status write_factors(organ_lora_job *job, const char *module, const organ_lora_factors *factors,
+                                  organ_error *error)
+{
+    const organ_adapter_pair pair = {.module = module, .experts = factors->experts};
+    return organ_adapter_add_factors(job->writer, &pair, job->dtype, factors, error);
+}
+
+/* Zeros fill the factors up to the rank of the group (organ_lora_stored_rank). `factors` is NULL for a matrix that
+ * did not change and has only zeros. */
+static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
+                                 organ_error *error)
+{
+    const size_t rank = organ_lora_stored_rank(m), out = (size_t)m->base->shape[0], in = (size_t)m->base->shape[1];
+    if (factors && factors->rank >= rank)
+        return write_factors(job, m->key, factors, error);
+    organ_lora_factors padded = {rank, in, out, calloc(rank, in * sizeof(float)), calloc(rank, out * sizeof(float)), 1};
+    if (!padded.a || !padded.b)
+        organ_fail_memory(error, m->name);
+    else {
+        for (size_t k = 0; factors && k < factors->rank * in; k++)
+            padded.a[k] = factors->a[k];
+        for (size_t i = 0; factors && i < out; i++)
+            memcpy(padded.b + i * rank, factors->b + i * factors->rank, factors->rank * sizeof(float));
+        write_factors(job, m->key, &padded, error);
+    }
+    organ_lora_factors_release(&padded);
+    return error->status;
+}
+
+/* If the base stores the matrix as in_features x out_features, `factors` are those of the transposed change, and the
+ * adapter gets B^T as A and A^T as B. */
+static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
+                                 organ_error *error)
+{
+    if (!m->turned)
+        return write_padded(job, m, factors, error);
+    organ_lora_factors turned = {factors->rank,
+                                 factors->out,
+                                 factors->in,
+                                 organ_lora_transposed(factors->b, factors->out, factors->rank),
+                                 organ_lora_transposed(factors->a, factors->rank, factors->in),
+                                 1};
+    if (!turned.a || !turned.b)
+        organ_fail_memory(error, m->name);
+    else
+        write_factors(job, m->key, &turned, error);
+    organ_lora_factors_release(&turned);
+    return error->status;
+}
+
+/* ---- stacks of experts ---- */
+
+static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
+                                organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const size_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
+    *stack = (organ_lora_factors){rank,
+                                  (size_t)shape.cols,
+                                  (size_t)shape.rows,
+                                  calloc(shape.count * rank, shape.cols * sizeof(float)),
+                                  calloc(shape.count * rank, shape.rows * sizeof(float)),
+                                  (size_t)shape.count};
+    m->spectrum = calloc(rank + 1, sizeof *m->spectrum);
+    return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
+}
+
+/* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
+static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
+                        const organ_lora_factors *stack, size_t expert)
+{
+    const organ_lora_factors to = organ_lora_factors_of(stack, expert);
+    memcpy(to.a, f->a, f->rank * f->in * sizeof(float));
+    for (size_t i = 0; i < f->out; i++)
+        memcpy(to.b + i * to.rank, f->b + i * f->rank, f->rank * sizeof(float));
+    for (size_t k = 0; k < f->rank; k++)
+        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + svd->sigma[k] * svd->sigma[k]);
+    m->rank = organ_max(m->rank, f->rank);
+}
+
+/* The names of the factors contain the name of the parameter's wrapper: the name of the module, followed by
+ * ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features, the
+ * decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
+static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
+                                    organ_error *error)
+{
+    const char *const dot = strrchr(m->key, '.');
+    char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->key), m->key,
+                                   m->inner ? ".base_layer" : "");
+    const organ_tensor named = {.name = key};
+    const organ_adapter_pair pair = {
+        .module = m->key, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
+    organ_lora_factors turned = {stack->rank, stack->out, stack->in, NULL, NULL, stack->experts};
+    if (m->turned) {
+        turned.a = calloc(stack->experts * stack->rank, stack->out * sizeof(float));
+        turned.b = calloc(stack->experts * stack->rank, stack->in * sizeof(float));
+    }
+    if (!key || (m->turned && (!turned.a || !turned.b)))
+        organ_fail_memory(error, m->name);
+    for (size_t e = 0; e < stack->experts && m->turned && !error->status; e++) {
+        const organ_lora_factors from = organ_lora_factors_of(stack, e), to = organ_lora_factors_of(&turned, e);
+        for (size_t k = 0; k < stack->rank; k++) {
+            for (size_t i = 0; i < stack->out; i++)
+                to.a[k * stack->out + i] = from.b[i * stack->rank + k];
+            for (size_t i = 0; i < stack->in; i++)
+                to.b[i * stack->rank + k] = from.a[k * stack->in + i];
+        }
+    }
+    if (!error->status)
+        organ_adapter_add_factors(job->writer, &pair, job->dtype, m->turned ? &turned : stack, error);
+    organ_lora_factors_release(&turned);
+    free(key);
+    return error->status;
+}
+
+/* The factors have the largest rank of an expert. An unchanged parameter that is paired gets zeros of rank 1: peft
+ * names wrappers by their number, so that both parameters of a module need one. */
+static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
+                                organ_error *error)
+{
+    const size_t rank = stack->rank, written = m->rank ? m->rank : m->paired;
+    if (written == 0)
+        return ORGAN_OK;
+    /* Packs the factors from the allocated rank to the written one. */
+    for (size_t e = 0; e < stack->experts; e++)
+        memmove(stack->a + e * written * stack->in, stack->a + e * rank * stack->in,
+                written * stack->in * sizeof(float));
+    for (size_t i = 0; i < stack->experts * stack->out; i++)
+        memmove(stack->b + i * written, stack->b + i * rank, written * sizeof(float));
+    stack->rank = written;
+    if (m->parameter)
+        return write_parameter(job, m, stack, error);
+    return write_factors(job, m->key, stack, error);
+}
+
+/* ---- one matrix ---- */
+
+/* If `stack` is NULL, the factors go to the adapter; otherwise the matrix is expert `expert` of a stack, and they
+ * are copied to `stack`. m->rest grows by the squared norm of the change minus the product of the rounded factors. */
+static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
+                                            const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
+                                            organ_error *error)
+{
+    extract_module_factors f;
+    bool short_of_share;
+    double rest = 0;
+    const size_t rank = extract_module_cut(job, svd, &short_of_share);
+    const bool made = make_factors(svd, rank, &f);
+    m->short_of_share |= short_of_share;
+    if (!stack) {
+        m->rank = rank;
+        m->spectrum = organ_floats(rank, 1);
+    }
+    if (!made || !m->spectrum)
+        organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
+    else {
+        const organ_lora_factors factors = {rank, f.in, f.out, f.a, f.b, 1};
+        round_values(job->engine->kernels, job->dtype, f.b, f.out * f.rank);
+        round_values(job->engine->kernels, job->dtype, f.a, f.rank * f.in);
+        if (stack)
+            keep_expert(m, svd, &f, stack, expert);
+        else
+            memcpy(m->spectrum, svd->sigma, rank * sizeof *m->spectrum);
+        if (stack || write_matrix(job, m, &factors, error) == ORGAN_OK)
+            organ_residual(strips, f.b, f.a, f.rank, &rest, error);
+        m->rest += rest;
+    }
+    free(f.b);
+    free(f.a);
+    return error->status;
+}
+
+static organ_low_rank_options options_of(const organ_lora_job *job)
+{
+    return (organ_low_rank_options){
+        .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
+}
+
+/* Decomposing needs the buffers of organ_low_rank; measuring the residual later needs the singular vectors, the same
+ * number of bytes for the factors, and the buffers of organ_residual. The larger need counts. */
+static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
+{
+    const organ_low_rank_options options = options_of(job);
+    const uint64_t rank = organ_min(options.rank, (size_t)organ_min((size_t)rows, (size_t)cols));
+    const uint64_t vectors = sizeof(float) * rank * (rows + cols + 1);
+    const uint64_t found = organ_low_rank_bytes(rows, cols, &options, job->engine);
+    return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
+}
+
+static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
+                                     const organ_lora_factors *stack, size_t expert, organ_error *error)
+{
+    const organ_low_rank_options options = options_of(job);
+    organ_strips *strips = NULL;
+    organ_svd svd = {0};
+    if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
+        organ_low_rank(strips, &options, &svd, error) == ORGAN_OK) {
+        m->change += svd.energy;
+        m->passes = (unsigned)organ_max(m->passes, svd.passes);
+        if (svd.rank)
+            write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
+        else if (!stack && organ_lora_stored_rank(m))
+            write_padded(job, m, NULL, error);
+    }
+    organ_svd_release(&svd);
+    organ_strips_close(strips);
+    return error->status;
+}
+
+/* The caller closes the readers, also after an error. */
+static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
+                                                extract_module_change *c, bool notes, organ_error *error)
+{
+    char note[256];
+    if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
+        return error->status;
+    if (notes)
+        organ_lora_note(job, note);
+    if (organ_weight_reader_open(job->base, m->base, job->engine->kernels, note, &c->base, error))
+        return error->status;
+    if (notes)
+        organ_lora_note(job, note);
+    return ORGAN_OK;
+}
+
+/* read_change reads the rows with the open readers of `c`. `name` is for messages and must outlive the result. */
+static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
+                                         extract_module_change *c, const char *name)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    c->cols = (size_t)shape.cols;
+    c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
+    const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
+                                  organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
+    const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
+    /* Copies of the factors in memory, in addition to those of extra_bytes_of. A stack needs its own; for a parameter a
+     * copy of B in peft's order; for transposed matrices also the exchanged factors (write_parameter). A transposed
+     * matrix needs the exchanged factors (write_matrix), one of an expert those with zeros (write_padded). */
+    const uint64_t of_stack = m->turned ? 3 : 1 + m->parameter,
+                   copies = shape.count > 1 ? of_stack : m->turned || m->group;
+    const uint64_t stack = copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float);
+    return (organ_rows){.rows = shape.rows,
+                        .cols = shape.cols,
+                        .name = name,
+                        .scratch_bytes = c->base_bytes + rest,
+                        .extra_bytes = stack + extra_bytes_of(job, shape.rows, shape.cols),
+                        .context = c,
+                        .read = read_change};
+}
+
+/* The readers are opened only to compute the sizes of the buffers; no rows are read. */
+organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
+{
+    const organ_lora_module *largest = NULL;
+    uint64_t least = 0;
+    for (size_t k = 0; k < job->module_count && !error->status; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        extract_module_change c = {0};
+        if (extract_module_open_readers(job, m, &c, false, error) == ORGAN_OK) {
+            const organ_rows rows = extract_module_rows_of(job, m, &c, m->name);
+            largest = organ_strips_min(&rows) > least ? m : largest;
+            least = organ_max(least, organ_strips_min(&rows));
+        }
+        organ_weight_reader_close(c.tuned);
+        organ_weight_reader_close(c.base);
+    }
+    if (error->status || least <= job->engine->memory)
+        return error->status;
+    return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name,
+                               job->tuned->path);
+}
+
+static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
+                                       const char *name, organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(m->base);
+    const size_t strips = (size_t)((shape.rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    const organ_rows rows = extract_module_rows_of(job, m, c, name);
+    organ_lora_factors stack = {0};
+    if (shape.count > 1)
+        begin_stack(job, m, &stack, error);
+    for (size_t e = 0; e < shape.count && !error->status; e++) {
+        c->start = e * shape.rows;
+        memset(c->norms, 0, strips * sizeof *c->norms);
+        decompose_change(job, m, &rows, shape.count > 1 ? &stack : NULL, e, error);
+        for (size_t k = 0; k < strips; k++)
+            m->norm += c->norms[k];
+    }
+    if (shape.count > 1 && !error->status)
+        write_stack(job, m, &stack, error);
+    organ_lora_factors_release(&stack);
+    return error->status;
+}
+
+organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    const size_t strips = (size_t)((organ_weight_matrices(m->base).rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
+    char name[600];
+    job->note_target = &m->note;
+    snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
+             m->tuned->name);
+    if (!c.norms)
+        organ_fail_memory(error, name);
+    else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK)
+        factorise_matrices(job, m, &c, name, error);
+    organ_weight_reader_close(c.tuned);
+    organ_weight_reader_close(c.base);
+    free(c.norms);
+    m->seconds = organ_seconds_now() - started;
+    return error->status;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ * Pairs the weights of both models and selects those that get factors. */
+#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/lora_job.h"
+
+#include "formats/architecture/families.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <organ/base.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Finds out which weights of a base are stored as in_features x out_features. */
+
+/* The layers of these model types of transformers are Conv1D; those without a row in families.h are here, too. */
+static bool is_conv1d_type(const char *type)
+{
+    static const char *const types[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
+    bool found = false;
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+        found = found || strcmp(type, types[k]) == 0;
+    return found;
+}
+
+typedef struct orientation_votes {
+    size_t straight, turned;
+} orientation_votes;
+
+/* The bias has out_features values, which shows how a matrix that is not square is stored. */
+static orientation_votes count_biases(const organ_weights *weights)
+{
+    orientation_votes v = {0, 0};
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        size_t length = strlen(w->name);
+        if (w->rank != 2 || w->anatomy.layer < 0 || w->shape[0] == w->shape[1] ||
+            !organ_cut_end(w->name, &length, ".weight"))
+            continue;
+        char *const name = organ_format("%.*s.bias", (int)length, w->name);
+        const organ_weight *const bias = name ? organ_weights_named(weights, name) : NULL;
+        v.straight += bias && bias->elements == w->shape[0];
+        v.turned += bias && bias->elements == w->shape[1];
+        free(name);
+    }
+    return v;
+}
+
+/* Factors that are not square fit either the weight of the base or its transpose. */
+static orientation_votes count_pairs(const organ_adapter *adapter, const organ_weights *weights)
+{
+    orientation_votes v = {0, 0};
+    for (size_t k = 0; k < adapter->pair_count; k++) {
+        const organ_adapter_pair *const p = &adapter->pairs[k];
+        const organ_weight *const w = p->embedding || p->experts > 1 || p->in_features == p->out_features
+                                          ? NULL
+                                          : organ_lora_weight(weights, p->weight);
+        if (!w || w->rank != 2 || w->anatomy.layer < 0)
+            continue;
+        v.straight += w->shape[0] == p->out_features && w->shape[1] == p->in_features;
+        v.turned += w->shape[0] == p->in_features && w->shape[1] == p->out_features;
+    }
+    return v;
+}
+
+/* The architecture decides, else biases, else the adapter's other factors; peft looks at the class of the module. */
+organ_lora_orientation organ_lora_orientation_of(const organ_model *base, const organ_weights *weights,
+                                                 const organ_adapter *adapter)
+{
+    const forward_family *const family = organ_forward_family_named(base->config.architecture, false);
+    if (base->gguf)
+        return ORGAN_LORA_STRAIGHT;
+    if (is_conv1d_type(base->config.model_type) || (family && family->transposed))
+        return ORGAN_LORA_TURNED;
+    if (family && !(adapter && adapter->fan_in_fan_out))
+        return ORGAN_LORA_STRAIGHT;
+    orientation_votes v = count_biases(weights);
+    if (adapter && (v.straight > 0) == (v.turned > 0))
+        v = count_pairs(adapter, weights);
+    if ((v.straight > 0) != (v.turned > 0))
+        return v.turned ? ORGAN_LORA_TURNED : ORGAN_LORA_STRAIGHT;
+    return adapter && adapter->fan_in_fan_out ? ORGAN_LORA_AMBIGUOUS : ORGAN_LORA_STRAIGHT;
+}
+
+bool organ_lora_is_turned(organ_lora_orientation orientation, const organ_weight *weight)
+{
+    return orientation == ORGAN_LORA_TURNED && weight->rank == 2 && weight->anatomy.layer >= 0;
+}
+
+bool organ_lora_stacks_are_turned(const forward_mixture *mixture)
+{
+    return mixture && mixture->transposed && mixture->pairs;
+}
+
+bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
+                               const organ_weight *weight)
+{
+    if (pair->embedding)
+        return true;
+    if (pair->in_features == pair->out_features)
+        return organ_lora_is_turned(orientation, weight);
+    return weight->rank == 2 && weight->shape[0] == pair->in_features && weight->shape[1] == pair->out_features;
+}
+
+#define WEIGHT ".weight"
+
+/* Returns X for "X.weight", which the caller frees, and NULL for other names. If memory runs out, *memory becomes
+ * false. */
+static char *extract_plan_module_of(const char *name, bool *memory)
+{
+    size_t length = strlen(name);
+    if (!organ_cut_end(name, &length, WEIGHT))
+        return NULL;
+    char *const module = strndup(name, length);
+    *memory = module != NULL;
+    return module;
+}
+
+static const char *last_word(const char *module)
+{
+    const char *const dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+/* The name, its module and the last word of the module are all tried, so that every matching pattern is marked as
+ * used. */
+static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
+{
+    const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
+    return organ_globs_match(globs, last_word(module)) || named || is_module;
+}
+
+/* Names of the parameters of a module of experts, in the order in which peft wraps them. */
+#define INNER_PARAMETER "experts.gate_up_proj"
+#define OUTER_PARAMETER "experts.down_proj"
+
+static const forward_mixture *plan_mixture(const organ_lora_job *job)
+{
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    return family ? family->mixture : NULL;
+}
+
+/* Such a stack is a bare parameter of a module of peft (organ_lora_module). The files of some architectures do not
+ * show whether the matrices are transposed (forward_mixture.or_straight). */
+static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
+{
+    const forward_mixture *const mixture = plan_mixture(job);
+    return !job->base->gguf && weight->rank == 3 && weight->shape[0] > 1 && !(mixture && mixture->or_straight) &&
+           (organ_ends_in_words(weight->name, INNER_PARAMETER) || organ_ends_in_words(weight->name, OUTER_PARAMETER));
+}
+
+static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
+{
+    const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
+    return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
+}
+
+static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
+                                     organ_globs *globs)
+{
+    if (!can_have_factors(job, weight) || weight->elements == 0)
+        return false;
+    return job->options->modules ? is_named(globs, weight, module)
+                                 : organ_role_describe(weight->anatomy.role)->projection;
+}
+
+static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
+                                             const organ_weight *tuned, organ_error *error)
+{
+    if (ORGAN_SAME_SHAPE(base, tuned))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)",
+                      job->tuned->path, tuned->name, (unsigned long long)tuned->shape[0],
+                      (unsigned long long)tuned->shape[1], job->base->path,
+                      (unsigned long long)(base->rank ? base->shape[0] : 1),
+                      (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
+}
+
+/* Returns NULL if peft can apply factors of the module `key`, a name in transformers. */
+static const char *refused_reason(const organ_lora_job *job, const char *key, organ_module_form form)
+{
+    if (job->base->gguf)
+        return NULL;
+    if (form == ORGAN_MODULE_SPLIT)
+        return "transformers cuts it into several modules";
+    return organ_peft_refuses(job->base->config.model_type, last_word(key))
+               ? "peft does not apply factors of this module of its model type"
+               : NULL;
+}
+
+/* `base` or `tuned` is NULL if that model does not have the weight. */
+static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
+{
+    organ_lora_other *const other = &job->others[job->other_count++];
+    *other = (organ_lora_other){.base = base, .tuned = tuned};
+    if (!tuned)
+        other->why = "the tuned model does not have it";
+    else if (!base)
+        other->why = "the base does not have it";
+    else if (!ORGAN_SAME_SHAPE(base, tuned))
+        other->why = "its shape differs";
+    else if (!organ_weight_has_numbers(base) || !organ_weight_has_numbers(tuned))
+        other->why = "its type is not supported";
+}
+
+/* The function takes over `name`; `target` is the name of the module in transformers. */
+static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                                     char *name, const char *target, organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(base);
+    /* least: the rank of a matrix of this shape is at most its smaller dimension */
+    const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
+    const forward_mixture *const mixture = plan_mixture(job);
+    const bool parameter = is_parameter(job, tuned),
+               module = !job->base->gguf && !parameter && base->anatomy.expert < 0;
+    job->modules[job->module_count++] = (organ_lora_module){
+        .base = base,
+        .tuned = tuned,
+        .name = name,
+        .target = target,
+        .key = base->anatomy.expert < 0 && !organ_peft_renames(job->base->config.model_type) ? target : name,
+        .as_weight = module && (base->anatomy.role == ORGAN_ROLE_ROUTER ||
+                                organ_peft_converts(job->base->config.model_type, last_word(target))),
+        .parameter = parameter,
+        .turned = parameter ? organ_lora_stacks_are_turned(mixture) : organ_lora_is_turned(job->orientation, base),
+        .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
+    job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
+    return extract_plan_check_shape(job, base, tuned, error);
+}
+
+static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
+{
+    const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
+    bool memory = true;
+    char *module = extract_plan_module_of(tuned->name, &memory);
+    if (!module && memory && is_parameter(job, tuned))
+        memory = (module = strdup(tuned->name)) != NULL;
+    if (!memory)
+        return organ_fail_memory(error, job->tuned->path);
+    organ_module_form form = ORGAN_MODULE_WHOLE;
+    const char *const key = module ? organ_lora_name_in_transformers(job, module, &form) : NULL;
+    if (module && !key) {
+        free(module);
+        return organ_fail_memory(error, job->tuned->path);
+    }
+    const bool selected = module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
+                          extract_plan_is_selected(job, tuned, module, globs);
+    const char *const reason = selected ? refused_reason(job, key, form) : NULL;
+    if (selected && !reason)
+        return add_linear_layer(job, base, tuned, module, key, error);
+    free(module);
+    add_other(job, base, tuned);
+    job->others[job->other_count - 1].reason = reason;
+    return ORGAN_OK;
+}
+
+/* Two parameters of one module of peft are paired; the first has the inner wrapper. */
+static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->module_count; k++) {
+        organ_lora_module *const inner = &job->modules[k];
+        size_t length = strlen(inner->name);
+        if (!inner->parameter || !organ_cut_end(inner->name, &length, INNER_PARAMETER))
+            continue;
+        char *const other = organ_format("%.*s%s", (int)length, inner->name, OUTER_PARAMETER);
+        if (!other)
+            return organ_fail_memory(error, job->tuned->path);
+        for (size_t m = 0; m < job->module_count && !inner->inner; m++)
+            if (job->modules[m].parameter && strcmp(job->modules[m].name, other) == 0)
+                inner->inner = inner->paired = job->modules[m].paired = true;
+        free(other);
+        organ_rows_passed();
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
+{
+    const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
+    organ_globs globs;
+    job->orientation = organ_lora_orientation_of(job->base, b, NULL);
+    if (organ_globs_read(job->options->modules, &globs, error))
+        return error->status;
+    job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
+    job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);
+    job->base_names = organ_rows_take(b->count + 1, sizeof *job->base_names);
+    if (!job->modules || !job->others || !job->base_names)
+        organ_fail_memory(error, job->tuned->path);
+    for (size_t k = 0; k < b->count && !error->status; k++) {
+        organ_module_form form;
+        if (!(job->base_names[k] = organ_lora_name_in_transformers(job, b->weights[k].name, &form)))
+            organ_fail_memory(error, job->base->path);
+    }
+    for (size_t k = 0; k < t->count && !error->status; k++)
+        place_weight(job, &t->weights[k], &globs, error);
+    for (size_t k = 0; k < b->count && !error->status; k++)
+        if (!organ_weights_named(t, b->weights[k].name))
+            add_other(job, &b->weights[k], NULL);
+    if (!error->status && plan_wrappers(job, error) == ORGAN_OK)
+        organ_lora_group_experts(job, error);
+    if (!error->status && organ_globs_unused(&globs))
+        organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
+                   organ_globs_unused(&globs));
+    organ_globs_release(&globs);
+    if (!error->status && job->module_count == 0)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s and %s have no linear layer of the same name: are they a base and a model tuned from it?",
+                   job->base->path, job->tuned->path);
+    return error->status;
+}

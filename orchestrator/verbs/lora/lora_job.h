@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ * Declarations that the sources of an extraction share: lora_extract.c runs it, extract_plan.c pairs the weights,
+ * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_notes.c collects
+ * the notes of weight readers, extract_recall.c writes and reads journal lines, extract_document.c makes the report. */
+#ifndef ORGAN_VERBS_LORA_LORA_JOB_H
+#define ORGAN_VERBS_LORA_LORA_JOB_H
+
+#include "formats/base/arena.h"
+#include "formats/tensor/module_names.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/adapter_write.h"
+
+#include <organ/lora.h>
+#include <organ/weights.h>
+
+/* The numbered experts of a layer. transformers stacks their weights in the parameters "NAME.gate_up_proj" and
+ * "NAME.down_proj". */
+typedef struct organ_lora_group {
+    const char *file, *name; /* name before the numbers of the experts, in the files and in transformers */
+    size_t experts;          /* number of experts in the base */
+    size_t modules[3];       /* numbers of modules of the extraction: gate, up and down projections */
+    size_t rank;             /* largest rank that factors of the experts can have, at most --rank */
+    bool differs;            /* the experts have different shapes */
+    bool pairs;              /* gate and up projections get factors, not only down projections */
+    bool stacked;            /* peft stacks the factors when it loads them; else it ignores them */
+    bool changed;            /* an expert changed; all experts then get factors of the same rank */
+} organ_lora_group;
+
+/* A linear layer, or a stack of experts, whose change dW = W_tuned - W_base is stored as factors. */
+typedef struct organ_lora_module {
+    const organ_weight *base, *tuned;
+    char *name;              /* name of the module in the files, without ".weight"; owned */
+    const char *target;      /* name of the module in transformers, for adapter_config.json */
+    const char *key;         /* name of the module in the adapter's tensors: `target`, or `name` if peft renames it */
+    organ_lora_group *group; /* of a numbered expert; NULL: none */
+    bool touched;            /* organ_lora_find_changed_experts found a difference */
+    bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" (peft_rules.h) */
+    char *note;              /* notes of the weight readers, one for each line; owned; NULL: none */
+    float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
+    /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
+     * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
+     * that of the first. */
+    bool parameter; /* this weight is such a parameter; `name` is the name of the parameter */
+    bool paired;    /* both parameters of the module are in job->modules */
+    bool inner;     /* paired, and the wrapper of this parameter is the inner one */
+    bool turned;    /* the base stores the matrices as in_features x out_features */
+    /* Rank of the factors; 0: unchanged; in a dry run an upper bound. The processes of the run exchange the members
+     * from here on, which contain no pointers. */
+    size_t rank;
+    double change, norm; /* ||dW||^2, ||W_base||^2 */
+    double rest;         /* ||dW - B A||^2 with the factors as stored, rounded to job->dtype */
+    bool short_of_share; /* the requested share of energy would need a higher rank than --rank */
+    unsigned passes;     /* passes over dW that the decomposition made; for a stack the largest number for an expert */
+    double seconds;      /* time of organ_lora_factorise */
+} organ_lora_module;
+
+/* A weight of one or both models that gets no factors. The code calls these the other weights. */
+typedef struct organ_lora_other {
+    const organ_weight *base, *tuned; /* NULL: that model does not have it */
+    const char *why;                  /* reason why the two weights cannot be compared; NULL: they can */
+    const char *reason;               /* reason why it gets no factors; NULL: its kind */
+    char *note;                       /* notes of the weight readers; owned; NULL: none */
+    bool kept;                        /* --save-full stores the tuned weight whole in the adapter */
+    const char *key;                  /* its name in transformers, if `kept` */
+    bool bare;                        /* peft ignores the stored tensor: it is no weight or bias of a module */
+    double change, norm;              /* ||W_tuned - W_base||^2, ||W_base||^2; 0 if not compared */
+} organ_lora_other;
+
+/* The state of one extraction. */
+typedef struct organ_lora_job {
+    const organ_lora_extract_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_dtype dtype; /* type of the factors */
+    double share;      /* --rank-by: share of ||dW||^2 that the factors must explain; 0: every module has `rank` */
+    organ_model *base, *tuned;
+    organ_weights *base_weights, *tuned_weights;
+    organ_lora_orientation orientation;       /* of the base */
+    size_t module_count, other_count, packed; /* packed: number of modules whose base weight is packed */
+    organ_lora_module *modules;               /* in the order of the tuned model's tensors */
+    size_t group_count;
+    organ_lora_group *groups; /* numbered experts, by layer; NULL: none */
+    const char **base_names;  /* names in transformers of the base's weights */
+    organ_arena names;        /* memory of names in transformers */
+    organ_lora_other *others;
+    organ_assignment module_assignment, other_assignment; /* which rank processes which module or other weight */
+    /* Notes of the weight readers, each text once; further texts are not kept. `compared_notes` is the value of
+     * note_count after organ_lora_compare. */
+    size_t note_count, compared_notes;
+    char *notes[8];
+    /* Address of the member `note` of the module or other weight that is being read; organ_lora_note appends to it. */
+    char **note_target;
+    bool comparing; /* the comparison of organ_lora_compare is running */
+    /* Units of the adapter, and for each the module or, if `module` is NULL, the other weight that it stores. */
+    organ_adapter_unit *units;
+    struct organ_lora_content {
+        organ_lora_module *module;
+        organ_lora_other *other;
+    } * contents;
+    organ_adapter_making making;
+    organ_adapter_writer *writer; /* while the units are made; else NULL */
+} organ_lora_job;
+
+/* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --modules matches no linear layer of both
+ * models; ORGAN_BAD_INPUT if a module has different shapes in the two models, or there is no module; ORGAN_IO without
+ * memory. */
+organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
+
+/* Returns the name of a weight or module of the files in transformers, in the memory of the job; for a GGUF model the
+ * name itself. *form becomes how transformers loads it. NULL if memory runs out. */
+const char *organ_lora_name_in_transformers(organ_lora_job *job, const char *name, organ_module_form *form);
+
+/* Fills job->groups and sets the groups of the modules. Returns ORGAN_IO if memory runs out. */
+organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error);
+
+/* Sets organ_lora_group.changed of all groups, on all ranks. Reads weights until a difference is found. */
+organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *error);
+
+/* Returns the rank of the factors that the adapter has for the module; 0: none. It exceeds m->rank for an unchanged
+ * parameter that is paired, which gets zeros of rank 1 because peft names wrappers by their number, and for experts of
+ * a group, whose factors get zeros. */
+size_t organ_lora_stored_rank(const organ_lora_module *module);
+
+/* Returns whether the two weights differ; false also after an error. */
+bool organ_lora_weight_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                               organ_error *error);
+
+/* Returns ORGAN_USAGE if decomposing a module needs more memory than --memory. The message has the amount that is
+ * enough for all modules. */
+organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
+
+/* Returns whether the other weight changed or cannot be compared. Valid after organ_lora_compare. */
+bool organ_lora_other_changed(const organ_lora_other *other);
+
+/* Sets `change` and `norm` of all other weights that can be compared, on all ranks, and job->notes. */
+organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
+
+/* Returns whether a changed weight can be stored whole: the base has it in the same shape, or it is a matrix of words
+ * that readers put in the place of one of another shape. */
+bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other);
+
+/* Implements --save-full: sets `kept`, `key` and `bare` of the changed other weights that are stored whole. */
+organ_status organ_lora_keep(organ_lora_job *job, organ_error *error);
+
+/* Returns the type in which the adapter has a weight that is stored whole. */
+organ_dtype organ_lora_kept_type(const organ_lora_job *job, const organ_lora_other *other);
+
+/* Returns the name under which peft stores the tensor X.weight whole: "base_model.model.X.weight" with the name X of
+ * transformers, or "base_model.model.X.base_layer.weight" if peft wraps X, which has factors. All modules must have
+ * their results. The name is in the memory of the job; NULL if that runs out. */
+const char *organ_lora_kept_name(organ_lora_job *job, const organ_lora_other *other);
+
+/* Makes the unit of a packed weight that is stored whole: its dequantised values. */
+organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *other, organ_error *error);
+
+/* Decomposes the change of one module, adds its factors to the current unit, and sets spectrum, rank and the members
+ * after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
+organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
+
+/* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
+ * memory. */
+json_t *organ_lora_module_results(const organ_lora_module *module);
+
+/* Restores the results of a module from its journal entry. Returns false, without results, if the entry is malformed.
+ */
+bool organ_lora_module_recall(organ_lora_module *module, const json_t *results);
+
+/* Returns the options that determine the adapter, for journal and report. NULL if out of memory. */
+json_t *organ_lora_extract_parameters(const organ_lora_job *job);
+
+/* Appends a weight reader's note to *job->note_target, and prints it if job->notes does not have it yet. Ignores "" and
+ * NULL. */
+void organ_lora_note(organ_lora_job *job, const char *note);
+
+/* Sets job->notes, on all ranks, to the notes about the compared other weights, in the order in which one process would
+ * collect them. Returns errors of organ_ranks_agree. */
+organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
+
+/* Adds the notes about the modules, in their order, to job->notes. All modules must have their results. */
+void organ_lora_notes_written(organ_lora_job *job);
+
+/* Returns the content of adapter_config.json. All modules must have their results. NULL if out of memory. */
+json_t *organ_lora_config(const organ_lora_job *job);
+
+/* Implements organ_write.document: returns the report of the job `context`, a document of schema organ.lora_extract/1;
+ * of a dry run without measured values. */
+json_t *organ_lora_extract_document(void *context, const organ_writing *writing);
+
+/* Declarations that the sources of a merge share: merge.c runs it, merge_plan.c assigns the adapter's keys to weights,
+ * merge_pass.c computes, merge_document.c makes the report. */
+
+/* Sums over the values of a weight W. D is its exact change: scale B A, or with DoRA the merged weight minus W. T is
+ * the change in the output: W + D rounded to the output's type, minus W rounded to this type. */
+typedef struct organ_merge_sums {
+    double delta, applied; /* sums of D^2 and of T^2 */
+    double dot, miss;      /* sums of T D and of (T - D)^2 */
+    uint64_t overflow;     /* 1 + index of the first value that exceeded the range of the type; 0: none */
+} organ_merge_sums;
+
+/* A weight of the base that the adapter changes or replaces. */
+typedef struct organ_merge_part {
+    size_t weight;                  /* index into organ_weights.weights */
+    const organ_adapter_pair *pair; /* factors that change the weight; NULL: none */
+    const organ_tensor *saved; /* tensor of the adapter that replaces the weight before `pair` changes it; NULL: none */
+    const organ_tensor *magnitudes; /* DoRA: the norm of each row of the merged weight; NULL: none */
+    const organ_tensor
+        *tokens;         /* rows of words that replace those of the weight (trainable_token_indices); NULL: none */
+    uint64_t *token_ids; /* number of the row that each row of `tokens` replaces; owned */
+    float *token_rows;   /* values of `tokens`, only while the weight is processed; owned */
+    bool transposed;     /* the weight is stored as in_features x out_features: an embedding, Conv1D */
+    double scale;        /* factor of B A: the adapter's own scale times --scale */
+    organ_lora_factors factors; /* values of `pair`, only while the weight is processed; owned */
+    float *row_norms;           /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
+    /* --feedback: [experts][columns][rank], the directions of the change of a row in the columns of the stored weight;
+     * only while the weight is processed. The factors own them if they are B of a transposed weight. */
+    const float *directions;
+    float *own_directions; /* NULL: `directions` is in `factors` */
+    double *squares;       /* organ_lora_square of each of them; owned */
+    organ_merge_sums sums; /* results, for report and journal */
+} organ_merge_part;
+
+/* The state of one merge. */
+typedef struct organ_merge_job {
+    const organ_lora_merge_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_adapter *stored, *translated; /* as opened; with the names of the base (NULL: `stored` has them) */
+    const organ_adapter *adapter;       /* `translated` if it is set, else `stored` */
+    organ_model *base;
+    organ_weights *weights;
+    organ_lora_names names;                 /* finds the weights of names in the adapter */
+    organ_gguf_writer *gguf;                /* key-values of a GGUF base; NULL: safetensors */
+    organ_dtype dtype;                      /* type of --dtype, or BF16: that of weights that were packed */
+    size_t part_count, piece_count, packed; /* packed: number of packed weights of the base */
+    organ_merge_part *parts;                /* in the order of the weights */
+    size_t *part_of; /* part_of[w]: index in `parts` of weight w, or ORGAN_NO_PART if the adapter does not change it */
+    size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
+    /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
+    organ_shard_piece *pieces;
+    const organ_tensor *head; /* a head that the adapter stores whole and the base, which is tied, lacks; NULL: none */
+    size_t head_piece;        /* its index in `pieces` */
+    uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
+    organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
+    json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
+} organ_merge_job;
+
+#define ORGAN_NO_PART SIZE_MAX /* value of organ_merge_job.part_of */
+
+/* Assigns the adapter's tensors to weights of the base and fills parts, pieces and units. Adds tensors that fit no
+ * weight to job->unplaced and returns ORGAN_OK; the caller checks that the list is empty. Returns ORGAN_IO without
+ * memory. */
+organ_status organ_merge_plan(organ_merge_job *job, organ_error *error);
+
+/* Computes and writes all changed, replaced and dequantised weights of this rank that a continued run has not written
+ * yet. Returns ORGAN_BAD_INPUT if a value exceeds the range of the output's type, and errors of reading and writing. */
+organ_status organ_merge_run(organ_merge_job *job, organ_writing *run, organ_error *error);
+
+/* Implements organ_write.recall: restores the sums of weight `weight` from `results`, those of its journal line.
+ * Returns false if they are incomplete. */
+bool organ_merge_recall(void *job, size_t weight, const json_t *results);
+
+/* Returns the report, a document of schema organ.lora_merge/1. `job` is an organ_merge_job. `made` is the finished
+ * output; NULL: nothing was written, because job->unplaced is not empty. Returns NULL if out of memory. */
+json_t *organ_merge_document(void *job, const organ_writing *made);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/lora_job.h"
+
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/layout.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/surgery/write/write.h"
+
+#include <math.h>
+#include <organ/base.h>
+#include <stdlib.h>
+
+/* Makes the report of organ lora merge. */
+
+#define ERASED 0.5 /* if less than this share of a module's change is in the output, the report marks it as erased */
+
+/* The change is erased if T is less than half as long as D, or the component of T in the direction of D is less than
+ * half as long as D (T and D: organ_merge_sums). */
+static bool is_erased(const organ_merge_sums *s)
+{
+    return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
+}
+
+static json_t *merge_document_module_json(const void *context, size_t k)
+{
+    char stored[120];
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->pair)
+        return NULL;
+    const organ_weight *const w = &job->weights->weights[part->weight];
+    const organ_adapter_pair *const p = part->pair;
+    const organ_merge_sums *const s = &part->sums;
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name),
+                     SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_COUNT("layer", p->anatomy.layer),
+                     SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
+                     SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
+                     SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));
+    if (job->options->write.dry_run || json_array_size(job->unplaced))
+        return row;
+    ORGAN_ADD(row, SET_REAL("delta_norm", sqrt(s->delta)), SET_REAL("applied_norm", sqrt(s->applied)),
+              SET_REAL("applied_ratio", organ_ratio(sqrt(s->applied), sqrt(s->delta))),
+              SET_REAL("arrived", organ_ratio(s->dot, s->delta)),
+              SET_REAL("rounding_error", organ_ratio(sqrt(s->miss), sqrt(s->delta))), SET_FLAG("erased", is_erased(s)));
+    return row;
+}
+
+static json_t *replaced_json(const void *context, size_t k)
+{
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->saved)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
+                        SET_TEXT("from", part->saved->name), SET_DTYPE("dtype_in", part->saved->dtype),
+                        SET_DTYPE("dtype", job->pieces[part->weight].dtype));
+}
+
+static json_t *tokens_json(const void *context, size_t k)
+{
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->tokens)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
+                        SET_TEXT("from", part->tokens->name), SET_COUNT("rows", part->tokens->shape[0]));
+}
+
+/* organ_unmatched_tensor.dropped is set for tensors that a plain model does not need. */
+static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
+{
+    const organ_unmatched_tensor *const one = &job->weights->unmatched[k];
+    if (one->dropped != dropped)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_TEXT("reason", one->why));
+}
+
+static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
+static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
+
+static json_t *merge_document_totals_json(const organ_merge_job *job)
+{
+    organ_merge_sums all = {0};
+    json_int_t modules = 0, replaced = 0, erased = 0, changed = 0;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_merge_part *const part = &job->parts[k];
+        modules += part->pair != NULL;
+        replaced += part->saved != NULL;
+        erased += part->pair && is_erased(&part->sums);
+        changed += (json_int_t)job->weights->weights[part->weight].elements;
+        all.delta += part->sums.delta;
+        all.applied += part->sums.applied;
+        all.dot += part->sums.dot;
+        all.miss += part->sums.miss;
+    }
+    return ORGAN_OBJECT(SET_COUNT("modules", modules), SET_COUNT("replaced", replaced), SET_COUNT("elements", changed),
+                        SET_COUNT("weights", job->weights->count), SET_COUNT("dequantised", job->packed),
+                        SET_REAL("delta_norm", sqrt(all.delta)),
+                        SET_REAL("applied_ratio", organ_ratio(sqrt(all.applied), sqrt(all.delta))),
+                        SET_REAL("arrived", organ_ratio(all.dot, all.delta)),
+                        SET_REAL("rounding_error", organ_ratio(sqrt(all.miss), sqrt(all.delta))),
+                        SET_COUNT("erased", erased));
+}
+
+static const organ_weight *changed_weight(const void *context, size_t k)
+{
+    const organ_merge_job *const job = context;
+    return &job->weights->weights[job->parts[k].weight];
+}
+
+static json_t *merge_document_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of the whole change"),
+        SET_TEXT("applied_ratio", "||T|| / ||scale B A||, where T is the rounded sum W + scale B A minus the rounded "
+                                  "W: the change as written to the output"),
+        SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"),
+        SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
+        SET_TEXT("erased",
+                 "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
+}
+
+json_t *organ_merge_document(void *context, const organ_writing *made)
+{
+    const organ_merge_job *const job = context;
+    json_t *const run =
+        made ? organ_output_run(organ_write_output(made), organ_resharding_bytes(organ_write_files(made)))
+             : json_object();
+    ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET_TEXT("definition", job->options->feedback ? "W + scale B A in FP32, rounded once with feedback"
+                                                      : "W + scale B A in FP32, rounded once"),
+        SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
+        SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
+        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET_FLAG("feedback", job->options->feedback),
+        SET("unplaced", json_incref(job->unplaced)),
+        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
+        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+        SET("tokens", organ_json_rows(job->part_count, tokens_json, job)),
+        SET("head", job->head ? ORGAN_OBJECT(SET_TEXT("tensor", job->pieces[job->head_piece].name),
+                                             SET_TEXT("from", job->head->name))
+                              : json_null()),
+        SET_COUNT_OF("words", job->words, job->words),
+        SET("dropped", organ_json_rows(job->weights->unmatched_count, dropped_json, job)),
+        SET("not_understood", organ_json_rows(job->weights->unmatched_count, not_understood_json, job)),
+        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
+                                   SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
+        SET("totals", merge_document_totals_json(job)),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed_weight, job)),
+        SET("definitions", merge_document_definitions_json()), SET("run", run));
+}
+
+static organ_status merge_check_options(organ_merge_job *job, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    if (!isfinite(o->scale))
+        return organ_fail(error, ORGAN_USAGE, "scale %g is not finite", o->scale);
+    return organ_dtype_requested(o->dtype, &job->dtype, error);
+}
+
+static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
+{
+    const char *const changed = organ_adapter_changed_base(adapter);
+    if (adapter->dora && scale != 1)
+        return organ_fail(error, ORGAN_USAGE, "%s: use_dora is set: DoRA cannot be merged with a --scale",
+                          adapter->path);
+    if (changed)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: init_lora_weights is \"%s\": the initialisation changed the base, and these factors fit only the "
+            "changed base; save the adapter with peft's path_initial_model_for_weight_conversion",
+            adapter->path, changed);
+    return ORGAN_OK;
+}
+
+static organ_status open_merged(organ_merge_job *job, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    if (organ_adapter_open(o->adapter, &job->stored, error) ||
+        organ_donor_open(o->base, "merged with an adapter", job->progress, &job->base, error))
+        return error->status;
+    if (check_adapter(job->stored, o->scale, error) ||
+        organ_output_check_not_adapter(o->write.output, job->stored, error) ||
+        organ_output_check_not_input(o->write.output, job->base, error) ||
+        organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
+        return error->status;
+    if (organ_weights_find(job->base, &job->weights, error) ||
+        organ_lora_names_build(job->base, job->weights, &job->names, error) ||
+        organ_adapter_translate(job->stored, job->base, &job->names, &job->translated, error))
+        return error->status;
+    job->adapter = job->translated ? job->translated : job->stored;
+    if (!job->base->gguf)
+        return ORGAN_OK;
+    return organ_layout_metadata(job->base->gguf, &job->gguf, error);
+}
+
+/* ---- callbacks of the writer ---- */
+
+/* The function frees `value`. The member is set inside text_config if it is there, or if `both` is true and there is
+ * a text_config. */
+static organ_status set_member(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
+{
+    const bool text = organ_json_edit_has(config, NULL, "text_config"),
+               inside = text && (both || organ_json_edit_has(config, "text_config", name));
+    if (!value)
+        organ_fail_memory(error, name);
+    else if (inside)
+        organ_json_edit_set(config, "text_config", name, value, error);
+    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
+        organ_json_edit_set(config, NULL, name, value, error);
+    json_decref(value);
+    return error->status;
+}
+
+/* A packed base loses its quantization_config, because merged weights are stored unpacked. */
+static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_merge_job *const job = context;
+    if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
+        return error->status;
+    if (job->words && set_member(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
+        return error->status;
+    return job->head ? set_member(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
+}
+
+static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
+{
+    organ_merge_job *const job = context;
+    if (organ_merge_run(job, run, error) == ORGAN_OK)
+        organ_model_unchanged(job->adapter->model, error);
+    return error->status;
+}
+
+static json_t *merge_parameters_json(void *context)
+{
+    const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
+    return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
+                        SET_IF(o->feedback, "feedback", json_true()),
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
+}
+
+/* An interrupted merge continues only with the same adapter: its files must have the same sizes and times. */
+static json_t *adapter_identity(void *context)
+{
+    const organ_merge_job *const job = context;
+    if (job->stored->gguf)
+        return ORGAN_OBJECT(SET("adapter", organ_run_files(job->stored->model, NULL)));
+    char *const config = organ_format("%s/adapter_config.json", job->adapter->model->directory);
+    if (!config)
+        return NULL;
+    json_t *const made = ORGAN_OBJECT(SET("adapter", organ_run_files(job->adapter->model, config)));
+    free(config);
+    return made;
+}
+
+static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    /* files that describe a packed base and would be false for the output */
+    static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    const organ_write made = {.model = job->base,
+                              .requested = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "lora merge/1",
+                              .left_out = job->packed ? of_packed : NULL,
+                              .stage = "merging",
+                              .name = "lora_merge.json",
+                              .markdown_name = "LORA_MERGE_REPORT.md",
+                              .model_is = "base",
+                              .repacked = job->packed > 0,
+                              .gguf = job->gguf,
+                              .edit = edit_config,
+                              .fill = merge_all,
+                              .recall = organ_merge_recall,
+                              .parameters = merge_parameters_json,
+                              .identity = adapter_identity,
+                              .document = organ_merge_document};
+    return organ_write_run(&made, report, error);
+}
+
+static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
+{
+    const size_t count = json_array_size(job->unplaced);
+    const json_t *const first = json_array_get(job->unplaced, 0);
+    if (!(*report = organ_merge_document(job, NULL)))
+        return organ_fail_memory(error, job->options->adapter);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %zu tensor%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
+                      job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
+                      count == 1 ? "" : "the first (the report lists all) is ",
+                      json_string_value(json_object_get(first, "tensor")),
+                      json_string_value(json_object_get(first, "reason")));
+}
+
+static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_error *error)
+{
+    if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
+        return error->status;
+    return json_array_size(job->unplaced) ? note_unplaced(job, report, error) : write_merged(job, report, error);
+}
+
+static void close_merge(organ_merge_job *job)
+{
+    free(job->part_of);
+    free(job->item_of);
+    for (size_t k = 0; k < job->part_count; k++)
+        free(job->parts[k].token_ids);
+    free(job->parts);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    json_decref(job->unplaced);
+    organ_gguf_writer_destroy(job->gguf);
+    organ_lora_names_release(&job->names);
+    organ_weights_free(job->weights);
+    organ_model_close(job->base);
+    organ_adapter_translated_free(job->translated);
+    organ_adapter_close(job->stored);
+}
+
+/* The report is kept after some errors (organ_report_end_partial). */
+organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_lora_merge_options, options, report, error, "base", options->base, "adapter",
+                         options->adapter, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    plan_and_merge(&job, report, error);
+    close_merge(&job);
+    return organ_report_end_partial(&work, options->write.output, error);
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT
+ * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
+#include "orchestrator/verbs/lora/adapter_write.h"
+#include "orchestrator/verbs/lora/lora_job.h"
+
+#include "formats/architecture/families.h"
+#include "formats/base/plain_numbers.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+
+#include <limits.h>
+#include <organ/base.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
+{
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK
+                                                                 : organ_fail_memory(error, job->options->adapter);
+}
+
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
+                                  organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* The result is ORGAN_OK, so that the caller continues and finds all tensors that do not fit. */
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
+                                  organ_error *error, const char *format, ...)
+{
+    char why[512];
+    va_list args;
+    va_start(args, format);
+    organ_vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    if (add_unplaced(job, tensor, why, error) == ORGAN_OK && other)
+        add_unplaced(job, other, why, error);
+    return error->status;
+}
+
+static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
+{
+    const size_t at = (size_t)(weight - job->weights->weights);
+    if (job->part_of[at] == ORGAN_NO_PART) {
+        job->parts[job->part_count] = (organ_merge_part){.weight = at};
+        job->part_of[at] = job->part_count++;
+    }
+    return &job->parts[job->part_of[at]];
+}
+
+static const char *missing_reason(const organ_merge_job *job, const char *name)
+{
+    const organ_anatomy anatomy = organ_anatomy_of(name);
+    if (anatomy.role == ORGAN_ROLE_OUTPUT && job->base->config.tie_word_embeddings)
+        return "the base has no such tensor: its output head is its embedding";
+    return "the base has no such tensor";
+}
+
+/* ---- pairs ---- */
+
+static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
+{
+    return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
+           (experts == 1 || w->shape[0] == experts);
+}
+
+static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return has_shape(w, p->experts, p->out_features, p->in_features);
+}
+
+/* A square weight has both shapes. */
+static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return has_shape(w, p->experts, p->in_features, p->out_features);
+}
+
+/* peft may take stacks of experts as experts x in_features x out_features. This decides for stacks of square
+ * matrices, whose shape fits both orientations. */
+static bool has_turned_stacks(const organ_merge_job *job)
+{
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
+}
+
+/* *transposed is whether the base stores the weight as in_features x out_features. The shape decides; for a square
+ * weight, the orientation of the base. */
+static bool find_orientation(const organ_merge_job *job, const organ_adapter_pair *p, const organ_weight *w,
+                             organ_lora_orientation orientation, bool *transposed)
+{
+    const bool same = is_same_orientation(w, p), turned = is_transposed(w, p);
+    const bool stored = p->experts > 1 ? has_turned_stacks(job) : organ_lora_is_turned(orientation, w);
+    *transposed = p->embedding || (same && turned ? stored : turned);
+    if (p->embedding)
+        return turned;
+    return same || (turned && (p->experts > 1 || stored || job->adapter->fan_in_fan_out));
+}
+
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, organ_lora_orientation orientation,
+                               organ_error *error)
+{
+    char shape[ORGAN_SHAPE_TEXT];
+    bool transposed;
+    const organ_weight *const w = organ_lora_names_find(&job->names, p->weight);
+    if (!w)
+        return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
+    if (!organ_weight_has_numbers(w))
+        return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
+                             organ_dtype_describe(w->codes->dtype)->name);
+    if (!find_orientation(job, p, w, orientation, &transposed) || p->in_features > INT_MAX || p->out_features > INT_MAX)
+        return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
+                             (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
+                             organ_shape_text(w->rank, w->shape, shape),
+                             !p->embedding && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (orientation == ORGAN_LORA_AMBIGUOUS && !p->embedding && p->experts == 1 && is_same_orientation(w, p) &&
+        is_transposed(w, p) && w->anatomy.layer >= 0)
+        return note_unplaced(job, p->a, p->b, error,
+                             "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
+    organ_merge_part *const part = merge_plan_part_of(job, w);
+    if (part->pair)
+        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
+                             part->pair->b->name);
+    part->pair = p;
+    part->transposed = transposed;
+    part->scale = p->scale * job->options->scale;
+    return ORGAN_OK;
+}
+
+/* ---- DoRA ---- */
+
+/* A tensor "base_model.model.MODULE.lora_magnitude_vector" has the row norms of DoRA. */
+static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
+{
+    static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    const char *const at = strstr(name, word);
+    *is_one = at != NULL;
+    if (!at)
+        return ORGAN_OK;
+    if (!job->adapter->dora)
+        return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
+    char *const module = strndup(name, (size_t)(at - name));
+    if (!module)
+        return organ_fail_memory(error, job->options->adapter);
+    const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
+    free(module);
+    if (!pair)
+        return note_unplaced(job, t, NULL, error, "it has no pair of factors");
+    if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
+        return note_unplaced(job, t, NULL, error, "has %llu values of %s, but must have one for each of %llu rows",
+                             (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name,
+                             (unsigned long long)pair->out_features);
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].pair == pair) {
+            job->parts[k].magnitudes = t;
+            return ORGAN_OK;
+        }
+    return note_unplaced(job, t, NULL, error, "its factors match no weight");
+}
+
+/* A pair needs a magnitude vector, and DoRA cannot be merged into a weight that is stored transposed. */
+static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
+        const organ_merge_part *const part = &job->parts[k];
+        if (part->pair && !part->magnitudes)
+            note_unplaced(job, part->pair->a, part->pair->b, error,
+                          "use_dora is set, but there is no magnitude vector for it");
+        else if (part->pair && part->transposed)
+            note_unplaced(job, part->pair->a, part->pair->b, error,
+                          "DoRA of embeddings and of weights stored as in_features x out_features cannot be merged");
+    }
+    return error->status;
+}
+
+/* ---- tensors that are stored whole ---- */
+
+/* trainable_token_indices is the list itself, or has it in a member that is the name of the module or its last
+ * words. */
+static const json_t *token_list(const json_t *config, const char *module, size_t length)
+{
+    const json_t *const all = json_object_get(config, "trainable_token_indices");
+    char *const name = strndup(module, length);
+    const json_t *found = json_is_array(all) ? all : NULL;
+    const char *key;
+    json_t *list;
+    if (!name)
+        organ_memory_count_refusal();
+    json_object_foreach((json_t *)all, key, list)
+    {
+        if (name && organ_ends_in_words(name, key) && json_is_array(list))
+            found = list;
+    }
+    free(name);
+    return found;
+}
+
+static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t rows)
+{
+    const size_t count = json_array_size(list);
+    free(part->token_ids); /* of a tensor that did not fit */
+    bool sane = (part->token_ids = malloc((count + 1) * sizeof *part->token_ids)) != NULL;
+    if (!sane)
+        organ_memory_count_refusal();
+    for (size_t k = 0; k < count && sane; k++) {
+        const json_t *const id = json_array_get(list, k);
+        sane = json_is_integer(id) && json_integer_value(id) >= 0 && (uint64_t)json_integer_value(id) < rows;
+        part->token_ids[k] = sane ? (uint64_t)json_integer_value(id) : 0;
+    }
+    return sane;
+}
+
+/* A tensor "...MODULE.token_adapter.trainable_tokens_delta" has rows that peft puts in the place of rows of an
+ * embedding. */
+static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
+{
+    static const char word[] = ".token_adapter.trainable_tokens_delta", prefix[] = "base_model.model.";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    const char *const at = strstr(name, word);
+    *is_one = at != NULL;
+    if (!at)
+        return ORGAN_OK;
+    const size_t length = (size_t)(at - name);
+    char *const weight = organ_format("%.*s.weight", (int)length, name);
+    if (!weight)
+        return organ_fail_memory(error, job->options->adapter);
+    const organ_weight *const w = organ_lora_names_find(&job->names, weight);
+    const json_t *const list = token_list(job->adapter->config, name, length);
+    free(weight);
+    if (!w || !list)
+        return note_unplaced(job, t, NULL, error, "trainable_token_indices: %s",
+                             w ? "the config has no list for this module" : "the base has no such embedding");
+    organ_merge_part *const part = merge_plan_part_of(job, w);
+    if (w->rank != 2 || t->rank != 2 || t->shape[1] != w->shape[1] || t->shape[0] != json_array_size(list) ||
+        !organ_can_widen(t->dtype) || !organ_weight_has_numbers(w) || part->tokens ||
+        !read_token_ids(part, list, w->shape[0]))
+        return note_unplaced(
+            job, t, NULL, error,
+            "trainable_token_indices: its %llu rows do not fit the %zu numbers in the config and '%.200s' "
+            "of the base",
+            (unsigned long long)t->shape[0], json_array_size(list), w->name);
+    if (part->pair)
+        return note_unplaced(job, t, NULL, error, "trainable_token_indices: '%.200s' also has factors", w->name);
+    part->tokens = t;
+    return ORGAN_OK;
+}
+
+static bool has_role(const organ_merge_job *job, organ_role role)
+{
+    for (size_t k = 0; k < job->weights->count; k++)
+        if (job->weights->weights[k].anatomy.role == role)
+            return true;
+    return false;
+}
+
+/* The whole tensor is a matrix of words in the place of `w`, with another number of words; or, if `w` is NULL, a
+ * head for a base that is tied. Such tensors change the config of the output, so the base must be safetensors. */
+static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, const organ_tensor *t, const char *name)
+{
+    const organ_role role = organ_anatomy_of(name).role;
+    if (job->base->gguf || t->rank != 2 || !organ_can_widen(t->dtype))
+        return false;
+    if (!w)
+        return role == ORGAN_ROLE_OUTPUT && !job->head && has_role(job, ORGAN_ROLE_EMBED) &&
+               !has_role(job, ORGAN_ROLE_OUTPUT);
+    return (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT) && w->rank == 2 && w->shape[1] == t->shape[1] &&
+           job->part_of[w - job->weights->weights] == ORGAN_NO_PART && organ_weight_has_numbers(w);
+}
+
+static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
+{
+    if (w)
+        merge_plan_part_of(job, w)->saved = t;
+    else
+        job->head = t;
+    if (w)
+        job->words = t->shape[0];
+}
+
+static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
+{
+    bool special;
+    if (place_magnitudes(job, t, &special, error) || special || place_tokens(job, t, &special, error) || special)
+        return error->status;
+    char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
+    if (!name)
+        return organ_fail_memory(error, job->options->adapter);
+    const organ_weight *const w = organ_lora_names_find(&job->names, name);
+    const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
+                                    ? "a bias of B (lora_bias) cannot be merged"
+                                    : missing_reason(job, name);
+    const bool words = (!w || !ORGAN_SAME_SHAPE(w, t)) && is_vocabulary(job, w, t, name);
+    free(name);
+    if (words) {
+        place_vocabulary(job, w, t);
+        return ORGAN_OK;
+    }
+    if (!w)
+        return note_unplaced(job, t, NULL, error, "%s", missing);
+    if (!ORGAN_SAME_SHAPE(w, t))
+        return note_unplaced(job, t, NULL, error, "its shape is %s, but '%.200s' of the base has shape %s",
+                             organ_shape_text(t->rank, t->shape, is), w->name,
+                             organ_shape_text(w->rank, w->shape, was));
+    if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
+        return note_unplaced(
+            job, t, NULL, error, "it is %s and '%.200s' of the base is %s: one of these types is not supported",
+            organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+    organ_merge_part *const part = merge_plan_part_of(job, w);
+    if (part->saved)
+        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is already replaced by '%.200s'", w->name,
+                             part->saved->name);
+    part->saved = t;
+    return ORGAN_OK;
+}
+
+static uint64_t rows_in_output(const organ_merge_job *job, size_t k)
+{
+    const size_t part = job->part_of[k];
+    const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
+    return saved ? saved->shape[0] : job->weights->weights[k].shape[0];
+}
+
+/* Embedding and head of the output must have the same number of rows. */
+static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
+{
+    uint64_t words = job->words;
+    for (size_t k = 0; k < job->weights->count && (job->words || job->head) && !error->status; k++) {
+        const organ_weight *const w = &job->weights->weights[k];
+        const bool of_words = w->rank == 2 && w->anatomy.layer < 0 &&
+                              (w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT);
+        if (!of_words)
+            continue;
+        words = words ? words : rows_in_output(job, k);
+        const organ_tensor *const t = job->head;
+        for (size_t p = 0; p < job->part_count && rows_in_output(job, k) != words; p++)
+            if (job->parts[p].saved && job->parts[p].saved->shape[0] == words) {
+                note_unplaced(job, job->parts[p].saved, NULL, error, "it has %llu words, but '%.200s' has %llu",
+                              (unsigned long long)words, w->name, (unsigned long long)rows_in_output(job, k));
+                break;
+            }
+        if (t && !error->status && (t->shape[0] != words || t->shape[1] != w->shape[1])) {
+            note_unplaced(job, t, NULL, error, "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
+                          (unsigned long long)words, (unsigned long long)w->shape[1], (unsigned long long)t->shape[0],
+                          (unsigned long long)t->shape[1]);
+            job->head = NULL;
+        }
+    }
+    return error->status;
+}
+
+/* ---- the output ---- */
+
+static bool is_plain_float(organ_dtype dtype)
+{
+    return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
+}
+
+/* `bytes` are the bytes of the base that the unit reads. */
+static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
+{
+    job->units[job->piece_count] =
+        (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
+    job->pieces[job->piece_count++] = piece;
+}
+
+static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
+{
+    const size_t part = job->part_of[k];
+    const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
+    return saved ? saved->shape : job->weights->weights[k].shape;
+}
+
+static void add_head(organ_merge_job *job)
+{
+    const organ_tensor *const t = job->head;
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, false, 0) : NULL;
+    job->head_piece = job->piece_count;
+    merge_plan_add_piece(
+        job,
+        (organ_shard_piece){.name = own ? own : "lm_head.weight",
+                            .dtype = job->options->dtype || !is_plain_float(t->dtype) ? job->dtype : t->dtype,
+                            .rank = t->rank,
+                            .shape = t->shape},
+        t->bytes);
+}
+
+/* Plain weights that the adapter does not change are copied. Changed and packed weights get the type of --dtype;
+ * without it, changed weights of F32, BF16 or F16 keep their type, and all others get job->dtype. Tensors that
+ * belong to no weight are copied unless they are dropped. */
+static void make_pieces(organ_merge_job *job)
+{
+    const organ_weights *const weights = job->weights;
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        const bool plain = w->scheme == ORGAN_SCHEME_PLAIN, stays = plain && job->part_of[k] == ORGAN_NO_PART;
+        organ_dtype dtype = plain ? w->codes->dtype : job->dtype;
+        if (!stays && (job->options->dtype || !is_plain_float(dtype)))
+            dtype = job->dtype;
+        job->packed += !plain;
+        merge_plan_add_piece(job,
+                             (organ_shard_piece){.name = w->name,
+                                                 .dtype = dtype,
+                                                 .rank = w->rank,
+                                                 .shape = shape_of(job, k),
+                                                 .same = stays ? w->codes : NULL},
+                             w->codes->bytes);
+    }
+    for (size_t k = 0; k < weights->unmatched_count; k++) {
+        if (!weights->unmatched[k].dropped)
+            merge_plan_add_piece(job, organ_piece_same(weights->unmatched[k].tensor),
+                                 weights->unmatched[k].tensor->bytes);
+    }
+}
+
+static int by_weight(const void *a, const void *b)
+{
+    const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
+    return (left > right) - (left < right);
+}
+
+/* Pairs are assigned first, because magnitude vectors of DoRA belong to the parts of pairs. */
+organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
+{
+    const organ_adapter *const adapter = job->adapter;
+    const size_t weights = job->weights->count, keys = adapter->pair_count + adapter->rest_count;
+    job->part_of = malloc((weights + 1) * sizeof *job->part_of);
+    job->item_of = malloc((weights + 1) * sizeof *job->item_of);
+    job->parts = calloc(keys + 1, sizeof *job->parts);
+    job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->pieces);
+    job->units = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->units);
+    job->unplaced = json_array();
+    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
+        return organ_fail_memory(error, job->options->adapter);
+    for (size_t k = 0; k < weights; k++)
+        job->part_of[k] = ORGAN_NO_PART;
+    const organ_lora_orientation orientation = organ_lora_orientation_of(job->base, job->weights, adapter);
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
+        place_pair(job, &adapter->pairs[k], orientation, error);
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        place_replacement(job, adapter->rest[k], error);
+    if (!error->status && check_magnitudes(job, error) == ORGAN_OK)
+        check_vocabulary(job, error);
+    if (job->part_count)
+        qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
+    for (size_t k = 0; k < job->part_count; k++)
+        job->part_of[job->parts[k].weight] = k;
+    if (!error->status)
+        make_pieces(job);
+    if (!error->status && job->head)
+        add_head(job);
+    return error->status;
+}

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ * Measures or reads the curve of each target (the model's divergence at some sparsities of the target),
+ * and divides one budget among the targets so that the sum of the divergences is least. */
+#include "orchestrator/verbs/prune/prune_job.h"
+
+#include "formats/base/files.h"
+#include "formats/base/rows.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include <organ/base.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Factor of the effort of physarum v3 when a curve is measured. Half of the iterations raise the error at both levels
+ * by 3 to 6 %, so the division does not change. */
+#define CURVE_EFFORT 0.5
+
+struct organ_prune_allocation {
+    const organ_prune_calibrated_options *options;
+    organ_prune_job *job;
+    organ_allocation curves;            /* the tensors with their curves, and the division */
+    size_t *curve_of;                   /* for each target the index of its tensor in curves.tensors */
+    double *shares;                     /* percent of zeros of each target */
+    json_t *identity;                   /* model, text and options that the curves depend on */
+    organ_curves_work work;             /* callbacks of `walk` */
+    organ_curves *walk;                 /* measures the curves; NULL after organ_prune_allocation_run has all curves */
+    organ_exchanges_work exchange_work; /* callbacks of `exchanges` */
+    organ_exchanges *exchanges;         /* NULL: no exchanges are requested, or they are done */
+    organ_exchanges_report exchanged;   /* result of the exchanges */
+    bool known;                         /* all curves are measured or read */
+    bool divided;                       /* `shares` are set */
+    size_t tokens, windows;             /* tokens and windows of the text on which divergences are measured */
+    organ_prune_shared shared;          /* factors that matrices with the same inputs share */
+};
+
+/* ---- how a curve is measured ---- */
+
+/* `sparsity` is in percent. `effort` is a factor of the effort of physarum-v3; other methods ignore it. */
+static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
+                                             double effort)
+{
+    organ_prune_matrix_options options = organ_prune_options_of(a->job, 0, name);
+    options.sparsity = sparsity;
+    options.effort *= options.method == ORGAN_PRUNE_PHYSARUM_V3 ? effort : 1;
+    return options;
+}
+
+/* All inputs get norm 1, so that a method scores weights by magnitude alone. The caller destroys *flat. */
+static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
+{
+    const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
+    float *const ones = malloc((size_t)m->cols * sizeof *ones);
+    if (!ones)
+        return organ_fail_memory(error, m->name);
+    for (uint64_t k = 0; k < m->cols; k++)
+        ones[k] = 1;
+    organ_calibration_from_norms(&options, ones, 1, flat, error);
+    free(ones);
+    return error->status;
+}
+
+static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
+                             organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
+                             organ_error *error)
+{
+    organ_prune_matrix_report report;
+    uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
+    if (!keep)
+        return organ_fail_memory(error, m->name);
+    organ_prune_share(&a->shared, &options, calibration, true, m->spare);
+    if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep,
+                           &report, error) == ORGAN_OK)
+        for (uint64_t k = 0; k < m->rows * m->cols; k++)
+            weights[k] = keep[k] ? weights[k] : 0.0f;
+    free(keep);
+    return error->status;
+}
+
+/* `sparsity` is a share of zeros (0 .. 1). physarum-v1 prunes on inputs of equal size. */
+static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
+                             double effort, float *weights, organ_error *error)
+{
+    organ_calibration *flat = NULL;
+    if (!a->job->method->tiles || flat_inputs(m, &flat, error) == ORGAN_OK)
+        prune_by(a, m, options_at(a, m->name, 100 * sparsity, effort), flat ? flat : m->calibration, weights, error);
+    organ_calibration_destroy(flat);
+    return error->status;
+}
+
+/* Exchanges compare models as the run would write them, so they prune at the full effort. */
+static organ_status allocation_exchange(void *context, const organ_calibration_matrix *m, double sparsity,
+                                        float *weights, organ_error *error)
+{
+    return prune_at(context, m, sparsity, 1, weights, error);
+}
+
+static organ_status allocation_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
+                                    organ_error *error)
+{
+    const organ_prune_allocation *const a = context;
+    return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
+}
+
+static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
+
+/* The sparsity of 50 percent is arbitrary: it does not change the memory. */
+static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
+{
+    const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    return organ_prune_matrix_memory(&options, m.rows, m.cols);
+}
+
+static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    const organ_prune_allocation *const a = context;
+    return organ_write_note_once(a->job->run, organ_allocation_line(&a->curves, tensor), error);
+}
+
+/* ---- opening ---- */
+
+static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
+                        SET_TEXT("method", a->job->definition), SET_FLAG("compensate", a->job->compensates),
+                        SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text),
+                        SET_COUNT("samples", c->calibration.samples), SET_COUNT("context", c->calibration.context),
+                        SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
+                        SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
+                        SET_IF(c->all_experts, "all_experts", json_true()));
+}
+
+static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    return (organ_calibration_run_options){.calibration = c->calibration,
+                                           .method = "--allocate",
+                                           .verb = "prune",
+                                           .doing = "measuring divergences with",
+                                           .moments_only = a->job->method->method != ORGAN_PRUNE_PHYSARUM_V2,
+                                           .reserve = organ_allocate_reserve(&c->allocate),
+                                           .all_experts = c->all_experts,
+                                           .seed = c->seed};
+}
+
+static organ_status open_exchanges(void *context, organ_error *error)
+{
+    organ_prune_allocation *const a = context;
+    const organ_allocate_options *const o = &a->options->allocate;
+    const organ_exchanges_options options = {
+        .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
+    a->exchange_work = (organ_exchanges_work){
+        .context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = release_shared};
+    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->exchange_work,
+                                a->job->engine, a->job->progress, &a->exchanges, error);
+}
+
+/* Curves in a file are used only if they have the same a->identity. */
+static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    const organ_curves_options options = {.walk = walk_of(a),
+                                          .tokens = organ_allocate_tokens(&c->allocate),
+                                          .layers = organ_allocate_layers(&c->allocate)};
+    a->work = (organ_curves_work){.context = a,
+                                  .make = allocation_make,
+                                  .memory = allocation_memory,
+                                  .forget = release_shared,
+                                  .found = allocation_found};
+    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->curve_of, &a->work, a->job->engine,
+                          a->job->progress, &a->walk, error))
+        return error->status;
+    const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
+    a->tokens = windows->begin[windows->count];
+    a->windows = windows->count;
+    a->identity = allocation_identity_of(a, organ_calibration_run_facts_of(organ_curves_walk(a->walk))->digest);
+    return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
+}
+
+organ_status organ_prune_allocation_open(organ_prune_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const options = job->calibrated;
+    const char *const file = options->allocate.file;
+    organ_prune_allocation *const a = job->allocation = calloc(1, sizeof *a);
+    if (!a)
+        return organ_fail_memory(error, job->donor->path);
+    *a = (organ_prune_allocation){.options = options,
+                                  .job = job,
+                                  .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
+                                  .curve_of = calloc(job->targets.count + 1, sizeof *a->curve_of),
+                                  .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
+    if (!a->curve_of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->curve_of))
+        return organ_fail_memory(error, job->donor->path);
+    allocation_open_walk(a, error);
+    if (options->allocate.rounds)
+        organ_memory_check_also(open_exchanges, a, error);
+    if (error->status || !file || organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
+        return error->status;
+    return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
+}
+
+void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
+{
+    organ_curves_estimate(a->walk, solve, plan);
+    if (a->exchanges)
+        organ_exchanges_estimate(a->exchanges, solve, plan);
+}
+
+void organ_prune_allocation_close(organ_prune_allocation *a)
+{
+    if (!a)
+        return;
+    organ_curves_close(a->walk);
+    organ_exchanges_close(a->exchanges);
+    organ_prune_share_end(&a->shared);
+    organ_allocation_release(&a->curves);
+    json_decref(a->identity);
+    free(a->curve_of);
+    free(a->shares);
+    free(a);
+}
+
+/* ---- the run ---- */
+
+/* The members of organ_exchanges_report in reports and in the journal, under their own names. */
+#define EXCHANGES(member, type) ORGAN_STRUCT_FIELD(organ_exchanges_report, member, type)
+static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
+                                                          EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
+
+/* The journal has the sparsity of each tensor (member "given") and a->exchanged. Returns false if it has no result
+ * of exchanges. */
+static bool recall_division(organ_prune_allocation *a)
+{
+    size_t index;
+    json_t *line;
+    bool found = false;
+    json_array_foreach(organ_write_lines(a->job->run), index, line)
+    {
+        const json_t *const given = json_object_get(line, "given");
+        if (json_array_size(given) != a->curves.count)
+            continue;
+        for (size_t k = 0; k < a->curves.count; k++)
+            a->curves.tensors[k].sparsity = json_real_value(json_array_get(given, k));
+        found = ORGAN_STRUCT_READ(line, allocation_exchanges, &a->exchanged);
+    }
+    return found;
+}
+
+static json_t *given_json(const void *context, size_t k)
+{
+    return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
+}
+
+static json_t *exchanges_json(const organ_prune_allocation *a)
+{
+    return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
+}
+
+/* The journal gets the result, because the exchanges take long. */
+static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_error *error)
+{
+    if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
+        return error->status;
+    json_t *const line = exchanges_json(a);
+    ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
+    return organ_write_note_once(a->job->run, line, error);
+}
+
+/* The sum of the curves is minimised. Exchanges, if requested, then improve the division by the divergence of the
+ * whole model. curves.cost becomes the sum of the curves for the final division. */
+static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
+{
+    if (!organ_allocation_divide(&a->curves, a->job->budget, organ_allocate_way(&a->options->allocate)))
+        return organ_fail_memory(error, a->job->donor->path);
+    if (a->exchanges && allocation_exchange_pairs(a, error) != ORGAN_OK)
+        return error->status;
+    organ_exchanges_close(a->exchanges);
+    a->exchanges = NULL;
+    a->curves.cost = 0;
+    for (size_t k = 0; k < a->curves.count; k++)
+        a->curves.cost += organ_allocation_cost(&a->curves, &a->curves.tensors[k], a->curves.tensors[k].sparsity);
+    for (size_t k = 0; k < a->job->targets.count; k++)
+        a->shares[k] = 100 * a->curves.tensors[a->curve_of[k]].sparsity;
+    a->job->shares = a->shares;
+    a->divided = true;
+    return ORGAN_OK;
+}
+
+/* Curves that the journal of an interrupted run has are not measured again. */
+static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
+{
+    const char *const file = a->options->allocate.file;
+    size_t index;
+    json_t *line;
+    json_array_foreach(organ_write_lines(a->job->run), index, line)(void) organ_allocation_recall(&a->curves, line);
+    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
+        return error->status;
+    return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
+}
+
+/* The measurement of curves has replaced the progress display of pruning by its own. */
+static void begin_pruning(const organ_prune_allocation *a)
+{
+    uint64_t bytes;
+    const size_t remaining = organ_write_left(a->job->run, &bytes);
+    organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
+}
+
+organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
+{
+    if (!a->known && allocation_measure(a, error) != ORGAN_OK)
+        return error->status;
+    const bool measured = !a->known;
+    organ_curves_close(a->walk);
+    a->walk = NULL;
+    a->known = true;
+    if (allocation_divide(a, error) != ORGAN_OK)
+        return error->status;
+    if (measured)
+        begin_pruning(a);
+    organ_progress_note_once(a->job->progress,
+                             "allocation: predicted cost %.4g nats per token, against %.4g with equal shares",
+                             a->curves.cost, a->curves.uniform_cost);
+    return ORGAN_OK;
+}
+
+/* ---- report ---- */
+
+json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
+{
+    const organ_allocate_options *const o = &job->calibrated->allocate;
+    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * job->budget),
+                        SET_REAL("way", organ_allocate_way(o)), SET_COUNT("rounds", o->rounds),
+                        SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
+}
+
+static json_t *allocation_tensor_json(const void *context, size_t k)
+{
+    const organ_prune_allocation *const a = context;
+    const organ_allocation_tensor *const t = &a->curves.tensors[k];
+    return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
+                        SET_COUNT("elements", t->elements), SET_REAL("sparsity", 100 * t->sparsity),
+                        SET_REAL("cost", organ_allocation_cost(&a->curves, t, t->sparsity)),
+                        SET_REAL("uniform_cost", organ_allocation_cost(&a->curves, t, a->job->budget)),
+                        SET_FLAG("between", t->between));
+}
+
+/* Before the division (in a dry run), "tensors" is empty and the costs are null. "measured" is the number of
+ * measured curves; before the measurement, it is the number of curves that must still be measured. "asked" repeats a
+ * budget in bits or bytes. */
+json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
+{
+    size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);
+    const char *const requested = a->options->allocate.budget;
+    const bool counted = requested && !strchr(requested, '%');
+    for (size_t k = 0; k < a->curves.count && a->known; k++)
+        measured += !a->curves.tensors[k].between;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->job->budget),
+                        SET_IF(counted, "asked", json_string(requested)),
+                        SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
+                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
+                                                 SET_HELD("xxh3", json_object_get(a->identity, "text")))),
+                        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows),
+                        SET_COUNT("tensors_in_all", a->curves.count), SET_COUNT("measured", measured),
+                        SET_REAL_OF("cost", a->divided, a->curves.cost),
+                        SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
+                        SET("exchanges", a->options->allocate.rounds && a->divided ? exchanges_json(a) : json_null()),
+                        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));
+}
+
+/* Reads prune.jsonl next to a pruned model and compares its digests.
+ *
+ * Ranks: rank 0 looks for the record, so that all ranks agree on whether there is one. */
+
+#define LARGEST_RECORD ((size_t)1 << 30) /* bytes; a larger file is an error */
+
+static char *record_path(const organ_model *copy)
+{
+    const bool single = !copy->whole_directory && !copy->index && organ_output_is_file(copy->path);
+    return organ_output_report_path(copy->directory, copy->path, single, "prune.jsonl");
+}
+
+organ_status organ_audit_record_find(const organ_model *copy, organ_ranks *ranks, organ_audit_record *record,
+                                     organ_error *error)
+{
+    organ_gathered all = {0};
+    const bool remote = copy->file_count > 0 && copy->files[0].remote;
+    char *const path = error->status ? NULL : record_path(copy);
+    if (!path)
+        organ_fail_memory(error, copy->path);
+    const bool there = path && !remote && access(path, R_OK) == 0;
+    if (organ_ranks_gather(ranks, "looking for the record", there ? "1" : "0", 1, &all, error) == ORGAN_OK &&
+        all.of[0][0] == '1')
+        record->path = path;
+    else
+        free(path);
+    organ_gathered_release(&all);
+    return error->status;
+}
+
+typedef struct file_count {
+    size_t listed, other; /* tensors of the record in the file; those with another digest */
+} file_count;
+
+/* Lines without a tensor of the copy are ignored. */
+static void compare_line(const json_t *line, const organ_model *copy,
+                         const char *(*digest)(const void *context, const char *tensor), const void *context,
+                         file_count *counts)
+{
+    const char *const name = json_string_value(json_object_get(line, "tensor")), *const recorded = json_string_value(
+                                                                                     json_object_get(line, "xxh3"));
+    const organ_tensor *const tensor = name ? organ_model_find(copy, name) : NULL;
+    const char *const found = tensor && recorded ? digest(context, name) : NULL;
+    if (!found)
+        return;
+    counts[tensor->file].listed++;
+    counts[tensor->file].other += strcmp(found, recorded) != 0;
+}
+
+static void report_files(organ_audit_record *record, const organ_model *copy, const file_count *counts,
+                         organ_problems *problems)
+{
+    for (size_t f = 0; f < copy->file_count; f++) {
+        record->listed += counts[f].listed;
+        record->same += counts[f].listed - counts[f].other;
+        if (counts[f].other)
+            organ_problem_add(problems,
+                              "%s: %zu of its %zu pruned tensors do not have the bytes that the run of %s wrote: the "
+                              "file is of another run, or was changed later",
+                              copy->files[f].name, counts[f].other, counts[f].listed, record->path);
+    }
+}
+
+organ_status organ_audit_record_compare(organ_audit_record *record, const organ_model *copy,
+                                        const char *(*digest)(const void *context, const char *tensor),
+                                        const void *context, organ_problems *problems, organ_error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    bool no_memory = false;
+    json_error_t fault;
+    file_count *const counts = calloc(copy->file_count + 1, sizeof *counts);
+    if (!counts)
+        organ_fail_memory(error, record->path);
+    else if (organ_input_load_rows(record->path, record->path, LARGEST_RECORD, &text, &length, error) == ORGAN_OK) {
+        for (const char *at = text, *end; (end = memchr(at, '\n', length - (size_t)(at - text))); at = end + 1) {
+            json_t *const line = organ_json_load(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &fault, &no_memory);
+            compare_line(line, copy, digest, context, counts);
+            json_decref(line);
+            organ_rows_passed();
+        }
+        if (no_memory)
+            organ_fail_memory(error, record->path);
+        else
+            report_files(record, copy, counts, problems);
+    }
+    organ_rows_free(text);
+    free(counts);
+    return error->status;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT
+ * SparseGPT (Frantar & Alistarh 2023, arXiv:2301.00774). Killing weight j of a row raises the row's squared output
+ * error by w_j^2 / [H^-1]_jj, with H the second moments of the inputs, if the other weights change by -w_j / [H^-1]_jj
+ * times row j of H^-1. Each row would need the inverse for its own kept weights. SparseGPT therefore fixes columns from
+ * left to right: the inverse for the columns from j on is then the same for all rows, and with H^-1 = U^T U, U upper
+ * triangular, its first row is u_jj (u_jj, u_j,j+1, ...). So the score of a weight is (w_j / u_jj)^2, and killing it
+ * subtracts (w_j / u_jj) u_jk from every w_k to its right. */
+#include "orchestrator/verbs/prune/prune_matrix.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMNS ((size_t)128) /* columns of a pass; the authors' block size */
+#define STRIP   ((size_t)128) /* rows of the work of one task of organ_share */
+#define DAMPING 0.01          /* added to H's diagonal, times the mean of the diagonal */
+
+typedef struct sparsegpt_sweep {
+    const organ_matrix_job *job;
+    float *factor;          /* first H, then U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
+    float *scores;          /* scores of the pass, rows x n, n at most COLUMNS */
+    uint8_t *kept;          /* mask of the pass by these scores, rows x n; not used with a pattern */
+    float *errors;          /* per worker: sweep_row's errors, STRIP x n */
+    unsigned char *scratch; /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
+    size_t first, n;        /* the pass has columns [first, first + n) */
+    organ_edge_search search; /* of the mask `kept` */
+    size_t start, width;      /* the pass is in the diagonal block of H with columns [start, start + width) */
+    const float *u;           /* U of this block from element (first, first) on; rows are `width` values apart */
+} sparsegpt_sweep;
+
+/* enter_block has selected the block `h` of H. An input that is always 0 would make H singular, so its diagonal
+ * entry becomes the mean of the diagonal. All other entries of this input's row and column of H are 0, so its
+ * weights affect no other weights. Returns ORGAN_BAD_INPUT if the block is not positive definite, ORGAN_IO if memory
+ * cannot be allocated. */
+static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
+{
+    const float mean = (float)s->job->moments->mean_diagonal;
+    bool definite = false;
+    for (size_t j = 0; j < s->width; j++) {
+        float *const own = &h[j * (s->width + 1)];
+        *own = (*own == 0 ? mean : *own) + (float)DAMPING * mean;
+    }
+    if (!organ_inverse_factor(s->job->engine, h, s->width, &definite))
+        return organ_fail_memory(error, s->job->options->name);
+    if (!definite)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+                          s->job->options->name, s->start, s->start + s->width - 1, s->job->moments->mean_diagonal);
+    return ORGAN_OK;
+}
+
+static float own_factor(const sparsegpt_sweep *s, size_t column)
+{
+    const size_t block = s->job->moments->block, start = column / block * block,
+                 width = organ_min(block, s->job->cols - start);
+    return s->factor[start * block + (column - start) * (width + 1)];
+}
+
+/* The weights of greatest score (w_j / u_jj)^2 stay. The first weight of the group is weights[0] in column `column`.
+ * The group may extend into the next block of H. */
+static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
+{
+    const organ_pattern *const pattern = &s->job->options->pattern;
+    float scores[ORGAN_PATTERN_MAX];
+    for (size_t k = 0; k < pattern->of; k++) {
+        const float x = weights[k] / own_factor(s, column + k);
+        scores[k] = x * x;
+    }
+    organ_pattern_group(pattern, scores, keep);
+}
+
+/* The score of a weight is (w_j / u_jj)^2; it is counted for the search of the mask. */
+static void score_rows(void *context, size_t index, size_t worker)
+{
+    sparsegpt_sweep *const s = context;
+    const size_t cols = s->job->cols, first = index * STRIP, end = organ_min(first + STRIP, s->job->rows);
+    for (size_t i = first; i < end; i++)
+        for (size_t j = 0; j < s->n; j++) {
+            const float x = s->job->weights[i * cols + s->first + j] / s->u[j * (s->width + 1)];
+            s->scores[i * s->n + j] = x * x;
+        }
+    organ_edge_search_count(&s->search, first * s->n, (end - first) * s->n, worker);
+}
+
+static void mask_pass(sparsegpt_sweep *s)
+{
+    const size_t all = s->job->rows * s->n;
+    s->search.strip = STRIP * s->n;
+    organ_edge_search_begin(&s->search, s->scores, all, (size_t)llround(s->job->options->sparsity / 100 * (double)all),
+                            s->kept);
+    organ_share(s->job->engine, NULL, organ_pieces_of(s->job->rows, STRIP), score_rows, s);
+    organ_edge_search_finish(&s->search);
+}
+
+/* Each killed weight j becomes 0, and its error times row j of U is subtracted from the later columns of the pass.
+ * errors[j] becomes this error, w_j / u_jj, or 0 for a kept weight. With these errors the caller updates the columns
+ * after the pass, for many rows in one product. */
+static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
+{
+    const organ_pattern *const pattern = &s->job->options->pattern;
+    float *const w = s->job->weights + row * s->job->cols + s->first;
+    uint8_t *const keep = s->job->keep + row * s->job->cols + s->first;
+    for (size_t j = 0; j < s->n; j++) {
+        const float *const u = s->u + j * s->width;
+        if (!pattern->of)
+            keep[j] = s->kept[row * s->n + j];
+        else if ((s->first + j) % pattern->of == 0)
+            keep_group(s, w + j, s->first + j, keep + j);
+        errors[j] = keep[j] ? 0.0f : w[j] / u[j];
+        if (keep[j])
+            continue;
+        for (size_t k = j; k < s->n; k++)
+            w[k] -= errors[j] * u[k];
+        w[j] = 0;
+    }
+}
+
+/* The errors times the rows of U are subtracted from all later columns of the block (`rest`), in one product. */
+static void sweep_rows(void *context, size_t index, size_t worker)
+{
+    const sparsegpt_sweep *const s = context;
+    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_min(STRIP, s->job->rows - row);
+    const size_t rest = s->start + s->width - s->first - s->n;
+    float *const errors = s->errors + worker * STRIP * COLUMNS;
+    for (size_t i = 0; i < rows; i++)
+        sweep_row(s, row + i, errors + i * s->n);
+    if (rest == 0)
+        return;
+    const organ_product product = {.m = rows,
+                                   .n = rest,
+                                   .k = s->n,
+                                   .a = organ_by_rows(errors, s->n),
+                                   .b = organ_by_columns(s->u + s->n, s->width),
+                                   .c = s->job->weights + row * cols + s->first + s->n,
+                                   .c_stride = cols,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+static void enter_block(sparsegpt_sweep *s, size_t start)
+{
+    s->start = start;
+    s->width = organ_min(s->job->moments->block, s->job->cols - start);
+}
+
+static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
+{
+    for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {
+        enter_block(s, start);
+        sparsegpt_factorise(s, s->factor + start * s->job->moments->block, error);
+    }
+    return error->status;
+}
+
+/* A pass has at most COLUMNS columns. Without a pattern, the mask of a pass is chosen for all rows together just
+ * before its columns are processed, from the weights as compensated until then. With a pattern, a pass ends at the
+ * end of a group or of the block. */
+static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const size_t strips = (job->rows + STRIP - 1) / STRIP, of = job->options->pattern.of ? job->options->pattern.of : 1;
+    const float *const factor = s->factor + s->start * job->moments->block;
+    for (s->first = s->start; s->first < s->start + s->width; s->first += s->n) {
+        if (organ_stop_is_requested(job->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
+        s->n = organ_min((s->first + COLUMNS) / of * of, s->start + s->width) - s->first;
+        s->u = factor + (s->first - s->start) * (s->width + 1);
+        if (!job->options->pattern.of)
+            mask_pass(s);
+        organ_share(job->engine, NULL, strips, sweep_rows, s);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
+{
+    sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
+    s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
+    const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
+    s.scores = organ_floats(job->rows, COLUMNS);
+    s.kept = malloc(job->rows * COLUMNS);
+    s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
+    s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    if (!searching || !s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
+        organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
+    else if (factorise_blocks(&s, error) == ORGAN_OK) {
+        organ_clear_dead_inputs(job);
+        for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
+            enter_block(&s, start);
+            sweep_block(&s, error);
+        }
+    }
+    organ_edge_search_close(&s.search);
+    free(s.factor);
+    free(s.scores);
+    free(s.kept);
+    free(s.errors);
+    free(s.scratch);
+    return error->status;
+}
+
+/* Preconditioned conjugate gradients on the rows of one matrix. Ranks: each rank solves a part of the rows, because
+ * layers must be solved in order and so cannot be divided among ranks. */
+
+#define ROWS_PER_BATCH ((size_t)64) /* rows of the work of one task of organ_share */
+/* Rows that are solved together, with one product with H for all of them: a multiple of ROWS_PER_BATCH. */
+#define TOGETHER ((size_t)1024)
+/* Share of the last preconditioned step of a solve that v takes. No product with H checks this step, and a full step is
+ * too long in directions that the preconditioner does not contain. */
+#define AHEAD 0.7f
+
+struct organ_masked_squares {
+    const organ_engine *engine;
+    const char *name; /* for messages */
+    organ_block_matrix h;
+    size_t rows;    /* rows of the matrix */
+    size_t scratch; /* floats of scratch of a worker: organ_preconditioner_scratch for ROWS_PER_BATCH rows */
+    organ_preconditioner *preconditioner;
+    float *r;              /* residual of v - ahead, rows x h.size, also at removed weights */
+    float *ahead;          /* change of v that `r` does not include yet, rows x h.size */
+    size_t from, count;    /* the current rows are [from, from + count): they are solved together */
+    float *p, *hp;         /* of the current rows: direction of conjugate gradients, and its product with H */
+    double *rz;            /* of each current row: dot product of residual and preconditioned residual */
+    float *worker_buffers; /* for each worker ROWS_PER_BATCH x h.size floats, then its scratch */
+    uint8_t *last_mask;    /* mask of the last solve */
+    const uint8_t *keep;   /* mask of the running solve */
+    float *v;              /* weights of the running solve, rows x h.size */
+};
+
+/* ---- creation ---- */
+
+organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
+                                         const char *name, organ_masked_squares **squares, organ_error *error)
+{
+    *squares = NULL;
+    organ_masked_squares *s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_memory(error, name);
+    *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
+    if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
+        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_PER_BATCH);
+        s->r = organ_floats(rows, h->size);
+        s->ahead = organ_floats(rows, h->size);
+        s->p = organ_floats(organ_min(rows, TOGETHER), h->size);
+        s->hp = organ_floats(organ_min(rows, TOGETHER), h->size);
+        s->rz = calloc(organ_min(rows, TOGETHER), sizeof *s->rz);
+        s->worker_buffers = organ_floats(organ_workers_count(engine->workers), ROWS_PER_BATCH * h->size + s->scratch);
+        s->last_mask = malloc(rows * h->size);
+        if (s->r && s->ahead && s->p && s->hp && s->rz && s->worker_buffers && s->last_mask) {
+            memset(s->last_mask, 1, rows * h->size);
+            memset(s->ahead, 0, rows * h->size * sizeof *s->ahead);
+            *squares = s;
+            return ORGAN_OK;
+        }
+        organ_fail_errno(error, ENOMEM, "%s: least squares of %zu x %zu", name, rows, h->size);
+    }
+    organ_masked_squares_destroy(s);
+    return error->status;
+}
+
+void organ_masked_squares_destroy(organ_masked_squares *s)
+{
+    if (!s)
+        return;
+    organ_preconditioner_destroy(s->preconditioner);
+    free(s->r);
+    free(s->ahead);
+    free(s->p);
+    free(s->hp);
+    free(s->rz);
+    free(s->worker_buffers);
+    free(s->last_mask);
+    free(s);
+}
+
+float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
+
+/* ---- rows ----
+ *
+ * Tasks of organ_share on batch `index` of the current rows. `own` is the batch's first row among the current rows,
+ * `first` the same row in the matrix, `at` the offset of this row in v, r, ahead and the masks. */
+
+static void masked_squares_add(float *y, float a, const float *x, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        y[k] += a * x[k];
+}
+
+/* v loses the weights outside the new mask and gets an approximate compensation: the preconditioner applied to the
+ * residual after the removal. p and `ahead` become the whole change of v that the residual does not include yet: the
+ * old `ahead`, minus the removed weights, plus the compensation. The first product of the solve multiplies p by H. */
+static void begin_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
+                 first = s->from + own, at = first * n;
+    float *const z = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch), *const scratch =
+                                                                                         z + ROWS_PER_BATCH * n;
+    float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
+    const uint8_t *restrict const keep = s->keep + at;
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = (keep[k] ? 0.0f : v[k]) - ahead[k]; /* minus the change of v, without the compensation */
+        v[k] = keep[k] ? v[k] : 0.0f;
+    }
+    for (size_t i = 0; i < rows; i++)
+        organ_preconditioner_remove(s->preconditioner, first + i, s->last_mask + at + i * n, keep + i * n, scratch);
+    organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
+    masked_squares_add(z, 1, s->r + at, rows * n);
+    organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = z[k] - p[k];
+        v[k] += z[k];
+        ahead[k] = p[k];
+    }
+    memcpy(s->last_mask + at, keep, rows * n);
+}
+
+static void finish_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH;
+    (void)worker;
+    masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
+}
+
+static void begin_directions(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
+                 first = s->from + own, at = first * n;
+    float *const scratch = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch), *const p = s->p + own * n;
+    finish_rows(s, index, worker);
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
+    for (size_t i = 0; i < rows; i++)
+        s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
+}
+
+/* The step is v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p> and z the preconditioned residual. A
+ * row whose residual is zero, or for which <p, H p> is 0 in FP32, is solved and stays unchanged. */
+static void step_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size;
+    (void)worker;
+    for (size_t own = index * ROWS_PER_BATCH; own < organ_min((index + 1) * ROWS_PER_BATCH, s->count); own++) {
+        const double length = organ_dot(s->p + own * n, s->hp + own * n, n);
+        const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
+        masked_squares_add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
+        masked_squares_add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
+    }
+}
+
+static void update_directions(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
+                 first = s->from + own, at = first * n;
+    float *const z = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch);
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_PER_BATCH * n);
+    for (size_t i = 0; i < rows; i++) {
+        const double next = organ_dot(s->r + at + i * n, z + i * n, n);
+        const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
+        float *const p = s->p + (own + i) * n;
+        for (size_t k = 0; k < n; k++)
+            p[k] = z[i * n + k] + beta * p[k];
+        s->rz[own + i] = next;
+    }
+}
+
+/* v moves by AHEAD times one more preconditioned residual. `ahead` stores this step: the first product of the next
+ * solve includes it. */
+static void step_ahead(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_PER_BATCH, rows = organ_min(ROWS_PER_BATCH, s->count - own),
+                 first = s->from + own, at = first * n;
+    float *const scratch = s->worker_buffers + worker * (ROWS_PER_BATCH * n + s->scratch) + ROWS_PER_BATCH * n;
+    float *restrict const ahead = s->ahead + at, *restrict const v = s->v + at;
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, ahead, scratch);
+    for (size_t k = 0; k < rows * n; k++) {
+        ahead[k] *= AHEAD;
+        v[k] += ahead[k];
+    }
+}
+
+/* ---- solving ---- */
+
+/* The first product (k = 0) updates the residual; with each further product, a step of preconditioned conjugate
+ * gradients is taken. step_ahead then takes one more step, which needs no product. Without products, only begin_rows
+ * changes v. */
+static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
+{
+    const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;
+    organ_share(s->engine, NULL, parts, begin_rows, s);
+    for (unsigned k = 0; k < products; k++) {
+        if (organ_stop_is_requested(s->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, k == 1 ? begin_directions : update_directions, s);
+        if (organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp, error))
+            return error->status;
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, step_rows, s);
+    }
+    if (products == 1)
+        organ_share(s->engine, NULL, parts, finish_rows, s);
+    if (products > 0)
+        organ_share(s->engine, NULL, parts, step_ahead, s);
+    return ORGAN_OK;
+}
+
+/* The rows are solved TOGETHER at a time, and exchanged, so that every rank has all of v. */
+organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v,
+                                        organ_error *error)
+{
+    s->keep = keep;
+    s->v = v;
+    const organ_row_range own = organ_ranks_own_rows(s->engine->ranks, s->rows, ROWS_PER_BATCH);
+    for (s->from = own.first; s->from < own.end && !error->status; s->from += TOGETHER) {
+        s->count = organ_min(TOGETHER, own.end - s->from);
+        solve_together(s, products, error);
+    }
+    return organ_ranks_complete_rows(s->engine->ranks, "solving rows", v, s->h.size * sizeof *v, s->rows,
+                                     ROWS_PER_BATCH, error);
+}
+
+uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
+{
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;
+    /* The preconditioner's 4 k (k + 1) bytes per row: k = 64 for a whole H, k = 16 for each block of 256 columns. */
+    const uint64_t whole = 16640, blockwise = 1088 * blocks;
+    /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's matrices. Its
+     * directions and the buffers for finding them, per column. */
+    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols;
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT
+ * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. A
+ * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/layout.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/surgery/scoring/scoring.h"
+
+#include <math.h>
+#include <organ/base.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Makes the report of organ dequantize, and the journal lines of converted weights. */
+
+typedef struct dequantize_document_sums {
+    uint64_t weights, elements, before, after, infinite, nan;
+} dequantize_document_sums;
+
+static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part)
+{
+    return job->pieces[part->piece].bytes;
+}
+
+static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job,
+                                         const organ_dequantize_part *part)
+{
+    s->weights++;
+    s->elements += part->weight->elements;
+    s->before += part->bytes_before;
+    s->after += bytes_after(job, part);
+    s->infinite += part->infinite;
+    s->nan += part->nan;
+}
+
+static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
+{
+    return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements),
+                        SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                        SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
+}
+
+static const char *scheme_text(const organ_dequantize_part *part, char text[160])
+{
+    return organ_weight_text(part->weight, text, 160);
+}
+
+/* The rows are in the order of the first weight of each scheme. */
+static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
+{
+    json_t *const rows = json_array(), *const seen = json_object();
+    char text[160], other[160];
+    for (size_t k = 0; k < job->part_count; k++) {
+        dequantize_document_sums s = {0};
+        scheme_text(&job->parts[k], text);
+        if (json_object_get(seen, text))
+            continue;
+        for (size_t j = k; j < job->part_count; j++)
+            if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
+                dequantize_document_add_part(&s, job, &job->parts[j]);
+        json_array_append_new(
+            rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), dequantize_document_sums_json(&s)));
+        json_object_set_new(seen, text, json_true());
+    }
+    json_decref(seen);
+    return rows;
+}
+
+static json_t *dequantize_document_part_json(const void *context, size_t k)
+{
+    char text[160];
+    const organ_dequantize_job *const job = context;
+    const organ_dequantize_part *const part = &job->parts[k];
+    const organ_weight *const w = part->weight;
+    return ORGAN_OBJECT(SET_TEXT("name", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
+                        SET_TEXT("scheme", scheme_text(part, text)), SET("shape", organ_counts_json(w->rank, w->shape)),
+                        SET_TEXT("packed_as", w->codes->name), SET_COUNT("bytes_before", part->bytes_before),
+                        SET_COUNT("bytes_after", bytes_after(job, part)), SET_COUNT("infinite", part->infinite),
+                        SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
+}
+
+/* Rows 0 .. unmatched_count - 1 are the tensors that belong to no weight, the rows after them the tensors of
+ * job->kept. */
+static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
+{
+    const organ_dequantize_job *const job = context;
+    const size_t unmatched = job->weights->unmatched_count;
+    const organ_unmatched_tensor kept = {.tensor = k < unmatched ? NULL : job->kept[k - unmatched],
+                                         .why = "is of a type that cannot be read without its companions"};
+    const organ_unmatched_tensor *const s = k < unmatched ? &job->weights->unmatched[k] : &kept;
+    return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype),
+                        SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
+}
+
+static json_t *dequantize_document_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("dequantised", "Code x scale in FP32 (integer codes less their zero point first), rounded once to the "
+                                "type of the output, to nearest even."),
+        SET_TEXT("plain", "Tensors that are not packed keep their type and bytes."),
+        SET_TEXT("infinite",
+                 "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
+}
+
+/* Members of a part that its journal line contains. */
+static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_dequantize_part, infinite, U64),
+                                                    ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
+                                                    ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
+
+json_t *organ_dequantize_results(const organ_dequantize_part *part)
+{
+    return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
+}
+
+bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
+{
+    return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
+}
+
+json_t *organ_dequantize_parameters(void *context)
+{
+    const organ_dequantize_job *const job = context;
+    return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
+}
+
+static const organ_weight *dequantised_weight(const void *job, size_t k)
+{
+    return ((const organ_dequantize_job *)job)->parts[k].weight;
+}
+
+json_t *organ_dequantize_document(void *context, const organ_writing *made)
+{
+    const organ_dequantize_job *const job = context;
+    dequantize_document_sums all = {0};
+    for (size_t k = 0; k < job->part_count; k++)
+        dequantize_document_add_part(&all, job, &job->parts[k]);
+    json_t *const totals = dequantize_document_sums_json(&all);
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
+    return ORGAN_OBJECT(
+        SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised_weight, job)),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("schemes", dequantize_document_schemes_json(job)),
+        SET("strays",
+            organ_json_rows(job->weights->unmatched_count + job->kept_count, dequantize_document_unmatched_json, job)),
+        SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))),
+        SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
+        SET("definitions", dequantize_document_definitions_json()));
+}
+
+/* Decodes packed weights in strips of rows on all workers, and writes their values into the output. A part is a weight
+ * that is decoded. */
+
+/* Strips have a multiple of this many rows. 32 rows of 64 2-byte numbers are a page of 4096 bytes, so strips of most
+ * matrices are whole pages of the file. */
+#define ROWS 32
+
+typedef struct not_finite {
+    uint64_t infinite, nan;
+} not_finite;
+
+static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
+
+static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
+{
+    const uint32_t exponent = (uint32_t)organ_infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
+    const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
+    for (size_t k = 0; k < bytes; k += size) {
+        uint32_t value = 0; /* little endian, as the files are */
+        memcpy(&value, values + k, size);
+        found->infinite += (value & magnitude) == exponent;
+        found->nan += (value & magnitude) > exponent;
+    }
+}
+
+static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
+    if (organ_any_not_finite(job->as, strip->values, bytes))
+        count_not_finite(job->as, strip->values, bytes, result);
+    return organ_write_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch,
+                           error);
+}
+
+/* `rows` counts over all matrices of the part. */
+static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
+{
+    const organ_matrices m = organ_weight_matrices(part->weight);
+    const double all = (double)m.count * (double)m.rows;
+    return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
+}
+
+static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                                 organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    organ_dequantize_part *const part = job->todo[strip->item];
+    const not_finite *const found = result;
+    part->infinite += found->infinite;
+    part->nan += found->nan;
+    if (strip->last && organ_write_finish(job->run, part->piece, organ_dequantize_results(part), error))
+        return error->status;
+    organ_progress_advance(job->progress,
+                           dequantize_pass_share(part, strip->first + strip->rows) -
+                               dequantize_pass_share(part, strip->first),
+                           strip->last ? part->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    (void)error;
+    strncpy(job->todo[item]->note, note, sizeof job->todo[item]->note - 1);
+    return ORGAN_OK;
+}
+
+organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
+{
+    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    size_t count = 0;
+    if (!items || !todo)
+        organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        if (!job->units[job->parts[k].piece].done) {
+            todo[count] = &job->parts[k];
+            items[count++].weight = job->parts[k].weight;
+        }
+    const organ_weight_pass pass = {.model = job->model,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = job->as,
+                                    .row_multiple = ROWS,
+                                    .overflow = organ_write_overflow(job->run),
+                                    .scratch_bytes = ORGAN_PUT_SCRATCH,
+                                    .result_bytes = sizeof(not_finite),
+                                    .context = job,
+                                    .begin = begin_part,
+                                    .work = convert_strip,
+                                    .retire = dequantize_pass_retire_strip};
+    if (count && !error->status)
+        organ_weight_pass_run(&pass, job->engine, error);
+    job->todo = NULL;
+    free(todo);
+    free(items);
+    return error->status;
+}
+
+/* ---- output of each tensor ---- */
+
+static bool is_plain(const organ_weight *weight)
+{
+    const organ_dtype dtype = weight->codes->dtype;
+    return weight->scheme == ORGAN_SCHEME_PLAIN && !weight->scale && !weight->global && !organ_dtype_is_fp8(dtype) &&
+           (organ_dtype_describe(dtype)->elements == 1);
+}
+
+static bool dequantize_is_supported(const organ_weight *weight)
+{
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) ||
+           organ_can_widen(weight->codes->dtype);
+}
+
+/* `bytes_before`: bytes of the source tensors, for the progress. */
+static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
+{
+    job->units[job->piece_count] =
+        (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
+    job->pieces[job->piece_count++] = piece;
+}
+
+static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
+{
+    dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
+}
+
+static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
+{
+    if (is_plain(weight)) {
+        keep_tensor(job, weight->codes);
+    } else if (!dequantize_is_supported(weight)) {
+        job->kept[job->kept_count++] = weight->codes;
+        keep_tensor(job, weight->codes);
+    } else {
+        const uint64_t before = organ_weight_bytes(weight);
+        job->parts[job->part_count] =
+            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
+        dequantize_add_piece(
+            job,
+            (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
+            before);
+        job->part_count++;
+    }
+}
+
+static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
+{
+    const size_t capacity = job->model->tensor_count + 1;
+    job->pieces = organ_rows_take(capacity, sizeof *job->pieces);
+    job->units = organ_rows_take(capacity, sizeof *job->units);
+    job->parts = organ_rows_take(capacity, sizeof *job->parts);
+    job->kept = calloc(capacity, sizeof(organ_tensor *));
+    if (!job->pieces || !job->units || !job->parts || !job->kept)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        plan_weight(job, &job->weights->weights[k]);
+        organ_rows_passed();
+    }
+    for (size_t k = 0; k < job->weights->unmatched_count; k++)
+        if (!job->weights->unmatched[k].dropped)
+            keep_tensor(job, job->weights->unmatched[k].tensor);
+    return ORGAN_OK;
+}
+
+/* ---- GGUF ---- */
+
+/* A GGUF output has the model's key-values without quantize.*; general.file_type is that of the new type if a weight
+ * is converted. */
+static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
+{
+    const organ_gguf *const gguf = job->model->gguf;
+    int64_t file_type = 32; /* ggml's number for a file that is mostly BF16 */
+    if (job->as == ORGAN_F32)
+        file_type = 0;
+    else if (job->as == ORGAN_F16)
+        file_type = 1;
+    if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
+        return error->status;
+    for (size_t k = 0; k < gguf->kv_count; k++)
+        if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0)
+            organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
+    if (job->part_count)
+        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, file_type, error);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
+{
+    if (organ_model_open(job->options->model, &job->model, error) ||
+        organ_model_is_here(job->model, "dequantised", error))
+        return error->status;
+    if (organ_weights_find(job->model, &job->weights, error) || dequantize_plan_pieces(job, error))
+        return error->status;
+    return dequantize_make_header(job, error);
+}
+
+/* The notes of organ_weights_find are printed too, so that users need not search the report for them. */
+static void dequantize_note_before(const organ_dequantize_job *job)
+{
+    const organ_weights *const w = job->weights;
+    size_t dropped = 0;
+    organ_progress_warn(job->progress, job->model);
+    if (job->part_count == 0)
+        organ_progress_note(job->progress, "%s has no packed tensor: it is already plain and is only rewritten",
+                            job->options->model);
+    for (size_t k = 0; k < w->note_count; k++)
+        organ_progress_note(job->progress, "%s", w->notes[k]);
+    for (size_t k = 0; k < w->unmatched_count; k++) {
+        dropped += w->unmatched[k].dropped;
+        if (!w->unmatched[k].dropped)
+            organ_progress_note(job->progress, "%s is copied unchanged: it %s", w->unmatched[k].tensor->name,
+                                w->unmatched[k].why);
+    }
+    for (size_t k = 0; k < job->kept_count; k++)
+        organ_progress_note(job->progress,
+                            "%s is copied unchanged: it is %s, a type that cannot be read without its companions",
+                            job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
+    if (dropped)
+        organ_progress_note(job->progress, "%zu scale%s of activations or caches removed; the report names %s", dropped,
+                            dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
+}
+
+static void note_after(const organ_dequantize_job *job)
+{
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_dequantize_part *const part = &job->parts[k];
+        if (*part->note)
+            organ_progress_note(job->progress, "%s: %s", part->weight->name, part->note);
+        if (part->infinite || part->nan)
+            organ_progress_note(job->progress, "%s: %llu values are infinite and %llu NaN as %s", part->weight->name,
+                                (unsigned long long)part->infinite, (unsigned long long)part->nan,
+                                organ_dtype_describe(job->as)->name);
+    }
+}
+
+static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
+}
+
+static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    job->run = run;
+    return organ_dequantize_pass(job, error);
+}
+
+/* Tries the first and last layer of the output. An output of one safetensors file has no config.json, so it cannot
+ * be opened as a model that the forward pass reads. */
+static organ_status dequantize_check(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    bool infinite = false;
+    for (size_t k = 0; k < job->part_count; k++)
+        infinite = infinite || job->parts[k].infinite;
+    const double usual = job->as == ORGAN_F32 ? ORGAN_TRIAL_ERROR_32 : ORGAN_TRIAL_ERROR_16;
+    const organ_trial trial = {.model = job->model,
+                               .path = path,
+                               .engine = job->engine,
+                               .progress = job->progress,
+                               .tolerance = job->options->write.saturate ? (double)INFINITY : usual,
+                               .infinite = infinite};
+    (void)to;
+    if (!job->gguf && organ_output_is_file(job->options->write.output))
+        return ORGAN_OK;
+    if (job->gguf && organ_trial_tokenizer(path, job->model->gguf, error))
+        return error->status;
+    return organ_trial_run(&trial, error);
+}
+
+static void close_dequantize(organ_dequantize_job *job)
+{
+    organ_gguf_writer_destroy(job->gguf);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    organ_rows_free(job->parts);
+    free(job->kept);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+/* `left_out` names the files that describe a quantisation and are not copied. */
+static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
+{
+    static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    const organ_dequantize_options *const o = job->options;
+    if (organ_dtype_requested(o->dtype, &job->as, error) || open_packed(job, error))
+        return error->status;
+    const organ_write made = {.model = job->model,
+                              .requested = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "dequantize/1",
+                              .gguf = job->gguf,
+                              .left_out = left_out,
+                              .stage = "dequantizing",
+                              .name = "dequantize.json",
+                              .markdown_name = "DEQUANTIZE_REPORT.md",
+                              .model_is = "model",
+                              .made_as = job->as == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
+                              .repacked = job->part_count > 0,
+                              .edit = make_plain,
+                              .fill = dequantize_all,
+                              .recall = organ_dequantize_recall,
+                              .check = dequantize_check,
+                              .schema = "organ.dequantize/1",
+                              .parameters = organ_dequantize_parameters,
+                              .document = organ_dequantize_document};
+    dequantize_note_before(job);
+    organ_write_run(&made, report, error);
+    if (*report)
+        note_after(job);
+    return error->status;
+}
+
+organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_dequantize_options, options, report, error, "model", options->model, "dtype",
+                         options->dtype, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    dequantize_model(&job, report, error);
+    close_dequantize(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT
+ * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include <organ/base.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lists the tensors of the output: for each target its codes, scales and shape, or its GGUF blocks; all other tensors
+ * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
+ * is a target that is quantised. */
+
+static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
+
+bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+
+/* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
+ * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
+static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
+{
+    char *text = NULL;
+    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
+    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
+    if (length >= 0)
+        free(text);
+    return kept;
+}
+
+/* Returns the index in job->pieces. `shape` must outlive the job. */
+static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
+                                      const uint64_t *shape)
+{
+    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
+    return job->piece_count++;
+}
+
+/* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
+ * source tensor. */
+static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
+{
+    job->units[job->unit_count] =
+        (organ_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
+    return job->unit_count++;
+}
+
+/* In a GGUF model, embeddings, head and matrices that no layer multiplies inputs by get the nearest codes, because
+ * the calibration run has no inputs for them. */
+static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight)
+{
+    const organ_role role = weight->anatomy.role;
+    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT ||
+                         (job->untapped && job->untapped[weight->codes - job->model->tensors]);
+    return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
+}
+
+/* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
+static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR;
+    const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
+    const char *const name = part->weight->name;
+    const char *const codes = packed ? name_next_to(job, name, "weight_packed") : name;
+    const char *const scale =
+        name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
+    if (!codes || !scale || (packed && !shape))
+        return organ_fail_memory(error, job->options->model);
+    job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
+    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
+    part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
+    part->scale_shape[1] = part->groups;
+    part->words[0] = part->rows;
+    part->words[1] = part->cols / 32 * e->grid.bits; /* 32 codes of b bits fill b words */
+    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
+    part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
+    if (packed)
+        part->shape = quantize_plan_add_piece(job, shape, ORGAN_I64, 1, two);
+    return ORGAN_OK;
+}
+
+/* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
+static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
+                                const organ_encoding *preferred, organ_error *error)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    organ_quantize_part *const part = &job->parts[job->part_count++];
+    const size_t first = job->piece_count;
+    *part = (organ_quantize_part){.weight = weight,
+                                  .encoding = encoding,
+                                  .preferred = preferred,
+                                  .rows = m.rows,
+                                  .cols = m.cols,
+                                  .calibrated = quantize_plan_is_calibrated(job, weight)};
+    job->regrouped += encoding != preferred;
+    if (organ_encoding_is_gguf(encoding))
+        part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
+    else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
+        return error->status;
+    part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
+    job->units[part->unit].calib = part->calibrated;
+    return ORGAN_OK;
+}
+
+/* `recall` is not called for a copied tensor, so the item of its unit does not matter. */
+static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
+{
+    add_unit(job, job->piece_count, 1, tensor->bytes);
+    job->pieces[job->piece_count++] = organ_piece_same(tensor);
+}
+
+/* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
+ * or NULL. */
+static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
+                                                       const char **why, organ_error *error)
+{
+    const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
+    const organ_encoding *preferred = chosen ? job->encoding : NULL;
+    *why = NULL;
+    if (gguf)
+        preferred = organ_quantize_gguf_encoding_of(job, tensor);
+    if (preferred)
+        *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, tensor);
+    return preferred;
+}
+
+static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+{
+    const organ_tensor *const tensor = weight->codes;
+    const char *why;
+    const organ_encoding *const preferred = quantize_plan_encoding_of(job, tensor, &why, error);
+    const organ_encoding *const encoding = preferred && !why ? job->encodings[tensor - job->model->tensors] : NULL;
+    if (why)
+        job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
+    if (!error->status && encoding)
+        /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
+        return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
+    keep_tensor(job, tensor);
+    return error->status;
+}
+
+/* With mixed widths, left_out is empty if the budget leaves all targets unchanged. */
+static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
+{
+    if (job->left_out_count == 0)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget %s is enough for all targets unquantised: there is nothing to quantise",
+                          job->options->allocate.budget);
+    const organ_tensor *const first = job->left_out[0].tensor;
+    if (organ_dtype_is_blocks(first->dtype))
+        return organ_dequantize_first(
+            job->model, error, "%.300s: no target can be quantised as %s; tensor '%.200s': it is stored as %s",
+            job->model->path, job->options->scheme, first->name, organ_dtype_name(first->dtype));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
+                      job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
+}
+
+/* A tensor of the model becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the
+ * capacities. */
+organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
+{
+    const size_t capacity = job->model->tensor_count + 1;
+    job->pieces = organ_rows_take(3 * capacity, sizeof *job->pieces);
+    job->units = organ_rows_take(capacity, sizeof *job->units);
+    job->parts = organ_rows_take(capacity, sizeof *job->parts);
+    job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
+    if (!job->pieces || !job->units || !job->parts || !job->left_out)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->candidate_count && !error->status; k++) {
+        organ_rows_passed();
+        list_weight(job, &job->candidates[k], error);
+    }
+    for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
+        keep_tensor(job, job->weights->unmatched[k].tensor);
+    return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
+}
+
+/* 128 and 512 are the defaults of --samples and --context. */
+static organ_status check_method(const organ_quantize_options *o, organ_error *error)
+{
+    if (organ_quantize_by_text(o)) {
+        if (!o->calibration.text)
+            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
+        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
+    }
+    if (o->method && strcmp(o->method, "nearest") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
+    const struct {
+        bool given;
+        const char *option;
+    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
+                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
+                          {o->calibration.context && o->calibration.context != 512, "--context"},
+                          {o->calibration.scratch != NULL, "--scratch"},
+                          {o->all_experts, "--all-experts"},
+                          {o->no_refit, "--no-resolve"}};
+    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
+        if (without_effect[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
+    return ORGAN_OK;
+}
+
+static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
+                                      organ_error *error)
+{
+    if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
+        return error->status;
+    if (o->imatrix)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
+                          encoding->name);
+    if (organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: a quantised model needs its config.json next to it: name a directory", o->write.output);
+    return ORGAN_OK;
+}
+
+static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
+{
+    if (o->allocate.allocate)
+        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
+                          o->scheme);
+    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
+}
+
+static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    job->encoding = organ_encoding_named(o->scheme);
+    if (!job->encoding)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, mixed, "
+            "and for GGUF models " ORGAN_GGUF_SCHEMES,
+            o->scheme);
+    if (!organ_encoding_is_gguf(job->encoding))
+        return check_safetensors(o, job->encoding, error);
+    return job->pruning ? organ_fail(error, ORGAN_USAGE,
+                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
+                        : check_gguf(o, error);
+}
+
+static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_model *const model = job->model;
+    if (model->gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
+                          model->path, job->encoding->name);
+    if (job->weights->packed || *job->weights->method)
+        return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
+                                      *job->weights->method ? job->weights->method : "by its tensors");
+    if (!model->config.present)
+        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
+    return ORGAN_OK;
+}
+
+static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *error)
+{
+    const char *const path = job->model->path;
+    if (job->model->gguf)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (organ convert %s "
+                      "--to gguf -o X.gguf) and quantise X.gguf; for safetensors models int4-group32 has about 4.5 "
+                      "bits per weight, int8-channel 8",
+                      path, job->options->scheme, path);
+}
+
+/* ---- the run ---- */
+
+static organ_status list_weights(organ_quantize_job *job, organ_error *error)
+{
+    organ_model *const model = job->model;
+    if (!organ_encoding_is_gguf(job->encoding)) {
+        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error))
+            return error->status;
+        job->candidates = job->weights->weights;
+        job->candidate_count = job->weights->count;
+        return ORGAN_OK;
+    }
+    if (check_is_gguf(job, error) != ORGAN_OK)
+        return error->status;
+    if (!(job->plain = organ_rows_take(model->tensor_count + 1, sizeof *job->plain)))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        job->plain[t] = organ_weight_plain(&model->tensors[t]);
+        organ_rows_passed();
+    }
+    job->candidates = job->plain;
+    job->candidate_count = model->tensor_count;
+    return ORGAN_OK;
+}
+
+static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
+    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
+        list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
+        organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
+        (organ_quantize_by_text(o) && !o->targets &&
+         organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
+        (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
+        return error->status;
+    if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
+        return error->status;
+    organ_rows_rest();
+    if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
+        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
+        return error->status;
+    return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
+}
+
+static organ_status quantize_note_before(const organ_quantize_job *job, organ_error *error)
+{
+    bool blocks = false;
+    char *hint = NULL;
+
+    if (job->writer)
+        organ_quantize_gguf_note(job);
+    else
+        organ_quantize_note_loaders(job);
+    if (job->left_out_count)
+        organ_progress_note(job->progress,
+                            "%zu of the targets %s copied unchanged: %s is the first; the report "
+                            "lists all with the reasons",
+                            job->left_out_count, job->left_out_count == 1 ? "is" : "are",
+                            job->left_out[0].tensor->name);
+    for (size_t k = 0; k < job->left_out_count; k++)
+        blocks |= organ_dtype_is_blocks(job->left_out[k].tensor->dtype);
+    if (!blocks || organ_dequantize_hint(job->model, &hint, error))
+        return error->status;
+    organ_progress_note(job->progress,
+                        "targets that are quantised already are copied; to quantise them again, dequantize the "
+                        "model first: %s",
+                        hint);
+    free(hint);
+    return ORGAN_OK;
+}
+
+/* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
+ * has written any code. */
+static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    job->run = run;
+    if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
+        return error->status;
+    return organ_quantize_pass(job, error);
+}
+
+static organ_status check_imatrix(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    (void)to;
+    (void)path;
+    return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
+}
+
+static void close_quantize(organ_quantize_job *job)
+{
+    organ_quantize_close_text(job);
+    organ_quantize_widths_close(job->widths);
+    organ_gguf_writer_destroy(job->writer);
+    free(job->untapped);
+    free(job->encodings);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    for (size_t k = 0; k < job->part_count; k++)
+        json_decref(job->parts[k].fallback);
+    organ_rows_free(job->parts);
+    organ_rows_free(job->left_out);
+    organ_rows_free(job->plain);
+    organ_imatrix_close(job->imatrix);
+    organ_targets_release(&job->targets);
+    organ_arena_release(&job->arena);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+/* organ_quantize_widths_find has already added the measurement of mixed widths. */
+static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
+{
+    const organ_plan_solve solve = organ_quantize_solve(job);
+    if (organ_quantize_estimate_pass(job, error) != ORGAN_OK || !job->calib)
+        return error->status;
+    organ_calibration_run_estimate(job->calib, &solve, &job->plan);
+    if (job->pruning && job->pruning->estimate)
+        job->pruning->estimate(job->pruning->context, &job->plan);
+    return ORGAN_OK;
+}
+
+static const char *quantize_definition(const organ_quantize_job *job)
+{
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
+    if (job->pruning)
+        return "sparse-gptq-resolved/3";
+    if (!organ_quantize_by_text(job->options))
+        return gguf ? "quantize-gguf/1" : "quantize/2";
+    if (job->options->no_refit)
+        return gguf ? "gptq-gguf/2" : "gptq/3";
+    return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
+}
+
+static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    if (quantize_check_options(job, error) || quantize_open(job, error) ||
+        (o->write.dry_run && quantize_estimate(job, error)))
+        return error->status;
+    const organ_write made = {.model = job->model,
+                              .requested = &o->write,
+                              .checked = job->widths && !o->write.dry_run,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->unit_count,
+                              .plan = &job->plan,
+                              .definition = quantize_definition(job),
+                              .gguf = job->writer,
+                              .stage = "quantizing",
+                              .name = "quantize.json",
+                              .markdown_name = "QUANTIZE_REPORT.md",
+                              .model_is = "model",
+                              .made_as = ORGAN_TYPES_PACKED,
+                              .repacked = true,
+                              .edit = job->writer ? NULL : organ_quantize_config,
+                              .fill = quantize_all,
+                              .recall = organ_quantize_recall,
+                              .schema = "organ.quantize/1",
+                              .parameters = organ_quantize_parameters,
+                              .identity = organ_quantize_identity,
+                              .check = check_imatrix,
+                              .document = organ_quantize_document};
+    return quantize_note_before(job, error) ? error->status : organ_write_run(&made, report, error);
+}
+
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
+{
+    organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    quantize_model(&job, report, error);
+    close_quantize(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
+organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
+                         options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: MIT
+ * Quantises with a calibration text: GPTQ chooses the codes of each matrix for its inputs, and later layers get the
+ * inputs that the quantised earlier layers compute. A part is a target: one matrix, or in GGUF models also a stack of
+ * matrices. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP_BYTES  ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
+#define ROWS_AT_ONCE ((size_t)8)       /* rows that a worker takes at a time */
+
+/* The buffers are for one matrix of a part, with rows in the order of the file. */
+typedef struct quantize_calibrated_storing {
+    organ_quantize_job *job;
+    organ_quantize_part *part;
+    size_t rows, cols, row_bytes; /* shape of the matrix; bytes of the codes of a row */
+    size_t band, bands;           /* a band is `band` consecutive rows that share their scales; number of bands */
+    size_t numbers;               /* scales and minima of a band: organ_grid_numbers */
+    uint64_t codes_at;            /* offset in bytes of the matrix's codes in the tensor of codes */
+    float *values;                /* output of GPTQ, [rows][cols]: the values of the codes */
+    float *scales;                /* output of GPTQ, [bands][numbers] */
+    float *back;                  /* for each worker a row decoded from its stored codes */
+    organ_encoding_loss *losses;  /* losses of each row of a strip, [strip_rows][ORGAN_LOSSES] */
+    float *weights, *roots;       /* imatrix weight of each column, and its root; NULL: no imatrix */
+    float *donor;                 /* the matrix before it was pruned, [rows][cols]; NULL: the run does not prune */
+    uint8_t *keep;                /* as organ_gptq.keep; NULL: the run does not prune */
+    unsigned char *codes;         /* codes of `strip_rows` rows */
+    size_t strip_rows;            /* rows that are encoded before they are written together */
+    void *stored;                 /* all scales in the type of the file; NULL: GGUF blocks contain them */
+    void *put;                    /* scratch of organ_write_put */
+} quantize_calibrated_storing;
+
+static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
+{
+    const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
+    if (organ_encoding_is_gguf(encoding))
+        return rows;
+    return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
+}
+
+static void storing_close(quantize_calibrated_storing *s)
+{
+    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
+                      s->stored, s->put);
+}
+
+/* The scales have the type of the file; GGUF blocks contain theirs, so they count 0 bytes. */
+static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
+{
+    return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
+}
+
+static bool storing_allocate(quantize_calibrated_storing *s)
+{
+    const bool weighs = s->part->entry, prunes = s->job->pruning;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    s->scales = organ_floats(s->bands, s->numbers);
+    s->back = organ_floats(organ_workers_count(s->job->engine->workers), s->cols);
+    s->losses = malloc(s->strip_rows * ORGAN_LOSSES * sizeof *s->losses);
+    s->codes = organ_calibration_aligned_alloc(s->strip_rows * s->row_bytes);
+    s->stored = scales ? organ_calibration_aligned_alloc(scales) : NULL;
+    s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
+    s->weights = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
+    s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
+    return s->scales && s->back && s->losses && s->codes && (!scales || s->stored) && s->put &&
+           (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
+}
+
+/* The caller calls storing_close, also after an error. */
+static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
+                                 quantize_calibrated_storing *s, organ_error *error)
+{
+    organ_quantize_part *const p = job->calibrated_parts[matrix->target];
+    const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
+    *s = (quantize_calibrated_storing){.job = job,
+                                       .part = p,
+                                       .rows = rows,
+                                       .cols = cols,
+                                       .row_bytes = organ_encoding_row_bytes(p->encoding, cols),
+                                       .numbers = organ_grid_numbers(&p->encoding->grid, cols),
+                                       .band = organ_encoding_band(p->encoding, rows),
+                                       .strip_rows = strip_rows(p->encoding, rows, cols)};
+    s->bands = (rows + s->band - 1) / s->band;
+    s->codes_at = matrix->matrix * rows * s->row_bytes;
+    if (!storing_allocate(s))
+        return organ_fail_memory(error, p->weight->name);
+    return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
+}
+
+/* The bound is without `donor` and `keep`. A scale needs 4 bytes, and up to 4 more in `stored`; 2 x 4096 bytes cover
+ * the alignment of buffers. */
+static uint64_t storing_memory(const organ_encoding *encoding, size_t workers, uint64_t rows, uint64_t cols)
+{
+    const bool gguf = organ_encoding_is_gguf(encoding);
+    const size_t width = (size_t)cols, bytes = organ_encoding_row_bytes(encoding, width);
+    const uint64_t scales = rows * organ_grid_numbers(&encoding->grid, width);
+    return (gguf ? 4 : 8) * scales + ((gguf ? 2 : 0) + workers) * cols * sizeof(float) +
+           strip_rows(encoding, (size_t)rows, width) * (bytes + ORGAN_LOSSES * sizeof(organ_encoding_loss)) +
+           ORGAN_PUT_SCRATCH + 2 * 4096;
+}
+
+static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
+{
+    return s->scales + row / s->band * s->numbers;
+}
+
+typedef struct quantize_calibrated_rows {
+    quantize_calibrated_storing *storing;
+    float *weights; /* of the whole matrix, [rows][cols] */
+    size_t first, rows;
+    bool not_finite; /* result of rows_check; atomic */
+    uint64_t zeros;  /* result of rows_take; atomic */
+} quantize_calibrated_rows;
+
+static void share_rows(quantize_calibrated_rows *rows, void (*task)(void *context, size_t index, size_t worker))
+{
+    organ_share_work(rows->storing->job->engine, NULL, organ_pieces_of(rows->rows, ROWS_AT_ONCE),
+                     (double)rows->rows * (double)rows->storing->cols * ORGAN_SHARE_NUMBER, task, rows);
+}
+
+static void rows_encode(void *context, size_t index, size_t worker)
+{
+    const quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const organ_encoding *const encoding = s->part->encoding;
+    const organ_kernels *const kernels = s->job->engine->kernels;
+    const size_t end = organ_min((index + 1) * ROWS_AT_ONCE, x->rows), cols = s->cols;
+    float *const back = s->back + worker * cols;
+    for (size_t k = index * ROWS_AT_ONCE; k < end; k++) {
+        const size_t row = x->first + k;
+        unsigned char *const codes = s->codes + k * s->row_bytes;
+        organ_encoding_loss *const losses = s->losses + k * ORGAN_LOSSES;
+        memset(losses, 0, ORGAN_LOSSES * sizeof *losses);
+        organ_encoding_encode(encoding, kernels, s->values + row * cols, scales_of(s, row), cols, codes);
+        organ_encoding_decode(encoding, kernels, codes, scales_of(s, row), cols, back);
+        organ_encoding_add_row_losses(kernels, x->weights + row * cols, back, s->roots, 1, cols, losses);
+    }
+}
+
+static void rows_check(void *context, size_t index, size_t worker)
+{
+    quantize_calibrated_rows *const x = context;
+    const size_t row = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, x->rows - row), cols = x->storing->cols;
+    (void)worker;
+    if (!organ_all_finite(x->weights + row * cols, rows * cols))
+        __atomic_store_n(&x->not_finite, true, __ATOMIC_RELAXED);
+}
+
+static void rows_take(void *context, size_t index, size_t worker)
+{
+    quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const size_t row = index * ROWS_AT_ONCE, count = organ_min(ROWS_AT_ONCE, x->rows - row) * s->cols;
+    const float *const values = s->values + row * s->cols;
+    uint64_t zeros = 0;
+    (void)worker;
+    memcpy(x->weights + row * s->cols, values, count * sizeof *values);
+    for (size_t k = 0; k < count && s->job->pruning; k++)
+        zeros += values[k] == 0;
+    __atomic_fetch_add(&x->zeros, zeros, __ATOMIC_RELAXED);
+}
+
+static void rows_keep(void *context, size_t index, size_t worker)
+{
+    const quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const size_t row = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, x->rows - row);
+    (void)worker;
+    memcpy(s->donor + row * s->cols, x->weights + row * s->cols, rows * s->cols * sizeof *s->donor);
+}
+
+static organ_status check_weights(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
+    share_rows(&all, rows_check);
+    return all.not_finite ? organ_quantize_refuse_values(s->part->weight->name, error) : ORGAN_OK;
+}
+
+/* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
+ * Overwrites `weights` if there is an imatrix. */
+static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    quantize_calibrated_rows strip = {.storing = s, .weights = weights};
+    for (; strip.first < s->rows; strip.first += s->strip_rows) {
+        strip.rows = organ_min(s->strip_rows, s->rows - strip.first);
+        share_rows(&strip, rows_encode);
+        for (size_t k = 0; k < strip.rows; k++)
+            organ_encoding_add_losses(encoding, s->part->loss, s->losses + k * ORGAN_LOSSES);
+        if (organ_write_put(job->run, s->part->codes, s->codes, strip.rows * s->row_bytes,
+                            s->codes_at + strip.first * s->row_bytes, s->put, error))
+            return error->status;
+    }
+    if (!scales)
+        return ORGAN_OK;
+    /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
+    organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
+    if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
+        return error->status;
+    return organ_quantize_put_shape(job, s->part, error);
+}
+
+/* `weights` become what an interrupted run has written, so that later layers get the same inputs as in that run. */
+static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t scales = quantize_calibrated_scale_bytes(s);
+    if (scales) {
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error))
+            return error->status;
+        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
+    }
+    for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
+        const size_t rows = organ_min(s->strip_rows, s->rows - first);
+        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->codes_at + first * s->row_bytes,
+                         error);
+        for (size_t r = first; r < first + rows && !error->status; r++)
+            organ_encoding_decode(encoding, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
+                                  weights + r * s->cols);
+    }
+    return error->status;
+}
+
+/* ---- callbacks of the calibration run ---- */
+
+/* The buffers of pruning and of GPTQ are not in memory at the same time, so the larger of both counts. */
+static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
+                                                  const organ_tensor *tensor)
+{
+    const organ_quantize_job *const job = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
+    const uint64_t gptq = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
+                   stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
+    const uint64_t weights = m.rows * m.cols;
+    (void)calib;
+    if (!job->pruning)
+        return gptq + stored;
+    const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
+    return organ_max(gptq + weights, pruning) + weights * sizeof(float) + stored;
+}
+
+static bool quantize_calibrated_is_done(void *context, size_t target)
+{
+    const organ_quantize_job *const job = context;
+    return job->units[job->calibrated_parts[target]->unit].done;
+}
+
+static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                                organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    quantize_calibrated_storing s;
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK)
+        organ_calibration_reorder_rows(job->calib, s.part->weight->codes, weights, s.rows, false, error);
+    storing_close(&s);
+    return error->status;
+}
+
+/* Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory
+ * at the same time. */
+static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                            float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const size_t n = s->rows * s->cols;
+    if (!job->pruning)
+        return ORGAN_OK;
+    if (check_weights(s, weights, error) != ORGAN_OK)
+        return error->status;
+    organ_gptq_inputs_close(&job->inputs);
+    share_rows(&(quantize_calibrated_rows){.storing = s, .weights = weights, .rows = s->rows}, rows_keep);
+    s->part->masked = 0;
+    if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < n; k++)
+        s->part->masked += !s->keep[k];
+    return ORGAN_OK;
+}
+
+/* No matrix of a later layer has the same inputs. */
+static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
+                                                       organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    (void)layer;
+    organ_gptq_inputs_close(&job->inputs);
+    return error->status;
+}
+
+/* matrices_done counts the finished matrices, because the matrices of a stack come in any order: those with the same
+ * inputs are quantised consecutively. */
+static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
+                                               const organ_calibration_matrix *matrix, const organ_gptq *m,
+                                               organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_quantize_part *const part = s->part;
+    const uint64_t count = organ_weight_matrices(part->weight).count;
+    /* the least number over the matrices so far */
+    part->tokens = part->matrices_done && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
+    part->block_diagonal |= job->inputs.block < job->inputs.features;
+    organ_calibration_note_fallback(&part->fallback, matrix);
+    part->energy += m->energy;
+    part->gptq_loss += m->gptq_loss;
+    part->output_loss += m->loss;
+    const bool last = ++part->matrices_done == count;
+    if (last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+        return error->status;
+    organ_progress_advance(job->progress, part->weight->codes->bytes / count, last ? part->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+/* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
+ * codes and figures. */
+static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                                 float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_gptq m = {.name = s->part->weight->name,
+                    .grid = s->part->encoding->grid,
+                    .no_refit = job->options->no_refit,
+                    .rows = s->rows,
+                    .cols = s->cols,
+                    .ranks = matrix->ranks,
+                    .weights = weights,
+                    .keep = s->keep,
+                    .weighing = s->weights,
+                    .values = s->values,
+                    .scales = s->scales};
+    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
+    if (check_weights(s, weights, error) != ORGAN_OK || organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
+        (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
+        return error->status;
+    share_rows(&all, rows_take);
+    if (matrix->own)
+        s->part->zeros += all.zeros;
+    return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
+}
+
+/* Before GPTQ, the rows of `weights` are brought from the order of the forward pass to that of the file: they are
+ * written in that order, and the rows of a band, which share scales, are neighbours in it. Afterwards they are
+ * brought back. s.keep and s.donor are not reordered: they are used only with pruning, which is for safetensors,
+ * where the two orders are equal. */
+static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
+                                               organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    const organ_tensor *const tensor = job->calibrated_targets.tensors[matrix->target];
+    quantize_calibrated_storing s;
+    /* s.values is allocated after pruning, which needs the memory before */
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
+        prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
+        organ_fail_memory(error, tensor->name);
+    if (!error->status &&
+        organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
+        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
+        organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, false, error);
+    storing_close(&s);
+    return error->status;
+}
+
+/* ---- opening and running ---- */
+
+/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
+static uint64_t piece_bytes(const organ_shard_piece *piece)
+{
+    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
+    for (unsigned k = 0; k < piece->rank; k++)
+        bytes *= piece->shape[k];
+    return bytes;
+}
+
+static organ_status open_pruning(void *context, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        held.other_bytes += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
+        held.codes += piece_bytes(&job->pieces[p->codes]);
+        held.scales += piece_bytes(&job->pieces[p->scale]);
+        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
+        held.other_bytes +=
+            (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+    }
+    return job->pruning->open(job->pruning->context, &held, error);
+}
+
+/* If the run also prunes, the pruning method decides which inputs and moments are computed. */
+static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
+                                                  organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    const organ_quantize_pruning *const pruning = job->pruning;
+    job->walk =
+        (organ_calibration_run_options){.calibration = o->calibration,
+                                        .all_experts = o->all_experts,
+                                        .method = pruning ? pruning->method : o->method,
+                                        .verb = pruning ? "prune" : "quantise",
+                                        .doing = pruning ? "pruning" : "quantising",
+                                        .streams = pruning ? pruning->streams : ORGAN_INPUTS_CHANGED,
+                                        .moments_only = !pruning || pruning->moments_only,
+                                        .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
+                                        .seed = pruning ? pruning->seed : 0};
+    job->work = (organ_calibration_work){.context = job,
+                                         .memory = quantize_calibrated_matrix_memory,
+                                         .done = quantize_calibrated_is_done,
+                                         .restore = quantize_calibrated_restore,
+                                         .change = quantize_calibrated_change,
+                                         .grouped = true,
+                                         .rows = !pruning || pruning->rows,
+                                         .leave = quantize_calibrated_release_inputs};
+    return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
+                                      &job->calib, error);
+}
+
+organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+{
+    quantize_calibrated_open_walk(job, targets, error);
+    organ_calibration_run_close(job->calib);
+    job->calib = NULL;
+    return error->status;
+}
+
+organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
+{
+    const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
+    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights,
+                              ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
+}
+
+static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);
+    job->calibrated_parts = calloc(job->part_count + 1, sizeof *job->calibrated_parts);
+    if (!job->calibrated_targets.tensors || !job->calibrated_parts)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count; k++) {
+        organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        if (part->calibrated) {
+            job->calibrated_parts[job->calibrated_targets.count] = part;
+            job->calibrated_targets.tensors[job->calibrated_targets.count++] = part->weight->codes;
+        }
+    }
+    return job->calibrated_targets.count
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
+    if (list_calibrated(job, error) != ORGAN_OK)
+        return error->status;
+    quantize_calibrated_open_walk(job, &job->calibrated_targets, error);
+    return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
+}
+
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_pruning *const pruning = job->pruning;
+    if (pruning && pruning->begin && pruning->begin(pruning->context, job->run, error) != ORGAN_OK)
+        return error->status;
+    return organ_calibration_run_layers(job->calib, error);
+}
+
+void organ_quantize_close_text(organ_quantize_job *job)
+{
+    if (job->pruning && job->pruning->close)
+        job->pruning->close(job->pruning->context);
+    organ_gptq_inputs_close(&job->inputs);
+    organ_calibration_run_close(job->calib);
+    free(job->calibrated_targets.tensors);
+    free(job->calibrated_parts);
+}

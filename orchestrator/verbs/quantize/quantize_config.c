@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
+ * are stored. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Returns the length of the name of the module that a tensor belongs to: that of "model.layers.0.mlp.gate" in
+ * "model.layers.0.mlp.gate.weight". Stacked experts may be parameters of their module: "model.layers.0.mlp.experts" in
+ * "model.layers.0.mlp.experts.down_proj". 0 if the tensor is not a matrix of a linear layer (an embedding, a bias). */
+static size_t module_length(const organ_tensor *tensor)
+{
+    const bool weight = organ_ends_with(tensor->name, ".weight");
+    const bool stack = tensor->rank == 3 && organ_quantize_is_routed(tensor);
+    const char *const dot = strrchr(tensor->name, '.');
+    if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
+        return 0;
+    return (size_t)(dot - tensor->name);
+}
+
+static void append_name(json_t *rows, const char *name, size_t length)
+{
+    const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+    if (!last || strlen(last) != length || memcmp(last, name, length) != 0)
+        json_array_append_new(rows, json_stringn(name, length));
+}
+
+/* Appends the names of the parts into which transformers cuts a matrix: "self_attn.q_proj", "self_attn.k_proj" and so
+ * on for the first part's name `first` and `parts`, "q_proj|k_proj|v_proj". */
+static void append_parts(json_t *rows, const char *first, const char *parts)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const size_t kept = strlen(first) - strcspn(parts, "|");
+    for (const char *at = parts; *at; at += strcspn(at, "|"), at += *at == '|') {
+        const int length = snprintf(name, sizeof name, "%.*s%.*s", (int)kept, first, (int)strcspn(at, "|"), at);
+        append_name(rows, name, (size_t)length);
+    }
+}
+
+/* Writes the name in transformers to `out`. Returns false if the tensor is not a matrix of a linear layer or its
+ * name is too long. *parts: organ_module_split_parts. */
+static bool quantize_config_module(const organ_quantize_job *job, const organ_tensor *tensor,
+                                   char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
+{
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *const type = job->model->config.model_type;
+    const size_t length = module_length(tensor);
+    if (!length || snprintf(module, sizeof module, "%.*s", (int)length, tensor->name) >= (int)sizeof module)
+        return false;
+    *parts = organ_module_split_parts(type, module);
+    return organ_module_name(type, module, out, ORGAN_MODULE_NAME_SIZE, NULL);
+}
+
+static void append_modules(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const char *parts;
+    if (!quantize_config_module(job, tensor, name, &parts))
+        return;
+    if (parts)
+        append_parts(rows, name, parts);
+    else
+        append_name(rows, name, strlen(name));
+}
+
+/* The search begins at the end, where a match is most likely. */
+static bool has_module(const json_t *rows, const char *name)
+{
+    for (size_t k = json_array_size(rows); k > 0; k--)
+        if (strcmp(json_string_value(json_array_get(rows, k - 1)), name) == 0)
+            return true;
+    return false;
+}
+
+/* "ignore" must not list lm_head if the output head is quantised. */
+static bool quantises_head(const organ_quantize_job *job)
+{
+    for (size_t k = 0; k < job->part_count; k++)
+        if (organ_quantize_next_part(job, k)->weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
+            job->parts[k].weight->anatomy.layer < 0)
+            return true;
+    return false;
+}
+
+/* All modules of the tower can be recognised by `word`, such as "vision_tower". */
+static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor, char word[80])
+{
+    static const char *const trunks[] = {"model", "language_model", NULL};
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *parts, *at = module;
+    if ((tensor->anatomy.role != ORGAN_ROLE_VISION && tensor->anatomy.role != ORGAN_ROLE_AUDIO) ||
+        !quantize_config_module(job, tensor, module, &parts))
+        return false;
+    const char *const end = module + strlen(module);
+    do {
+        snprintf(word, 80, "%.*s", (int)strcspn(at, "."), at);
+        at += strcspn(at, ".") + 1;
+    } while (organ_is_one_of(word, trunks) && at < end);
+    return strspn(word, "abcdefghijklmnopqrstuvwxyz_") == strlen(word);
+}
+
+static bool quantises_any(const organ_quantize_job *job, const char *word)
+{
+    for (size_t k = 0; k < job->part_count; k++)
+        if (strstr(organ_quantize_next_part(job, k)->weight->name, word))
+            return true;
+    return false;
+}
+
+/* Transformers and servers name the modules of towers differently; a pattern, "re:.*vision_tower.*", matches all
+ * names. Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
+static bool append_tower(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
+{
+    char word[80], pattern[96];
+    if (!tower_word(job, tensor, word))
+        return false;
+    snprintf(pattern, sizeof pattern, "re:.*%s.*", word);
+    if (has_module(rows, pattern))
+        return true;
+    return !quantises_any(job, word) && json_array_append_new(rows, json_string(pattern)) == 0;
+}
+
+/* `patterns`: whole towers get patterns. Unless the output head is quantised, its name in transformers is added even
+ * if the file has no such tensor: a loader creates the head if it is tied to the embedding. */
+static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
+{
+    const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
+    const char *const head = biogpt ? "output_projection" : "lm_head";
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->piece_count; k++) {
+        const organ_tensor *const same = job->pieces[k].same;
+        if (!same || (patterns && append_tower(job, same, rows)))
+            continue;
+        append_modules(job, same, rows);
+        const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+        const size_t length = same->anatomy.role == ORGAN_ROLE_OUTPUT ? module_length(same) : 0;
+        if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
+            append_name(rows, same->name, length); /* servers take the head's name from the file */
+    }
+    if (!quantises_head(job) && !has_module(rows, head))
+        json_array_append_new(rows, json_string(head));
+    return rows;
+}
+
+/* The form is that of DeepSeek-V3 and Qwen3-FP8. */
+static json_t *blocks_json(const organ_quantize_job *job)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
+        SET("modules_to_not_convert", ignored_json(job, false)), SET_TEXT("quant_method", "fp8"),
+        SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
+}
+
+/* Returns QuantizationArgs of compressed-tensors. `strategy` names the values that share a scale: "group",
+ * "channel", "tensor" or "token". Takes over `group_size`, which may be JSON null. `dynamic`: scales are computed at
+ * run time, as for activations. */
+static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
+{
+    return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
+                        SET("group_size", group_size), SET_COUNT("num_bits", bits),
+                        SET("observer", dynamic ? json_null() : json_string("minmax")),
+                        SET("observer_kwargs", json_object()), SET_TEXT("strategy", strategy), SET_FLAG("symmetric", 1),
+                        SET_TEXT("type", type));
+}
+
+/* Pattern that matches all routed experts, which have one encoding. transformers takes the encoding of experts from the
+ * first group with a pattern that contains "experts". */
+static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
+
+static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
+{
+    const bool pattern = organ_quantize_plain_experts(job) == 0;
+    json_t *const rows = json_array();
+    bool named = false; /* the list has experts_pattern */
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
+        const bool expert = pattern && organ_quantize_is_routed(tensor);
+        if (job->parts[k].encoding != encoding || (expert && named))
+            continue;
+        if (expert)
+            json_array_append_new(rows, json_string(experts_pattern));
+        else
+            append_modules(job, tensor, rows);
+        named = named || expert;
+    }
+    return rows;
+}
+
+/* The result takes over the arguments. `inputs` is JSON null if inputs are not quantised. */
+static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
+{
+    return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
+                        SET("weights", weights));
+}
+
+static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
+{
+    for (size_t k = 0; k < part; k++)
+        if (job->parts[k].encoding == job->parts[part].encoding)
+            return false;
+    return true;
+}
+
+static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
+{
+    json_t *const groups = json_object();
+    char name[24];
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_encoding *const s = job->parts[k].encoding;
+        if (!quantize_config_is_first(job, k))
+            continue;
+        snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
+        json_t *const weights =
+            arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
+        if (json_object_set_new(groups, name, quantize_config_group_json(modules_json(job, s), weights, json_null()))) {
+            json_decref(groups);
+            return NULL;
+        }
+    }
+    return groups;
+}
+
+static json_t *one_group_json(const organ_encoding *s)
+{
+    const organ_grid *const grid = &s->grid;
+    const char *strategy = "group";
+    if (grid->scale_of == ORGAN_SCALE_TENSOR)
+        strategy = "tensor";
+    else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
+        strategy = "channel";
+    const char *const type = grid->bits ? "int" : "float";
+    json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
+                                           grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
+    json_t *const inputs =
+        organ_encoding_is_packed(s) ? json_null() : arguments_json(8, type, "token", json_null(), true);
+    return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
+}
+
+/* Activations are quantised at run time, with a scale for each token, if codes have one byte; they are not quantised
+ * if codes are packed. */
+static json_t *compressed_json(const organ_quantize_job *job)
+{
+    const organ_encoding *const s = job->encoding;
+    const char *const plain = s->grid.bits ? "int-quantized" : "float-quantized";
+    return ORGAN_OBJECT(
+        SET("config_groups",
+            organ_quantize_has_several_encodings(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
+        SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized" : plain),
+        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
+        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
+}
+
+organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    json_t *const made = job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
+    if (!made)
+        return organ_fail_memory(error, job->options->model);
+    organ_json_edit_set(config, NULL, "quantization_config", made, error);
+    json_decref(made);
+    return error->status;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
+ * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
+ * encoding; if none fits, organ quantize fails before it writes anything. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/text.h"
+#include "formats/tensor/module_names.h"
+#include "orchestrator/machine/quantity.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what no encoding can represent ---- */
+
+/* transformers cuts such a matrix into several modules; it can cut codes and scales only if codes have one byte and
+ * each row has a scale of its own. */
+static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
+           organ_module_split_parts(job->model->config.model_type, tensor->name);
+}
+
+/* Returns a constant sentence, whatever the length of the rows; NULL if there is no obstacle. */
+static const char *kind_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    if (tensor->rank != 2)
+        return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
+               "schemes (MXFP4).";
+    if (!organ_ends_with(tensor->name, ".weight"))
+        return "its name does not end in '.weight', so there is no name for its scales.";
+    if (!organ_target_is_float(tensor))
+        return "its type is not BF16, F16 or F32.";
+    if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
+        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (is_cut_apart(job, tensor))
+        return "transformers cuts it into several matrices, which it can do only if each row has a scale "
+               "(fp8-channel).";
+    return NULL;
+}
+
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    const char *const kind = kind_obstacle(job, tensor);
+    if (job->untapped && job->untapped[tensor - job->model->tensors])
+        return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
+    if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
+        return kind;
+    return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
+           "groups.";
+}
+
+/* ---- which encoding a target gets ---- */
+
+typedef struct experts {
+    uint64_t row_divisor; /* greatest common divisor of the lengths of their rows; 0: there are no such experts */
+    int32_t *layers;      /* layer of each of their tensors, ascending; a layer occurs once per tensor */
+    size_t count;         /* number of their tensors, and entries of `layers` */
+} experts;
+
+bool organ_quantize_is_routed(const organ_tensor *tensor)
+{
+    return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+/* `codes` of an unpacked weight is the weight itself. */
+static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
+
+static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->targets.chosen[tensor - job->model->tensors];
+}
+
+static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return is_chosen(job, tensor) && !kind_obstacle(job, tensor);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The caller frees found->layers, also after an error. */
+static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
+{
+    if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (!organ_quantize_is_routed(t) || !is_packable(job, t))
+            continue;
+        found->row_divisor = organ_common_divisor(found->row_divisor, t->shape[1]);
+        found->layers[found->count++] = t->anatomy.layer;
+    }
+    qsort(found->layers, found->count, sizeof *found->layers, by_number);
+    return ORGAN_OK;
+}
+
+/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --targets
+ * excludes one, ORGAN_BAD_INPUT if no scheme can represent one. */
+static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
+{
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (!organ_quantize_is_routed(t) || is_packable(job, t))
+            continue;
+        if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_number))
+            continue;
+        if (!is_chosen(job, t))
+            return organ_fail(error, ORGAN_USAGE,
+                              "--targets selects some experts of layer %d, but not '%s': loaders store the routed "
+                              "experts of a layer as one tensor, so all of their projections must be targets or none",
+                              (int)t->anatomy.layer, t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
+                          "can be quantised: exclude all experts with --targets",
+                          t->name, kind_obstacle(job, t), (int)t->anatomy.layer);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_tensor *odd = NULL;
+    for (size_t k = 0; k < job->weights->count && !odd; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_MIN_GROUP ? t : NULL;
+    }
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
+        "%d, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
+        "support any width",
+        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
+}
+
+/* The group is the largest that divides the length of all their rows. *encoding stays unchanged if no routed expert
+ * is a target. */
+static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
+{
+    experts found = {0};
+    if (quantize_forms_list_experts(job, &found, error) == ORGAN_OK)
+        check_whole_layers(job, &found, error);
+    free(found.layers);
+    if (error->status || !found.count)
+        return error->status;
+    *encoding = organ_encoding_fitting(job->encoding, found.row_divisor);
+    return *encoding ? ORGAN_OK : refuse_width(job, error);
+}
+
+organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
+{
+    const organ_encoding *of_experts = NULL;
+    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
+    if (!job->encodings)
+        return organ_fail_memory(error, job->options->model);
+    if (find_experts_encoding(job, &of_experts, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (is_packable(job, t))
+            job->encodings[t - job->model->tensors] =
+                organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, t->shape[1]);
+    }
+    return ORGAN_OK;
+}
+
+static size_t packed_experts(const organ_quantize_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->part_count; k++)
+        count += organ_quantize_is_routed(organ_quantize_next_part(job, k)->weight->codes);
+    return count;
+}
+
+size_t organ_quantize_plain_experts(const organ_quantize_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        count += organ_quantize_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
+        organ_rows_passed();
+    }
+    return count - packed_experts(job);
+}
+
+/* A GGUF output has no config.json. */
+bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
+{
+    return !job->writer && (job->widths || job->regrouped);
+}
+
+/* ---- notes about loaders ---- */
+
+static void note_regrouped(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    for (size_t k = 0; k < job->part_count && !first; k++)
+        first = job->parts[k].encoding != job->encoding ? &job->parts[k] : NULL;
+    organ_progress_note(job->progress,
+                        "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; "
+                        "the report lists all",
+                        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->encoding->grid.size,
+                        first->weight->name, first->encoding->name);
+}
+
+static void note_clipped(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    const uint64_t size = job->encoding->grid.size;
+    for (size_t k = 0; k < job->part_count && !first; k++)
+        first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
+    organ_progress_note(
+        job->progress,
+        "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
+        "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
+        job->clipped, job->clipped == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
+        (unsigned long long)first->rows, (unsigned long long)first->cols);
+}
+
+/* transformers opens Llama 4 with plain experts only as fp8-block128, so it gets a note of its own. */
+static void note_stacks(const organ_quantize_job *job)
+{
+    uint64_t plain = 0, all = 0;
+    size_t stacks = 0;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_weight *const w = &job->weights->weights[k];
+        if (!organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
+            continue;
+        all += w->elements;
+        if (w->rank < 3 || !is_chosen(job, w->codes) || job->encodings[w->codes - job->model->tensors])
+            continue;
+        plain += w->elements;
+        stacks++;
+    }
+    if (stacks)
+        organ_progress_note(job->progress,
+                            "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
+                            "quantised experts as %s from a tensor for each expert and matrix",
+                            stacks, 100 * (double)plain / (double)all, job->encoding->name);
+    if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
+        job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
+        organ_progress_note(
+            job->progress,
+            "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
+            "tensor for each expert; it opens fp8-block128",
+            job->encoding->name);
+}
+
+/* transformers 5.24 with compressed-tensors 0.20 failed to open some mixtures in tests: experts as int8-channel, and
+ * packed outputs in which some experts stay unquantised. */
+static void note_experts(const organ_quantize_job *job)
+{
+    const organ_grid *const grid = &job->encoding->grid;
+    const size_t plain = organ_quantize_plain_experts(job);
+    if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
+        organ_progress_note(job->progress,
+                            "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
+                            "schemes with groups",
+                            job->encoding->name);
+    if (plain && organ_encoding_is_packed(job->encoding))
+        organ_progress_note(job->progress,
+                            "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
+                            "its experts are quantised",
+                            plain, job->encoding->name);
+}
+
+/* Types of which transformers 5.24 with compressed-tensors 0.20 opens some outputs only. */
+static const struct unopened_type {
+    const char *types[4]; /* model_type, terminated by NULL */
+    const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
+    bool bytes;           /* it cannot open int8-channel either; false: only packed codes */
+    const char *with, *opens; /* for the message: the matrices, and the targets that it opens */
+} unopened_types[] = {
+    /* initialises PART.weight, which packed layers do not have */
+    {{"mamba", "mamba2", "falcon_mamba"},
+     ".out_proj.",
+     false,
+     " with out_proj",
+     ", and outputs of --targets '*in_proj*'"},
+    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --targets '*.c_attn.*,*.c_fc.*'"},
+    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --targets '*.[qkv]_proj.*,*.mlp.*'"},
+    {{"falcon"}, NULL, false, "", " and int8-channel"},   /* multiplies by the weight of a class of its own */
+    {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
+};
+
+static void note_type(const organ_quantize_job *job)
+{
+    const struct unopened_type *row = NULL;
+    for (size_t k = 0; k < sizeof unopened_types / sizeof *unopened_types && !row; k++)
+        row = organ_is_one_of(job->model->config.model_type, unopened_types[k].types) ? &unopened_types[k] : NULL;
+    bool found = false;
+    for (size_t k = 0; row && k < job->part_count; k++) {
+        const organ_encoding *const encoding = job->parts[k].encoding;
+        found = found || ((organ_encoding_is_packed(encoding) || (row->bytes && encoding->grid.bits)) &&
+                          (!row->part || strstr(job->parts[k].weight->name, row->part)));
+    }
+    if (found)
+        organ_progress_note(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
+                            job->model->config.architecture, row->with, job->encoding->name, row->opens);
+}
+
+void organ_quantize_note_loaders(const organ_quantize_job *job)
+{
+    if (job->regrouped)
+        note_regrouped(job);
+    if (job->clipped)
+        note_clipped(job);
+    note_stacks(job);
+    note_experts(job);
+    note_type(job);
+}

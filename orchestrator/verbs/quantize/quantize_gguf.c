@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
+ * and makes the key-values of the output. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/layout.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* general.quantization_version: ggml's version of the block layouts. */
+enum { QUANTIZATION_VERSION = 2 };
+
+/* ---- the encoding of each tensor ---- */
+
+static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
+
+static bool has_head(const organ_model *model)
+{
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_OUTPUT && model->tensors[t].anatomy.layer < 0)
+            return true;
+    return false;
+}
+
+/* Tables for positions and types are small and stay unchanged. */
+static bool is_embedding(const organ_tensor *tensor)
+{
+    return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
+           (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
+}
+
+static bool is_head(const organ_model *model, const organ_tensor *tensor)
+{
+    if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
+        return true;
+    return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
+}
+
+/* The output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the head reach the logits
+ * directly. */
+const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    if (job->targets.chosen[tensor - job->model->tensors])
+        return job->encoding;
+    if (job->options->targets || tensor->rank < 2 || !tensor->elements)
+        return NULL;
+    if (is_head(job->model, tensor))
+        return organ_encoding_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
+    return is_embedding(tensor) ? job->encoding : NULL;
+}
+
+const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
+{
+    const uint64_t cols = organ_tensor_matrices(tensor).cols;
+    char why[96] = "";
+    if (!organ_target_is_float(tensor))
+        snprintf(why, sizeof why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
+                 organ_dtype_name(tensor->dtype));
+    else if (!organ_encoding_fitting(organ_quantize_gguf_encoding_of(job, tensor), cols))
+        snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.", (unsigned long long)cols);
+    if (!*why)
+        return NULL;
+    const char *const kept = organ_arena_copy(&job->arena, why, strlen(why));
+    if (!kept)
+        organ_fail_memory(error, job->options->model);
+    return kept;
+}
+
+organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
+{
+    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
+    if (!job->encodings)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t t = 0; t < job->model->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->model->tensors[t];
+        const organ_encoding *const preferred = organ_quantize_gguf_encoding_of(job, tensor);
+        if (preferred)
+            job->encodings[t] = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
+    }
+    return ORGAN_OK;
+}
+
+static double bits_of_blocks(const organ_encoding *encoding)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
+    return 8.0 * (double)type->bytes / (double)type->elements;
+}
+
+/* `encoding` replaces that of the scheme; NULL: as planned. The output head keeps its type. */
+static double bits_of_parts(const organ_quantize_job *job, const organ_encoding *encoding)
+{
+    double weights = 0, bits = 0;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        const organ_encoding *const used = encoding && part->preferred == job->encoding ? encoding : part->encoding;
+        weights += (double)part->weight->elements;
+        bits += bits_of_blocks(used) * (double)part->weight->elements;
+    }
+    return bits / weights;
+}
+
+static void note_bits(const organ_quantize_job *job)
+{
+    static const char *const of_32[] = {"q4_0", "q4_1", "q5_0", "q5_1"};
+    const double planned = bits_of_parts(job, NULL);
+    double weights = 0, before = 0;
+    char fitting[80] = "";
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        weights += (double)part->weight->elements;
+        before += 8 * (double)part->weight->codes->bytes;
+    }
+    for (size_t k = 0; k < sizeof of_32 / sizeof *of_32; k++) {
+        const double bits = bits_of_parts(job, organ_encoding_named(of_32[k]));
+        const size_t length = strlen(fitting);
+        if (bits < planned)
+            organ_snprintf(fitting + length, sizeof fitting - length, "%s%s (%.2f)", length ? ", " : "", of_32[k],
+                           bits);
+    }
+    organ_progress_note(job->progress,
+                        "%s takes %.2f bits per weight in this model, not %.2f as in whole blocks of 256; the source "
+                        "has %.2f%s%s",
+                        job->encoding->name, planned, bits_of_blocks(job->encoding), before / weights,
+                        *fitting ? ". Schemes with blocks of 32 fit all rows and take fewer: " : "", fitting);
+}
+
+void organ_quantize_gguf_note(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    size_t as_requested = 0;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = &job->parts[k];
+        as_requested += part->encoding == job->encoding;
+        first = part->encoding != part->preferred && !first ? part : first;
+    }
+    organ_progress_warn(job->progress, job->model);
+    if (as_requested == 0 && job->part_count > 0)
+        organ_progress_note(
+            job->progress,
+            "no tensor becomes %s, which needs rows of whole blocks of 256: the file has only other types",
+            organ_dtype_name(job->encoding->codes));
+    if (first)
+        organ_progress_note(job->progress,
+                            "%zu tensor%s rows that are not whole blocks of 256: %s becomes %s; the report lists all",
+                            job->regrouped, job->regrouped == 1 ? " has" : "s have", first->weight->name,
+                            organ_dtype_name(first->encoding->codes));
+    if (first)
+        note_bits(job);
+}
+
+/* ---- the importance matrix ---- */
+
+/* part->unreached is the number of its matrices without tokens. `known` caches the number of experts of a layer by
+ * role. */
+static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
+                               organ_error *error)
+{
+    const organ_tensor *const tensor = part->weight->codes;
+    const uint64_t matrices = organ_weight_matrices(part->weight).count;
+    float *const norms = malloc((size_t)part->cols * sizeof *norms);
+    double count;
+    if (!norms)
+        return organ_fail_memory(error, tensor->name);
+    part->experts = organ_experts_of_role(job->model, tensor, known);
+    for (uint64_t k = 0; k < matrices && !error->status; k++)
+        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry,
+                                   error) == ORGAN_OK)
+            part->unreached += count == 0;
+    free(norms);
+    return error->status;
+}
+
+/* Embeddings never need an entry. An output head may lack one, because llama.cpp does not collect the inputs of the
+ * head by default; an entry that exists is used. */
+static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    const organ_role role = tensor->anatomy.role;
+    if (role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT)
+        return true;
+    for (size_t k = 0; k < job->imatrix->entry_count; k++)
+        if (role == ORGAN_ROLE_OUTPUT && strcmp(job->imatrix->entries[k].name, tensor->name) == 0)
+            return true;
+    return false;
+}
+
+organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
+{
+    organ_expert_census known = {0};
+    if (!job->options->imatrix)
+        return ORGAN_OK;
+    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
+        organ_importance_digest(job->imatrix, job->digest, error))
+        return error->status;
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        if (needs_entry(job, job->parts[k].weight->codes))
+            find_entry(job, &job->parts[k], &known, error);
+    return error->status;
+}
+
+/* `roots` contains the root mean square of each column's input. weights[j] is the mean square over the mean of all
+ * columns, plus ORGAN_MIN_WEIGHT (so that it is above 0), at most ORGAN_MAX_WEIGHT. roots[j] becomes its root. */
+static void make_weights(float *weights, float *roots, size_t cols)
+{
+    double sum = 0;
+    for (size_t j = 0; j < cols; j++)
+        sum += (double)roots[j] * roots[j];
+    for (size_t j = 0; j < cols; j++) {
+        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + ORGAN_MIN_WEIGHT;
+        weights[j] = (float)(weight < ORGAN_MAX_WEIGHT ? weight : ORGAN_MAX_WEIGHT);
+        roots[j] = sqrtf(weights[j]);
+    }
+}
+
+organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
+                                       float *weights, float *roots, organ_error *error)
+{
+    double count;
+    const char *entry;
+    if (organ_importance_norms(job->imatrix, job->model, part->weight->codes, matrix, part->experts, roots, &count,
+                               &entry, error) == ORGAN_OK)
+        make_weights(weights, roots, (size_t)part->cols);
+    return error->status;
+}
+
+/* ---- metadata ---- */
+
+/* The keys are those of llama-quantize. */
+static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
+{
+    organ_gguf_writer *const w = job->writer;
+    const organ_imatrix *const m = job->imatrix;
+    const char *const name = organ_path_name(m->path);
+    organ_gguf_writer_set_string(w, "quantize.imatrix.file", name, strlen(name), error);
+    if (m->dataset_count && !error->status)
+        organ_gguf_writer_set_string(w, "quantize.imatrix.dataset", m->datasets[0], strlen(m->datasets[0]), error);
+    if (!error->status)
+        organ_gguf_writer_set_integer(w, "quantize.imatrix.entries_count", ORGAN_GGUF_U32, (int64_t)m->entry_count,
+                                      error);
+    if (m->chunks >= 0 && !error->status)
+        organ_gguf_writer_set_integer(w, "quantize.imatrix.chunks_count", ORGAN_GGUF_U32, m->chunks, error);
+    return error->status;
+}
+
+organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
+{
+    const organ_gguf *const gguf = job->model->gguf;
+    if (organ_layout_metadata(gguf, &job->writer, error))
+        return error->status;
+    /* keys of an earlier quantisation describe another imatrix */
+    for (size_t k = 0; k < gguf->kv_count; k++)
+        if (name_starts_with(gguf->kvs[k].key, "quantize."))
+            organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
+    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->encoding->file_type,
+                                      error) ||
+        organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
+                                      error))
+        return error->status;
+    return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
+}

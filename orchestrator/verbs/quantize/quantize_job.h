@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT
+ * Data and functions that the sources of quantisation share for all encodings (encoding.h):
+ *
+ *   quantize.c              checks options, opens the model, runs
+ *   quantize_plan.c         lists the tensors of the output
+ *   quantize_pass.c         writes the codes nearest to the weights
+ *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
+ *   quantize_document.c     report and journal; quantize_definitions.c: definitions of the report
+ *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
+ *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
+ *   quantize_widths.c       mixed widths */
+#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_JOB_H
+#define ORGAN_VERBS_QUANTIZE_QUANTIZE_JOB_H
+
+#include "formats/base/arena.h"
+#include "formats/base/rows.h"
+#include "formats/imatrix/imatrix.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/quantize/gptq.h"
+
+#include <organ/quantize.h>
+#include <organ/weights.h>
+
+/* Pruning and quantisation in one run over a calibration text. Each matrix is pruned, then quantised, on the inputs
+ * that the already pruned and quantised layers compute. */
+
+/* Argument of organ_quantize_pruning.open: the targets that are quantised, and the sizes of the output. */
+typedef struct organ_quantize_held {
+    const organ_model *model;
+    /* Targets that the scheme can represent. organ_calibration_matrix.target is an index of this list. */
+    const organ_targets *targets;
+    uint64_t codes, scales; /* bytes that codes, and scales, of all targets have in the output */
+    uint64_t other_bytes;   /* bytes that all other tensors have in the output */
+} organ_quantize_held;
+
+/* A pruning method. All callbacks get `context` as first argument. */
+typedef struct organ_quantize_pruning {
+    void *context;
+    const char *method;                  /* name of the method, for messages */
+    organ_calibration_inputs_of streams; /* the inputs on which matrices are calibrated */
+    bool moments_only; /* the calibration computes second moments only: organ_calibration_run_options */
+    size_t reserve;    /* tokens of the text that calibration windows leave for `begin` */
+    uint64_t seed;     /* of the noise with which the calibration measures stability */
+    bool rows;         /* `prune` can share the rows of a matrix among ranks */
+    /* Returns an upper bound of the bytes that `prune` needs for a matrix of rows x cols, including `keep`, but without
+     * its weights and its calibration. */
+    uint64_t (*memory)(void *context, uint64_t rows, uint64_t cols);
+    /* Prunes `weights`, rows x cols. Sets keep[i * cols + j] to 0 if it removes weight (i, j), else to 1. */
+    organ_status (*prune)(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
+                          organ_error *error);
+    json_t *(*parameters)(void *context); /* returns the member "pruning" of the parameters */
+    organ_plan_solve solve;               /* work of `prune`, for the plan of a dry run */
+    /* All callbacks below may be NULL. `open` is called after the targets are selected; it checks that memory and text
+     * suffice for `begin`. */
+    organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
+    void (*estimate)(void *context, organ_plan *plan); /* adds the work of `begin` to the plan of a dry run */
+    /* Called once, before the first matrix is pruned. */
+    organ_status (*begin)(void *context, organ_writing *run, organ_error *error);
+    json_t *(*allocation)(void *context); /* returns the member "sparsity_allocation" of the report */
+    void (*close)(void *context);         /* called at the end, also after an error; the model is still open */
+} organ_quantize_pruning;
+
+/* Same as organ_quantize with method gptq, which `options` must name, but prunes each matrix first. A target that
+ * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if the scheme is one of GGUF models. With `pruning`
+ * NULL it is organ_quantize. */
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error);
+
+/* A part: a target that is quantised, with its tensors in the output and the figures for the report. If the target is a
+ * stack of matrices, losses and counts are sums over its matrices. */
+typedef struct organ_quantize_part {
+    const organ_weight *weight;     /* the target in the source model */
+    const organ_encoding *encoding; /* encoding of the target in the output */
+    /* Encoding that --scheme asks for. It differs from `encoding` if the rows are not whole groups or blocks of it. */
+    const organ_encoding *preferred;
+    uint64_t rows, cols;     /* shape of each matrix of the target */
+    uint64_t groups;         /* scales per row in the tensor of scales; 0: GGUF blocks contain the scales */
+    uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
+    uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
+    /* Indices in job->pieces of the tensors of codes, scales and shape. `scale` is unused for GGUF, `shape` unless
+     * codes are packed. */
+    size_t codes, scale, shape;
+    size_t unit;        /* index in job->units of the unit of these pieces */
+    float greatest;     /* greatest magnitude in the target; used only if one scale covers the target */
+    float whole_scale;  /* the scale in that case */
+    double tries[16];   /* in that case, error squares with each try of organ_grid_search */
+    const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
+    uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
+    uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
+    organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
+    /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;
+     * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K);
+     * -1 if they exceed the range of FP32, so that they are not known. */
+    double unsearched;
+    bool calibrated; /* true: GPTQ chooses codes on the calibration text; false: each code is nearest to its weight */
+    uint64_t matrices_done;                /* number of its matrices that GPTQ has encoded */
+    double energy, gptq_loss, output_loss; /* sums of organ_gptq.energy, gptq_loss and loss */
+    uint64_t tokens;                       /* calibration tokens; of a stack: those of the matrix with the fewest */
+    bool block_diagonal;    /* second moments were diagonal blocks, because --memory was too small for whole ones */
+    json_t *fallback;       /* indices of experts that were calibrated on all tokens of the layer; NULL: none. Owned */
+    uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
+} organ_quantize_part;
+
+/* A target that is copied unchanged because its encoding cannot represent it. */
+typedef struct organ_quantize_left {
+    const organ_tensor *tensor;
+    const char *why; /* the reason, as a sentence */
+} organ_quantize_left;
+
+typedef struct organ_quantize_widths organ_quantize_widths;
+
+typedef struct organ_quantize_job {
+    const organ_quantize_options *options;
+    const organ_quantize_pruning *pruning; /* NULL: none */
+    const organ_encoding *encoding;        /* encoding of --scheme */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights; /* weights of a safetensors model; NULL for GGUF */
+    organ_weight *plain;    /* GGUF: each tensor of the model as a weight; NULL for safetensors */
+    /* All weights of the model, some of which are targets: weights->weights or `plain`. */
+    const organ_weight *candidates;
+    size_t candidate_count;
+    organ_targets targets; /* targets of --targets, or the default ones */
+    /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
+     * calibrate it. NULL: not computed, because --targets is set or the method is not gptq. */
+    bool *untapped;
+    organ_imatrix *imatrix;           /* the opened --imatrix; NULL: none */
+    char digest[17];                  /* XXH3 of the imatrix file, in hexadecimal */
+    organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: the output is safetensors */
+    organ_quantize_widths *widths;    /* state of --scheme mixed; NULL: another scheme */
+    const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
+    organ_shard_piece *pieces;        /* tensors of the output */
+    size_t piece_count;
+    /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
+     * copied tensors */
+    organ_unit *units;
+    size_t unit_count;
+    organ_quantize_part *parts; /* the targets that are quantised */
+    size_t part_count;
+    size_t regrouped;              /* number of parts whose `encoding` differs from `preferred` */
+    size_t clipped;                /* number of parts that have FP8 blocks clipped at the edge of the matrix */
+    organ_quantize_left *left_out; /* targets that are copied unchanged */
+    size_t left_out_count;
+    organ_arena arena;                      /* owns names of new tensors and reasons in left_out */
+    organ_calibration_run_options walk;     /* options of `calib` */
+    organ_calibration_work work;            /* callbacks of `calib` */
+    organ_targets calibrated_targets;       /* tensors of the calibrated parts */
+    organ_quantize_part **calibrated_parts; /* calibrated_parts[k]: the part of calibrated_targets.tensors[k] */
+    organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
+    /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
+    organ_gptq_inputs inputs;
+    organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
+    organ_writing *run; /* the output; set when organ_write_run calls `fill` */
+    /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
+    organ_quantize_part **todo;
+} organ_quantize_job;
+
+/* Returns whether --method is gptq, which needs a calibration text. */
+bool organ_quantize_by_text(const organ_quantize_options *options);
+
+/* Returns part k, for loops over all parts. Every 1,024th call releases the memory of the pages of all arrays of
+ * organ_rows_take, which are mapped files if the model has very many tensors. */
+static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)
+{
+    organ_rows_passed();
+    return &job->parts[k];
+}
+
+/* Lists pieces, units and parts of the output and the targets that stay unchanged. Reads job->encodings. Returns
+ * ORGAN_USAGE if the budget of mixed widths leaves all targets unquantised, ORGAN_BAD_INPUT if no target can be
+ * quantised, ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error);
+
+/* Writes codes and scales of the parts that are not calibrated; each code is the nearest to its weight. Returns the
+ * errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is not finite. */
+organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
+/* Adds the memory and the work of organ_quantize_pass to job->plan. */
+organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error);
+
+/* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
+organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
+
+/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed; does nothing for other parts. */
+organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
+
+/* ---- a calibration text ---- */
+
+/* Checks that a calibration run on `targets` can be opened: opens it and closes it again. Called before mixed widths
+ * are measured, so that a long measurement does not end with an error of the text or of --memory. Returns the errors of
+ * organ_calibration_run_open. */
+organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
+/* Opens job->calib, the calibration run for the calibrated parts, and then the pruning method if there is one. Called
+ * after organ_quantize_list_parts. Returns ORGAN_USAGE if no part is calibrated, else the errors of
+ * organ_calibration_run_open and of organ_quantize_pruning.open. */
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
+/* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
+organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
+/* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
+ * errors of organ_calibration_run_layers and of organ_quantize_pruning.begin. */
+organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
+/* Closes what organ_quantize_open_text opened, also after an error. */
+void organ_quantize_close_text(organ_quantize_job *job);
+
+/* ---- encodings of safetensors models ---- */
+
+/* Returns the reason why a safetensors encoding cannot represent a target, as a constant sentence; NULL if the job's
+ * encoding can, or the one with the same bits and smaller groups. */
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
+bool organ_quantize_is_routed(const organ_tensor *tensor);
+/* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which store all
+ * experts of a layer in one tensor. Valid after organ_quantize_list_parts. */
+size_t organ_quantize_plain_experts(const organ_quantize_job *job);
+/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
+ * job->encoding. */
+bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
+/* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --targets matches only some of the routed experts
+ * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
+/* Prints notes about targets with smaller groups than the scheme's, and about outputs that transformers cannot open.
+ * Valid after organ_quantize_list_parts. */
+void organ_quantize_note_loaders(const organ_quantize_job *job);
+/* Implements organ_write.edit: adds quantization_config to config.json. */
+organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
+
+/* ---- encodings of GGUF models ---- */
+
+/* Returns the encoding that --scheme asks for this tensor, before its rows are checked; NULL if the tensor is not a
+ * target. Without --targets, embeddings and output head are targets too, and the head has an encoding of its own. */
+const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Returns the reason why GGUF blocks cannot represent a target, as a sentence in the job's arena; NULL if they can.
+ * Also returns NULL, and sets *error, if memory cannot be allocated. */
+const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
+/* Sets job->encodings of a GGUF model. Returns ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
+/* Opens --imatrix, if it is set, and finds the entry of each part. Returns ORGAN_BAD_INPUT if a part needs an entry and
+ * has none, and the errors of organ_imatrix_open. */
+organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error);
+/* Computes the weight of each column of matrix number `matrix` of the part from the imatrix, and the root of the
+ * weight. `weights` and `roots` get part->cols numbers each. Returns the errors of organ_importance_norms. */
+organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
+                                       float *weights, float *roots, organ_error *error);
+/* Creates job->writer: the key-values of the model, and those that name the encoding and the imatrix. */
+organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error);
+/* Prints notes about tensors whose block type differs from that of the scheme. */
+void organ_quantize_gguf_note(const organ_quantize_job *job);
+
+/* ---- mixed widths ---- */
+
+/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
+ * "mixed". */
+organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
+/* Finds the width of each target for --scheme mixed: measures the cost of widths on the text, in nats per token, or
+ * reads it from --allocation FILE; then divides the budget of bits. Creates job->widths and sets job->encodings.
+ * Returns the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check; ORGAN_USAGE
+ * if the budget is too small. */
+organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
+void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
+/* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
+json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
+/* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
+json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
+
+/* ---- journal and report ---- */
+
+/* Returns the figures of a finished part for its journal line, a new object. NULL if memory runs out. */
+json_t *organ_quantize_results(const organ_quantize_part *part);
+/* Implements organ_write.recall: restores the figures of part number `part` from its journal line. Returns false if
+ * they are malformed. */
+bool organ_quantize_recall(void *job, size_t part, const json_t *results);
+
+/* Implements organ_write.parameters: the options that have an effect in this run. */
+json_t *organ_quantize_parameters(void *job);
+/* Implements organ_write.identity: further settings that must be equal in a resumed run. */
+json_t *organ_quantize_identity(void *job);
+/* Returns the member "definitions" of the report. */
+json_t *organ_quantize_definitions_json(const organ_quantize_job *job);
+/* Implements organ_write.document: the members of the report. */
+json_t *organ_quantize_document(void *job, const organ_writing *made);
+
+/* Data and functions that the sources of dequantisation share. */
+
+typedef struct organ_dequantize_part {
+    const organ_weight *weight;
+    size_t piece;           /* index of its tensor in job->pieces, and of its unit in job->units */
+    uint64_t bytes_before;  /* bytes of codes, scales and zero points in the input */
+    uint64_t infinite, nan; /* number of infinite and of NaN values in the output */
+    char note[256];         /* remark of the weight reader about the packing; "": none */
+} organ_dequantize_part;
+
+typedef struct organ_dequantize_job {
+    const organ_dequantize_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights;    /* all weights of the model, packed and plain */
+    organ_dtype as;            /* type of the converted weights */
+    organ_shard_piece *pieces; /* tensors of the output */
+    size_t piece_count;
+    organ_unit *units;            /* one for each piece; organ_unit.item is an index of `parts` */
+    organ_dequantize_part *parts; /* the weights that are converted */
+    size_t part_count;
+    const organ_tensor **kept; /* packed tensors that are copied unchanged because organ cannot decode their type */
+    size_t kept_count;
+    organ_gguf_writer *gguf; /* key-values of a GGUF output; NULL: safetensors */
+    organ_writing *run;      /* the output; set when organ_write_run calls `fill` */
+    /* during organ_dequantize_pass: todo[k] is the part that item k of the weight pass converts */
+    organ_dequantize_part **todo;
+} organ_dequantize_job;
+
+/* Converts and writes the parts that this rank must still make. Returns the errors of organ_weight_pass_run. */
+organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
+
+/* Returns the figures of a finished part for its journal line, a new object: its numbers of infinite and NaN values,
+ * and its note. */
+json_t *organ_dequantize_results(const organ_dequantize_part *part);
+/* Implements organ_write.recall: restores the figures of part number `part` from `results`, the object that
+ * organ_dequantize_results returned. Returns false if `results` is malformed. */
+bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
+
+/* Implements organ_write.parameters: type of the converted weights and shard limit. */
+json_t *organ_dequantize_parameters(void *job);
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
+json_t *organ_dequantize_document(void *job, const organ_writing *made);
+
+/* Mixed widths: state shared by the sources that choose widths and report them.
+ *
+ *   level    index of organ_width_levels: a number of bits, with wide groups (even) or groups of 32 columns (odd)
+ *   curve    cost of a tensor at each level, in nats per token; all routed experts of a layer and role share a curve
+ *   choice   a set of targets that get the same level; its cost is the sum of the curves of its tensors */
+
+/* Number of levels of a choice: those of organ_width_levels, and a last one that leaves its tensors unchanged. */
+#define ORGAN_WIDTH_CHOICES (ORGAN_WIDTH_LEVELS + 1)
+
+/* A choice: one tensor, or the experts of a layer and role; all routed experts are one choice. With --one-width also q,
+ * k and v of a layer, or gate and up. */
+typedef struct organ_quantize_choice {
+    const organ_anatomy *first; /* layer, role and experts of its first tensor */
+    size_t curve;               /* index in organ_quantize_widths.curves of the curve of its first tensor */
+    size_t group; /* columns of a wide group: the largest of 128, 64 and 32 that divides the rows of all its tensors */
+    double unchanged_bits; /* bits of its tensors in the source model */
+} organ_quantize_choice;
+
+/* State of the division of a budget of bits. */
+struct organ_quantize_widths {
+    organ_quantize_job *job;
+    organ_targets targets;          /* the targets that the scheme can represent */
+    organ_allocation curves;        /* one curve per tensor; the experts of a layer and role share one */
+    organ_allocation choices;       /* costs of the choices; `sparsity` of a choice is a level while exchanges run */
+    organ_quantize_choice *details; /* details[c] describes choice c */
+    size_t *choice_of;              /* choice_of[k]: index of the choice of targets.tensors[k] */
+    size_t *curve_of;               /* curve_of[k]: index of the curve of targets.tensors[k] */
+    size_t *choice_of_curve;        /* choice_of_curve[t]: index of the choice of curve t */
+    size_t *chosen;                 /* chosen[c]: level of choice c; ORGAN_WIDTH_LEVELS: unchanged */
+    double *sizes; /* bits of the tensors of each choice at each level, [choices][ORGAN_WIDTH_CHOICES] */
+    /* Bits that the targets may occupy, including scales; bits that they occupy at the chosen levels. */
+    double budget, spent;
+    size_t uniform;                     /* highest level that is within the budget if all choices have it */
+    json_t *identity;                   /* model, text and options on which the curves depend */
+    organ_curves_work work;             /* callbacks of `walk` */
+    organ_curves *walk;                 /* the run that measures curves; NULL: not open */
+    organ_exchanges_work exchange_work; /* callbacks of the exchanges between pairs of choices */
+    organ_exchanges_report exchanged;   /* results of the exchanges; zero if there were none */
+    organ_gptq_inputs inputs;           /* second moments prepared for the last matrix */
+    const organ_calibration *inputs_of; /* the calibration that `inputs` are prepared from; NULL: they are closed */
+    int32_t layer;                      /* layer to which `inputs` belong */
+    size_t tokens, windows;             /* of the text on which costs are measured */
+};
+
+/* Returns the cost of a curve or a choice at a level, in nats per token; 0 at level ORGAN_WIDTH_LEVELS (unchanged). */
+static inline double organ_quantize_width_cost(const organ_allocation_tensor *tensor, size_t level)
+{
+    return level < ORGAN_WIDTH_LEVELS ? tensor->cost[level] : 0;
+}
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ * Quantises to the nearest codes, strip by strip on all workers. The rows of a strip are processed in bands that share
+ * their scales: 128 rows if a scale covers a block of the matrix, else one row. Short rows of GGUF blocks are encoded
+ * several at a time. A part is a target that is quantised. */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/weight_pass.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEAREST 160.0 /* plan of a dry run: operations per weight */
+#define BLOCKS  400.0 /* the same for GGUF, where the scales of each block are searched */
+
+#define SEARCHED                                                                                                       \
+    0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
+               */
+
+#define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
+#define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
+
+typedef struct strip_result {
+    organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
+    double unsearched;                      /* codes: error squares with the scales of try 0 */
+    double tries[16];                       /* tries: error squares with the scale of each try */
+    float greatest;                         /* statistics: greatest magnitude */
+} strip_result;
+
+typedef struct encode_buffers {
+    const organ_quantize_job *job;
+    const organ_quantize_part *part;
+    const organ_kernels *kernels;
+    size_t cols, groups, group;         /* columns of a row; groups of a row (0: GGUF); columns of a group */
+    size_t step;                        /* rows that are encoded together: 1, or several short rows of GGUF blocks */
+    size_t row_bytes;                   /* bytes of the codes of one row */
+    unsigned char *codes;               /* codes of `step` rows */
+    float *back;                        /* decoded values of these rows, [step][cols] */
+    float *scales;                      /* `groups` scales of the current band */
+    double unsearched;                  /* error squares of the strip with the scales of try 0 of the search */
+    float *weights, *roots;             /* imatrix weight of each column, and its root; NULL: no imatrix */
+    unsigned char *pending;             /* scales in the type of the file that are not written yet */
+    size_t pending_bytes, pending_room; /* bytes in `pending`; bytes that fit into it */
+    uint64_t pending_at;                /* offset of the first pending scale in the tensor of scales, in bytes */
+    void *put;                          /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
+} encode_buffers;
+
+/* The bytes are rounded up to whole cache lines. If `scratch` is NULL, the function only adds to *used and returns
+ * NULL. */
+static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
+{
+    void *const at = scratch ? scratch + *used : NULL;
+    *used += organ_to_line(bytes);
+    return at;
+}
+
+/* Returns the bytes used. If `scratch` is NULL, the function only counts bytes: all buffers stay NULL. */
+static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
+                      encode_buffers *b)
+{
+    const organ_encoding *const encoding = part->encoding;
+    const bool gguf = organ_encoding_is_gguf(encoding);
+    const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
+    size_t used = 0;
+    *b = (encode_buffers){.job = job,
+                          .part = part,
+                          .kernels = job->engine->kernels,
+                          .cols = cols,
+                          .groups = groups,
+                          .group = organ_grid_group(&encoding->grid, cols),
+                          .step = gguf && cols < BAND ? BAND / cols : 1,
+                          .row_bytes = organ_encoding_row_bytes(encoding, cols)};
+    b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
+    b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
+    if (groups) {
+        b->scales = carve_scratch(scratch, &used, groups * sizeof(float));
+        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING; /* room for a band of any length */
+        b->pending = carve_scratch(scratch, &used, b->pending_room);
+    }
+    if (part->entry) {
+        b->weights = carve_scratch(scratch, &used, cols * sizeof(float));
+        b->roots = carve_scratch(scratch, &used, cols * sizeof(float));
+    }
+    b->put = carve_scratch(scratch, &used, ORGAN_PUT_SCRATCH);
+    return used;
+}
+
+static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
+                                      encode_buffers *b, organ_error *error)
+{
+    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_grid *const grid = &part->encoding->grid;
+    lay_out(job, part, scratch, b);
+    /* a strip begins at a band; strip->first counts rows over all matrices of the target */
+    b->pending_at = (grid->scale_of == ORGAN_SCALE_BLOCK ? strip->first / grid->size : strip->first) * part->groups *
+                    organ_encoding_scale_bytes(part->encoding);
+    return part->entry ? organ_quantize_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)
+                       : ORGAN_OK;
+}
+
+/* ---- scales ---- */
+
+static organ_status put_pending(encode_buffers *b, organ_error *error)
+{
+    if (b->pending_bytes)
+        organ_write_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
+    b->pending_at += b->pending_bytes;
+    b->pending_bytes = 0;
+    return error->status;
+}
+
+/* If one scale covers the tensor, put_small has written it, so it is not appended to b->pending. */
+static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
+{
+    const organ_encoding *const encoding = b->part->encoding;
+    const size_t bytes = b->groups * organ_encoding_scale_bytes(encoding);
+    if (encoding->grid.scale_of == ORGAN_SCALE_TENSOR) {
+        b->scales[0] = b->part->whole_scale;
+        return ORGAN_OK;
+    }
+    if (b->pending_bytes + bytes > b->pending_room && put_pending(b, error))
+        return error->status;
+    b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
+                                               b->group, b->scales);
+    organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
+    b->pending_bytes += bytes;
+    return ORGAN_OK;
+}
+
+/* ---- codes ---- */
+
+/* ggml's reference takes the scales from the greatest magnitudes. Overwrites b->codes and b->back. Types without
+ * such an encoder are skipped. */
+static void measure_reference(encode_buffers *b, const float *values, size_t rows)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
+    double squares[2];
+    if (!b->kernels->quantize[kind->type])
+        return;
+    b->kernels->quantize[kind->type](values, b->codes, rows * b->cols / kind->elements);
+    organ_encoding_decode(b->part->encoding, b->kernels, b->codes, NULL, rows * b->cols, b->back);
+    b->kernels->error_squares(values, b->back, rows * b->cols, squares);
+    b->unsearched += squares[1];
+}
+
+/* `sums` has organ_encoding_losses entries, which become NaN or infinite if a value is not finite. */
+static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
+{
+    const organ_encoding *const encoding = b->part->encoding;
+    if (!b->groups && !b->job->calib)
+        measure_reference(b, values, rows);
+    if (b->groups)
+        organ_encoding_encode(encoding, b->kernels, values, b->scales, b->cols, b->codes);
+    else
+        organ_encoding_fit(encoding, b->kernels, values, b->weights, rows, b->cols, b->codes);
+    organ_encoding_decode(encoding, b->kernels, b->codes, b->scales, rows * b->cols, b->back);
+    organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
+}
+
+/* The codes are collected at the front of strip->values, where the values have been encoded already. */
+static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                               organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    encode_buffers b;
+    if (buffers_for_strip(job, strip, scratch, &b, error) != ORGAN_OK)
+        return error->status;
+    const organ_grid *const grid = &b.part->encoding->grid;
+    const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
+    float *const values = strip->values;
+    strip_result *const sums = result;
+    for (size_t r = 0; r < strip->rows; r += b.step) {
+        const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
+        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
+            return error->status;
+        make_rows(&b, values + r * b.cols, rows, sums->loss);
+        memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
+    }
+    sums->unsearched = b.unsearched;
+    if (!isfinite(sums->loss[ORGAN_LOSS].squares))
+        return organ_quantize_refuse_values(b.part->weight->name, error);
+    if (put_pending(&b, error))
+        return error->status;
+    return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
+                           b.put, error);
+}
+
+/* ---- passes ---- */
+
+/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes. */
+static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
+{
+    const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
+    const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
+    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
+}
+
+static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const strip_result *const sums = result;
+    organ_encoding_add_losses(part->encoding, part->loss, sums->loss);
+    part->unsearched += sums->unsearched;
+    if (strip->last && !isfinite(part->unsearched))
+        part->unsearched = -1;
+    if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+        return error->status;
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), strip->last ? part->weight->name : NULL,
+                           NULL);
+    return ORGAN_OK;
+}
+
+static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    float *const greatest = &((strip_result *)result)->greatest;
+    (void)scratch;
+    *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
+    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
+}
+
+static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
+                                    organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const float greatest = ((const strip_result *)result)->greatest;
+    (void)error;
+    part->greatest = greatest > part->greatest ? greatest : part->greatest;
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status add_tries(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                              organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
+    const float *const values = strip->values;
+    strip_result *const sums = result;
+    float scales[16], errors[16];
+    (void)scratch;
+    for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
+        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
+                                           errors);
+        for (size_t k = 0; k < 16; k++)
+            sums->tries[k] += (double)errors[k];
+    }
+    (void)error;
+    return ORGAN_OK;
+}
+
+static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const strip_result *const sums = result;
+    (void)error;
+    part->unsearched += sums->tries[0];
+    for (size_t k = 0; k < 16; k++)
+        part->tries[k] += sums->tries[k];
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
+    return ORGAN_OK;
+}
+
+static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
+{
+    const organ_grid *const grid = &part->encoding->grid;
+    float scales[16], errors[16];
+    size_t best = 0;
+    for (size_t k = 1; k < 16; k++)
+        best = part->tries[k] < part->tries[best] ? k : best;
+    kernels->scale_errors(organ_grid_search(grid), NULL, 0, part->greatest, scales, errors);
+    return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
+}
+
+organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
+{
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
+}
+
+organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
+{
+    const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
+    return organ_encoding_is_packed(job->encoding)
+               ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
+               : ORGAN_OK;
+}
+
+/* These tensors do not depend on codes: the shape if codes are packed, and the scale if one scale covers the tensor. */
+static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[k];
+    unsigned char stored[4];
+    (void)worker;
+    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
+        return error->status;
+    part->whole_scale = choose_whole_scale(part, job->engine->kernels);
+    organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
+    return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
+}
+
+/* The scratch is the largest that a part needs; strips have multiples of 128 rows, so that bands are never divided. */
+static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
+{
+    size_t scratch = 0;
+    encode_buffers b;
+    for (size_t k = 0; k < count; k++) {
+        scratch = organ_max(scratch, lay_out(job, job->todo[k], NULL, &b));
+        organ_rows_passed();
+    }
+    return (organ_weight_pass){.model = job->model,
+                               .items = items,
+                               .item_count = count,
+                               .as = ORGAN_F32,
+                               .row_multiple = 128,
+                               .scratch_bytes = scratch,
+                               .result_bytes = sizeof(strip_result),
+                               .context = job,
+                               .work = make_codes,
+                               .retire = retire_codes};
+}
+
+/* If one scale covers the tensor, two passes come before: the first finds the greatest magnitude of each tensor, the
+ * second the errors of the scales that are tried. */
+static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                               organ_error *error)
+{
+    const organ_weight_pass codes = codes_pass(job, items, count);
+    organ_weight_pass statistics = codes, tries = codes;
+    statistics.work = measure_strip;
+    statistics.retire = retire_greatest;
+    tries.work = add_tries;
+    tries.retire = retire_tries;
+    if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR &&
+        organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
+        organ_weight_pass_run(&tries, job->engine, error);
+    if (!error->status && organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK)
+        organ_weight_pass_run(&codes, job->engine, error);
+    return error->status;
+}
+
+static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                           organ_error *error)
+{
+    const organ_weight_pass pass = codes_pass(job, items, count);
+    const double each = organ_encoding_is_gguf(job->encoding) ? BLOCKS : NEAREST;
+    organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
+    for (size_t k = 0; k < count; k++)
+        job->plan.products += each * (double)items[k].weight->elements;
+    return error->status;
+}
+
+typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                               organ_error *error);
+
+static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
+{
+    organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
+    organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    size_t count = 0;
+    if (!items || !todo)
+        organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        if (!job->parts[k].calibrated && !job->units[job->parts[k].unit].done) {
+            todo[count] = &job->parts[k];
+            items[count++].weight = job->parts[k].weight;
+            organ_rows_passed();
+        }
+    if (count && !error->status)
+        use(job, items, count, error);
+    job->todo = NULL;
+    free(todo);
+    organ_rows_free(items);
+    return error->status;
+}
+
+organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
+{
+    return with_items(job, run_passes, error);
+}
+
+organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
+{
+    return with_items(job, quantize_pass_estimate, error);
+}

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT
+ * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
+ * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
+ * level; a choice is a set of targets that get the same level (quantize_widths.h). */
+#include "orchestrator/verbs/quantize/quantize_job.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NARROW      32   /* columns of a group at odd levels */
+#define SCALE_BITS  16.0 /* bits of a scale (BF16) */
+#define SHAPE_BYTES 16.0 /* bytes of the shape that is stored with each target: two 64-bit integers */
+
+/* ---- choices ---- */
+
+/* Odd levels have groups of 32, even levels the wide groups of the choice. */
+static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
+
+static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *j)
+{
+    char name[32];
+    if (level >= ORGAN_WIDTH_LEVELS)
+        return NULL;
+    snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_at(level, j));
+    return organ_encoding_named(name);
+}
+
+static const organ_quantize_choice *details_of(const organ_quantize_widths *w, size_t target)
+{
+    return &w->details[w->choice_of[target]];
+}
+
+/* ---- options ---- */
+
+organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
+{
+    const organ_allocate_options *const a = &o->allocate;
+    organ_budget budget;
+    if (organ_allocate_check(a, error) != ORGAN_OK)
+        return error->status;
+    if (!a->allocate && o->one_width)
+        return organ_fail(error, ORGAN_USAGE, "--one-width has no meaning without --allocate global");
+    if (!a->allocate && !mixed)
+        return ORGAN_OK;
+    if (!mixed)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--allocate has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
+                          o->scheme);
+    if (!a->allocate || !a->budget)
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s needs --allocate global and --budget, bits per weight (3.5bpw) or bytes (9GB)",
+                          o->scheme);
+    if (!o->method || strcmp(o->method, "gptq") != 0)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme %s needs --method gptq: the cost of each width is measured on a part of the calibration text",
+            o->scheme);
+    if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
+        return error->status;
+    return budget.unit != ORGAN_BUDGET_PERCENT
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (9GB)",
+                            a->budget);
+}
+
+/* ---- how a curve is measured ---- */
+
+/* The layer is compared too, because a later layer may have a calibration at the same address. */
+static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
+{
+    if (w->inputs_of == m->calibration && w->layer == m->layer->number)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(&w->inputs);
+    w->inputs_of = m->calibration;
+    w->layer = m->layer->number;
+    return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
+}
+
+/* The target must exist. matrix->target of a calibration is another index, because the calibration has only the
+ * targets whose curves are measured. */
+static size_t target_named(const organ_quantize_widths *w, const char *name)
+{
+    size_t k = 0;
+    while (k + 1 < w->targets.count && strcmp(w->targets.tensors[k]->name, name) != 0)
+        k++;
+    return k;
+}
+
+static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
+                                         organ_error *error)
+{
+    organ_quantize_widths *const w = context;
+    const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
+    const organ_grid grid = encoding_at(level, details_of(w, target_named(w, m->name)))->grid;
+    organ_gptq g = {.name = m->name,
+                    .grid = grid,
+                    .no_refit = w->job->options->no_refit,
+                    .rows = rows,
+                    .cols = cols,
+                    .weights = weights,
+                    .values = organ_floats(rows, cols),
+                    .scales = organ_floats(rows, cols / grid.size)};
+    if (!g.values || !g.scales)
+        organ_fail_memory(error, m->name);
+    else if (!organ_all_finite(weights, rows * cols))
+        organ_quantize_refuse_values(m->name, error);
+    else if (prepare_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
+        memcpy(weights, g.values, rows * cols * sizeof *weights);
+    free(g.values);
+    free(g.scales);
+    return error->status;
+}
+
+/* The costs are derived from those at 2 and 4 bits in wide groups. */
+static void derive_unmeasured_costs(void *context, size_t tensor)
+{
+    organ_quantize_widths *const w = context;
+    organ_width_derive_costs(w->curves.tensors[tensor].cost, w->details[w->choice_of_curve[tensor]].group);
+}
+
+/* At the last level the weights stay unchanged. */
+static organ_status make_at_level(void *context, const organ_calibration_matrix *m, double level, float *weights,
+                                  organ_error *error)
+{
+    return level < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)level, weights, error) : error->status;
+}
+
+static void quantize_widths_release_inputs(void *context)
+{
+    organ_quantize_widths *const w = context;
+    organ_gptq_inputs_close(&w->inputs);
+    w->inputs_of = NULL;
+}
+
+/* The bound uses the grid of scheme "mixed", whose groups of 32 columns need the most scales. */
+static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
+{
+    const organ_quantize_widths *const w = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_grid *const grid = &w->job->encoding->grid;
+    return organ_gptq_memory(grid, m.rows, m.cols) + sizeof(float) * m.rows * (m.cols / grid->size);
+}
+
+/* ---- opening ---- */
+
+static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
+{
+    const organ_quantize_job *const job = w->job;
+    w->targets.tensors = calloc(job->targets.count + 1, sizeof *w->targets.tensors);
+    w->curve_of = calloc(job->targets.count + 1, sizeof *w->curve_of);
+    if (!w->targets.tensors || !w->curve_of)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->targets.count; k++)
+        if (!organ_quantize_obstacle(job, job->targets.tensors[k])) {
+            w->targets.tensors[w->targets.count++] = job->targets.tensors[k];
+            w->targets.elements += job->targets.tensors[k]->elements;
+            w->targets.bytes += job->targets.tensors[k]->bytes;
+        }
+    if (!organ_curves_list(&w->targets, &w->curves, w->curve_of))
+        return organ_fail_memory(error, job->options->model);
+    return ORGAN_OK;
+}
+
+/* All routed experts must have the same encoding. */
+static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
+{
+    return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
+}
+
+/* Servers fuse q, k and v of a layer, or gate and up, into one matrix; transformers reads one scheme for all routed
+ * experts. */
+static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
+{
+    static const organ_role fused_with[ORGAN_ROLE_COUNT] = {
+        [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
+        [ORGAN_ROLE_GATE] = ORGAN_ROLE_GATE, [ORGAN_ROLE_UP] = ORGAN_ROLE_GATE,
+    };
+    if (are_routed(a, b))
+        return true;
+    if (a->layer < 0 || a->layer != b->layer || a->experts != b->experts)
+        return false;
+    return fused_with[a->role] && fused_with[a->role] == fused_with[b->role];
+}
+
+/* The choice is that of the target's curve, or that of targets that must have the same width (have_common_width with
+ * --one-width, else are_routed), or a new one. Lowers the choice's wide group to the largest of 128, 64 and 32
+ * columns that divides the rows of this target too. */
+static void assign_to_choice(organ_quantize_widths *w, size_t target)
+{
+    const organ_tensor *const t = w->targets.tensors[target];
+    size_t group = 128; /* columns of the widest group that an encoding has */
+    while (group > NARROW && t->shape[1] % group)
+        group /= 2;
+    bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
+        w->job->options->one_width ? have_common_width : are_routed;
+    size_t c = 0;
+    while (c < w->choices.count && w->details[c].curve != w->curve_of[target] &&
+           !same_choice(w->details[c].first, &t->anatomy))
+        c++;
+    if (c == w->choices.count) {
+        w->details[c] = (organ_quantize_choice){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
+        w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
+    }
+    organ_quantize_choice *const j = &w->details[w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c];
+    j->group = organ_min(j->group, group);
+    j->unchanged_bits += 8.0 * (double)t->bytes;
+    w->choices.tensors[c].elements += t->elements;
+}
+
+/* w->sizes has the bits of codes and scales; at the last level, those of the unchanged tensors. */
+static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
+{
+    const size_t capacity = w->curves.count + 1;
+    w->details = calloc(capacity, sizeof *w->details);
+    w->choice_of_curve = calloc(capacity, sizeof *w->choice_of_curve);
+    w->choice_of = calloc(w->targets.count + 1, sizeof *w->choice_of);
+    w->chosen = calloc(capacity, sizeof *w->chosen);
+    w->sizes = calloc(capacity * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
+    w->choices.tensors = calloc(capacity, sizeof *w->choices.tensors);
+    if (!w->details || !w->choice_of_curve || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
+        return organ_fail_memory(error, w->job->options->model);
+    for (size_t k = 0; k < w->targets.count; k++)
+        assign_to_choice(w, k);
+    for (size_t c = 0; c < w->choices.count; c++) {
+        for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
+            w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
+                (double)w->choices.tensors[c].elements *
+                /* floor: the half bit of odd levels is that of scales, which are added */
+                (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->details[c]));
+        w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->details[c].unchanged_bits;
+    }
+    return ORGAN_OK;
+}
+
+/* w->budget is the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
+ * so `plain` is subtracted from it: the bytes of all tensors that are not targets, and of the shapes that are stored
+ * with the targets. */
+static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
+{
+    const organ_quantize_job *const job = w->job;
+    const char *const requested = job->options->allocate.budget;
+    double plain = SHAPE_BYTES * (double)w->targets.count - (double)w->targets.bytes, least = 0;
+    organ_budget budget;
+    if (organ_budget_parse(requested, &budget, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        plain += (double)job->model->tensors[k].bytes;
+    for (size_t c = 0; c < w->choices.count; c++)
+        least += w->sizes[c * ORGAN_WIDTH_CHOICES];
+    const bool bits = budget.unit == ORGAN_BUDGET_BITS;
+    w->budget = bits ? budget.amount * (double)w->targets.elements : 8 * (budget.amount - plain);
+    if (w->budget >= least)
+        return ORGAN_OK;
+    if (bits)
+        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales need %g bits per weight",
+                          requested, least / (double)w->targets.elements);
+    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors need %.0f bytes",
+                      requested, plain + least / 8);
+}
+
+/* The file is written after each curve, so that a restarted run measures only the remaining ones. */
+static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    const organ_quantize_widths *const w = context;
+    const char *const file = w->job->options->allocate.file;
+    (void)tensor;
+    return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
+}
+
+/* Curves of a file are used only if model, text and options on which they depend are equal. */
+static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    char fingerprint[17];
+    if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
+        return error->status;
+    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+                               SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
+                               SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
+                               SET_COUNT("samples", o->calibration.samples),
+                               SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
+                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
+                               SET_IF(o->all_experts, "all_experts", json_true()));
+    return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
+}
+
+static organ_calibration_run_options walk_of(const organ_quantize_options *o)
+{
+    return (organ_calibration_run_options){.calibration = o->calibration,
+                                           .all_experts = o->all_experts,
+                                           .method = "--allocate",
+                                           .verb = "quantise",
+                                           .doing = "measuring divergences with",
+                                           .reserve = organ_allocate_reserve(&o->allocate),
+                                           .moments_only = true};
+}
+
+/* w->identity needs the digest of the text, so it is set here. */
+static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const organ_curves_options options = {.walk = walk_of(o),
+                                          .tokens = organ_allocate_tokens(&o->allocate),
+                                          .layers = organ_allocate_layers(&o->allocate)};
+    w->curves.levels = organ_width_levels;
+    w->curves.level_count = ORGAN_WIDTH_LEVELS;
+    w->curves.measured = organ_width_measured;
+    w->work = (organ_curves_work){.context = w,
+                                  .make = quantize_widths_make,
+                                  .memory = quantize_widths_memory,
+                                  .derive = derive_unmeasured_costs,
+                                  .found = quantize_widths_found};
+    if (organ_curves_open(&options, w->job->model, &w->targets, &w->curves, w->curve_of, &w->work, w->job->engine,
+                          w->job->progress, &w->walk, error))
+        return error->status;
+    const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
+    w->tokens = windows->begin[windows->count];
+    w->windows = windows->count;
+    return identify_curves(w, error);
+}
+
+/* ---- the division ---- */
+
+/* The cost is in nats per token. */
+static double cost_change(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
+{
+    return organ_quantize_width_cost(&w->choices.tensors[c], to) -
+           organ_quantize_width_cost(&w->choices.tensors[c], from);
+}
+
+/* Choice `down` gets the next smaller size and choice `up` the largest size that fits into the freed bits. The
+ * `sparsity` of a choice, which organ_exchanges changes, is its level here. Returns nats per token, INFINITY if
+ * there is no such exchange. */
+static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
+{
+    const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
+    const size_t from = (size_t)w->choices.tensors[down].sparsity, was = (size_t)w->choices.tensors[up].sparsity;
+    size_t to = from, becomes = was;
+    for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
+        to = less[l] < less[from] && (to == from || less[l] > less[to]) ? l : to;
+    for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
+        becomes = more[l] > more[becomes] && more[l] - more[was] <= less[from] - less[to] ? l : becomes;
+    /* organ_exchange.up is the new value of .more, and .down that of .less; the order of the two is free here */
+    *made = (organ_exchange){.more = down, .less = up, .up = (double)to, .down = (double)becomes};
+    return to == from || becomes == was ? INFINITY : cost_change(w, down, from, to) + cost_change(w, up, was, becomes);
+}
+
+/* The direction is the one with the lower sum of predicted costs. Routed experts keep their width: they are one
+ * choice over several layers, and an exchange may change at most two layers. */
+static bool propose_width_exchange(void *context, size_t one, size_t other, organ_exchange *made)
+{
+    const organ_quantize_widths *const w = context;
+    organ_exchange reversed;
+    if (w->details[one].first->experts == ORGAN_EXPERTS_ROUTED ||
+        w->details[other].first->experts == ORGAN_EXPERTS_ROUTED)
+        return false;
+    const double first = exchange_cost(context, one, other, made),
+                 second = exchange_cost(context, other, one, &reversed);
+    if (second < first)
+        *made = reversed;
+    return fmin(first, second) < INFINITY;
+}
+
+static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **exchanges, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const organ_exchanges_options options = {
+        .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
+    w->exchange_work = (organ_exchanges_work){.context = w,
+                                              .make = make_at_level,
+                                              .memory = quantize_widths_memory,
+                                              .propose = propose_width_exchange,
+                                              .forget = quantize_widths_release_inputs};
+    return organ_exchanges_open(&options, w->job->model, &w->targets, &w->choices, w->choice_of, &w->exchange_work,
+                                w->job->engine, w->job->progress, exchanges, error);
+}
+
+static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
+{
+    organ_exchanges *exchanges = NULL;
+    for (size_t c = 0; c < w->choices.count; c++)
+        w->choices.tensors[c].sparsity = (double)w->chosen[c];
+    if (open_exchanges(w, &exchanges, error) == ORGAN_OK)
+        organ_exchanges_run(exchanges, &w->exchanged, error);
+    organ_exchanges_close(exchanges);
+    w->choices.cost = w->spent = 0;
+    for (size_t c = 0; c < w->choices.count; c++) {
+        w->chosen[c] = (size_t)w->choices.tensors[c].sparsity;
+        w->choices.cost += organ_quantize_width_cost(&w->choices.tensors[c], w->chosen[c]);
+        w->spent += w->sizes[c * ORGAN_WIDTH_CHOICES + w->chosen[c]];
+    }
+    return error->status;
+}
+
+/* Errors and a lack of memory shall be found before the first measurement. Only the last run stays open, so that
+ * their memory does not add up. An error other than a lack of memory ends the search. If several runs need more
+ * --memory, the error names the largest amount. */
+static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
+{
+    organ_error text_error = {0}, exchange_error = {0};
+    organ_exchanges *exchanges = NULL;
+    organ_quantize_check_text(w->job, &w->targets, &text_error);
+    if (w->job->options->allocate.rounds && (!text_error.status || organ_memory_named(&text_error)) &&
+        !open_exchanges(w, &exchanges, &exchange_error))
+        organ_exchanges_estimate(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+    organ_exchanges_close(exchanges);
+    if ((!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error)))
+        quantize_widths_open_walk(w, error);
+    return organ_memory_refuse_both(error, &text_error);
+}
+
+/* At this point job->plan has only the work of measuring curves and exchanges. */
+static void print_dry_run(const organ_quantize_widths *w)
+{
+    const organ_quantize_job *const job = w->job;
+    if (!job->options->write.dry_run)
+        return;
+    json_t *const time = organ_plan_time_json(&job->plan, job->engine);
+    organ_progress_note_once(
+        job->progress,
+        "--dry-run: scheme mixed measures the widths first, as the run does: about %.0f s on this "
+        "machine%s",
+        ceil(json_number_value(json_object_get(time, "seconds"))),
+        job->options->allocate.file ? "" : "; with --allocation FILE the run reads them from FILE instead");
+    json_decref(time);
+}
+
+static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
+{
+    const char *const file = w->job->options->allocate.file;
+    bool known = false;
+    if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
+        return error->status;
+    organ_curves_estimate(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+    print_dry_run(w);
+    organ_ranks *const ranks = w->job->engine->ranks;
+    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_curves_run(w->walk, error))
+        return error->status;
+    return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
+}
+
+static void stop_measuring(organ_quantize_widths *w)
+{
+    organ_curves_close(w->walk);
+    organ_gptq_inputs_close(&w->inputs);
+    w->walk = NULL;
+    w->inputs_of = NULL;
+}
+
+static void add_costs(organ_quantize_widths *w)
+{
+    w->choices.levels = w->curves.levels;
+    w->choices.level_count = w->curves.level_count;
+    for (size_t t = 0; t < w->curves.count; t++)
+        for (size_t l = 0; l < w->curves.level_count; l++)
+            w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
+}
+
+static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
+{
+    organ_quantize_job *const job = w->job;
+    add_costs(w);
+    w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
+    if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < w->targets.count; k++)
+        job->encodings[w->targets.tensors[k] - job->model->tensors] =
+            encoding_at(w->chosen[w->choice_of[k]], details_of(w, k));
+    organ_progress_note(
+        job->progress,
+        "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
+        w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
+        w->choices.uniform_cost);
+    return ORGAN_OK;
+}
+
+/* Servers fuse q, k and v, and gate and up (have_common_width). Returns NULL if no such tensors have different
+ * encodings. */
+static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
+{
+    for (size_t c = 0; c < w->choices.count; c++)
+        for (size_t d = 0; d < c; d++)
+            if (have_common_width(w->details[c].first, w->details[d].first) &&
+                encoding_at(w->chosen[c], &w->details[c]) != encoding_at(w->chosen[d], &w->details[d]))
+                return &w->curves.tensors[w->details[c].curve];
+    return NULL;
+}
+
+static void note_split_widths(const organ_quantize_widths *w)
+{
+    const organ_allocation_tensor *const split = find_split_group(w);
+    if (split)
+        organ_progress_note(w->job->progress,
+                            "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
+                            "for them: use --one-width",
+                            split->name);
+}
+
+/* The output is checked before costs are measured, which takes long. */
+static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    if (o->write.dry_run || organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
+        return error->status;
+    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
+}
+
+/* If no target can be quantised, returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
+organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
+    if (!w)
+        return organ_fail_memory(error, job->options->model);
+    w->job = job;
+    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->targets.count == 0 ||
+        find_sizes(w, error) || find_budget(w, error) || ensure_curves(w, error))
+        return error->status;
+    stop_measuring(w);
+    if (quantize_widths_divide(w, error) != ORGAN_OK)
+        return error->status;
+    note_split_widths(w);
+    return ORGAN_OK;
+}
+
+void organ_quantize_widths_close(organ_quantize_widths *w)
+{
+    if (!w)
+        return;
+    stop_measuring(w);
+    organ_allocation_release(&w->curves);
+    organ_allocation_release(&w->choices);
+    json_decref(w->identity);
+    free(w->targets.tensors);
+    free(w->curve_of);
+    free(w->details);
+    free(w->choice_of_curve);
+    free(w->choice_of);
+    free(w->chosen);
+    free(w->sizes);
+    free(w);
+}

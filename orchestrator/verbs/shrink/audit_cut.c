@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT
+ * Audits a cut model: finds in the bytes of the copy which parts of the donor it has kept, plans a cut of the donor to
+ * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
+#include "orchestrator/verbs/shrink/cut.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/verbs/prune/prune_job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Reads from a cut model which of its tensors were refitted when it was made, and the digests of their bytes. */
+
+static const struct {
+    const char *schema, *file;
+} reports[] = {{"organ.layers/1", "layers.json"}, {"organ.experts/1", "experts.json"}, {"organ.width/1", "width.json"}};
+
+static organ_status take_list(organ_cut_audit *a, const json_t *list, const char *name, organ_error *error)
+{
+    for (size_t k = 0; k < json_array_size(list) && !error->status; k++) {
+        const json_t *const entry = json_array_get(list, k);
+        if (!json_is_string(json_object_get(entry, "tensor")) || !json_is_string(json_object_get(entry, "xxh3")))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: refitted[%zu] has no tensor and xxh3", a->copy->path,
+                              name, k);
+        if (!organ_name_table_put(&a->listed, organ_json_text(entry, "tensor"), k))
+            organ_fail_memory(error, a->copy->path);
+    }
+    return error->status;
+}
+
+/* a->report stays NULL if the report does not exist, has another schema, or lists nothing. */
+static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *error)
+{
+    json_t *const report = organ_own_report(a->copy, reports[which].file, reports[which].schema, error);
+    if (report && json_array_size(json_object_get(report, "refitted"))) {
+        a->report = json_incref(report);
+        take_list(a, json_object_get(report, "refitted"), organ_json_text(report, "file"), error);
+    }
+    json_decref(report);
+    return error->status;
+}
+
+organ_status organ_cut_read_report(organ_cut_audit *a, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof reports / sizeof *reports && !a->report && !error->status; k++)
+        load_report(a, k, error);
+    return error->status;
+}
+
+void organ_cut_release_report(organ_cut_audit *a)
+{
+    organ_name_table_release(&a->listed);
+    json_decref(a->report);
+    a->report = NULL;
+}
+
+const char *organ_cut_listed(const organ_cut_audit *a, const char *tensor)
+{
+    const size_t *const at = a->report ? organ_name_table_find(&a->listed, tensor) : NULL;
+    return at ? organ_json_text(json_array_get(json_object_get(a->report, "refitted"), *at), "xxh3") : NULL;
+}
+
+const char *organ_cut_report_name(const organ_cut_audit *a)
+{
+    return json_string_value(json_object_get(a->report, "file"));
+}
+
+/* ---- bytes ---- */
+
+static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
+{
+    return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
+}
+
+/* `scratch` has ORGAN_CUT_WINDOW bytes. */
+static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
+                                  unsigned char *scratch, organ_cut_verdict *v, organ_error *error)
+{
+    const unsigned char *expected;
+    XXH3_state_t *const state = XXH3_createState();
+    if (!state || XXH3_64bits_reset(state) != XXH_OK)
+        organ_fail_memory(error, found->name);
+    for (size_t at = 0, size; !error->status && (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
+        if (organ_stop_is_requested(a->engine->stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        else if (organ_model_read(a->copy, found->file, scratch, size, found->offset + at, error) == ORGAN_OK) {
+            XXH3_64bits_update(state, scratch, size);
+            for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
+                v->different += scratch[k] != expected[k];
+        }
+    }
+    v->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return error->status;
+}
+
+static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
+{
+    organ_cut_verdict *const v = &a->verdicts[piece];
+    const organ_shard_piece *const p = &a->run.pieces[piece];
+    const organ_tensor *const found = organ_model_find(a->copy, p->name);
+    organ_cut_part whole = {.tensor = v->donor};
+    v->missing = !found;
+    v->mismatch = found && !audit_cut_fits(p, found);
+    if (v->missing || v->mismatch)
+        return ORGAN_OK;
+    unsigned char *const scratch = malloc(3 * ORGAN_CUT_WINDOW);
+    if (!scratch)
+        return organ_fail_memory(error, p->name);
+    organ_cut_reader reader = organ_cut_reader_of(a->donor, v->part ? v->part : &whole, found->bytes,
+                                                  scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
+    compare_bytes(a, &reader, found, scratch, v, error);
+    free(scratch);
+    return error->status;
+}
+
+typedef struct comparing {
+    organ_cut_audit *audit;
+    pthread_mutex_t lock;    /* protects the progress display */
+    organ_first_fault first; /* first error of a worker */
+} comparing;
+
+static void compare_piece_task(void *context, size_t piece, size_t worker)
+{
+    comparing *const c = context;
+    organ_error error = {0};
+    (void)worker;
+    if (organ_fault_found(&c->first))
+        return;
+    if (compare_piece(c->audit, piece, &error)) {
+        organ_fault_keep(&c->first, &error);
+        return;
+    }
+    pthread_mutex_lock(&c->lock);
+    organ_progress_advance(c->audit->progress, c->audit->verdicts[piece].donor->bytes, c->audit->run.pieces[piece].name,
+                           NULL);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
+{
+    organ_cut_run *const run = &a->run;
+    size_t piece = 0;
+    a->verdicts = organ_rows_take(run->piece_count + 1, sizeof *a->verdicts);
+    if (!a->verdicts)
+        return organ_fail_memory(error, a->copy->path);
+    for (size_t k = 0; k < run->part_count; k++)
+        a->verdicts[run->parts[k].piece] = (organ_cut_verdict){.donor = run->parts[k].tensor, .part = &run->parts[k]};
+    for (; piece < run->piece_count; piece++)
+        if (run->pieces[piece].same)
+            a->verdicts[piece].donor = run->pieces[piece].same;
+    return ORGAN_OK;
+}
+
+/* If --memory lacks buffers for all workers, one worker compares all pieces. */
+static organ_status compare_all(organ_cut_audit *a, organ_error *error)
+{
+    comparing c = {.audit = a, .first = {.error = error}};
+    uint64_t bytes = 0;
+    if (list_pieces(a, error))
+        return error->status;
+    for (size_t k = 0; k < a->run.piece_count; k++)
+        bytes += a->verdicts[k].donor->bytes;
+    if (a->engine->memory < 3 * ORGAN_CUT_WINDOW)
+        return organ_memory_refuse(error, a->engine->memory, 3 * ORGAN_CUT_WINDOW, "the buffers of a comparison");
+    pthread_mutex_init(&c.lock, NULL);
+    organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
+    if (a->engine->memory / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
+        organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_piece_task, &c);
+    else
+        for (size_t k = 0; k < a->run.piece_count && !organ_fault_found(&c.first); k++)
+            compare_piece_task(&c, k, 0);
+    organ_progress_end(a->progress);
+    pthread_mutex_destroy(&c.lock);
+    if (!error->status && organ_stop_is_requested(a->engine->stop))
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return error->status;
+}
+
+/* ---- verdict ---- */
+
+static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
+{
+    for (int32_t l = 0; l < layer && (size_t)l < a->run.layer_count; l++)
+        if (a->run.facts[l].becomes < 0)
+            return true;
+    return false;
+}
+
+/* A refit (--heal) may change down and output projections; after a removed block also routers, all other projections
+ * and the final norm. */
+static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
+{
+    const organ_role role = t->anatomy.role;
+    if (t->anatomy.layer < 0)
+        return role == ORGAN_ROLE_NORM && follows_removed_block(a, (int32_t)a->run.layer_count);
+    const bool reads = organ_role_describe(role)->projection || role == ORGAN_ROLE_ROUTER;
+    return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
+}
+
+/* A piece that the report of the cut lists as refitted must have the digest of the report, unless --compensated
+ * accepts all refitted weights. */
+static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const char *name, const char *listed)
+{
+    char digest[17];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)v->xxh3);
+    if (strcmp(digest, listed) != 0)
+        organ_problem_add(&a->problems,
+                          "tensor '%s': its bytes have the XXH3 %s, but %s states %s for the refitted tensor", name,
+                          digest, organ_cut_report_name(a), listed);
+    else if (v->different) {
+        a->refitted++;
+        json_array_append_new(a->changed_names, json_string(name));
+    }
+}
+
+/* Different bytes in a weight that a refit may change are no problem with --compensated, or if they have the digest
+ * that the report of the cut states. */
+static void report_piece(organ_cut_audit *a, size_t piece)
+{
+    const organ_cut_verdict *const v = &a->verdicts[piece];
+    const organ_shard_piece *const p = &a->run.pieces[piece];
+    const char *const listed =
+        may_change(a, v->donor) && !a->options->compensated ? organ_cut_listed(a, p->name) : NULL;
+    if (v->missing)
+        organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
+    else if (v->mismatch)
+        organ_problem_add(&a->problems,
+                          "tensor '%s' of %s does not have the type and shape of the kept part of the donor's '%s'",
+                          p->name, a->copy->path, v->donor->name);
+    else if (listed)
+        judge_listed(a, v, p->name, listed);
+    else if (v->different && may_change(a, v->donor)) {
+        a->changed++;
+        json_array_append_new(a->changed_names, json_string(p->name));
+        if (!a->options->compensated)
+            organ_problem_add(&a->problems,
+                              "tensor '%s': %" PRIu64
+                              " bytes are not those of '%s' in the donor (healing changes such weights: --compensated "
+                              "counts them)",
+                              p->name, v->different, v->donor->name);
+    } else if (v->different)
+        organ_problem_add(&a->problems, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name,
+                          v->different, v->donor->name);
+    a->identical += !v->missing && !v->mismatch && v->different == 0;
+}
+
+static organ_status check_names(organ_cut_audit *a, organ_error *error)
+{
+    organ_name_table names = {0};
+    for (size_t k = 0; k < a->run.piece_count && !error->status; k++)
+        if (!organ_name_table_put(&names, a->run.pieces[k].name, k))
+            organ_fail_memory(error, a->copy->path);
+    for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
+        if (!organ_name_table_find(&names, a->copy->tensors[t].name))
+            organ_problem_add(&a->problems, "tensor '%s' of %s corresponds to no kept part of the donor",
+                              a->copy->tensors[t].name, a->copy->path);
+    organ_name_table_release(&names);
+    for (size_t k = 0; k < a->copy->problem_count; k++)
+        organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
+    return error->status;
+}
+
+static json_t *checks_json(const organ_cut_audit *a)
+{
+    const size_t pieces = a->run.piece_count;
+    json_t *const checks = json_array();
+    organ_check_add(checks, "kept parts are the donor's, in its order", a->after_recovery == 0, "%zu layers",
+                    a->run.layers_after);
+    const size_t accepted = a->identical + a->refitted + (a->options->compensated ? a->changed : 0);
+    if (a->report && !a->options->compensated)
+        organ_check_add(checks, "tensors are kept bytes, or refitted weights with the digests of the cut's report",
+                        accepted == pieces, "%zu and %zu of %zu", a->identical, a->refitted, pieces);
+    else
+        organ_check_add(
+            checks, a->options->compensated ? "tensors are kept bytes or refitted weights" : "tensors are kept bytes",
+            accepted == pieces, "%zu of %zu", a->identical, pieces);
+    organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
+    organ_check_add(checks, "configuration follows", a->settings_hold, "%s",
+                    a->donor->gguf ? "key-values" : "config.json");
+    return checks;
+}
+
+static json_t *audit_cut_definitions_json(void)
+{
+    return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
+                                        "The audit identifies the remaining ones from the bytes: blocks by their "
+                                        "norms, keys and values, experts by router rows, channels and heads by rows."),
+                        SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
+                        SET_TEXT("re-solved", "A down or output projection with other bytes, or a router, a projection "
+                                              "or the final norm after a dropped block: --heal writes such values."),
+                        SET_TEXT("made_by", "The report of the cut in the copy: audit compares the digests of refitted "
+                                            "tensors with it. It does not show that these values are good, and who can "
+                                            "change the copy can change the report."));
+}
+
+static json_t *made_by_json(const organ_cut_audit *a)
+{
+    if (!a->report || a->options->compensated)
+        return json_null();
+    return ORGAN_OBJECT(SET_HELD("report", json_object_get(a->report, "file")),
+                        SET_HELD("schema", json_object_get(a->report, "schema")),
+                        SET_HELD("definition", json_object_get(a->report, "definition")),
+                        SET_COUNT("refitted", json_array_size(json_object_get(a->report, "refitted"))));
+}
+
+static json_t *audit_cut_document_of(organ_cut_audit *a)
+{
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < a->copy->tensor_count; t++)
+        bytes += a->copy->tensors[t].bytes;
+    json_t *const checks = checks_json(a);
+    const double seconds = organ_seconds_now() - a->started;
+    json_t *const made =
+        ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
+                     SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
+    json_t *const rest = ORGAN_OBJECT(
+        SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
+        SET_COUNT("resolved", a->changed + a->refitted), SET_HELD("resolved_tensors", a->changed_names),
+        SET("made_by", made_by_json(a)), SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
+        SET("definitions", audit_cut_definitions_json()),
+        SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
+                                SET_REAL("seconds", organ_rounded_seconds(seconds)), SET_ENGINE(a->engine))));
+    return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
+}
+
+/* ---- the audit ---- */
+
+static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *error)
+{
+    for (size_t k = 0; k < a->run.piece_count; k++)
+        report_piece(a, k);
+    const size_t before = organ_problems_count(&a->problems);
+    if (organ_cut_judge_settings(a, error))
+        return error->status;
+    a->settings_hold = organ_problems_count(&a->problems) == before;
+    return check_names(a, error);
+}
+
+/* ORGAN_CHECK_FAILED replaces ORGAN_USAGE and ORGAN_BAD_INPUT: if no such cut is possible, the copy is no cut of the
+ * donor. */
+static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
+{
+    organ_cut_prepare(&a->run, error);
+    if (error->status == ORGAN_USAGE || error->status == ORGAN_BAD_INPUT)
+        error->status = ORGAN_CHECK_FAILED;
+    return error->status;
+}
+
+static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
+{
+    organ_cut_recovery *const r = &a->recovery;
+    a->problems.sentences = json_array();
+    a->changed_names = json_array();
+    a->run.settings = json_array();
+    if (organ_weights_find(a->donor, &a->donor_weights, error) ||
+        organ_weights_find(a->copy, &a->copy_weights, error) || organ_cut_read_report(a, error))
+        return error->status;
+    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0,
+                              0,        {0}};
+    if (organ_cut_recover(r, error))
+        return error->status;
+    a->after_recovery = organ_problems_count(&a->problems);
+    a->cut = (organ_cut_out){
+        .write = {.model = a->donor, .engine = a->engine}, .layers = r->layers, .layer_count = r->layer_count};
+    a->run.cut = &a->cut;
+    a->run.model = a->donor;
+    if (plan_cut(a, error) || compare_all(a, error) || judge_pieces_and_settings(a, error) ||
+        organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
+        return error->status;
+    *report = audit_cut_document_of(a);
+    if (*report && organ_problems_count(&a->problems))
+        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a cut of %s: %s", a->options->pruned, a->options->donor,
+                   json_string_value(json_array_get(a->problems.sentences, 0)));
+    return error->status;
+}
+
+static void audit_release(organ_cut_audit *a)
+{
+    organ_cut_release(&a->run);
+    organ_cut_recovery_release(&a->recovery);
+    organ_cut_release_report(a);
+    organ_weights_free(a->donor_weights);
+    organ_weights_free(a->copy_weights);
+    json_decref(a->problems.sentences);
+    json_decref(a->changed_names);
+    organ_rows_free(a->verdicts);
+}
+
+static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_error *error)
+{
+    const organ_report_work work = organ_report_begin(report);
+    audit_work(a, report, error);
+    audit_release(a);
+    return organ_report_end(&work, a->options->pruned, error);
+}
+
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_audit_options, options, report, error, "donor", options->donor, "pruned",
+                         options->pruned))
+        return error->status;
+    organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
+    *report = NULL;
+    if (organ_model_open_with(options->donor, options->access, &a.donor, error) == ORGAN_OK)
+        organ_model_open_with(options->pruned, options->access, &a.copy, error);
+    const bool cut = !error->status && a.donor->problem_count == 0 && organ_cut_is_smaller(a.donor, a.copy);
+    if (cut)
+        audit_smaller(&a, report, error);
+    organ_model_close(a.donor);
+    organ_model_close(a.copy);
+    return cut || error->status ? error->status : organ_audit_pruned(options, engine, progress, report, error);
+}

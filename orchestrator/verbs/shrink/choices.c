@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT
+ * Stores the choices on the disk until the output is complete: which units (channels or heads) each part keeps, and its
+ * refitted values. A part is a matrix that loses columns. The choices are in a hidden directory next to the output: a
+ * file with the values of all parts, and a journal. This directory is never renamed.
+ *
+ * Ranks: rank 0 writes the directory, and all ranks continue by its journal. */
+#include "orchestrator/verbs/shrink/width_job.h"
+
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Makes the report of organ width. */
+
+static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
+{
+    const organ_width_share *const share = &job->shares[kind];
+    const size_t multiple = share->multiple, query_heads = kind == ORGAN_WIDTH_HEADS ? job->query_heads : 0;
+    if (!share->keep)
+        return json_null();
+    return ORGAN_OBJECT(
+        SET_COUNT("before", share->total), SET_COUNT("after", share->keep),
+        SET_IF(multiple, "multiple_of", json_integer((json_int_t)multiple)),
+        SET_IF(query_heads, "query_heads_before", json_integer((json_int_t)query_heads)),
+        SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->total * share->keep))));
+}
+
+json_t *organ_width_parameters(void *context)
+{
+    const organ_width_job *const job = context;
+    const organ_width_options *const o = job->options;
+    return ORGAN_OBJECT(
+        SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
+        SET_FLAG("resolve", !o->no_refit), SET_REAL("damping", ORGAN_NARROW_DAMPING),
+        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
+        SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
+        SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
+        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
+        SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
+}
+
+json_t *organ_width_identity(void *context)
+{
+    const organ_width_job *const job = context;
+    return ORGAN_OBJECT(SET_TEXT("text", job->digest));
+}
+
+static double lost_percent(double loss, double energy)
+{
+    return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
+}
+
+static int64_t expert_of(const organ_width_part *part)
+{
+    const organ_anatomy *const a = &part->tensor->anatomy;
+    if (part->kind != ORGAN_WIDTH_EXPERTS)
+        return -1;
+    return a->expert < 0 ? (int64_t)part->matrix : a->expert;
+}
+
+/* `foretold_percent` is the loss that the choice predicted, `lost_percent` the loss after refitting. */
+static json_t *document_part_json(const void *context, size_t k)
+{
+    const organ_width_job *const job = context;
+    const organ_width_part *const part = &job->parts[k];
+    const organ_narrow_report *const r = &part->report;
+    const organ_anatomy *const a = &part->tensor->anatomy;
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("tensor", part->tensor->name), SET_PLACE(a), SET_INDEX("expert", expert_of(part)),
+                     SET_TEXT("what", part->kind == ORGAN_WIDTH_HEADS ? "heads" : "channels"),
+                     SET_COUNT("before", part->share->total), SET_COUNT("after", part->share->keep));
+    if (job->options->write.dry_run)
+        return row;
+    return organ_json_joined(
+        row, ORGAN_OBJECT(SET_REAL_OF("lost_percent", r->tokens, lost_percent(r->loss, r->energy)),
+                          SET_REAL_OF("foretold_percent", r->tokens, lost_percent(r->expected_loss, r->energy)),
+                          SET_TEXT("chosen_by", r->tokens ? job->options->score : "norms"),
+                          SET_REAL("energy", organ_billionth(r->energy)), SET_COUNT("tokens", r->tokens),
+                          SET_FLAG("block_diagonal", r->block_diagonal)));
+}
+
+/* The mean loss is over the parts that had calibration tokens; the channels of the others were chosen by norms. In a
+ * dry run it is null. */
+static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
+{
+    const bool chosen = !job->options->write.dry_run;
+    double lost = 0;
+    size_t count = 0, reached = 0;
+    uint64_t fewest = UINT64_MAX;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_narrow_report *const r = &job->parts[k].report;
+        if (job->parts[k].kind != kind)
+            continue;
+        lost += r->tokens ? lost_percent(r->loss, r->energy) : 0;
+        reached += r->tokens > 0;
+        fewest = r->tokens < fewest ? r->tokens : fewest;
+        count++;
+    }
+    if (!count)
+        return json_null();
+    return ORGAN_OBJECT(
+        SET_COUNT("projections", count),
+        SET_REAL_OF("lost_percent", chosen && reached, organ_millionth(lost / (double)reached)),
+        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "by_norms", json_integer((json_int_t)(count - reached))),
+        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
+}
+
+/* If --memory permits, the moments of all experts of a layer are in memory at the same time. */
+static uint64_t moments_bytes(const organ_width_job *job)
+{
+    uint64_t max = 0;
+    for (size_t l = 0; l < job->layer_count; l++) {
+        uint64_t bytes = 0;
+        for (size_t k = 0; k < job->part_count; k++)
+            if (job->parts[k].kind == ORGAN_WIDTH_EXPERTS && job->parts[k].tensor->anatomy.layer == (int32_t)l)
+                bytes +=
+                    organ_calibration_memory(job->parts[k].share->total, organ_width_rows(&job->parts[k]), false, true);
+        max = bytes > max ? bytes : max;
+    }
+    return max;
+}
+
+static json_t *memory_json(const organ_width_job *job)
+{
+    const uint64_t moments = moments_bytes(job);
+    return job->options->write.dry_run && job->calib ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
+                                                                    SET_COUNT("choices_on_disk", job->choices.bytes))
+                                                     : json_null();
+}
+
+static json_t *width_definitions_json(const organ_width_job *job)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("lost", "Share of a projection's squared output on the text that is lost with its columns: trace(D H "
+                         "D^T) / trace(W H W^T) with D = W - W' and H the second moments of its inputs from the "
+                         "narrowed layers before, plus 1 % of the mean of its diagonal. It is the loss of a layer, not "
+                         "of the model, which --evaluate measures."),
+        SET_TEXT(
+            "choice",
+            strcmp(job->options->score, "wanda") == 0
+                ? "Removes the channels (or heads) with the smallest sum of w^2 times the mean square of the input."
+                : "Removes one channel (or head of K and V with its query heads) at a time: each time the one with the "
+                  "smallest loss of the output when the remaining columns are refitted."),
+        SET_IF(job->shares[ORGAN_WIDTH_EXPERTS].keep, "experts",
+               json_string("Each expert chooses its own channels, on its routed tokens, weighted by their router "
+                           "weights. An expert without tokens keeps the channels with the largest product of the norms "
+                           "of the row of gate, the row of up and the column of down, unchanged.")),
+        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
+               json_string("The width of the shared expert stays the same multiple of that of a routed one: its "
+                           "channels are chosen like those of a feed-forward.")),
+        SET_TEXT("values", job->options->no_refit
+                               ? "Kept weights are unchanged."
+                               : "The kept columns of the down (output) projections are the least-squares solution for "
+                                 "the original output; all other kept weights are copied byte for byte."));
+}
+
+json_t *organ_width_document(void *context, const organ_writing *made)
+{
+    const organ_width_job *const job = context;
+    return organ_json_joined(
+        organ_cut_json(made),
+        ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
+                     SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)),
+                     SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
+                     SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
+                     SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
+                     SET("projections", organ_json_rows(job->part_count, document_part_json, job)),
+                     SET("definitions", width_definitions_json(job))));
+}
+
+#define VALUES "values"
+
+/* ---- values ---- */
+
+static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const organ_width_choices *const c = context;
+    const int fd = organ_open(c->path, O_RDONLY, 0);
+    const ssize_t got = fd < 0 ? -1 : organ_pread_full(fd, data, bytes, (off_t)offset);
+    if (got < 0)
+        organ_fail_errno(error, errno, "%s: cannot be read", c->path);
+    else if ((size_t)got < bytes)
+        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of the choices", c->path,
+                   (unsigned long long)(offset + (uint64_t)got));
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
+
+static uint64_t value_at(const organ_width_part *part, uint64_t row)
+{
+    return part->at + row * organ_width_columns(part) * sizeof(float);
+}
+
+organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error)
+{
+    const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
+    return organ_transfer_bytes(job->choices.path, values, bytes, value_at(part, first), error);
+}
+
+organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error)
+{
+    const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
+    return read_values(&job->choices, values, bytes, value_at(part, first), error);
+}
+
+static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
+                                  organ_error *error)
+{
+    const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
+    return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
+}
+
+/* ---- lines ---- */
+
+/* Members of organ_narrow_report in a journal line; block_diagonal is called "blocks" there. */
+#define REPORT(member, type) ORGAN_STRUCT_FIELD(organ_narrow_report, member, type)
+static const organ_struct_field choices_report[] = {
+    REPORT(energy, EXACT),
+    REPORT(loss, EXACT),
+    REPORT(expected_loss, EXACT),
+    REPORT(tokens, U64),
+    {"blocks", ORGAN_FIELD_FLAG, offsetof(organ_narrow_report, block_diagonal), sizeof(bool)}};
+
+organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
+{
+    char digits[17];
+    if (values_digest(job, part, digits, error) != ORGAN_OK)
+        return error->status;
+    job->choices.output.done++;
+    return organ_run_journal_add(
+        &job->choices.journal,
+        ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
+                                      SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
+                                      SET_TEXT("xxh3", digits),
+                                      SET("kept", organ_ids_json(part->kept, part->share->keep))),
+                         choices_report, &part->report),
+        error);
+}
+
+static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
+{
+    const char *const name = json_string_value(json_object_get(line, "tensor"));
+    const json_int_t matrix = json_integer_value(json_object_get(line, "matrix"));
+    for (size_t k = 0; name && k < job->targets.count; k++)
+        if (strcmp(job->targets.tensors[k]->name, name) == 0 && matrix >= 0 &&
+            matrix < (json_int_t)(job->first[k + 1] - job->first[k]))
+            return &job->parts[job->first[k] + (size_t)matrix];
+    return NULL;
+}
+
+static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
+{
+    json_int_t before = -1;
+    if (json_array_size(numbers) != part->share->keep)
+        return false;
+    for (size_t k = 0; k < part->share->keep; k++) {
+        const json_int_t number = json_integer_value(json_array_get(numbers, k));
+        if (number <= before || number >= (json_int_t)part->share->total)
+            return false;
+        kept[k] = (uint32_t)(before = number);
+    }
+    return true;
+}
+
+/* A line is ignored if it is malformed or the values in the file do not have its digest; the units of the part are
+ * then chosen again. */
+static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
+{
+    organ_width_part *const part = choices_part_of(job, line);
+    const char *const expected = json_string_value(json_object_get(line, "xxh3"));
+    organ_narrow_report report = {0};
+    char digits[17];
+    uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
+    if (part && !kept)
+        organ_fail_memory(error, job->choices.path);
+    else if (part && expected && read_kept(part, json_object_get(line, "kept"), kept) &&
+             ORGAN_STRUCT_READ(line, choices_report, &report) && values_digest(job, part, digits, error) == ORGAN_OK &&
+             strcmp(digits, expected) == 0) {
+        memcpy(part->kept, kept, part->share->keep * sizeof *kept);
+        part->report = report;
+        job->choices.output.done += !part->done;
+        part->done = true;
+    }
+    free(kept);
+    return error->status;
+}
+
+/* ---- begin and end ---- */
+
+static json_t *choices_head_of(organ_width_job *job)
+{
+    char *const config = organ_format("%s/config.json", job->model->directory);
+    json_t *const files = config ? organ_run_files(job->model, config) : NULL;
+    free(config);
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"),
+                                          SET_TEXT("definition", "width-choice/1"), SET_TEXT("organ", ORGAN_VERSION),
+                                          SET("parameters", organ_width_parameters(job)), SET("model", files)),
+                             organ_width_identity(job));
+}
+
+static organ_status name_choices_file(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    const char *const output = job->options->write.output;
+    c->directory = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
+    return c->directory ? ORGAN_OK : organ_fail_memory(error, output);
+}
+
+/* A file that an interrupted run has left complete in size stays. */
+static organ_status make_values(const organ_width_choices *c, organ_error *error)
+{
+    struct stat info;
+    const bool there = c->output.publish.resumed && lstat(c->path, &info) == 0;
+    if (there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == c->bytes)
+        return ORGAN_OK;
+    if (there && organ_remove_file(c->path))
+        return organ_fail_errno(error, errno, "%s: cannot be removed", c->path);
+    return organ_transfer_file(c->path, c->bytes, error);
+}
+
+/* Only rank 0 calls this function. */
+static organ_status begin_values(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    if (organ_run_journal_begin(&c->journal, choices_head_of(job), job->options->write.output, error) == ORGAN_OK)
+        make_values(c, error);
+    return error->status;
+}
+
+static organ_status recall_choices(organ_width_job *job, organ_error *error)
+{
+    const json_t *line;
+    size_t k;
+    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status)
+        choices_recall(job, line, error);
+    return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
+}
+
+organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    organ_ranks *const ranks = job->engine->ranks;
+    const organ_width_options *const o = job->options;
+    if (name_choices_file(job, error) != ORGAN_OK)
+        return error->status;
+    c->output = (organ_output){.path = c->directory,
+                               .force = o->write.force,
+                               .resume = o->write.resume || organ_publish_waits(o->write.output),
+                               .journal = &c->journal,
+                               .all = job->part_count,
+                               .ranks = ranks};
+    if (organ_output_begin_together(&c->output, c->bytes, &c->begun, error))
+        return error->status;
+    if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
+        organ_fail_memory(error, c->directory);
+    else if (organ_ranks_first(ranks))
+        begin_values(job, error);
+    return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
+                                                                                  : recall_choices(job, error);
+}
+
+/* organ_output_end adds to the error message how to continue; if the message already says this, it stays unchanged. */
+static void end_interrupted(organ_width_choices *c, organ_error *error)
+{
+    const organ_error cause = *error;
+    organ_output_end(&c->output, error);
+    if (strstr(cause.message, "--resume continues"))
+        *error = cause;
+}
+
+static void remove_choices(const organ_width_job *job, organ_publish *publish)
+{
+    struct stat info;
+    organ_publish_abandon(publish);
+    if (lstat(publish->partial, &info) == 0)
+        organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
+}
+
+organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    if (c->begun && done) {
+        if (organ_ranks_first(job->engine->ranks))
+            remove_choices(job, &c->output.publish);
+        organ_publish_end(&c->output.publish);
+    } else if (c->begun)
+        end_interrupted(c, error);
+    c->begun = false;
+    organ_run_journal_close(&c->journal);
+    free(c->path);
+    free(c->directory);
+    c->path = c->directory = NULL;
+    return error->status;
+}

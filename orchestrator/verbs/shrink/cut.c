@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT
+ * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
+#include "orchestrator/verbs/shrink/cut.h"
+
+#include "formats/base/json.h"
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/layout.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/product.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* run->weight_of[t] is SIZE_MAX if tensor t belongs to no weight. */
+static organ_status find_weights(organ_cut_run *run, organ_error *error)
+{
+    const organ_model *const model = run->model;
+    if (organ_weights_find(model, &run->weights, error))
+        return error->status;
+    run->weight_of = calloc(model->tensor_count + 1, sizeof *run->weight_of);
+    if (!run->weight_of)
+        return organ_fail_memory(error, model->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        run->weight_of[t] = SIZE_MAX;
+    for (size_t k = 0; k < run->weights->count; k++)
+        for (size_t part = 0; part < ORGAN_WEIGHT_TENSORS; part++) {
+            const organ_tensor *const t = organ_weight_tensor(&run->weights->weights[k], part);
+            if (t)
+                run->weight_of[t - model->tensors] = k;
+        }
+    return ORGAN_OK;
+}
+
+/* The driver edits config.json by organ_cut_edit_config; here only the quantisation files next to it are checked. */
+static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
+{
+    if (!run->model->gguf)
+        return organ_cut_check_quant_files(run, error);
+    return organ_layout_metadata(run->model->gguf, &run->gguf, error) ? error->status : organ_cut_edit_keys(run, error);
+}
+
+/* ---- callbacks of the writer ---- */
+
+organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
+{
+    organ_cut_run *const run = inner;
+    run->writing = writing;
+    return run;
+}
+
+void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
+
+/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted). */
+static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
+{
+    return organ_cut_copy(organ_cut_begin(inner, writing), error);
+}
+
+/* Implements organ_write.recall: run->cut->recall, if it is set, decides about a refitted tensor. All other pieces
+ * can be reused if `results` is not NULL. */
+static bool cut_recall(void *context, size_t item, const json_t *results)
+{
+    const organ_cut_run *const run = context;
+    for (size_t k = 0; k < run->part_count && run->cut->recall; k++)
+        if (run->parts[k].piece == item && run->parts[k].matrices > 0)
+            return run->cut->recall(run->cut->write.context, run->parts[k].tensor, results);
+    return results != NULL;
+}
+
+static json_t *keep_json(const organ_cut_keep *keep)
+{
+    return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
+}
+
+/* A list of the indices of all kept channels would be too long for the journal. */
+static json_t *experts_digest(const organ_cut_run *run, size_t l)
+{
+    const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
+    char digits[17];
+    uint64_t digest = 0;
+    for (uint32_t e = 0; e < run->facts[l].experts; e++)
+        if (each[e].numbers && (!run->facts[l].expert_of || run->facts[l].expert_of[e] >= 0))
+            digest = XXH3_64bits_withSeed(each[e].numbers, each[e].count * sizeof *each[e].numbers, digest);
+    snprintf(digits, sizeof digits, "%016" PRIx64, digest);
+    return json_string(digits);
+}
+
+static json_t *requested_json(const void *context, size_t l)
+{
+    const organ_cut_run *const run = context;
+    const organ_cut_layer *const layer = &run->cut->layers[l];
+    return layer->dropped
+               ? json_null()
+               : ORGAN_OBJECT(
+                     SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
+                     SET("kv_heads", keep_json(&layer->kv_heads)),
+                     SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)),
+                     SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
+}
+
+/* Implements organ_write.depends: the kept parts of all layers determine the output. */
+static json_t *cut_kept_json(void *context)
+{
+    const organ_cut_run *const run = context;
+    return ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, requested_json, run)));
+}
+
+/* ---- documents ---- */
+
+static json_t *cut_layer_json(const void *context, size_t l)
+{
+    const organ_cut_run *const run = context;
+    const organ_cut_facts *const f = &run->facts[l];
+    const organ_cut_layer *const cut = &run->cut->layers[l];
+    const bool stays = f->becomes >= 0, shared = stays && cut->shared_channels.numbers;
+    return ORGAN_OBJECT(
+        SET_COUNT("layer", l), SET_INDEX("becomes", f->becomes), SET_COUNT_OF("experts", f->experts, f->experts),
+        SET("kept_experts", stays ? keep_json(&cut->experts) : json_null()),
+        SET_COUNT_OF("channels", stays && cut->channels.numbers, run->channels_before),
+        SET("kept_channels", stays ? keep_json(&cut->channels) : json_null()),
+        SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
+        SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()),
+        SET_IF(stays && cut->expert_channels, "expert_channels", json_integer((json_int_t)run->expert_channels_before)),
+        SET_IF(stays && cut->expert_channels, "expert_channels_after",
+               json_integer((json_int_t)run->expert_channels_after)),
+        SET_IF(shared, "shared_channels", json_integer((json_int_t)run->shared_channels_before)),
+        SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
+}
+
+json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
+{
+    uint64_t before = 0, after = 0;
+    for (size_t k = 0; k < run->weights->count; k++)
+        before += run->weights->weights[k].elements;
+    for (size_t k = 0; k < run->piece_count; k++) {
+        uint64_t elements = 1;
+        for (unsigned axis = 0; axis < run->pieces[k].rank; axis++)
+            elements *= run->pieces[k].shape[axis];
+        after += elements;
+    }
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < run->model->tensor_count; t++)
+        bytes += run->model->tensors[t].bytes;
+    return ORGAN_OBJECT(
+        SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
+        SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
+        SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
+        SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
+}
+
+typedef struct cut_made {
+    organ_cut_run *run;
+    organ_model *model;
+} cut_made;
+
+static organ_status digest_part(void *context, size_t k, size_t worker, organ_error *error)
+{
+    const cut_made *const made = context;
+    organ_cut_part *const part = &made->run->parts[k];
+    (void)worker;
+    if (!part->matrices)
+        return ORGAN_OK;
+    const char *const name = made->run->pieces[part->piece].name;
+    const organ_tensor *const tensor = organ_model_find(made->model, name);
+    XXH3_state_t *const state = XXH3_createState();
+    void *const window = malloc(ORGAN_CUT_WINDOW);
+    if (!tensor)
+        organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
+    else if (!window || !state || XXH3_64bits_reset(state) != XXH_OK)
+        organ_fail_memory(error, name);
+    for (uint64_t at = 0; !error->status && at < tensor->bytes; at += ORGAN_CUT_WINDOW) {
+        const size_t size = (size_t)organ_min(tensor->bytes - at, ORGAN_CUT_WINDOW);
+        if (organ_model_read(made->model, tensor->file, window, size, tensor->offset + at, error) == ORGAN_OK)
+            XXH3_64bits_update(state, window, size);
+    }
+    part->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    free(window);
+    return error->status;
+}
+
+/* Implements organ_write.written: the report of rank 0 states the digests of the bytes in the output. */
+static organ_status cut_digest(void *context, const char *path, organ_error *error)
+{
+    organ_cut_run *const run = context;
+    cut_made made = {.run = run};
+    if (!run->cut->refitted || !organ_ranks_first(run->cut->write.engine->ranks))
+        return ORGAN_OK;
+    if (organ_model_open(path, &made.model, error) == ORGAN_OK)
+        organ_share_try(run->cut->write.engine, run->part_count, digest_part, &made, error);
+    organ_model_close(made.model);
+    run->digested = !error->status;
+    return error->status;
+}
+
+static json_t *refitted_json(const organ_cut_run *run)
+{
+    json_t *const list = json_array();
+    char digest[17];
+    for (size_t k = 0; k < run->part_count && run->digested; k++)
+        if (run->parts[k].matrices) {
+            snprintf(digest, sizeof digest, "%016llx", (unsigned long long)run->parts[k].xxh3);
+            json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("tensor", run->pieces[run->parts[k].piece].name),
+                                                     SET_TEXT("xxh3", digest)));
+        }
+    if (json_array_size(list))
+        return list;
+    json_decref(list);
+    return json_null();
+}
+
+json_t *organ_cut_json(const organ_writing *made)
+{
+    const organ_cut_run *const run = organ_write_inner(made);
+    return organ_json_joined(organ_cut_document(run, organ_resharding_total(organ_write_files(made))),
+                             ORGAN_OBJECT(SET("refitted", refitted_json(run))));
+}
+
+/* ---- the run ---- */
+
+organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
+{
+    if (!run->settings)
+        return organ_fail_memory(error, run->model->path);
+    if (find_weights(run, error) || organ_cut_resolve(run, error) || organ_cut_plan(run, error))
+        return error->status;
+    return cut_make_header(run, error);
+}
+
+void organ_cut_release(organ_cut_run *run)
+{
+    organ_gguf_writer_destroy(run->gguf);
+    organ_weights_free(run->weights);
+    json_decref(run->settings);
+    free(run->weight_of);
+    organ_rows_free(run->pieces);
+    organ_rows_free(run->units);
+    organ_rows_free(run->parts);
+    free(run->part_of);
+    organ_arena_release(&run->arena);
+}
+
+static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
+{
+    if (run->cut->write.engine->memory < organ_cut_copy_memory())
+        return organ_memory_refuse(error, run->cut->write.engine->memory, organ_cut_copy_memory(),
+                                   "the buffers of a copy");
+    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.requested->output))
+        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model needs its own config.json: name a directory",
+                          run->cut->write.requested->output);
+    return organ_model_is_here(run->model, "cut", error);
+}
+
+static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
+{
+    organ_plan plan;
+    if (write->plan) {
+        plan = *write->plan;
+        organ_plan_memory(&plan, organ_cut_copy_memory(), 0);
+        write->plan = &plan;
+    }
+    write->pieces = run->pieces;
+    write->units = run->units;
+    write->piece_count = write->unit_count = run->piece_count;
+    write->gguf = run->gguf;
+    write->model_is = "model";
+    write->made_as = ORGAN_TYPES_STAY;
+    write->inner = run;
+    write->edit = organ_cut_edit_config;
+    if (!write->fill)
+        write->fill = cut_fill;
+    write->recall = cut_recall;
+    write->depends = cut_kept_json;
+    write->written = cut_digest;
+    return organ_write_run(write, report, error);
+}
+
+organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
+{
+    organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
+    *report = NULL;
+    pthread_mutex_init(&run.lock, NULL);
+    if (cut_check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
+        cut_write(&run, &cut->write, report, error);
+    pthread_mutex_destroy(&run.lock);
+    organ_cut_release(&run);
+    return error->status;
+}
+
+organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
+                                 organ_error *error)
+{
+    const organ_cut_out cut = {.write = {.model = model}, .layers = layers, .layer_count = layer_count};
+    organ_cut_run run = {.cut = &cut, .model = model, .settings = json_array()};
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    if (!run.settings)
+        organ_fail_memory(error, model->path);
+    else if (!model->gguf && organ_cut_resolve(&run, error) == ORGAN_OK &&
+             organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+             organ_json_edit_begin(&edit, model->path, bytes, length, error) == ORGAN_OK)
+        organ_cut_edit_config(&run, &edit, error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    organ_cut_release(&run);
+    return error->status;
+}
+
+/* Compares config.json or the key-values of a cut model with those that a cut of the donor would write. */
+
+/* ---- config.json ---- */
+
+/* `expected` or `found` is NULL if it is absent. `inside` is the name of the object that contains the member, "" for
+ * the document itself. Two objects in the document itself are compared member by member, so that the problem names
+ * the member. */
+static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
+                         const json_t *found)
+{
+    if (expected && found && json_equal(expected, found))
+        return;
+    if (json_is_object(expected) && json_is_object(found) && !*inside) {
+        const char *name;
+        json_t *value;
+        json_object_foreach((json_t *)expected, name, value)
+            check_member(a, key, name, value, json_object_get(found, name));
+        json_object_foreach((json_t *)found, name, value) if (!json_object_get(expected, name))
+            check_member(a, key, name, NULL, value);
+        return;
+    }
+    char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *const should = expected ? organ_json_dump(expected, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside,
+                      *inside ? "." : "", key, is ? is : "absent", should ? should : "absent");
+    free(is);
+    free(should);
+}
+
+/* organ_hf_config_tidy changes `bytes` first. The caller releases the result. */
+static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
+{
+    json_t *root = NULL;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_source text = {label, bytes, length};
+    organ_json_parse_object(&text, &root, error);
+    return root;
+}
+
+/* The caller releases the result, which is NULL without an error if the donor has no config.json. */
+static json_t *required_config(organ_cut_audit *a, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    size_t stripped = 0;
+    json_t *root = NULL;
+    if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
+        organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK &&
+        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
+        root = parse_tidied(edit.bytes, edit.length, "config.json", error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    return root;
+}
+
+static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    const char *name;
+    json_t *value, *found = NULL, *const expected = required_config(a, error);
+    if (expected && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+        bytes)
+        found = parse_tidied(bytes, length, a->copy->path, error);
+    if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
+        organ_problem_add(&a->problems, "%s", error->message);
+        *error = (organ_error){0};
+    }
+    if (expected && !bytes && !error->status)
+        organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
+    if (found) {
+        json_object_foreach(expected, name, value) check_member(a, "", name, value, json_object_get(found, name));
+        json_object_foreach(found, name, value) if (!json_object_get(expected, name))
+            check_member(a, "", name, NULL, value);
+    }
+    json_decref(expected);
+    json_decref(found);
+    free(bytes);
+    return error->status;
+}
+
+/* ---- key-values ---- */
+
+static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
+{
+    return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
+}
+
+/* The key-values "split.*" are not compared. The planned cut has key-values of the donor, and those that it adds (in
+ * run.settings). */
+static void check_gguf_keys(organ_cut_audit *a)
+{
+    const organ_gguf *const found = a->copy->gguf;
+    for (size_t k = 0; k < found->kv_count; k++) {
+        const organ_gguf_kv *const kv = &found->kvs[k], *const should = organ_gguf_writer_find(a->run.gguf, kv->key);
+        if (strncmp(kv->key, "split.", 6) == 0)
+            continue;
+        if (!should)
+            organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
+        else if (!same_value(kv, should))
+            organ_problem_add(&a->problems, "key '%s' of %s does not match the cut of the donor's", kv->key,
+                              a->copy->path);
+    }
+    for (size_t k = 0; k < a->donor->gguf->kv_count; k++) {
+        const char *const key = a->donor->gguf->kvs[k].key;
+        if (organ_gguf_writer_find(a->run.gguf, key) && !organ_gguf_find(found, key))
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
+    }
+    for (size_t k = 0; k < json_array_size(a->run.settings); k++) {
+        const char *const key = json_string_value(json_object_get(json_array_get(a->run.settings, k), "key"));
+        if (!organ_gguf_find(a->donor->gguf, key) && !organ_gguf_find(found, key))
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
+    }
+}
+
+organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
+{
+    if (!a->donor->gguf)
+        return check_config_json(a, error);
+    if (a->copy->gguf)
+        check_gguf_keys(a);
+    else
+        organ_problem_add(&a->problems, "%s is not GGUF, but the donor is", a->copy->path);
+    return ORGAN_OK;
+}

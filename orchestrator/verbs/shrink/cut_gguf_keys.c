@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ * Edits the key-values of the smaller GGUF model. */
+#include "orchestrator/verbs/shrink/cut.h"
+
+#include "formats/base/json.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Reads and sets members of config.json, notes changes for the report, and checks groups and periods of the kept
+ * parts. */
+
+void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
+                    organ_error *error)
+{
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("where", where), SET_BYTES("key", key), SET("before", before ? before : json_null()),
+                     SET("after", after ? after : json_null()));
+    if (!row || json_array_append_new(run->settings, row))
+        organ_fail_memory(error, run->model->path);
+}
+
+void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
+{
+    char full[256];
+    json_t *const old = json_object_get(c->object, key);
+    snprintf(full, sizeof full, "%s%s%s", c->inside ? c->inside : "", c->inside ? "." : "", key);
+    if (!value)
+        organ_fail_memory(c->error, "config.json");
+    if (value && !(old && json_equal(old, value)) &&
+        organ_json_edit_set(c->edit, c->inside, key, value, c->error) == ORGAN_OK)
+        organ_cut_note(c->run, "config.json", full, json_incref(old), json_incref(value), c->error);
+    json_decref(value);
+}
+
+void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
+{
+    char *const text = organ_json_dump(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
+    organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s is %.120s: %s", c->edit->label, key, text ? text : "absent", why);
+    free(text);
+}
+
+const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
+{
+    const json_t *const member = json_object_get(c->object, key);
+    const bool there = json_is_integer(member) && json_integer_value(member) >= 0;
+    *value = there ? (uint64_t)json_integer_value(member) : 0;
+    return there ? member : NULL;
+}
+
+bool organ_cut_stays(const organ_cut_config *c, size_t layer)
+{
+    return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
+}
+
+size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
+{
+    size_t kept = 0;
+    for (size_t l = 0; l < count && l < run->layer_count; l++)
+        kept += run->facts[l].becomes >= 0;
+    return kept + (count > run->layer_count ? count - run->layer_count : 0);
+}
+
+/* A period of 0 or 1 always holds. */
+bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
+{
+    for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)
+        if (run->facts[l].becomes >= 0 &&
+            ((l + shift) % period == 0) != (((uint64_t)run->facts[l].becomes + shift) % period == 0))
+            return false;
+    return true;
+}
+
+bool organ_cut_shared_follow(const organ_cut_run *run)
+{
+    return run->shared_channels_before && run->expert_channels_before &&
+           run->shared_channels_before * run->expert_channels_after ==
+               run->shared_channels_after * run->expert_channels_before;
+}
+
+const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
+{
+    const uint64_t size = groups ? run->experts_before / groups : 0,
+                   remaining = groups ? run->experts_after / groups : 0;
+    if (groups < 2)
+        return NULL;
+    if (run->experts_before % groups || run->experts_after % groups)
+        return "the kept experts cannot be divided evenly among the groups that the router chooses from";
+    if (remaining < 2)
+        return "the router scores a group by its two best experts, but a group would have fewer";
+    if (used && used * remaining < chosen)
+        return "the used groups would have fewer experts than each token needs";
+    for (size_t l = 0; l < run->layer_count; l++)
+        for (uint64_t g = 0; g < groups && run->facts[l].expert_of && run->facts[l].becomes >= 0; g++) {
+            uint64_t kept = 0;
+            for (uint64_t e = g * size; e < (g + 1) * size; e++)
+                kept += run->facts[l].expert_of[e] >= 0;
+            if (kept != remaining)
+                return "each group must keep the same number of experts, because the router divides experts into "
+                       "groups by position";
+        }
+    return NULL;
+}
+
+#define COUNT_OF(list) (sizeof(list) / sizeof *(list))
+#define KEY            160 /* bytes of the longest key */
+
+/* The functions name keys without the architecture: "block_count". */
+typedef struct keys {
+    organ_cut_run *run;       /* run->gguf has the key-values of the output */
+    const organ_gguf *gguf;   /* the donor's key-values */
+    const char *architecture; /* "llama": the beginning of most keys */
+    organ_error *error;
+} keys;
+
+static const char *full_key(const keys *k, const char *name, char key[KEY])
+{
+    snprintf(key, KEY, "%s.%s", k->architecture, name);
+    return key;
+}
+
+static const organ_gguf_kv *find_key(const keys *k, const char *name)
+{
+    char key[KEY];
+    return organ_gguf_find(k->gguf, full_key(k, name, key));
+}
+
+/* Returns -1 if the key is absent, negative or an array. */
+static int64_t keys_number_of(const keys *k, const char *name)
+{
+    const organ_gguf_kv *const kv = find_key(k, name);
+    int64_t value;
+    return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
+}
+
+static void set_key(const keys *k, const char *name, uint64_t value)
+{
+    char key[KEY];
+    const int64_t before = keys_number_of(k, name);
+    full_key(k, name, key);
+    if (before == (int64_t)value)
+        return;
+    if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value),
+                       k->error);
+}
+
+static void refuse_key(const keys *k, const char *name, const char *why)
+{
+    organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
+               name, keys_number_of(k, name), why);
+}
+
+/* The tensors imply `before`; another value of the donor is ORGAN_BAD_INPUT. */
+static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
+{
+    if (keys_number_of(k, name) == (int64_t)before)
+        set_key(k, name, after);
+    else
+        organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have",
+                   k->run->model->path, k->architecture, name, before);
+}
+
+/* ---- experts, widths ---- */
+
+static void edit_experts(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
+    const uint64_t used_after = used > 0 ? organ_min((size_t)used, run->experts_after) : 0;
+    const int64_t used_groups = keys_number_of(k, "expert_group_used_count");
+    keys_change(k, "expert_count", run->experts_before, run->experts_after);
+    if (used > (int64_t)used_after)
+        set_key(k, "expert_used_count", used_after);
+    const char *const why = organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0,
+                                                   used_groups > 0 ? (uint64_t)used_groups : 0, used_after);
+    if (why)
+        refuse_key(k, "expert_group_count", why);
+}
+
+/* In models without expert_feed_forward_length the width is feed_forward_length, which cannot also describe cut
+ * layers without experts. */
+static void edit_expert_channels(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const bool own = find_key(k, "expert_feed_forward_length") != NULL;
+    if (!own && run->cuts_channels)
+        refuse_key(k, "feed_forward_length",
+                   "it is the width both of experts and of layers without experts, which cannot both be cut");
+    else
+        keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before,
+                    run->expert_channels_after);
+}
+
+/* If the model states only the number of shared experts (expert_shared_count), their width is this number times the
+ * width of a routed expert. Shared and routed experts must then keep the same share of channels. Otherwise channels
+ * of shared experts cannot be cut. */
+static void check_shared(const keys *k)
+{
+    const bool counted =
+        keys_number_of(k, "expert_shared_count") > 0 && !find_key(k, "expert_shared_feed_forward_length");
+    if (counted && !organ_cut_shared_follow(k->run))
+        refuse_key(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
+    else if (!counted && k->run->cuts_shared_channels)
+        refuse_key(k, "expert_shared_feed_forward_length",
+                   "channels of shared experts can be cut only if it is absent");
+}
+
+/* The sizes of keys and values are added if they are missing, because their defaults depend on the number of heads. */
+static void edit_heads(const keys *k)
+{
+    static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
+    const organ_cut_run *const run = k->run;
+    const int64_t heads = keys_number_of(k, "attention.head_count"), hidden = keys_number_of(k, "embedding_length");
+    if (heads < 1 || hidden < 1) {
+        refuse_key(k, "attention.head_count", "heads can be cut only if it and embedding_length are numbers");
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(lengths); i++)
+        if (keys_number_of(k, lengths[i]) < 0)
+            set_key(k, lengths[i], (uint64_t)(hidden / heads));
+    set_key(k, "attention.head_count", (uint64_t)heads / run->kv_heads_before * run->kv_heads_after);
+    set_key(k, "attention.head_count_kv", run->kv_heads_after);
+}
+
+/* ---- blocks ---- */
+
+/* In the architectures in `fixed`, llama.cpp gives every period-th layer another kind without a key for it, so kept
+ * layers would change their kind. Other models llama.cpp recognises by their number of layers. */
+static void check_architecture(const keys *k)
+{
+    static const struct {
+        const char *architecture;
+        uint64_t period;
+    } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
+                 {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
+    const bool listed = find_key(k, "attention.sliding_window_pattern") &&
+                        find_key(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
+    for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
+        if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
+            organ_fail(k->error, ORGAN_BAD_INPUT,
+                       "%s: llama.cpp gives every %" PRIu64
+                       "th layer of %s another attention by its position: drop whole periods of %" PRIu64
+                       ", so that the kept layers keep their kind",
+                       k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
+    uint64_t largest = 0; /* number of layers by which llama.cpp recognises a model; 0: none */
+    if (strcmp(k->architecture, "gemma2") == 0)
+        largest = 46;
+    else if (strcmp(k->architecture, "gemma3") == 0)
+        largest = 62;
+    if (largest && k->run->layer_count == largest)
+        organ_fail(k->error, ORGAN_BAD_INPUT,
+                   "%s: llama.cpp recognises the %s with a different attention scale by its %" PRIu64
+                   " layers: none can be dropped",
+                   k->run->model->path, k->architecture, largest);
+}
+
+static void check_layer_periods(const keys *k)
+{
+    static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
+                                        "interleave_moe_layer_step", "moe_every_n_layers"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (keys_number_of(k, names[i]) > 1 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
+            refuse_key(k, names[i], "without these blocks it would describe the kept layers wrongly");
+    if (keys_number_of(k, "attention.shared_kv_layers") > 0)
+        refuse_key(k, "attention.shared_kv_layers",
+                   "layers use the keys and values of other layers by position: blocks cannot be dropped");
+}
+
+/* `kv` has one entry per layer, of a fixed size (no strings). The bytes of an array are its head (element type in 4
+ * bytes, count in 8) and its elements. */
+static void cut_array(const keys *k, const organ_gguf_kv *kv)
+{
+    const organ_cut_run *const run = k->run;
+    const size_t each = organ_gguf_type_bytes(kv->element); /* bytes of an element */
+    organ_gguf_kv cut = *kv;
+    cut.count = run->layers_after;
+    cut.size = ORGAN_GGUF_ARRAY_HEAD + run->layers_after * each;
+    unsigned char *const bytes = organ_arena_take(&k->run->arena, cut.size);
+    if (!bytes) {
+        organ_fail_memory(k->error, kv->key);
+        return;
+    }
+    memcpy(bytes, kv->bytes, ORGAN_GGUF_ARRAY_HEAD);
+    for (size_t b = 0; b < 8; b++)
+        bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b); /* little endian */
+    for (size_t l = 0; l < run->layer_count; l++)
+        if (run->facts[l].becomes >= 0)
+            memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each,
+                   kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each, each);
+    cut.bytes = bytes;
+    if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
+}
+
+/* An array is cut if it has as many elements as the donor has layers. Arrays of strings stay whole, and so does
+ * rope.dimension_sections, whose length does not depend on the layers. */
+static void cut_arrays(const keys *k)
+{
+    const size_t length = strlen(k->architecture);
+    for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
+        const organ_gguf_kv *const kv = &k->gguf->kvs[i];
+        const bool is_own_array =
+            strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
+        if (is_own_array && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
+            !strstr(kv->key, "sections"))
+            cut_array(k, kv);
+    }
+}
+
+static void edit_blocks(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t later = keys_number_of(k, "nextn_predict_layers"),
+                  dense = keys_number_of(k, "leading_dense_block_count");
+    check_architecture(k);
+    check_layer_periods(k);
+    keys_change(k, "block_count", run->layer_count, run->layers_after);
+    if (later > 0 && (uint64_t)later < run->layer_count)
+        set_key(k, "nextn_predict_layers",
+                run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
+    if (dense > 0)
+        set_key(k, "leading_dense_block_count", organ_cut_kept_before(run, (size_t)dense));
+    cut_arrays(k);
+}
+
+organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
+{
+    const keys k = {run, run->model->gguf, run->model->config.architecture, error};
+    if (run->cuts_experts)
+        edit_experts(&k);
+    if (run->cuts_channels && !error->status)
+        keys_change(&k, "feed_forward_length", run->channels_before, run->channels_after);
+    if (run->cuts_expert_channels && !error->status)
+        edit_expert_channels(&k);
+    if ((run->cuts_expert_channels || run->cuts_shared_channels) && !error->status)
+        check_shared(&k);
+    if (run->cuts_heads && !error->status)
+        edit_heads(&k);
+    if (run->cuts_blocks && !error->status)
+        edit_blocks(&k);
+    return error->status;
+}

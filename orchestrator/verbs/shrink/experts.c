@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT
+ * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
+#include "orchestrator/verbs/shrink/experts_job.h"
+
+#include "formats/base/plain_numbers.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <organ/base.h>
+#include <organ/forward.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Allocates scores, chooses the kept experts of a layer by them, and divides a budget among layers. */
+
+static const char *const names[] = {"loss", "reap", "sum", "frequency"};
+
+organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strcmp(name, names[k]) == 0) {
+            *score = (organ_expert_score)k;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
+}
+
+const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
+
+/* The caller releases `s` also if this returns false. */
+static bool allocate_scores(organ_expert_scores *s)
+{
+    const size_t experts = s->experts;
+    s->of = calloc(s->layers + 1, sizeof *s->of);
+    bool allocated = s->of != NULL;
+    for (size_t l = 0; allocated && l < s->layers; l++) {
+        organ_expert_layer *const layer = &s->of[l];
+        layer->frequency = calloc(experts, sizeof *layer->frequency);
+        layer->sum = calloc(experts, sizeof *layer->sum);
+        layer->reap = calloc(experts, sizeof *layer->reap);
+        layer->removed = calloc(experts, sizeof *layer->removed);
+        layer->loss = calloc(experts, sizeof *layer->loss);
+        allocated = layer->frequency && layer->sum && layer->reap && layer->removed && layer->loss;
+    }
+    return allocated;
+}
+
+organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
+                                      organ_error *error)
+{
+    organ_forward_config config;
+    *scores = (organ_expert_scores){.with_loss = with_loss};
+    if (organ_forward_config_read(model, &config, error) != ORGAN_OK)
+        return error->status;
+    scores->layers = config.layers;
+    scores->experts = config.experts;
+    scores->used = config.experts_used;
+    scores->least = organ_forward_min_experts(&config);
+    scores->groups = config.router_groups > 1 ? config.router_groups : 1;
+    if (scores->experts == 0)
+        organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
+    else if (!allocate_scores(scores))
+        organ_fail_memory(error, model->path);
+    for (unsigned l = 0; l < config.layers && !error->status; l++)
+        scores->of[l].dense = scores->of[l].known = !config.kinds[l].mixture;
+    organ_forward_config_release(&config);
+    return error->status;
+}
+
+void organ_expert_scores_release(organ_expert_scores *s)
+{
+    for (size_t l = 0; s->of && l < s->layers; l++) {
+        free(s->of[l].frequency);
+        free(s->of[l].sum);
+        free(s->of[l].reap);
+        free(s->of[l].removed);
+        free(s->of[l].loss);
+    }
+    free(s->of);
+    json_decref(s->calibration);
+    *s = (organ_expert_scores){0};
+}
+
+/* ---- the choice ---- */
+
+static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
+{
+    if (score == ORGAN_EXPERT_REAP)
+        return layer->reap[a] - layer->reap[b];
+    if (score == ORGAN_EXPERT_SUM)
+        return layer->sum[a] - layer->sum[b];
+    return (double)layer->frequency[a] - (double)layer->frequency[b];
+}
+
+/* Of experts with the same score the one with the higher number is removed first. */
+static bool is_removed_before(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
+{
+    const double x = scores_difference(layer, score, a, b);
+    return x < 0 || (x == 0 && a > b);
+}
+
+/* For ORGAN_EXPERT_LOSS, the layer has the order of removal. For other scores, each router group loses its count /
+ * groups experts with the smallest scores. */
+static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
+                              uint32_t count, uint32_t expert)
+{
+    uint32_t before = 0;
+    if (score == ORGAN_EXPERT_LOSS) {
+        for (uint32_t k = 0; k < count; k++)
+            if (layer->removed[k] == expert)
+                return true;
+        return false;
+    }
+    const uint32_t size = s->experts / s->groups, first = expert / size * size;
+    for (uint32_t e = first; e < first + size; e++)
+        before += e != expert && is_removed_before(layer, score, e, expert);
+    return before < count / s->groups;
+}
+
+void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
+                                uint32_t *kept)
+{
+    uint32_t count = 0;
+    for (uint32_t e = 0; e < s->experts; e++)
+        if (!is_removed_within(s, &s->of[layer], score, s->experts - keep, e))
+            kept[count++] = e;
+}
+
+double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
+{
+    const organ_expert_layer *const of = &s->of[layer];
+    return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
+}
+
+/* Returns the growth of a layer's relative error from `keep` kept experts in all its groups to one expert fewer in each
+ * group. */
+static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
+{
+    return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
+}
+
+void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
+{
+    uint64_t all = 0;
+    for (size_t l = 0; l < s->layers; l++)
+        all += keep[l] = s->of[l].dense ? 0 : s->experts;
+    for (; all > budget; all -= s->groups) {
+        size_t best = SIZE_MAX;
+        for (size_t l = 0; l < s->layers; l++)
+            if (keep[l] > s->least &&
+                (best == SIZE_MAX || scores_step(s, l, keep[l]) < scores_step(s, best, keep[best])))
+                best = l;
+        if (best == SIZE_MAX)
+            return;
+        keep[best] -= s->groups;
+    }
+}
+
+/* The document of a removal of experts. */
+
+json_t *organ_experts_parameters(void *context)
+{
+    const organ_experts_job *const job = context;
+    const organ_experts_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("keep", o->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                        SET_TEXT("per_layer", job->global ? "global" : "uniform"), SET_FLAG("heal", o->heal),
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
+}
+
+static json_t *missed_json(const void *context, size_t l)
+{
+    const organ_experts_job *const job = context;
+    const bool there = job->known && job->scores.with_loss && !job->scores.of[l].dense;
+    return ORGAN_OBJECT(
+        SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
+        SET_REAL_OF("missed", there,
+                    there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
+}
+
+static json_t *experts_document_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT(
+            "kept",
+            "Experts are counted from 0 as in the original model; the kept ones are renumbered in their order. Their "
+            "bytes, including scales and other companions, are unchanged, except for refitted down projections."),
+        SET_TEXT(
+            "loss",
+            "Squared error of the layer's output, summed over tokens, when the router chooses only among the kept "
+            "experts. Experts are removed one at a time, each time the one whose removal adds the smallest error."),
+        SET_TEXT("reap", "Mean over the expert's tokens of its gate times the norm of its output."),
+        SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
+        SET_TEXT("missed", "The loss of a layer's choice relative to the squared norm of its output."),
+        SET_TEXT("heal", "The down projections of a layer's kept experts are refitted together, so that the hidden "
+                         "state after the layer approximates that with all experts. Before and after are its squared "
+                         "errors per token on the held-out windows, every fourth; lambda is the ridge with the "
+                         "smallest error there. A layer whose error does not fall stays unchanged."));
+}
+
+/* Blocks for multi-token prediction may have names of their own, such as mtp.layers.0, and no number in the sequence
+ * of layers. The cut copies their tensors unchanged. */
+static size_t count_draft_experts(const organ_model *model)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        count += model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer < 0 &&
+                 strstr(model->tensors[t].name, ".experts.");
+    return count;
+}
+
+/* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
+ * if layers keep different numbers of experts, which no loader supports. */
+json_t *organ_experts_document(void *context, const organ_writing *made)
+{
+    const organ_experts_job *const job = context;
+    json_t *const cut = organ_cut_json(made);
+    const size_t drafts = count_draft_experts(job->model);
+    if (cut && (!job->known || job->uneven) && !ORGAN_ADD(cut, SET("layers", json_array()))) {
+        json_decref(cut);
+        return NULL;
+    }
+    return organ_json_joined(
+        cut,
+        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
+                     SET_IF(drafts, "draft_tensors", json_integer((json_int_t)drafts)), SET_COUNT("keep", job->keep),
+                     SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
+                     SET_HELD("measurement", job->needs),
+                     SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
+                     SET_HELD("calibration", job->scores.calibration),
+                     SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
+                     SET("definitions", experts_document_definitions_json())));
+}
+
+/* ---- options ---- */
+
+/* A percentage is rounded to a multiple of the router's groups. */
+static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
+{
+    const uint32_t experts = s->experts, used = s->used, groups = s->groups;
+    char *end;
+    const double number = organ_strtod(text, &end);
+    const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
+    double count = counts ? number : 0;
+    if (counts && percent)
+        count = groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5);
+    if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number nor a share of experts, such as 50%%",
+                          text);
+    if (!(count < experts))
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be removed", text,
+                          experts);
+    if (count < used)
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: each token needs %u experts, so at least these must be kept",
+                          text, used);
+    if (count < s->least || (uint32_t)count % groups)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--keep %s: the router chooses among %u groups of experts by position, so each must keep the "
+                          "same number: keep a multiple of %u, at least %u",
+                          text, groups, groups, s->least);
+    *keep = (uint32_t)count;
+    return ORGAN_OK;
+}
+
+static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    if (!o->calibration.text && !o->scores)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "give a text to measure experts on (--calibration TEXT) or stored measurements (--scores FILE)");
+    if (!o->calibration.text && o->calibration.scratch)
+        return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
+    if (o->heal && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration TEXT");
+    job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
+    if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
+    return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
+}
+
+/* ---- the choice ---- */
+
+static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
+{
+    const organ_expert_scores *const s = &job->scores;
+    job->layer_count = organ_cut_layers(job->model);
+    job->layers = calloc(job->layer_count + 1, sizeof *job->layers);
+    job->counts = calloc(s->layers + 1, sizeof *job->counts);
+    job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
+    if (!job->layers || !job->counts || !job->kept)
+        return organ_fail_memory(error, job->model->path);
+    /* Layers of multi-token prediction are dropped: the calibration text does not run through them, so their experts
+     * have no scores. */
+    for (size_t l = s->layers; l < job->layer_count; l++)
+        job->layers[l].dropped = true;
+    if (job->layer_count > s->layers)
+        organ_progress_note(job->progress,
+                            "the layers for multi-token prediction after the %zu blocks of the forward pass are "
+                            "removed: their experts have no scores",
+                            s->layers);
+    return ORGAN_OK;
+}
+
+/* While scores are unknown, the first count / groups experts of each router group are kept. */
+static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count, uint32_t *kept)
+{
+    const organ_expert_scores *const s = &job->scores;
+    const uint32_t group_size = s->experts / s->groups, kept_per_group = count / s->groups;
+    for (uint32_t k = 0; k < count; k++)
+        kept[k] = k / kept_per_group * group_size + k % kept_per_group;
+    if (job->known)
+        organ_expert_scores_choose(s, l, job->score, count, kept);
+}
+
+static void experts_choose(organ_experts_job *job)
+{
+    const organ_expert_scores *const s = &job->scores;
+    const uint32_t each = job->keep;
+    uint64_t all = 0;
+    for (size_t l = 0; l < s->layers; l++)
+        all += job->counts[l] = s->of[l].dense ? 0 : each;
+    if (job->global && job->known)
+        organ_expert_scores_divide(s, all, job->counts);
+    for (size_t l = 0; l < s->layers && l < job->layer_count; l++) {
+        if (s->of[l].dense)
+            continue;
+        uint32_t *const kept = job->kept + l * s->experts;
+        /* organ_cut_make rejects layers with different numbers of experts, because no loader supports them. A dry run
+         * still reports the numbers in job->counts, and computes sizes with `each` experts. */
+        const uint32_t count = job->options->write.dry_run ? each : job->counts[l];
+        choose_layer(job, l, count, kept);
+        job->layers[l].experts = (organ_cut_keep){kept, count};
+        job->uneven |= job->counts[l] != each;
+    }
+}
+
+/* ---- refit ---- */
+
+static organ_status open_heal(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const organ_expert_heal_options healing = {.model = job->model,
+                                               .layers = job->layers,
+                                               .calibration = o->calibration,
+                                               .engine = job->engine,
+                                               .progress = job->progress};
+    organ_expert_heal_close(job->heal);
+    job->heal = NULL;
+    return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
+}
+
+static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
+{
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const organ_experts_job *const job = organ_cut_context(run);
+    return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
+}
+
+static json_t *heal_results(void *context, const organ_tensor *tensor)
+{
+    return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
+}
+
+static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
+{
+    return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
+}
+
+/* A refitted output depends on the calibration text and its windows in addition to the parameters. */
+static json_t *experts_identity(void *context)
+{
+    const organ_experts_job *const job = context;
+    return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
+}
+
+/* The kept experts are not known yet, but only their number matters, so the check chooses any. If memory does not
+ * suffice, the measurement is checked too, so that the message states an amount that suffices for both. */
+static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
+{
+    organ_error other = {0};
+    experts_choose(job);
+    open_heal(job, error);
+    organ_expert_heal_close(job->heal);
+    job->heal = NULL;
+    if (organ_memory_named(error))
+        organ_experts_try(job, &other);
+    return organ_memory_refuse_both(error, &other);
+}
+
+/* ---- the run ---- */
+
+static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    if (job->heal && o->write.dry_run)
+        organ_expert_heal_estimate(job->heal, &job->plan);
+    organ_cut_out all = {.write = {.model = job->model,
+                                   .requested = &o->write,
+                                   .choice = job->unfinished != NULL,
+                                   .checked = !o->write.dry_run,
+                                   ORGAN_WRITE_BY(job),
+                                   .definition = ORGAN_EXPERT_SCORES_DEFINITION,
+                                   .schema = "organ.experts/1",
+                                   .name = "experts.json",
+                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .stage = "cutting",
+                                   .parameters = organ_experts_parameters,
+                                   .document = organ_experts_document,
+                                   .plan = &job->plan,
+                                   .fill = job->heal ? experts_fill : NULL,
+                                   .identity = job->heal ? experts_identity : NULL},
+                         .layers = job->layers,
+                         .layer_count = job->layer_count,
+                         .refitted = job->heal ? organ_expert_heal_refitted(job->heal) : NULL,
+                         .results = job->heal ? heal_results : NULL,
+                         .recall = job->heal ? experts_recall : NULL};
+    return organ_cut_make(&all, report, error);
+}
+
+/* The scores include the loss also for --per-layer global, which compares layers by the loss. */
+static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
+        organ_output_check_not_input(o->write.output, job->model, error) ||
+        organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))
+        return error->status;
+    if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
+        ORGAN_OK)
+        return error->status;
+    return read_keep(o->keep, &job->scores, &job->keep, error);
+}
+
+static organ_status experts_work(organ_experts_job *job, json_t **report, organ_error *error)
+{
+    if (experts_open_all(job, error) != ORGAN_OK)
+        return error->status;
+    if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
+        organ_experts_load_scores(job, error) == ORGAN_OK) {
+        experts_choose(job);
+        /* The check: an allocation that failed while JSON was built would leave incomplete scores in the report. */
+        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
+            experts_cut(job, report, error);
+    }
+    organ_experts_remove_scores(job, error->status);
+    return error->status;
+}
+
+static void experts_release(organ_experts_job *job)
+{
+    organ_expert_heal_close(job->heal);
+    organ_expert_scores_release(&job->scores);
+    json_decref(job->identity);
+    json_decref(job->needs);
+    free(job->unfinished);
+    free(job->layers);
+    free(job->counts);
+    free(job->kept);
+    organ_model_close(job->model);
+}
+
+organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep", options->keep,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    experts_work(&job, report, error);
+    experts_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}

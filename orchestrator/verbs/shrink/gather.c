@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the kept bytes of a tensor (its part, organ_cut_part), in their order, through a window on the donor's file. A
+ * line is a combination of kept entries of the axes before `deepest`, the last axis that is cut. Consecutive kept
+ * entries of axis `deepest` in a line are a run of consecutive bytes. */
+#include "orchestrator/verbs/shrink/cut.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* On axis part->each_axis the kept entries depend on the entry of the first axis (an expert) in the current line. */
+static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
+{
+    const organ_cut_part *const part = r->part;
+    if (!part->each || axis != part->each_axis)
+        return &part->axes[axis];
+    const organ_cut_keep *const first = &part->axes[0];
+    return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
+}
+
+static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
+{
+    const organ_cut_keep *const keep = kept_of(r, axis);
+    const uint64_t whole = axis ? r->strides[axis - 1] : r->part->tensor->bytes;
+    return keep->numbers ? keep->count : (size_t)(whole / r->strides[axis]);
+}
+
+/* On the last axis an entry is a block, for types with blocks. Axes that the tensor does not have get 1. */
+static void find_strides(const organ_tensor *t, uint64_t *strides)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
+    uint64_t bytes = type->bytes;
+    for (unsigned axis = ORGAN_CUT_AXES; axis-- > t->rank;)
+        strides[axis] = 1;
+    for (unsigned axis = t->rank; axis-- > 0;) {
+        strides[axis] = bytes;
+        bytes *= axis + 1 == t->rank ? t->shape[axis] / type->elements : t->shape[axis];
+    }
+}
+
+/* If only the first axis is cut, or none, `deepest` stays 0 and the tensor is a single line. */
+organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
+                                     unsigned char *window, unsigned char *out)
+{
+    organ_cut_reader r = {.model = model, .part = part, .window = window, .out = out};
+    for (unsigned axis = 1; axis < ORGAN_CUT_AXES; axis++)
+        if (part->axes[axis].numbers || (part->each && axis == part->each_axis))
+            r.deepest = axis;
+    find_strides(part->tensor, r.strides);
+    r.ended = part->tensor->bytes == 0;
+    r.left = part->values ? bytes : 0;
+    return r;
+}
+
+/* The positions in `place` count like digits, the last axis fastest: an axis that passes its last kept entry returns
+ * to 0 and advances the axis before it. */
+static bool next_line(organ_cut_reader *r)
+{
+    unsigned axis = 0;
+    if (r->ended)
+        return false;
+    r->ended = r->deepest == 0; /* the only line */
+    if (r->begun) {             /* never with `deepest` 0: its only line has ended */
+        axis = r->deepest - 1;
+        r->place[axis]++;
+    }
+    r->begun = true;
+    while (axis < r->deepest)
+        if (r->place[axis] < count_on_axis(r, axis)) {
+            axis++;
+        } else if (axis == 0) {
+            r->ended = true;
+            return false;
+        } else {
+            r->place[axis] = 0;
+            r->place[--axis]++;
+        }
+    r->line = 0;
+    for (axis = 0; axis < r->deepest; axis++) {
+        const organ_cut_keep *const keep = kept_of(r, axis);
+        r->line += (keep->numbers ? keep->numbers[r->place[axis]] : r->place[axis]) * r->strides[axis];
+    }
+    r->keep = kept_of(r, r->deepest);
+    r->count = count_on_axis(r, r->deepest);
+    r->next = 0;
+    return true;
+}
+
+static bool next_run(organ_cut_reader *r)
+{
+    while (r->next == r->count)
+        if (!next_line(r))
+            return false;
+    const uint32_t *const numbers = r->keep->numbers;
+    const uint64_t number = numbers ? numbers[r->next] : 0;
+    size_t together = numbers ? 1 : r->count; /* entries of the run */
+    while (r->next + together < r->count && numbers[r->next + together] == number + together)
+        together++;
+    r->from = r->line + number * r->strides[r->deepest];
+    r->left = together * r->strides[r->deepest];
+    r->next += together;
+    return true;
+}
+
+static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
+{
+    const organ_tensor *const t = r->part->tensor;
+    if (from >= r->window_from && from + bytes <= r->window_from + r->window_bytes)
+        return ORGAN_OK;
+    r->window_from = from;
+    r->window_bytes = t->bytes - from < ORGAN_CUT_WINDOW ? t->bytes - from : ORGAN_CUT_WINDOW;
+    return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
+}
+
+size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
+{
+    size_t filled = 0;
+    *bytes = r->part->values ? r->part->values : r->out;
+    if (r->part->values) {
+        filled = (size_t)r->left;
+        r->left = 0;
+        return filled;
+    }
+    while (filled < ORGAN_CUT_WINDOW && (r->left || next_run(r))) {
+        const size_t n = organ_min((size_t)r->left, ORGAN_CUT_WINDOW - filled);
+        if (fill_window(r, r->from, n, error))
+            return 0;
+        memcpy(r->out + filled, r->window + (r->from - r->window_from), n);
+        filled += n;
+        r->from += n;
+        r->left -= n;
+    }
+    return filled;
+}
+
+/* Copies the kept bytes of cut tensors into the output. If the memory has buffers for all workers, each worker copies
+ * tensors of its own; else one worker copies all tensors. A part is a tensor of the output that is not a whole tensor
+ * of the donor (organ_cut_part). */
+
+#define PAGE ((size_t)4096) /* alignment of buffers that direct I/O needs */
+
+typedef struct copy_buffers {
+    unsigned char *window, *out; /* buffers of organ_cut_reader: ORGAN_CUT_WINDOW bytes each */
+    void *scratch;               /* scratch of organ_write_put: ORGAN_PUT_SCRATCH bytes */
+} copy_buffers;
+
+typedef struct copy_run {
+    organ_cut_run *run;
+    copy_buffers *buffers;   /* for each worker */
+    size_t *todo, count;     /* indices in run->parts of the parts to copy, and their number */
+    organ_first_fault first; /* first error of a worker */
+} copy_run;
+
+uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
+
+static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *buffers,
+                              organ_error *error)
+{
+    organ_cut_reader reader =
+        organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, buffers->window, buffers->out);
+    const unsigned char *bytes;
+    for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
+        if (organ_stop_is_requested(run->cut->write.engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        if (organ_write_put(run->writing, part->piece, bytes, size, at, buffers->scratch, error))
+            return error->status;
+    }
+    return error->status;
+}
+
+static void copy_task(void *context, size_t k, size_t worker)
+{
+    copy_run *const c = context;
+    organ_cut_run *const run = c->run;
+    const organ_cut_part *const part = &run->parts[c->todo[k]];
+    organ_error error = {0};
+    if (organ_fault_found(&c->first))
+        return;
+    if (copy_part(run, part, &c->buffers[worker], &error) == ORGAN_OK) {
+        pthread_mutex_lock(&run->lock);
+        organ_write_finish(run->writing, part->piece, json_object(), &error);
+        organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
+        pthread_mutex_unlock(&run->lock);
+    }
+    if (error.status)
+        organ_fault_keep(&c->first, &error);
+}
+
+static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
+{
+    c->buffers = calloc(workers, sizeof *c->buffers);
+    if (!c->buffers)
+        return organ_fail_memory(error, c->run->model->path);
+    for (size_t w = 0; w < used; w++) {
+        copy_buffers *const b = &c->buffers[w];
+        b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
+        b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
+        b->scratch = aligned_alloc(PAGE, ORGAN_PUT_SCRATCH);
+        if (!b->window || !b->out || !b->scratch)
+            return organ_fail_memory(error, c->run->model->path);
+    }
+    return ORGAN_OK;
+}
+
+static void free_worker_buffers(copy_run *c, size_t workers)
+{
+    for (size_t w = 0; c->buffers && w < workers; w++) {
+        free(c->buffers[w].window);
+        free(c->buffers[w].out);
+        free(c->buffers[w].scratch);
+    }
+    free(c->buffers);
+    free(c->todo);
+}
+
+/* If --memory has no buffers for all workers, one worker copies all parts. */
+organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
+{
+    const organ_engine *const engine = run->cut->write.engine;
+    const size_t workers = organ_workers_count(engine->workers);
+    const bool all = engine->memory / organ_cut_copy_memory() >= workers;
+    copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
+    if (!c.todo)
+        organ_fail_memory(error, run->model->path);
+    for (size_t k = 0; k < run->part_count && c.todo; k++)
+        if (!run->units[run->parts[k].piece].done && !run->parts[k].matrices)
+            c.todo[c.count++] = k;
+    if (!error->status && allocate_worker_buffers(&c, workers, all ? workers : 1, error) == ORGAN_OK) {
+        if (all)
+            organ_share(engine, engine->stop, c.count, copy_task, &c);
+        for (size_t k = 0; !all && k < c.count && !organ_fault_found(&c.first); k++)
+            copy_task(&c, k, 0);
+    }
+    free_worker_buffers(&c, workers);
+    if (!error->status && organ_stop_is_requested(engine->stop))
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return error->status;
+}

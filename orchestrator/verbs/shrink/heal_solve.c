@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT
+ * Refits one part of a block, heal->part: records the inputs of its matrices in the smaller model and the targets in
+ * the donor, and solves for the change of the matrices. */
+#include "orchestrator/verbs/shrink/layers_job.h"
+
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NORM_DAMPING 0.1         /* of set_factors */
+#define FIRST_LAMBDA ((size_t)3) /* index in `lambdas`: 0.3 */
+
+static const double lambdas[] = {0.01, 0.03, 0.1, 0.3, 1, 3}; /* ridges that are tried */
+#define LAMBDAS (sizeof lambdas / sizeof *lambdas)
+
+static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
+
+/* ---- recording of inputs ---- */
+
+static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
+{
+    for (size_t k = 0; k < h->part.count; k++)
+        if (strcmp(h->part.matrices[k].name, name) == 0)
+            return &h->part.matrices[k];
+    return NULL;
+}
+
+static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
+
+/* If the part is not a mixture, `inputs` has tokens [first, first + tokens) of the chunk, and row t of `to` is for
+ * token t. In a mixture, `to` has a row for each pair of token and choice: token x used + choice. `inputs` then has
+ * tokens [first, first + tokens) of those that the router sent to the expert of `m`; h->routed has their rows. Each
+ * input is multiplied by the router's weight. */
+static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
+                                 const float *inputs, float *to)
+{
+    const size_t width = h->part.width;
+    if (!is_mixture(h)) {
+        memcpy(to + first * width, inputs, tokens * width * sizeof *to);
+        return;
+    }
+    const size_t *const rows = h->routed + h->begin[m->expert] + first;
+    for (size_t k = 0; k < tokens; k++)
+        for (size_t c = 0; c < width; c++)
+            to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
+}
+
+/* Context of heal_solve_capture and capture_router, which record inputs of heal->part.matrices in `to`. */
+typedef struct recording {
+    organ_layers_heal *heal;
+    float *to;     /* heal->inputs, or heal->target for the inputs in the donor */
+    size_t tokens; /* tokens of the chunk */
+    /* The run may stop when the inputs of all tokens are recorded, because nothing else of it is used. */
+    bool brief;
+    size_t complete; /* number of matrices whose inputs are recorded for all tokens */
+} recording;
+
+/* run_and_capture takes the ORGAN_INTERRUPTED back that ends the run of a brief recording. */
+static organ_status end_when_recorded(const recording *l, organ_error *error)
+{
+    if (l->brief && l->complete >= l->heal->part.count)
+        organ_fail(error, ORGAN_INTERRUPTED, "the inputs are recorded");
+    return error->status;
+}
+
+/* Inputs of gate and up of experts are not recorded here but by capture_router, because an expert receives only some
+ * tokens. */
+static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                                       const float *inputs, organ_error *error)
+{
+    recording *const l = context;
+    const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
+    const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
+    if (m && in == l->heal->part.width)
+        heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
+    l->complete += m && first + tokens == l->tokens;
+    return end_when_recorded(l, error);
+}
+
+/* Row numbers are token x used + choice. Entries h->begin[e] to h->begin[e + 1] - 1 of h->routed are the rows of
+ * expert e. */
+static void sort_rows(organ_layers_heal *h, size_t rows)
+{
+    const size_t experts = config_of(h)->experts;
+    size_t *const begin = h->begin;
+    memset(begin, 0, (experts + 2) * sizeof *begin);
+    /* First counts the rows of expert e in begin[e + 2]. The sums then make begin[e + 1] the index of the next row of
+     * expert e, which has become the begin of expert e + 1 after all rows are placed. */
+    for (size_t r = 0; r < rows; r++)
+        begin[h->blocks[r] + 2]++;
+    for (size_t e = 2; e < experts + 2; e++)
+        begin[e] += begin[e - 1];
+    for (size_t r = 0; r < rows; r++)
+        h->routed[begin[h->blocks[r] + 1]++] = r;
+}
+
+/* If the part is the down projections of experts, the rows of all tokens of the chunk so far are sorted by expert
+ * into h->routed, for heal_solve_take_rows. */
+static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                   const float *logits, organ_error *error)
+{
+    recording *const l = context;
+    organ_layers_heal *const h = l->heal;
+    const organ_forward_config *const c = config_of(h);
+    (void)layer;
+    if (!is_mixture(h)) { /* the part is router, gate and up, which have this input */
+        memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
+        l->complete += first + tokens == l->tokens ? h->part.count : 0;
+        return end_when_recorded(l, error);
+    }
+    organ_expert_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
+    float *const scratch = malloc(c->experts * sizeof *scratch);
+    if (!chosen || !scratch)
+        organ_fail_memory(error, h->options.model->path);
+    const organ_router router = organ_layer_router(h->loaded);
+    for (size_t t = 0; t < tokens && !error->status; t++) {
+        organ_forward_route(&router, NULL, logits + t * c->experts, scratch, chosen);
+        for (size_t k = 0; k < c->experts_used; k++) {
+            h->blocks[(first + t) * c->experts_used + k] = chosen[k].expert;
+            h->gates[(first + t) * c->experts_used + k] = chosen[k].weight;
+        }
+    }
+    sort_rows(h, (first + tokens) * c->experts_used);
+    free(chosen);
+    free(scratch);
+    return error->status;
+}
+
+/* ---- a chunk ---- */
+
+organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
+{
+    const size_t first = chunk * h->chunks.together;
+    return (organ_windows){h->windows.tokens + h->windows.begin[first],
+                           organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
+}
+
+/* The returned states stay valid until the next organ_calibration_states_copy from `states`. If the part reads the
+ * inputs of the block, the run only records, and the states are of no use. `to` may be NULL. */
+static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
+                              float *to, organ_error *error)
+{
+    const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
+    recording l = {h, to, windows.begin[windows.count], organ_layers_heal_is_inputs(h->kind), 0};
+    const organ_tap tap = {&l, heal_solve_capture};
+    float *const values = organ_calibration_states_copy(states, chunk, error);
+    const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
+    if (!values)
+        return NULL;
+    organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? capture_router : NULL);
+    organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
+    organ_layer_tap_router(layer, NULL, NULL);
+    if (l.brief && l.complete >= h->part.count && error->status == ORGAN_INTERRUPTED)
+        *error = (organ_error){0};
+    return error->status ? NULL : values;
+}
+
+/* h->inputs are the part's inputs in the smaller model; h->target are those in the donor minus h->inputs. */
+static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+{
+    if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
+        !run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error))
+        return error->status;
+    for (size_t k = 0; k < tokens * h->part.width; k++)
+        h->target[k] -= h->inputs[k];
+    return ORGAN_OK;
+}
+
+/* The weight is 1 / rms of the target state, 0 if the state is zero. Later blocks normalise the state before they
+ * read it, so an error counts relative to the length of the state. */
+static float token_weight(const float *target, size_t outputs)
+{
+    const double mean = organ_dot(target, target, outputs) / (double)outputs;
+    return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
+}
+
+/* The norm divides the outputs of the part's only matrix by their root mean square; the inputs of each token are
+ * divided by the same. */
+static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm *norm, size_t tokens,
+                                   organ_error *error)
+{
+    const size_t outputs = h->part.outputs, width = h->part.width;
+    float *const matrix = organ_floats(outputs, width);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
+    if (!matrix || !scratch)
+        organ_fail_memory(error, h->part.matrices[0].name);
+    else {
+        organ_layer_read(h->loaded, h->part.matrices[0].name, matrix);
+        const organ_product product = {.m = tokens,
+                                       .n = outputs,
+                                       .k = width,
+                                       .a = organ_by_rows(h->inputs, width),
+                                       .b = organ_by_rows(matrix, width),
+                                       .c = h->made,
+                                       .c_stride = outputs};
+        organ_products_run(h->options.engine, NULL, &product, 1, scratch);
+        for (size_t t = 0; t < tokens; t++) {
+            const float *const row = h->made + t * outputs;
+            const double rms = sqrt(organ_dot(row, row, outputs) / (double)outputs + norm->eps);
+            for (size_t k = 0; k < width; k++)
+                h->inputs[t * width + k] = (float)((double)h->inputs[t * width + k] / rms);
+        }
+    }
+    free(matrix);
+    free(scratch);
+    return error->status;
+}
+
+/* The factor of output k of the target is the change of the matrix that changes the hidden state by one. That is 1 /
+ * scale without a norm. With a norm of weights w it is w / (w^2 + NORM_DAMPING mean(w^2)) / scale, near 1 / w:
+ * outputs of little weight get no great change, which would raise the length that the norm divides by. */
+static void set_factors(const organ_output_norm *norm, size_t outputs, float *factors)
+{
+    double mean = 0;
+    for (size_t k = 0; k < outputs; k++) {
+        const double weight = norm->weights ? (double)norm->plus + (double)norm->weights[k] : 1;
+        mean += weight * weight / (double)outputs;
+    }
+    for (size_t k = 0; k < outputs; k++) {
+        const double weight = norm->weights ? (double)norm->plus + (double)norm->weights[k] : 1;
+        const double inverse = norm->weights ? weight / (weight * weight + NORM_DAMPING * mean) : 1;
+        factors[k] = mean > 0 && norm->scale != 0 ? (float)(inverse / (double)norm->scale) : 0;
+    }
+}
+
+/* The divisor of a norm is computed from the outputs of one matrix, so a part of several matrices behind a norm has
+ * no equations. */
+bool organ_layers_heal_has_equations(const organ_layers_heal *h, organ_output_norm *norm)
+{
+    *norm = (organ_output_norm){.scale = 1};
+    return organ_layers_heal_is_inputs(h->kind) ||
+           (organ_layer_output_norm(h->loaded, h->kind == ORGAN_HEAL_FFN_OUTPUT, norm) &&
+            (!norm->weights || h->part.count == 1));
+}
+
+/* h->target has the donor's states, `here` those of the smaller model. */
+static void weigh_tokens(organ_layers_heal *h, const float *here, const float *factors, size_t tokens)
+{
+    const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
+    for (size_t t = 0; t < tokens; t++) {
+        float *const row = h->target + t * outputs, *const z = h->inputs + t * inputs;
+        const float scale = token_weight(row, outputs);
+        for (size_t k = 0; k < outputs; k++)
+            row[k] = scale * factors[k] * (row[k] - here[t * outputs + k]);
+        for (size_t k = 0; k < inputs; k++)
+            z[k] *= scale;
+    }
+}
+
+/* h->target is the donor's hidden state minus that of the smaller model after this block. Inputs and target of a
+ * token are multiplied by its weight (token_weight); if a norm follows the projection, they are also divided by what
+ * the norm multiplies by. The donor's state is that after this block or, if h->donor_at_next is set, before the next
+ * kept block. */
+static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+{
+    const size_t outputs = h->part.outputs;
+    organ_output_norm norm;
+    const float *const target = h->donor_at_next ? organ_calibration_states_copy(h->donor, chunk, error)
+                                                 : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
+    if (!target)
+        return error->status;
+    memcpy(h->target, target, tokens * outputs * sizeof *target);
+    const float *const here = run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error);
+    if (!here)
+        return error->status;
+    float *const factors = organ_floats(1, outputs);
+    if (!factors)
+        return organ_fail_memory(error, h->options.model->path);
+    (void)organ_layers_heal_has_equations(h, &norm);
+    set_factors(&norm, outputs, factors);
+    if (!norm.weights || divide_by_norm(h, &norm, tokens, error) == ORGAN_OK)
+        weigh_tokens(h, here, factors, tokens);
+    free(factors);
+    return error->status;
+}
+
+static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
+{
+    const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
+                 context = h->options.walk.calibration.context;
+    const size_t inputs = h->part.used * h->part.width;
+    const bool is_inputs = organ_layers_heal_is_inputs(h->kind);
+    if ((is_inputs ? capture_inputs : capture_outputs)(h, chunk, windows * context, error) != ORGAN_OK)
+        return error->status;
+    for (size_t w = 0; w < windows && !error->status; w++) {
+        const size_t first = w * context;
+        const heal_use use = organ_layers_heal_use(h, chunk, w);
+        if (use == HEAL_BLOCKS || use == HEAL_LAMBDA)
+            organ_ridge_add(h->ridge, use == HEAL_BLOCKS ? ORGAN_RIDGE_FIT : ORGAN_RIDGE_HELD, context,
+                            is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
+                            h->target + first * h->part.outputs, error);
+    }
+    return error->status;
+}
+
+/* ---- the solution ---- */
+
+/* W is the matrix in `weights` and D is `change`, cols x cols. The new matrix maps an input x of the smaller model
+ * to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
+static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
+                                           float *weights, organ_error *error)
+{
+    const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
+    float *const before = organ_floats(rows, cols);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
+    if (before && scratch) {
+        memcpy(before, weights, rows * cols * sizeof *weights);
+        const organ_product product = {.m = rows,
+                                       .n = cols,
+                                       .k = cols,
+                                       .a = organ_by_rows(before, cols),
+                                       .b = organ_by_columns(change, cols),
+                                       .c = weights,
+                                       .c_stride = cols,
+                                       .into = ORGAN_PRODUCT_ADD};
+        organ_products_run(h->options.engine, NULL, &product, 1, scratch);
+    } else
+        organ_fail_memory(error, m->name);
+    free(before);
+    free(scratch);
+    return error->status;
+}
+
+/* `change` is the solution D of the equations, outputs x width. The change of an output projection is D. The change
+ * of a matrix that reads the inputs of the block is W D (heal_solve_add_product). */
+static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
+                                    float *weights, organ_error *error)
+{
+    const size_t values = (size_t)(m->rows * m->cols);
+    organ_layer_read(h->loaded_donor, m->name, weights);
+    if (!organ_layers_heal_is_inputs(h->kind)) {
+        for (size_t k = 0; k < values; k++)
+            weights[k] += (float)step * change[k];
+        return ORGAN_OK;
+    }
+    float *const scaled = organ_floats(h->part.outputs, h->part.width);
+    if (!scaled)
+        return organ_fail_memory(error, m->name);
+    for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
+        scaled[k] = (float)step * change[k];
+    heal_solve_add_product(h, m, scaled, weights, error);
+    free(scaled);
+    return error->status;
+}
+
+/* `take` may change the matrix, which is freed afterwards. h->ridge must have a solution. */
+static organ_status make_matrices(organ_layers_heal *h, double step,
+                                  organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
+                                                       organ_error *error),
+                                  organ_error *error)
+{
+    float *const change = organ_floats(h->part.outputs, h->part.width);
+    if (!change)
+        return organ_fail_memory(error, h->options.model->path);
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        if (!weights) {
+            organ_fail_memory(error, m->name);
+            break;
+        }
+        organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
+        if (heal_solve_make(h, m, change, step, weights, error) == ORGAN_OK)
+            take(h, m, weights, error);
+        free(weights);
+    }
+    free(change);
+    return error->status;
+}
+
+static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matrix *m, float *weights,
+                                          organ_error *error)
+{
+    organ_layer_write(h->loaded, m->name, weights);
+    return error->status;
+}
+
+/* If `weights` is NULL, the donor's matrix is written and the loaded layer does not change. If an interrupted run
+ * has already written the tensor, `weights` is only rounded to the stored type. */
+static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
+{
+    if (weights) { /* the output has the rows in the order of the file */
+        organ_layer_write(h->loaded, m->name, weights);
+        organ_calibration_reorder_rows(h->calib, m->tensor, weights, m->rows, true, error);
+    }
+    if (error->status)
+        return error->status;
+    if (organ_cut_done(h->run, m->tensor))
+        return organ_cut_put(h->run, m->tensor, m->matrix, false, weights, error);
+    return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
+}
+
+/* The address is that of the values, or of the quantised blocks if there are no values. */
+static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
+{
+    void *const values = organ_layer_values(layer, m->name, bytes);
+    return values ? values : organ_layer_blocks(layer, m->name, bytes);
+}
+
+/* h->loaded has the matrices of the last candidate. */
+static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        uint64_t bytes = 0;
+        void *const to = stored_matrix(h->loaded, m, &bytes);
+        const void *const from = stored_matrix(h->loaded_donor, m, &bytes);
+        if (to && from)
+            memcpy(to, from, (size_t)bytes);
+        store_matrix(h, m, NULL, error);
+    }
+    return error->status;
+}
+
+/* ---- choice of the solution ---- */
+
+/* A trial is the change that solves the equations of the part, times `step`. */
+typedef struct heal_solve_trial {
+    double step;
+    double divergence; /* KL divergence of the smaller model with it from the donor, in nats per token */
+} heal_solve_trial;
+
+/* h->ridge must have the solution. */
+static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
+{
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (make_matrices(h, trials[k].step, put_into_loaded_layer, error) == ORGAN_OK)
+            organ_layers_heal_try(h, &trials[k].divergence, error);
+    return error->status ? error->status : organ_layers_heal_finish(h, error);
+}
+
+/* The search for the lambda of h->part starts from that of the last part of this kind that has one. */
+static size_t first_lambda(const organ_layers_heal *h)
+{
+    for (size_t k = h->solved_count; k-- > 0;)
+        for (size_t l = 0; h->solved[k].kind == h->kind && l < LAMBDAS; l++)
+            if (h->solved[k].lambda == lambdas[l])
+                return l;
+    return FIRST_LAMBDA;
+}
+
+/* Greater lambdas than first_lambda are tried while the error of the tokens HEAL_LAMBDA falls. If the first of them
+ * does not lower it, smaller ones are tried. *lambda is 0 if none is below the error without a change; else the
+ * solution is fitted to all tokens with it. */
+static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_error *error)
+{
+    const size_t first = first_lambda(h);
+    size_t best = first;
+    double least, rest;
+    bool found = false;
+    *lambda = 0;
+    if (organ_ridge_judge(h->ridge, lambdas[first], &least, error) != ORGAN_OK)
+        return error->status;
+    for (int direction = 1; direction >= -1 && best == first; direction -= 2)
+        for (size_t next = best + (size_t)direction; next < LAMBDAS; next += (size_t)direction) {
+            if (organ_ridge_judge(h->ridge, lambdas[next], &rest, error) != ORGAN_OK)
+                return error->status;
+            if (!(rest < least || isnan(least)))
+                break;
+            least = rest;
+            best = next;
+        }
+    if (!(least < organ_ridge_held_energy(h->ridge)) ||
+        organ_ridge_solve(h->ridge, lambdas[best], &found, error) != ORGAN_OK)
+        return error->status;
+    *lambda = found ? lambdas[best] : 0;
+    return ORGAN_OK;
+}
+
+/* The error after the block on other windows chooses lambda (choose_lambda), which takes no run of the model. The
+ * share of the change that is applied, the step, is chosen by the divergence of the whole smaller model, because
+ * less error after the block may still give worse predictions: first 1 and 0.5, then 1.5 if 1 is the better of the
+ * two, else 0.25. If no lambda lowers the error, or no step the divergence h->divergence, step is 0, which keeps the
+ * donor's weights. */
+static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
+{
+    heal_solve_trial trials[HEAL_TRIALS] = {{.step = 1}, {.step = 0.5}};
+    if (choose_lambda(h, &known->lambda, error) != ORGAN_OK || known->lambda == 0 ||
+        judge_trials(h, trials, 2, error) != ORGAN_OK)
+        return error->status;
+    trials[2].step = trials[0].divergence <= trials[1].divergence ? 1.5 : 0.25;
+    if (judge_trials(h, &trials[2], 1, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < HEAL_TRIALS; k++)
+        if (trials[k].divergence < known->after) {
+            known->step = trials[k].step;
+            known->after = trials[k].divergence;
+        }
+    return ORGAN_OK;
+}
+
+static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
+{
+    const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
+    h->inputs = organ_floats(tokens, h->part.used * h->part.width);
+    h->target = organ_floats(tokens, h->part.outputs);
+    h->blocks = calloc(tokens * h->part.used, sizeof *h->blocks);
+    h->gates = organ_floats(tokens, h->part.used);
+    h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
+    h->begin = calloc(experts + 2, sizeof *h->begin); /* two entries more, for counting in sort_rows */
+    h->made = config_of(h)->norms != ORGAN_NORMS_BEFORE ? organ_floats(tokens, h->part.outputs) : NULL;
+    const bool made = h->made || config_of(h)->norms == ORGAN_NORMS_BEFORE;
+    return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin && made
+               ? ORGAN_OK
+               : organ_fail_memory(error, h->options.model->path);
+}
+
+static void heal_solve_free_buffers(organ_layers_heal *h)
+{
+    ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin, h->made);
+    h->inputs = h->target = h->gates = h->made = NULL;
+    h->blocks = NULL;
+    h->routed = h->begin = NULL;
+    organ_ridge_close(h->ridge);
+    h->ridge = NULL;
+}
+
+organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
+{
+    h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)] =
+        (organ_layers_solved){.layer = h->layer, .kind = h->kind, .before = h->divergence, .after = h->divergence};
+    return restore_matrices(h, error);
+}
+
+static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
+{
+    const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
+    if (heal_solve_allocate(h, error) == ORGAN_OK)
+        organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
+    for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
+        capture_chunk(h, chunk, error);
+    return error->status ? error->status : heal_solve_choose(h, known, error);
+}
+
+organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
+{
+    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    organ_output_norm norm;
+    *known = (organ_layers_solved){.layer = h->layer,
+                                   .kind = h->kind,
+                                   .skipped = !organ_layers_heal_has_equations(h, &norm),
+                                   .before = h->divergence,
+                                   .after = h->divergence};
+    if (known->skipped || heal_solve_equations(h, known, error) == ORGAN_OK) {
+        h->divergence = known->after;
+        if ((known->step == 0 ? restore_matrices(h, error) : make_matrices(h, known->step, store_matrix, error)) ==
+            ORGAN_OK)
+            h->solved[h->solved_count++] = *known;
+    }
+    heal_solve_free_buffers(h);
+    return error->status;
+}

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT
+ * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
+#include "orchestrator/verbs/shrink/layers_job.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include <organ/base.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Makes the report of organ layers. */
+
+/* Options that have no effect in this run are null. */
+json_t *organ_layers_parameters(void *context)
+{
+    const organ_layers_job *const job = context;
+    const organ_layers_options *const o = job->options;
+    return ORGAN_OBJECT(SET_BYTES("drop", o->drop),
+                        SET_BYTES_OF("calibration", o->calibration.text ? organ_path_name(o->calibration.text) : NULL),
+                        SET_COUNT_OF("search_tokens", !job->drop.named, o->search_tokens),
+                        SET_COUNT_OF("rounds", !job->drop.named, o->rounds),
+                        SET_COUNT_OF("context", o->calibration.text, o->calibration.context), SET_FLAG("heal", o->heal),
+                        SET_COUNT_OF("samples", o->heal, o->calibration.samples));
+}
+
+static json_t *blocks_text(const bool *dropped, size_t layers)
+{
+    organ_error ignored = {0};
+    organ_text text;
+    char *words = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    for (size_t l = 0, last = 0; l < layers; l = last + 1) {
+        for (last = l; dropped[l] && last + 1 < layers && dropped[last + 1];)
+            last++;
+        if (dropped[l])
+            fprintf(text.out, last > l ? "%s%zu-%zu" : "%s%zu", ftell(text.out) > 0 ? "," : "", l, last);
+    }
+    organ_text_finish(&text, &words, &ignored);
+    json_t *const made = words ? json_string(words) : NULL;
+    free(words);
+    return made;
+}
+
+static json_t *set_json(const void *context, size_t k)
+{
+    const organ_layers_job *const job = context;
+    const organ_layers_found *const f = &job->choice.found;
+    const organ_layers_set *const set = &f->sets[k];
+    bool best = false;
+    for (size_t step = 0; step < f->steps; step++)
+        best |= f->path[step] == k;
+    return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
+                        SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
+                        SET("blocks", blocks_text(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
+                        SET_TEXT("kind", best ? "best so far" : "judged"));
+}
+
+/* The path has the sets that were the best when they were judged. */
+static json_t *step_json(const void *context, size_t k)
+{
+    return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
+}
+
+static json_t *block_json(const void *context, size_t l)
+{
+    const organ_layers_job *const job = context;
+    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_TEXT("kind", job->kinds.names[l]),
+                        SET_REAL("influence", job->choice.known.influence[l]),
+                        SET_FLAG("dropped", job->drop.dropped[l]));
+}
+
+static json_t *search_json(const organ_layers_job *job)
+{
+    const organ_layers_choice *const c = &job->choice;
+    const organ_layers_found *const f = &c->found;
+    if (job->drop.named)
+        return json_null();
+    json_t *const head = ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration.text)),
+                                 SET_HELD("xxh3", json_object_get(c->identity, "text")))),
+        SET_COUNT("windows", c->walk.calibration.samples), SET_COUNT("context", c->walk.calibration.context),
+        SET_COUNT("tokens", (json_int_t)c->walk.calibration.samples * c->walk.calibration.context),
+        SET_FLAG("done", c->done));
+    if (!c->done)
+        return head;
+    return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds),
+                                                SET_FLAG("whole", f->whole), SET_FLAG("settled", f->locally_optimal),
+                                                SET_REAL("divergence", f->sets[f->best].divergence),
+                                                SET_REAL("start_divergence", f->sets[0].divergence),
+                                                SET("path", organ_json_rows(f->steps, step_json, job)),
+                                                SET("blocks", organ_json_rows(job->layers, block_json, job)),
+                                                SET("sets", organ_json_rows(f->count, set_json, job))));
+}
+
+static json_t *solved_json(const void *context, size_t k)
+{
+    size_t count;
+    const organ_layers_solved *const s =
+        &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
+    return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
+                        SET_TEXT("part", organ_layers_kind_name(s->kind)),
+                        SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda), SET_REAL("step", s->step),
+                        SET_FLAG("skipped", s->skipped), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times),
+                        SET_REAL("kl", s->after));
+}
+
+static json_t *heal_json(const organ_layers_job *job)
+{
+    size_t count;
+    if (!job->heal)
+        return json_null();
+    const organ_layers_solved *const solved = organ_layers_heal_solved(job->heal, &count);
+    const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
+    const bool done = !job->options->write.dry_run;
+    size_t skipped = 0;
+    for (size_t k = 0; k < count; k++)
+        skipped += solved[k].skipped;
+    return ORGAN_OBJECT(SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
+                        SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
+                        SET_FLAG("lower", done && judged.after < judged.before), SET_COUNT("skipped", skipped),
+                        SET_COUNT("untried", judged.untried),
+                        SET("calibration", organ_calibration_run_json(
+                                               organ_layers_heal_text(job->heal),
+                                               "the whole model's, and that of the cut model with the refits so far")),
+                        SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
+}
+
+static json_t *heal_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("heal",
+                 "In the block before a gap the output projections of attention and feed-forward are refitted, in "
+                 "every block after a gap also the projections that read their inputs, each by least squares with a "
+                 "ridge of lambda x the mean of the diagonal, so that the hidden state approximates that of the whole "
+                 "model; finally the final norm is multiplied by one factor. The error of the hidden state on windows "
+                 "that are then used for the fit too chooses lambda. The KL divergence from the whole model on windows "
+                 "that are not used for the fit chooses the share of each solution that is applied; if no share "
+                 "lowers the divergence, the weights stay unchanged (step 0). If a norm follows an output projection, "
+                 "the equations hold its divisor; a part without such equations is skipped."),
+        SET_TEXT("kl", "Mean over the held-out tokens of KL(model || model without these blocks), in nats, with all "
+                       "refits so far."));
+}
+
+static json_t *layers_definitions_json(const organ_layers_job *job)
+{
+    json_t *const all =
+        ORGAN_OBJECT(SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, "
+                                       "as in the names of tensors; kept blocks are renumbered and keep their bytes."));
+    json_t *const both = job->heal ? organ_json_joined(all, heal_definitions_json()) : all;
+    if (job->drop.named)
+        return both;
+    return organ_json_joined(
+        both,
+        ORGAN_OBJECT(
+            SET_TEXT("influence", "1 - the mean over the tokens of the search of the cosine between the hidden states "
+                                  "before and after a block. The search starts with the blocks of least influence."),
+            SET_TEXT("divergence", "The mean over the tokens of the search of KL(model || model without these blocks), "
+                                   "in nats. The search replaces the best set by a better one that differs in one "
+                                   "block; the cost of a block together with others differs from its cost alone.")));
+}
+
+static json_t *kinds_json(const organ_layers_job *job, bool known)
+{
+    json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();
+    if (json_array_size(kinds) != 1)
+        return kinds;
+    json_decref(kinds);
+    return json_null();
+}
+
+/* In a dry run with a search the dropped blocks are null, because they are not known. */
+json_t *organ_layers_document(void *context, const organ_writing *made)
+{
+    const organ_layers_job *const job = context;
+    const bool known = job->drop.named || job->choice.done;
+    return organ_json_joined(
+        ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
+                     SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
+                     SET("blocks", known ? blocks_text(job->drop.dropped, job->layers) : json_null()),
+                     SET("kinds", kinds_json(job, known)), SET("search", search_json(job)),
+                     SET("heal", heal_json(job))),
+        organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
+}
+
+#define MAX_SEARCH 16777216u /* largest --search-tokens */
+#define MAX_ROUNDS 1000000u  /* largest number of rounds */
+
+static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
+
+/* ---- options ---- */
+
+static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
+{
+    if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
+        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is outside 64 .. %u", o->search_tokens, MAX_SEARCH);
+    if (o->rounds > MAX_ROUNDS)
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are outside 0 .. %u", o->rounds, MAX_ROUNDS);
+    return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
+}
+
+static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (needs_search(job) && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--drop %s: the search for %zu of the %zu blocks needs a text: --calibration FILE (for block "
+                          "%s alone give %s-%s)",
+                          o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
+    if (o->heal && !o->calibration.text)
+        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
+    if (o->calibration.text && !needs_search(job) && !o->heal)
+        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --heal");
+    if (o->scores && !needs_search(job))
+        return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
+    return ORGAN_OK;
+}
+
+static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (organ_output_check_not_input(o->write.output, job->model, error) != ORGAN_OK)
+        return error->status;
+    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
+}
+
+/* In models with an encoder and a decoder (BART, Whisper, T5), the blocks of both are numbered from 0, but
+ * config.json has separate counts. */
+static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
+{
+    const char *encoder = NULL, *decoder = NULL;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const char *const name = model->tensors[t].name;
+        encoder = strncmp(name, "model.encoder.", 14) == 0 || strncmp(name, "encoder.", 8) == 0 ? name : encoder;
+        decoder = strncmp(name, "model.decoder.", 14) == 0 || strncmp(name, "decoder.", 8) == 0 ? name : decoder;
+    }
+    if (encoder && decoder)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: has an encoder ('%.100s') and a decoder ('%.100s'), which cannot be made smaller together",
+            model->path, encoder, decoder);
+    return ORGAN_OK;
+}
+
+static organ_status open_model(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (check_numbers(o, error) || organ_donor_open(o->model, "made smaller", job->progress, &job->model, error) ||
+        refuse_two_stacks(job->model, error))
+        return error->status;
+    job->layers = organ_cut_layers(job->model);
+    if (job->layers == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
+    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error) ||
+        organ_layers_kinds_find(job->model, job->layers, &job->kinds, error))
+        return error->status;
+    return layers_check_output(job, error);
+}
+
+/* ---- dropped blocks ---- */
+
+static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
+{
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < job->model->tensor_count; t++)
+        bytes += job->model->tensors[t].anatomy.layer == (int32_t)layer ? job->model->tensors[t].bytes : 0;
+    return bytes;
+}
+
+/* A dry run reports sizes and memory for these blocks, because the result of the search is not known. The last ones of
+ * blocks of equal size are dropped. */
+static void drop_smallest(organ_layers_job *job)
+{
+    bool *const dropped = job->drop.dropped;
+    for (size_t n = 0; n < job->drop.count; n++) {
+        size_t least = job->layers;
+        for (size_t l = 0; l < job->layers; l++)
+            if (!dropped[l] && (least == job->layers || layers_bytes_of(job, l) <= layers_bytes_of(job, least)))
+                least = l;
+        dropped[least] = true;
+    }
+}
+
+/* ---- healing ---- */
+
+static organ_status open_heal(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    const organ_layers_healing healing = {
+        .walk = {.calibration = o->calibration, .method = "--heal", .verb = "heal", .doing = "healing"},
+        .model = job->model,
+        .dropped = job->drop.dropped,
+        .layers = job->layers,
+        .engine = job->engine,
+        .progress = job->progress};
+    if (!o->heal)
+        return ORGAN_OK;
+    job->refitted = calloc(job->model->tensor_count + 1, sizeof *job->refitted);
+    return job->refitted ? organ_layers_heal_open(&healing, job->refitted, &job->heal, error)
+                         : organ_fail_memory(error, o->model);
+}
+
+/* The need of the heal hardly depends on which blocks are dropped, so it is computed for the smallest ones before
+ * the long search. No block stays marked as dropped. */
+static organ_status estimate_heal(void *context, organ_error *error)
+{
+    organ_layers_job *const job = context;
+    drop_smallest(job);
+    open_heal(job, error);
+    organ_layers_heal_close(job->heal);
+    free(job->refitted);
+    job->heal = NULL;
+    job->refitted = NULL;
+    memset(job->drop.dropped, 0, job->layers * sizeof *job->drop.dropped);
+    return error->status;
+}
+
+/* A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
+static organ_status layers_choose(organ_layers_job *job, organ_error *error)
+{
+    if (!needs_search(job))
+        return ORGAN_OK;
+    organ_layers_choice_open(job, error);
+    if (organ_memory_check_also(estimate_heal, job, error) == ORGAN_OK) {
+        if (job->options->write.dry_run) {
+            organ_layers_choice_estimate(job);
+            drop_smallest(job);
+        } else
+            organ_layers_choice_run(job, error);
+    }
+    organ_layers_choice_close(job);
+    return error->status;
+}
+
+static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
+{
+    organ_cut_run *const run = organ_cut_begin(inner, writing);
+    const organ_layers_job *const job = organ_cut_context(run);
+    return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
+}
+
+static json_t *layers_results(void *context, const organ_tensor *tensor)
+{
+    return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
+}
+
+static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
+{
+    return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
+}
+
+/* ---- the smaller model ---- */
+
+/* Refitted weights depend on the calibration text. */
+static json_t *layers_identity(void *context)
+{
+    const organ_layers_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->heal, "text",
+                               json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
+}
+
+static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    const size_t blocks = organ_cut_layers(job->model);
+    if (job->heal && o->write.dry_run)
+        organ_layers_heal_estimate(job->heal, &job->plan);
+    organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
+    if (!layers)
+        return organ_fail_memory(error, o->model);
+    for (size_t l = 0; l < job->layers; l++)
+        layers[l].dropped = job->drop.dropped[l];
+    organ_cut_out made = {.write = {.model = job->model,
+                                    .requested = &o->write,
+                                    .checked = needs_search(job) && !o->write.dry_run,
+                                    .progress = job->progress,
+                                    .engine = job->engine,
+                                    .context = job,
+                                    .plan = &job->plan,
+                                    .fill = job->heal ? layers_fill : NULL,
+                                    .definition = ORGAN_LAYERS_DEFINITION,
+                                    .schema = ORGAN_LAYERS_SCHEMA,
+                                    .name = "layers.json",
+                                    .markdown_name = "LAYERS_REPORT.md",
+                                    .stage = "dropping blocks",
+                                    .parameters = organ_layers_parameters,
+                                    .identity = layers_identity,
+                                    .document = organ_layers_document},
+                          .layers = layers,
+                          .layer_count = blocks,
+                          .refitted = job->refitted,
+                          .results = job->heal ? layers_results : NULL,
+                          .recall = job->heal ? layers_recall : NULL};
+    organ_cut_make(&made, report, error);
+    free(layers);
+    return error->status;
+}
+
+static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
+{
+    return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
+               ? error->status
+               : layers_cut(job, report, error);
+}
+
+static void layers_release(organ_layers_job *job)
+{
+    organ_layers_choice_release(job);
+    organ_layers_heal_close(job->heal);
+    free(job->refitted);
+    free(job->drop.dropped);
+    organ_layers_kinds_release(&job->kinds);
+    organ_model_close(job->model);
+}
+
+organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
+                          const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
+                         "write.output", options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    layers_make(&job, report, error);
+    layers_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}

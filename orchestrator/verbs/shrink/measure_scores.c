@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: MIT
+ * Runs the calibration text through the model, layer by layer (the walk; organ_calibration_run). In each layer the walk
+ * captures the router's inputs and logits of a chunk, runs the experts on them, and scores the layer after all chunks
+ * have passed through it.
+ *
+ * Ranks: each rank runs other chunks of the text. All ranks meet before a layer is scored and after its scores are
+ * stored. */
+#include "orchestrator/verbs/shrink/experts_job.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/publish.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/algebra.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Estimate for dry runs: work of the greedy removal (organ_plan.products) for each token and pair of experts. */
+#define LOSS_WORK 10000.0
+
+/* Least and largest number of tokens that experts run on together. */
+#define MIN_BATCH ((uint64_t)16)
+#define MAX_BATCH ((uint64_t)1024)
+
+/* ---- memory ---- */
+
+static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
+{
+    uint64_t windows = 0;
+    for (size_t c = chunks->first; c < organ_calibration_chunks_count(chunks); c += chunks->step)
+        windows += organ_calibration_chunk_windows(chunks, c);
+    return windows * context;
+}
+
+/* Chunks are dealt in turn from rank 0 on, so rank 0 has the most tokens. */
+static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
+{
+    organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
+    chunks.first = 0;
+    return held_tokens(&chunks, context);
+}
+
+static uint64_t token_product_bytes(const organ_forward_config *c)
+{
+    return organ_expert_products_count(c->experts) * sizeof(float);
+}
+
+/* `norm_indices` is needed only without the loss, `products_buffer` only with `spills`: the products then go to a
+ * scratch file. */
+static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
+{
+    const organ_forward_config *const c = m->config;
+    const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
+    if (!m->scores->with_loss)
+        return 2 * row + sizeof(size_t);
+    return c->experts * row + scaled + (spills ? token_product_bytes(c) : 0);
+}
+
+static uint64_t measure_worker_bytes(const organ_forward_config *c)
+{
+    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
+           token_product_bytes(c) +
+           c->experts_used * (sizeof(organ_expert_choice) + 2 * sizeof(organ_expert_difference));
+}
+
+/* The products of all tokens are not included. With `scratch` the products may go to a scratch file, so the batch
+ * needs a buffer for them. */
+static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
+{
+    const organ_forward_config *const c = m->config;
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
+    const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
+                   chunk = (uint64_t)chunks->together * m->walk.calibration.context;
+    /* logits, factors and choices */
+    const uint64_t of_token =
+        (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_expert_choice);
+    /* normed, norms and powers */
+    const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
+    /* rows and owner */
+    const uint64_t rows =
+        organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
+    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token_bytes(m, scratch) +
+           organ_workers_count(m->options.engine->workers) * measure_worker_bytes(c) +
+           (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
+}
+
+/* The loss needs the products of all tokens in memory, unless they may go to a scratch file. */
+static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
+{
+    organ_expert_measure *const m = context;
+    m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
+    const bool held = m->scores->with_loss && !scratch;
+    return min_extra_memory(m, calib, scratch) +
+           (held ? max_tokens(calib, m->walk.calibration.context) * token_product_bytes(m->config) : 0);
+}
+
+/* ---- router inputs ---- */
+
+static organ_status capture_inputs_and_logits(void *context, int32_t layer, size_t first, size_t tokens,
+                                              const float *normed, const float *logits, organ_error *error)
+{
+    organ_expert_measure *const m = context;
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
+    (void)layer;
+    memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
+    memcpy(m->logits + (m->chunk_begin + first) * experts, logits, tokens * experts * sizeof *logits);
+    return error->status;
+}
+
+static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+{
+    organ_expert_measure *const m = context;
+    m->measuring = !m->scores->of[layer->number].known;
+    m->chunk_begin = 0;
+    m->router = organ_layer_router(layer->loaded);
+    organ_layer_tap_router(layer->loaded, m, m->measuring ? capture_inputs_and_logits : NULL);
+    return error->status;
+}
+
+static organ_status measure_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
+{
+    organ_expert_measure *const m = context;
+    const size_t tokens =
+        organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
+    if (m->measuring && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
+        return error->status;
+    m->chunk_begin += tokens;
+    organ_progress_advance(m->options.progress, tokens * m->config->hidden * sizeof(float), NULL, NULL);
+    return error->status;
+}
+
+/* ---- a layer ---- */
+
+static organ_status measure_finish(organ_expert_measure *m, int32_t number, organ_error *error)
+{
+    organ_expert_layer *const layer = &m->scores->of[number];
+    const size_t experts = m->config->experts;
+    double *const sums = m->sums;
+    if (organ_calibration_sum_rows(m->calib, "measuring the experts of a layer", m->rows, organ_expert_row_width(m),
+                                   sums, error) != ORGAN_OK)
+        return error->status;
+    for (size_t e = 0; e < experts; e++) {
+        layer->sum[e] = sums[e];
+        layer->frequency[e] = (uint64_t)sums[experts + e];
+        layer->reap[e] = layer->frequency[e] ? sums[e] / sums[experts + e] : 0;
+    }
+    layer->power = sums[2 * experts];
+    if (m->scores->with_loss && organ_expert_greedy(m, number, layer, error) != ORGAN_OK)
+        return error->status;
+    layer->known = true;
+    return ORGAN_OK;
+}
+
+static organ_status finish_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
+{
+    organ_expert_measure *const m = context;
+    if (!m->measuring)
+        return ORGAN_OK;
+    if (measure_finish(m, layer->number, error) == ORGAN_OK && m->file)
+        organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
+    return error->status;
+}
+
+/* ---- creation ---- */
+
+static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *error)
+{
+    char model[17];
+    if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
+                        SET_TEXT("text", organ_calibration_run_facts_of(m->calib)->digest),
+                        SET_COUNT("samples", m->walk.calibration.samples),
+                        SET_COUNT("context", m->options.calibration.context));
+}
+
+static bool allocate_workers(organ_expert_measure *m)
+{
+    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
+                 used = m->config->experts_used;
+    m->workers = calloc(count, sizeof *m->workers);
+    bool allocated = m->workers != NULL;
+    for (size_t k = 0; k < count && allocated; k++) {
+        organ_expert_worker *const w = &m->workers[k];
+        w->square = organ_floats(experts, experts);
+        w->products = organ_floats(organ_expert_products_count(experts), 1);
+        w->values = organ_floats(experts, 1);
+        w->kept = malloc(experts * sizeof *w->kept);
+        w->chosen = malloc(used * sizeof *w->chosen);
+        w->differences = malloc(2 * used * sizeof *w->differences);
+        w->scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+        allocated = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
+    }
+    return allocated;
+}
+
+static bool measure_allocate(organ_expert_measure *m)
+{
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
+    const bool loss = m->scores->with_loss;
+    m->normed = organ_floats(m->chunk_tokens, hidden);
+    m->logits = organ_floats(m->tokens + 1, experts);
+    m->choices = calloc(m->tokens + 1, used * sizeof *m->choices);
+    m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
+    m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
+    m->norm_indices = calloc(m->batch, sizeof *m->norm_indices);
+    m->outputs = organ_floats(m->batch * (loss ? experts + organ_expert_scaled_rows(m->config) : 2), hidden);
+    m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
+    m->products_buffer =
+        loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
+    m->rows = calloc(organ_calibration_chunks_count(organ_calibration_chunks_of(m->calib)) * organ_expert_row_width(m),
+                     sizeof *m->rows);
+    m->sums = calloc(organ_expert_row_width(m), sizeof *m->sums);
+    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->choices && m->norms &&
+           m->powers && m->norm_indices && m->outputs && (m->products_buffer || !loss) && m->rows && m->sums &&
+           allocate_workers(m);
+}
+
+/* With --scratch, the products of all tokens stay in memory if they fit, else they go to the scratch file. The rest
+ * is used for a batch larger than MIN_BATCH. */
+static organ_status measure_share_memory(organ_expert_measure *m, organ_error *error)
+{
+    const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
+    uint64_t spare = organ_calibration_run_spare_memory(m->calib);
+    m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
+    m->chunk_tokens = chunks->together * m->walk.calibration.context;
+    const uint64_t products = m->tokens * token_product_bytes(m->config);
+    const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
+    /* Without --scratch, `spare` already excludes the products: measure_extra_memory has counted them. */
+    spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
+    const uint64_t more = spare / batch_token_bytes(m, spills),
+                   batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
+    m->batch = (size_t)(batch < MAX_BATCH ? batch : MAX_BATCH);
+    m->batch = organ_min(m->batch, m->chunk_tokens);
+    if (m->scores->with_loss &&
+        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
+                                   &m->products, error) != ORGAN_OK)
+        return error->status;
+    return measure_allocate(m) ? ORGAN_OK
+                               : organ_fail_errno(error, ENOMEM, "the scores of %u experts on %zu tokens",
+                                                  m->config->experts, m->tokens);
+}
+
+/* Buffers are allocated later, by organ_expert_measure_run. */
+organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
+                                       organ_expert_measure **measure, organ_error *error)
+{
+    organ_expert_measure *const m = *measure = calloc(1, sizeof *m);
+    if (!m)
+        return organ_fail_memory(error, o->calibration.text);
+    m->options = *o;
+    m->scores = scores;
+    m->walk = (organ_calibration_run_options){.calibration = o->calibration,
+                                              .file_layers = true,
+                                              .method = "experts",
+                                              .verb = "measure",
+                                              .doing = "measuring",
+                                              .streams = ORGAN_INPUTS_DONOR,
+                                              .moments_only = true};
+    m->work = (organ_calibration_work){.context = m,
+                                       .enter = enter_measured_layer,
+                                       .leave = finish_measured_layer,
+                                       .every = true,
+                                       .chunk_done = measure_chunk,
+                                       .extra = measure_extra_memory};
+    if (organ_calibration_run_check(o->calibration.samples, o->calibration.context, error) ||
+        organ_calibration_run_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->calib, error))
+        return error->status;
+    scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
+    m->identity = measure_identity_of(m, error);
+    scores->calibration =
+        organ_calibration_run_json(m->calib, "the donor's: nothing is removed during the measurement");
+    return error->status || (m->identity && scores->calibration) ? error->status
+                                                                 : organ_fail_memory(error, o->calibration.text);
+}
+
+void organ_expert_measure_close(organ_expert_measure *m)
+{
+    if (!m)
+        return;
+    for (size_t k = 0; m->workers && k < organ_workers_count(m->options.engine->workers); k++) {
+        const organ_expert_worker *const w = &m->workers[k];
+        ORGAN_FREE_ARRAYS(w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch);
+    }
+    ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->choices, m->norms, m->norm_indices, m->powers, m->outputs,
+                      m->products_buffer, m->rows, m->sums, m->factors);
+    organ_expert_products_close(&m->products);
+    organ_calibration_run_close(m->calib);
+    json_decref(m->identity);
+    free(m);
+}
+
+const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
+
+/* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
+ * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An
+ * expert has three matrices of hidden x expert_intermediate, with two operations per weight: hence the factor 6. */
+void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
+{
+    const organ_forward_config *const c = m->config;
+    const double tokens = (double)max_tokens(m->calib, m->walk.calibration.context),
+                 expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
+    const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
+    for (size_t l = 0; l < m->scores->layers; l++)
+        if (!m->scores->of[l].dense)
+            plan->products +=
+                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS_WORK * c->experts * c->experts
+                                               : c->experts_used * expert);
+    organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
+}
+
+json_t *organ_expert_measure_needs(const organ_expert_measure *m)
+{
+    const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
+                   products = m->scores->with_loss ? tokens * token_product_bytes(m->config) : 0;
+    return ORGAN_OBJECT(
+        SET_COUNT("memory_enough", organ_calibration_run_min_memory(m->calib)),
+        SET_COUNT("states_bytes", organ_calibration_states_bytes(organ_calibration_chunks_of(m->calib))),
+        SET_COUNT("products_bytes", products),
+        SET_FLAG("products_in_scratch",
+                 m->options.calibration.scratch && products > organ_calibration_run_spare_memory(m->calib)));
+}
+
+/* ---- the run ---- */
+
+organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
+{
+    size_t known = 0, mixtures = 0;
+    m->file = file;
+    for (size_t l = 0; l < m->scores->layers; l++) {
+        known += m->scores->of[l].known && !m->scores->of[l].dense;
+        mixtures += !m->scores->of[l].dense;
+    }
+    if (known == mixtures || measure_share_memory(m, error) != ORGAN_OK)
+        return error->status;
+    if (known)
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are already measured", known,
+                            mixtures);
+    organ_progress_begin(m->options.progress, "Measuring experts",
+                         m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
+    organ_calibration_run_layers(m->calib, error);
+    organ_progress_end(m->options.progress);
+    return error->status;
+}
+
+/* Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output; it
+ * is removed when the output is complete.
+ *
+ * Ranks: all ranks read the file. With --force the first rank removes the file of an interrupted run, and all ranks
+ * wait for the removal before they read. */
+
+static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
+{
+    const char *const path = job->options->write.output, *const name = organ_path_name(path);
+    const size_t length = organ_path_length(path) - (size_t)(name - path);
+    job->unfinished = organ_format("%.*s.%.*s" ORGAN_SCORES_ENDING, (int)(name - path), path, (int)length, name);
+    return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
+}
+
+/* --resume, --dry-run and a run that gives a finished output its name keep the file; --force sets *remove. */
+static organ_status check_unfinished(const organ_experts_job *job, bool *remove, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
+        return ORGAN_OK;
+    if (organ_publish_waits(o->write.output))
+        return ORGAN_OK;
+    if (!o->write.force)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: belongs to a run that was interrupted during the measurement; --resume continues it, "
+                          "--force starts over",
+                          job->unfinished);
+    *remove = true;
+    return ORGAN_OK;
+}
+
+/* The message names the --samples and --context of the file, because only the same windows can complete the file. */
+static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
+{
+    const json_t *const of = job->scores.calibration;
+    const json_t *const samples = json_object_get(of, "samples"), *const context = json_object_get(of, "context");
+    char windows[80] = "";
+    if (json_is_integer(samples) && json_is_integer(context))
+        snprintf(windows, sizeof windows, " --samples %lld --context %lld", (long long)json_integer_value(samples),
+                 (long long)json_integer_value(context));
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: does not have the scores of all layers: --calibration TEXT%s measures the others",
+                      job->options->scores, windows);
+}
+
+/* Scores of any text are accepted, but they must be complete and of this model. */
+static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
+{
+    char model[17];
+    if (organ_model_fingerprint(job->model, model, error) != ORGAN_OK)
+        return error->status;
+    job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
+    if (!job->identity)
+        return organ_fail_memory(error, job->model->path);
+    if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
+                                 "to measure it, give --calibration TEXT and another file for --scores", &job->known,
+                                 error) == ORGAN_OK &&
+        !job->known)
+        fail_incomplete_scores(job, error);
+    return error->status;
+}
+
+static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *measure, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const char *const file = o->scores ? o->scores : job->unfinished;
+    const char *const advice =
+        o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
+    bool remove = false;
+    job->identity = json_deep_copy(organ_expert_measure_identity(measure));
+    if (!job->identity)
+        return organ_fail_memory(error, file);
+    if (check_unfinished(job, &remove, error) != ORGAN_OK ||
+        organ_cache_start(remove ? job->unfinished : NULL, job->engine->ranks, error) != ORGAN_OK ||
+        organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
+        return error->status;
+    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(measure)))
+        return organ_fail_memory(error, file);
+    if (!job->known && o->write.dry_run)
+        organ_expert_measure_estimate(measure, &job->plan);
+    if (job->known || o->write.dry_run || organ_expert_measure_run(measure, file, error) != ORGAN_OK)
+        return error->status;
+    job->known = true;
+    return ORGAN_OK;
+}
+
+/* The caller closes *walk even after an error. */
+static organ_status open_measure(organ_experts_job *job, organ_expert_measure **walk, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const organ_expert_measure_options options = {
+        .model = job->model, .calibration = o->calibration, .engine = job->engine, .progress = job->progress};
+    return organ_expert_measure_open(&options, &job->scores, walk, error);
+}
+
+/* Opening the measurement sets job->scores.calibration, which is released here because organ_experts_load_scores
+ * sets it again. */
+organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
+{
+    organ_expert_measure *walk = NULL;
+    open_measure(job, &walk, error);
+    organ_expert_measure_close(walk);
+    json_decref(job->scores.calibration);
+    job->scores.calibration = NULL;
+    return error->status;
+}
+
+organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    organ_expert_measure *walk = NULL;
+    if (!o->calibration.text)
+        return read_stored_scores(job, error);
+    if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
+        return error->status;
+    if (open_measure(job, &walk, error) == ORGAN_OK)
+        known_scores_measure(job, walk, error);
+    organ_expert_measure_close(walk);
+    return error->status;
+}
+
+/* After an ORGAN_USAGE before all scores were known there is no note, because the message of that error has named
+ * the remedy. */
+void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
+{
+    const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
+    if (!job->unfinished || job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
+        return;
+    if (!is_resumable)
+        unlink(job->unfinished);
+    else if ((job->known || status != ORGAN_USAGE) &&
+             access(job->unfinished, F_OK) == 0) /* after ORGAN_USAGE the message has already named the remedy */
+        organ_progress_note(job->progress, "the measurements are kept in %s: --resume continues", job->unfinished);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ * Renumbers layers and experts in the names of modules in quantisation settings: in lists of excluded modules, and in
+ * the names of members. Names may be patterns (globs or regular expressions). A pattern that does not name one layer or
+ * expert by its digits is rejected if such numbers change. */
+#include "orchestrator/verbs/shrink/cut.h"
+
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum outcome {
+    SAME,    /* no number changes */
+    CHANGED, /* a number was replaced */
+    GONE,    /* the name is that of a removed layer or expert */
+    UNCLEAR  /* a number cannot be replaced, or memory ran out */
+} outcome;
+
+/* The number follows one of the `count` words after a dot, in a pattern an escaped dot. *digits is 0 if an
+ * alternative or a set of characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it
+ * matches every number. */
+static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
+{
+    for (size_t k = 0; k < count; k++)
+        for (const char *at = strstr(text, words[k]); at; at = strstr(at + 1, words[k])) {
+            const char *number = at + strlen(words[k]);
+            if (at > text && isalnum((unsigned char)at[-1]))
+                continue;
+            number += *number == '\\';
+            if (*number++ != '.')
+                continue;
+            *digits = strspn(number, "0123456789");
+            if (*digits || *number == '(' || (*number == '[' && strncmp(number, "[0-9]", 5) != 0))
+                return number;
+        }
+    return NULL;
+}
+
+/* The digits must not be followed by a wildcard that could match further digits, as in "1*" or "2[0-9]". "0*" is
+ * accepted, because no other number begins with 0. */
+static bool plain_number(const char *number, size_t digits, size_t *value)
+{
+    *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
+    const bool open = number[digits] != '\0' && strchr("*?+[({|", number[digits]);
+    return *value != SIZE_MAX && (!open || (*value == 0 && number[digits] == '*'));
+}
+
+/* The old *text is freed. The result is UNCLEAR if memory runs out. */
+static outcome replace_number(char **text, const char *number, size_t digits, size_t becomes)
+{
+    char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);
+    if (!made)
+        return UNCLEAR;
+    free(*text);
+    *text = made;
+    return CHANGED;
+}
+
+/* *layer is SIZE_MAX if the text names no single layer. A pattern that does not name a single layer by digits is
+ * UNCLEAR if blocks are cut, else SAME. */
+static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer)
+{
+    static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
+    size_t digits = 0;
+    const char *const number = number_after(*text, layer_words, 4, &digits);
+    *layer = SIZE_MAX;
+    if (!number)
+        return SAME;
+    if (!plain_number(number, digits, layer)) {
+        *layer = SIZE_MAX;
+        return run->cuts_blocks ? UNCLEAR : SAME;
+    }
+    if (*layer < run->layer_count && run->facts[*layer].becomes < 0)
+        return GONE;
+    const size_t becomes = organ_cut_kept_before(run, *layer);
+    return becomes == *layer ? SAME : replace_number(text, number, digits, becomes);
+}
+
+static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
+{
+    static const char *const expert_words[] = {"experts"};
+    size_t digits = 0, number_of_expert;
+    const char *const number = run->cuts_experts ? number_after(*text, expert_words, 1, &digits) : NULL;
+    if (!number)
+        return SAME;
+    if (layer >= run->layer_count || !plain_number(number, digits, &number_of_expert))
+        return UNCLEAR;
+    const organ_cut_facts *const f = &run->facts[layer];
+    if (!f->expert_of || number_of_expert >= f->experts || f->expert_of[number_of_expert] == (int32_t)number_of_expert)
+        return SAME;
+    const int32_t becomes = f->expert_of[number_of_expert];
+    return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
+}
+
+/* Vision towers, audio towers and blocks for multi-token prediction ("mtp.layers.0") have their own numbers of
+ * layers and experts. */
+static bool is_of_another_part(const char *text)
+{
+    char begin[64]; /* without the backslashes of a pattern */
+    size_t length = 0;
+    text += strncmp(text, "re:", 3) == 0 ? 3 : 0;
+    text += *text == '^';
+    for (; *text && length < sizeof begin - 1; text++)
+        if (*text != '\\')
+            begin[length++] = *text;
+    begin[length] = '\0';
+    const organ_role role = organ_anatomy_of(begin).role;
+    return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
+}
+
+/* *text is allocated by malloc and may be replaced by another allocation. */
+static outcome rename_text(const organ_cut_run *run, char **text)
+{
+    size_t layer;
+    if (is_of_another_part(*text))
+        return SAME;
+    const outcome first = rename_layer(run, text, &layer);
+    if (first == GONE || first == UNCLEAR)
+        return first;
+    const outcome second = rename_expert(run, text, layer);
+    return second == SAME ? first : second;
+}
+
+/* The caller frees the result. It is NULL if the text names a removed module, which also sets *changed, or on error. */
+static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
+                          organ_error *error)
+{
+    char *made = strdup(text);
+    if (!made) {
+        organ_fail_memory(error, where);
+        return NULL;
+    }
+    const outcome result = rename_text(run, &made);
+    if (result == UNCLEAR)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "config.json: %s has '%.200s', whose numbers of layers or experts cannot be adapted to the cut",
+                   where, text);
+    *changed = *changed || result == CHANGED || result == GONE;
+    if (result != UNCLEAR && result != GONE)
+        return made;
+    free(made);
+    return NULL;
+}
+
+static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                              organ_error *error)
+{
+    json_t *const made = json_object(), *member;
+    const char *name;
+    json_object_foreach((json_t *)value, name, member)
+    {
+        char *const to = renamed_text(run, where, name, changed, error);
+        json_t *const inner = to && !error->status ? organ_cut_renamed(run, where, member, changed, error) : NULL;
+        if (inner && json_object_set_new(made, to, inner))
+            organ_fail_memory(error, where);
+        free(to);
+    }
+    return made;
+}
+
+static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                             organ_error *error)
+{
+    json_t *const made = json_array();
+    for (size_t k = 0; k < json_array_size(value) && !error->status; k++) {
+        json_t *const inner = organ_cut_renamed(run, where, json_array_get(value, k), changed, error);
+        if (inner && json_array_append_new(made, inner))
+            organ_fail_memory(error, where);
+    }
+    return made;
+}
+
+json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                          organ_error *error)
+{
+    if (json_is_object(value))
+        return renamed_object(run, where, value, changed, error);
+    if (json_is_array(value))
+        return renamed_array(run, where, value, changed, error);
+    if (!json_is_string(value))
+        return json_incref((json_t *)value);
+    char *const text = renamed_text(run, where, json_string_value(value), changed, error);
+    json_t *const made = text ? json_string(text) : NULL;
+    free(text);
+    return made;
+}
+
+organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)
+{
+    static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};
+    for (size_t k = 0; k < sizeof names / sizeof *names && !run->model->gguf; k++) {
+        char *bytes = NULL;
+        size_t length = 0;
+        json_t *root = NULL;
+        bool changed = false;
+        if (organ_model_load(run->model, names[k], ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+            continue;
+        const organ_json_source text = {names[k], bytes, length};
+        if (organ_json_parse_object(&text, &root, error) == ORGAN_OK)
+            json_decref(organ_cut_renamed(run, names[k], root, &changed, error));
+        if (changed)
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "%s: %s names modules by numbers that change: move its settings to config.json and remove it",
+                       run->model->path, names[k]);
+        json_decref(root);
+        free(bytes);
+    }
+    return error->status;
+}

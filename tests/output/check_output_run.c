@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of the end of a run (orchestrator/output/output.h): its seconds count from the start of the run, not of
+ * the output; after a failure, files written by other ranks stay. */
+#include "formats/model/recognise.h"
+#include "orchestrator/output/output.h"
+#include "tests/kit/model_maker.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+START_TEST(seconds_count_from_the_begin_of_the_run)
+{
+    const organ_output output = {.path = "out", .started = 10, .seconds = 2};
+    ck_assert_double_eq(organ_output_seconds(&output, &(organ_engine){.began = 3}), 9);
+    ck_assert_double_eq(organ_output_seconds(&output, &(organ_engine){.began = 0}), 2);
+}
+END_TEST
+
+START_TEST(a_dry_run_takes_no_seconds)
+{
+    const organ_output output = {.path = "out"};
+    ck_assert_double_eq(organ_output_seconds(&output, &(organ_engine){.began = 3}), 0);
+}
+END_TEST
+
+/* Returns whether the line is kept in the journal of rank 1 if this rank's run ends before it has written a tensor. */
+static bool is_kept_beside(const char *line, const char *name)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("%s", name));
+    organ_output output = {.path = path, .journal = &journal, .all = 2};
+    ck_assert_msg(organ_output_begin(&output, 1000, &error) == ORGAN_OK, "%s", error.message);
+    output.publish.writers = 2;
+    ck_assert_int_eq(organ_run_journal_begin(&journal, json_object(), path, &error), ORGAN_OK);
+    FILE *const other = fopen(scratch_path(".%s.organ-partial/organ/journal-1.jsonl", name), "w");
+    ck_assert_ptr_nonnull(other);
+    fputs(line, other);
+    ck_assert_int_eq(fclose(other), 0);
+    organ_fail(&error, ORGAN_IO, "rank 1 has sent nothing");
+    ck_assert_int_eq(organ_output_end(&output, &error), ORGAN_IO);
+    organ_run_journal_close(&journal);
+    return access(scratch_path(".%s.organ-partial", name), F_OK) == 0;
+}
+
+START_TEST(work_of_lost_ranks_is_kept)
+{
+    ck_assert(is_kept_beside("{\"tensor\":\"a\"}\n", "begun"));
+    ck_assert(!is_kept_beside("", "empty"));
+}
+END_TEST
+
+/* A journal that cannot be opened for lack of memory has no line, and a run of one process has no other journal. */
+START_TEST(an_output_without_a_journal_is_removed)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("bare"));
+    organ_output output = {.path = path, .journal = &journal, .all = 2};
+    ck_assert_msg(organ_output_begin(&output, 1000, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(unlink(scratch_path(".bare.organ-partial/organ/journal.jsonl")), 0);
+    ck_assert_int_eq(rmdir(scratch_path(".bare.organ-partial/organ")), 0);
+    organ_fail(&error, ORGAN_IO, "no memory");
+    ck_assert_int_eq(organ_output_end(&output, &error), ORGAN_IO);
+    organ_run_journal_close(&journal);
+    ck_assert_msg(access(scratch_path(".bare.organ-partial"), F_OK) != 0, "a directory without a journal stays");
+}
+END_TEST
+
+/* A run that cannot continue an unfinished output now leaves it, and says how to continue it. */
+START_TEST(an_output_that_cannot_be_continued_now_stays)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("later"));
+    ck_assert_int_eq(mkdir(scratch_path(".later.organ-partial"), 0777), 0);
+    /* a directory instead of the mark, which therefore cannot be written */
+    ck_assert_int_eq(mkdir(scratch_path(".later.organ-partial/" ORGAN_GROWING_MARK), 0777), 0);
+    organ_output output = {.path = path, .journal = &journal, .resume = true, .all = 2};
+    ck_assert_int_eq(organ_output_begin(&output, 1000, &error), ORGAN_IO);
+    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert(access(scratch_path(".later.organ-partial"), F_OK) == 0);
+    organ_run_journal_close(&journal);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("output_run");
+    TCase *run = tcase_create("run");
+    tcase_add_test(run, seconds_count_from_the_begin_of_the_run);
+    tcase_add_test(run, a_dry_run_takes_no_seconds);
+    tcase_add_checked_fixture(run, scratch_make, scratch_remove);
+    tcase_add_test(run, work_of_lost_ranks_is_kept);
+    tcase_add_test(run, an_output_without_a_journal_is_removed);
+    tcase_add_test(run, an_output_that_cannot_be_continued_now_stays);
+    suite_add_tcase(suite, run);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
