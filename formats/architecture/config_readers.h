@@ -84,8 +84,6 @@ unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsign
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback);
 /* Returns a key that is true or false. */
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback);
-/* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
-bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise);
 
 /* Returns element `layer` of an array of numbers. `key` is the whole name of the key, with its architecture if it has
  * one. Reports an error if the key is missing or not an array with a number for each layer. */

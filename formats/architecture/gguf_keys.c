@@ -100,7 +100,8 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
-bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
+/* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
+static bool key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
     char full[CONFIG_KEY_LIMIT];
     if (!organ_key_find(s, key, full))
@@ -265,11 +266,11 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     size_t length = 0;
     if (has_longrope(s))
         return ORGAN_ROPE_LONGROPE;
-    if (organ_key_equals(s, key, "linear", factor != 1))
+    if (key_equals(s, key, "linear", factor != 1))
         return ORGAN_ROPE_LINEAR;
-    if (organ_key_equals(s, key, "yarn", false))
+    if (key_equals(s, key, "yarn", false))
         return ORGAN_ROPE_YARN;
-    if (organ_key_equals(s, key, "none", true))
+    if (key_equals(s, key, "none", true))
         return ORGAN_ROPE_DEFAULT;
     const organ_gguf_kv *const kv = organ_key_find(s, key, full);
     const char *const word = organ_gguf_string(s->model->gguf, full, &length);

@@ -171,15 +171,6 @@ int organ_remove_file(const char *path)
     return removed;
 }
 
-int organ_remove_folder(const char *path)
-{
-    const char *name;
-    organ_held_folders_use();
-    const int folder = organ_held_folder_of(path, &name), removed = unlinkat(folder, name, AT_REMOVEDIR);
-    organ_held_folders_leave();
-    return removed;
-}
-
 int organ_rename_file(const char *from, const char *to, unsigned flags)
 {
     const char *from_name, *to_name;

@@ -35,7 +35,6 @@ int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selec
 /* mkdir, unlink, rmdir, renameat2 (`flags` 0: rename) and link. They return 0, or -1 with errno. */
 int organ_make_folder(const char *path, mode_t mode);
 int organ_remove_file(const char *path);
-int organ_remove_folder(const char *path);
 int organ_rename_file(const char *from, const char *to, unsigned flags);
 int organ_link_file(const char *from, const char *to);
 

@@ -137,7 +137,8 @@ static organ_status find_value(organ_json_walk *walk, organ_error *error)
     return ORGAN_OK;
 }
 
-void organ_json_walk_leave(organ_json_walk *walk)
+/* Releases a walk that the caller ends before organ_json_walk_next has returned false. */
+static void json_walk_leave(organ_json_walk *walk)
 {
     json_decref(walk->name);
     walk->name = NULL;
@@ -160,9 +161,9 @@ static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 {
-    organ_json_walk_leave(walk);
+    json_walk_leave(walk);
     if (error->status == ORGAN_OK && read_next_member(walk, error) != ORGAN_OK)
-        organ_json_walk_leave(walk);
+        json_walk_leave(walk);
     return walk->name != NULL;
 }
 
@@ -252,7 +253,7 @@ organ_json_span organ_json_member(const organ_json_source *text, organ_json_span
     while (organ_json_walk_next(&walk, &ignored) && !organ_json_is(walk.name, name)) {
     }
     const organ_json_span found = walk.name ? walk.value : (organ_json_span){0, 0};
-    organ_json_walk_leave(&walk);
+    json_walk_leave(&walk);
     return found;
 }
 
@@ -337,7 +338,7 @@ static organ_status seek_member(const organ_json_source *text, organ_json_span s
             seek_member(text, walk.value, name, deep - 1, to, error);
         before = walk.value.end;
     }
-    organ_json_walk_leave(&walk);
+    json_walk_leave(&walk);
     return error->status;
 }
 

@@ -47,9 +47,6 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
  * caller. */
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error);
 
-/* Releases a walk that the caller ends before organ_json_walk_next has returned false. */
-void organ_json_walk_leave(organ_json_walk *walk);
-
 /* Parses one value of any type. Rejects duplicate keys, integers beyond 64 bits and more than ORGAN_JSON_VALUES
  * values. `what` names the value in messages ("tensor 'x'"), or is NULL for the whole document; the message also
  * names the member that contains the fault. The caller releases *value. */

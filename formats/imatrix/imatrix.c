@@ -17,8 +17,10 @@
 
 #define MAX_DATASETS 65536u /* names of texts */
 
-organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
-                               organ_imatrix_bytes place, organ_error *error)
+/* Appends the entry `name` with `values` sums and `counts` counts, which the file has at `place`. The name must be in
+ * the arena. Returns ORGAN_BAD_INPUT if an entry of this name exists. */
+static organ_status imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
+                                organ_imatrix_bytes place, organ_error *error)
 {
     const size_t number = s->view.entry_count;
     size_t capacity = s->capacity;
@@ -36,7 +38,8 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
     return ORGAN_OK;
 }
 
-organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
+/* Allocates room for `count` names of texts. Returns ORGAN_BAD_INPUT for more than 65,536. */
+static organ_status imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MAX_DATASETS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count,
@@ -46,7 +49,8 @@ organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
 }
 
-organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
+/* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
+static organ_status imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);
     if (!copy)
@@ -82,7 +86,7 @@ typedef struct cursor {
 
 /* llama.cpp's old format has no magic number: `first` would be the count of entries, for which the file must have
  * room. */
-bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
+static bool imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
 }
@@ -138,7 +142,7 @@ static void dat_read_entry(cursor *c)
                    "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
                    file->name, c->where, values, c->at, file->size);
     if (!c->error->status)
-        organ_imatrix_add(c->s, name, (uint64_t)values, 1, (organ_imatrix_bytes){c->at, (uint64_t)chunks}, c->error);
+        imatrix_add(c->s, name, (uint64_t)values, 1, (organ_imatrix_bytes){c->at, (uint64_t)chunks}, c->error);
     c->at += bytes;
 }
 
@@ -158,11 +162,12 @@ static void dat_read_trailer(cursor *c)
         organ_fail(c->error, ORGAN_BAD_INPUT,
                    "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
                    c->s->file.name, c->at, c->s->file.size);
-    if (length && !c->error->status && organ_imatrix_begin_datasets(c->s, 1, c->error) == ORGAN_OK)
-        organ_imatrix_add_dataset(c->s, text, (size_t)length, c->error);
+    if (length && !c->error->status && imatrix_begin_datasets(c->s, 1, c->error) == ORGAN_OK)
+        imatrix_add_dataset(c->s, text, (size_t)length, c->error);
 }
 
-organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error)
+/* Reads the entries and the name of the text of a file in the older format; s->file is open. */
+static organ_status imatrix_read_old(organ_imatrix_state *s, organ_error *error)
 {
     cursor c = {.s = s, .error = error, .where = "header"};
     const int32_t count = dat_read_count(&c, "the number of entries", 1, INT32_MAX);
@@ -201,13 +206,13 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     if (kv->type != ORGAN_GGUF_ARRAY || kv->element != ORGAN_GGUF_STRING)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings",
                           s->file.name, organ_gguf_type_name(kv->element));
-    if (organ_imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
+    if (imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
         return error->status;
     const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
     for (uint64_t k = 0; k < kv->count && !error->status; k++) { /* the GGUF reader has checked the lengths */
         uint64_t length;
         memcpy(&length, at, sizeof length);
-        organ_imatrix_add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
+        imatrix_add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
         at += sizeof length + length;
     }
     return error->status;
@@ -242,8 +247,8 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has %" PRIu64 " elements, not a multiple of the %" PRIu64 " of '%s'",
                           s->file.name, sums->name, sums->elements, counts->elements, counts->name);
-    return organ_imatrix_add(s, name, sums->elements, counts->elements,
-                             (organ_imatrix_bytes){sums->offset, counts->offset}, error);
+    return imatrix_add(s, name, sums->elements, counts->elements, (organ_imatrix_bytes){sums->offset, counts->offset},
+                       error);
 }
 
 /* Newer files also have the sums of the inputs themselves, which are ignored. */
@@ -302,8 +307,8 @@ static organ_status read_file(organ_imatrix_state *s, organ_error *error)
     uint32_t first = 0;
     if (s->file.size >= sizeof first && organ_model_file_read(&s->file, &first, sizeof first, 0, error) != ORGAN_OK)
         return error->status;
-    s->old = organ_imatrix_is_old(s, first);
-    if ((s->old ? organ_imatrix_read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
+    s->old = imatrix_is_old(s, first);
+    if ((s->old ? imatrix_read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
         return error->status;
     s->view.format = s->old ? "imatrix.dat" : "GGUF";
     return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);

@@ -28,19 +28,4 @@ typedef struct organ_imatrix_state {
     bool old;                     /* the file has the older format */
 } organ_imatrix_state;
 
-/* Appends the entry `name` with `values` sums and `counts` counts, which the file has at `place`. The name must be in
- * the arena. Returns ORGAN_BAD_INPUT if an entry of this name exists. */
-organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
-                               organ_imatrix_bytes place, organ_error *error);
-
-/* Allocates room for `count` names of texts. Returns ORGAN_BAD_INPUT for more than 65,536. */
-organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error);
-/* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
-organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error);
-
-/* Returns true if the file can have the older format: `first`, its first number, is then the number of its entries. */
-bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first);
-/* Reads the entries and the name of the text of a file in the older format; s->file is open. */
-organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error);
-
 #endif

@@ -92,7 +92,8 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-organ_seal_state organ_report_seal_at(int at, const char *path, organ_error *error)
+/* Returns the state of the file's seal (seal.h), which only reports of this program have. */
+static organ_seal_state report_seal_at(int at, const char *path, organ_error *error)
 {
     const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0 && organ_is_system_failure(errno))
@@ -117,7 +118,7 @@ bool organ_is_report_start_at(int at, const char *path, organ_error *error)
     return head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
-bool organ_is_document_start_at(int at, const char *path, organ_error *error)
+static bool is_document_start_at(int at, const char *path, organ_error *error)
 {
     head h;
     return read_head(at, path, &h, error) && has_schema(&h);
@@ -129,7 +130,9 @@ bool organ_is_page_start_at(int at, const char *path, organ_error *error)
     return read_head(at, path, &h, error) && head_starts_with(&h, ORGAN_PAGE_START);
 }
 
-bool organ_is_unsealed_report_at(int at, const char *path, organ_error *error)
+/* Returns true if `name` and the file's first bytes are those of a report in the folder organ/ of an output of version
+ * 0.2.0, which sealed no report. */
+static bool is_unsealed_report_at(int at, const char *path, organ_error *error)
 {
     head h;
     if (!read_head(at, path, &h, error))
@@ -252,10 +255,10 @@ static bool is_report(const recognise_walk *w, int at, const char *name, const c
 {
     if (w->written.recorded && strcmp(path, ORGAN_RECORD) == 0)
         return true;
-    const organ_seal_state seal = organ_report_seal_at(at, name, w->error);
+    const organ_seal_state seal = report_seal_at(at, name, w->error);
     *changed = seal == ORGAN_SEAL_BROKEN;
     return seal == ORGAN_SEAL_WHOLE || (seal == ORGAN_SEAL_MISSING && !w->error->status && where == REPORTS &&
-                                        w->written.reported && organ_is_unsealed_report_at(at, name, w->error));
+                                        w->written.reported && is_unsealed_report_at(at, name, w->error));
 }
 
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
@@ -421,7 +424,7 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
                           "%s exists and is neither a file nor a directory: --force does not replace it", path);
     if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || error->status)
         return error->status;
-    const organ_seal_state seal = organ_report_seal_at(AT_FDCWD, path, error);
+    const organ_seal_state seal = report_seal_at(AT_FDCWD, path, error);
     if (seal == ORGAN_SEAL_WHOLE || error->status)
         return error->status;
     return organ_fail(error, ORGAN_USAGE,
@@ -439,7 +442,7 @@ organ_status organ_check_report_place(const char *path, organ_error *error)
                                                    : organ_fail_errno(error, errno, "%s: cannot be examined", path);
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file: it is not overwritten", path);
-    const organ_seal_state seal = info.st_size == 0 ? ORGAN_SEAL_WHOLE : organ_report_seal_at(AT_FDCWD, path, error);
+    const organ_seal_state seal = info.st_size == 0 ? ORGAN_SEAL_WHOLE : report_seal_at(AT_FDCWD, path, error);
     if (seal == ORGAN_SEAL_WHOLE || error->status)
         return error->status;
     return organ_fail(error, ORGAN_USAGE,
@@ -454,7 +457,7 @@ organ_status organ_check_cache_place(const char *path, organ_error *error)
     struct stat info;
     organ_error why = {0};
     const bool regular = lstat(path, &info) == 0 && S_ISREG(info.st_mode);
-    if (regular && organ_is_document_start_at(AT_FDCWD, path, &why))
+    if (regular && is_document_start_at(AT_FDCWD, path, &why))
         return ORGAN_OK;
     if (why.status)
         *error = why;

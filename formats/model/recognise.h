@@ -50,21 +50,13 @@ organ_status organ_check_cache_place(const char *path, organ_error *error);
  * false or ORGAN_SEAL_MISSING for anything but a regular file, and also set *error if the system fails to open the file
  * (no memory, too many open files) or to read it. */
 
-/* Returns the state of the file's seal (seal.h), which only reports of this program have. */
-organ_seal_state organ_report_seal_at(int at, const char *name, organ_error *error);
-
 /* Return true if the file begins like a report of this program, or like a JSON document of it. That proves nothing
  * about the rest: the first serves for drafts, which are not complete, the second for files that the caller has read.
  */
 bool organ_is_report_start_at(int at, const char *name, organ_error *error);
-bool organ_is_document_start_at(int at, const char *name, organ_error *error);
 
 /* Returns true if the file begins like the page of a report. */
 bool organ_is_page_start_at(int at, const char *name, organ_error *error);
-
-/* Returns true if `name` and the file's first bytes are those of a report in the folder organ/ of an output of version
- * 0.2.0, which sealed no report. */
-bool organ_is_unsealed_report_at(int at, const char *name, organ_error *error);
 
 /* Returns true if the name ends in .gguf or .safetensors and the file begins like one. A file that a process still
  * writes has the name "DIR/.4711.NAME" with the number of the process; it is judged like "NAME". */

@@ -43,7 +43,7 @@ enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
 static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
 
 /* Without OLLAMA_MODELS, the user and the system service have a folder each. */
-size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS])
+static size_t ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS])
 {
     size_t count = 0;
     const char *const own = organ_folder_of("OLLAMA_MODELS", arena);
@@ -274,7 +274,7 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     }
 }
 
-organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
+static organ_status ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS];
     ollama_name name;
@@ -284,7 +284,7 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
     if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
                           text);
-    const size_t count = organ_ollama_roots(arena, roots);
+    const size_t count = ollama_roots(arena, roots);
     for (size_t k = 0; k < count; k++) {
         const char *const manifest = find_manifest(roots[k], &name, arena);
         if (manifest)
@@ -330,10 +330,10 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
     return error->status;
 }
 
-organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
+static organ_status ollama_list(organ_name_list *list, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];
-    const size_t count = organ_ollama_roots(&list->arena, roots);
+    const size_t count = ollama_roots(&list->arena, roots);
     for (size_t k = 0; k < count * MANIFEST_FOLDERS && !error->status; k++) {
         const char *const root = roots[k / MANIFEST_FOLDERS];
         const char *const manifests = organ_path_join(&list->arena, root, manifest_folders[k % MANIFEST_FOLDERS]);
@@ -356,7 +356,7 @@ static const struct {
     organ_status (*resolve)(const char *text, organ_arena *arena, const char **path, organ_error *error);
     organ_status (*list)(organ_name_list *list, organ_error *error);
 } stores[ORGAN_STORES] = {[ORGAN_STORE_HUB] = {"hf:", organ_hub_resolve, organ_hub_list},
-                          [ORGAN_STORE_OLLAMA] = {"ollama:", organ_ollama_resolve, organ_ollama_list},
+                          [ORGAN_STORE_OLLAMA] = {"ollama:", ollama_resolve, ollama_list},
                           [ORGAN_STORE_LMSTUDIO] = {"lmstudio:", organ_lmstudio_resolve, organ_lmstudio_list}};
 
 static organ_store store_of(const char *text)
@@ -425,7 +425,7 @@ organ_status organ_name_resolve(const char *text, organ_arena *arena, const char
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
 {
     const char *const others[] = {organ_hub_root(arena), organ_lmstudio_root(arena)};
-    size_t count = organ_ollama_roots(arena, roots);
+    size_t count = ollama_roots(arena, roots);
     for (size_t k = 0; k < sizeof others / sizeof *others; k++)
         if (others[k])
             roots[count++] = others[k];

@@ -69,13 +69,11 @@ organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store
 /* Set *path to the file or folder of the model that `text` names. Return ORGAN_BAD_INPUT if the store does not have
  * the model, or if its entry is incomplete or malformed; *path may be set then. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
-organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Sets roots[] to the folders in which Ollama keeps models: OLLAMA_MODELS, or else the folders of the user and of
  * the system. Returns their number. */
 enum { ORGAN_OLLAMA_ROOTS = 2 };
-size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS]);
 
 /* Returns the folder of LM Studio's models; NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_lmstudio_root(organ_arena *arena);
@@ -83,7 +81,6 @@ const char *organ_lmstudio_root(organ_arena *arena);
 /* Append the names of all models of the store to the list and set list->roots of the store. A store whose folder does
  * not exist has no models. Return ORGAN_IO if a folder cannot be read or memory is exhausted. */
 organ_status organ_hub_list(organ_name_list *list, organ_error *error);
-organ_status organ_ollama_list(organ_name_list *list, organ_error *error);
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error);
 
 /* Returns true if the Hugging Face cache has a folder for the name ORG/NAME. Reports no errors. */

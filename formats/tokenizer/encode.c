@@ -256,7 +256,7 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
     return complete ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the tokens of a text");
 }
 
-void organ_bpe_release(organ_bpe *bpe)
+static void bpe_release(organ_bpe *bpe)
 {
     free(bpe->symbols);
     free(bpe->heap);
@@ -506,7 +506,7 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");
     organ_search_release(&e.search);
-    organ_bpe_release(&e.bpe);
+    bpe_release(&e.bpe);
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++)
         free(e.texts[k].data);
     free(repaired.data);

@@ -101,7 +101,9 @@ static const organ_probe_text texts[] = {
          "****** ______ ////// ##### !!!!! ????"),
 };
 
-organ_probe_text organ_probe_text_at(size_t index)
+/* Returns text number `index` of the table, which is to be encoded alone; its `text` is NULL at the end of the table.
+ */
+static organ_probe_text probe_text_at(size_t index)
 {
     return index < sizeof texts / sizeof *texts ? texts[index] : (organ_probe_text){0};
 }
@@ -119,7 +121,9 @@ static bool put_character(uint32_t code, organ_bytes *text)
     return true;
 }
 
-bool organ_probe_block(uint32_t first, organ_bytes *text)
+/* Appends to `text` words and lines with characters of the block of 128 code points that begins at `first`: up to three
+ * characters of each general category. Returns false if memory is exhausted. */
+static bool probe_block(uint32_t first, organ_bytes *text)
 {
     enum { BLOCK = 128, EACH = 3, CATEGORIES = 32 };
     unsigned seen[CATEGORIES] = {0};
@@ -136,7 +140,7 @@ bool organ_probe_block(uint32_t first, organ_bytes *text)
 
 /* ---- added tokens ---- */
 
-bool organ_probe_added(const char *token, size_t bytes, unsigned context, organ_bytes *text)
+static bool probe_added(const char *token, size_t bytes, unsigned context, organ_bytes *text)
 {
     static const char *const around[ORGAN_PROBE_CONTEXTS][2] = {
         {"", ""},      {"x", "y"}, {" ", " "},    {"a ", " b"},         {"\n", "\n"}, {".", "."},
@@ -286,14 +290,14 @@ static bool batch_grew(comparison *c, bool complete)
 static bool compare_characters(comparison *c)
 {
     organ_probe_text one;
-    for (size_t k = 0; (one = organ_probe_text_at(k)).text; k++)
+    for (size_t k = 0; (one = probe_text_at(k)).text; k++)
         if (!compare_text(c, one.text, one.bytes))
             return false;
-    for (size_t k = 0; (one = organ_probe_text_at(k)).text; k++)
+    for (size_t k = 0; (one = probe_text_at(k)).text; k++)
         if (!batch_grew(c, organ_bytes_add(&c->batch, one.text, one.bytes) && organ_bytes_add(&c->batch, "\n", 1)))
             return false;
     for (uint32_t first = 0; first < LAST_BLOCK; first += 128)
-        if (!batch_grew(c, organ_probe_block(first, &c->batch)))
+        if (!batch_grew(c, probe_block(first, &c->batch)))
             return false;
     return compare_batch(c);
 }
@@ -311,7 +315,7 @@ static bool compare_added(comparison *c, const organ_added_list *list)
         const unsigned contexts = k < ALONE ? ORGAN_PROBE_CONTEXTS : CONTEXTS;
         for (unsigned n = 0; n < contexts && !memmem(token->text, token->bytes, ORGAN_BLANK, 3); n++) {
             const size_t begin = c->batch.used;
-            const bool complete = organ_probe_added(token->text, token->bytes, n, &c->batch);
+            const bool complete = probe_added(token->text, token->bytes, n, &c->batch);
             if (complete && k < ALONE && !compare_text(c, c->batch.data + begin, c->batch.used - begin))
                 return false;
             if (!batch_grew(c, complete))

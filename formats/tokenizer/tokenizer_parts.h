@@ -277,7 +277,6 @@ typedef struct organ_bpe {
 /* Appends the ids of a word, which is valid UTF-8, to bpe->ids. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1
  * bytes or more, ORGAN_IO if memory is exhausted. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);
-void organ_bpe_release(organ_bpe *bpe);
 
 /* ---- sources ---- */
 
@@ -380,17 +379,8 @@ typedef struct organ_probe_text {
     size_t bytes;
 } organ_probe_text;
 
-/* Returns text number `index` of the table, which is to be encoded alone; its `text` is NULL at the end of the table.
- */
-organ_probe_text organ_probe_text_at(size_t index);
-
-/* Appends to `text` words and lines with characters of the block of 128 code points that begins at `first`: up to three
- * characters of each general category. Returns false if memory is exhausted. */
-bool organ_probe_block(uint32_t first, organ_bytes *text);
-
 /* Appends to `text` the added token in context number `context`. Returns false if memory is exhausted, or, without
  * appending anything, if `context` is ORGAN_PROBE_CONTEXTS or more. */
-bool organ_probe_added(const char *token, size_t bytes, unsigned context, organ_bytes *text);
 enum { ORGAN_PROBE_CONTEXTS = 12 };
 
 /* tokenizer.model, the file of SentencePiece: the only file of a model that has scores and types of tokens. */

@@ -28,7 +28,8 @@ static bool has_one_of(const char *name, const char *const *leaves, size_t count
     return false;
 }
 
-organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
+/* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
+static organ_status weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const struct layout {
         const char *leaf, *name;
@@ -134,7 +135,8 @@ static organ_status add_note(organ_weight_search *search, const char *text)
     return ORGAN_OK;
 }
 
-organ_status organ_weight_write_notes(organ_weight_search *search)
+/* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */
+static organ_status weight_write_notes(organ_weight_search *search)
 {
     char text[700];
     search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MAX + 1) * sizeof *search->sentences);
@@ -209,7 +211,7 @@ static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
     for (size_t k = 0; !model->gguf && k < model->tensor_count; k++)
-        if (organ_weight_refuse(search, &model->tensors[k]))
+        if (weight_refuse(search, &model->tensors[k]))
             return search->error->status;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
@@ -307,7 +309,7 @@ static organ_status find_all(organ_weight_search *search)
     search->found.count = search->count;
     search->found.weights = search->weights;
     search->found.unmatched = search->unmatched;
-    organ_weight_write_notes(search);
+    weight_write_notes(search);
     search->found.notes = search->sentences;
     return search->error->status;
 }

@@ -143,16 +143,10 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* ---- unmatched_tensors.c ---- */
 
-/* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
-organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
-
 /* Returns why the tensor, which no packed weight has claimed, is no weight: the predicate of a sentence about the
  * tensor. Returns NULL if it is a plain weight. The caller adds the tensor to its list. Sets *dropped to true if an
  * unpacked model does not need the tensor. search->names must contain the names of all packed weights. */
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
-
-/* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */
-organ_status organ_weight_write_notes(organ_weight_search *search);
 
 /* Weights of one format that are read from weights of the other: a stack of experts of GGUF from the numbered experts
  * of safetensors, q_proj of safetensors from attn_q of GGUF, and so on. stream/weight_reader reads their rows. */

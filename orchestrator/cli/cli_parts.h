@@ -383,15 +383,8 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
 
 /* Pages of the manual in roff (man macros), made from the table of verbs. */
 
-/* Prints organ(1), the manual page of the program with all its verbs. */
-void organ_manual_of_program(FILE *out, const organ_verb_table *table);
-
-/* Prints organ-VERB(1), the manual page of a verb, which must be in the table: the page refers to its neighbours. */
-void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
-
 /* Writes the name of a verb's manual page, such as "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64
-void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]);
 
 /* Replaces names of models on the command line by their paths or URLs, and makes outputs as private as inputs. */
 
@@ -444,10 +437,6 @@ typedef struct organ_event_stage {
 
 /* Each function prints the event of its name. NULL for `tensor` or `remark` is printed as null. */
 
-void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors);
-void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark);
-void organ_event_end(FILE *out, const organ_event_stage *stage);
-void organ_event_note(FILE *out, const char *text);
 void organ_event_error(FILE *out, const organ_error *error);
 
 /* The verbs of the program. */

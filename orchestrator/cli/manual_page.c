@@ -104,7 +104,7 @@ static void put_header(FILE *out, const char *page)
 
 /* ---- a verb ---- */
 
-void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
+static void manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
 {
     snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
     for (char *space = strchr(name, ' '); space; space = strchr(space, ' '))
@@ -214,7 +214,7 @@ static void put_example(FILE *out, const organ_example *example, bool first)
 static void put_reference(FILE *out, const organ_verb *verb, const char *end)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
-    organ_manual_name(verb, name);
+    manual_name(verb, name);
     fputs(".BR \\%", out);
     put_roff_word(out, name);
     fprintf(out, " (1)%s\n", end);
@@ -235,10 +235,11 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
-void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
+/* Prints organ-VERB(1), the manual page of a verb, which must be in the table: the page refers to its neighbours. */
+static void manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
-    organ_manual_name(verb, name);
+    manual_name(verb, name);
     put_header(out, name);
     const size_t taken = put_escaped(out, name, strlen(name));
     fputs(" \\-", out); /* 3 bytes more in the line of the summary */
@@ -275,7 +276,7 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
 
 /* The first line "@@" of the template organ.1 stands for the list of verbs, its second for references to the pages
  * of all verbs, at the end of the page. */
-void organ_manual_of_program(FILE *out, const organ_verb_table *table)
+static void manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");
     const char *const rest = organ_embedded_part(out, organ_manual_template);
@@ -364,25 +365,25 @@ static organ_status run_manual(void *context, organ_error *error)
     if (own->list) {
         puts("organ");
         for (size_t k = 0; k < table->count; k++) {
-            organ_manual_name(table->verbs[k], name);
+            manual_name(table->verbs[k], name);
             puts(name);
         }
         return ORGAN_OK;
     }
     for (size_t k = 0; own->topic && k < table->count; k++) {
-        organ_manual_name(table->verbs[k], name);
+        manual_name(table->verbs[k], name);
         if (strcmp(own->topic, name) == 0 && !own->topic_second) {
-            organ_manual_of_verb(stdout, table, table->verbs[k]);
+            manual_of_verb(stdout, table, table->verbs[k]);
             return ORGAN_OK;
         }
     }
     if (!own->topic || strcmp(own->topic, "organ") == 0) {
-        organ_manual_of_program(stdout, table);
+        manual_of_program(stdout, table);
         return ORGAN_OK;
     }
     const organ_verb *const verb = organ_verb_topic(table, own->topic, own->topic_second, "manual", error);
     if (verb)
-        organ_manual_of_verb(stdout, table, verb);
+        manual_of_verb(stdout, table, verb);
     return error->status;
 }
 

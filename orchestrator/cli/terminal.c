@@ -43,13 +43,13 @@ static json_t *visible_or_null(const char *s)
     return safe ? safe : json_null();
 }
 
-void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
+static void event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
 {
     put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes",
                                   (json_int_t)bytes, "tensors", (json_int_t)tensors));
 }
 
-void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
+static void event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
 {
     put_event_line(out,
                    json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done,
@@ -57,13 +57,13 @@ void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *
                              visible_or_null(tensor), "remark", visible_or_null(remark)));
 }
 
-void organ_event_end(FILE *out, const organ_event_stage *stage)
+static void event_end(FILE *out, const organ_event_stage *stage)
 {
     put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of",
                                   (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors));
 }
 
-void organ_event_note(FILE *out, const char *text)
+static void event_note(FILE *out, const char *text)
 {
     put_event_line(out, json_pack("{s:s, s:o}", "event", "note", "text", visible_or_null(text)));
 }
@@ -245,7 +245,7 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
     terminal->measured_done = 0;
     terminal->speed = 0;
     if (terminal->events)
-        organ_event_begin(terminal->out, what, bytes, tensors);
+        event_begin(terminal->out, what, bytes, tensors);
 }
 
 /* Names come from files, so characters that could move the cursor are written as \xNN. Changes nothing if memory
@@ -285,7 +285,7 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
     if (!tensor && now - terminal->drawn < event_seconds)
         return;
     const organ_event_stage stage = stage_of(terminal);
-    organ_event_advance(terminal->out, &stage, tensor, remark);
+    event_advance(terminal->out, &stage, tensor, remark);
     terminal->drawn = now;
 }
 
@@ -317,7 +317,7 @@ static void end_stage(void *context)
     const organ_event_stage stage = stage_of(terminal);
     terminal->what[0] = '\0';
     if (terminal->events)
-        organ_event_end(terminal->out, &stage);
+        event_end(terminal->out, &stage);
     else if (!terminal->quiet)
         clear_line(terminal);
     fflush(terminal->out);
@@ -328,7 +328,7 @@ static void show_note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;
     if (terminal->events)
-        organ_event_note(terminal->out, text);
+        event_note(terminal->out, text);
     if (terminal->quiet || terminal->events)
         return;
     clear_line(terminal);

@@ -54,7 +54,8 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
     return max;
 }
 
-size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
+/* Returns the floats that the mixers of any layer need for a group of that many tokens. */
+static size_t forward_mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
     return tokens * (f->mixer_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
@@ -63,7 +64,7 @@ size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
 
 /* A hybrid layer runs two mixers on the same input and adds the sum of their outputs. The state of recurrent mixers
  * in the cache is cleared if no token was processed before. */
-organ_status organ_forward_mix(forward_group *g, organ_error *error)
+static organ_status forward_mix(forward_group *g, organ_error *error)
 {
     const organ_layer_kind *const kind = g->layer->kind;
     const size_t floats = g->tokens * (size_t)g->forward->config.hidden;
@@ -198,7 +199,7 @@ static size_t copies_of(const organ_forward_config *c)
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
-    size_t max = organ_max(organ_forward_mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
+    size_t max = organ_max(forward_mixer_room(f, tokens), organ_forward_ffn_room(f, memory, batch));
     max = organ_max(max, organ_forward_per_layer_room(c, tokens));
     if (c->streams)
         max = organ_max(max, organ_forward_streams_room(c, tokens));
@@ -234,7 +235,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     copy_hidden(g, false);
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
-    if (organ_forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
+    if (forward_mix(g, error) || organ_forward_ffn(g, error) || (c->per_layer_width && add_per_layer(g, error)) ||
         (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
         return error->status;
     copy_hidden(g, true);
@@ -243,7 +244,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
 
 static organ_status run_streams(forward_group *g, organ_error *error)
 {
-    if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||
+    if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || forward_mix(g, error) ||
         organ_forward_laurel_add(g, error))
         return error->status;
     return organ_forward_ffn(g, error) || organ_forward_streams_correct(g, error)
@@ -278,7 +279,7 @@ organ_status organ_forward_block_mix(forward_group *g, organ_error *error)
     g->hidden = wide ? scratch : g->states;
     g->room = scratch + (wide ? g->tokens * (size_t)c->hidden : 0);
     copy_hidden(g, false);
-    if (organ_forward_mix(g, error) == ORGAN_OK)
+    if (forward_mix(g, error) == ORGAN_OK)
         copy_hidden(g, true);
     g->room = scratch;
     return error->status;

@@ -220,9 +220,6 @@ const organ_weight *organ_forward_find_weight(const organ_forward *forward, cons
  * sets `error` if the weight is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
-/* Calls organ_forward_weight_named with the prefix of the text model before `name`. */
-const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
-                                              uint64_t cols, organ_error *error);
 /* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);

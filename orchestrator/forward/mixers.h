@@ -111,10 +111,6 @@ size_t organ_forward_mixer_width(const organ_forward_config *config, const organ
 size_t organ_forward_mixer_state(const organ_forward_config *config, const organ_layer_kind *kind);
 /* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);
-/* Returns the floats that the mixers of any layer need for a group of that many tokens. */
-size_t organ_forward_mixer_room(const organ_forward *forward, size_t tokens);
-/* Adds the mixers: hidden += mixers(norm(hidden)). Does nothing if the layer has no mixer. */
-organ_status organ_forward_mix(forward_group *group, organ_error *error);
 
 /* Latent attention (MLA) and the indexer of sparse attention, for a group of windows. */
 
@@ -168,10 +164,6 @@ size_t organ_forward_index_words(size_t total);
 /* Returns the floats of memory for forward_index.chosen and .scores of `tokens` tokens with windows of up to `total`
  * keys; 0 if no window is longer than index_topk. */
 size_t organ_forward_index_room(const organ_latent_config *config, size_t tokens, size_t total);
-/* Computes the indexer's queries from `low`, the normed latent vectors of queries (tokens x q_rank), and its weights
- * and keys from `normed`, the layer's normed input (tokens x hidden_size). */
-organ_status organ_forward_index_project(forward_group *group, const forward_index *index, const forward_latent *latent,
-                                         const float *low, const float *normed, organ_error *error);
 /* Chooses the keys of `queries` tokens of a window, at most FORWARD_QUERIES. The first of these tokens has position
  * `query` in the window and number `token` in the group. `keys`: the indexer's keys of all tokens of the window. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,

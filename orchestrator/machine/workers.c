@@ -128,7 +128,7 @@ void organ_work_account_take(organ_work_account *account)
     account->serial_processor -= start->serial_processor;
 }
 
-void organ_work_run_begin(void)
+static void work_run_begin(void)
 {
     if (!here.open)
         return;
@@ -138,7 +138,9 @@ void organ_work_run_begin(void)
     here.run_began = here.beside.since;
 }
 
-void organ_work_run_end(size_t workers, const organ_activity_sums *sums)
+/* Begin and end a run in this thread's account: `workers` threads were at its disposal, and `sums` is the sum of their
+ * clocks. Only organ_workers_start and organ_workers_wait call them. */
+static void work_run_end(size_t workers, const organ_activity_sums *sums)
 {
     if (!here.open || !here.running)
         return;
@@ -306,7 +308,7 @@ organ_place organ_workers_place(const organ_workers *workers, size_t worker) { r
 
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
-    organ_work_run_begin();
+    work_run_begin();
     pthread_mutex_lock(&workers->lock);
     workers->work = work;
     workers->context = context;
@@ -323,7 +325,7 @@ void organ_workers_wait(organ_workers *workers)
     while (workers->busy > 0)
         pthread_cond_wait(&workers->finished, &workers->lock);
     pthread_mutex_unlock(&workers->lock);
-    organ_work_run_end(workers->count, &workers->activities);
+    work_run_end(workers->count, &workers->activities);
 }
 
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)

@@ -53,9 +53,4 @@ void organ_work_end(const organ_work *work);
  * No run may be active. */
 void organ_work_account_take(organ_work_account *account);
 
-/* Begin and end a run in this thread's account: `workers` threads were at its disposal, and `sums` is the sum of their
- * clocks. Only organ_workers_start and organ_workers_wait call them. */
-void organ_work_run_begin(void);
-void organ_work_run_end(size_t workers, const organ_activity_sums *sums);
-
 #endif

@@ -118,7 +118,8 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     return error->status;
 }
 
-organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
+/* Empties the journal. */
+static organ_status journal_clear(const organ_journal *journal, organ_error *error)
 {
     if (organ_resize_file(journal->fd, 0))
         return organ_fail_errno(error, errno, "%s: cannot be truncated", journal->path);
@@ -310,7 +311,7 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
         return organ_fail_memory(error, journal->path);
     if (json_array_size(journal->lines) > 0)
         check_same_run(journal, head, output, error);
-    else if (organ_journal_clear(&journal->journal, error) == ORGAN_OK)
+    else if (journal_clear(&journal->journal, error) == ORGAN_OK)
         organ_journal_append(&journal->journal, head, error);
     json_decref(head);
     return error->status;

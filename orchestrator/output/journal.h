@@ -38,9 +38,6 @@ organ_status organ_journal_open_locked(const char *path, const char *busy, organ
 /* Appends one line in one write. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error);
 
-/* Empties the journal. */
-organ_status organ_journal_clear(const organ_journal *journal, organ_error *error);
-
 void organ_journal_close(organ_journal *journal);
 
 /* The journal of this rank. The journal of rank 0 is the main one: it has the head and is continued by a later run. */

@@ -126,7 +126,9 @@ void organ_list_release(organ_file_list *list)
     *list = (organ_file_list){0};
 }
 
-organ_status organ_make_folders(char *path, size_t root, organ_error *error)
+/* Creates the missing folders of the file path `path`. The first `root` bytes are a folder that exists; the last
+ * component is the file and is not created. Changes `path` during the call and restores it. */
+static organ_status make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';
@@ -164,7 +166,7 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
     int from = -1;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
-    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK &&
+    else if (make_folders(to_path, strlen(to_directory), error) == ORGAN_OK &&
              (from = organ_open(from_path, O_RDONLY, 0)) < 0)
         organ_fail_errno(error, errno, "%s: cannot be opened", from_path);
     if (from >= 0) {
@@ -384,7 +386,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
         char *const path = copy->paths[f] = organ_publish_path(copy->publish, name);
         if (!path)
             organ_fail_memory(error, name);
-        else if (!is_helper(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
+        else if (!is_helper(copy) && make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
             with_pair(copy, f, NULL, make_shard, error);
     }
     return error->status;

@@ -32,10 +32,6 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
                               organ_error *error);
 void organ_list_release(organ_file_list *list);
 
-/* Creates the missing folders of the file path `path`. The first `root` bytes are a folder that exists; the last
- * component is the file and is not created. Changes `path` during the call and restores it. */
-organ_status organ_make_folders(char *path, size_t root, organ_error *error);
-
 /* Copies directory/name to to_directory/to_name with its permissions, creates missing folders, and synchronises the
  * file. */
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,

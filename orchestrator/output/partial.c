@@ -97,7 +97,7 @@ static int remove_at(int folder, const char *name, int depth)
     return fault;
 }
 
-int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
+static int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
 
 int organ_remove_tree(const char *path)
 {
@@ -249,7 +249,9 @@ static bool discard_own(const char *path, int *fault)
     return own;
 }
 
-int organ_partial_discard(const char *path, bool own)
+/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds
+ * (held_folder.h). Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
+static int partial_discard(const char *path, bool own)
 {
     organ_partial partial;
     int fault;
@@ -345,7 +347,7 @@ int organ_naming_remove_choice(const char *final, bool own)
     const int fault = unlink(path) && errno != ENOENT ? errno : 0;
     if (!hidden_path(final, ORGAN_CHOICE_ENDING ".organ-partial", path))
         return ENAMETOOLONG;
-    const int other = organ_partial_discard(path, own);
+    const int other = partial_discard(path, own);
     /* If another run holds the lock, the choices are its own and not those of this output. */
     return fault || other == EWOULDBLOCK ? fault : other;
 }

@@ -50,10 +50,6 @@ bool organ_partial_is_foreign(int folder, const char *token);
  * remain. */
 int organ_partial_remove(const organ_partial *partial, const char *path, const char *note);
 
-/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds
- * (held_folder.h). Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
-int organ_partial_discard(const char *path, bool own);
-
 /* The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk,
  * before it removes the mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds
  * a note finishes the renaming that a killed run began.
@@ -122,6 +118,5 @@ int organ_remove_tree(const char *path);
  * or an errno; some files may then remain. Some file systems list only some entries while others are removed, so the
  * caller repeats it while rmdir fails with ENOTEMPTY, at most ORGAN_EMPTYING_ROUNDS times. */
 #define ORGAN_EMPTYING_ROUNDS 4
-int organ_empty_folder(int folder);
 
 #endif

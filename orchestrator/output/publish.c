@@ -28,7 +28,7 @@ static bool is_empty_directory(const char *path)
 }
 
 /* A name is missing if the path is empty, or if its last component is ".", ".." or the root. */
-organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
+static organ_status publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->folder = publish->mark = -1;
     publish->final = strdup(path);
@@ -90,7 +90,9 @@ static void release_partial(organ_publish *publish)
     publish->lock = publish->folder = publish->mark = -1;
 }
 
-organ_status organ_publish_hold(organ_publish *publish, organ_error *error)
+/* Makes all paths below publish->partial lead into the open directory publish->folder (held_folder.h), until
+ * organ_publish_end or until the directory is renamed. */
+static organ_status publish_hold(organ_publish *publish, organ_error *error)
 {
     publish->held = organ_held_folder_add(publish->partial, publish->folder);
     return publish->held ? ORGAN_OK : organ_fail_memory(error, publish->final);
@@ -107,7 +109,7 @@ static organ_status own_partial(organ_publish *publish, organ_error *error)
     if (fault == EEXIST)
         return organ_fail(error, ORGAN_USAGE, "%s: a process on another host is writing this output", publish->final);
     return fault ? organ_fail_errno(error, fault, "%s/%s: cannot be created", publish->partial, ORGAN_GROWING_MARK)
-                 : organ_publish_hold(publish, error);
+                 : publish_hold(publish, error);
 }
 
 static organ_status remove_partial(const organ_publish *publish, organ_error *error)
@@ -308,7 +310,7 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
-    if (organ_publish_split(final, &publish, error) == ORGAN_OK)
+    if (publish_split(final, &publish, error) == ORGAN_OK)
         publish_check_place(&publish, error);
     organ_publish_end(&publish);
     return error->status;
@@ -318,7 +320,7 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
                                  organ_error *error)
 {
     *publish = (organ_publish){.lock = -1, .force = way.force, .like = like, .closed = way.closed};
-    if (organ_publish_split(final, publish, error))
+    if (publish_split(final, publish, error))
         return error->status;
     publish->empty = is_empty_directory(publish->final);
     return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
@@ -327,7 +329,7 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
 organ_status organ_publish_finish(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
-    if (organ_publish_split(final, &publish, error) == ORGAN_OK)
+    if (publish_split(final, &publish, error) == ORGAN_OK)
         finish_killed(&publish, error);
     organ_publish_end(&publish);
     return error->status;
@@ -339,7 +341,7 @@ bool organ_publish_waits(const char *final)
     organ_naming_note note;
     organ_error ignored = {0};
     bool waits = false;
-    if (organ_publish_split(final, &publish, &ignored) == ORGAN_OK &&
+    if (publish_split(final, &publish, &ignored) == ORGAN_OK &&
         organ_naming_note_read(publish.note, &note, &ignored) == ORGAN_OK && note.journal) {
         publish.lock = publish.folder = organ_open(publish.partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         waits = publish.lock >= 0 && has_noted_output(&publish, &note);
@@ -353,8 +355,8 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
     bool missing;
-    if (organ_publish_split(final, &publish, error) == ORGAN_OK &&
-        lock_partial(&publish, &missing, error) == ORGAN_OK && !missing && !is_unfinished(&publish))
+    if (publish_split(final, &publish, error) == ORGAN_OK && lock_partial(&publish, &missing, error) == ORGAN_OK &&
+        !missing && !is_unfinished(&publish))
         remove_partial(&publish, error);
     organ_publish_end(&publish);
     return error->status;
@@ -415,14 +417,14 @@ static bool join_partial(organ_publish *publish, const char *token)
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error)
 {
     *publish = (organ_publish){.lock = -1};
-    if (organ_publish_split(final, publish, error))
+    if (publish_split(final, publish, error))
         return error->status;
     if (!join_partial(publish, token))
         return organ_fail(error, ORGAN_IO,
                           "%s: the output that rank 0 began in %s is not visible here: the output must be on a file "
                           "system that all ranks share",
                           publish->final, publish->partial);
-    return organ_publish_hold(publish, error);
+    return publish_hold(publish, error);
 }
 
 /* In the file ORGAN_GROWING_MARK, the marks of the ranks follow the token, which has less than MARKS_OFFSET bytes.

@@ -64,11 +64,6 @@ typedef struct organ_publish_mode {
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
-/* Sets the paths of *publish: `final` from `path` as the user wrote it, and `partial`, `note` and `parent` from
- * `final`. The caller has zeroed *publish and set its lock to -1. Returns ORGAN_USAGE if the path has no name for an
- * output. */
-organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
-
 /* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
  * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */
 organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error);
@@ -132,10 +127,6 @@ void organ_publish_end(organ_publish *publish);
 organ_status organ_sync_directory(const char *path, organ_error *error);
 
 /* Functions that publish.c has for the files that finish and share outputs. */
-
-/* Makes all paths below publish->partial lead into the open directory publish->folder (held_folder.h), until
- * organ_publish_end or until the directory is renamed. */
-organ_status organ_publish_hold(organ_publish *publish, organ_error *error);
 
 /* Renames the journal, a file in the partial directory, to the note next to that directory; with `back`, renames the
  * note to the journal. */

@@ -150,25 +150,8 @@ static inline bool organ_pass_given_up(organ_pass_run_state *r, const organ_pass
 /* Records that the band with this number failed; 0: the run was stopped. */
 void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error *error);
 
-/* Returns whether a band may be begun: there is one, none failed, the readers are not too many, and neither are the
- * items that the calling thread has not finished, so that work waits for a journal or a terminal that is held. */
-bool organ_pass_may_claim(const organ_pass_run_state *r);
-
-/* Returns a free slot, on this NUMA node if one is free there; NULL if there is none. */
-organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node);
-
-/* Makes `s` the slot of the next band. Returns false, after organ_pass_fail, if memory ran out. */
-bool organ_pass_claim(organ_pass_run_state *r, organ_pass_slot *s);
-
-/* Continues with a band that is processed: queues or does its writing, and retires it and those after it in its chain
- * if it is their turn. Releases the lock meanwhile. The caller uses the slot no more. */
-void organ_pass_complete(organ_pass_run_state *r, organ_pass_slot *s);
-
 /* Calls `write` or `move` for the band, without the lock, and then releases the slot if the band is retired. */
 void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s);
-
-/* Returns the processed band as callbacks get it. */
-organ_band organ_pass_band(const organ_pass_run_state *r, const organ_pass_slot *s);
 
 /* ---- pass_work.c ---- */
 

@@ -27,13 +27,16 @@ void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error
     pthread_cond_signal(&r->finished);
 }
 
-bool organ_pass_may_claim(const organ_pass_run_state *r)
+/* Returns whether a band may be begun: there is one, none failed, the readers are not too many, and neither are the
+ * items that the calling thread has not finished, so that work waits for a journal or a terminal that is held. */
+static bool pass_may_claim(const organ_pass_run_state *r)
 {
     const size_t readers = r->engine->readers;
     return r->more && r->failed == UINT64_MAX && (!readers || r->reading < readers) && r->unfinished <= r->plan.slots;
 }
 
-organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node)
+/* Returns a free slot, on this NUMA node if one is free there; NULL if there is none. */
+static organ_pass_slot *pass_free_slot(organ_pass_run_state *r, unsigned node)
 {
     organ_pass_slot *any = NULL;
     for (size_t k = 0; k < r->plan.slots; k++) {
@@ -77,7 +80,8 @@ static void join_chain(organ_pass_run_state *r, organ_pass_slot *s)
     r->last_item = item;
 }
 
-bool organ_pass_claim(organ_pass_run_state *r, organ_pass_slot *s)
+/* Makes `s` the slot of the next band. Returns false, after organ_pass_fail, if memory ran out. */
+static bool pass_claim(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_band_shape next;
     s->shape.bytes = 0;
@@ -108,7 +112,8 @@ bool organ_pass_claim(organ_pass_run_state *r, organ_pass_slot *s)
     return false;
 }
 
-organ_band organ_pass_band(const organ_pass_run_state *r, const organ_pass_slot *s)
+/* Returns the processed band as callbacks get it. */
+static organ_band pass_band(const organ_pass_run_state *r, const organ_pass_slot *s)
 {
     const organ_pass_item *const item = &r->pass->items[s->shape.item];
     return (organ_band){.item = s->shape.item,
@@ -154,7 +159,7 @@ static void retire_chain(organ_pass_run_state *r, organ_pass_slot *s)
         if (!organ_pass_given_up(r, s)) {
             s->turn = false; /* no other thread may retire it */
             pthread_mutex_unlock(&r->lock);
-            const organ_band band = organ_pass_band(r, s);
+            const organ_band band = pass_band(r, s);
             const organ_status status = r->pass->retire(r->pass->context, &band, &error);
             pthread_mutex_lock(&r->lock);
             if (status)
@@ -182,7 +187,7 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
             status = pass->moves->move(pass->moves->context, &s->shape.part, s->shape.part.given ? NULL : s->data[0],
                                        &error);
         else {
-            const organ_band band = organ_pass_band(r, s);
+            const organ_band band = pass_band(r, s);
             status = pass->write(pass->context, &band, &error);
         }
         pthread_mutex_lock(&r->lock);
@@ -193,7 +198,9 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
     release_band(r, s);
 }
 
-void organ_pass_complete(organ_pass_run_state *r, organ_pass_slot *s)
+/* Continues with a band that is processed: queues or does its writing, and retires it and those after it in its chain
+ * if it is their turn. Releases the lock meanwhile. The caller uses the slot no more. */
+static void pass_complete(organ_pass_run_state *r, organ_pass_slot *s)
 {
     s->worked = true;
     const bool write = !s->written, queue = write && r->companions && !s->shape.part.given;
@@ -352,13 +359,13 @@ static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
     organ_error error = {0};
     organ_status status = ORGAN_OK;
     if (r->pass->store && !s->shape.is_span && !organ_pass_given_up(r, s)) {
-        const organ_band band = organ_pass_band(r, s);
+        const organ_band band = pass_band(r, s);
         status = r->pass->store(r->pass->context, &band, &error);
     }
     pthread_mutex_lock(&r->lock);
     if (status)
         organ_pass_fail(r, s->number, &error);
-    organ_pass_complete(r, s);
+    pass_complete(r, s);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -417,8 +424,8 @@ static bool take_step(organ_pass_run_state *r, size_t worker)
 {
     organ_pass_hand *const hand = &r->hands[worker];
     const unsigned node = organ_workers_place(r->engine->workers, worker).node;
-    organ_pass_slot *s = organ_pass_may_claim(r) ? organ_pass_free_slot(r, node) : NULL;
-    if (s && organ_pass_claim(r, s)) {
+    organ_pass_slot *s = pass_may_claim(r) ? pass_free_slot(r, node) : NULL;
+    if (s && pass_claim(r, s)) {
         organ_band_shape next[MAX_AHEAD];
         const size_t announced = bands_ahead(r, next);
         pthread_mutex_unlock(&r->lock);

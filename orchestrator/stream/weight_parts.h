@@ -93,10 +93,6 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
     return (void *)taken;
 }
 
-/* Returns `bytes` bytes of the tensor from byte `at` on if they are in memory, else NULL. */
-const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
-                                            size_t bytes);
-
 /* Reads `bytes` bytes of the tensor from its byte `at` on, from memory or from the file. Returns ORGAN_BAD_INPUT if
  * they are not all within the tensor. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,

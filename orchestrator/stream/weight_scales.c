@@ -56,8 +56,9 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     return ORGAN_OK;
 }
 
-const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
-                                            size_t bytes)
+/* Returns `bytes` bytes of the tensor from byte `at` on if they are in memory, else NULL. */
+static const unsigned char *weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                             size_t bytes)
 {
     for (size_t k = 0; k < HELD; k++) {
         const weight_held *const held = &reader->held[k];
@@ -73,7 +74,7 @@ organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_t
     if (at > tensor->bytes || bytes > tensor->bytes - at)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, but '%s' needs %" PRIu64,
                           tensor->name, tensor->bytes, reader->weight->name, at + bytes);
-    const unsigned char *const held = organ_weight_in_memory(reader, tensor, at, bytes);
+    const unsigned char *const held = weight_in_memory(reader, tensor, at, bytes);
     if (held) {
         memcpy(to, held, bytes);
         return ORGAN_OK;
@@ -250,7 +251,7 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
 {
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
-    const bool held = organ_weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
+    const bool held = weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
     /* rows that one call reads whole; 0: a call for each row */
     const size_t whole = !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
     for (size_t done = 0, take; done < rows; done += take) {

@@ -63,8 +63,10 @@ static void prepare_index_tokens(void *context, size_t t)
         organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
 }
 
-organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
-                                         const float *low, const float *normed, organ_error *error)
+/* Computes the indexer's queries from `low`, the normed latent vectors of queries (tokens x q_rank), and its weights
+ * and keys from `normed`, the layer's normed input (tokens x hidden_size). */
+static organ_status forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
+                                          const float *low, const float *normed, organ_error *error)
 {
     const organ_latent_config *const c = &g->forward->config.latent;
     const size_t heads = c->index_heads, dim = c->index_dim;
@@ -345,7 +347,7 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
     if (organ_forward_tokens(engine, g->tokens, number * (double)q, rotate_queries, &j, error) ||
-        (kind->indexed && organ_forward_index_project(g, index, l, j.low, normed, error)))
+        (kind->indexed && forward_index_project(g, index, l, j.low, normed, error)))
         return error->status;
     return tap_latents(&j, error);
 }

@@ -384,10 +384,6 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *styl
  * the same expanded text: the result has a copy of the first of these rows, with their number as member "count". */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
-/* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of
- * the row selected before. */
-json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new);
-
 /* Prints a view for a terminal, as Markdown or as a page. */
 
 /* Prints a view of the report as text for a terminal of the width and encoding in `page`. `tensors`: includes the
@@ -447,10 +443,6 @@ void organ_block_lacks_memory(organ_view_walk *walk);
  * caller releases them with organ_json_release_rows. Returns NULL if the report has no value at block->rows, or if
  * memory runs out, which the walk records. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
-
-/* Returns a table with a row for each element of `checks`, an array of {"check", "ok", "detail"}. The caller destroys
- * the table. Returns NULL if out of memory. */
-organ_table *organ_block_checks(const json_t *checks);
 
 /* Each function draws the chart of a block of one kind (BARS, MAP, PANELS, GRID, CURVES or POINTS) on the page. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block);

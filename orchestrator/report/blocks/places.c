@@ -42,7 +42,9 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
     return NULL;
 }
 
-json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
+/* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of
+ * the row selected before. */
+static json_t *rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();
     const char *before = ""; /* the member `new` of the last returned row */
@@ -73,7 +75,9 @@ static void result_cell(organ_table *table, const json_t *check)
     organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
 }
 
-organ_table *organ_block_checks(const json_t *checks)
+/* Returns a table with a row for each element of `checks`, an array of {"check", "ok", "detail"}. The caller destroys
+ * the table. Returns NULL if out of memory. */
+static organ_table *block_checks(const json_t *checks)
 {
     static const organ_field fields[] = {FIELD_TEXT("check", "check", ORGAN_FIELD_SHORTENS),
                                          FIELD_BY("result", result_cell, ORGAN_FIELD_LEFT),
@@ -108,7 +112,7 @@ json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
     if (block->same)
         kept = organ_rows_merged(walk->scope.report, rows, block->where, block->same);
     else
-        kept = organ_rows_of_new_value(walk->scope.report, rows, block->where, block->new);
+        kept = rows_of_new_value(walk->scope.report, rows, block->where, block->new);
     if (!kept)
         organ_block_lacks_memory(walk);
     return kept;
@@ -236,7 +240,7 @@ static void terminal_table(organ_view_walk *walk, organ_table *table, const char
 static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
-        terminal_table(walk, organ_block_checks(rows), NULL);
+        terminal_table(walk, block_checks(rows), NULL);
     if (block->kind != ORGAN_BLOCK_CAUTIONS)
         return;
     fprintf(walk->out, "  %s:\n", block->words);
@@ -288,7 +292,7 @@ static void put_terms(FILE *out, const json_t *terms)
 static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {
-        markdown_table(walk, organ_block_checks(rows), NULL);
+        markdown_table(walk, block_checks(rows), NULL);
         return;
     }
     begin_block(walk, false);

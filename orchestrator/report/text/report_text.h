@@ -42,8 +42,6 @@ char *organ_text_made_visible(const char *s);
 
 /* Writes one character, the first `length` bytes of `s` in UTF-8, to `out`. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
-/* Writes text like organ_text_visible, but passes each unchanged character to `put`, which may escape it. */
-void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
 
 /* Returns the columns that a valid UTF-8 string fills: 2 for East Asian wide characters and emoji, 0 for combining
  * marks. */

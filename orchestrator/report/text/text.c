@@ -35,7 +35,7 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
 /* Names from files must not control the terminal. */
-void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
+static void text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
         uint32_t code = 0;
@@ -52,7 +52,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 
 static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
 
-void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
+void organ_text_visible(FILE *out, const char *s) { text_visible_by(out, s, put_plain); }
 
 char *organ_text_made_visible(const char *s)
 {
@@ -236,4 +236,4 @@ static void put_quoted(FILE *out, const char *s, size_t length)
         fwrite(s, 1, length, out);
 }
 
-void organ_markup_text(FILE *out, const char *s) { organ_text_visible_by(out, s, put_quoted); }
+void organ_markup_text(FILE *out, const char *s) { text_visible_by(out, s, put_quoted); }

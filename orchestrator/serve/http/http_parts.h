@@ -206,10 +206,6 @@ void organ_http_waker_discard(organ_http_waker *waker);
 
 /* ---- quotas.c ---- */
 
-/* Writes the usage and limits of the server, and the number of lines missing from the audit log, in Prometheus' text
- * format. */
-void organ_http_quotas_print(const organ_server_request *request, FILE *out);
-
 /* ---- send.c ---- */
 
 /* Gives the reply to the library, which sends it. Returns MHD_NO if memory runs out; the library then closes the
@@ -228,8 +224,6 @@ void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- http_stream.c ---- */
 
-/* Creates the response of a REPLY_STREAM. NULL if memory runs out. */
-struct MHD_Response *organ_http_stream_response(organ_server_request *request);
 /* Wakes streams whose last read was at least their heartbeat ago; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);
 
@@ -416,10 +410,6 @@ struct organ_server {
     size_t stream_count;
 };
 
-/* Returns the largest number of connections from one network (organ_peer_network): options->per_address, or by default
- * half of options->connections. */
-unsigned organ_server_share_of_one(const organ_serve_options *options);
-
 /* A request from its first line to its last byte: the callbacks of libmicrohttpd (MHD). In all of them `context` is the
  * organ_server. The library keeps two pointers for us: the connection's organ_watched (*watched) and the request's
  * organ_server_request (*request). */
@@ -465,10 +455,5 @@ typedef struct organ_listening {
     bool loopback; /* only programs on this machine reach it */
     bool any;      /* it listens on all addresses of the machine */
 } organ_listening;
-
-/* Opens the socket for `text`, the value of --listen. `guarded`: the server has a file of tokens. Returns ORGAN_USAGE
- * if the text is not an address with a port, or if the address is not loopback and `guarded` is false; ORGAN_IO if a
- * system call fails, such as for a port in use. */
-organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error);
 
 #endif

@@ -260,7 +260,8 @@ static void end_reply_stream(void *context)
     organ_http_waker_discard(waker);
 }
 
-struct MHD_Response *organ_http_stream_response(organ_server_request *request)
+/* Creates the response of a REPLY_STREAM. NULL if memory runs out. */
+static struct MHD_Response *http_stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 }; /* bytes that the library asks for at a time */
     organ_http_waker *const waker = request->reply.waker;
@@ -317,7 +318,7 @@ static struct MHD_Response *make_response(organ_server_request *request)
         reply->fd = response ? -1 : reply->fd;
         break;
     case REPLY_STREAM:
-        response = organ_http_stream_response(request);
+        response = http_stream_response(request);
         break;
     case REPLY_LATER:
     case REPLY_NONE:

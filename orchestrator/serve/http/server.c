@@ -109,7 +109,10 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
-organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
+/* Opens the socket for `text`, the value of --listen. `guarded`: the server has a file of tokens. Returns ORGAN_USAGE
+ * if the text is not an address with a port, or if the address is not loopback and `guarded` is false; ORGAN_IO if a
+ * system call fails, such as for a port in use. */
+static organ_status http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
 {
     address a = {0};
     socklen_t size = 0;
@@ -185,12 +188,14 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
-unsigned organ_server_share_of_one(const organ_serve_options *options)
+/* Returns the largest number of connections from one network (organ_peer_network): options->per_address, or by default
+ * half of options->connections. */
+static unsigned server_share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
 }
 
-unsigned organ_http_network_share(const organ_app *app) { return organ_server_share_of_one(app->options); }
+unsigned organ_http_network_share(const organ_app *app) { return server_share_of_one(app->options); }
 
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas,
                                       organ_server *server, organ_error *error)
@@ -205,7 +210,7 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
         return error->status;
     server->tally = organ_tally_create();
     server->penalty = organ_penalty_create();
-    server->watch = organ_watch_create(options->connections, organ_server_share_of_one(options));
+    server->watch = organ_watch_create(options->connections, server_share_of_one(options));
     server->app.tally = server->tally;
     server->app.guard = &server->guard;
     if (!server->tally || !server->penalty || !server->watch)
@@ -289,7 +294,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
                    options->per_address, options->connections);
     raise_descriptor_limit(options->connections);
     if (!error->status && open_server_parts(options, areas, server, error) == ORGAN_OK &&
-        organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
+        http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;
         server->port = listening.port;
         server->guard.any_address = listening.any;
@@ -415,7 +420,9 @@ void organ_server_close(organ_server *server, unsigned seconds)
 
 /* Usage and limits of the server's resources, for /metrics. */
 
-void organ_http_quotas_print(const organ_server_request *request, FILE *out)
+/* Writes the usage and limits of the server, and the number of lines missing from the audit log, in Prometheus' text
+ * format. */
+static void http_quotas_print(const organ_server_request *request, FILE *out)
 {
     organ_server *const server = request->server;
     const organ_serve_options *const options = &server->options;
@@ -425,7 +432,7 @@ void organ_http_quotas_print(const organ_server_request *request, FILE *out)
                      options->connections);
     organ_http_quota(out, "organ_http_address_connections",
                      "Largest number of connections from one network (IPv4 /24, IPv6 /64).",
-                     organ_watch_max_of_one(server->watch), organ_server_share_of_one(options));
+                     organ_watch_max_of_one(server->watch), server_share_of_one(options));
     organ_http_metric(out, "organ_http_displaced_total", "counter",
                       "Connections without a token that were closed in favour of newer ones.",
                       organ_watch_displaced(server->watch));
@@ -460,7 +467,7 @@ static void get_metrics(const organ_server_request *request, organ_http_reply *r
     char *all = NULL;
     if (organ_text_open(&text, &error) == ORGAN_OK) {
         organ_tally_print(app->tally, text.out);
-        organ_http_quotas_print(request, text.out);
+        http_quotas_print(request, text.out);
         for (const organ_area *const *area = app->areas; *area; area++)
             if ((*area)->metrics)
                 (*area)->metrics(app, text.out);

@@ -251,10 +251,6 @@ typedef struct organ_job_findings {
     uint64_t bytes; /* size of the job's files, as organ_job_bytes returns it */
 } organ_job_findings;
 
-/* Truncates the files of an ended job to `limit` bytes each for the result and the log (0: no limit) and examines them.
- * `cut` is the value of *cut from the last organ_job_trim. Reads the result once, as text. */
-organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut);
-
 /* The jobs of a server: the queue, the processes of running jobs, and one thread that watches them. */
 
 typedef struct organ_jobs organ_jobs;
@@ -430,10 +426,6 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error);
  * for each thread, for its stack, its part of the heap and scratch memory. */
 #define ORGAN_JOB_BASE_BYTES   ((uint64_t)256 << 20)
 #define ORGAN_JOB_THREAD_BYTES ((uint64_t)128 << 20)
-
-/* Returns the bytes of memory that the command line requests: --memory, its default for this verb, or 512 MiB for verbs
- * without this option and for NULL. */
-uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 
 /* False in a program with a sanitizer: its jobs run without a memory limit. */
 extern const bool organ_job_memory_limited;

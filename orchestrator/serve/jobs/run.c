@@ -171,7 +171,7 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
 }
 
 /* A truncated result counts as no result (found.result), because it is no longer JSON. */
-organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
+static organ_job_findings job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
 {
     organ_job_findings found = {.cut = cut};
     found.size = cut_result(store, id, limit, &found.cut);
@@ -211,7 +211,9 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
-uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
+/* Returns the bytes of memory that the command line requests: --memory, its default for this verb, or 512 MiB for verbs
+ * without this option and for NULL. */
+static uint64_t job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
     const char *const option_text = value_of(argv, "memory");
@@ -311,7 +313,7 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
     pthread_mutex_unlock(&jobs->mutex);
-    const organ_job_findings found = organ_job_examine(&jobs->store, job->id, jobs->setup.output, cut);
+    const organ_job_findings found = job_examine(&jobs->store, job->id, jobs->setup.output, cut);
     pthread_mutex_lock(&jobs->mutex);
     return found;
 }
@@ -367,7 +369,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
 {
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char requested[24], allowed[24];
-    uint64_t memory = organ_job_memory(verb, argv);
+    uint64_t memory = job_memory(verb, argv);
     /* A verb without --memory has a fixed assumed amount, which a client cannot lower: lower it instead of rejecting.
      */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)

@@ -110,8 +110,8 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
 }
 
 /* An inspection that finds faults but makes a report is no error: the report lists the faults. */
-organ_status organ_model_details(const organ_model *model, const char *path, char **details, char **summary,
-                                 organ_error *error)
+static organ_status model_details(const organ_model *model, const char *path, char **details, char **summary,
+                                  organ_error *error)
 {
     const organ_inspect_options options = {.opened = model, .max = ORGAN_DETAILS_MAX};
     organ_error fault = {0};
@@ -339,7 +339,7 @@ unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, 
     unsigned status = 0;
     *catalog = NULL;
     if (organ_model_open(absolute, &model, error) == ORGAN_OK)
-        organ_model_details(model, path, &t.details, &t.summary, error);
+        model_details(model, path, &t.details, &t.summary, error);
     if (error->status)
         status = error->status == ORGAN_BAD_INPUT ? 422 : 500;
     else

@@ -119,12 +119,6 @@ organ_status organ_calibration_capture(void *captures, const char *tensor, size_
                                        const float *inputs, organ_error *error);
 organ_status organ_calibration_capture_donor(void *captures, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error);
-/* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
-size_t organ_calibration_unit_named(const organ_calibration_captures *captures, const char *name);
-/* Returns true if both units are in the same module of the layer, such as the attention, a dense feed-forward or one
- * expert; only such units can have the same inputs. */
-bool organ_calibration_same_place(const organ_calibration_captures *captures, const organ_calibration_unit *a,
-                                  const organ_calibration_unit *b);
 
 /* Returns the tap for the changed stream or, if `donor`, for the donor's stream. With one rank it gathers inputs at
  * once; with several ranks it records them until organ_calibration_capture_exchange. */

@@ -56,11 +56,6 @@ const organ_scale_search *organ_grid_search(const organ_grid *grid);
 
 /* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high);
-/* Rounds each of n values to the nearest that its scale and minimum can represent: values[k] becomes code x scales[k] +
- * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even. An integer code is 0 if
- * the scale is 0; for E4M3 codes no scale may be 0. `minima` NULL: the grid has none. Values are finite; n is a
- * multiple of 16. */
-void organ_grid_round(const organ_grid *grid, const float *scales, const float *minima, float *values, size_t n);
 /* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
  * 0 if the grid has no minima. n is any number. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *values, float *codes, size_t n);

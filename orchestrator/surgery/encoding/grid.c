@@ -116,25 +116,6 @@ void organ_grid_range(const organ_grid *grid, float *low, float *high)
 
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
-                      float *restrict values, size_t n)
-{
-    const bool affine = organ_grid_affine(grid);
-    float low, high;
-    organ_grid_range(grid, &low, &high);
-    for (size_t k = 0; k < n; k += 16)
-        if (affine)
-            for (size_t l = k; l < k + 16; l++)
-                values[l] = round_to_integer(divide_or_zero(values[l] - minima[l], scales[l]), low, high) * scales[l] +
-                            minima[l];
-        else if (grid->bits)
-            for (size_t l = k; l < k + 16; l++)
-                values[l] = round_to_integer(divide_or_zero(values[l], scales[l]), low, high) * scales[l];
-        else
-            for (size_t l = k; l < k + 16; l++)
-                values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
-}
-
 /* If the scale is 0, integer codes are 0. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)

@@ -72,7 +72,7 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 }
 
 /* A unit with malformed results stays undone. */
-void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
+static void units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
@@ -185,7 +185,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
                        listed.intact ? w->unit_count : 0, &verdicts, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
         if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
-            organ_units_recall(w, u, listed.line_of[u]);
+            units_recall(w, u, listed.line_of[u]);
     organ_gathered_release(&verdicts);
     free_inventory(&listed);
     if (!error->status)
@@ -263,7 +263,7 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
         const char *const name = json_string_value(json_object_get(line, "unit"));
         const size_t *const unit = name ? organ_name_table_find(names, name) : NULL;
         if (unit && !w->units[*unit].done)
-            organ_units_recall(w, *unit, line);
+            units_recall(w, *unit, line);
         if (!unit || !w->units[*unit].done)
             organ_fail(error, ORGAN_IO, "%s: %s", w->journal.path,
                        no_memory ? "no memory for the list of another rank's units"

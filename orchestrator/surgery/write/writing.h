@@ -111,10 +111,6 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the
 organ_status organ_units_begin(organ_writing *w, organ_error *error);
 void organ_units_end(organ_writing *w); /* releases the log, if organ_units_begin was called */
 
-/* Restores the results of a unit from its journal line and marks it as done. The caller has checked that its bytes are
- * in the output. */
-void organ_units_recall(organ_writing *w, size_t unit, const json_t *line);
-
 /* ---- units_share.c ---- */
 
 /* Divides the units that are not done among the ranks by bytes. Units of other ranks count as done until

@@ -20,7 +20,7 @@
 
 /* The report of a conversion, document organ.convert/1. */
 
-json_t *organ_convert_parameters(void *context)
+static json_t *convert_parameters(void *context)
 {
     const organ_convert_job *const job = context;
     return ORGAN_OBJECT(SET_TEXT("to", job->options->to), SET_TEXT("type", job->options->type),
@@ -45,7 +45,8 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
-json_t *organ_convert_document(void *context, const organ_writing *made)
+/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
+static json_t *convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;
     uint64_t before = 0, after = 0;
@@ -88,7 +89,10 @@ static organ_status check_tokenizer_bytes(const organ_convert_job *job, const ch
     return error->status;
 }
 
-organ_status organ_convert_check_output(void *context, const char *to, const char *path, organ_error *error)
+/* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
+ * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
+ * Called by organ_write_run. */
+static organ_status convert_check_output(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
     const organ_trial check = {.model = job->model,
@@ -353,10 +357,10 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .fill = convert_all,
                               .recall = convert_recall,
                               .begun = job->to_gguf ? organ_convert_check : NULL,
-                              .check = organ_convert_check_output,
+                              .check = convert_check_output,
                               .schema = "organ.convert/1",
-                              .parameters = organ_convert_parameters,
-                              .document = organ_convert_document};
+                              .parameters = convert_parameters,
+                              .document = convert_document};
     return organ_write_run(&made, report, error);
 }
 

@@ -274,8 +274,6 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error);
 /* Adds the pieces and places of a weight, by name. Returns ORGAN_BAD_INPUT if its name is unknown. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error);
-/* Fails with ORGAN_BAD_INPUT for the first weight whose name would differ after a conversion to GGUF and back. */
-organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error);
 /* Sets the key-value ORGAN_CONVERT_CONFIG to job->own_config without the member quantization_config. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error);
 
@@ -388,15 +386,6 @@ organ_status organ_convert_check(void *job, const char *to, const char *path, or
 
 /* ---- convert_output.c ---- */
 
-/* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
- * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
- * Called by organ_write_run. */
-organ_status organ_convert_check_output(void *job, const char *to, const char *path, organ_error *error);
-
 /* ---- convert_document.c ---- */
-
-/* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */
-json_t *organ_convert_parameters(void *job);
-json_t *organ_convert_document(void *job, const organ_writing *made);
 
 #endif

@@ -128,8 +128,13 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
-organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
-                                       json_t *histories, organ_error *error)
+/* Completes the experiment of each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of
+ * its log, or null) and "sparsity". A model without a log whose weights were killed gets an unknown experiment. Then
+ * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model. Returns ORGAN_USAGE in three
+ * cases: one of two different experiments has no name, or both have the same name; an experiment of another donor than
+ * `donor` has no name; the MODEL of an option matches no model. */
+static organ_status experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
+                                        json_t *histories, organ_error *error)
 {
     const naming_job s = {options, histories};
     char fingerprint[17];
@@ -472,7 +477,7 @@ static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_e
     if (organ_scoring_open(&s->scoring, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     json_t *const histories = histories_of(o, &s->scoring, error);
-    if (!error->status && organ_experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
+    if (!error->status && experiments_resolve(o, s->scoring.models[0].model, histories, error) == ORGAN_OK &&
         organ_scoring_run(&s->scoring, error) == ORGAN_OK)
         *report = evaluation_json(&s->scoring, histories, error);
     json_decref(histories);

@@ -69,41 +69,20 @@ typedef struct organ_task_answer {
     bool right, right_normalised; /* whether `choice`, and `normalised`, is a right one */
 } organ_task_answer;
 
-/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` over the tokens of the choice. `nll` has the
- * negative log-likelihood of every scored token of the plan, in the plan's order. */
-double organ_task_likelihood(const organ_task_choice *choice, const double *nll);
-
-/* Returns the answer to question number `question` from a model's `nll`. Source: lm-evaluation-harness 0.4.13,
- * ConfigurableTask.process_results. */
-organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll);
-
 /* Paired comparison of the right answers of a first and another model to the same questions. */
 typedef struct organ_task_pairs {
     size_t count;                  /* questions */
     size_t only_first, only_other; /* questions that only the first, or only the other model answers right */
 } organ_task_pairs;
 
-/* Returns the p-value of the exact two-sided test of McNemar (1947): the probability, if both models are equally good,
- * of a split of only_first + only_other questions at least as uneven as this one. In (0, 1]. */
-double organ_task_mcnemar(const organ_task_pairs *pairs);
-
 /* Difference of accuracies (other - first) with a 95 % confidence interval: the adjusted Wald interval of Bonett and
  * Price (2012), which adds one question to each of only_first and only_other. The interval is limited to [-1, 1]. */
 typedef struct organ_task_difference {
     double difference, low, high;
 } organ_task_difference;
-organ_task_difference organ_task_difference_of(const organ_task_pairs *pairs);
 
 /* Names the experiments of pruned models, so that an evaluation lists two experiments in one table only under two
  * names. */
-
-/* Completes the experiment of each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of
- * its log, or null) and "sparsity". A model without a log whose weights were killed gets an unknown experiment. Then
- * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model. Returns ORGAN_USAGE in three
- * cases: one of two different experiments has no name, or both have the same name; an experiment of another donor than
- * `donor` has no name; the MODEL of an option matches no model. */
-organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
-                                       json_t *histories, organ_error *error);
 
 /* Evaluates models on questions with several choices. */
 

@@ -15,7 +15,9 @@
 
 #define NORMAL_975 1.959963984540054 /* 0.975 quantile of the standard normal distribution */
 
-double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
+/* Returns the log-likelihood of a choice in nats: minus the sum of `nll` over the tokens of the choice. `nll` has the
+ * negative log-likelihood of every scored token of the plan, in the plan's order. */
+static double task_likelihood(const organ_task_choice *choice, const double *nll)
 {
     double sum = 0;
     for (size_t k = 0; k < choice->tokens; k++)
@@ -23,14 +25,16 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
-organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
+/* Returns the answer to question number `question` from a model's `nll`. Source: lm-evaluation-harness 0.4.13,
+ * ConfigurableTask.process_results. */
+static organ_task_answer task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];
     const organ_task_choice *const choices = set->choices + q->first;
     organ_task_answer answer = {0};
     double best = -INFINITY, best_normalised = -INFINITY;
     for (size_t k = 0; k < q->choices; k++) {
-        const double likelihood = organ_task_likelihood(&choices[k], nll),
+        const double likelihood = task_likelihood(&choices[k], nll),
                      normalised = likelihood / (double)choices[k].characters;
         if (likelihood > best) {
             best = likelihood;
@@ -46,7 +50,9 @@ organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t questio
     return answer;
 }
 
-double organ_task_mcnemar(const organ_task_pairs *pairs)
+/* Returns the p-value of the exact two-sided test of McNemar (1947): the probability, if both models are equally good,
+ * of a split of only_first + only_other questions at least as uneven as this one. In (0, 1]. */
+static double task_mcnemar(const organ_task_pairs *pairs)
 {
     const size_t n = pairs->only_first + pairs->only_other,
                  less = pairs->only_first < pairs->only_other ? pairs->only_first : pairs->only_other;
@@ -60,7 +66,7 @@ double organ_task_mcnemar(const organ_task_pairs *pairs)
     return 2 * sum < 1 ? 2 * sum : 1;
 }
 
-organ_task_difference organ_task_difference_of(const organ_task_pairs *pairs)
+static organ_task_difference task_difference_of(const organ_task_pairs *pairs)
 {
     const double n = (double)pairs->count, adjusted = n + 2;
     const double lost = ((double)pairs->only_first + 1) / adjusted, won = ((double)pairs->only_other + 1) / adjusted;
@@ -101,10 +107,10 @@ static bool is_of_task(const task_run *r, size_t question, size_t task)
 
 static json_t *pairs_json(const organ_task_pairs *pairs)
 {
-    const organ_task_difference d = organ_task_difference_of(pairs);
+    const organ_task_difference d = task_difference_of(pairs);
     return ORGAN_OBJECT(SET_REAL("difference", d.difference), SET_REAL("low", d.low), SET_REAL("high", d.high),
                         SET_COUNT("only_first", pairs->only_first), SET_COUNT("only_this", pairs->only_other),
-                        SET_REAL("p", organ_task_mcnemar(pairs)));
+                        SET_REAL("p", task_mcnemar(pairs)));
 }
 
 static json_t *result_json(const task_run *r, size_t task, const task_metric *metric, size_t m)
@@ -146,7 +152,7 @@ static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
     json_t *const list = json_array();
     for (size_t k = 0; k < q->choices; k++)
         json_array_append_new(
-            list, json_real(organ_task_likelihood(&r->set.choices[q->first + k], r->scoring.models[m].scores.nll)));
+            list, json_real(task_likelihood(&r->set.choices[q->first + k], r->scoring.models[m].scores.nll)));
     return list;
 }
 
@@ -246,7 +252,7 @@ static organ_status score_answers(task_run *r, organ_error *error)
         return organ_fail_memory(error, r->scoring.options->text);
     for (size_t m = 0; m < r->scoring.count; m++)
         for (size_t q = 0; q < r->set.count; q++)
-            r->answers[m * r->set.count + q] = organ_task_answer_of(&r->set, q, r->scoring.models[m].scores.nll);
+            r->answers[m * r->set.count + q] = task_answer_of(&r->set, q, r->scoring.models[m].scores.nll);
     return ORGAN_OK;
 }
 

@@ -22,7 +22,8 @@
 
 /* Downloads one file of a model, continuing what an earlier run has received. */
 
-organ_status organ_fetch_folders(const char *path, organ_error *error)
+/* Creates all missing folders above the file `path`. */
+static organ_status fetch_folders(const char *path, organ_error *error)
 {
     char folder[4096];
     if (strlen(path) >= sizeof folder)
@@ -159,7 +160,7 @@ static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *
 }
 
 /* The lock on the temporary file prevents two processes from downloading it at the same time. */
-organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, organ_error *error)
+static organ_status fetch_one(const organ_fetch_file *f, organ_fetched *how, organ_error *error)
 {
     struct stat about;
     bool same;
@@ -167,7 +168,7 @@ organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, orga
         *how = ORGAN_FETCH_PRESENT;
         return compare_present(f, &same, error);
     }
-    if (organ_fetch_folders(f->part, error) != ORGAN_OK)
+    if (fetch_folders(f->part, error) != ORGAN_OK)
         return error->status;
     const int fd = organ_open_locked(f->part, O_RDWR | O_CREAT | O_NOFOLLOW, 0666);
     if (fd < 0)
@@ -343,7 +344,7 @@ static organ_status link_blob(const fetch_row *row, organ_error *error)
         if (*c == '/')
             length += (size_t)snprintf(target + length, sizeof target - length, "../");
     snprintf(target + length, sizeof target - length, "blobs/%s", row->file->digest);
-    if (organ_fetch_folders(row->link, error) != ORGAN_OK)
+    if (fetch_folders(row->link, error) != ORGAN_OK)
         return error->status;
     if (unlink(row->link) != 0 && errno != ENOENT)
         return organ_fail_errno(error, errno, "%s", row->link);
@@ -371,7 +372,7 @@ static organ_status write_small(const char *path, const char *text, organ_error 
     char *const made = organ_format("%s.tmp", path);
     if (!made)
         return organ_fail_memory(error, path);
-    if (organ_fetch_folders(path, error) == ORGAN_OK && (!write_draft(made, text) || rename(made, path) != 0)) {
+    if (fetch_folders(path, error) == ORGAN_OK && (!write_draft(made, text) || rename(made, path) != 0)) {
         organ_fail_errno(error, errno, "%s", path);
         unlink(made);
     }
@@ -412,7 +413,7 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     for (size_t k = 0; k < job->count && !error->status; k++) {
         fetch_row *const row = &job->rows[k];
         const organ_fetch_file one = {row->file, row->path, row->part, http, job->progress, scratch};
-        if (organ_fetch_one(&one, &row->how, error) == ORGAN_OK && row->link)
+        if (fetch_one(&one, &row->how, error) == ORGAN_OK && row->link)
             link_blob(row, error);
     }
     organ_progress_end(job->progress);

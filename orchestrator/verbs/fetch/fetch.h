@@ -60,14 +60,4 @@ typedef struct organ_fetch_file {
 
 #define ORGAN_FETCH_BUFFER ((size_t)16 << 20)
 
-/* Creates all missing folders above the file `path`. */
-organ_status organ_fetch_folders(const char *path, organ_error *error);
-
-/* Downloads the file unless fetch->path exists, and sets *how. Returns ORGAN_USAGE if fetch->path exists with another
- * size or digest than in the hub's list, if another process downloads the file, or if fetch->part is no regular file;
- * ORGAN_BAD_INPUT if the size or the digest of the download is wrong; ORGAN_IO if a file cannot be read or written; and
- * errors of the connection. After ORGAN_BAD_INPUT the temporary file is removed. After other errors it keeps the
- * received bytes, and the next call continues it. */
-organ_status organ_fetch_one(const organ_fetch_file *fetch, organ_fetched *how, organ_error *error);
-
 #endif

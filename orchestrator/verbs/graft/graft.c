@@ -143,7 +143,10 @@ static bool grafts_whole_layers(const organ_graft_job *job)
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
-organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
+/* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
+ * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
+ * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
+static organ_status graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
@@ -187,7 +190,7 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
     organ_layout *const layout = &job->layout;
     organ_gguf_writer *writer = NULL;
     job->written_again = job->written_again || (job->single && layout->file_count > 1);
-    if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
+    if (graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
         (job->written_again || job->single))
         organ_layout_name(layout, job->single ? organ_path_name(job->options->write.output) : layout->files[0].name,
                           job->written_again, writer, error);

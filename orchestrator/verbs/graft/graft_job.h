@@ -62,9 +62,4 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
  * organ_weights_find. Models without packed weights pass. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
 
-/* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
- * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
- * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
-organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
-
 #endif

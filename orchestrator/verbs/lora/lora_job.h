@@ -122,10 +122,6 @@ organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *e
  * a group, whose factors get zeros. */
 size_t organ_lora_stored_rank(const organ_lora_module *module);
 
-/* Returns whether the two weights differ; false also after an error. */
-bool organ_lora_weight_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
-                               organ_error *error);
-
 /* Returns ORGAN_USAGE if decomposing a module needs more memory than --memory. The message has the amount that is
  * enough for all modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
@@ -135,10 +131,6 @@ bool organ_lora_other_changed(const organ_lora_other *other);
 
 /* Sets `change` and `norm` of all other weights that can be compared, on all ranks, and job->notes. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
-
-/* Returns whether a changed weight can be stored whole: the base has it in the same shape, or it is a matrix of words
- * that readers put in the place of one of another shape. */
-bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other);
 
 /* Implements --save-full: sets `kept`, `key` and `bare` of the changed other weights that are stored whole. */
 organ_status organ_lora_keep(organ_lora_job *job, organ_error *error);
@@ -172,10 +164,6 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job);
 /* Appends a weight reader's note to *job->note_target, and prints it if job->notes does not have it yet. Ignores "" and
  * NULL. */
 void organ_lora_note(organ_lora_job *job, const char *note);
-
-/* Sets job->notes, on all ranks, to the notes about the compared other weights, in the order in which one process would
- * collect them. Returns errors of organ_ranks_agree. */
-organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
 
 /* Adds the notes about the modules, in their order, to job->notes. All modules must have their results. */
 void organ_lora_notes_written(organ_lora_job *job);
@@ -259,9 +247,5 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *run, organ_err
 /* Implements organ_write.recall: restores the sums of weight `weight` from `results`, those of its journal line.
  * Returns false if they are incomplete. */
 bool organ_merge_recall(void *job, size_t weight, const json_t *results);
-
-/* Returns the report, a document of schema organ.lora_merge/1. `job` is an organ_merge_job. `made` is the finished
- * output; NULL: nothing was written, because job->unplaced is not empty. Returns NULL if out of memory. */
-json_t *organ_merge_document(void *job, const organ_writing *made);
 
 #endif

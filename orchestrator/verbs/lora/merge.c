@@ -127,7 +127,9 @@ static json_t *merge_document_definitions_json(void)
                  "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
 }
 
-json_t *organ_merge_document(void *context, const organ_writing *made)
+/* Returns the report, a document of schema organ.lora_merge/1. `job` is an organ_merge_job. `made` is the finished
+ * output; NULL: nothing was written, because job->unplaced is not empty. Returns NULL if out of memory. */
+static json_t *merge_document(void *context, const organ_writing *made)
 {
     const organ_merge_job *const job = context;
     json_t *const run =
@@ -284,7 +286,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
                               .recall = organ_merge_recall,
                               .parameters = merge_parameters_json,
                               .identity = adapter_identity,
-                              .document = organ_merge_document};
+                              .document = merge_document};
     return organ_write_run(&made, report, error);
 }
 
@@ -292,7 +294,7 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
-    if (!(*report = organ_merge_document(job, NULL)))
+    if (!(*report = merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: %zu tensor%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",

@@ -147,9 +147,14 @@ static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
     return organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, error);
 }
 
-organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
-                                       const organ_progress *progress, organ_measure_stream **result,
-                                       organ_error *error)
+/* Opens or creates the journal DIRECTORY/organ/measure-DIGITS.jsonl and locks it; DIGITS is a digest of the model's
+ * path. `seed`: also compute the older measure seed/1. Discards lines that
+ * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
+ * and `progress` must outlive the stream. Returns ORGAN_USAGE if another process has the file open,
+ * ORGAN_IO if it cannot be created or read; *stream is then NULL. */
+static organ_status measure_stream_open(const organ_model *model, bool seed, const char *directory,
+                                        const organ_progress *progress, organ_measure_stream **result,
+                                        organ_error *error)
 {
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
@@ -164,7 +169,8 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     return error->status;
 }
 
-const char *organ_measure_stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
+/* Returns the path of the journal. */
+static const char *measure_stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
 
 void organ_measure_stream_close(organ_measure_stream *s)
 {
@@ -197,8 +203,10 @@ static organ_status journal_weight(void *context, const organ_weight *weight, co
         &s->journal, ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z))), error);
 }
 
-organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
-                                      const organ_engine *engine, organ_z *out, organ_error *error)
+/* Fills `out` from the journal, measures the remaining chosen tensors like organ_measure_tensors, and appends each
+ * result to the journal. Pointers `reason` in `out` are valid until the stream is closed. */
+static organ_status measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
+                                       const organ_engine *engine, organ_z *out, organ_error *error)
 {
     const organ_z_options options = {
         .chosen = chosen, .seed = s->seed, .finished = journal_weight, .context = s, .subjects = subjects};
@@ -291,12 +299,10 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
     if (organ_ranks_refuse(m->engine->ranks, "measure of a URL with -o", error) != ORGAN_OK)
         return error->status;
-    if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) ==
-            ORGAN_OK &&
-        json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
+    if (measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
+        json_array_append_new(m->journals, organ_document_string(measure_stream_path(*stream))))
         organ_fail_memory(error, model->path);
-    return error->status ? error->status
-                         : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
+    return error->status ? error->status : measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
 static json_t *entry_json(const measure_run *m, const organ_measured *measured)

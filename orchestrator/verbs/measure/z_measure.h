@@ -228,24 +228,6 @@ void organ_measure_journal_forget(const char *path);
 /* A model and the open journal of its results. */
 typedef struct organ_measure_stream organ_measure_stream;
 
-/* Opens or creates the journal DIRECTORY/organ/measure-DIGITS.jsonl and locks it; DIGITS is a digest of the model's
- * path. `seed`: also compute the older measure seed/1. Discards lines that
- * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
- * and `progress` must outlive the stream. Returns ORGAN_USAGE if another process has the file open,
- * ORGAN_IO if it cannot be created or read; *stream is then NULL. */
-organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
-                                       const organ_progress *progress, organ_measure_stream **stream,
-                                       organ_error *error);
-
-/* Fills `out` from the journal, measures the remaining chosen tensors like organ_measure_tensors, and appends each
- * result to the journal. Pointers `reason` in `out` are valid until the stream is closed. */
-organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *chosen,
-                                      const organ_z_subjects *subjects, const organ_engine *engine, organ_z *out,
-                                      organ_error *error);
-
-/* Returns the path of the journal. */
-const char *organ_measure_stream_path(const organ_measure_stream *stream);
-
 /* Closes the stream, which may be NULL. The journal stays until organ_measure_journal_forget removes it. */
 void organ_measure_stream_close(organ_measure_stream *stream);
 

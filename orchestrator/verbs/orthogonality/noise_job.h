@@ -273,11 +273,6 @@ organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_m
 /* Returns the report; NULL if out of memory. */
 json_t *organ_pairs_document(const organ_compared_job *job);
 
-/* Returns the verdict on the modules whose sums are `all`: an object with levels (words), figures and sentences. `same`
- * is the number of modules that `all` leaves out because both clean models have equal values there. `change` is the
- * kind of D. Returns NULL if memory runs out. */
-json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change);
-
 /* ---- random matrices ---- */
 
 /* Statistics of random matrices. The cosine of a matrix G of n independent normal values with any fixed matrix K is t =

@@ -224,7 +224,10 @@ static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
 
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
-json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
+/* Returns the verdict on the modules whose sums are `all`: an object with levels (words), figures and sentences. `same`
+ * is the number of modules that `all` leaves out because both clean models have equal values there. `change` is the
+ * kind of D. Returns NULL if memory runs out. */
+static json_t *pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
     const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises =
@@ -469,8 +472,7 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
             add_to_fold(&differing, &job->modules[k], 0);
         else
             same++;
-    return same < job->count ? organ_pairs_verdict(&differing, same, job->change)
-                             : organ_pairs_verdict(all, 0, job->change);
+    return same < job->count ? pairs_verdict(&differing, same, job->change) : pairs_verdict(all, 0, job->change);
 }
 
 json_t *organ_pairs_document(const organ_compared_job *job)

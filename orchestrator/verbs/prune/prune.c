@@ -112,7 +112,9 @@ static void close_division(void *context)
     job->targets = (organ_targets){0};
 }
 
-organ_status organ_prune_then(organ_prune_job *job, json_t **report, organ_error *error)
+/* Prunes and quantises in one run on a calibration text (--then). The caller has checked all other options. Returns
+ * ORGAN_USAGE if the method does not compensate, and errors of organ_quantize_pruned. */
+static organ_status prune_then(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
     const organ_prune_calibrated_options *const c = job->calibrated;
@@ -309,7 +311,7 @@ static organ_status prune_model(organ_prune_job *job, json_t **report, organ_err
     if (organ_prune_check_options(job, error) != ORGAN_OK)
         return error->status;
     if (job->calibrated->then)
-        return organ_prune_then(job, report, error);
+        return prune_then(job, report, error);
     if (open_all(job, error) || (job->options->write.dry_run && prune_estimate(job, error)))
         return error->status;
     return write_output(job, report, error);

@@ -264,7 +264,9 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     return !ORGAN_ADD(json_object_get(document, "coverage"), SET_COUNT("tiles", tiles));
 }
 
-organ_tally *organ_prune_tally(const organ_prune_job *job)
+/* Returns an array with the counts of each target (job->parts). The caller frees it with organ_rows_free; NULL if out
+ * of memory. */
+static organ_tally *prune_tally(const organ_prune_job *job)
 {
     organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < job->targets.count; k++) {
@@ -277,7 +279,7 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
 
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
-    organ_tally *rows = organ_prune_tally(job);
+    organ_tally *rows = prune_tally(job);
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) ||
                        (job->method->tiles && add_coverage_tiles(document, job)) ||
                        !ORGAN_ADD(document, SET("matrices", organ_matrices_json(job->donor, job->targets.chosen)),
@@ -437,7 +439,7 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 
 static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
-    organ_tally *const rows = organ_prune_tally(job);
+    organ_tally *const rows = prune_tally(job);
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,

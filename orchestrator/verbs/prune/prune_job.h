@@ -325,10 +325,6 @@ organ_status organ_prune_bands_run(organ_prune_job *job, organ_error *error);
 
 /* ---- then.c ---- */
 
-/* Prunes and quantises in one run on a calibration text (--then). The caller has checked all other options. Returns
- * ORGAN_USAGE if the method does not compensate, and errors of organ_quantize_pruned. */
-organ_status organ_prune_then(organ_prune_job *job, json_t **report, organ_error *error);
-
 /* ---- integrity.c ---- */
 
 /* Opens the finished output at `path` and compares it with the donor; the results are in job->checks. Returns ORGAN_IO
@@ -336,10 +332,6 @@ organ_status organ_prune_then(organ_prune_job *job, json_t **report, organ_error
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error);
 
 /* ---- prune_document.c ---- */
-
-/* Returns an array with the counts of each target (job->parts). The caller frees it with organ_rows_free; NULL if out
- * of memory. */
-organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* Implement members of organ_write. The identity has the settings that a resumed run must repeat and that are no
  * parameters. */

@@ -436,9 +436,6 @@ void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float 
  * lowest. */
 void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank);
-/* Sets keep[k] to 0 for scores below the edge and for the first `equals` scores equal to it, to 1 for all others.
- * Returns the number of scores equal to the edge, kept or not. */
-uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 
 /* Sets keep[k] to 0 for the `count` lowest of n scores (>= 0, no NaN), to 1 for all others. Of equal scores, the first
  * ones count as lower. */

@@ -103,7 +103,9 @@ static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *r
     return at;
 }
 
-uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
+/* Sets keep[k] to 0 for scores below the edge and for the first `equals` scores equal to it, to 1 for all others.
+ * Returns the number of scores equal to the edge, kept or not. */
+static uint64_t edge_cut(const organ_score_edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
 {
     uint64_t at_edge = 0;
     size_t k = 0;
@@ -132,7 +134,7 @@ void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *kee
         organ_edge_count(&e, d, scores, n, counts);
         organ_edge_select_digit(&e, d, counts, count - 1);
     }
-    organ_edge_cut(&e, scores, n, count - e.less, keep);
+    edge_cut(&e, scores, n, count - e.less, keep);
 }
 
 /* ---- on all workers ---- */
@@ -202,8 +204,7 @@ static void cut_edge_strip(void *context, size_t index, size_t worker)
     organ_edge_search *const s = context;
     const size_t at = index * s->strip;
     (void)worker;
-    s->equals[index] =
-        organ_edge_cut(&s->edge, s->scores + at, edge_strip_length(s, index), s->equals[index], s->keep + at);
+    s->equals[index] = edge_cut(&s->edge, s->scores + at, edge_strip_length(s, index), s->equals[index], s->keep + at);
 }
 
 /* As many scores equal to the edge are removed as must be in addition to those below it. Strips with such scores are
@@ -302,7 +303,7 @@ static void count_equals(const ranking *r, size_t row, const float *weights, siz
 {
     const size_t cols = r->job->bands->cols;
     (void)worker;
-    r->equals[row] = organ_edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
+    r->equals[row] = edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
 }
 
 static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
@@ -310,7 +311,7 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
     const size_t cols = r->job->bands->cols;
     (void)worker;
     if (r->equals[row])
-        organ_edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
+        edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
 }
 
 static void count_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }

@@ -106,7 +106,7 @@ static json_t *document_left_out_json(const void *context, size_t k)
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
 }
 
-json_t *organ_purify_parameters(void *context)
+static json_t *purify_parameters(void *context)
 {
     const organ_purify_job *const job = context;
     const organ_purify_options *const o = job->options;
@@ -149,7 +149,9 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
-json_t *organ_purify_document(void *context, const organ_writing *made)
+/* Implement organ_write.parameters and organ_write.document: return the options on which the output depends, and the
+ * report of the finished output. */
+static json_t *purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their files and offsets */
     const organ_purify_job *const job = context;
@@ -250,7 +252,7 @@ static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 }
 
 /* job->rows.least is the memory that measuring theta needs later. */
-organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
+static organ_status purify_prepare(organ_purify_job *job, organ_error *error)
 {
     const size_t longest = job->haar ? organ_row_longest(job->donor, job->chosen) : 0;
     job->rows = (organ_row_work){
@@ -379,7 +381,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
     if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||
         select_tensors(job, error))
         return error->status;
-    return organ_purify_prepare(job, error);
+    return purify_prepare(job, error);
 }
 
 /* ---- the run ---- */
@@ -434,9 +436,9 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
                               .model_is = "model",
                               .schema = "organ.purify/1",
                               .rows = &job->rows,
-                              .parameters = organ_purify_parameters,
+                              .parameters = purify_parameters,
                               .check = check_copy,
-                              .document = organ_purify_document};
+                              .document = purify_document};
     return organ_write_run(&made, report, error);
 }
 

@@ -61,13 +61,4 @@ typedef struct organ_purify_job {
     organ_row_work rows; /* the filter, which organ_write_run calls for each row */
 } organ_purify_job;
 
-/* Makes the tables of spectra that the parts need, and sets job->rows: the filter, and a check that fails with
- * ORGAN_BAD_INPUT if values are not finite. Returns errors of organ_fft_create and organ_measure_min. */
-organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
-
-/* Implement organ_write.parameters and organ_write.document: return the options on which the output depends, and the
- * report of the finished output. */
-json_t *organ_purify_parameters(void *job);
-json_t *organ_purify_document(void *job, const organ_writing *made);
-
 #endif

@@ -119,12 +119,15 @@ json_t *organ_dequantize_results(const organ_dequantize_part *part)
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
-bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
+/* Implements organ_write.recall: restores the figures of part number `part` from `results`, the object that
+ * organ_dequantize_results returned. Returns false if `results` is malformed. */
+static bool dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
 }
 
-json_t *organ_dequantize_parameters(void *context)
+/* Implements organ_write.parameters: type of the converted weights and shard limit. */
+static json_t *dequantize_parameters(void *context)
 {
     const organ_dequantize_job *const job = context;
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
@@ -135,7 +138,8 @@ static const organ_weight *dequantised_weight(const void *job, size_t k)
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
-json_t *organ_dequantize_document(void *context, const organ_writing *made)
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
+static json_t *dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;
     dequantize_document_sums all = {0};
@@ -466,11 +470,11 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .repacked = job->part_count > 0,
                               .edit = make_plain,
                               .fill = dequantize_all,
-                              .recall = organ_dequantize_recall,
+                              .recall = dequantize_recall,
                               .check = dequantize_check,
                               .schema = "organ.dequantize/1",
-                              .parameters = organ_dequantize_parameters,
-                              .document = organ_dequantize_document};
+                              .parameters = dequantize_parameters,
+                              .document = dequantize_document};
     dequantize_note_before(job);
     organ_write_run(&made, report, error);
     if (*report)

@@ -148,7 +148,9 @@ static bool search_matrix(fitting *f)
     return true;
 }
 
-bool organ_gptq_first_scales(organ_gptq_job *job)
+/* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. Returns false if memory cannot be
+ * allocated. */
+static bool gptq_first_scales(organ_gptq_job *job)
 {
     const organ_grid *const grid = &job->matrix->grid;
     const organ_engine *const engine = job->inputs->engine;
@@ -214,7 +216,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_err
     job->energies = losses + job->first;
     job->gptq_losses = job->energies + whole->rows;
     job->losses = job->gptq_losses + whole->rows;
-    if (!organ_gptq_first_scales(job))
+    if (!gptq_first_scales(job))
         return organ_fail_memory(error, m->name);
     if (organ_gptq_quantise_rows(job, error) != ORGAN_OK)
         return error->status;

@@ -112,10 +112,6 @@ typedef struct organ_gptq_job {
     size_t scratch_bytes;
 } organ_gptq_job;
 
-/* Sets the scales with which GPTQ codes the columns. Overwrites job->errors. Returns false if memory cannot be
- * allocated. */
-bool organ_gptq_first_scales(organ_gptq_job *job);
-
 /* Returns the scratch bytes of a worker for organ_gptq_quantise_rows. */
 size_t organ_gptq_sweep_room(void);
 /* Quantises the rows: sets values, scales and losses. Returns ORGAN_INTERRUPTED if a stop was requested. */
@@ -128,13 +124,5 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job);
  * accordingly. `scratch`: ORGAN_PRODUCT_SCRATCH and organ_gptq_scales_room bytes. */
 void organ_gptq_scales(const organ_gptq_job *job, size_t first, size_t n, size_t row, size_t rows, float *field,
                        void *scratch);
-
-/* Refits the scales and minima of `groups` groups of row `row` from group `first` on, a GGUF block that stores them as
- * codes times d or dmin. Minimises the loss over the values that such blocks can store. M x = b are the normal
- * equations of organ_gptq_scales, with groups x terms unknowns; the unknowns x are changes of the current scales and
- * minima. `m`: M, of which only the part below the diagonal is read; `diagonal`: the diagonal of M; `right`: b,
- * overwritten; `target`: the exact solution x. */
-void organ_gptq_refine(const organ_gptq_job *job, size_t first, size_t groups, size_t row, const float *m,
-                       const float *diagonal, float *right, const float *target);
 
 #endif

@@ -164,8 +164,8 @@ static void descend(const row_equations *r)
 /* Runs coordinate descent from two starts: the exact solution of the equations, `target`, rounded to codes times the
  * present d and dmin, and the present numbers. Keeps the better result, or the present numbers if neither is better.
  * `right` is b, which becomes row_equations.residual. */
-void organ_gptq_refine(const organ_gptq_job *job, size_t first, size_t groups, size_t row, const float *m,
-                       const float *diagonal, float *right, const float *target)
+static void gptq_refine(const organ_gptq_job *job, size_t first, size_t groups, size_t row, const float *m,
+                        const float *diagonal, float *right, const float *target)
 {
     const row_equations r = {job, row, first, groups * job->terms, groups, m, diagonal, right};
     const block_numbers present = numbers_of(&r);
@@ -262,7 +262,7 @@ static void add_group(const refit_block *b, size_t g)
 }
 
 /* Scales and minima stay unchanged if M is not positive definite. cholesky_f32 overwrites M on and above the
- * diagonal, but organ_gptq_refine needs M, so it is copied: to below the diagonal, and its diagonal to `diagonal`. */
+ * diagonal, but gptq_refine needs M, so it is copied: to below the diagonal, and its diagonal to `diagonal`. */
 static void solve_row(const refit_block *b, size_t at)
 {
     const organ_kernels *const kernels = b->job->inputs->engine->kernels;
@@ -281,7 +281,7 @@ static void solve_row(const refit_block *b, size_t at)
         if (!(a[u * (n + 1)] > 0))
             return;
     kernels->solve_f32(a, n, x);
-    organ_gptq_refine(b->job, b->first / b->job->group, b->groups, b->row + at, a, diagonal, right, x);
+    gptq_refine(b->job, b->first / b->job->group, b->groups, b->row + at, a, diagonal, right, x);
 }
 
 static void begin_row(const refit_block *b, size_t at)

@@ -19,7 +19,8 @@
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
 
-bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+/* Returns whether --method is gptq, which needs a calibration text. */
+static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
 /* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
  * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
@@ -57,7 +58,7 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT ||
                          (job->untapped && job->untapped[weight->codes - job->model->tensors]);
-    return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
+    return quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
 /* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
@@ -185,7 +186,7 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
 /* 128 and 512 are the defaults of --samples and --context. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
-    if (organ_quantize_by_text(o)) {
+    if (quantize_by_text(o)) {
         if (!o->calibration.text)
             return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
         return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
@@ -307,7 +308,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
-        (organ_quantize_by_text(o) && !o->targets &&
+        (quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
@@ -315,7 +316,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
         return error->status;
     organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
-        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
+        (quantize_by_text(o) && organ_quantize_open_text(job, error)))
         return error->status;
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
@@ -404,7 +405,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (job->pruning)
         return "sparse-gptq-resolved/3";
-    if (!organ_quantize_by_text(job->options))
+    if (!quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_refit)
         return gguf ? "gptq-gguf/2" : "gptq/3";

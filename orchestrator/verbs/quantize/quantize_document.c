@@ -138,14 +138,16 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
-json_t *organ_quantize_definitions_json(const organ_quantize_job *job)
+/* Returns the member "definitions" of the report. */
+static json_t *quantize_definitions_json(const organ_quantize_job *job)
 {
     return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);
 }
 
 /* Mixed widths in the parameters and in the report. */
 
-json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
+/* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
+static json_t *quantize_widths_parameters(const organ_quantize_options *o)
 {
     const organ_allocate_options *const a = &o->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", a->allocate), SET_TEXT("budget", a->budget),
@@ -181,7 +183,8 @@ static json_t *exchanges_json(const organ_quantize_widths *w)
                         SET_REAL("after", r->after));
 }
 
-json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
+/* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
+static json_t *quantize_widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;
     size_t measured = 0;
@@ -381,7 +384,7 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
                         SET_BYTES_OF("targets", o->targets),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-                        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)),
+                        SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
@@ -454,9 +457,9 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("left_alone", organ_json_rows(job->left_out_count, quantize_document_left_json, job->left_out)),
         SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
-        SET("definitions", organ_quantize_definitions_json(job)),
+        SET("definitions", quantize_definitions_json(job)),
         SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
-        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
+        SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }
 

@@ -161,9 +161,6 @@ typedef struct organ_quantize_job {
     organ_quantize_part **todo;
 } organ_quantize_job;
 
-/* Returns whether --method is gptq, which needs a calibration text. */
-bool organ_quantize_by_text(const organ_quantize_options *options);
-
 /* Returns part k, for loops over all parts. Every 1,024th call releases the memory of the pages of all arrays of
  * organ_rows_take, which are mapped files if the model has very many tensors. */
 static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize_job *job, size_t k)
@@ -262,10 +259,6 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *options, 
  * if the budget is too small. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
-/* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
-json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
-/* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
-json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
 /* ---- journal and report ---- */
 
@@ -279,8 +272,6 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
-/* Returns the member "definitions" of the report. */
-json_t *organ_quantize_definitions_json(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */
 json_t *organ_quantize_document(void *job, const organ_writing *made);
 
@@ -320,14 +311,6 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
 /* Returns the figures of a finished part for its journal line, a new object: its numbers of infinite and NaN values,
  * and its note. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
-/* Implements organ_write.recall: restores the figures of part number `part` from `results`, the object that
- * organ_dequantize_results returned. Returns false if `results` is malformed. */
-bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
-
-/* Implements organ_write.parameters: type of the converted weights and shard limit. */
-json_t *organ_dequantize_parameters(void *job);
-/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
-json_t *organ_dequantize_document(void *job, const organ_writing *made);
 
 /* Mixed widths: state shared by the sources that choose widths and report them.
  *

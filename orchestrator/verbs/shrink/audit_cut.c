@@ -47,27 +47,32 @@ static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *e
     return error->status;
 }
 
-organ_status organ_cut_read_report(organ_cut_audit *a, organ_error *error)
+static organ_status cut_read_report(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < sizeof reports / sizeof *reports && !a->report && !error->status; k++)
         load_report(a, k, error);
     return error->status;
 }
 
-void organ_cut_release_report(organ_cut_audit *a)
+/* Sets audit->report and audit->listed from the report of `organ layers`, `experts` or `width` in the copy, which is in
+ * organ/ or next to a single file. Leaves them empty if there is none or if it lists no refitted tensors, as those of
+ * versions before 0.3. Returns ORGAN_BAD_INPUT if a report is malformed. */
+static void cut_release_report(organ_cut_audit *a)
 {
     organ_name_table_release(&a->listed);
     json_decref(a->report);
     a->report = NULL;
 }
 
-const char *organ_cut_listed(const organ_cut_audit *a, const char *tensor)
+/* Returns the digest that the report has for a tensor of the copy; NULL if it does not list the tensor. */
+static const char *cut_listed(const organ_cut_audit *a, const char *tensor)
 {
     const size_t *const at = a->report ? organ_name_table_find(&a->listed, tensor) : NULL;
     return at ? organ_json_text(json_array_get(json_object_get(a->report, "refitted"), *at), "xxh3") : NULL;
 }
 
-const char *organ_cut_report_name(const organ_cut_audit *a)
+/* Returns the name of the report, "organ/layers.json"; NULL if there is none. */
+static const char *cut_report_name(const organ_cut_audit *a)
 {
     return json_string_value(json_object_get(a->report, "file"));
 }
@@ -214,7 +219,7 @@ static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const c
     if (strcmp(digest, listed) != 0)
         organ_problem_add(&a->problems,
                           "tensor '%s': its bytes have the XXH3 %s, but %s states %s for the refitted tensor", name,
-                          digest, organ_cut_report_name(a), listed);
+                          digest, cut_report_name(a), listed);
     else if (v->different) {
         a->refitted++;
         json_array_append_new(a->changed_names, json_string(name));
@@ -227,8 +232,7 @@ static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
-    const char *const listed =
-        may_change(a, v->donor) && !a->options->compensated ? organ_cut_listed(a, p->name) : NULL;
+    const char *const listed = may_change(a, v->donor) && !a->options->compensated ? cut_listed(a, p->name) : NULL;
     if (v->missing)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
     else if (v->mismatch)
@@ -361,7 +365,7 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
     a->changed_names = json_array();
     a->run.settings = json_array();
     if (organ_weights_find(a->donor, &a->donor_weights, error) ||
-        organ_weights_find(a->copy, &a->copy_weights, error) || organ_cut_read_report(a, error))
+        organ_weights_find(a->copy, &a->copy_weights, error) || cut_read_report(a, error))
         return error->status;
     *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0,
                               0,        {0}};
@@ -386,7 +390,7 @@ static void audit_release(organ_cut_audit *a)
 {
     organ_cut_release(&a->run);
     organ_cut_recovery_release(&a->recovery);
-    organ_cut_release_report(a);
+    cut_release_report(a);
     organ_weights_free(a->donor_weights);
     organ_weights_free(a->copy_weights);
     json_decref(a->problems.sentences);

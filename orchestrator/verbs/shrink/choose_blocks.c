@@ -19,7 +19,8 @@
 
 /* ---- in memory ---- */
 
-bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
+/* Returns whether the set has a stored divergence, and sets *divergence to it. */
+static bool layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
 {
     for (size_t k = 0; k < known->count; k++)
         if (memcmp(known->dropped + k * known->layers, dropped, known->layers * sizeof *dropped) == 0) {
@@ -29,7 +30,8 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
-bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
+/* Stores the divergence of a judged set. Returns false if memory runs out. */
+static bool layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->capacity) {
         const size_t capacity = 2 * known->capacity + 64;
@@ -46,7 +48,8 @@ bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, doub
     return true;
 }
 
-bool organ_layers_known_influence(organ_layers_known *known, const double *influence)
+/* Stores a copy of the influences of all blocks. Returns false if memory runs out. */
+static bool layers_known_influence(organ_layers_known *known, const double *influence)
 {
     if (!known->influence && !(known->influence = calloc(known->layers, sizeof *known->influence)))
         return false;
@@ -54,7 +57,7 @@ bool organ_layers_known_influence(organ_layers_known *known, const double *influ
     return true;
 }
 
-void organ_layers_known_release(organ_layers_known *known)
+static void layers_known_release(organ_layers_known *known)
 {
     free(known->influence);
     free(known->dropped);
@@ -129,8 +132,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
         }
         flags[block] = true;
     }
-    if (!error->status && !organ_layers_known_find(known, flags, &ignored) &&
-        !organ_layers_known_add(known, flags, divergence))
+    if (!error->status && !layers_known_find(known, flags, &ignored) && !layers_known_add(known, flags, divergence))
         organ_fail_memory(error, path);
     free(flags);
     return error->status;
@@ -172,8 +174,10 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
-organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      organ_ranks *ranks, organ_error *error)
+/* Writes influences and judged sets to `path`. All ranks have the same sets, so only rank 0 writes. Returns ORGAN_IO if
+ * the file cannot be written. */
+static organ_status layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
+                                       organ_ranks *ranks, organ_error *error)
 {
     organ_cache cache = known_sets_cache(path, identity);
     cache.ranks = ranks;
@@ -283,7 +287,7 @@ void organ_layers_choice_close(organ_layers_job *job)
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
-    organ_layers_known_release(&job->choice.known);
+    layers_known_release(&job->choice.known);
     organ_layers_found_release(&job->choice.found);
     json_decref(job->choice.identity);
 }
@@ -294,7 +298,7 @@ void organ_layers_choice_release(organ_layers_job *job)
 static organ_status store_scores(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
-    return organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
+    return layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
 }
 
 /* Opening runs the text through the whole model, so the callers do it only if an influence or a divergence is not
@@ -317,7 +321,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     if (open_sets_if_needed(job, error) == ORGAN_OK &&
         organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
         for (size_t k = 0; k < count && !error->status; k++)
-            if (!organ_layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
+            if (!layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
                 organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
     c->judged += count;
     organ_progress_advance(job->progress, 0, NULL, NULL);
@@ -335,12 +339,12 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     if (!unknown)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
     for (size_t k = 0; k < count; k++)
-        if (!organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]))
+        if (!layers_known_find(known, dropped + k * job->layers, &divergence[k]))
             memcpy(unknown + remaining++ * job->layers, dropped + k * job->layers, job->layers * sizeof *dropped);
     if (remaining)
         judge_unknown(job, unknown, remaining, error);
     for (size_t k = 0; k < count && !error->status; k++)
-        (void)organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]);
+        (void)layers_known_find(known, dropped + k * job->layers, &divergence[k]);
     free(unknown);
     return error->status;
 }
@@ -373,7 +377,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
     if (c->known.influence)
         return ORGAN_OK;
     if (open_sets_if_needed(job, error) == ORGAN_OK &&
-        !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
+        !layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
     return store_scores(job, error);
 }

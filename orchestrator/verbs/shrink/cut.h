@@ -437,17 +437,6 @@ typedef struct organ_cut_audit {
 
 /* ---- audit_report.c ---- */
 
-/* Sets audit->report and audit->listed from the report of `organ layers`, `experts` or `width` in the copy, which is in
- * organ/ or next to a single file. Leaves them empty if there is none or if it lists no refitted tensors, as those of
- * versions before 0.3. Returns ORGAN_BAD_INPUT if a report is malformed. */
-organ_status organ_cut_read_report(organ_cut_audit *audit, organ_error *error);
-void organ_cut_release_report(organ_cut_audit *audit);
-
-/* Returns the digest that the report has for a tensor of the copy; NULL if it does not list the tensor. */
-const char *organ_cut_listed(const organ_cut_audit *audit, const char *tensor);
-/* Returns the name of the report, "organ/layers.json"; NULL if there is none. */
-const char *organ_cut_report_name(const organ_cut_audit *audit);
-
 /* ---- audit_settings.c ---- */
 
 /* Adds a problem for each member of config.json, or each key-value, that differs from the one that the planned cut

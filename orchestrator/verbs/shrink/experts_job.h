@@ -192,13 +192,6 @@ void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allow
  * organ_expert_scores_json. The measurement owns it. */
 const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
 
-/* Adds the memory and the work of the measurement to `plan`. */
-void organ_expert_measure_estimate(const organ_expert_measure *measure, organ_plan *plan);
-/* Returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the smallest --memory that
- * suffices, the bytes of hidden states, the bytes of experts' inner products (0 without the loss), and whether these
- * products go to the scratch file. NULL if an allocation failed. */
-json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
-
 /* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
  * written). Returns ORGAN_BAD_INPUT if a value is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED
  * if the engine is stopped. */
@@ -335,13 +328,6 @@ size_t organ_expert_products_count(size_t experts); /* returns the number of pro
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch,
                                         organ_expert_products *products, organ_error *error);
 void organ_expert_products_close(organ_expert_products *products);
-/* Returns where the caller must write the products of tokens from `token` on: their place in memory, or `scratch` if
- * the products are stored in a file. The caller then calls organ_expert_products_keep. */
-float *organ_expert_products_place(const organ_expert_products *products, size_t token, float *scratch);
-/* Writes the products of tokens [token, token + count) from `scratch` to the file. Does nothing if products are in
- * memory. */
-organ_status organ_expert_products_keep(organ_expert_products *products, size_t token, size_t count,
-                                        const float *scratch, organ_error *error);
 /* Returns the products of a token: a pointer into memory, or `scratch`, into which they were read from the file.
  * Returns NULL if the file cannot be read. `scratch` has room for the products of one token. Thread-safe. */
 const float *organ_expert_products_of(const organ_expert_products *products, size_t token, float *scratch,

@@ -344,7 +344,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
 }
 
 /* Scaling the logits instead of the norm gives the same logits. */
-organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
+static organ_status layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);
     organ_layers_heal_judge_rest(h, h->options.layers, divergence, error);
@@ -400,7 +400,7 @@ static organ_status heal_final_choose(organ_layers_heal *h, double solution, org
     for (size_t k = 0; k < sizeof steps / sizeof *steps && solution > 0; k++) {
         const double times = 1 + steps[k] * (solution - 1);
         double divergence = 0;
-        if (organ_layers_heal_judge_final(h, times, &divergence, error) != ORGAN_OK)
+        if (layers_heal_judge_final(h, times, &divergence, error) != ORGAN_OK)
             return error->status;
         if (divergence < solved->after) {
             solved->times = times;

@@ -16,7 +16,7 @@
 /* Makes the report of organ layers. */
 
 /* Options that have no effect in this run are null. */
-json_t *organ_layers_parameters(void *context)
+static json_t *layers_parameters(void *context)
 {
     const organ_layers_job *const job = context;
     const organ_layers_options *const o = job->options;
@@ -175,7 +175,7 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
 }
 
 /* In a dry run with a search the dropped blocks are null, because they are not known. */
-json_t *organ_layers_document(void *context, const organ_writing *made)
+static json_t *layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;
     const bool known = job->drop.named || job->choice.done;
@@ -388,9 +388,9 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
                                     .name = "layers.json",
                                     .markdown_name = "LAYERS_REPORT.md",
                                     .stage = "dropping blocks",
-                                    .parameters = organ_layers_parameters,
+                                    .parameters = layers_parameters,
                                     .identity = layers_identity,
-                                    .document = organ_layers_document},
+                                    .document = layers_document},
                           .layers = layers,
                           .layer_count = blocks,
                           .refitted = job->refitted,

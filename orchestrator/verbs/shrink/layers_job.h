@@ -128,18 +128,6 @@ typedef struct organ_layers_known {
  * *known in any case. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error);
-/* Writes influences and judged sets to `path`. All ranks have the same sets, so only rank 0 writes. Returns ORGAN_IO if
- * the file cannot be written. */
-organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      organ_ranks *ranks, organ_error *error);
-void organ_layers_known_release(organ_layers_known *known);
-
-/* Returns whether the set has a stored divergence, and sets *divergence to it. */
-bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence);
-/* Stores the divergence of a judged set. Returns false if memory runs out. */
-bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence);
-/* Stores a copy of the influences of all blocks. Returns false if memory runs out. */
-bool organ_layers_known_influence(organ_layers_known *known, const double *influence);
 
 /* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL if memory runs out. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
@@ -308,11 +296,6 @@ void organ_layers_choice_release(organ_layers_job *job);
 
 /* ---- layers_document.c ---- */
 
-/* Callbacks of organ_write_run: return the options that determine the output, and the report of schema
- * organ.layers/1. NULL if memory runs out. */
-json_t *organ_layers_parameters(void *job);
-json_t *organ_layers_document(void *job, const organ_writing *made);
-
 /* State and functions shared by the files of healing: layers_heal.c runs the text through both models, heal_parts.c
  * lists the matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its
  * weights, heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
@@ -467,10 +450,6 @@ organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *erro
  * block `layer`; from this block on, the kept blocks have the donor's weights. No candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
-/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the
- * last block. */
-organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
-                                           organ_error *error);
 
 /* Chooses the factor of the final norm and writes the norm to the output, or takes its solution from heal->known if an
  * interrupted run has written it. Called after both streams have passed the last block. */

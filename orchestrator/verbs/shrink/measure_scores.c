@@ -302,7 +302,7 @@ const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { ret
 /* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
  * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An
  * expert has three matrices of hidden x expert_intermediate, with two operations per weight: hence the factor 6. */
-void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
+static void expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
     const double tokens = (double)max_tokens(m->calib, m->walk.calibration.context),
@@ -316,7 +316,10 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
-json_t *organ_expert_measure_needs(const organ_expert_measure *m)
+/* Returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the smallest --memory that
+ * suffices, the bytes of hidden states, the bytes of experts' inner products (0 without the loss), and whether these
+ * products go to the scratch file. NULL if an allocation failed. */
+static json_t *expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
                    products = m->scores->with_loss ? tokens * token_product_bytes(m->config) : 0;
@@ -426,10 +429,10 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
         organ_cache_start(remove ? job->unfinished : NULL, job->engine->ranks, error) != ORGAN_OK ||
         organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
         return error->status;
-    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(measure)))
+    if (!job->known && o->write.dry_run && !(job->needs = expert_measure_needs(measure)))
         return organ_fail_memory(error, file);
     if (!job->known && o->write.dry_run)
-        organ_expert_measure_estimate(measure, &job->plan);
+        expert_measure_estimate(measure, &job->plan);
     if (job->known || o->write.dry_run || organ_expert_measure_run(measure, file, error) != ORGAN_OK)
         return error->status;
     job->known = true;

@@ -42,13 +42,17 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
-float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
+/* Returns where the caller must write the products of tokens from `token` on: their place in memory, or `scratch` if
+ * the products are stored in a file. The caller then calls expert_products_keep. */
+static float *expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
-organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
-                                        organ_error *error)
+/* Writes the products of tokens [token, token + count) from `scratch` to the file. Does nothing if products are in
+ * memory. */
+static organ_status expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
+                                         organ_error *error)
 {
     return p->all
                ? ORGAN_OK
@@ -58,7 +62,7 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)
-        return organ_expert_products_place(p, token, NULL);
+        return expert_products_place(p, token, NULL);
     return organ_scratch_read(&p->file, scratch, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK
                ? scratch
                : NULL;
@@ -171,8 +175,8 @@ static void multiply_token_outputs(void *context, size_t index, size_t worker)
     const organ_product_operand outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
     const organ_product product = {
         .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
-    float *const packed = organ_expert_products_place(
-        &m->products, m->chunk_begin + t, m->products_buffer + index * organ_expert_products_count(experts));
+    float *const packed = expert_products_place(&m->products, m->chunk_begin + t,
+                                                m->products_buffer + index * organ_expert_products_count(experts));
     const organ_expert_choice *const chosen = choices_of_token(m, t);
     m->options.engine->kernels->product(&product, w->scratch);
     pack_upper(w->square, experts, packed);
@@ -214,7 +218,7 @@ static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *
         if (error->status)
             return error->status;
         organ_share(m->options.engine, NULL, j->count, multiply_token_outputs, j);
-        organ_expert_products_keep(&m->products, m->chunk_begin + j->first, j->count, m->products_buffer, error);
+        expert_products_keep(&m->products, m->chunk_begin + j->first, j->count, m->products_buffer, error);
     }
     return error->status;
 }

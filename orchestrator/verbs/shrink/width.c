@@ -171,7 +171,9 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-organ_status organ_width_text(organ_width_job *job, organ_error *error)
+/* Opens the calibration text. Returns ORGAN_USAGE if --memory is too small, and errors of
+ * organ_calibration_run_open. */
+static organ_status width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     job->walk = (organ_calibration_run_options){.calibration = o->calibration,
@@ -199,7 +201,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
-void organ_width_estimate(organ_width_job *job)
+/* Adds the memory and the work of the calibration and the choice to job->plan. */
+static void width_estimate(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;
     organ_calibration_run_estimate(job->calib, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0, NARROW_MATRIX},
@@ -207,7 +210,9 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
-organ_status organ_width_choose(organ_width_job *job, organ_error *error)
+/* Runs the text through the model layer by layer, chooses and stores the parts that are not done, and closes the
+ * calibration. */
+static organ_status width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
     size_t count = 0;
@@ -301,13 +306,13 @@ static organ_status narrow_model(organ_width_job *job, json_t **report, organ_er
 {
     const organ_width_options *const o = job->options;
     if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
-        organ_width_plan(job, error) || organ_width_text(job, error))
+        organ_width_plan(job, error) || width_text(job, error))
         return error->status;
     if (o->write.dry_run) {
-        organ_width_estimate(job);
+        width_estimate(job);
         return width_cut(job, true, report, error);
     }
-    if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
+    if (try_cut(job, error) || organ_width_choices_begin(job, error) || width_choose(job, error) ||
         organ_model_unchanged(job->model, error))
         return organ_width_choices_end(job, false, error);
     /* The choices are removed if the output is complete (with *report set only its evaluation failed), and after

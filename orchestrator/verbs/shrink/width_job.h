@@ -131,8 +131,6 @@ typedef struct organ_width_job {
 /* Computes job->shares from options and model, and lists the parts. Returns ORGAN_USAGE if nothing or everything would
  * be removed or layers differ in width. */
 organ_status organ_width_plan(organ_width_job *job, organ_error *error);
-/* Lists the parts, the targets and the layers for the cut. organ_width_plan calls it. */
-organ_status organ_width_list(organ_width_job *job, organ_error *error);
 /* Returns the kind of the units that the tensor's columns belong to; ORGAN_WIDTH_KINDS if the tensor is no down or
  * output projection of a layer, so that its columns cannot be removed. */
 organ_width_kind organ_width_kind_of(const organ_tensor *tensor);
@@ -144,13 +142,6 @@ organ_width_kind organ_width_kind_of(const organ_tensor *tensor);
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
 /* Frees what organ_width_by_norms keeps in the job. */
 void organ_width_norms_release(organ_width_job *job);
-
-/* Opens the calibration text. Returns ORGAN_USAGE if --memory is too small, and errors of
- * organ_calibration_run_open. */
-organ_status organ_width_text(organ_width_job *job, organ_error *error);
-/* Runs the text through the model layer by layer, chooses and stores the parts that are not done, and closes the
- * calibration. */
-organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
 /* Begin and end the directory of choices. organ_width_choices_begin reads the choices of an interrupted run or creates
  * new files; also if it fails, call organ_width_choices_end. With `done`, organ_width_choices_end removes the
@@ -178,9 +169,6 @@ static inline uint64_t organ_width_columns(const organ_width_part *part)
 }
 /* Returns the number of a part's rows in the output. */
 static inline uint64_t organ_width_rows(const organ_width_part *part) { return part->rows; }
-
-/* Adds the memory and the work of the calibration and the choice to job->plan. */
-void organ_width_estimate(organ_width_job *job);
 
 /* Callbacks of organ_write (width_document.c): parameters and journal identity of the run, and its report. */
 json_t *organ_width_parameters(void *job);

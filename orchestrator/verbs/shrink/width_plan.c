@@ -174,7 +174,8 @@ static organ_status list_layers(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_width_list(organ_width_job *job, organ_error *error)
+/* Lists the parts, the targets and the layers for the cut. organ_width_plan calls it. */
+static organ_status width_list(organ_width_job *job, organ_error *error)
 {
     return list_parts(job, error) ? error->status : list_layers(job, error);
 }
@@ -375,5 +376,5 @@ organ_status organ_width_plan(organ_width_job *job, organ_error *error)
     const organ_width_options *const o = job->options;
     if ((o->ffn && plan_ffn(job, error)) || (o->heads && plan_heads(job, error)))
         return error->status;
-    return organ_width_list(job, error);
+    return width_list(job, error);
 }

@@ -359,8 +359,11 @@ static bool find_base(folder_scan *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
-organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
-                               organ_error *error)
+/* Examines every entry of the directory `path`, or the one file `path`, and adds the findings. Follows a symbolic link
+ * only to a file of the Hugging Face cache entry that contains the download. Returns ORGAN_IO if the path itself cannot
+ * be opened, ORGAN_BAD_INPUT if it is a device or a pipe. */
+static organ_status scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
+                                organ_error *error)
 {
     struct stat info;
     folder_scan t = {.findings = findings, .scanned = scanned, .path = path, .base = {.fd = -1}};
@@ -403,7 +406,7 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
                                     organ_error *error)
 {
     organ_scanned_folder scanned = {0};
-    if (organ_scan_folder(options->model, findings, &scanned, error) != ORGAN_OK)
+    if (scan_folder(options->model, findings, &scanned, error) != ORGAN_OK)
         return error->status;
     if (findings->failure.status) {
         organ_fail(error, ORGAN_IO, "%s%s%s", scanned.directories ? options->model : "",

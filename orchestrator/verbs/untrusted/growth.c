@@ -132,7 +132,7 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *callba
 }
 
 /* The members are the own commas of the list or object plus one, unless it is empty. */
-organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
+static organ_json_extent json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};
     const size_t end = span.end < text->length ? span.end : text->length;
@@ -261,7 +261,7 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
-    const organ_json_extent extent = organ_json_extent_of(text, span);
+    const organ_json_extent extent = json_extent_of(text, span);
     const bool numbered = text->bytes[span.begin] == '{';
     add_if_more(findings, where, "words", extent.members, WORDS_MAX);
     add_if_more(findings, where, "bytes in one word", extent.longest, WORD_BYTES);
@@ -276,7 +276,7 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     organ_error error = {0};
     json_t *list = NULL, *one;
     size_t k;
-    const size_t count = organ_json_extent_of(text, span).members;
+    const size_t count = json_extent_of(text, span).members;
     add_if_more(findings, "added_tokens", "added tokens", count, ADDED_MAX);
     if (count > ADDED_MAX || organ_json_parse(text, span, "added_tokens", &list, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
@@ -321,11 +321,11 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
     for (size_t k = 0; k < STEP_MEMBERS; k++)
         if (spans[k].end)
             check_step_member(findings, text, names[k], spans[k]);
-    const size_t words = model[0].end ? organ_json_extent_of(text, model[0]).members : 0;
+    const size_t words = model[0].end ? json_extent_of(text, model[0]).members : 0;
     if (model[0].end)
         check_words(findings, text, "model.vocab", model[0], 0);
     if (model[1].end)
-        add_if_more(findings, "model.merges", "merges", organ_json_extent_of(text, model[1]).members, MERGES_MAX);
+        add_if_more(findings, "model.merges", "merges", json_extent_of(text, model[1]).members, MERGES_MAX);
     if (spans[ADDED].end)
         check_added(findings, text, spans[ADDED], words);
 }
@@ -343,9 +343,8 @@ static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
         add_if_more(context, key->path, "added tokens",
-                    organ_json_extent_of(
-                        key->text,
-                        (organ_json_span){key->value, organ_json_value_end(key->text, key->value, key->text->length)})
+                    json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value,
+                                                                                                 key->text->length)})
                         .members,
                     ADDED_MAX);
 }

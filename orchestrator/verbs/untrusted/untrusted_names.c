@@ -82,7 +82,9 @@ static bool is_invisible(uint32_t code)
     return organ_utf8_hidden(code);
 }
 
-bool organ_names_hide(const char *text, unsigned *code)
+/* Returns whether the text contains a character that is invisible or changes the direction of writing, or a byte that
+ * is no valid UTF-8. Sets *code to the first such character or byte. */
+static bool names_hide(const char *text, unsigned *code)
 {
     uint32_t one;
     for (size_t length; *text; text += length) {
@@ -210,7 +212,7 @@ void organ_names_check(organ_findings *findings, const char *name)
     unsigned code;
     if (!organ_utf8_valid(name))
         organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name is not valid UTF-8");
-    else if (organ_names_hide(name, &code))
+    else if (names_hide(name, &code))
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
                            "the name has U+%04X, which is invisible or changes the writing direction", code);
     else if (resembles_standard_name(name, &of, &foreign) && foreign)
@@ -238,7 +240,7 @@ static void check_tensor_names(organ_findings *findings, const organ_tensor_list
 {
     unsigned code;
     for (size_t k = 0; k < list->count; k++)
-        if (organ_names_hide(list->tensors[k].name, &code))
+        if (names_hide(list->tensors[k].name, &code))
             organ_findings_add(findings, ORGAN_FINDING_NAME, "",
                                "the name of tensor '%.200s' has U+%04X, which is invisible", list->tensors[k].name,
                                code);

@@ -100,12 +100,6 @@ typedef struct organ_scanned_folder {
     uint64_t git_directories; /* directories named .git, which are skipped */
 } organ_scanned_folder;
 
-/* Examines every entry of the directory `path`, or the one file `path`, and adds the findings. Follows a symbolic link
- * only to a file of the Hugging Face cache entry that contains the download. Returns ORGAN_IO if the path itself cannot
- * be opened, ORGAN_BAD_INPUT if it is a device or a pipe. */
-organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
-                               organ_error *error);
-
 /* Finds tokenizers that need much more memory or time than any real one. */
 
 /* Returns whether a JSON file of that name belongs to a tokenizer, so that organ_growth_check has a check for it. */
@@ -151,9 +145,6 @@ typedef struct organ_json_extent {
     size_t longest;    /* longest string at any depth, names included, in bytes as written without quotes */
     uint64_t greatest; /* greatest whole number among its members; UINT64_MAX if one is larger; 0: none */
 } organ_json_extent;
-
-/* Measures the list or object in `span` without parsing it into a tree. */
-organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span);
 
 /* Finds the targets of symbolic links in a download, within a base directory. organ_link_follow resolves a link one
  * component of its path at a time, by directory descriptors and with O_NOFOLLOW, so that a process that changes the
@@ -217,10 +208,6 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
  * resembles a Latin one. It is also misleading if it resembles the name of a standard file, ends with a space or a dot,
  * or begins with a space. */
 void organ_names_check(organ_findings *findings, const char *name);
-
-/* Returns whether the text contains a character that is invisible or changes the direction of writing, or a byte that
- * is no valid UTF-8. Sets *code to the first such character or byte. */
-bool organ_names_hide(const char *text, unsigned *code);
 
 /* Checks safetensors and GGUF files, indexes, and whole models. */
 
