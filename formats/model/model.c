@@ -195,6 +195,7 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     struct stat info;
     free((char *)s->config.path);
     s->config = (organ_model_file){.fd = -1};
+    s->model.config_file = NULL;
     if (s->http)
         return ORGAN_OK;
     char *const path =
@@ -204,6 +205,7 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     if (stat(path, &info) == 0) {
         s->config.name = s->config.path = path;
         organ_model_file_take(&s->config, &info);
+        s->model.config_file = &s->config;
     } else
         free(path);
     return ORGAN_OK;
@@ -482,8 +484,7 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
-    const organ_model_file *const config = &((const model_state *)(const void *)model)->config;
-    if (config->path && organ_model_file_unchanged(config, error) != ORGAN_OK)
+    if (model->config_file && organ_model_file_unchanged(model->config_file, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; manifest && k < manifest->kept_count; k++)
         if (organ_model_file_unchanged(&manifest->kept[k], error) != ORGAN_OK)

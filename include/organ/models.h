@@ -442,6 +442,7 @@ typedef struct organ_model {
     const char *const *problems; /* one sentence each */
     size_t warning_count; /* wrong statements in the files on which no loader relies, such as total_size of the index */
     const char *const *warnings; /* one sentence each */
+    const organ_model_file *config_file; /* the local config.json that was read; NULL: none */
 } organ_model;
 
 /* Opens a model, which is one of
