@@ -9,10 +9,10 @@
 #include "kernels/half.h"
 #include "kernels/six_bits.h"
 
-/* Returns 1 / d; 0 for d = 0. */
+/* Returns 0 for d = 0. */
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-/* Truncates `value` to a whole number between 0 and `top`; 0 for a NaN. */
+/* Returns 0 for a NaN. */
 INLINE u8x16 code_of(f32x16 value, float top)
 {
     const f32x16 zero = f32_set1(0), ends = f32_set1(top);
@@ -25,13 +25,12 @@ INLINE u8x16 code_of(f32x16 value, float top)
 static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
                                         16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
 
-/* Returns elements 0 to 15 (`half` 0) or 16 to 31 (`half` 1) of to_the_end. */
 INLINE u32x16 distances_to_end(int half)
 {
     return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half)));
 }
 
-/* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
+/* Returns 0 if all values are zeros or NaN. */
 INLINE float value_of_largest_magnitude(const float *values)
 {
     const u32x16 low = magnitude_bits(f32_load(values)), high = magnitude_bits(f32_load(values + 16));
@@ -42,8 +41,7 @@ INLINE float value_of_largest_magnitude(const float *values)
     return top ? values[32 - u32_top(left)] : 0;
 }
 
-/* Computes 32 codes from 0 to `top` around `middle`, scaled so that the value of largest magnitude, whatever its
- * sign, gets code 0. Returns the scale. */
+/* The value of largest magnitude, whatever its sign, gets code 0. Returns the scale. */
 INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
 {
     const float d = value_of_largest_magnitude(values) / -middle;
@@ -62,8 +60,8 @@ static float first_zero_of_block(const float *values)
     return values[j];
 }
 
-/* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum to the smallest value.
- * Returns the scale. Ignores NaN, as ggml does: its search starts from FLT_MAX and -FLT_MAX. */
+/* The smallest value gets code 0, the largest `top`. Returns the scale. Ignores NaN, as ggml does: its search starts
+ * from FLT_MAX and -FLT_MAX. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),
@@ -81,13 +79,13 @@ INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float 
     return d;
 }
 
-/* Stores the low 4 bits of 32 codes in 16 bytes: the first 16 in the low halves, the last 16 in the high halves. */
+/* The first 16 codes are in the low halves, the last 16 in the high halves. */
 INLINE void store_nibbles(uint8_t *bytes, const u8x16 codes[2])
 {
     u8_store(bytes, u8_or(u8_field(codes[0], 0, 15), u8_sll(u8_field(codes[1], 0, 15), 4)));
 }
 
-/* Stores bit 4 of each of 32 codes in 4 bytes, the first code in the lowest bit. */
+/* The first code is in the lowest bit. */
 INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
 {
     UNROLL for (int half = 0; half < 2; half++)
@@ -97,7 +95,7 @@ INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
     }
 }
 
-/* Rounds to the nearest whole number, ties away from zero, between -127 and 127; a NaN becomes 0. */
+/* Ties are rounded away from zero; a NaN becomes 0. */
 INLINE u8x16 nearest_s8(f32x16 a)
 {
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
@@ -108,7 +106,7 @@ INLINE u8x16 nearest_s8(f32x16 a)
     return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));
 }
 
-/* Encodes blocks of q8_0 as ggml does: the largest magnitude becomes 127. */
+/* The largest magnitude becomes 127, as in ggml. */
 void KERNEL(quantize_q8_0)(const float *values, void *blocks, size_t n)
 {
     block_q8_0 *b = blocks;
@@ -124,7 +122,7 @@ void KERNEL(quantize_q8_0)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* Encodes n blocks of q4_0: codes 0 to 15 around 8. */
+/* The codes are 0 to 15 around 8. */
 void KERNEL(quantize_q4_0)(const float *values, void *blocks, size_t n)
 {
     block_q4_0 *b = blocks;
@@ -135,7 +133,7 @@ void KERNEL(quantize_q4_0)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* Encodes n blocks of q4_1: codes 0 to 15 from the minimum on. */
+/* The codes are 0 to 15 from the minimum on. */
 void KERNEL(quantize_q4_1)(const float *values, void *blocks, size_t n)
 {
     block_q4_1 *b = blocks;
@@ -148,7 +146,7 @@ void KERNEL(quantize_q4_1)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* Encodes n blocks of q5_0: codes 0 to 31 around 16. */
+/* The codes are 0 to 31 around 16. */
 void KERNEL(quantize_q5_0)(const float *values, void *blocks, size_t n)
 {
     block_q5_0 *b = blocks;
@@ -160,7 +158,7 @@ void KERNEL(quantize_q5_0)(const float *values, void *blocks, size_t n)
     }
 }
 
-/* Encodes n blocks of q5_1: codes 0 to 31 from the minimum on. */
+/* The codes are 0 to 31 from the minimum on. */
 void KERNEL(quantize_q5_1)(const float *values, void *blocks, size_t n)
 {
     block_q5_1 *b = blocks;
@@ -176,7 +174,6 @@ void KERNEL(quantize_q5_1)(const float *values, void *blocks, size_t n)
 
 /* Quantisers with a search for scales, for GGUF types with blocks of 32 values (organ_fit_blocks). */
 
-/* The properties of a block type. */
 typedef struct fit_block {
     size_t bytes;              /* size of a block */
     int affine;                /* 1: the type has a minimum */
@@ -186,8 +183,8 @@ typedef struct fit_block {
     float plus;                /* offset added to each code before it is stored */
 } fit_block;
 
-/* Stores the 32 codes `bytes` in the block `to` after its scale (and minimum): as bytes for q8_0, the only type with
- * codes above 100; for other types as nibbles, with the fifth bits (if any) before the nibbles. */
+/* q8_0 is the only type with codes above 100 and stores bytes; other types have nibbles, with the fifth bits (if
+ * any) before the nibbles. */
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
 {
     const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};
@@ -204,8 +201,7 @@ INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *
     store_nibbles(to, codes);
 }
 
-/* Quantises 16 groups of 32 values and writes the first `count` of them as blocks from `to` on. The codes are
- * computed last, from scale and minimum as rounded to F16. */
+/* Writes the first `count` groups as blocks. The codes are computed last, from scale and minimum as rounded to F16. */
 INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit_block *type)
 {
     const f32x16 zero = f32_set1(0);
@@ -230,8 +226,7 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit
         fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
 }
 
-/* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `weights` repeat after `cols`
- * values. */
+/* Each lane has one of 16 blocks. `weights` repeat after `cols` values. */
 SHARED void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
                        const fit_block *type)
 {
@@ -244,33 +239,30 @@ SHARED void fit_blocks(const float *values, const float *weights, size_t cols, v
     }
 }
 
-/* Quantises n blocks to q4_0 (organ_fit_blocks): codes -8 to 7. */
+/* The codes are -8 to 7. */
 void KERNEL(fit_q4_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
 }
 
-/* Quantises n blocks to q4_1 (organ_fit_blocks): codes 0 to 15 and a minimum. */
 void KERNEL(fit_q4_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 20, .affine = 1, .high = 15});
 }
 
-/* Quantises n blocks to q5_0 (organ_fit_blocks): codes -16 to 15. */
+/* The codes are -16 to 15. */
 void KERNEL(fit_q5_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
 }
 
-/* Quantises n blocks to q5_1 (organ_fit_blocks): codes 0 to 31 and a minimum. */
 void KERNEL(fit_q5_1)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 24, .affine = 1, .fifth = 1, .high = 31});
 }
 
-/* Quantises n blocks to q8_0 (organ_fit_blocks): codes -127 to 127. */
 void KERNEL(fit_q8_0)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});
@@ -292,13 +284,12 @@ typedef struct fit_k {
     f32x16 scales, minima; /* codes, whole numbers from 0 to 63 */
 } fit_k;
 
-/* Returns the scale s of each group as a decoder computes it: d times the code of the scale. */
+/* The scale is as a decoder computes it: d times the code of the scale. */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
-/* Returns the m of each group, which is at most 0: -(dmin times the code of the minimum). */
+/* m is at most 0: -(dmin times the code of the minimum). */
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
-/* Returns for each group the weighted squared error of approximating its values by s q + m, each with the nearest code
- * q in 0 .. `high`. */
+/* The error is that of s q + m, each with the nearest code q in 0 .. `high`. */
 INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
 {
     const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
@@ -311,8 +302,7 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     return sum;
 }
 
-/* Rounds `value`, the d or dmin of a block, to F16, because the block stores it so, and sets lanes[0] to lanes[7], the
- * lanes of the block, to the result. */
+/* The block stores the d or dmin as F16. lanes[0] to lanes[7] are the lanes of the block. */
 INLINE void fit_k_spread(float *lanes, float value)
 {
     uint8_t stored[2];
@@ -321,7 +311,6 @@ INLINE void fit_k_spread(float *lanes, float value)
         lanes[l] = half;
 }
 
-/* Returns the largest of 8 values, at least 0. */
 INLINE float fit_top(const float *values)
 {
     float top = 0;
@@ -330,8 +319,8 @@ INLINE float fit_top(const float *values)
     return top;
 }
 
-/* Sets *k to a first estimate from *line, which has a line s q + m for each group. d of a block is 1/63 of its largest
- * s, and dmin 1/63 of its largest -m, so that these two get the largest code, 63. */
+/* d of a block is 1/63 of its largest s, and dmin 1/63 of its largest -m, so that these two get the largest code,
+ * 63. */
 INLINE void fit_k_begin(const fit_line *line, fit_k *k)
 {
     float s[16], m[16];
@@ -346,8 +335,8 @@ INLINE void fit_k_begin(const fit_line *line, fit_k *k)
     k->minima = fit_code(f32_mul(depth, fit_inverse(f32_load(k->dmin))), 0, 63);
 }
 
-/* Improves the codes of scale and minimum of each group with d and dmin fixed: tries the 9 combinations of both current
- * codes, each changed by -1, 0 or 1, and keeps the one with the least error; among equals, the first. */
+/* Tries the 9 combinations of both current codes, each changed by -1, 0 or 1, with d and dmin fixed, and keeps the
+ * one with the least error; among equals, the first. */
 INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
 {
     const fit_k before = *k;
@@ -364,7 +353,7 @@ INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Returns the sum of 8 values in index order, the same on every ISA. */
+/* The index order makes the sum the same on every ISA. */
 INLINE float fit_sum_8(const float *values)
 {
     float sum = 0;
@@ -405,9 +394,9 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Stores the 256 codes of a block's values, one byte each in `codes`, from `to` on. A q5_k block (`fifth`) has 32 bytes
- * with the highest bits first: bit j of byte i belongs to code 32 j + i. 128 bytes with the low four bits follow, 32
- * bytes for each 64 codes: the first 32 codes are in bits 0 to 3, the next 32 in bits 4 to 7. */
+/* A q5_k block (`fifth`) has 32 bytes with the highest bits first: bit j of byte i belongs to code 32 j + i. 128
+ * bytes with the low four bits follow, 32 bytes for each 64 codes: the first 32 codes are in bits 0 to 3, the next
+ * 32 in bits 4 to 7. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
@@ -424,10 +413,9 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
     }
 }
 
-/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k, two blocks at a time; arguments as in
- * organ_fit_blocks. Fits a line to each group of 32, then alternates between the codes of scales and minima
- * (fit_k_codes) and the blocks' d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded
- * numbers that the block stores. */
+/* Fits a line to each group of 32, then alternates between the codes of scales and minima (fit_k_codes) and the
+ * blocks' d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded numbers that the block
+ * stores. */
 SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
@@ -456,13 +444,11 @@ SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols,
     }
 }
 
-/* Quantises n blocks to q4_k (organ_fit_blocks). */
 void KERNEL(fit_q4_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
-/* Quantises n blocks to q5_k (organ_fit_blocks). */
 void KERNEL(fit_q5_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);
@@ -470,8 +456,7 @@ void KERNEL(fit_q5_k)(const float *values, const float *weights, size_t cols, vo
 
 /* ---- q6_k: 16 groups of 16 around zero, a block at a time, a group in each lane ---- */
 
-/* Returns for each group the weighted squared error of approximating its values by s q, each with the nearest code q in
- * kind->low .. kind->high. */
+/* The error is that of s q, each with the nearest code q in kind->low .. kind->high. */
 INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric *kind)
 {
     const f32x16 inverse = fit_inverse(s);
@@ -484,8 +469,8 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     return sum;
 }
 
-/* Returns better codes of the groups' scales with d fixed: tries the code of each scale in `codes` and the two next to
- * it, from -128 to 127, and keeps the one with the least error; among equals, the first. */
+/* Tries the code of each scale in `codes` and the two next to it, from -128 to 127, with d fixed, and keeps the one
+ * with the least error; among equals, the first. */
 INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 least = f32_set1(FIT_MAX_ERROR), best = codes;
@@ -514,7 +499,6 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
     return over > 0 ? fit_put_half(stored, (fit_sum_8(sums[0]) + fit_sum_8(sums[0] + 8)) / over) : d;
 }
 
-/* Returns the value of largest magnitude of 16, with its sign. */
 INLINE float fit_largest_of_16(const float *values)
 {
     float far = 0;
@@ -523,10 +507,8 @@ INLINE float fit_largest_of_16(const float *values)
     return far;
 }
 
-/* Stores the 256 codes of a q6_k block, 0 .. 63 each, as 128 bytes with their low four bits, then 64 bytes with their
- * two high bits. Each half of the codes has 64 of the low bytes, where byte j has code j in bits 0 to 3 and code j + 64
- * in bits 4 to 7, and 32 of the high bytes, where byte j has codes j, j + 32, j + 64 and j + 96, two bits each from
- * bit 0 on. */
+/* Each half of the codes has 64 of the low bytes, where byte j has code j in bits 0 to 3 and code j + 64 in bits 4
+ * to 7, and 32 of the high bytes, where byte j has codes j, j + 32, j + 64 and j + 96, two bits each from bit 0 on. */
 INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
 {
     for (int half = 0; half < 2; half++)
@@ -544,10 +526,9 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
         }
 }
 
-/* Quantises n blocks of 256 values to q6_k (organ_fit_blocks). A value of a group of 16 decodes to d s (q - 32), where
- * the code s of the group's scale is a signed byte and q is 0 .. 63. Fits a scale to each group; the first d gives the
- * scale of largest magnitude the code -128. Then alternates between the codes of the scales (fit_scale_codes) and d
- * (fit_solve_d). */
+/* A value of a group of 16 decodes to d s (q - 32), where the code s of the group's scale is a signed byte and q is
+ * 0 .. 63. Fits a scale to each group; the first d gives the scale of largest magnitude the code -128. Then
+ * alternates between the codes of the scales (fit_scale_codes) and d (fit_solve_d). */
 void KERNEL(fit_q6_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     const fit_symmetric *const kind = &fit_around_32;

@@ -9,13 +9,12 @@
 #include "kernels/ggml.h"
 #include "kernels/ggml_grids.h"
 
-/* The kernels organ_kernels.dequantize and quantize of the 16-bit floats. */
 void KERNEL(dequantize_f16)(const void *blocks, float *values, size_t n) { KERNEL(f16_to_f32)(blocks, values, n); }
 void KERNEL(dequantize_bf16)(const void *blocks, float *values, size_t n) { KERNEL(bf16_to_f32)(blocks, values, n); }
 void KERNEL(quantize_f16)(const float *values, void *blocks, size_t n) { KERNEL(f32_to_f16)(values, blocks, n); }
 void KERNEL(quantize_bf16)(const float *values, void *blocks, size_t n) { KERNEL(f32_to_bf16)(values, blocks, n); }
 
-/* Returns the F16 at p, which need not be aligned, as FP32. */
+/* The F16 at p need not be aligned. */
 INLINE float block_scale(const uint8_t *p)
 {
     uint16_t half;
@@ -23,7 +22,6 @@ INLINE float block_scale(const uint8_t *p)
     return f16_widen_one(half);
 }
 
-/* Returns the 32-bit word at p, which need not be aligned. */
 INLINE uint32_t word_at(const uint8_t *p)
 {
     uint32_t word;
@@ -31,20 +29,19 @@ INLINE uint32_t word_at(const uint8_t *p)
     return word;
 }
 
-/* Stores scale x code for 16 signed codes. */
+/* The codes are signed. */
 INLINE void put_scaled(float *values, u8x16 codes, float scale)
 {
     f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale)));
 }
 
-/* Stores scale x code - minimum for 16 codes below 128. */
+/* The codes are below 128. */
 INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
 {
     f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
 }
 
-/* Stores 32 values scale x (code - minus) of 4-bit codes: first of the low halves of 16 bytes, then of the high
- * halves. */
+/* The low halves of the 16 bytes come first, then the high halves. */
 INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -52,7 +49,7 @@ INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float 
     put_scaled(values + 16, u8_sub(u8_field(codes, 4, 15), minus), scale);
 }
 
-/* Stores 32 values scale x table[code] of 4-bit codes: first of the low halves of 16 bytes, then of the high halves. */
+/* The low halves of the 16 bytes come first, then the high halves. */
 INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -61,7 +58,6 @@ INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, floa
 }
 
 /* ---- 32 elements a block ---- */
-/* Decodes n blocks of q8_0: signed bytes and a scale. */
 static void dequantize_q8_0(const void *blocks, float *values, size_t n)
 {
     const block_q8_0 *b = blocks;
@@ -72,7 +68,7 @@ static void dequantize_q8_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes n blocks of q4_0: nibbles, offset by 8, and a scale. */
+/* Nibbles are offset by 8. */
 static void dequantize_q4_0(const void *blocks, float *values, size_t n)
 {
     const block_q4_0 *b = blocks;
@@ -80,7 +76,6 @@ static void dequantize_q4_0(const void *blocks, float *values, size_t n)
         put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
-/* Decodes n blocks of q4_1: nibbles, a scale and a minimum m, which is added. */
 static void dequantize_q4_1(const void *blocks, float *values, size_t n)
 {
     const block_q4_1 *b = blocks;
@@ -92,15 +87,15 @@ static void dequantize_q4_1(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Returns 16 codes of 5 bits, the first (`half` 0) or second half of a block's 32. `high` has the fifth bits of the 32
- * codes, `nibbles` 16 bytes with the first half of the codes in their low halves. */
+/* `high` has the fifth bits of the 32 codes, `nibbles` 16 bytes with the first half of the codes in their low
+ * halves. */
 INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
 {
     const uint16_t fifth = (uint16_t)(high[2 * half] | high[2 * half + 1] << 8);
     return u8_or(u8_field(u8_load(nibbles), 4 * half, 15), u8_sll(u8_of_bits(fifth), 4));
 }
 
-/* Decodes n blocks of q5_0: codes of 5 bits, offset by 16, and a scale. */
+/* Codes of 5 bits are offset by 16. */
 static void dequantize_q5_0(const void *blocks, float *values, size_t n)
 {
     const block_q5_0 *b = blocks;
@@ -109,7 +104,6 @@ static void dequantize_q5_0(const void *blocks, float *values, size_t n)
             put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
-/* Decodes n blocks of q5_1: codes of 5 bits, a scale and a minimum m, which is added. */
 static void dequantize_q5_1(const void *blocks, float *values, size_t n)
 {
     const block_q5_1 *b = blocks;
@@ -118,14 +112,13 @@ static void dequantize_q5_1(const void *blocks, float *values, size_t n)
             put_affine(values, five_bits(b->fifth, b->codes, half), block_scale(b->d), -block_scale(b->m));
 }
 
-/* Returns the 16 values of IQ4_NL's codes. */
 INLINE u8x16 iq4_values(void)
 {
     static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
     return u8_load((const uint8_t *)values);
 }
 
-/* Decodes n blocks of iq4_nl: nibbles that are indices into the table iq4_values, and a scale. */
+/* Nibbles are indices into the table iq4_values. */
 static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
 {
     const block_q4_0 *b = blocks;
@@ -309,7 +302,6 @@ INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
 /* Returns eight sign bits from the seven stored ones: the eighth makes the number of negative signs even. */
 INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
 
-/* Returns the little-endian 16-bit word at p. */
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
 /* Returns 16 codes, one in each byte: the fields of `width` bits of two runs, spread to the bytes of `first` and

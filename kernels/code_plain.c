@@ -4,7 +4,6 @@
 #include <organ/kernels.h>
 #include <string.h>
 
-/* Returns the FP32 with these bits. */
 static float float_of_bits(uint32_t bits)
 {
     float value;
@@ -33,9 +32,8 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* Returns `length` bits from bit `at` on: up to eight codes. Bits above them in the result are undefined. Together with
- * the bits before `at` in the same byte, these are at most 64 bits, because codes of 8 bits begin at a byte. Reads no
- * byte without a bit of these codes. */
+/* Bits above the codes in the result are undefined. Together with the bits before `at` in the same byte, these are at
+ * most 64 bits, because codes of 8 bits begin at a byte. Reads no byte without a bit of these codes. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
     const size_t from = at / 8, to = (at + length + 7) / 8;
@@ -44,8 +42,7 @@ static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
     return window >> at % 8;
 }
 
-/* Spreads the lowest 8 codes of `window`, of `bits` bits each, to one byte each: splits them into two groups of four,
- * each group into two pairs, each pair into single codes. */
+/* The codes split into two groups of four, each group into two pairs, each pair into single codes. */
 static uint64_t spread_eight(uint64_t window, unsigned bits)
 {
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;
@@ -54,8 +51,6 @@ static uint64_t spread_eight(uint64_t window, unsigned bits)
     return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
-/* Unpacks n codes of `bits` <= 8 bits without gaps, from code `first` on, to one byte each: eight at a time, which
- * fit into the 64-bit window that begins at their byte. */
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
     const size_t end = ((first + n) * bits + 7) / 8;
@@ -74,8 +69,6 @@ static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint
     }
 }
 
-/* Unpacks n codes of `bits` bits from little-endian 32-bit words, from code `first` on, to one byte each. If `dense`
- * is true, codes may cross words; otherwise each word has 32 / bits codes and its high bits are unused. */
 void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n)
 {
     const size_t word_codes = 32 / bits;
@@ -100,8 +93,7 @@ static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t 
     *even ^= difference << by;
 }
 
-/* Transposes 8 x 8 bytes, one row in each 64-bit word: exchanges 4 x 4 blocks, then 2 x 2 blocks, then bytes.
- * Strides are in bytes. */
+/* The steps exchange 4 x 4 blocks, then 2 x 2 blocks, then bytes. A row is a 64-bit word; strides are in bytes. */
 static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride)
 {
     uint64_t row[8];
@@ -123,8 +115,6 @@ enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words *
 
 static size_t smaller_of(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Transposes a tile of at most SIDE x SIDE bytes in a buffer, blocks of 8 x 8 first, and then copies the rows of the
- * buffer to `dst`. */
 static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                            size_t cols)
 {
@@ -140,7 +130,6 @@ static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, 
         memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
-/* Transposes rows x cols bytes of `src` to `dst` tile by tile. Strides are in bytes. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols)
 {
@@ -150,7 +139,6 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
                            smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
 }
 
-/* Transposes rows x cols 32-bit words of `src` to `dst` tile by tile. Strides are in words. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols)
 {

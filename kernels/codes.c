@@ -10,18 +10,16 @@
 enum { PAIR = 32 }; /* elements of two vectors */
 
 /* ---- scales and zero points by element ---- */
-/* The factors (scales and zero points) of an array of codes, with the position of the next element to decode. */
 typedef struct code_factors {
     const float *scales, *zeros; /* of the current group and those after it; zeros may be NULL */
     size_t group, group_left;    /* elements of a group; elements of the current group from the position on */
 } code_factors;
 
-/* Scale and zero point of each of 32 elements. */
 typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;
 
-/* Moves the position past n elements, n <= group_left; after the last element of a group to the next group. */
+/* The position moves past n <= group_left elements; after the last element of a group it moves to the next group. */
 INLINE void pass_factors(code_factors *f, size_t n)
 {
     f->group_left -= n;
@@ -32,8 +30,8 @@ INLINE void pass_factors(code_factors *f, size_t n)
     }
 }
 
-/* Loads scale and zero point of each of the next n <= 16 elements, which may belong to several groups, and moves past
- * them. Further lanes have no meaning. Reads no factor after that of the last element. */
+/* The next n <= 16 elements may belong to several groups. Further lanes have no meaning. Reads no factor after that
+ * of the last element. */
 INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 {
     if (n > 0 && f->group_left >= n) {
@@ -52,7 +50,6 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
     *zero = f32_load(zeros);
 }
 
-/* Loads scale and zero point of each of the next n <= 32 elements, and moves past them. */
 SHARED void factors_by_element(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = min_size(n, 16);
@@ -119,10 +116,9 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
     return f32_of_bits(u32_or(u32_or(f32_bits(f32_min(once, f32_sub(twice, f32_set1(0x1p-15f)))), sign), nan));
 }
 
-/* Returns nonzero for codes of 4 bits. */
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
-/* Returns a table for u16_lookup: the values of codes 0 to 15 of E2M1 or U4, as BF16. */
+/* The table for u16_lookup has the values of E2M1 or U4 as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
     static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
@@ -132,7 +128,6 @@ INLINE u16x16 nibble_words(const organ_code code)
     return u16_load(words[code == ORGAN_CODE_U4]);
 }
 
-/* Returns the values of 16 codes, one in each byte, before zero point and scale are applied. */
 INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 {
     switch (code) {
@@ -154,10 +149,9 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 }
 
 /* ---- decoding ---- */
-/* Returns the bytes of n codes. */
 INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
 
-/* Loads 32 codes into the bytes of pair[0] and pair[1]. 4-bit codes are read from 16 bytes, the low nibble first. */
+/* 4-bit codes are read from 16 bytes, the low nibble first. */
 INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pair[2])
 {
     const u8x16 first = u8_load(codes);
@@ -171,13 +165,12 @@ INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pa
     }
 }
 
-/* Returns (value of the code - zero) x scale for 16 codes. */
+/* The value is (value of the code - zero) x scale. */
 INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
 {
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
-/* Decodes 32 codes with the factors `f`. */
 INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, float *values, const organ_code code)
 {
     u8x16 pair[2];
@@ -186,9 +179,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, float *value
     f32_store(values + 16, one_nan(scale_codes(pair[1], f->scale[1], f->zero[1], code)));
 }
 
-/* Decodes the n elements at the position f to FP32 and moves f past them. Groups are decoded in runs; elements that
- * span groups, and the last ones, with factors for each element. The last ones pass through buffers, so that no code
- * after them is read. */
+/* Groups are decoded in runs; elements that span groups, and the last ones, with factors for each element. The last
+ * ones pass through buffers, so that no code after them is read. */
 INLINE void decode_floats(const uint8_t *codes, code_factors *f, float *values, size_t n, const organ_code code)
 {
     for (size_t at = 0, run; at < n; at += run) {
@@ -218,21 +210,19 @@ INLINE void decode_floats(const uint8_t *codes, code_factors *f, float *values, 
 }
 
 /* ---- words: values of 16 bits, BF16 or F16 ---- */
-/* Rounds to BF16 or F16 (`type`); every NaN becomes the positive quiet one. */
+/* Every NaN becomes the positive quiet one. */
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? u32_tops(bf16_rounded(a, u32_set1(0x7fc00000))) : f16_narrow(one_nan(a));
 }
 
-/* Stores 32 words. */
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b)
 {
     u16_store(values, a);
     u16_store(values + 16, b);
 }
 
-/* Decodes n 4-bit codes that share a scale and zero point. Computes and rounds the 16 possible values once; each code
- * is then a table lookup. */
+/* Computes and rounds the 16 possible values once; each code is then a table lookup. */
 SHARED void decode_nibbles(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
                            const organ_code code, const enum element_type type)
 {
@@ -401,7 +391,6 @@ INLINE size_t decode_by_table(const uint8_t *codes, code_factors *f, uint16_t *v
     return run;
 }
 
-/* Decodes n codes to words: by a table, or to a tile of FP32 that is then rounded. */
 INLINE void decode_words(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
                          const enum element_type type,
                          void (*floats)(const uint8_t *codes, code_factors *f, float *values, size_t n))
@@ -507,7 +496,6 @@ INLINE u8x16 round_to_s8(f32x16 a, const float least, const float max)
     return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
 }
 
-/* Rounds 16 scaled values to codes, one byte each, saturating to the range of the code. */
 INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
 {
     switch (code) {
@@ -536,7 +524,6 @@ INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *code
     }
 }
 
-/* Divides n values by the scale of their group of `group` values and stores the nearest codes (organ_encode_codes). */
 INLINE void encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n,
                          const organ_code code)
 {

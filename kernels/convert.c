@@ -6,19 +6,17 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 
-/* Converts BF16 or F16 (`type`) to FP32. A NaN becomes quiet. */
+/* A NaN becomes quiet. */
 INLINE f32x16 widen_vector(u16x16 a, const enum element_type type)
 {
     return type == BF16 ? bf16_widen(a) : f16_widen(a);
 }
 
-/* Converts n <= 15 elements to FP32. */
 INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
 }
 
-/* Converts n BF16 or F16 (`type`) to FP32; large outputs are written with non-temporal stores. */
 INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
@@ -35,14 +33,13 @@ INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum
         widen_part(src + at, dst + at, n - at, type);
 }
 
-/* Rounds to BF16 or F16 (`type`), to nearest even. A NaN becomes quiet. */
+/* Rounds to nearest even. A NaN becomes quiet. */
 INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? bf16_narrow(a) : f16_narrow(a);
 }
 
-/* Rounds 32 FP32 to BF16 or F16 (`type`). With `streams`, uses non-temporal stores, for which dst must be 64-byte
- * aligned. */
+/* With `streams`, non-temporal stores need a dst that is 64-byte aligned. */
 INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
 {
     const f32x16 a = f32_load(src), b = f32_load(src + 16);
@@ -58,7 +55,6 @@ INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type
     }
 }
 
-/* Rounds n <= 31 elements to BF16 or F16. */
 INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     if (n >= 16) {
@@ -69,7 +65,6 @@ INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum el
         u16_store_part(dst, narrow_vector(f32_load_part(src, n), type), n);
 }
 
-/* Rounds n FP32 to BF16 or F16 (`type`); large outputs are written with non-temporal stores. */
 INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
@@ -85,7 +80,6 @@ INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enu
     narrow_part(src + at, dst + at, n - at, type);
 }
 
-/* The conversions of organ_kernels. */
 void KERNEL(bf16_to_f32)(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, BF16); }
 void KERNEL(f16_to_f32)(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, F16); }
 void KERNEL(f32_to_bf16)(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, BF16); }
@@ -94,12 +88,9 @@ void KERNEL(f32_to_f16)(const float *src, uint16_t *dst, size_t n) { narrow_elem
 /* Kernels that count zeros and compare a copy with its donor. Lanes past the end are loaded as zeros on both sides
  * and subtracted from the counts. */
 
-/* Returns a mask of the lanes that are +0 or -0. */
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
-/* Returns a mask of the lanes that are +0 or -0. */
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }
 
-/* Counts the zeros (+0 and -0) of n BF16 or F16. */
 uint64_t KERNEL(zeros_16)(const uint16_t *values, size_t n)
 {
     uint64_t zeros = 0;
@@ -111,7 +102,6 @@ uint64_t KERNEL(zeros_16)(const uint16_t *values, size_t n)
     return zeros;
 }
 
-/* Counts the zeros (+0 and -0) of n FP32. */
 uint64_t KERNEL(zeros_32)(const float *values, size_t n)
 {
     uint64_t zeros = 0;
@@ -123,7 +113,7 @@ uint64_t KERNEL(zeros_32)(const float *values, size_t n)
     return zeros;
 }
 
-/* Adds 16 pairs to the counts: zero in both, zero only in the copy (killed), unchanged and not zero (kept). */
+/* The counts are zero in both, zero only in the copy (killed), unchanged and not zero (kept). */
 INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts)
 {
     const m16x16 was_zero = zeros_of_16(donor), is_zero = zeros_of_16(copy);
@@ -132,7 +122,6 @@ INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts
     counts->kept += m16_count(m16_without(u16_eq(donor, copy), was_zero));
 }
 
-/* Sets *counts for n elements of BF16 or F16. An element that audit_words_16 does not count is `changed`. */
 void KERNEL(audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};
@@ -147,7 +136,6 @@ void KERNEL(audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n, org
     *counts = found;
 }
 
-/* Adds 16 pairs of FP32 to the counts like audit_words_16. */
 INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts)
 {
     const m32x16 was_zero = zeros_of_32(donor), is_zero = zeros_of_32(copy);
@@ -156,7 +144,6 @@ INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts
     counts->kept += m32_count(m32_without(u32_eq(donor, copy), was_zero));
 }
 
-/* Sets *counts for n elements of FP32. An element that audit_words_32 does not count is `changed`. */
 void KERNEL(audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};

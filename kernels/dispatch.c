@@ -35,19 +35,18 @@ const organ_kernels *const organ_kernels_neon = NULL;
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Returns nonzero if the CPU has instructions to convert F16 (F16C). Reads CPUID directly, because
- * __builtin_cpu_supports of clang 14 lacks F16C. */
+/* CPUID is read directly, because __builtin_cpu_supports of clang 14 lacks F16C. */
 static int has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Sets avx512_bf16, amx and dots_are_fast of *cpu, whose avx512 is already set. Reads CPUID directly, because
- * __builtin_cpu_supports of older compilers lacks these features. dots_are_fast is true for every CPU of AMD (the
- * vendor is in leaf 0), because only there AVX512-BF16 is faster than FMA. AVX512-BF16 is bit 5 of EAX in leaf 7.1,
- * AMX-BF16 and AMX-TILE are bits 22 and 24 of EDX in leaf 7.0. Bits 17 and 18 of the register XCR0 are set if the
- * system saves the tile registers; XCR0 may be read only if CPUID reports OSXSAVE. */
+/* Reads CPUID directly, because __builtin_cpu_supports of older compilers lacks these features. dots_are_fast is
+ * true for every CPU of AMD (the vendor is in leaf 0), because only there AVX512-BF16 is faster than FMA.
+ * AVX512-BF16 is bit 5 of EAX in leaf 7.1, AMX-BF16 and AMX-TILE are bits 22 and 24 of EDX in leaf 7.0. Bits 17 and
+ * 18 of the register XCR0 are set if the system saves the tile registers; XCR0 may be read only if CPUID reports
+ * OSXSAVE. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;
@@ -62,7 +61,6 @@ static void detect_dots(organ_cpu *cpu)
 }
 #endif
 
-/* Returns the instruction sets that both the CPU and the system support. */
 organ_cpu organ_cpu_detect(void)
 {
     organ_cpu cpu = {0};
@@ -80,8 +78,6 @@ organ_cpu organ_cpu_detect(void)
     return cpu;
 }
 
-/* Returns the kernels of the requested instruction set, or of the best supported one if `requested` is NULL or "".
- * Returns NULL with the reason in *why if it cannot be used. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why)
 {
     const struct {
@@ -112,9 +108,6 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
     return NULL;
 }
 
-/* Returns the kernels for products in BF16 next to the table `kernels`: AMX, else AVX512-BF16 if it is faster than
- * exact products. Returns NULL with the reason in *why if neither can be used, and with "" in *why if `compute` is
- * ORGAN_COMPUTE_EXACT. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why)
 {
@@ -136,15 +129,13 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     return NULL;
 }
 
-/* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results.
- * Only the avx512 table has such a twin; returns NULL for other tables. */
+/* Only the avx512 table has such a twin. */
 const organ_kernels *organ_kernels_other_tile(const organ_kernels *kernels)
 {
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
 }
 
-/* Returns 1 if pruning with these parameters gives the same bits on this CPU as on every other. Exponents other than
- * 2 and couplings other than 0 and 1 need pow by SLEEF with FMA, which x86 has from AVX2 on. */
+/* Exponents other than 2 and couplings other than 0 and 1 need pow by SLEEF with FMA, which x86 has from AVX2 on. */
 int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 {
 #if defined(__x86_64__)
@@ -156,6 +147,5 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 #endif
 }
 
-/* Returns value_dim rounded up to an odd number of cache lines of 16 floats: adjacent rows of the state then begin in
- * different cache sets. */
+/* With an odd number of cache lines, adjacent rows of the state begin in different cache sets. */
 size_t organ_recurrence_stride(size_t value_dim) { return ((value_dim + 15) / 16 | 1) * 16; }

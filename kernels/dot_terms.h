@@ -12,7 +12,6 @@
 #define ROWS_AHEAD    8           /* rows prefetched before they are packed */
 #define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
 
-/* Rounds n up to a multiple of `multiple`. */
 INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /* Splits 16 values into DOT_TERMS terms: each is the BF16 nearest to the value less the terms before it. The first term
@@ -48,7 +47,7 @@ INLINE void pack_terms(uint16_t *to, size_t term, const product_part *part, size
     }
 }
 
-/* Loads 32 BF16 of a row from column `from` on as 16 pairs; zeros beyond the last row or column. */
+/* Values beyond the last row or column are zeros. */
 INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
 {
     const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
@@ -68,7 +67,6 @@ typedef struct dot_square {
     size_t pitch, term;
 } dot_square;
 
-/* Transposes 16 rows of 16 pairs and stores them at `to`. */
 INLINE void store_transposed_square(dot_square to, f32x16 square[16])
 {
     transpose_square(square);
@@ -76,8 +74,7 @@ INLINE void store_transposed_square(dot_square to, f32x16 square[16])
         f32_store((float *)(void *)(to.words + l * to.pitch), square[l]);
 }
 
-/* Packs 16 rows x DOT_DEPTH columns of BF16: pairs of neighbouring columns stay together, as the dot product
- * instruction reads them. */
+/* Pairs of neighbouring columns stay together, as the dot product instruction reads them. */
 INLINE void pack_bf16(dot_square to, const product_part *part, size_t row, size_t from)
 {
     f32x16 square[16];
@@ -90,7 +87,7 @@ INLINE void pack_bf16(dot_square to, const product_part *part, size_t row, size_
     store_transposed_square(to, square);
 }
 
-/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. */
+/* The sum of the `terms` BF16 terms approximates the value. */
 INLINE void pack_split(dot_square to, const product_part *part, size_t row, size_t from, int terms,
                        const enum element_type type)
 {
@@ -113,7 +110,6 @@ INLINE void pack_split(dot_square to, const product_part *part, size_t row, size
     }
 }
 
-/* Packs a square of b, whose values have the type `type`: 16 rows x DOT_DEPTH columns, as `terms` BF16 terms. */
 INLINE void pack_square(dot_square to, const product_part *part, size_t row, size_t from, int terms, organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
@@ -124,7 +120,6 @@ INLINE void pack_square(dot_square to, const product_part *part, size_t row, siz
         pack_split(to, part, row, from, terms, F32);
 }
 
-/* Returns the number of terms of a value of b in the mode of the product. */
 INLINE int b_terms_of(const organ_product *p)
 {
     const int split_terms = p->b.type == ORGAN_REAL_F16 ? 2 : DOT_TERMS;

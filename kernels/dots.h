@@ -30,7 +30,6 @@ INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
         }
 }
 
-/* Packs a block of rows of the factor a as one or DOT_TERMS terms. */
 static void pack_block(uint16_t *to, const product_part *part, int terms)
 {
     if (terms == 1)
@@ -39,8 +38,6 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
         pack_rows(to, part, DOT_TERMS);
 }
 
-/* Packs a strip of DOT_STRIP rows of b, whose values have the type `type`, 16 rows x DOT_DEPTH columns at a time.
- * `terms` is the number of BF16 into which a value is split. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
@@ -51,14 +48,13 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 
 /* ---- sums ---- */
 
-/* A packed block of a and a packed strip of b. */
 typedef struct dot_operands {
     const uint16_t *a, *b; /* first terms; the next term is DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words further */
     int a_terms, b_terms;  /* numbers of terms */
     size_t depth;          /* values of k, a multiple of DOT_DEPTH */
 } dot_operands;
 
-/* Combines the sums of `rows` rows and DOT_STRIP columns with c (FP32), directly from registers. */
+/* The sums go to c (FP32) directly from registers. */
 INLINE void combine_dots(const product_place *place, const dot_sums *sums, const int rows)
 {
     const organ_product *const p = place->product;
@@ -95,20 +91,17 @@ static void dot_full_tile(const product_place *place, const dot_operands *o, siz
 {
     dot_tile(place, o, stored_rows, DOT_ROWS);
 }
-/* dot_tile with DOT_SOME rows. */
 static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_SOME);
 }
-/* dot_tile with DOT_MIN rows. */
 static void dot_smallest_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_MIN);
 }
 
-/* Multiplies a packed block of `rows` rows by a packed strip, in the largest tiles that fit the remaining rows. The
- * last tile may compute rows that are not stored. Before each tile, prefetches its share of `ahead`, the data to pack
- * next. */
+/* The last tile may compute rows that are not stored. Each tile first prefetches its share of `ahead`, the data to
+ * pack next. */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
@@ -128,7 +121,6 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
     }
 }
 
-/* Multiplies a packed block of rows of a by all of b, for the chunk [k, k + depth): packs b strip by strip. */
 static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows,
                      size_t k, size_t depth)
 {

@@ -22,7 +22,7 @@ INLINE u32x16 quiet_nans(u32x16 bits)
 /* Replaces every NaN by 0x7fc00000, because the NaN that an operation returns differs between ISAs. */
 INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
-/* Converts BF16 to FP32. A NaN becomes quiet. */
+/* A NaN becomes quiet. */
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet_nans(u32_sll(u16_widen(a), 16))); }
 
 /* Rounds to BF16 in the upper half of each lane, to nearest even, by integer arithmetic: up if the lower half is
@@ -35,7 +35,7 @@ INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 
 /* Rounds to BF16 in the upper half of each lane; a NaN is truncated and made quiet. */
 INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
-/* Rounds to BF16, to nearest even; a NaN is truncated and made quiet. */
+/* Rounds to nearest even; a NaN is truncated and made quiet. */
 INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 
 /* Widens 16 BF16 or F16 to FP32, exactly. A NaN may stay signalling, so this is for kernels that do not store the
@@ -45,7 +45,6 @@ INLINE f32x16 element_values(u16x16 words, const enum element_type type)
     return type == BF16 ? f32_of_bits(u32_sll(u16_widen(words), 16)) : f16_widen(words);
 }
 
-/* Loads the 16 elements from element `at` of `base` on. */
 INLINE f32x16 load_elements(const void *base, size_t at, const enum element_type type)
 {
     if (type == F32)
@@ -53,7 +52,7 @@ INLINE f32x16 load_elements(const void *base, size_t at, const enum element_type
     return element_values(u16_load((const uint16_t *)base + at), type);
 }
 
-/* Loads the n < 16 elements from element `at` of `base` on; the other lanes are 0. */
+/* The other lanes are 0. */
 INLINE f32x16 load_elements_part(const void *base, size_t at, size_t n, const enum element_type type)
 {
     if (type == F32)
@@ -88,7 +87,7 @@ INLINE void f32_store_first(float *p, f32x16 a, size_t n)
         f32_store(p, a);
 }
 
-/* Returns magnitudes as integers, which have the same order; 0 for a NaN. */
+/* The integers have the order of the magnitudes; a NaN gives 0. */
 INLINE u32x16 magnitude_bits(f32x16 a)
 {
     const u32x16 bits = u32_and(f32_bits(a), u32_set1(MAGNITUDE));

@@ -25,7 +25,6 @@ typedef struct fit_groups {
 /* Returns -a, computed as 0 - a, so that both +0 and -0 give +0. */
 INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
 
-/* Returns |a|. */
 INLINE f32x16 fit_magnitude(f32x16 a) { return f32_of_bits(u32_and(f32_bits(a), u32_set1(MAGNITUDE))); }
 
 /* Returns the whole number in low .. high nearest to a, ties to even; `low` and `high` are whole. Adding 1.5 x 2^23
@@ -36,7 +35,7 @@ INLINE f32x16 fit_code(f32x16 a, float low, float high)
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* Returns 1 / a, or 0 in lanes in which |a| is not above FIT_MIN. */
+/* Returns 0 in lanes in which |a| is not above FIT_MIN. */
 INLINE f32x16 fit_inverse(f32x16 a)
 {
     const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_MIN));
@@ -74,7 +73,6 @@ SHARED void fit_load(fit_groups *g, const float *values, const float *weights, s
     }
 }
 
-/* Sets *low and *high to the least and the greatest value of each group. */
 INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
 {
     *low = *high = f32_load(g->values[0]);

@@ -34,20 +34,20 @@
     X(set, Q1_0, q1_0, 41, block_q1_0, 128)                                                                            \
     X(set, Q2_0, q2_0, 42, block_q2_0, 64)
 
-    /* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
-    enum ggml_type {
-        GGML_F32 = 0,
-        GGML_F16 = 1,
-        GGML_I8 = 24,
-        GGML_I16 = 25,
-        GGML_I32 = 26,
-        GGML_I64 = 27,
-        GGML_F64 = 28,
-        GGML_BF16 = 30,
+/* Numbers of the types in GGUF files, as ggml.h of llama.cpp defines them. */
+enum ggml_type {
+    GGML_F32 = 0,
+    GGML_F16 = 1,
+    GGML_I8 = 24,
+    GGML_I16 = 25,
+    GGML_I32 = 26,
+    GGML_I64 = 27,
+    GGML_F64 = 28,
+    GGML_BF16 = 30,
 #define GGML_NUMBER(set, name, function, number, block, elements) GGML_##name = number,
-        GGML_BLOCK_TYPES(GGML_NUMBER, )
+    GGML_BLOCK_TYPES(GGML_NUMBER, )
 #undef GGML_NUMBER
-    };
+};
 
 /* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, because a file need
  * not align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the

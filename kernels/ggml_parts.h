@@ -19,7 +19,6 @@ typedef struct organ_ggml_kind {
     bool coded;                    /* coded scales: 6 bits each, in Q6_K a signed byte */
 } organ_ggml_kind;
 
-/* The numbers in a block. */
 typedef struct organ_ggml_parts {
     float d, m; /* scale and minimum of the block, rounded to F16; m is 0 for types that are not affine */
     int8_t scales[ORGAN_GGML_GROUPS], minima[ORGAN_GGML_GROUPS]; /* codes of the groups, if `coded` */

@@ -4,7 +4,6 @@
 #include "kernels/ggml.h"
 #include <string.h>
 
-/* Copy F32, which need not be converted, as decoder and as encoder. */
 void organ_dequantize_f32(const void *blocks, float *values, size_t n) { memcpy(values, blocks, n * sizeof *values); }
 void organ_quantize_f32(const float *values, void *blocks, size_t n) { memcpy(blocks, values, n * sizeof *values); }
 

@@ -35,7 +35,6 @@ static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
     memcpy(&rounded, &small, sizeof rounded);
     return (uint16_t)(sign | (rounded - 0x3f000000));
 }
-/* Returns the F16 `half` as FP32. */
 static inline __attribute__((unused)) float half_widen(uint16_t half)
 {
     const uint32_t bits = half_widen_bits(half);
@@ -43,14 +42,14 @@ static inline __attribute__((unused)) float half_widen(uint16_t half)
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-/* Returns the F16 at p, which need not be aligned, as FP32. */
+/* The address p need not be aligned. */
 static inline __attribute__((unused)) float half_at(const unsigned char *p)
 {
     uint16_t half;
     memcpy(&half, p, sizeof half);
     return half_widen(half);
 }
-/* Rounds the value to F16 and stores it at p, which need not be aligned. */
+/* The address p need not be aligned. */
 static inline __attribute__((unused)) void half_put(unsigned char *p, float value)
 {
     uint32_t bits;

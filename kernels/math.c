@@ -5,21 +5,16 @@
 #include "kernels/simd/isa.h"
 #ifdef ISA
 
-/* Returns a mask of lanes 0 to n - 1. */
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
 /* ---- gates ---- */
-/* The activations of a gated feed-forward. */
 enum gate { SILU, GELU_TANH, GELU };
 
-/* Returns x / (1 + e^-s): x times the logistic function of s. */
 INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
 {
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
-/* Returns the activation of 16 values: x / (1 + e^-x) for SILU, GELU with erf for GELU, and its approximation with tanh
- * for GELU_TANH. */
 INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
@@ -34,7 +29,6 @@ INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
     return logistic_of(x, f32_add(u, u));
 }
 
-/* Replaces gate[k] by activation(gate[k]) up[k]. */
 INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind)
 {
     size_t at = 0;
@@ -46,7 +40,6 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
                        n - at);
 }
 
-/* gate_of for each activation: the kernels of organ_kernels. */
 void KERNEL(gate_silu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
 void KERNEL(gate_gelu_tanh)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
 void KERNEL(gate_gelu)(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
@@ -63,7 +56,6 @@ void KERNEL(softcap)(float *values, size_t n, float cap)
         f32_store_part(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load_part(values + at, n - at), caps))), n - at);
 }
 
-/* Sets values[k] to base ^ exponents[k]. */
 void KERNEL(powers_of)(float base, const float *exponents, float *values, size_t n)
 {
     const f32x16 bases = f32_set1(base);
@@ -74,10 +66,9 @@ void KERNEL(powers_of)(float base, const float *exponents, float *values, size_t
         f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
 }
 
-/* Returns ln(1 + e^x); above 20 that is x in FP32. */
+/* Above 20 that is x in FP32. */
 INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
 
-/* Replaces values[k] by ln(1 + e^values[k]). */
 void KERNEL(softplus)(float *values, size_t n)
 {
     size_t at = 0;
@@ -88,7 +79,6 @@ void KERNEL(softplus)(float *values, size_t n)
 }
 
 /* ---- sums ---- */
-/* Replaces values[k] by e^(values[k] - top) and returns their sum in FP32. */
 float KERNEL(exp_below)(float *values, size_t n, float top)
 {
     const f32x16 tops = f32_set1(top);
@@ -107,7 +97,6 @@ float KERNEL(exp_below)(float *values, size_t n, float top)
     return f32_fold(sum);
 }
 
-/* Returns the sum of e^(values[k] - top) in FP64. */
 double KERNEL(exp_sum)(const float *values, size_t n, double top)
 {
     const f64x16 tops = f64_set1(top);
@@ -122,8 +111,7 @@ double KERNEL(exp_sum)(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
-/* Returns e^p (p - q) for 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
- * exponentials. */
+/* p and q are log-probabilities: a logit less the logarithm of the sum of exponentials. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {
     const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);
@@ -146,8 +134,7 @@ double KERNEL(divergence)(const float *first, double first_sum, const float *oth
     return f64_fold(sum);
 }
 
-/* Returns the entropy of n probabilities, in bits. For p = 0 it takes the logarithm of the smallest normal number
- * instead, and 0 times that is 0. */
+/* For p = 0 the term takes the logarithm of the smallest normal number instead, and 0 times that is 0. */
 double KERNEL(entropy)(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);
@@ -185,7 +172,6 @@ INLINE void scan_channels(const organ_selective_scan *s, size_t t, size_t from, 
     f32_store_first(at, f32_fma(f32_load_first(s->skip + from, n), value, sum), n);
 }
 
-/* Processes all tokens in order, 16 channels at a time. */
 void KERNEL(selective_scan)(const organ_selective_scan *s)
 {
     for (size_t t = 0; t < s->tokens; t++) {

@@ -3,9 +3,9 @@
  * the baseline. */
 #include <organ/kernels.h>
 
-/* Merges `other` into `into`. Each has sums of powers of the deviations from its own mean; the result has the sums for
- * the deviations from the common mean (Pebay 2008, formulas 2.1 and 3.1). In the formulas d = mean_b - mean_a and n =
- * n_a + n_b; the variables a and b are n_a and n_b, the counts of `into` and `other`. */
+/* Each has sums of powers of the deviations from its own mean; the result has the sums for the deviations from the
+ * common mean (Pebay 2008, formulas 2.1 and 3.1). In the formulas d = mean_b - mean_a and n = n_a + n_b; the
+ * variables a and b are n_a and n_b, the counts of `into` and `other`. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;
@@ -46,9 +46,8 @@ void organ_spread_merge(organ_spread *into, const organ_spread *other)
     into->n += other->n;
 }
 
-/* Returns the bytes of the arrays of a physarum_tile (physarum.h): food and tubes, 16 partial sums and a pull for each
- * row, a sum and a pull for each column. Columns, and rows in the last four arrays, are rounded up to whole vectors of
- * 16. Returns 0 if the bytes overflow size_t. */
+/* The arrays of a physarum_tile (physarum.h) are food and tubes, 16 partial sums and a pull for each row, a sum and
+ * a pull for each column. Columns, and rows in the last four arrays, are rounded up to whole vectors of 16. */
 size_t organ_physarum_scratch(size_t rows, size_t cols)
 {
     if (rows > SIZE_MAX - 15 || cols > SIZE_MAX - 15)

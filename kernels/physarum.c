@@ -22,7 +22,6 @@
  * after starting it, so that operations that depend on a quotient do not fill the scheduler. */
 #define FLOW_LAG 5
 
-/* The scratch memory of a tile. */
 typedef struct physarum_tile {
     const organ_physarum_params *params;
     size_t rows, cols, width;   /* `width` is cols rounded up to whole vectors; the padding is zero */
@@ -32,7 +31,6 @@ typedef struct physarum_tile {
     float *col_sums, *col_pull; /* sum of G and factor of the flow of each column */
 } physarum_tile;
 
-/* Statistics of a tile before pruning. */
 typedef struct physarum_survey {
     double sum; /* sum of |w| */
     uint64_t zeros;
@@ -41,8 +39,7 @@ typedef struct physarum_survey {
 
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
-/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. Lanes past the last column
- * are loaded as zeros, and their number is subtracted from the number of zeros. */
+/* Lanes past the last column are loaded as zeros, and their number is subtracted from the number of zeros. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {
@@ -65,7 +62,6 @@ INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols
     return (physarum_survey){f64_fold(sum), zeros - rows * (round_up_to_vector(cols) - cols), u32_top(top)};
 }
 
-/* Returns the number of infinite values and NaN of a tile. */
 SHARED uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
                                 const enum element_type type)
 {
@@ -81,8 +77,8 @@ SHARED uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
     return rows * cols - finite;
 }
 
-/* Divides the scratch memory of a tile into its arrays. Zeroes the sums that are read before they are written: the
- * column sums, and the row sums of the rows that pad the tile to whole vectors. */
+/* Zeroes the sums that are read before they are written: the column sums, and the row sums of the rows that pad the
+ * tile to whole vectors. */
 INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
@@ -133,8 +129,8 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
-/* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is the
- * mean of its weights' flows. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
+/* The flow of a row or column is the mean of its weights' flows. The pull of a row includes the gain. Pulls are
+ * clamped to STRONGEST_PULL. */
 SHARED void physarum_compute_pulls(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);
@@ -256,12 +252,10 @@ INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, 
 }
 
 typedef void grow_tubes(const physarum_tile *t);
-/* physarum_grow_tubes by a square, by a square with some quotients computed without the divider, and by a power. */
 SHARED void grow_by_square(const physarum_tile *t) { physarum_grow_tubes(t, 1, 0); }
 SHARED void grow_mixed(const physarum_tile *t) { physarum_grow_tubes(t, 1, 1); }
 SHARED void grow_by_power(const physarum_tile *t) { physarum_grow_tubes(t, 0, 0); }
 
-/* physarum_prune_row for the rarer parameters: a power other than 2, or no iteration. */
 SHARED uint64_t prune_row_rarely(const physarum_tile *t, size_t i, void *row, enum element_type type, int still)
 {
     return physarum_prune_row(t, i, row, type, still, 0);
@@ -288,8 +282,7 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
     return kept;
 }
 
-/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines, and sets *counts. Leaves a tile
- * unchanged that contains infinities or NaN, or whose mean |w| is 0 in FP32. */
+/* A tile that contains infinities or NaN, or whose mean |w| is 0 in FP32, stays unchanged. */
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
                      void *scratch, organ_prune_counts *counts, const enum element_type type, grow_tubes *by_square)
 {

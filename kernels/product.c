@@ -29,8 +29,7 @@ INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, siz
     transpose_square(square);
 }
 
-/* Adds to totals[j] the product of values [k, end) of the row `a` with row j of the strip b, for the last values of a
- * chunk, fewer than 16. */
+/* The values [k, end) are the last ones of a chunk, fewer than 16. */
 SHARED void add_last_columns(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                              const enum element_type type)
 {
@@ -44,8 +43,7 @@ SHARED void add_last_columns(float totals[ROW_STRIP], const float *a, const prod
     }
 }
 
-/* Sets totals[j] to the product of values [k, end) of the row `a` with row j of the strip b. `complete` is true if all
- * ROW_STRIP rows of the strip exist. */
+/* `complete` is true if all ROW_STRIP rows of the strip exist. */
 INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                       const bool complete, const enum element_type type)
 {
@@ -79,7 +77,6 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
     }
 }
 
-/* Multiply the row `a`, which has p->k > 0 values, by b, which is not transposed and has the named type. */
 static void row_by_bf16(const organ_product *p, const float *a) { row_by_strips(p, a, BF16); }
 static void row_by_f16(const organ_product *p, const float *a) { row_by_strips(p, a, F16); }
 static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p, a, F32); }
@@ -98,7 +95,7 @@ static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH,
                "the block of a and the strip of b fit");
 
-/* Packs the rows of a part, `pitch` floats apart, as FP32, and pads each with zeros to a multiple of `fill`. */
+/* The rows are `pitch` floats apart and padded with zeros to a multiple of `fill`. */
 INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part, size_t fill,
                               const enum element_type type)
 {
@@ -111,8 +108,7 @@ INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part,
         }
 }
 
-/* Loads a complete 16 x 16 square from row `row` and column `from` of the part on. Prefetches the second square to its
- * right. */
+/* Prefetches the second square to the right of the loaded one. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
@@ -124,7 +120,6 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
     }
 }
 
-/* Packs the rows of a part as columns of FP32, `pitch` floats apart, padded with zeros to a multiple of `fill` rows. */
 INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *part, size_t fill,
                                  const enum element_type type)
 {
@@ -156,7 +151,6 @@ INLINE void pack_panel(float *to, size_t pitch, const product_part *part, size_t
         pack_rows_as_rows(to, pitch, part, fill, type);
 }
 
-/* Packs a part of any type like pack_panel. */
 static void pack_part(float *to, size_t pitch, const product_part *part, size_t fill, bool transposed, organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
@@ -169,8 +163,7 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
 
 typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS]; /* a tile of sums, in registers */
 
-/* Stores the sums of a tile of `rows` rows and a whole strip in c (FP32), adds them to c, or subtracts them from c,
- * as place->into requests, directly from registers. */
+/* The sums go to c directly from registers, as place->into requests. */
 INLINE void combine_sums(const product_place *place, product_sums sums, const int rows)
 {
     const organ_product *const p = place->product;
@@ -197,8 +190,6 @@ typedef struct product_strip {
     size_t share;
 } product_strip;
 
-/* Computes the sums of `rows` rows of a packed block of a with a packed strip over the chunk, and combines them with
- * c. */
 INLINE void sum_tile(const product_place *place, const float *a, const product_strip *strip, const int rows)
 {
     product_sums sums;
@@ -228,36 +219,31 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
     combine_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
-/* sum_tile with PRODUCT_ROWS rows. This and the next functions have constant numbers of rows, so that the sums stay in
- * registers. */
+/* This and the next functions have constant numbers of rows, so that the sums stay in registers. */
 static void sum_full_tile(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, PRODUCT_ROWS);
 }
-/* sum_tile with 8 rows. Called only if a full tile has more than 8 rows. Otherwise the unused body is compiled for 1
- * row, because product_sums is too small for 8. */
+/* Called only if a full tile has more than 8 rows. Otherwise the unused body is compiled for 1 row, because
+ * product_sums is too small for 8. */
 static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);
 }
-/* sum_tile with 4 rows. */
 static void sum_four(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 4);
 }
-/* sum_tile with 2 rows. */
 static void sum_two(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 2);
 }
-/* sum_tile with 1 row. */
 static void sum_one(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 1);
 }
 
-/* Multiplies a packed block of rows by a packed strip, in the largest tiles that fit the remaining rows. Spreads the
- * prefetches of strip.ahead over the steps of all tiles. */
+/* Spreads the prefetches of strip.ahead over the steps of all tiles. */
 static void sum_block(product_place place, const float *a, size_t rows, product_strip strip)
 {
     static const struct {
@@ -272,8 +258,7 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
             tiles[t].sum(&place, a, &strip);
 }
 
-/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, k is 0, b is
- * transposed, or the row does not fit the scratch. */
+/* Returns false and does nothing if a has more rows, k is 0, b is transposed, or the row does not fit the scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
     const size_t padded = (p->k + 15) / 16 * 16;

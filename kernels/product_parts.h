@@ -45,17 +45,14 @@ typedef struct product_ahead {
     size_t rows, stride, bytes, at;
 } product_ahead;
 
-/* Returns a cursor over the cache lines of a part, whose elements have `bytes` bytes. */
 INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
 {
     return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes,
                            part->columns * bytes, 0};
 }
 
-/* Returns the number of cache lines of the remaining rows. */
 INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }
 
-/* Prefetches the next `count` lines of the cursor. */
 INLINE void prefetch_lines(product_ahead *ahead, size_t count)
 {
     for (; count > 0 && ahead->rows > 0; count--) {
@@ -84,8 +81,6 @@ typedef struct product_place {
     organ_product_into into;
 } product_place;
 
-/* Sets the n <= 16 outputs at `c`, in FP32, to the totals, or adds the totals to them or subtracts the totals from
- * them. */
 INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
@@ -100,8 +95,6 @@ INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-/* Sets the n <= 16 outputs at `c`, in FP64, to the totals, or adds the totals to them or subtracts the totals from
- * them. */
 INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;
@@ -133,7 +126,6 @@ static void combine_totals(const product_place *place, const float *totals, size
         }
 }
 
-/* Prefetches a tile of c for writing: `rows` x `columns` elements from place->row and place->column on. */
 INLINE void prefetch_totals(const product_place *place, size_t columns, size_t rows)
 {
     const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);

@@ -3,7 +3,6 @@
  * divider. */
 #define FLOW_SATURATES 0x1p26f /* from 2^25 on, 1 + x rounds to x and the quotient is 1 */
 
-/* Returns x / (1 + x). */
 INLINE f32x16 saturating_quotient(f32x16 x) { return f32_div(x, f32_add(f32_set1(1.0f), x)); }
 
 /* Returns x / (1 + x) without a division. One Newton step turns an estimate of the reciprocal of 1 + x, which may be

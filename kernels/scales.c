@@ -11,7 +11,6 @@ enum { SEARCH_TRIES = 16, SEARCH_GROUPS = 8 }; /* tries; groups that are searche
  * the errors underflow to 0. */
 #define SEARCH_MIN 0x1p-100f
 
-/* The tries for a group: scale and inverse of each. */
 typedef struct scale_tries {
     float scales[SEARCH_TRIES], inverses[SEARCH_TRIES];
 } scale_tries;
@@ -35,7 +34,6 @@ INLINE float farthest_value(const float *values, size_t stride, size_t rows, siz
     return farthest;
 }
 
-/* Sets scales and inverses of all tries for a group whose value of largest magnitude is `farthest`. */
 INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
 {
     const f32x16 magnitude = f32_set1(__builtin_fabsf(farthest)), peaks = f32_load(search->peaks);
@@ -60,8 +58,7 @@ INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, u32x16 low
     return f32_fnma(f32_sub(f32_of_bits(code), rounds), scale, x);
 }
 
-/* Returns x minus the nearest E4M3 number times the scale, for x >= 0. fp8_codes explains the rounding. No quotient is
- * large enough to be rounded to a number above 448. */
+/* fp8_codes explains the rounding. No quotient is large enough to be rounded to a number above 448. */
 INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
 {
     const f32x16 moved = f32_mul(x, inverse);
@@ -70,8 +67,7 @@ INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
     return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
 }
 
-/* Adds the squared errors of `count` vectors of values, 1 or 2, to the sums of SEARCH_TOGETHER tries. With `weighted`
- * multiplies them by the weights of the columns. */
+/* `count` is 1 or 2. With `weighted` multiplies the errors by the weights of the columns. */
 INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f32x16 *weights, const int count,
                      const float *inverses, const float *scales, f32x16 *sums, const int e4m3, const int weighted)
 {
@@ -89,15 +85,13 @@ INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f3
     }
 }
 
-/* Loads a vector of n values, at most 16; with `e4m3` their magnitudes. */
 INLINE f32x16 load_tried(const float *values, size_t n, const int e4m3)
 {
     const f32x16 x = n < 16 ? f32_load_part(values, n) : f32_load(values);
     return e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
 }
 
-/* Returns the sums of the squared errors of a band of rows, a try in each lane. `weights`: of the columns, if
- * `weighted`. */
+/* Each lane has a try. `weights` are those of the columns, if `weighted`. */
 INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
                          size_t rows, size_t n, const scale_tries *t, const int e4m3, const int weighted)
 {
@@ -153,9 +147,8 @@ INLINE uint32_t least_try(f32x16 errors)
     return (MAGNITUDE - u32_top(u32_sub(u32_set1(MAGNITUDE), key))) & 15;
 }
 
-/* Searches the scales of `count` groups of n columns of a band of rows, at most SEARCH_GROUPS. Returns *first, the sum
- * of the errors of try 0, plus those of these groups. Each step of the search is made for all groups before the next
- * one, because it waits for the step before it. */
+/* Returns *first, the sum of the errors of try 0, plus those of these groups. Each step of the search is made for
+ * all groups before the next one, because it waits for the step before it. */
 SHARED double search_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
                             size_t rows, size_t n, size_t count, double first, float *scales, errors_of *errors_by)
 {
@@ -204,7 +197,6 @@ void KERNEL(search_weighted)(const organ_scale_search *search, const float *valu
     }
 }
 
-/* Computes the errors of all tries for a part of a group (organ_kernels). */
 void KERNEL(scale_errors)(const organ_scale_search *search, const float *values, size_t n, float farthest,
                           float *scales, float *errors)
 {
@@ -214,7 +206,6 @@ void KERNEL(scale_errors)(const organ_scale_search *search, const float *values,
     (search->e4m3 ? errors_by_e4m3 : errors_by_integer)(search, values, values, n, 1, n, &t, errors);
 }
 
-/* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */
 void KERNEL(error_squares)(const float *values, const float *back, size_t n, double *sums)
 {
     f64x16 squares = f64_set1(0), errors = squares;
@@ -239,10 +230,8 @@ enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at th
 #define E4M3_LEAST      0x1p-6f   /* least normal E4M3 number */
 #define E4M3_ROUNDING   0x1.8p20f /* adding it times 2^e rounds to eighths of 2^e */
 
-/* Returns whether each lane is not 0. */
 INLINE m32x16 coding_some(f32x16 a) { return u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(0)); }
 
-/* Returns `quotient` rounded to the nearest code. */
 INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
 {
     if (c->e4m3) {
@@ -256,7 +245,6 @@ INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* Returns the code nearest to x, as a number; 0 where the scale is 0. */
 INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 minimum)
 {
     const m32x16 some = coding_some(scale);
@@ -264,27 +252,24 @@ INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 
     return coding_nearest(c, f32_select(some, quotient, f32_set1(0)));
 }
 
-/* Returns the value of a code: code x scale + minimum; with minima in two roundings, like the decoders. */
+/* With minima there are two roundings, like in the decoders. */
 INLINE f32x16 coding_value(const organ_coding *c, f32x16 code, f32x16 scale, f32x16 minimum)
 {
     const f32x16 scaled = f32_mul(code, scale);
     return c->minima ? f32_add(scaled, minimum) : scaled;
 }
 
-/* Returns the scale of the group of column `column`. */
 INLINE f32x16 coding_scale(const organ_coding *c, size_t column)
 {
     return f32_load(c->scales + (size_t)c->groups[column] * c->stride);
 }
 
-/* Returns the minimum of that group; 0 without minima. */
 INLINE f32x16 coding_minimum(const organ_coding *c, size_t column)
 {
     return c->minima ? f32_load(c->minima + (size_t)c->groups[column] * c->stride) : f32_set1(0);
 }
 
-/* Codes column `column`, whose field is `field`. Returns by what the caller subtracts its row of the square from later
- * columns. */
+/* The caller subtracts its row of the square, times the result, from later columns. */
 INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
 {
     const f32x16 scale = coding_scale(c, column), minimum = coding_minimum(c, column),
@@ -300,7 +285,6 @@ INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
     return change;
 }
 
-/* Codes columns first .. first + count - 1, at most CODING_COLUMNS, after those before them. */
 INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
     f32x16 field[CODING_COLUMNS];
@@ -327,7 +311,7 @@ void KERNEL(code_columns)(const organ_coding *c)
         code_some(c, first, 1);
 }
 
-/* Returns numbers rounded to the type in which scales are stored: F16 within its range, or BF16. */
+/* The type is F16 within its range, or BF16. */
 INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
 {
     const f32x16 most = f32_set1(65504);
@@ -336,7 +320,6 @@ INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
     return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
 }
 
-/* Sets `by`, column by column, to the products of numbers of columns from .. to - 1, `codes`, with the square. */
 INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t from, size_t to, float *by)
 {
     for (size_t first = 0; first < c->n; first += CODING_COLUMNS) {
@@ -351,7 +334,6 @@ INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t fr
     }
 }
 
-/* Returns the sum of a[k] b[k] over the columns from .. to - 1; a NULL: of b[k]. */
 INLINE f32x16 coding_dot(const float *a, const float *b, size_t from, size_t to)
 {
     f32x16 sum = f32_set1(0);
@@ -360,14 +342,12 @@ INLINE f32x16 coding_dot(const float *a, const float *b, size_t from, size_t to)
     return sum;
 }
 
-/* Returns a / b, 0 where b is not above 0. */
 INLINE f32x16 coding_quotient(f32x16 a, f32x16 b)
 {
     const m32x16 some = f32_gt(b, f32_set1(0));
     return f32_select(some, f32_div(a, f32_select(some, b, f32_set1(1))), f32_set1(0));
 }
 
-/* Steps of the scale and the minimum of a group. */
 typedef struct coding_steps {
     f32x16 scale, minimum;
 } coding_steps;
@@ -402,7 +382,6 @@ INLINE coding_steps choose_steps(const organ_coding *c, const float *codes, cons
     return (coding_steps){f32_select(better, step, zero), f32_select(better, lift, zero)};
 }
 
-/* Refits scale and minimum of the group of columns from .. to - 1 (organ_kernels). `codes`, then 32 n floats more. */
 INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *codes)
 {
     float *const scales = c->scales + (size_t)c->groups[from] * c->stride,
@@ -431,7 +410,6 @@ INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *co
                   coding_value(c, f32_load(codes + 16 * j), coding_scale(c, j), coding_minimum(c, j)));
 }
 
-/* Refits the numbers of all groups of the block, one after another (organ_kernels). */
 void KERNEL(refit_scales)(const organ_coding *c, float *scratch)
 {
     for (size_t from = 0, to; from < c->n; from = to) {

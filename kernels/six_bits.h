@@ -6,7 +6,7 @@
 #define ORGAN_KERNELS_SIX_BITS_H
 #include <stdint.h>
 
-/* Packs scales[8] and minima[8], all below 64, to 12 bytes. */
+/* The numbers are below 64. */
 static inline __attribute__((unused)) void six_bits_pack(uint8_t *to, const uint8_t *scales, const uint8_t *minima)
 {
     for (int j = 0; j < 4; j++) {
@@ -16,7 +16,6 @@ static inline __attribute__((unused)) void six_bits_pack(uint8_t *to, const uint
     }
 }
 
-/* Unpacks scales[8] and minima[8] from 12 bytes. */
 static inline __attribute__((unused)) void six_bits_unpack(const uint8_t *from, uint8_t *scales, uint8_t *minima)
 {
     for (int j = 0; j < 4; j++) {

@@ -15,21 +15,20 @@ typedef struct first_pass {
     uint64_t finite, zero, nan;
 } first_pass;
 
-/* Returns a mask of the lanes that are neither infinite nor NaN. */
 INLINE m32x16 finite_of(f32x16 values)
 {
     return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE)));
 }
 
-/* Replaces lanes n to 15 by NaN, which both passes ignore; n >= 1. */
+/* Both passes ignore NaN; n >= 1. */
 INLINE f32x16 nan_from_lane(f32x16 values, size_t n)
 {
     const m32x16 beyond = u32_gt(u32_lanes(), u32_set1((uint32_t)n - 1));
     return f32_of_bits(u32_or(f32_bits(values), u32_keep(beyond, u32_set1(MAGNITUDE))));
 }
 
-/* Adds 16 values to the results of the first pass. NaN are counted; infinities are not, because first_pass_chunk
- * computes their number. ~MAGNITUDE | INFINITE is -infinity. */
+/* NaN are counted; infinities are not, because first_pass_chunk computes their number. ~MAGNITUDE | INFINITE is
+ * -infinity. */
 INLINE void first_pass_vector(first_pass *pass, f32x16 values)
 {
     const u32x16 magnitude = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
@@ -47,8 +46,6 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->max = f32_max(pass->max, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
-/* Sets the counts, mean, minimum and maximum of the chunk of n values from element `from` on. Subtracts the NaN with
- * which nan_from_lane fills the last vector. */
 INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                              const enum element_type type)
 {
@@ -70,12 +67,10 @@ INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t fr
     chunk->max = f32_reduce_max(pass.max);
 }
 
-/* Sums of powers of deviations, by lane. */
 typedef struct powers {
     f64x16 m2, m3, m4;
 } powers;
 
-/* Adds the second to fourth powers of 16 deviations from the mean. */
 INLINE void add_powers(powers *sums, f64x16 deviation)
 {
     const f64x16 square = f64_mul(deviation, deviation);
@@ -84,8 +79,7 @@ INLINE void add_powers(powers *sums, f64x16 deviation)
     sums->m4 = f64_add(sums->m4, f64_mul(square, square));
 }
 
-/* Sets m2, m3 and m4 of a chunk: sums of powers of the deviations from its mean. A second pass, because sums of raw
- * powers would cancel. If a value is not finite, every vector is masked. */
+/* A second pass, because sums of raw powers would cancel. If a value is not finite, every vector is masked. */
 INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                               const enum element_type type)
 {
@@ -106,7 +100,6 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
     chunk->m4 = f64_fold(sums.m4);
 }
 
-/* Sets *moments to the moments of n values: computes them for each chunk and merges the chunks in order. */
 INLINE void moments_of(const void *values, size_t n, organ_moments *moments, const enum element_type type)
 {
     organ_moments total = {.min = __builtin_inff(), .max = -__builtin_inff()};
@@ -120,7 +113,6 @@ INLINE void moments_of(const void *values, size_t n, organ_moments *moments, con
     *moments = total;
 }
 
-/* moments_of for each storage type: the kernels of organ_kernels. */
 void KERNEL(moments_bf16)(const uint16_t *values, size_t n, organ_moments *moments)
 {
     moments_of(values, n, moments, BF16);
@@ -134,7 +126,7 @@ void KERNEL(moments_f32)(const float *values, size_t n, organ_moments *moments) 
 /* Kernels of the Z-measure: histograms of codes and of standardised values, means of pairs, and the spread (mean
  * and squared deviations) of values. */
 
-/* Adds four codes to the histogram. Equal neighbours are slow: each increment of a counter waits for the one before. */
+/* Equal neighbours are slow: each increment of a counter waits for the one before. */
 INLINE void count_four(const uint16_t *codes, uint64_t *counts)
 {
     uint64_t four;
@@ -145,7 +137,7 @@ INLINE void count_four(const uint16_t *codes, uint64_t *counts)
     counts[four >> 48]++;
 }
 
-/* Returns 1 if 64 codes are equal. Compares the first and the last before all, because they usually differ. */
+/* Compares the first and the last before all, because they usually differ. */
 INLINE int is_run_of_one_code(const uint16_t *codes)
 {
     const u16x16 first = u16_set1(codes[0]);
@@ -156,8 +148,8 @@ INLINE int is_run_of_one_code(const uint16_t *codes)
     return m16_count(m16_and(low, high)) == 16;
 }
 
-/* Adds n codes to the histogram counts[65536]. A run of one code, common after pruning, is counted in one addition,
- * because single increments of the same counter depend on each other. */
+/* A run of one code, common after pruning, is counted in one addition, because single increments of the same counter
+ * depend on each other. */
 void KERNEL(count_codes)(const uint16_t *codes, size_t n, uint64_t *counts)
 {
     size_t at = 0;
@@ -173,8 +165,7 @@ void KERNEL(count_codes)(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
-/* Returns the means of the 16 pairs of neighbours from element `at` on. A 32-bit word contains a pair of BF16, so no
- * transposition is needed. */
+/* A 32-bit word contains a pair of BF16, so no transposition is needed. */
 INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
 {
     if (type == BF16) {
@@ -186,7 +177,6 @@ INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_ty
     return f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f));
 }
 
-/* Computes the means of neighbouring pairs: means[k] = (values[2k] + values[2k + 1]) / 2. */
 INLINE void pair_means_of(const void *values, float *means, size_t n, const enum element_type type)
 {
     size_t at = 0;
@@ -206,8 +196,7 @@ void KERNEL(pair_means_bf16)(const uint16_t *values, float *means, size_t n) { p
 void KERNEL(pair_means_f16)(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 void KERNEL(pair_means_f32)(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }
 
-/* Returns count, mean and sum of squared deviations of n <= CHUNK values, which stay in L1 between the two passes.
- * Lanes past the end add nothing. */
+/* The n <= CHUNK values stay in L1 between the two passes. Lanes past the end add nothing. */
 INLINE organ_spread spread_chunk(const float *values, size_t n)
 {
     f64x16 sum = f64_set1(0), square = f64_set1(0);
@@ -230,7 +219,6 @@ INLINE organ_spread spread_chunk(const float *values, size_t n)
     return (organ_spread){n, mean, f64_fold(square)};
 }
 
-/* Sets *result to the spread of n values, merged chunk by chunk. */
 void KERNEL(spread)(const float *values, size_t n, organ_spread *result)
 {
     organ_spread all = {0};
@@ -241,9 +229,8 @@ void KERNEL(spread)(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Returns the bins of 16 values in a histogram around `mean` with `per_bin` bins for each unit of value, computed in
- * FP64. Clamps before rounding down, so that values far outside the
- * histogram do not overflow the integer; both steps are exact. */
+/* Clamps before rounding down, so that values far outside the histogram do not overflow the integer; both steps are
+ * exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -261,16 +248,14 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
                "one binade has all bins, and a byte says which");
 
-/* The mapping of values to bins (bin_places_of): mean and per_bin for FP64, factor and offset for FP32. */
 typedef struct bin_places {
     f64x16 mean, per_bin;
     f32x16 factor, offset;
     int narrow; /* FP32 is precise enough */
 } bin_places;
 
-/* Returns the mapping of values to bins: the position of a value is (value - mean) x per_bin + half of the number of
- * bins. For FP32 it is value x factor + offset, where the offset also adds ORGAN_Z_BINS to reach the binade from 256
- * to 512; `narrow` is set if FP32 is precise enough: the factor is far from the limits of FP32, and the mean at
+/* For FP32 the position is value x factor + offset, where the offset also adds ORGAN_Z_BINS to reach the binade from
+ * 256 to 512; `narrow` is set if FP32 is precise enough: the factor is far from the limits of FP32, and the mean at
  * most 256 bins from 0. */
 INLINE bin_places bin_places_of(double mean, double per_bin)
 {

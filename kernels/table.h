@@ -12,18 +12,39 @@
 #define PLAIN_KERNELS(X, set)                                                                                          \
     X(set, bf16_to_f32)                                                                                                \
     X(set, f16_to_f32)                                                                                                 \
-    X(set, f32_to_bf16) X(set, f32_to_f16) X(set, moments_bf16) X(set, moments_f16) X(set, moments_f32)                \
-        X(set, zeros_16) X(set, zeros_32) X(set, audit_16) X(set, audit_32) X(set, count_codes)                        \
-            X(set, pair_means_bf16) X(set, pair_means_f16) X(set, pair_means_f32) X(set, spread) X(set, z_bins)        \
-                X(set, haar_purify) X(set, amax) X(set, search_scales) X(set, scale_errors) X(set, error_squares)      \
-                    X(set, recurrence) X(set, product) X(set, dot_f64) X(set, add_scaled_f64) X(set, cholesky_f32)     \
-                        X(set, solve_f32) X(set, code_columns) X(set, refit_scales) X(set, transpose)                  \
-                            X(set, search_weighted)
+    X(set, f32_to_bf16)                                                                                                \
+    X(set, f32_to_f16)                                                                                                 \
+    X(set, moments_bf16)                                                                                               \
+    X(set, moments_f16)                                                                                                \
+    X(set, moments_f32)                                                                                                \
+    X(set, zeros_16)                                                                                                   \
+    X(set, zeros_32)                                                                                                   \
+    X(set, audit_16)                                                                                                   \
+    X(set, audit_32)                                                                                                   \
+    X(set, count_codes)                                                                                                \
+    X(set, pair_means_bf16)                                                                                            \
+    X(set, pair_means_f16)                                                                                             \
+    X(set, pair_means_f32)                                                                                             \
+    X(set, spread)                                                                                                     \
+    X(set, z_bins)                                                                                                     \
+    X(set, haar_purify)                                                                                                \
+    X(set, amax)                                                                                                       \
+    X(set, search_scales)                                                                                              \
+    X(set, scale_errors)                                                                                               \
+    X(set, error_squares)                                                                                              \
+    X(set, recurrence)                                                                                                 \
+    X(set, product)                                                                                                    \
+    X(set, dot_f64)                                                                                                    \
+    X(set, add_scaled_f64)                                                                                             \
+    X(set, cholesky_f32)                                                                                               \
+    X(set, solve_f32) X(set, code_columns) X(set, refit_scales) X(set, transpose) X(set, search_weighted)
 #define MATH_KERNELS(X, set)                                                                                           \
     X(set, selective_scan)                                                                                             \
     X(set, gate_silu)                                                                                                  \
-    X(set, gate_gelu_tanh) X(set, gate_gelu) X(set, softcap) X(set, powers_of) X(set, softplus) X(set, exp_below)      \
-        X(set, exp_sum) X(set, divergence) X(set, entropy)
+    X(set, gate_gelu_tanh)                                                                                             \
+    X(set, gate_gelu)                                                                                                  \
+    X(set, softcap)                                                                                                    \
+    X(set, powers_of) X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy)
 /* Block types with an encoder; those with a search for scales. */
 #define QUANTIZED(X, set) X(set, Q4_0, q4_0) X(set, Q4_1, q4_1) X(set, Q5_0, q5_0) X(set, Q5_1, q5_1) X(set, Q8_0, q8_0)
 #define FITTED(X, set)    QUANTIZED(X, set) X(set, Q4_K, q4_k) X(set, Q5_K, q5_k) X(set, Q6_K, q6_k)

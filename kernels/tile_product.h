@@ -44,7 +44,6 @@ typedef struct tile_totals {
     float *values;
 } tile_totals;
 
-/* A product in progress. */
 typedef struct tile_work {
     const organ_product *product;
     int a_terms, b_terms;
@@ -57,7 +56,6 @@ typedef struct tile_work {
 
 /* ---- packing ---- */
 
-/* Returns the number of squares of 16 rows x DOT_DEPTH columns of a part. */
 INLINE size_t squares_of(const product_part *part)
 {
     return (part->rows + 15) / 16 * ((part->columns + DOT_DEPTH - 1) / DOT_DEPTH);
@@ -102,7 +100,6 @@ static void pack_strip(tile_strip *strip, int terms, organ_real type, size_t cou
 
 /* ---- sums ---- */
 
-/* Combines the next `count` rows of totals, as many as remain, with c. */
 INLINE void combine_rows(tile_totals *t, size_t count)
 {
     const organ_product *const p = t->place.product;
@@ -146,7 +143,6 @@ __attribute__((noinline)) static void full_tile_sums(tile_work *w, const uint16_
 {
     tile_sums(w, block, TILE_ROWS);
 }
-/* tile_sums with half as many rows. */
 __attribute__((noinline)) static void half_tile_sums(tile_work *w, const uint16_t *block)
 {
     tile_sums(w, block, TILE_ROWS / 2);

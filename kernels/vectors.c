@@ -5,7 +5,6 @@
 #include <string.h>
 #ifdef ISA
 
-/* Loads n < 16 doubles; the other lanes are 0. */
 INLINE f64x16 f64_load_part(const double *p, size_t n)
 {
     double some[16] = {0};
@@ -13,7 +12,7 @@ INLINE f64x16 f64_load_part(const double *p, size_t n)
     return f64_load(some);
 }
 
-/* Returns the dot product of a and b, with a sum in each lane. */
+/* Each lane has a sum. */
 double KERNEL(dot_f64)(const double *a, const double *b, size_t n)
 {
     f64x16 sum = f64_set1(0);
@@ -25,7 +24,6 @@ double KERNEL(dot_f64)(const double *a, const double *b, size_t n)
     return f64_fold(sum);
 }
 
-/* Replaces y[k] by fma(factor, x[k], y[k]). */
 void KERNEL(add_scaled_f64)(double *y, double factor, const double *x, size_t n)
 {
     const f64x16 factors = f64_set1(factor);
@@ -79,7 +77,6 @@ void KERNEL(solve_f32)(const float *factor, size_t n, float *x)
     }
 }
 
-/* Transposes a matrix (organ_kernels). */
 void KERNEL(transpose)(const float *from, size_t from_stride, float *to, size_t to_stride, size_t rows, size_t cols)
 {
     for (size_t row = 0; row < rows; row += 16)
@@ -102,8 +99,6 @@ void KERNEL(transpose)(const float *from, size_t from_stride, float *to, size_t 
 #define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
 #define HAAR_SIGMA  0.6745f     /* median of |d| divided by the standard deviation, for normally distributed d */
 
-/* One level of the decomposition: n values become `pairs` details (differences of neighbours) and n - pairs
- * approximations (sums). */
 typedef struct haar_level {
     float *details; /* `pairs` numbers in the scratch memory */
     size_t n, pairs;
@@ -152,11 +147,9 @@ static void haar_join(const haar_level *level, float *values)
     }
 }
 
-/* Returns the bits of the magnitudes. */
 INLINE u32x16 haar_magnitudes(f32x16 values) { return u32_and(f32_bits(values), u32_set1(MAGNITUDE)); }
 
-/* Counts magnitudes below `limit`, the bit pattern of an FP32 above 0. Bit patterns of magnitudes have the order of
- * their values. */
+/* Bit patterns of magnitudes have the order of their values. */
 static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
 {
     const u32x16 limits = u32_set1(limit);
@@ -179,7 +172,6 @@ static uint32_t haar_kth(const float *values, size_t n, size_t k)
     return bits;
 }
 
-/* Returns the FP32 with these bits. */
 INLINE float haar_float(uint32_t bits)
 {
     float value;
@@ -198,19 +190,16 @@ static float haar_median(const float *values, size_t n)
     return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
 }
 
-/* Returns nonzero if the magnitude of detail `at` of the level exceeds its limit. */
 INLINE int haar_is_significant(const haar_level *level, size_t at)
 {
     return __builtin_fabsf(level->details[at]) > level->limit;
 }
 
-/* Returns the details; those that are not significant are multiplied by `factor`. */
 INLINE f32x16 haar_shrink(f32x16 details, m32x16 significant, f32x16 factor)
 {
     return f32_select(significant, details, f32_mul(details, factor));
 }
 
-/* Returns a mask of the lanes whose magnitude exceeds `limit`. */
 INLINE m32x16 significant_of(f32x16 details, float limit)
 {
     return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));
@@ -272,7 +261,6 @@ typedef struct recurrence_token {
     size_t step; /* distance in `decays` between two rows of the state: 1, or 0 if all rows have the same decay */
 } recurrence_token;
 
-/* Returns the decays, key and query of token t. */
 INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
 {
     return (recurrence_token){.decays = r->decays + t * r->decay_stride,
@@ -281,7 +269,6 @@ INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
                               .step = r->decay_by_key};
 }
 
-/* One number for each column of a strip. */
 typedef f32x16 recurrence_strip[RECURRENCE_VECTORS];
 
 /* Processes row i of a strip of the state, whose numbers begin at `row`: the write and the output of the token `now`,
@@ -307,7 +294,6 @@ INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *
     }
 }
 
-/* Applies recurrence_row to all rows of the state. */
 INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *now, const recurrence_token *next,
                             float *state, const recurrence_strip writes, recurrence_strip outs, recurrence_strip reads,
                             const int vectors, const size_t last)
@@ -348,7 +334,6 @@ INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int
     }
 }
 
-/* Runs the tokens of one head through the recurrence, strip by strip of its columns. */
 void KERNEL(recurrence)(const organ_recurrence *r)
 {
     size_t from = 0;

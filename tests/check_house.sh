@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Checks the rules of the source tree: layers, printing, names, headers, symbols, sizes. Run it from the root after `ninja`; it ends with the
-# line "N passed, N failed". `--write` first writes the build files that list sources (build.ninja of each folder, packaging/archives.ninja).
+# line "N passed, N failed". `--write` first writes the list of sources, packaging/sources.ninja.
 set -uo pipefail
 shopt -s lastpipe # `... | check` counts in this shell
 cd "$(dirname "$0")/.." || exit 1
@@ -280,6 +280,78 @@ number='\b(?:(?:strto(?:d|f|ld)|atof|v[sfa]?n?s?printf|json_v?sprintf)\(|(?:sn?p
 grep -E '^(formats|kernels|orchestrator)/' "$scratch/c_files" | grep -v '/plain_numbers\.[ch]$' | xargs -d '\n' grep -Pzl "$number" |
     check "real numbers are read and written by plain_numbers.h, whatever the locale"
 
+# ---- build files ----
+# Lists the programs of suites. Programs named *_long take hours or minutes; a separate target runs each.
+test_programs() { sed -nE 's,^build build/tests/([^ :]+): .*,\1,p' tests/build.ninja | grep -v '_long$'; }
+# objects: reads sources and prints a build statement for each, with what packaging/source_flags.tsv says of it: `isas`, for which instruction sets it is
+# compiled; `needs`, shell patterns of files that it includes; or a variable of the rule. Objects of tests are in build/objects, because
+# build/tests/NAME is the program of a suite.
+objects() {
+    # shellcheck disable=SC2016 # $0 is awk's
+    awk -F '\t' '
+        FILENAME != "-" && /^#/ { next }
+        FILENAME != "-" && $2 == "isas" { isas[$1] = $3; next }
+        FILENAME != "-" && $2 == "needs" {
+            needs[$1] = " |"
+            command = "printf \"%s\\n\" " $3
+            while ((command | getline file) > 0) needs[$1] = needs[$1] " " file
+            next
+        }
+        FILENAME != "-" { variables[$1] = variables[$1] "\n  " $2 " = " $3; next }
+        $0 in isas {
+            name = $0
+            gsub(/^.*\/|\.c$/, "", name)
+            for (k = 1; k <= split(isas[$0], isa, " "); k++) {
+                same = isa[k] == "scalar"
+                print "build build/kernels/" (name ~ /^isa_/ ? name : isa[k] "_" name) ".o: cc_table " $0
+                print "  extra = $of_" isa[k] "\n  tables = " (same ? "$tables_of_scalar" : "$$TABLES") "\n  last = " (same ? "$last_of_scalar" : "$$CFLAGS_SIMD")
+            }
+            next
+        }
+        {
+            object = "build/" (/^tests\// ? "objects/" : "") $0
+            sub(/c$/, "o", object)
+            print "build " object ": " (/^tests\// ? "cc_test" : "cc") " " $0 needs[$0] variables[$0]
+        }' packaging/source_flags.tsv -
+}
+# archived NAME PATTERN: prints the build line of the archive with the objects that match the pattern.
+archived() { sed -nE 's,^build (build/[^ ]*\.o): .*,\1,p' "$scratch/object_list" | grep -P "$2" | sed -E -e 's,.*,  & $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
+# programs_of NAME PATTERN: the phony target NAME of the programs whose "TIER,TREE,TREE," in tests/suites.tsv has the pattern.
+programs_of() {
+    awk -F '\t' -v name="$1" -v pattern="$2" '
+        NR == FNR { program[$1]; next }
+        $1 in program && $3 "," $2 "," ~ pattern { list = list " $\n  build/tests/" $1 }
+        END { print "build " name ": phony tools" list }' "$scratch/programs" tests/suites.tsv
+}
+source_list() {
+    local tree
+    echo "# tests/check_house.sh --write makes this file: objects, archives, and the programs that the suites of each tree run."
+    # Sources that a build file names have their rule there.
+    grep -E '^(kernels|formats|orchestrator|tests)/.*\.c$' "$scratch/c_files" | LC_ALL=C sort |
+        grep -vxFf <(sed -nE 's/^build [^:]*: [a-z_]+ ([^|]*).*/\1/p' build.ninja tests/build.ninja | tr ' ' '\n' | grep '\.c$') | tee "$scratch/listed" |
+        objects | tee "$scratch/object_list"
+    archived kernels '^build/kernels/'
+    archived liborgan '^build/(kernels|formats|orchestrator/(forward|machine|output|ranks|report|solve|stream|surgery|verbs))/'
+    archived serve '^build/orchestrator/(serve|command)/'
+    archived cli '^build/orchestrator/cli/(?!main\.o)'
+    test_programs >"$scratch/programs"
+    programs_of programs .
+    programs_of programs-quick '^quick,'
+    programs_of programs-complete ',(native|complete),'
+    programs_of programs-whole ',(sanitize|whole),'
+    for tree in native sanitize neon threads; do programs_of "programs-$tree" ",$tree,"; done
+}
+source_list >"$scratch/expected"
+if ! diff -q packaging/sources.ninja "$scratch/expected" >/dev/null 2>&1; then
+    if $write; then cp "$scratch/expected" packaging/sources.ninja && echo "written: packaging/sources.ninja" >&2; else echo "tests/check_house.sh --write updates it"; fi
+fi | check "packaging/sources.ninja lists all sources"
+cut -f 1 packaging/source_flags.tsv | grep -v '^#' | grep -vxFf "$scratch/listed" | check "packaging/source_flags.tsv names sources that exist"
+while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
+    < <(grep -E '^(bench|docs)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+# Benchmarks only measure; targets with other names change pages.
+awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" && /docs\/make_/ { print "bench/build.ninja: " target " changes a page" }' bench/build.ninja |
+    check "no benchmark changes a page of docs"
+
 # ---- circles ----
 # peel: reads edges "FROM TO" and removes files without a caller or without a callee until none is left; the remaining edges form circles.
 peel() {
@@ -296,14 +368,8 @@ peel() {
         }' | sort
 }
 
-# The sources of kernels/topics.ninja, which is compiled once for each instruction set, and all objects of kernels.
-topics() { sed -nE 's,^build .*: cc_table (.*),\1,p' kernels/topics.ninja; }
-kernel_objects() { "${NINJA:-ninja}" -t targets all | sed -nE 's,^(build/kernels/[^ /]+\.o): .*,\1,p'; }
 # Lists the objects with their sources, and for each object the symbols that it uses from other objects.
-{
-    sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" | grep -vFf <(topics)
-    kernel_objects | sed -nE 's,^(build/kernels/[a-z0-9]+_([a-z_]+)\.o)$,\1 kernels/\2.c,p' | grep -Ff <(topics)
-} >"$scratch/objects"
+sed -nE 's,^build (build/[^:]*\.o): [a-z_]+ ((kernels|formats|orchestrator)/[^ ]*).*,\1 \2,p' packaging/sources.ninja >"$scratch/objects"
 # shellcheck disable=SC2016
 cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
     FILENAME == "-" { split($1, at, ":"); if ($(NF - 1) == "U") uses[at[1], $NF]; else if (NF > 2) home[$NF] = at[1]; else print; next }
@@ -443,89 +509,12 @@ awk '
         }
     }' "$scratch/code" | check "no conditional expression in another"
 
-# ---- build files ----
-# described FOLDER: prints the right content of its build.ninja. It keeps lines below the line of a source in the present file, and all lines
-# after the first empty line: the programs of a folder of tests.
-described() {
-    local objects=build/
-    # Objects of tests are in build/objects, because build/tests/NAME is the program of a suite.
-    [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
-    echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
-    # shellcheck disable=SC2016
-    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(
-        sed -nE 's/^build .*: (preload|mpi) ([^|]*).*/\2/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .
-        topics
-    ) | LC_ALL=C sort |
-        awk -v present="$1/build.ninja" -v objects="$objects" '
-        BEGIN {
-            while ((getline line < present) > 0 && line != "") {
-                if (line ~ /^build /) { split(line, word, " "); name = word[4]; block[name] = line }
-                else if (line !~ /^  /) name = ""
-                else if (name != "") block[name] = block[name] "\n" line
-            }
-        }
-        { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build " objects object ": cc " $0) }'
-    grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
-    sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null || : # a new folder has none
-}
-# archived NAME: reads sources and prints the build line of the archive with their objects; of kernels it has all objects.
-archived() {
-    {
-        grep -v '^kernels/' | sed -E 's,(.*)c$,build/\1o,'
-        [[ $1 == serve || $1 == cli ]] || kernel_objects
-    } | LC_ALL=C sort | sed -E -e 's,.*,  & $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"
-}
-archives() {
-    echo "# Objects of each archive, sorted: tests/check_house.sh --write writes this file."
-    local parts='^(kernels|formats|orchestrator)/.*\.c$' outer='^orchestrator/(serve|command|cli)/'
-    archived kernels </dev/null
-    grep -E "$parts" "$scratch/c_files" | grep -vE "$outer" | grep -vx orchestrator/ranks/mpi.c | archived liborgan # a library of its own
-    grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
-    grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli
-}
-# expected FILE: prints the name of a file that differs from $scratch/expected; with --write it writes the file instead.
-expected() {
-    if diff -q "$1" "$scratch/expected" >/dev/null 2>&1; then return; fi
-    if $write; then cp "$scratch/expected" "$1" && echo "written: $1" >&2; else echo "$1 (tests/check_house.sh --write updates it)"; fi
-}
-sed -nE 's,^((kernels|formats|orchestrator|tests)(/.*)?)/[^/]+\.c$,\1,p' "$scratch/c_files" |
-    awk '{ for (path = $0; path ~ /./ && path != "orchestrator"; sub(/\/?[^\/]*$/, "", path)) print path }' | sort -u |
-    while read -r folder; do described "$folder" >"$scratch/expected" && expected "$folder/build.ninja"; done | check "build.ninja of a folder"
-archives >"$scratch/expected"
-expected packaging/archives.ninja | check "packaging/archives.ninja has all objects"
-while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
-    < <(grep -E '^(bench|docs)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
-# Benchmarks only measure; targets with other names change pages.
-awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" && /docs\/make_/ { print "bench/build.ninja: " target " changes a page" }' bench/build.ninja |
-    check "no benchmark changes a page of docs"
-
 # ---- tests/suites.tsv ----
-# Lists the programs of suites. Programs named *_long take hours or minutes; a separate target runs each.
-test_programs() {
-    grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build build/tests/([^ :]+): .*,\1,p' | grep -v '_long$'
-}
 # Lists the suites that exist: test programs and scripts.
 existing_suites() {
     test_programs
     sed -nE 's,^tests/(.*/)?check_([a-z0-9_]+)\.sh$,\2,p' "$scratch/files"
 }
-# programs_of NAME PATTERN: the phony target NAME of the programs whose "TIER,TREE,TREE," in tests/suites.tsv has the pattern.
-programs_of() {
-    awk -F '\t' -v name="$1" -v pattern="$2" '
-        NR == FNR { program[$1]; next }
-        $1 in program && $3 "," $2 "," ~ pattern { list = list " $\n  build/tests/" $1 }
-        END { print "build " name ": phony tools" list }' "$scratch/programs" tests/suites.tsv
-}
-test_programs >"$scratch/programs"
-{
-    echo "# The programs that the suites of each tree run: tests/check_house.sh --write makes this file from tests/suites.tsv."
-    programs_of programs .
-    programs_of programs-quick '^quick,'
-    programs_of programs-complete ',(native|complete),'
-    programs_of programs-whole ',(sanitize|whole),'
-    for tree in native sanitize neon threads; do programs_of "programs-$tree" ",$tree,"; done
-} >"$scratch/expected"
-expected tests/programs.ninja | check "tests/programs.ninja has the programs of each tree"
 grep -v '^#' tests/suites.tsv | cut -f 1 | diff - <(existing_suites | LC_ALL=C sort) | grep '^[<>]' | check "tests/suites.tsv has a row for each suite, in order"
 grep -vnP '^#|^[a-z0-9_]+\t((native|complete|sanitize|whole|neon|threads)(,(?=[a-z])|(?=\t)))+\t(quick|full)\t(-|alone)\t[1-9][0-9]*$' tests/suites.tsv |
     check "tests/suites.tsv names trees, tier, exclusive and cost"

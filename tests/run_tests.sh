@@ -185,7 +185,7 @@ elsewhere() {
     local tree=$1 start=$EPOCHREALTIME
     shift
     mkdir -p "build/$tree" || return 1
-    ln -sfn ../../packaging ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
+    ln -sfn ../../packaging ../../include ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
     printf '%-9s building ...\n' "$tree"
     # shellcheck disable=SC2086 # a list of words
     (targets=$(targets "$tree") && cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja $targets) >"$scratch/log" 2>&1 && return

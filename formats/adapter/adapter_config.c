@@ -19,8 +19,8 @@
 #define MATCH_LIMIT   10000u             /* steps of PCRE2 for a match; names have about 50 characters */
 #define WORD_MATCHES  ((size_t)1 << 30)  /* number of modules times number of patterns */
 
-/* A member of rank_pattern or alpha_pattern. A key of letters, digits, '_' and dots is compared without a regular
- * expression, because models of many experts have tens of thousands of such keys. */
+/* A key of letters, digits, '_' and dots is compared without a regular expression, because models of many experts
+ * have tens of thousands of such keys. */
 typedef struct config_pattern {
     const char *key;  /* key of the JSON object, a regular expression */
     size_t length;    /* bytes of the key */
@@ -28,7 +28,6 @@ typedef struct config_pattern {
     double value;     /* rank or alpha of the modules that match */
 } config_pattern;
 
-/* All members of rank_pattern or of alpha_pattern, in file order. */
 typedef struct organ_adapter_patterns {
     const char *label, *field; /* names of file and member, for messages */
     size_t count, expressions; /* number of patterns, and of those that are compiled */
@@ -37,7 +36,6 @@ typedef struct organ_adapter_patterns {
     pcre2_match_context *context;
 } organ_adapter_patterns;
 
-/* Sets *flag to the boolean in the member `key`; false if it is missing or null. Another type is an error. */
 static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
 {
     const json_t *const value = organ_json_value(from, key);
@@ -47,13 +45,11 @@ static organ_status read_flag(const organ_json_object *from, const char *key, bo
     return ORGAN_OK;
 }
 
-/* Returns true if the value is a number that is neither infinite nor NaN. */
 static bool is_finite_number(const json_t *value)
 {
     return json_is_number(value) && isfinite(json_number_value(value));
 }
 
-/* Returns true if the value is a list of strings. */
 static bool is_string_list(const json_t *value)
 {
     const size_t count = json_array_size(value);
@@ -65,8 +61,8 @@ static bool is_string_list(const json_t *value)
 
 /* ---- patterns ---- */
 
-/* Returns true if the key has no operator of a regular expression except '.', so that a comparison of text can
- * replace PCRE2. An escaped dot is allowed. */
+/* A key without an operator of a regular expression except '.' can be compared as text instead of by PCRE2. An
+ * escaped dot is allowed. */
 static bool is_literal_key(const char *key)
 {
     for (const char *s = key; *s; s++)
@@ -76,8 +72,7 @@ static bool is_literal_key(const char *key)
     return true;
 }
 
-/* Compiles "^(.*\.)?(KEY)$" to p->code, KEY being the key of *p: peft matches this expression with a module's full
- * name. Returns ORGAN_BAD_INPUT if the key is too long or is no regular expression. */
+/* The expression is "^(.*\.)?(KEY)$": peft matches it with a module's full name. */
 static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
@@ -100,9 +95,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
                       patterns->field, p->key, (const char *)why);
 }
 
-/* Appends the members of `object` to patterns->list, which has room for them, in file order; compiles the keys that are
- * not plain names. If `integers` is true, the object is rank_pattern and its values must be whole numbers above 0; else
- * it is alpha_pattern and they must be finite numbers. `from` is the whole config, for messages. */
+/* patterns->list has room for all members. `integers` is true for rank_pattern, false for alpha_pattern. `from` is
+ * the whole config, for messages. */
 static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool integers,
                                   organ_adapter_patterns *patterns, organ_error *error)
 {
@@ -125,9 +119,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
-/* Reads the member `field` of the config into *out, which the caller frees with free_patterns, also after an error.
- * `integers` is true for rank_pattern, false for alpha_pattern. *out stays NULL if the member is missing or empty:
- * every module then has the adapter's r or lora_alpha. */
+/* The caller frees *out, also after an error. *out stays NULL if the member is missing or empty: every module then
+ * has the adapter's r or lora_alpha. */
 static organ_status read_patterns(const organ_json_object *from, const char *field, bool integers,
                                   organ_adapter_patterns **out, organ_error *error)
 {
@@ -148,7 +141,6 @@ static organ_status read_patterns(const organ_json_object *from, const char *fie
     return fill_patterns(from, object, integers, patterns, error);
 }
 
-/* Releases patterns; NULL is allowed. */
 static void free_patterns(organ_adapter_patterns *patterns)
 {
     if (!patterns)
@@ -161,9 +153,7 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* `p` is a pattern that is not compiled. Returns true if its key matches the module's whole name, or the end of the
- * name after a dot. A dot in the key that is not escaped matches any character but a line break, as in a regular
- * expression. */
+/* A dot in the key that is not escaped matches any character but a line break, as in a regular expression. */
 static bool ends_with_literal(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
@@ -178,8 +168,6 @@ static bool ends_with_literal(const config_pattern *p, const char *module)
     return s == module || s[-1] == '.';
 }
 
-/* Sets *value to the value of the first pattern that matches the module; leaves it unchanged if none matches or
- * `patterns` is NULL. Returns an error if memory is exhausted, or if a pattern takes too long to be matched. */
 static organ_status find_pattern_value(const organ_adapter_patterns *patterns, const char *module, double *value,
                                        organ_error *error)
 {
@@ -205,9 +193,7 @@ static organ_status find_pattern_value(const organ_adapter_patterns *patterns, c
     return ORGAN_OK;
 }
 
-/* Sets *rank and *scale of a module's factors. r is the value of the first rank_pattern that matches the module's name,
- * or adapter->r; alpha is that of the first alpha_pattern, or adapter->alpha. scale = alpha / r, or alpha / sqrt(r) for
- * rank-stabilised LoRA (Kalajdzievski 2023). */
+/* scale = alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023). */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error)
 {
@@ -220,9 +206,6 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if matching all patterns with `modules` modules would take too long: if the number of
- * patterns times `modules` is above WORD_MATCHES, or if the number of regular expressions among them times `modules` is
- * above ORGAN_ADAPTER_MATCHES. `patterns` may be NULL. */
 static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
@@ -233,7 +216,6 @@ static organ_status check_match_limit(const organ_adapter_patterns *patterns, si
                       patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
 }
 
-/* Applies check_match_limit to the patterns of ranks and to those of alphas. */
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
     return check_match_limit(rules->ranks, modules, error) == ORGAN_OK
@@ -243,7 +225,7 @@ organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, s
 
 /* ---- the document ---- */
 
-/* Returns ORGAN_BAD_INPUT if the config sets an option with which the change of a weight is not scale B A. */
+/* With each of these options the change of a weight is not scale B A. */
 static organ_status refuse_unsupported(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
@@ -259,8 +241,6 @@ static organ_status refuse_unsupported(const organ_json_object *from, organ_erro
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if modules_to_save, target_modules or target_parameters has a wrong type, or if bias is not
- * "none", "all" or "lora_only". Each of them may be missing. This function does not use the values. */
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
@@ -279,8 +259,6 @@ static organ_status check_string_fields(const organ_json_object *from, organ_err
     return ORGAN_OK;
 }
 
-/* Sets r, alpha and base of the adapter from r, lora_alpha and base_model_name_or_path of the config. Returns
- * ORGAN_BAD_INPUT if one has a wrong type or value, or peft_type is not "LORA". */
 static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
     const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
@@ -300,7 +278,6 @@ static organ_status config_read_numbers(const organ_json_object *from, organ_ada
     return ORGAN_OK;
 }
 
-/* Reads the members of adapter_config.json into *adapter and *rules, and rejects unsupported options. */
 static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
                                         organ_adapter_rules *rules, organ_error *error)
 {
@@ -316,8 +293,6 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
     return error->status;
 }
 
-/* Parses adapter_config.json at `path` into adapter->config, which the caller releases, and sets the members of
- * *adapter and *rules that the file states. `label` names the file in messages. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error)
 {

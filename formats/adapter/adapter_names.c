@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Splits MODULE.weight.lora_a or MODULE.weight.lora_b, as llama.cpp names the tensors of an adapter: sets module,
- * length and is_b of *out. Returns false for any other name. */
+/* llama.cpp names the tensors of an adapter MODULE.weight.lora_a and MODULE.weight.lora_b. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};
@@ -16,9 +15,8 @@ static bool name_read_gguf(const char *name, organ_adapter_name *out)
     return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
-/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or with `gguf` of a GGUF
- * adapter: sets the members of *out. Returns false for any other name; *out then has no meaning. In peft, names of
- * factors of embeddings (lora_embedding_A, _B) have no ".weight" at the end, all others have. */
+/* Names of peft are like base_model.model.MODULE.lora_A.default.weight; names of factors of embeddings
+ * (lora_embedding_A, _B) have no ".weight" at the end. *out has no meaning if the result is false. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
 {
     static const char prefix[] = "base_model.model.";
@@ -41,15 +39,14 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
 
 /* ---- parameters ---- */
 
-/* Names of the parameters of modules of experts, in the order in which transformers' classes define them, which is the
- * order in which peft wraps them; NULL ends the list. */
+/* The order is that in which transformers' classes define these parameters of modules of experts, and in which peft
+ * wraps them. */
 static const char *const expert_parameters[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias",
                                                 NULL};
 
-/* Returns true if `target`, an entry of target_parameters, selects the parameter `word` of the module, whose name has
- * `length` bytes: `target` is "MODULE.WORD", or the end of this text after one of its dots. A target without a dot only
- * selects parameters of modules whose names end with "experts", because an adapter does not state which other modules
- * have such a parameter. */
+/* `target`, an entry of target_parameters, is "MODULE.WORD", or the end of this text after one of its dots. A target
+ * without a dot only selects parameters of modules whose names end with "experts", because an adapter does not state
+ * which other modules have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
     char name[512];
@@ -59,11 +56,10 @@ static bool target_selects_parameter(const char *target, const char *module, siz
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* Returns the name of the parameter that wrapper number `index` of the module changes, and sets *count to the number of
- * wrappers. peft wraps a module once for each of its parameters in target_parameters (`targets`); wrapper 0 is the
- * innermost. Parameters in expert_parameters are wrapped in the order of that list. If none of them is a target, the
- * module may have one target of another name, which is returned for any index. Returns NULL if there is no such
- * wrapper. Returns "" and a *count of 0 if several targets of other names match, because their order is unknown. */
+/* peft wraps a module once for each of its parameters in target_parameters (`targets`); wrapper 0 is the innermost.
+ * Parameters in expert_parameters are wrapped in the order of that list. If none of them is a target, the module may
+ * have one target of another name, which is returned for any index. Returns NULL if there is no such wrapper.
+ * Returns "" and a *count of 0 if several targets of other names match, because their order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {
@@ -86,11 +82,7 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the parameter that the factors of `module` change. If target_parameters of the config has a
- * parameter of the module, returns "MODULE.PARAMETER", in the arena, and sets *is_parameter to true; otherwise returns
- * `module`, whose weight the factors change, and sets *is_parameter to false. The number of ".base_layer" at the end of
- * `module` is the number of the wrapper, 0 for the outermost one. Returns NULL, with an error, if it is unknown which
- * parameter this wrapper changes, or if memory runs out. */
+/* The number of ".base_layer" at the end of `module` is the number of the wrapper, 0 for the outermost one. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

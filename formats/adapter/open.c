@@ -20,7 +20,6 @@
 #define INDEX_NAME  ORGAN_ADAPTER_WEIGHTS ".index.json"
 #define PICKLE_NAME "adapter_model.bin"
 
-/* The state behind an organ_adapter. */
 typedef struct open_state {
     organ_adapter adapter;     /* first member: a pointer to it is a pointer to the state */
     organ_adapter_rules rules; /* rank_pattern and alpha_pattern */
@@ -33,9 +32,7 @@ typedef struct open_state {
 
 /* ---- files ---- */
 
-/* Sets adapter.path. For a directory it is `path` without trailing slashes; for adapter_model.safetensors or its index,
- * the directory that contains the file; for a GGUF file, `path` itself. For a GGUF file also sets adapter.gguf. Returns
- * ORGAN_USAGE for a URL, ORGAN_BAD_INPUT for any other file, ORGAN_IO if there is nothing at `path`. */
+/* For adapter_model.safetensors or its index, adapter.path is the directory that contains the file. */
 static organ_status set_adapter_path(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
@@ -66,7 +63,6 @@ static organ_status set_adapter_path(open_state *s, const char *path, organ_erro
     return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Sets *path to the path of the file `name` in the adapter's directory, and *exists to true if the file exists. */
 static organ_status find_adapter_file(open_state *s, const char *name, char **path, bool *exists, organ_error *error)
 {
     struct stat info;
@@ -79,8 +75,6 @@ static organ_status find_adapter_file(open_state *s, const char *name, char **pa
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
-/* Opens the GGUF file at `path`, rejects a file that is no LoRA adapter, and sets architecture and alpha of the
- * adapter. */
 static organ_status open_gguf(open_state *s, const char *path, organ_error *error)
 {
     s->adapter.gguf = true;
@@ -102,9 +96,6 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Sets s->model to the tensors of the adapter and reads its config. If adapter.path is a directory, opens the first of
- * these files that exists: adapter_model.safetensors, its index, adapter_model.gguf. Rejects a directory that has only
- * adapter_model.bin. */
 static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
@@ -137,13 +128,11 @@ static organ_status open_weights(open_state *s, organ_error *error)
 
 /* ---- factors ---- */
 
-/* Reports ORGAN_BAD_INPUT for the tensor `t`, with the reason `why`. */
 static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
 }
 
-/* Returns ORGAN_BAD_INPUT unless the factor `t` is a non-empty matrix of floats or, in GGUF, a stack of them. */
 static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
 {
     char why[160];
@@ -160,9 +149,6 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     return fail_tensor(s, t, why, error);
 }
 
-/* Enters the tensor `t`, whose name has the parts `k`, as A or B into the pair of its module; the first of the two
- * factors creates the pair. Rejects a second tensor for the same factor, and a pair of which only one factor belongs
- * to an embedding. */
 static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
@@ -194,8 +180,6 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-/* Enters the adapter's factors into their pairs in s->pairs, and all other tensors into s->rest. Rejects an adapter
- * without tensors. */
 static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
@@ -219,9 +203,8 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-/* Sets in_features, out_features, experts and rank of a pair from its layout and the shapes of its factors. In the
- * layout ORGAN_FACTORS_PARAMETER the caller must have set the rank, because the shapes state only experts * rank.
- * Returns false if the shapes of A and B contradict each other. */
+/* In the layout ORGAN_FACTORS_PARAMETER the caller must have set the rank, because the shapes state only experts *
+ * rank. */
 static bool adapter_find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;
@@ -240,8 +223,6 @@ static bool adapter_find_sizes(organ_adapter_pair *p)
     return b->rank == a->rank && b->shape[first_axis + 1] == p->rank && (!first_axis || b->shape[0] == a->shape[0]);
 }
 
-/* Sets layout, rank, scale and sizes of a pair of peft. Returns ORGAN_BAD_INPUT if the shapes of A and B contradict
- * each other or the rank that adapter_config.json states. */
 static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -263,9 +244,7 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Sets layout, sizes and scale of a pair of GGUF. The scale is alpha / rank, or 1 if alpha is 0, as in llama.cpp.
- * Raises adapter.r to the rank of the pair if that is larger. Returns ORGAN_BAD_INPUT if the shapes of the two factors
- * do not fit. */
+/* The scale is alpha / rank, or 1 if alpha is 0, as in llama.cpp. */
 static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -280,8 +259,6 @@ static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Completes a pair after all tensors were entered: sets its layout, scale, sizes, weight and anatomy. Returns
- * ORGAN_BAD_INPUT if A or B is missing. */
 static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     if (!pair->a || !pair->b)
@@ -300,7 +277,6 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Orders pairs by layer, then by module (for qsort). */
 static int by_layer_and_name(const void *left, const void *right)
 {
     const organ_adapter_pair *const a = left, *const b = right;
@@ -309,9 +285,8 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
-/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. Rejects a config with
- * too many patterns for the number of pairs. organ_rows_passed and organ_rows_rest hand the memory of the array of
- * pairs back to the system; its contents stay in a file. */
+/* organ_rows_passed and organ_rows_rest hand the memory of the array of pairs back to the system; its contents stay
+ * in a file. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_check_limit(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
@@ -333,7 +308,6 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a LoRA adapter, a directory of peft or a GGUF file, reads its config and headers, and pairs its factors. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
 {
     *adapter = NULL;
@@ -353,7 +327,6 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     return ORGAN_OK;
 }
 
-/* Closes the model and frees all memory of the adapter. */
 void organ_adapter_close(organ_adapter *adapter)
 {
     open_state *const s = (open_state *)adapter;
@@ -369,7 +342,6 @@ void organ_adapter_close(organ_adapter *adapter)
     free(s);
 }
 
-/* Returns the pair of factors for the module of this name, or NULL if the adapter has none. */
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module)
 {
     const open_state *const s = (const open_state *)adapter;

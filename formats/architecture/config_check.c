@@ -12,7 +12,6 @@
 
 /* ---- kinds of layers ---- */
 
-/* Returns ORGAN_BAD_INPUT unless `value`, which messages call `name`, is from 1 to `max`. */
 static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t max, organ_error *error)
 {
     return value > 0 && value <= max
@@ -83,8 +82,8 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Returns the last layer with a window before layer number `first` if layer `of` has a window, else the last one
- * without a window before it. Returns `first` if there is no such layer. */
+/* Returns the last layer before `first` that has a window if and only if layer `of` has one; `first` if there is no
+ * such layer. */
 static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
 {
     for (unsigned l = first; l-- > 0;)
@@ -93,9 +92,6 @@ static unsigned source_of(const organ_forward_config *c, unsigned first, unsigne
     return first;
 }
 
-/* Makes each of the last `shared` layers use the keys and values of an earlier layer (source_of). Gives each such
- * earlier layer room for its keys and values at the end of a token's state. Returns ORGAN_BAD_INPUT if there is no such
- * earlier layer or its heads have other sizes. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
 {
     const unsigned first = c->layers - shared;
@@ -132,7 +128,7 @@ static unsigned rotated_width(const organ_forward_config *c, const organ_rope_co
     return least ? least : c->head_dim;
 }
 
-/* Checks the members of a rotation that its kind uses, so that the frequencies computed from them are finite. */
+/* The checks ensure that the frequencies computed from these members are finite. */
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
                                organ_error *error)
 {
@@ -171,8 +167,7 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* Checks the limit and alpha of a clamped SwiGLU: both must be finite and above 0, because the SwiGLU divides by alpha.
- * Does nothing if both are 0, because the model then has no clamped SwiGLU. */
+/* The SwiGLU divides by alpha. If both numbers are 0, the model has no clamped SwiGLU. */
 static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
@@ -183,8 +178,6 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* Checks that the scale of v and beta of the query scale are finite. If beta is not 0, the length of the query scale
- * must be at least 1. */
 static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -198,7 +191,7 @@ static organ_status check_value_and_query_scales(const char *label, const organ_
     return ORGAN_OK;
 }
 
-/* Checks eps, scales, limits and soft caps; the negated comparisons also reject NaN. */
+/* The negated comparisons also reject NaN. */
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (!(c->rms_eps >= 0) || !isfinite((float)c->rms_eps))
@@ -224,8 +217,7 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
-/* Checks the groups of experts: they must have equal sizes, at least two experts each if the router compares groups by
- * their two best, and the chosen groups together must contain at least experts_used experts. */
+/* A group needs two experts if the router compares groups by their two best. */
 static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const unsigned groups = c->router_groups, used = c->router_groups_used;
@@ -247,8 +239,7 @@ static organ_status check_groups(const char *label, const organ_forward_config *
     return ORGAN_OK;
 }
 
-/* Checks the members of a mixture against each other and against the limits that keep products of sizes from
- * overflowing. */
+/* The limits keep products of sizes from overflowing. */
 static organ_status check_experts(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (c->experts == 0)
@@ -289,7 +280,7 @@ void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
     c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
 }
 
-/* Checks the sizes of latent attention; q_lora_rank may be 0. */
+/* q_lora_rank may be 0. */
 static organ_status check_latent(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (check_size(label, "kv_lora_rank", l->rank, 1 << 14, error) ||
@@ -299,10 +290,10 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
-/* Returns true for a recurrent mixer: in the enumeration organ_mixer, recurrent mixers follow attention. */
+/* In the enumeration organ_mixer, recurrent mixers follow attention. */
 static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
 
-/* Checks the sizes of recurrent layers with this mixer. Within these limits the products of sizes stay below 2^52. */
+/* Within these limits the products of sizes stay below 2^52. */
 static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
                                     organ_error *error)
 {
@@ -342,7 +333,6 @@ organ_status organ_forward_config_indexer(const char *label, const organ_latent_
     return error->status;
 }
 
-/* Checks the number and the width of a layer's attention heads. */
 static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
@@ -363,8 +353,6 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
     return ORGAN_OK;
 }
 
-/* Checks all numbers of a configuration, and all sizes, so that the forward pass can multiply sizes without overflow.
- * First sets c->state to c->hidden if no reader has set c->state. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     c->state = c->state ? c->state : c->hidden;

@@ -11,8 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Reads the sizes of the model. The size of the vocabulary is the number of rows of the embedding: not all GGUF files
- * have a key for it. */
+/* The size of the vocabulary is the number of rows of the embedding: not all GGUF files have a key for it. */
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
@@ -48,8 +47,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
         c->vocabulary = embedding->shape[0];
 }
 
-/* Returns a key that is a factor; `otherwise` if the key is missing or 0. Reports an error if the factor is negative or
- * not finite. */
+/* A factor of 0 counts as missing. */
 static double read_multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
@@ -59,8 +57,8 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
     return value != 0 ? value : otherwise;
 }
 
-/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. The key
- * logit_scale is a factor in files of families with forward_multipliers.logit (Cohere), else a divisor (Granite). */
+/* The key logit_scale is a factor in files of families with forward_multipliers.logit (Cohere), else a divisor
+ * (Granite). */
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -95,12 +93,11 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     }
 }
 
-/* Returns true if GGUF files of the family may have keys for the scale of queries. These are models of Mistral, some of
- * which have DeepSeek's architecture: hence all families with latent attention. */
+/* Only models of Mistral have the keys, but some of them have DeepSeek's architecture: hence all families with
+ * latent attention. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
-/* Reports an error if a key has a value that would change llama.cpp's computation, but that the forward pass ignores
- * for this architecture. */
+/* llama.cpp computes with these keys, but the forward pass ignores them for this architecture. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
     const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;
@@ -127,9 +124,8 @@ static void refuse_foreign_keys(const config_gguf_source *s)
         }
 }
 
-/* Returns true if q and k are normalised in families that have such a norm: always, or for some families if the file
- * has the norm of layer 0. The norm of Llama 4 has no weights; llama.cpp applies it unless there are 128 experts, the
- * number of the published model without the norm. */
+/* Some families have the norm only if the file has that of layer 0. The norm of Llama 4 has no weights; llama.cpp
+ * applies it unless there are 128 experts, the number of the published model without the norm. */
 static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config *c)
 {
     if (s->family->qk_norm_bare && s->family->qk_norm_key)
@@ -137,9 +133,8 @@ static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config 
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
 }
 
-/* Sets `parallel` (attention and feed-forward read the same hidden state) and `one_norm` (they read the same norm of
- * the state). In two families the tensors show this: in StableLM a parallel layer has no norm before the feed-forward;
- * in Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
+/* In StableLM a parallel layer has no norm before the feed-forward; in Falcon attn_norm_2 exists if attention and
+ * feed-forward have a norm each. */
 static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -154,7 +149,6 @@ static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
     c->one_norm = c->parallel && (f->falcon ? !organ_key_tensor(s, "blk.0.attn_norm_2.weight") : f->one_norm);
 }
 
-/* Reads the four parameters of xIELU for each layer. */
 static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
 {
     static const char *const keys[] = {"xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps"};
@@ -163,7 +157,7 @@ static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].xielu[k] = (float)organ_key_real_of_layer(s, keys[k], l);
 }
 
-/* Returns true if the first layer that has the tensor MATRIX.weight also has MATRIX.bias. */
+/* Some layers may lack the matrix: the first layer that has it decides. */
 static bool is_biased(const config_gguf_source *s, const organ_forward_config *c, const char *matrix)
 {
     char name[CONFIG_KEY_LIMIT];
@@ -177,7 +171,6 @@ static bool is_biased(const config_gguf_source *s, const organ_forward_config *c
     return false;
 }
 
-/* Sets which linear layers have a bias, by the tensors in the file. */
 static void read_biases(const config_gguf_source *s, organ_forward_config *c)
 {
     c->qkv_bias = is_biased(s, c, "attn_q") || is_biased(s, c, "attn_qkv") || is_biased(s, c, "attn_kv_a_mqa");
@@ -186,9 +179,8 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
-/* Reads the largest bias of ALiBi and the limit of q, k and v from files of MPT; other families with ALiBi have the
- * constant of forward_family.alibi, such as 8 for BLOOM, as in llama.cpp. Then sets `rotated` to false in models with
- * absolute positions or ALiBi. */
+/* Only MPT has keys for the bias of ALiBi; other families have the constant of forward_family.alibi, such as 8 for
+ * BLOOM, as in llama.cpp. */
 static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
 {
     if (s->family->early == EARLY_MPT) {
@@ -204,8 +196,8 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
     organ_forward_config_place(c);
 }
 
-/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
- * layer; the other steps are in the order in which they depend on each other (config_gguf.h). */
+/* Sizes come first, because later members have an entry for each layer; the other steps are in the order in which
+ * they depend on each other (config_gguf.h). */
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -13,21 +13,45 @@ bool organ_keeps_rope_rows(const char *architecture)
 
 bool organ_part_is_plain(forward_part part)
 {
-    static const forward_part plain[] = {
-        PART_NORM_ATTENTION, PART_NORM_Q,   PART_NORM_K,      PART_NORM_Q_A,   PART_NORM_KV_A,     PART_Q_A,
-        PART_Q_B,            PART_KV_A,     PART_KV_B,        PART_BIAS_Q_A,   PART_BIAS_KV_A,     PART_Q,
-        PART_K,              PART_V,        PART_O,           PART_GATE,       PART_UP,            PART_DOWN,
-        PART_BIAS_Q,         PART_BIAS_K,   PART_BIAS_V,      PART_BIAS_O,     PART_BIAS_GATE,     PART_BIAS_UP,
-        PART_BIAS_DOWN,      PART_ROUTER,   PART_ROUTER_BIAS, PART_SINKS,      PART_SHARED,        PART_SHARED_GATE,
-        PART_SHARED_UP,      PART_SHARED_DOWN};
+    static const forward_part plain[] = {PART_NORM_ATTENTION,
+                                         PART_NORM_Q,
+                                         PART_NORM_K,
+                                         PART_NORM_Q_A,
+                                         PART_NORM_KV_A,
+                                         PART_Q_A,
+                                         PART_Q_B,
+                                         PART_KV_A,
+                                         PART_KV_B,
+                                         PART_BIAS_Q_A,
+                                         PART_BIAS_KV_A,
+                                         PART_Q,
+                                         PART_K,
+                                         PART_V,
+                                         PART_O,
+                                         PART_GATE,
+                                         PART_UP,
+                                         PART_DOWN,
+                                         PART_BIAS_Q,
+                                         PART_BIAS_K,
+                                         PART_BIAS_V,
+                                         PART_BIAS_O,
+                                         PART_BIAS_GATE,
+                                         PART_BIAS_UP,
+                                         PART_BIAS_DOWN,
+                                         PART_ROUTER,
+                                         PART_ROUTER_BIAS,
+                                         PART_SINKS,
+                                         PART_SHARED,
+                                         PART_SHARED_GATE,
+                                         PART_SHARED_UP,
+                                         PART_SHARED_DOWN};
     for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
         if (plain[k] == part)
             return true;
     return false;
 }
 
-/* Returns the address in the name of the first word (between two dots) that is the number `layer`, and sets *length to
- * its number of digits. Returns NULL if no word is that number. */
+/* Returns the first word (between two dots) that is the number `layer`, or NULL. */
 static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
 {
     char number[16];
@@ -48,13 +72,11 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
            snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }
 
-/* The names of tensors in safetensors and in GGUF. */
 typedef struct counterpart_names {
     const forward_family *hf, *gguf;
     const char *prefix;
 } counterpart_names;
 
-/* Returns the names of the architecture that the GGUF file states; the usual names if it is unknown. */
 static counterpart_names names_of(const organ_model *gguf)
 {
     static const forward_family usual = {.architecture = ""};
@@ -66,7 +88,6 @@ static counterpart_names names_of(const organ_model *gguf)
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }
 
-/* Finds the part of a tensor by its name. Returns false if it has none, or has other rows in the other format. */
 static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
                        exchange_part *part)
 {

@@ -35,7 +35,7 @@
 #define FOUR_TIMES "feed_forward_length:feed"
 #define SILU  "\"hidden_act\": \"silu\""
 
-/* {architecture, gguf, keys, model_type, when, rest, norms_plus_one} */
+/* A row is {architecture, gguf, keys, model_type, when, rest, norms_plus_one}. */
 static const forward_exchange rows[] = {
     {"MixtralForCausalLM", "llama", LLAMA, "mixtral", "expert_count", "{" SILU "}", false},
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
@@ -264,13 +264,12 @@ static const forward_exchange rows[] = {
      "{\"hidden_act\": \"gelu_pytorch_tanh\", \"use_bias\": true}", false},
 };
 
-/* Architectures of the forward pass that llama.cpp's converter does not have. */
+/* llama.cpp's converter does not have these architectures of the forward pass. */
 static const char *const absent[] = {
     "BioGpt", "CodeGen", "Cwm", "FlexOlmo", "GPTJ", "GPTNeo", "Helium", "HyperCLOVAX", "LongcatFlash", "Ministral",
     "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
-/* Returns true if the row's general.architecture is only for models with experts (forward_family.gguf_experts). */
 static bool row_has_experts(const forward_exchange *row)
 {
     const forward_family *const family = organ_forward_family_named(row->gguf, true);
@@ -334,7 +333,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
 
 /* ---- parts by name ---- */
 
-/* Returns true if the architecture can have the part. A name may stand for another part in another architecture. */
+/* A name may stand for another part in another architecture. */
 static bool family_has_part(const forward_family *f, forward_part part)
 {
     const bool after = f->norms == ORGAN_NORMS_AFTER, around = f->norms == ORGAN_NORMS_AROUND;
@@ -349,8 +348,7 @@ static bool family_has_part(const forward_family *f, forward_part part)
     return true;
 }
 
-/* Returns true if the name matches the pattern. A '#' in the pattern matches a number, which is stored in *number;
- * without a '#' *number is -1. */
+/* A '#' in the pattern matches a number; without a '#' *number is -1. */
 static bool matches_pattern(const char *name, const char *pattern, int64_t *number)
 {
     *number = -1;
@@ -371,8 +369,6 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-/* Returns true if the tail of a tensor's name matches `pattern`, the name of a part, or with `bias` the name of the
- * part's bias. If so, stores part, bias and number in `found`. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];
@@ -383,9 +379,6 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
     return true;
 }
 
-/* Finds the part whose name is `tail`, or with `bias` the name of its bias: among the parts of a layer, or with `top`
- * those outside of the layers. Tries the architecture's own names first, then those that most architectures use.
- * Returns false if there is none. */
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
                               exchange_part *found)
 {

@@ -62,8 +62,7 @@ static double key_longrope(const organ_forward_config *c)
     return c->rope.kind == ORGAN_ROPE_LONGROPE ? c->rope.attention_factor : NAN;
 }
 
-/* Returns the width of the first dense feed-forward. If no layer is dense, returns intermediate_size, or the width of
- * an expert if config.json lacks that (DBRX). */
+/* If no layer is dense, returns intermediate_size, or the width of an expert if config.json lacks that (DBRX). */
 static double key_dense_width(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -292,7 +291,6 @@ const exchange_key *organ_exchange_key_named(const char *key, size_t length)
     return NULL;
 }
 
-/* Returns the number of this type at `at`. */
 static double key_number(const void *at, exchange_number number)
 {
     switch (number) {

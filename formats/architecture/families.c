@@ -495,7 +495,6 @@ static const forward_family families[] = {
 static const forward_family *const tables[] = {families, organ_forward_families_latent,
                                                organ_forward_families_recurrent, organ_forward_families_early};
 
-/* Returns row k of all tables, or NULL after the last row. */
 static const forward_family *family_at(size_t k)
 {
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
@@ -505,8 +504,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture with the same text model, usually `architecture` itself. If the result is another
- * architecture, the two differ in rotation sections or deepstack layers, which matter only to images. */
+/* If the result is another architecture, the two differ in rotation sections or deepstack layers, which matter only
+ * to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
@@ -562,7 +561,6 @@ int organ_architecture_short_length(const char *name)
     return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
 }
 
-/* Writes the names of supported architectures to `known`, as many as fit, and then the number of the remaining ones. */
 static void list_families(bool gguf, char *known, size_t size)
 {
     enum { REST = 40 }; /* bytes for ", and N more (docs/models.md)" */

@@ -112,7 +112,7 @@ static const forward_name kimi_names[] = {
     {PART_GATE, KIMI_EXPERTS("gate_proj")}, {PART_GATE, "mlp.gate_proj.weight"}, {PART_UP, KIMI_EXPERTS("up_proj")},
     {PART_UP, "mlp.up_proj.weight"}, {PART_DOWN, KIMI_EXPERTS("down_proj")}, {PART_DOWN, "mlp.down_proj.weight"}, {0}};
 #undef KIMI_EXPERTS
-/* Names of the recurrent layers; layers with attention have some of these names for their own parts. */
+/* Recurrent layers have these names; layers with attention have some of them for their own parts. */
 static const forward_name kimi_gguf_names[] = {
     {PART_MIX_Q, "attn_q.weight"}, {PART_MIX_K, "attn_k.weight"}, {PART_MIX_V, "attn_v.weight"},
     {PART_MIX_Z, "ssm_g_b.weight"}, {PART_MIX_A, "ssm_f_b.weight"}, {PART_MIX_OUT, "attn_output.weight"}, {0}};
@@ -191,10 +191,10 @@ static const forward_recurrent kimi_recurrent = {
     .words = delta_words, .heads = {"linear_num_heads", 32}, .groups = {"linear_num_heads", 32},
     .key_dim = {"linear_head_dim", 128}, .value_dim = {"linear_head_dim", 128}, .kernel = {"linear_conv_kernel_dim", 4},
     .projections = ORGAN_PROJECTIONS_APART, .by_channel = true, .object = "linear_attn_config"};
-/* Members of config.json, and their names in older published files. */
+/* A row is a member of config.json and its name in older published files. */
 static const char *const lfm2_aliases[][2] = {
     {"intermediate_size", "block_ff_dim"}, {"tie_word_embeddings", "tie_embedding"}, {NULL, NULL}};
-/* Members of config.json, and their names in published files. */
+/* A row is a member of config.json and its name in published files. */
 static const char *const kimi_aliases[][2] = {
     {"max_position_embeddings", "model_max_length"}, {"norm_topk_prob", "moe_renormalize"},
     {"n_group", "num_expert_group"}, {"num_local_experts", "num_experts"},
@@ -233,7 +233,7 @@ static const forward_recurrent bamba_recurrent = {
     .normed = {NULL, true}};
 static const forward_recurrent granite_recurrent = {
     .words = hybrid_words, MAMBA_SIZES(256), .out_bias = {"mamba_proj_bias", false}, .normed = {NULL, true}};
-/* Layers of one mixer or one feed-forward. */
+/* Each word stands for layers of one mixer or one feed-forward. */
 static const forward_layer_word nemotron_words[] = {
     {"full_attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_NONE},
     {"attention", ORGAN_MIXER_ATTENTION, ORGAN_MIXER_NONE, FEED_NONE},

@@ -10,7 +10,7 @@
 
 #define SQRT_PI 1.77245385090551602730
 
-/* Returns x with erf(x) = y. Newton's method from 0 never passes the root: erf is concave above 0 and convex below. */
+/* Newton's method from 0 never passes the root: erf is concave above 0 and convex below. */
 static double inverse_erf(double y)
 {
     double x = 0;
@@ -23,15 +23,12 @@ static double inverse_erf(double y)
     return x;
 }
 
-/* Returns the quantile of the standard normal distribution at `part`, sqrt(2) erfinv(2 part - 1), rounded to FP32 in
- * the same steps as in transformers. */
 float organ_forward_gate_cut(float part)
 {
     const float centred = 2 * part - 1;
     return (float)inverse_erf((double)centred) * (float)sqrt(2);
 }
 
-/* Returns the share with the fewest digits, at most 9, that has this cut; if there is none, the share in 9 digits. */
 double organ_forward_gate_part(float cut)
 {
     const double part = 0.5 * erfc(-(double)cut / sqrt(2));

@@ -12,9 +12,8 @@
 /* Used if the row has no mixture: files of the architecture llama that have experts are Mixtral models. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
-/* Sets *router, of a model with latent attention, to the softmax router of DeepSeek-V2 if the file has that router;
- * later models have a logistic one with corrections. `function` is the key expert_gating_func: 1 means softmax; 0, no
- * such key, means softmax if layer `dense`, the first with experts, has no correction biases. */
+/* `function` is the key expert_gating_func: 1 means softmax; 0, no such key, means softmax (DeepSeek-V2) if layer
+ * `dense`, the first with experts, has no correction biases. Later models have a logistic router with corrections. */
 static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
                                organ_router_rule *router)
 {
@@ -24,9 +23,8 @@ static void read_latent_router(const config_gguf_source *s, unsigned function, u
         *router = (organ_router_rule){.best_in_group = true};
 }
 
-/* Sets c->router to the family's router, and reports an error if the key expert_gating_func contradicts it. Values of
- * the key: 1 softmax, 2 logistic, 3 softmax of the chosen logits, which equals the softmax of all if factors are
- * normalised. `dense` is the number of the first layer with experts. */
+/* Values of the key expert_gating_func are 1 softmax, 2 logistic, 3 softmax of the chosen logits, which equals the
+ * softmax of all if factors are normalised. `dense` is the number of the first layer with experts. */
 static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
@@ -41,9 +39,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
                    s->architecture, function);
 }
 
-/* Reads the width of the shared expert from its own key or, if the file states the number of shared experts
- * (`counted`), as this number times the width of a routed expert, because the forward pass computes them as one wide
- * expert. With shared_optional a file may lack both keys: it has no shared expert. */
+/* The forward pass computes shared experts as one wide expert: their number (`counted`) multiplies the width of a
+ * routed expert. With shared_optional a file may lack both keys: it has no shared expert. */
 static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const width = "expert_shared_feed_forward_length";
@@ -69,7 +66,6 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
                    organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
-/* Makes all layers except every interleave_moe_layer_step-th dense; changes none if the file lacks this key. */
 static void read_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
@@ -82,7 +78,6 @@ static void read_interval(const config_gguf_source *s, organ_forward_config *c)
         }
 }
 
-/* Makes those layers dense that have no router tensor, and reads the widths of their feed-forwards. */
 static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -95,8 +90,8 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* For models without experts: if the family allows 0 experts (Granite 4) and the file states the width of the shared
- * expert, sets the width of all feed-forwards to it. */
+/* Files of families that allow 0 experts (Granite 4) may state the width of all feed-forwards as that of the shared
+ * expert. */
 static void read_dense_width(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;
@@ -104,11 +99,9 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
         c->kinds[l].intermediate = width;
 }
 
-/* Reads the mixture of experts and which layers have one. The model has none if expert_count is 0 or missing, or, in a
- * family with dual_ffn, if the file has no router (dense models of Gemma 4 have the keys too): then only
- * read_dense_width is called. With dual_ffn, a router without experts is an error. Missing keys have llama.cpp's
- * defaults, but keys without which the mixture is unknown, such as expert_used_count, are required. A router_scale of 0
- * means no scale. */
+/* Dense models of Gemma 4 (dual_ffn) have the keys of a mixture too: only a router shows one. Missing keys have
+ * llama.cpp's defaults, but keys without which the mixture is unknown, such as expert_used_count, are required. A
+ * router_scale of 0 means no scale. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;

@@ -13,8 +13,7 @@
 #define MOST_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 #define MOST_STREAMS 16         /* streams of AltUp */
 
-/* Sets the width of heads in layers with a window to key_length_swa; the other layers have that of the model. A layer
- * without a tensor for v uses the projection of k as v. */
+/* A layer without a tensor for v uses the projection of k as v. */
 static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
@@ -33,8 +32,7 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     }
 }
 
-/* Reads the width of the per-layer embeddings, and their vocabulary from the number of rows of their table. Gemma 4 may
- * have none; Gemma 3n must have them. */
+/* The vocabulary is the number of rows of the table. Gemma 4 may lack per-layer embeddings; Gemma 3n must have them. */
 static void read_per_layer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     const organ_tensor *const table = organ_model_find(s->model, ORGAN_PER_LAYER_TABLE);
@@ -52,8 +50,8 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
         c->per_layer_vocabulary = table->shape[0];
 }
 
-/* Reads the cut of each layer's gates (gate_cut), -infinity for none. Without the key the first ten layers have the cut
- * of the published models, which llama.cpp uses for every file. */
+/* A cut of -infinity means none. Without the key the first ten layers have the cut of the published models, which
+ * llama.cpp uses for every file. */
 static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -69,7 +67,7 @@ static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads AltUp and Laurel of Gemma 3n. There is no key for the rank of Laurel: it is the number of rows of laurel_l. */
+/* There is no key for the rank of Laurel: it is the number of rows of laurel_l. */
 static void read_streams(const config_gguf_source *s, organ_forward_config *c)
 {
     const organ_tensor *const laurel = organ_model_find(s->model, "blk.0.laurel_l.weight");
@@ -89,8 +87,6 @@ static void read_streams(const config_gguf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
-/* Reads the settings of Gemma 3n and 4: heads by kind of layer, AltUp, per-layer embeddings, and layers that use keys
- * and values of earlier layers. Sets c->state. Does nothing for other families. */
 void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -15,8 +15,7 @@ const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key
     return organ_gguf_find(s->model->gguf, full);
 }
 
-/* Returns element `index` of a key's array or, for a single number, that number; UINT32_MAX for larger numbers. Reports
- * an error and returns 0 if there is no such element or it is not a whole number of at least 0. */
+/* The key may be a single number, which all indices then have. Returns UINT32_MAX for larger numbers. */
 static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t index, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -31,7 +30,7 @@ static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t i
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
 }
 
-/* Returns a key that is a single whole number of at least 0; arrays, which have no element UINT64_MAX, are errors. */
+/* Arrays, which have no element UINT64_MAX, are errors. */
 unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback)
 {
     return size_at(s, key, UINT64_MAX, fallback);
@@ -50,8 +49,7 @@ unsigned organ_key_needed(const config_gguf_source *s, const char *key)
     return organ_key_size(s, key, 0);
 }
 
-/* Returns true if the key is a single value or an array of block_count values. Otherwise reports an error, as llama.cpp
- * does, and returns false. `full` is the key's whole name. */
+/* llama.cpp also rejects an array without block_count values. `full` is the key's whole name. */
 static bool has_every_layer(const config_gguf_source *s, const char *full, const organ_gguf_kv *kv)
 {
     const unsigned blocks = organ_key_size(s, "block_count", 0);

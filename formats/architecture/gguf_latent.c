@@ -9,9 +9,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Reads the sizes of the indexer. A layer has an indexer if the file has its tensor indexer.attn_k. A layer without an
- * indexer uses the keys that the last layer with one has chosen, so layer 0 must have one. If there are layers without
- * an indexer, c->state has room for these keys. */
+/* A layer has an indexer if the file has its tensor indexer.attn_k. A layer without an indexer uses the keys that
+ * the last layer with one has chosen, so layer 0 must have one. If there are layers without an indexer, c->state has
+ * room for these keys. */
 static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -32,8 +32,8 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
         c->state = c->hidden + l->keys;
 }
 
-/* Reads the sizes of latent attention. Newer files have the widths of a head in key_length_mla and value_length_mla;
- * older files have them in key_length and value_length, which in newer files are widths of latent vectors. */
+/* Newer files have the widths of a head in key_length_mla and value_length_mla; older files have them in key_length
+ * and value_length, which in newer files are widths of latent vectors. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -63,8 +63,7 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
         read_indexer_keys(s, c);
 }
 
-/* In models with latent attention and YaRN, multiplies the scale of attention scores by m^2 with m = 1 + 0.1
- * mscale_all_dim ln(factor). The key yarn_log_multiplier is 0.1 mscale_all_dim. */
+/* The factor is m^2 with m = 1 + 0.1 mscale_all_dim ln(factor). The key yarn_log_multiplier is 0.1 mscale_all_dim. */
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *c)
 {
     const double multiplier = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0);

@@ -9,9 +9,8 @@
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
-/* Reads the number of heads and the dense width of each layer; the keys may be arrays with a number for each layer. In
- * MiMo-V2 heads of v have a width of their own. The rows of Laguna's gate tensor show whether it has a number for each
- * head or for each number of the attention's output. */
+/* The keys may be arrays with a number for each layer. In MiMo-V2 heads of v have a width of their own. The rows of
+ * Laguna's gate tensor show whether it has a number for each head or for each number of the attention's output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -27,10 +26,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
     c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
 }
 
-/* Reads the window of each layer. The key WINDOW_PATTERN is an array that is true for layers with a window, or a number
- * n, by default the family's window_pattern. With a number, the last of each n layers has no window, or with first_full
- * the first of each n layers. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to
- * everything. */
+/* The key WINDOW_PATTERN is an array that is true for layers with a window, or a number n, by default the family's
+ * window_pattern. With a number, the last of each n layers has no window, or with first_full the first of each n
+ * layers. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to everything. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -49,9 +47,8 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
 }
 
-/* Sets chunks of CHUNK positions for the layers of Llama 4 that rotate q and k, as llama.cpp does. Reports an error for
- * a sliding_window of 0, for which llama.cpp computes full attention with positions in all layers but the last; no
- * class of transformers computes this. */
+/* llama.cpp, too, sets chunks of CHUNK positions for the layers of Llama 4 that rotate q and k. For a sliding_window
+ * of 0 it computes full attention with positions in all layers but the last; no class of transformers computes this. */
 static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -64,10 +61,9 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no list of the layers that
- * do not rotate. With UNROTATED_LIST, every fourth layer does not rotate, as in llama.cpp. With UNROTATED_FULL, layers
- * without a window do not rotate if the model has a sliding window; with the values after UNROTATED_FULL, no layer
- * without a window rotates. The comments below state two exceptions. */
+/* GGUF files have no list of the layers that do not rotate. With UNROTATED_LIST, every fourth layer does not rotate,
+ * as in llama.cpp. With UNROTATED_FULL, layers without a window do not rotate if the model has a sliding window;
+ * with the values after UNROTATED_FULL, no layer without a window rotates. The comments below state two exceptions. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns true if layer `layer` has the tensor `name`. */
 static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *name)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -22,7 +21,6 @@ static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *
     return organ_key_tensor(s, full);
 }
 
-/* Returns true if at least one layer has the tensor `name`. */
 static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forward_config *c, const char *name)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -31,7 +29,7 @@ static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forwar
     return false;
 }
 
-/* Returns the recurrent mixer of an architecture, the first in its list of words: no architecture has two. */
+/* The mixer is the first in the list of words: no architecture has two recurrent mixers. */
 static organ_mixer recurrent_mixer(const forward_recurrent *r)
 {
     const forward_layer_word *word = r->words;
@@ -40,9 +38,8 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
     return word->mixer;
 }
 
-/* Sets the mixers of a layer, `recurrent` or attention or none, and whether it has a feed-forward, by its tensors. If
- * the output projections of both mixers have the same name, a layer with the norm of the recurrent mixer is recurrent.
- * A layer with both mixers gets attention as kind->second, which runs in parallel with kind->mixer. */
+/* If the output projections of both mixers have the same name, a layer with the norm of the recurrent mixer is
+ * recurrent. A layer with both mixers gets attention as kind->second, which runs in parallel with kind->mixer. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     static const char usual[] = "attn_output.weight";
@@ -65,8 +62,7 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
                    layer);
 }
 
-/* Sets the model's number of k and v heads to that of the last layer with attention, because files have 0 for layers
- * without. Sets the heads of layers without attention to those of the model; they are not used. */
+/* Files have 0 heads for layers without attention, whose heads are not used. */
 static void share_heads(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -82,8 +78,7 @@ static void share_heads(organ_forward_config *c)
     }
 }
 
-/* Reads the sizes of Mamba, Mamba-2 or the delta rule. In files with Mamba-2 or the delta rule, ssm.time_step_rank is
- * the number of heads. */
+/* In files with Mamba-2 or the delta rule, ssm.time_step_rank is the number of heads. */
 static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
 {
     const unsigned inner = organ_key_needed(s, "ssm.inner_size"), rank = organ_key_needed(s, "ssm.time_step_rank");
@@ -105,7 +100,7 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         to->value_dim = inner / rank;
 }
 
-/* Reads the sizes of Kimi Delta Attention, which has as many heads as the attention, but of another width. */
+/* Kimi Delta Attention has as many heads as the attention, but of another width. */
 static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     to->heads = to->groups = c->heads;
@@ -114,8 +109,6 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     to->by_channel = true;
 }
 
-/* Sets the sizes of lightning attention to those of the attention, and reads the residual factors of organ_layer_kind:
- * one alpha for all layers; beta is 1. */
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 {
     const float alpha = (float)organ_key_real(s, "residual_scale", 0);
@@ -134,8 +127,7 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
                    s->architecture, (double)alpha);
 }
 
-/* Sets the options of recurrent mixers (organ_recurrent_config), most of them by the tensors in the file. The norms of
- * dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
+/* The norms of dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
 static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -152,8 +144,6 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
-/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Does nothing for families without
- * recurrent mixers. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

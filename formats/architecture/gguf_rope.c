@@ -7,8 +7,7 @@
 
 #include <math.h>
 
-/* Returns true if the file has the two tensors of LongRoPE, which are the only sign of it: there is no key. Reports an
- * error if it has only one of them. */
+/* The two tensors are the only sign of LongRoPE: there is no key. */
 static bool has_longrope(const config_gguf_source *s)
 {
     const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);
@@ -18,8 +17,7 @@ static bool has_longrope(const config_gguf_source *s)
     return brief && lasting;
 }
 
-/* Returns the kind of the rotation. Without rope.scaling.type, a scaling factor `factor` other than 1 means linear
- * scaling. */
+/* Without rope.scaling.type, a scaling factor `factor` other than 1 means linear scaling. */
 static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 {
     const char *const key = "rope.scaling.type";
@@ -43,10 +41,10 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     return ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the keys of YaRN. yarn_attn_factor is attention_factor of config.json. Its default is m(1) / m(a) with
- * m(x) = 1 + 0.1 x ln(factor), where a is yarn_log_multiplier, 0 if it is missing: llama.cpp's converter stores
- * mscale_all_dim of Ministral 3 under that key. With latent attention the default is 1, because mscale and
- * mscale_all_dim of DeepSeek's models are equal; organ_key_latent_scale scales their scores. */
+/* yarn_attn_factor is attention_factor of config.json. Its default is m(1) / m(a) with m(x) = 1 + 0.1 x ln(factor),
+ * where a is yarn_log_multiplier, 0 if it is missing: llama.cpp's converter stores mscale_all_dim of Ministral 3
+ * under that key. With latent attention the default is 1, because mscale and mscale_all_dim of DeepSeek's models are
+ * equal; organ_key_latent_scale scales their scores. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);
@@ -57,8 +55,6 @@ static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
 }
 
-/* Reads the scale of queries by position (organ_query_scale). Its length is temperature_length or, without that key,
- * the original context of the rotation (Ministral 3). */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned original = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
@@ -70,7 +66,7 @@ void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
     c->query_scale.length = organ_key_size(s, "attention.temperature_length", original);
 }
 
-/* Returns the rotation of layers without a window. The tensor rope_freqs is applied by rotation.c. */
+/* The tensor rope_freqs is applied by rotation.c. */
 static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)
 {
     organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),
@@ -87,8 +83,8 @@ static organ_rope_config rope_of(const config_gguf_source *s, const organ_forwar
     return rope;
 }
 
-/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local). Both are equal with
- * LOCAL_SAME; for other families rope_local is read from the keys that end with _swa and has no scaling. */
+/* With LOCAL_SAME layers with a window have the same rotation; other families have keys that end with _swa for it,
+ * which has no scaling. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_local local = s->family->local;

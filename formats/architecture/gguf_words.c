@@ -7,8 +7,8 @@
 
 #define MOST_KEYS 6 /* keys of a row of message_keys */
 
-/* Words that identify a message, and the keys whose values the message rejects. The first row whose words are in the
- * message applies. */
+/* A row has words that identify a message, and the keys whose values the message rejects. The first row whose words
+ * are in the message applies. */
 static const struct {
     const char *words, *keys[MOST_KEYS];
 } message_keys[] = {
@@ -65,7 +65,6 @@ static const struct {
     {"rank of their time steps", {"ssm.time_step_rank"}},
 };
 
-/* Appends to the error message those keys of the list `keys` that the file has: " (keys: A.B, A.C)". */
 static void append_keys(const config_gguf_source *s, const char *const *keys)
 {
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];
@@ -80,8 +79,6 @@ static void append_keys(const config_gguf_source *s, const char *const *keys)
         snprintf(message + length, sizeof s->error->message - length, ")");
 }
 
-/* Appends the names of the rejected keys (message_keys) to the message in s->error, if its status is ORGAN_BAD_INPUT
- * and the message names neither a key nor a tensor. */
 void organ_key_name_fault(const config_gguf_source *s)
 {
     const char *const message = s->error->message;

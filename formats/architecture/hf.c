@@ -12,9 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the activation of the feed-forward, by default the family's, and the limit and alpha of a clamped SwiGLU.
- * Reports an error for an unknown name, and for xIELU in a feed-forward with a gate unless xIELU is the family's
- * activation. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
@@ -44,8 +41,7 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* Reads the number of k and v heads of Falcon as FalconAttention._split_heads of transformers does: num_kv_heads with
- * new_decoder_architecture; else 1 with multi_query, or as many as q has. */
+/* The number is that of FalconAttention._split_heads of transformers. */
 static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (organ_config_flag(s, "new_decoder_architecture", false))
@@ -54,8 +50,7 @@ static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c
         c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
 }
 
-/* Reads whether Falcon runs attention and feed-forward in parallel, with how many norms, and whether it has ALiBi.
- * Layers with parallel attention have one norm, or with new_decoder_architecture one or two. */
+/* Layers with parallel attention have one norm, or with new_decoder_architecture one or two. */
 static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
 {
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
@@ -73,9 +68,9 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 
 #define WIDTH "intermediate_size"
 
-/* Reads the sizes of the model. intermediate_size may be missing in families whose layers are all mixtures or have no
- * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. With `shortcut`
- * (LongCat-Flash) a layer of the file is two layers here. */
+/* intermediate_size may be missing in families whose layers are all mixtures or have no feed-forward, or that have a
+ * default width; Gemma 3n may have a list there, which read_widths reads. With `shortcut` (LongCat-Flash) a layer of
+ * the file is two layers here. */
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
@@ -99,7 +94,6 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
 
-/* Reads the multipliers of embeddings, attention, residuals and logits, such as those of Granite. */
 static void read_multipliers(const config_hf_source *s, const forward_multipliers *m, organ_forward_config *c)
 {
     const double divisor = m->logit_divisor ? organ_config_real(s, s->root, m->logit_divisor, 1) : 1;
@@ -119,9 +113,9 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
                    m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
-/* Reads the three factors of MiniCPM with the defaults of MiniCPM3Config of transformers: embeddings are multiplied by
- * scale_emb, residuals by scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or
- * dim_model_base means no factor. */
+/* The defaults are those of MiniCPM3Config of transformers: embeddings are multiplied by scale_emb, residuals by
+ * scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or dim_model_base means
+ * no factor. */
 static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const depth = "scale_depth", *const base = "dim_model_base";
@@ -134,14 +128,11 @@ static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
                    s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
 }
 
-/* Returns a soft cap: 0, no cap, if the member is null; `otherwise` if it is missing. */
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
 {
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
 }
 
-/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. In
- * families with either_norm, norms become RMSNorm if the file has rms_norm_eps. */
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -172,9 +163,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Returns true if the output head is the embedding matrix. A multimodal model has the flag tie_word_embeddings at the
- * top of the file or in text_config; without the flag it is tied. For other models without the flag forward_family.tied
- * decides. */
+/* A multimodal model has the flag tie_word_embeddings at the top of the file or in text_config; without the flag it
+ * is tied. For other models without the flag forward_family.tied decides. */
 static bool is_tied(const config_hf_source *s)
 {
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
@@ -182,7 +172,7 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
-/* Reports an error for BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
+/* The linear layers of BitNet also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
     const json_t *const method =
@@ -193,7 +183,7 @@ static void refuse_bitnet(const config_hf_source *s)
                             "a supported method: its linear layers also quantise their inputs");
 }
 
-/* Reports an error for attention to later tokens, except "vision" of Gemma 4, which concerns only images. */
+/* The word "vision" of Gemma 4 concerns only images. */
 static void refuse_bidirectional(const config_hf_source *s)
 {
     static const char key[] = "use_bidirectional_attention";
@@ -204,8 +194,8 @@ static void refuse_bidirectional(const config_hf_source *s)
                             "false: attention to later tokens is not supported");
 }
 
-/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
- * layer; the other steps are in the order in which they depend on each other (hf.h). */
+/* Sizes come first, because later members have an entry for each layer; the other steps are in the order in which
+ * they depend on each other (hf.h). */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -255,7 +245,6 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
-/* Reads the configuration from the parsed file `root`. `name` is the first item of `architectures`. */
 static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
                                  organ_error *error)
 {

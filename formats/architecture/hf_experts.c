@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* Reports an error if a member of the NULL-terminated list is missing; null counts as present here. */
+/* A null counts as present. */
 static void require_members(const config_hf_source *s, const char *const *keys)
 {
     for (; keys && *keys; keys++)
@@ -20,14 +20,12 @@ static void require_members(const config_hf_source *s, const char *const *keys)
 
 /* ---- dense layers ---- */
 
-/* Makes a layer a mixture of experts without a dense feed-forward, or dense with the width of the configuration. */
 static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
 {
     kind->mixture = mixture;
     kind->intermediate = mixture ? 0 : c->intermediate;
 }
 
-/* Reads mlp_layer_types: "sparse" or "dense" for each layer. */
 static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
@@ -41,7 +39,6 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Makes every decoder_sparse_step-th layer a mixture, except the layers in the list mlp_only_layers. */
 static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
@@ -62,8 +59,7 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Makes every moe_layer_interval-th layer a mixture, from moe_layer_start_index to moe_layer_end_index, where -1 is the
- * last layer (ERNIE). */
+/* A moe_layer_end_index of -1 is the last layer (ERNIE). */
 static void read_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
@@ -75,8 +71,8 @@ static void read_interval(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
 
-/* Makes the layers in the list moe_layers mixtures or, without the list, every interleave_moe_layer_step-th layer
- * (Llama 4). Dense layers are intermediate_size_mlp wide. */
+/* Llama 4 has a list moe_layers, or else every interleave_moe_layer_step-th layer is a mixture. Dense layers are
+ * intermediate_size_mlp wide. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layers");
@@ -97,7 +93,6 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads moe_layer_freq as a list: 1 for a mixture, 0 for a dense layer. */
 static void read_freq(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
@@ -112,8 +107,6 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Makes the layers l with l % expert_layer_period = expert_layer_offset mixtures (Jamba). With a single expert all
- * layers are dense. */
 static void read_period(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned period = organ_config_size(s, "expert_layer_period", 2),
@@ -125,15 +118,15 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
 
-/* Sets the dense width of all layers; organ_config_mixers has already set which layers are mixtures. */
+/* organ_config_mixers has already set which layers are mixtures. */
 static void read_mixture_words(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
-/* Gives every layer of LongCat-Flash a dense feed-forward, and layers 0, 2, 4, ... a mixture in addition: a layer of
- * the file is two layers here. */
+/* A layer of LongCat-Flash's file is two layers here, both with a dense feed-forward, and the first with a mixture
+ * in addition. */
 static void read_pairs(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -142,7 +135,6 @@ static void read_pairs(organ_forward_config *c)
     }
 }
 
-/* Returns the number of the first layer with experts, which is the number of leading dense layers. */
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -152,8 +144,6 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
                               : organ_config_needed(s, m->dense_first);
 }
 
-/* Sets which layers have experts: by mlp_layer_types or else the rule of the family. If none has, sets the number of
- * experts to 0. */
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     unsigned mixtures = 0;
@@ -183,8 +173,6 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
 
 /* ---- experts ---- */
 
-/* Reads the width of the shared expert: from its own member, or as the number of shared experts times the width of a
- * routed expert. */
 static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->shared_gated = m->shared_gated;
@@ -197,7 +185,7 @@ static void read_shared(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
 }
 
-/* Reads the method of choosing experts, by default "greedy", which ignores groups of experts. */
+/* The default, "greedy", ignores groups of experts. */
 static void read_method(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = m->method ? organ_config_word(s, s->root, m->method, "greedy") : NULL;
@@ -207,8 +195,7 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
 }
 
-/* Reads the function of the router, and whether the outputs of shared and routed experts are averaged or summed, as
- * Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers do. */
+/* The rules are those of Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers. */
 static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(
@@ -223,7 +210,6 @@ static void read_selection(const config_hf_source *s, const forward_mixture *m, 
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
 }
 
-/* Reads the settings of the router: biases, correction, groups, scale, and the method of choosing experts. */
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->router = m->router;
@@ -246,7 +232,7 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     read_method(s, m, c);
 }
 
-/* Returns the number of experts used for a token, which may be a list with the same number for each layer (HunYuan). */
+/* The member may be a list with the same number for each layer (HunYuan). */
 static unsigned read_used(const config_hf_source *s, const char *key, unsigned layers)
 {
     const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);
@@ -260,7 +246,6 @@ static unsigned read_used(const config_hf_source *s, const char *key, unsigned l
     return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
 }
 
-/* Returns true if organ_config_mixers has made a layer a mixture. */
 static bool has_mixture(const organ_forward_config *c)
 {
     bool any = false;
@@ -269,8 +254,8 @@ static bool has_mixture(const organ_forward_config *c)
     return any;
 }
 
-/* Reads the experts' settings under the names that the family uses. Does nothing for dense models. If the number of
- * experts may be 0 (forward_mixture.optional) and is, all layers become dense and as wide as the shared expert. */
+/* If the number of experts may be 0 (forward_mixture.optional) and is, all layers become dense and as wide as the
+ * shared expert. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture;

@@ -15,8 +15,7 @@
 #define MAX_STREAMS 16         /* streams of AltUp */
 #define MAX_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 
-/* Returns a size that the file must have, as a number or as null, which means 0. If it is missing, reports an error,
- * because transformers then uses a default other than 0. */
+/* A null means 0. A missing member is an error, because transformers then uses a default other than 0. */
 static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))
@@ -26,7 +25,6 @@ static unsigned read_present_size(const config_hf_source *s, const char *key)
 
 /* ---- heads of layers without a window ---- */
 
-/* Reads the head sizes of one layer from `sizes`, its object in per_layer_config. Rejects other members. */
 static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, organ_layer_kind *kind)
 {
     const config_hf_source own = {s->label, s->file, sizes, s->family, s->error};
@@ -40,8 +38,8 @@ static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, org
     kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
 }
 
-/* Returns the member of `all`, per_layer_config, for a layer, or NULL. Its name is the layer's number, to which
- * transformers adds leading zeros: all names have as many digits as the last layer's number. Tries 1 to 4 digits. */
+/* The name is the layer's number, to which transformers adds leading zeros: all names have as many digits as the
+ * last layer's number. */
 static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
 {
     const json_t *own = NULL;
@@ -53,10 +51,9 @@ static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
     return own;
 }
 
-/* Reads the heads of Gemma 4's layers without a window, which differ from those of layers with one. per_layer_config
- * states the heads of single layers, also of layers with a window. Without it, all layers without a window have
- * global_head_dim and, with attention_k_eq_v, num_global_key_value_heads. With attention_k_eq_v these layers have no
- * projection for v. */
+/* per_layer_config states the heads of single layers, also of layers with a window. Without it, all layers without a
+ * window have global_head_dim and, with attention_k_eq_v, num_global_key_value_heads. With attention_k_eq_v these
+ * layers have no projection for v. */
 static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const all = organ_config_member(s->root, "per_layer_config");
@@ -78,8 +75,7 @@ static void read_global_heads(const config_hf_source *s, organ_forward_config *c
     }
 }
 
-/* Fails if the layers with a window, or those without, have heads of different widths: each of the two sets has one
- * rotation. */
+/* The layers with a window have one rotation, and those without have one. */
 static void check_heads(const config_hf_source *s, const organ_forward_config *c)
 {
     unsigned dims[2] = {0};
@@ -92,7 +88,7 @@ static void check_heads(const config_hf_source *s, const organ_forward_config *c
     }
 }
 
-/* Reads the heads of layers without a window in Gemma 4. In families with last_full the last layer has no window. */
+/* In families with last_full the last layer has no window. */
 void organ_config_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (s->family->last_full)
@@ -105,8 +101,8 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Reads how many of the last layers use keys and values of earlier layers. With use_double_wide_mlp the feed-forwards
- * of these last layers have twice the width. */
+/* With use_double_wide_mlp the feed-forwards of the last layers, which use keys and values of earlier layers, have
+ * twice the width. */
 static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned shared = read_present_size(s, "num_kv_shared_layers");
@@ -122,7 +118,6 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- per-layer embeddings ---- */
 
-/* Reads width and vocabulary of the per-layer embeddings; a width of 0 means that Gemma 4 has none. */
 static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 {
     c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
@@ -140,9 +135,8 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- AltUp, Laurel and cut gates ---- */
 
-/* Reads the activation sparsity of Gemma 3n, the share of a layer's gates that become 0, and sets gate_cut to the
- * quantile of the normal distribution at this share. The default is 0.95 in the first ten layers of a model with more
- * than ten, and 0 in all others. */
+/* gate_cut is the quantile of the normal distribution at the share of a layer's gates that become 0. The default
+ * share is 0.95 in the first ten layers of a model with more than ten, and 0 in all others. */
 static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "activation_sparsity_pattern";
@@ -159,7 +153,6 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads intermediate_size if it is a list of widths, one for each layer. Sets c->intermediate to the largest. */
 static void read_widths(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))
@@ -175,9 +168,7 @@ static void read_widths(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads the settings of AltUp and LAuReL (Gemma 3n): the number of streams of hidden states, of which stream 0 must be
- * the active one, and the rank of the low-rank residual. Then reads the widths of the feed-forwards and the activation
- * sparsity of each layer. */
+/* Stream 0 of AltUp must be the active one. */
 static void read_streams(const config_hf_source *s, organ_forward_config *c)
 {
     c->streams = organ_config_needed(s, "altup_num_inputs");
@@ -196,9 +187,9 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
-/* Reads the settings of Gemma 3n and 4. For all families sets c->state, the floats of a token's state between layers:
- * the hidden state, then the numbers of the keys that an indexer has chosen for later layers, or the output of a
- * mixture of LongCat-Flash. read_streams adds the streams of AltUp, read_shared_keys the shared keys and values. */
+/* c->state counts the floats of a token's state between layers: the hidden state, then the numbers of the keys that
+ * an indexer has chosen for later layers, or the output of a mixture of LongCat-Flash. read_streams adds the streams
+ * of AltUp, read_shared_keys the shared keys and values. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the ranks and head sizes of latent attention, and computes its factors sqrt(hidden_size / rank) in families
- * that have them. q_lora_rank must be present, but may be null: no latent vector of queries. */
+/* Some families have factors sqrt(hidden_size / rank). q_lora_rank must be present, but may be null: no latent
+ * vector of queries. */
 static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -28,8 +28,8 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
 }
 
-/* Reads index_topk_pattern, a letter for each layer: "F" for a layer with an indexer, "S" for one that uses the keys
- * that an earlier layer has chosen. */
+/* The letter of a layer is "F" for one with an indexer, "S" for one that uses the keys that an earlier layer has
+ * chosen. */
 static void read_index_pattern(const config_hf_source *s, const char *pattern, organ_forward_config *c)
 {
     const bool valid = strlen(pattern) == c->layers && strspn(pattern, "FS") == c->layers;
@@ -40,8 +40,8 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
         c->kinds[l].indexed = pattern[l] == 'F';
 }
 
-/* Reads which layers have an indexer from the list of words `key`: "full" for a layer with one, "shared" for a layer
- * that uses the keys that an earlier layer has chosen. */
+/* The word of a layer is "full" for one with an indexer, "shared" for one that uses the keys that an earlier layer
+ * has chosen. */
 static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, key, "a string", c->layers);
@@ -53,8 +53,8 @@ static void read_index_words(const config_hf_source *s, const char *key, organ_f
     }
 }
 
-/* Reads which layers have an indexer (GlmMoeDsaConfig of transformers): from a list or a string of letters. Without
- * either, the first index_skip_topk_offset layers and every index_topk_freq-th layer after them have one. */
+/* The rules are those of GlmMoeDsaConfig of transformers. Without a list or a string of letters, the first
+ * index_skip_topk_offset layers and every index_topk_freq-th layer after them have an indexer. */
 static void read_index_layers(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const list = "indexer_types", *const pattern = "index_topk_pattern";
@@ -77,7 +77,6 @@ static void read_index_layers(const config_hf_source *s, organ_forward_config *c
                    s->label);
 }
 
-/* Reads the sizes of the indexer, which chooses index_topk keys for each query, and which layers have one. */
 static void read_indexer(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -90,9 +89,8 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
         read_index_layers(s, c);
 }
 
-/* Reads the settings of multi-head latent attention, if the family has it: all layers get heads whose q and k are as
- * wide as their plain and rotated parts together. In files of MiniCPM v_head_dim is optional, by default
- * hidden_size / heads. */
+/* The q and k of a head are as wide as their plain and rotated parts together. In files of MiniCPM v_head_dim is
+ * optional, by default hidden_size / heads. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
 {
     const organ_latent_config *const l = &c->latent;

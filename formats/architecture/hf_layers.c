@@ -10,9 +10,7 @@
 
 #include <string.h>
 
-/* Sets windows and chunks of the layers from layer_types: "sliding_attention" layers have the window c->window, which
- * must not be 0; "full_attention" layers have neither. In families with chunks, "chunked_attention" takes the place of
- * "sliding_attention" and gives a layer chunks. Reports an error for other words. */
+/* In families with chunks, "chunked_attention" takes the place of "sliding_attention" and gives a layer chunks. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
@@ -32,9 +30,9 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the windows of a model whose leading dense layers follow a pattern of their own: every n-th of them has no
- * window, where n is the member that forward_family.dense_pattern names. Every `pattern`-th of the layers from the
- * first mixture on, counted from there, has no window either. n or `pattern` 0: all these layers have one. */
+/* The leading dense layers follow a pattern of their own: every n-th of them has no window, where n is the member
+ * that forward_family.dense_pattern names. Every `pattern`-th of the layers from the first mixture on, counted from
+ * there, has no window either. If n or `pattern` is 0, all these layers have one. */
 static void set_windows_after_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
 {
     const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);
@@ -47,10 +45,9 @@ static void set_windows_after_dense(const config_hf_source *s, unsigned pattern,
     }
 }
 
-/* Sets which layers have a window by their numbers, for files without layer_types (forward_windows). First gives all
- * layers the window except every `pattern`-th (0: no exception): the last of each `pattern` layers, with first_full the
- * first; in families with dense_pattern set_windows_after_dense does this step. Then removes the windows below layer
- * `border` or, with `odd`, those of layers 1, 3, ... and from `border` on. */
+/* Files without layer_types follow rules by the layers' numbers (forward_windows). First all layers get the window
+ * except every `pattern`-th (0: no exception): the last of each `pattern` layers, with first_full the first. Then
+ * the layers below `border` lose it or, with `odd`, layers 1, 3, ... and those from `border` on. */
 static void set_windows_by_number(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -73,8 +70,7 @@ static void set_windows_by_number(const config_hf_source *s, organ_forward_confi
             c->kinds[l].window = 0;
 }
 
-/* Sets kinds[l].chunk, the positions in a chunk, of the layers that attend within chunks: those that layer_types names
- * or, if the file lacks this list, those that rotate q and k. */
+/* Without layer_types, the layers that rotate q and k attend within chunks. */
 static void read_chunks(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "layer_types");
@@ -87,8 +83,6 @@ static void read_chunks(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? chunk : 0;
 }
 
-/* Reads the number of tokens of the sliding window, and which layers have it: from layer_types or else by the family's
- * rule. */
 void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -106,8 +100,6 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         set_windows_by_number(s, c);
 }
 
-/* Sets which layers rotate q and k from the list no_rope_layers: 1 for a layer that does, 0 for one that does not. If
- * the file lacks the list, all layers do except every no_rope_layer_interval-th. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");
@@ -127,16 +119,15 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     }
 }
 
-/* Returns true if rope_theta of rope_parameters, or of the root if the file lacks rope_parameters, is null: the model
- * does not rotate q and k. */
+/* A null means that the model does not rotate q and k. */
 static bool has_null_theta(const config_hf_source *s)
 {
     const json_t *const rope = organ_config_member(s->root, "rope_parameters");
     return json_is_null(json_object_get(rope ? rope : s->root, "rope_theta"));
 }
 
-/* Reads the list layer_rope_theta: for each layer the base of its rotation, or 0 if it does not rotate q and k. Nonzero
- * bases must be equal in all layers with a window, and in all layers without a window. */
+/* A base of 0 means that the layer does not rotate q and k. Other bases must be equal in all layers with a window,
+ * and in all layers without a window. */
 static void read_thetas(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "layer_rope_theta";
@@ -156,8 +147,8 @@ static void read_thetas(const config_hf_source *s, organ_forward_config *c)
     c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
 }
 
-/* Sets which layers have attention sinks, rotate q and k, and attend within chunks. forward_family.unrotated is the
- * rule for the rotation; leading dense layers also rotate if the member that dense_pattern names is 1. */
+/* forward_family.unrotated is the rule for the rotation; leading dense layers also rotate if the member that
+ * dense_pattern names is 1. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

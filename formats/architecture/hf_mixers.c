@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Sets the mixers and the kind of feed-forward of a layer to those that `word` stands for in forward_recurrent.words.
- * Reports an error if `word` is not in this list, or NULL; the message names `key`, the member with the word. */
 static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
 {
     const forward_layer_word *known = s->family->recurrent->words;
@@ -29,7 +27,6 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->mixture = known->feed == FEED_EXPERTS;
 }
 
-/* Reads the mixer of each layer from the string `key`, which has one letter for each layer. */
 static void read_pattern(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const char *const pattern = organ_config_word(s, s->root, key, "");
@@ -40,14 +37,11 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
         set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
 
-/* Returns the name of the member of config.json that has a word for each layer: the family's, else "layer_types". */
 static const char *types_of(const config_hf_source *s)
 {
     return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
 }
 
-/* Returns the number of layers: num_hidden_layers or, for files without it, the length of the list of layer words
- * (types_of). */
 unsigned organ_config_layers(const config_hf_source *s)
 {
     static const char key[] = "num_hidden_layers";
@@ -57,8 +51,6 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
-/* Sets the mixer of each layer from the list of layer numbers that forward_recurrent.indices names: the family's first
- * word for layers in the list, the second for all others. Reports an error if a required list is missing. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -76,8 +68,7 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads the member `key` of `object`, a list of layer numbers from 1 on, and sets each of these layers as set_word does
- * for `word`. Returns the length of the list; 0, and reports an error, if the member is no list. */
+/* Layers are numbered from 1. */
 static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
                             organ_forward_config *c)
 {
@@ -94,8 +85,8 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     return json_array_size(list);
 }
 
-/* Reads the mixer of each layer from two lists of `object`, full_attn_layers and kda_layers (KimiLinearConfig of
- * transformers). Reports an error unless each layer, numbered from 1, is in exactly one of them. */
+/* KimiLinearConfig of transformers has two lists of layer numbers from 1, full_attn_layers and kda_layers; each
+ * layer must be in exactly one of them. */
 static void read_numbered_words(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -112,8 +103,6 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
                        s->label, l + 1);
 }
 
-/* Sets every interval-th layer, beginning with layer `offset`, to the family's first word, all others to the second.
- * With forward_recurrent.alike all layers get the first word. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -129,7 +118,6 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
         set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from the list of layer words, such as layer_types (types_of). */
 static void read_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
@@ -137,10 +125,8 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from the first of these members that the family defines and the file has: a string of
- * letters, the list of layer words, an object with two lists of layer numbers, one list of layer numbers, an interval.
- * If the file has none of them, applies the family's default or reports an error. In a family with
- * forward_recurrent.alike, all layers get the first word even if the file has the list of layer words. */
+/* In a family with forward_recurrent.alike, all layers get the first word even if the file has the list of layer
+ * words. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -161,8 +147,7 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
         read_words(s, c);
 }
 
-/* Returns the size that `number` names: the member, or its default if the file lacks it; 0 if number.key is NULL.
- * Reports an error if the member is missing and the default is 0. */
+/* A default of 0 means that the member is required. Returns 0 if number.key is NULL. */
 static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
 {
     if (!number.key)
@@ -171,9 +156,8 @@ static unsigned read_size_or_default(const config_hf_source *s, forward_number n
                                 : organ_config_needed(s, number.key);
 }
 
-/* Returns the inner width of Mamba and Mamba-2, which is heads x value_dim: the member forward_recurrent.inner if the
- * file has it, else forward_recurrent.expand times hidden_size. Returns 0 if the family has no `expand`, or if the
- * product is not above 0 and below 2^24. */
+/* The inner width is heads x value_dim. Returns 0 if the family has no `expand`, or if the product is not above 0
+ * and below 2^24. */
 static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -183,8 +167,6 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* Reads the heads, their width and the kernel of linear attention from the object that forward_recurrent.object names;
- * does nothing if the file lacks it. A size whose member the object lacks keeps its value in *to. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;
@@ -197,16 +179,14 @@ static void read_object(const config_hf_source *s, organ_recurrent_config *to)
     to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
 }
 
-/* Returns true if the member `key` of the root is the string "auto". */
 static bool is_auto(const config_hf_source *s, const char *key)
 {
     const char *const word = organ_json_plain(organ_config_member(s->root, key));
     return word && strcmp(word, "auto") == 0;
 }
 
-/* Reads the width of the heads of recurrent layers, c->recurrent.value_dim; "auto" (Bamba, Granite) stands for the
- * inner width divided by the number of heads. Reports an error if heads x width is not the inner width. In Mamba each
- * channel is a head of width 1; its `rank` is by default, or if it is "auto", hidden_size / 16, rounded up. */
+/* The width "auto" (Bamba, Granite) stands for the inner width divided by the number of heads. In Mamba each channel
+ * is a head of width 1; its `rank` is by default, or if it is "auto", hidden_size / 16, rounded up. */
 static void read_head(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -229,9 +209,8 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
                    s->label, to->heads, to->value_dim, (unsigned long long)inner);
 }
 
-/* Returns item `index` of the member `key`, a list of `count` numbers; `otherwise` if the file lacks the list. Returns
- * infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX, which
- * organ_hf_config_tidy writes in place of Infinity. Reports an error for other items and for a wrong length. */
+/* Returns infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX,
+ * which organ_hf_config_tidy writes in place of Infinity. */
 static double item_of(const config_hf_source *s, const char *key, size_t index, size_t count, double otherwise)
 {
     const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
@@ -249,8 +228,8 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     return INFINITY;
 }
 
-/* Reads the limits of the time steps of Mamba-2: the lower limit from the member that forward_recurrent.least_step
- * names, or, in families in which this is NULL, both from the list time_step_limit. */
+/* The member that forward_recurrent.least_step names has only the lower limit; families in which this is NULL have
+ * the list time_step_limit. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -263,10 +242,10 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Reads the multipliers of Falcon-H1. The model multiplies the attention's input by attention_in_multiplier. Because q,
- * k and v have no biases, the forward pass applies this factor after their projections: scores get
- * attention_in_multiplier^2 x key_multiplier, values attention_in_multiplier x attention_out_multiplier. Each of the
- * five scales of Mamba-2 is ssm_in_multiplier times an item of ssm_multipliers. */
+/* The model multiplies the attention's input by attention_in_multiplier. Because q, k and v have no biases, the
+ * forward pass applies this factor after their projections: scores get attention_in_multiplier^2 x key_multiplier,
+ * values attention_in_multiplier x attention_out_multiplier. Each of the five scales of Mamba-2 is ssm_in_multiplier
+ * times an item of ssm_multipliers. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -290,8 +269,7 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
                    s->label);
 }
 
-/* Sets the sizes of lightning attention to those of the attention, and reads alpha and beta of the residual additions
- * (organ_layer_kind), as MiniMaxDecoderLayer of transformers does. */
+/* alpha and beta belong to the residual additions of MiniMaxDecoderLayer of transformers. */
 static void read_lightning(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -315,9 +293,9 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads the width of the feed-forwards of LFM2 as Lfm2MLP of transformers does: block_ff_dim or, if
- * block_auto_adjust_ff_dim is true, 2/3 of it, multiplied by block_ffn_dim_multiplier (by default 1) and rounded up to
- * a multiple of block_multiple_of. If block_ffn_dim_multiplier is null, the width is neither multiplied nor rounded. */
+/* As in Lfm2MLP of transformers, the width is block_ff_dim or, if block_auto_adjust_ff_dim is true, 2/3 of it,
+ * multiplied by block_ffn_dim_multiplier (by default 1) and rounded up to a multiple of block_multiple_of. If
+ * block_ffn_dim_multiplier is null, the width is neither multiplied nor rounded. */
 static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
 {
     uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);
@@ -339,8 +317,6 @@ static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
     c->intermediate = width;
 }
 
-/* Reads which layers are recurrent, the sizes and options of recurrent mixers, and for LFM2 the widths of feed-forwards
- * (adjust_feed). Does nothing for families without recurrent layers. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-/* Returns item `layer` of a list of whole numbers of at least 0. If the item is something else, reports an
- * error with the list's name `key` and returns 0. */
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -23,8 +21,6 @@ static unsigned number_at(const config_hf_source *s, const json_t *list, const c
     return 0;
 }
 
-/* Reads the members of Laguna: the number of q heads of each layer, and whether the attention's gate has one number for
- * each head (the default) or for each number of the output. */
 static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "num_attention_heads_per_layer";
@@ -39,7 +35,7 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].heads = number_at(s, list, key, l);
 }
 
-/* Reports an error if a member has another value than `value`, because transformers always computes with `value`. */
+/* transformers always computes with `value`. */
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
@@ -47,9 +43,8 @@ static void require_same(const config_hf_source *s, const char *key, unsigned va
                    key, value);
 }
 
-/* Reads windows and heads of MiMo's layers. Layers with a window have twice as many heads of k and v as the others.
- * Published files have 1 for these layers in hybrid_layer_pattern, and their sliding_window_size does not count the
- * query's own token: hence size + 1. */
+/* Layers with a window have twice as many heads of k and v as the others. Published files have 1 for these layers in
+ * hybrid_layer_pattern, and their sliding_window_size does not count the query's own token: hence size + 1. */
 static void read_mimo(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "hybrid_layer_pattern";
@@ -85,8 +80,8 @@ void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPTBigCode ---- */
 
-/* Reads the order of rows in the fused projection (GPTBigCodeAttention of transformers): with multi_query all heads of
- * q, then the only head of k and that of v; else q, k and v of each head. */
+/* The rows are those of GPTBigCodeAttention of transformers: with multi_query all heads of q, then the only head of
+ * k and that of v; else q, k and v of each head. */
 static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 {
     const bool one = organ_config_flag(s, "multi_query", true);
@@ -98,9 +93,8 @@ static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPT-Neo ---- */
 
-/* Sets the window of layer `layer` from its kind (GPTNeoSelfAttention of transformers): "local" attends to the last
- * window_size keys, the query's own included; "global" has no window. Reports an error for another kind and for a layer
- * beyond the last. */
+/* In GPTNeoSelfAttention of transformers, "local" attends to the last window_size keys, the query's own included;
+ * "global" has no window. */
 static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned layer, const json_t *kind)
 {
     const char *const word = json_is_string(kind) ? organ_json_plain(kind) : NULL;
@@ -113,8 +107,8 @@ static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned
         c->kinds[layer].window = local ? c->window : 0;
 }
 
-/* Reads which layers of GPT-Neo have a window. attention_layers has a word for each layer; attention_types, which is
- * all that older files have, has pairs of a list of words and the number of its repetitions. */
+/* attention_layers has a word for each layer; attention_types, which is all that older files have, has pairs of a
+ * list of words and the number of its repetitions. */
 static void read_neo(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "attention_types"), *item, *kind;
@@ -140,9 +134,7 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- OPT ---- */
 
-/* Reads the norms of OPT: before attention and feed-forward or on the sums after them, with or without weights, and
- * whether there is one before the output head. Reports an error for embeddings of another width than hidden_size, and
- * for norms on the sums without weights. */
+/* The norms are before attention and feed-forward, or on the sums after them. */
 static void read_opt(const config_hf_source *s, organ_forward_config *c)
 {
     const bool before = organ_config_flag(s, "do_layer_norm_before", true);
@@ -160,8 +152,7 @@ static void read_opt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- MPT ---- */
 
-/* Reads attn_config of MPT: clip_qkv and softmax_scale. Rejects settings other than those in `fixed`, because
- * transformers ignores the members and always computes with these values. */
+/* transformers ignores the members in `fixed` and always computes with these values. */
 static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 {
     static const forward_fixed fixed[] = {{"alibi", "true"},
@@ -182,8 +173,8 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- DBRX ---- */
 
-/* Reads moe_normalize_expert_weights of DBRX, the p of the p-norm by which the factors of a token's experts are
- * divided: 1 by default, null for no division; other values are rejected. */
+/* moe_normalize_expert_weights is the p of the p-norm by which the factors of a token's experts are divided: 1 by
+ * default, null for no division. */
 static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "ffn_config.moe_normalize_expert_weights";
@@ -198,8 +189,8 @@ static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- XGLM ---- */
 
-/* Reads the padding position of XGLM, whose row of sinusoidal positions is zeros: pad_token_id, by default 1, and for
- * null a position that no window reaches. */
+/* The row of sinusoidal positions of the padding position, pad_token_id, is zeros. A null means a position that no
+ * window reaches. */
 static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 {
     const bool missing = !json_object_get(s->root, "pad_token_id");
@@ -210,8 +201,6 @@ static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- the table of readers ---- */
 
-/* Reads the members that only some early architectures have, after all others. Then sets `rotated` to false in models
- * with absolute positions or ALiBi. */
 void organ_config_early(const config_hf_source *s, organ_forward_config *c)
 {
     static void (*const readers[])(const config_hf_source *, organ_forward_config *) = {

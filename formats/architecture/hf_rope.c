@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets rope->kind from rope_type or its older name, type; by default "default". Reports an error for other kinds. */
 static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
@@ -35,12 +34,9 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
 }
 
-/* Returns YaRN's attention factor for a context extended by `factor`: 0.1 mscale ln(factor) + 1, or 1 if `factor` is at
- * most 1. */
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-/* Sets rope->exact_range if YaRN's member `truncate` is false. If rope_parameters has an object for each kind of
- * layers, transformers ignores `truncate` and always rounds. */
+/* If rope_parameters has an object for each kind of layers, transformers ignores `truncate` and always rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const json_t *const truncate = organ_config_member(object, "truncate"), *const parameters = organ_config_member(
@@ -50,8 +46,8 @@ static void read_truncate(const config_hf_source *s, const json_t *object, organ
     rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(parameters, "full_attention");
 }
 
-/* Reads the settings of YaRN; rope->factor must be set. The default of attention_factor is that of transformers: the
- * ratio of yarn_scale for mscale and for mscale_all_dim or, if one of these is 0 or missing, yarn_scale for 1. */
+/* rope->factor must be set. The default of attention_factor is that of transformers: the ratio of yarn_scale for
+ * mscale and for mscale_all_dim or, if one of these is 0 or missing, yarn_scale for 1. */
 static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);
@@ -64,9 +60,8 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     read_truncate(s, object, rope);
 }
 
-/* Returns the list `key` of the object, dimensions / 2 factors of frequencies, as an array that the caller frees. NULL,
- * after an error, if the list has another length or memory runs out. Also reports an error for a factor that is not
- * above 0; the array is then returned, too. */
+/* The caller frees the result, which is NULL after a wrong length or without memory, but not after an error for a
+ * factor that is not above 0. */
 static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = organ_config_member(object, key);
@@ -89,9 +84,9 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
-/* Reads the attention factors of Phi-3.5-MoE: short_mscale for windows up to the original context, long_mscale for
- * longer ones. The forward pass uses long_mscale together with the long factors of frequencies, like the model's own
- * code and llama.cpp; transformers 5.23 combines it with the short factors. */
+/* short_mscale is for windows up to the original context, long_mscale for longer ones (Phi-3.5-MoE). The forward
+ * pass uses long_mscale together with the long factors of frequencies, like the model's own code and llama.cpp;
+ * transformers 5.23 combines it with the short factors. */
 static void read_mscales(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
@@ -101,9 +96,8 @@ static void read_mscales(const config_hf_source *s, const json_t *object, organ_
                    rope->attention_factor, rope->long_attention_factor);
 }
 
-/* Reads the settings of LongRoPE: the two lists of factors of frequencies, and attention_factor, by default sqrt(1 +
- * ln(factor) / ln(original context)), or 1 if `factor` is at most 1. The default of `factor` is the ratio of the
- * context to the original context. */
+/* attention_factor is by default sqrt(1 + ln(factor) / ln(original context)), or 1 if `factor` is at most 1. The
+ * default of `factor` is the ratio of the context to the original context. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
 {
@@ -117,9 +111,8 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of the head or, if
- * `read_rotary_dim` is true and the file has rotary_dim, that number. With latent attention returns qk_rope_head_dim,
- * and reports an error if the share is neither this number nor the whole head. */
+/* The number is the share `part` of the head or, with `read_rotary_dim`, the file's rotary_dim, if any. With latent
+ * attention it is qk_rope_head_dim, and the share must be this number or the whole head. */
 static unsigned rotated_dimensions(const config_hf_source *s, double part, bool read_rotary_dim, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -133,9 +126,8 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     return latent ? latent : dimensions;
 }
 
-/* Sets rope->dimensions, the rotated dimensions of a head of width `head_dim`; rope->kind must be set. The share of the
- * head is partial_rotary_factor of the object, of the root, or the family's default (rotated_part and scaled_whole of
- * forward_family). */
+/* rope->kind must be set. The share of the head is partial_rotary_factor of the object, of the root, or the family's
+ * default (rotated_part and scaled_whole of forward_family). */
 static void read_dimensions(const config_hf_source *s, const json_t *object, unsigned head_dim,
                             const organ_forward_config *c, organ_rope_config *rope)
 {
@@ -150,8 +142,8 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
     rope->dimensions = rotated_dimensions(s, whole_head ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
 }
 
-/* Replaces HunYuan's rotation, "dynamic" with a member alpha, by a default rotation whose theta is multiplied by
- * alpha^(d / (d - 2)) for windows of any length; d is the number of rotated dimensions. Changes no other rotation. */
+/* HunYuan's rotation, "dynamic" with a member alpha, is a default rotation whose theta is multiplied by alpha^(d /
+ * (d - 2)) for windows of any length; d is the number of rotated dimensions. */
 static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const double alpha = s->family->rope_alpha ? organ_config_real(s, object, "alpha", 0) : 0;
@@ -166,8 +158,8 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     rope->kind = ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the scale of queries (organ_query_scale). Llama 4 has it in members of the root, with transformers' defaults;
- * other families with such a scale (QUERY_ROPE) have two members of the object, both required. */
+/* Llama 4 has the scale of queries in members of the root, with transformers' defaults; other families with such a
+ * scale (QUERY_ROPE) have two members of the object, both required. */
 static void read_query_scale(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     static const char *const length = "original_max_position_embeddings";
@@ -185,8 +177,7 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     c->query_scale.unrotated = llama4;
 }
 
-/* Returns the rotation of heads of width `head_dim` with the settings in `object`; NULL: a default rotation. `theta` is
- * the base if the object has no rope_theta. */
+/* A NULL for `object` means a default rotation. `theta` is the base if the object has no rope_theta. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -226,8 +217,6 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     return rope;
 }
 
-/* Returns the width of a head in the first layer that has a window (`windowed` true) or has none (false); c->head_dim
- * if there is no such layer. */
 static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -236,9 +225,8 @@ static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
     return c->head_dim;
 }
 
-/* Reads the rotation of layers without a window (c->rope) and of layers with one (c->rope_local), and the scale of
- * queries. In models with latent attention and a rotation other than "default", also multiplies c->attention_scale by
- * the square of yarn_scale for mscale_all_dim. */
+/* In models with latent attention and a rotation other than "default", c->attention_scale is multiplied by the
+ * square of yarn_scale for mscale_all_dim. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *parameters = organ_config_member(s->root, "rope_parameters"),

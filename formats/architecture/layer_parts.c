@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names that most architectures use: in safetensors after "model.layers.N.", and in GGUF files after "blk.N."; for
- * parts outside of the layers the whole name, in safetensors after the prefix of the text model. NULL: there is no
- * usual name. */
+/* Most architectures use these names: in safetensors after "model.layers.N.", and in GGUF files after "blk.N."; for
+ * parts outside of the layers the whole name, in safetensors after the prefix of the text model. NULL means that
+ * there is no usual name. */
 static const char *const usual_names[PART_NAMES][2] = {
     [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
     [PART_NORM_POST_ATTENTION] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},

@@ -7,15 +7,14 @@
 
 #define MAX FORWARD_MIXER_PARTS
 
-/* A part that the mixer has if `requested`. */
 typedef struct optional_part {
     bool requested;
     forward_mixer_part part;
 } optional_part;
 
-/* Lists the tensors of the gated delta rule; returns their number. The projections of q, k and v are in one tensor,
- * which with by_head (Qwen3-Next) also has z; with `apart` each has a tensor of its own. In Kimi Linear (by_channel)
- * the projections of z and of the decays are products of two matrices with value_dim numbers between them. */
+/* The projections of q, k and v are in one tensor, which with by_head (Qwen3-Next) also has z; with `apart` each has
+ * a tensor of its own. In Kimi Linear (by_channel) the projections of z and of the decays are products of two
+ * matrices with value_dim numbers between them. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -53,7 +52,6 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     return count;
 }
 
-/* Copies to `parts` those of the `count` parts that are requested, and returns their number. */
 static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;
@@ -63,8 +61,7 @@ static size_t present_parts(const optional_part *all, size_t count, forward_mixe
     return found;
 }
 
-/* Lists the tensors of a short convolution (LFM2); returns their number. The input projection has three outputs for
- * each channel: two gates and the input of the convolution. */
+/* The input projection has three outputs for each channel: two gates and the input of the convolution. */
 static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -77,7 +74,7 @@ static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of Mamba; returns their number. The input projection computes x and z, each `inner` wide. */
+/* The input projection computes x and z, each `inner` wide. */
 static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -100,8 +97,7 @@ static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of Mamba-2; returns their number. The input projection computes z, then the channels of the
- * convolution (x, B and C), then dt. */
+/* The input projection computes z, then the channels of the convolution (x, B and C), then dt. */
 static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -120,7 +116,7 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of lightning attention (MiniMax); returns their number. PART_MIX_IN computes q, k and v. */
+/* PART_MIX_IN computes q, k and v. */
 static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;

@@ -13,7 +13,6 @@
 
 /* ---- names ---- */
 
-/* Returns the word before the number of a layer in safetensors. */
 static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
 
 bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exchange_part *part,
@@ -34,15 +33,14 @@ bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exch
     return true;
 }
 
-/* Returns the layer's kind; NULL for a part outside of layers and for layers that the configuration does not count. */
 static const organ_layer_kind *place_layer_kind(const place_model *m, int64_t layer)
 {
     return layer >= 0 && layer < (int64_t)m->config->layers ? &m->config->kinds[layer] : NULL;
 }
 
-/* Corrects the part of a GGUF tensor whose name stands for two parts. Attention and recurrent mixers share names. In
- * layers of Falcon with two norms, attn_norm is the norm before the feed-forward and attn_norm_2 the one before the
- * attention; in layers with one norm, exchange_part.first chooses its name in safetensors. */
+/* Attention and recurrent mixers share names. In layers of Falcon with two norms, attn_norm is the norm before the
+ * feed-forward and attn_norm_2 the one before the attention; in layers with one norm, exchange_part.first chooses
+ * its name in safetensors. */
 static void correct_gguf(const place_model *m, const char *name, const organ_layer_kind *kind, exchange_part *part)
 {
     if (m->family->falcon && part->part == PART_NORM_ATTENTION) {
@@ -54,8 +52,8 @@ static void correct_gguf(const place_model *m, const char *name, const organ_lay
         organ_exchange_attend(part);
 }
 
-/* Corrects the part of a tensor of safetensors whose name stands for two parts: the bias of a fused q, k, v, and the
- * shared expert of Granite 4 hybrids, which has the names of a dense feed-forward. */
+/* The names of two parts are ambiguous: the bias of a fused q, k, v, and the shared expert of Granite 4 hybrids,
+ * which has the names of a dense feed-forward. */
 static void correct_hf(const place_model *m, const organ_layer_kind *kind, exchange_part *part)
 {
     if (part->part == PART_BIAS_Q && m->config->fused != ORGAN_FUSED_NONE)
@@ -68,8 +66,8 @@ static void correct_hf(const place_model *m, const organ_layer_kind *kind, excha
         part->part = PART_SHARED_DOWN;
 }
 
-/* Returns what follows "WORD.N." in the name and stores N in *layer. Without such a beginning, returns the name and
- * stores -1; returns NULL if the number is not followed by a dot. */
+/* Without "WORD.N." at the beginning, returns the name and stores -1; returns NULL if the number is not followed by
+ * a dot. */
 static const char *after_layer(const char *name, const char *word, int64_t *layer)
 {
     const size_t length = strlen(word);
@@ -127,7 +125,6 @@ typedef struct layout_job {
     place_layout *layout;
 } layout_job;
 
-/* Sets rank and shape of a tensor. */
 static void set_shape(place_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
     tensor->rank = rank;
@@ -138,7 +135,7 @@ static void set_shape(place_tensor *tensor, unsigned rank, const uint64_t *shape
 
 static void add_strip(place_layout *layout, place_strip strip) { layout->strips[layout->strip_count++] = strip; }
 
-/* A block of `rows` rows whose columns become rows. */
+/* The columns of a block of `rows` rows become rows. */
 static void add_transposed(place_layout *layout, uint64_t block, uint64_t rows, uint64_t at, uint64_t cols)
 {
     add_strip(
@@ -267,7 +264,7 @@ static const char *layout_qkvz(layout_job *j)
     return NULL;
 }
 
-/* A stack of MXFP4 experts whose axes are those of its codes: gate and up are rows that alternate or two halves. */
+/* The axes of a stack of MXFP4 experts are those of its codes: gate and up are rows that alternate, or two halves. */
 static const char *layout_coded(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -282,7 +279,7 @@ static const char *layout_coded(layout_job *j)
     return NULL;
 }
 
-/* Matrices that transformers stores as in_features x out_features: Conv1D of GPT-2, or stacks of experts. */
+/* transformers stores these matrices as in_features x out_features: Conv1D of GPT-2, or stacks of experts. */
 static const char *layout_transposed(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -359,7 +356,7 @@ static const char *layout_conv(layout_job *j)
     return NULL;
 }
 
-/* A_log and D. A_log of Kimi Linear has the shape 1 x 1 x heads x 1 in safetensors. */
+/* The vectors are A_log and D. A_log of Kimi Linear has the shape 1 x 1 x heads x 1 in safetensors. */
 static const char *layout_vector(layout_job *j)
 {
     const place_source *const s = j->source;
@@ -415,7 +412,7 @@ static const char *layout_tiled(layout_job *j)
 
 /* ---- the table ---- */
 
-/* Conditions of a row; those that need the shape or the other format's names differ by the format of the source. */
+/* Conditions that need the shape or the other format's names differ by the format of the source. */
 typedef enum place_when {
     ALWAYS,
     FROM_HF,
@@ -433,8 +430,8 @@ typedef enum place_when {
     CONV1D
 } place_when;
 
-/* Returns whether a stack of experts is experts x in_features x out_features in safetensors. If the architecture has
- * files of both forms (forward_mixture.or_straight), a tensor of safetensors has the form that fits its shape. */
+/* A transposed stack is experts x in_features x out_features. If the architecture has files of both forms
+ * (forward_mixture.or_straight), a tensor of safetensors has the form that fits its shape. */
 static bool is_transposed(const place_model *m, const place_source *s)
 {
     const forward_mixture *const mixture = m->family->mixture;
@@ -445,8 +442,8 @@ static bool is_transposed(const place_model *m, const place_source *s)
            (s->gguf || !(mixture->or_straight && s->rank == 3 && s->shape[1] == rows && s->shape[2] == cols));
 }
 
-/* Returns whether GGUF has the value heads of a gated delta net in another order: safetensors has all value heads of a
- * key head in sequence; GGUF has the first value head of each key head, then the second of each, and so on. */
+/* The value heads of a gated delta net have two orders: safetensors has all value heads of a key head in sequence;
+ * GGUF has the first value head of each key head, then the second of each, and so on. */
 static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
 {
     const organ_recurrent_config *const r = &m->config->recurrent;
@@ -455,7 +452,7 @@ static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
            kind->mixer == ORGAN_MIXER_DELTA;
 }
 
-/* Returns whether the safetensors names have `joint`, and no name for `single` (PART_NAMES: not asked for). */
+/* PART_NAMES for `single` means that only `joint` is asked for. */
 static bool is_joint(const place_model *m, bool gguf, forward_part joint, forward_part single)
 {
     if (!gguf)
@@ -503,8 +500,8 @@ static bool applies(const place_model *m, const place_source *s, const organ_lay
     return false;
 }
 
-/* A kind, and the parts that have it. The first row with the part applies whose condition is true; a part without such
- * a row is PLACE_WHOLE. */
+/* A row is a kind and the parts that have it. The first row with the part applies whose condition is true; a part
+ * without such a row is PLACE_WHOLE. */
 static const struct {
     forward_part hf, gguf[2]; /* gguf[1] is PART_NAMES if there is one GGUF tensor */
     place_kind kind;

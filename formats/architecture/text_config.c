@@ -76,10 +76,8 @@ static const struct {
 };
 /* clang-format on */
 
-/* Returns the string, or NULL if the value is not a string. */
 static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
 
-/* Adds the members of `defaults`, a JSON object or NULL, that `text` lacks. */
 static void add_defaults(json_t *text, const char *defaults)
 {
     bool no_memory = false;
@@ -90,8 +88,8 @@ static void add_defaults(json_t *text, const char *defaults)
     json_decref(missing);
 }
 
-/* Model types whose architecture is not the one in `architectures`: transformers saves such models with the class of
- * another architecture, but with the published names of tensors. */
+/* The architecture of these model types is not the one in `architectures`: transformers saves such models with the
+ * class of another architecture, but with the published names of tensors. */
 static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
@@ -123,7 +121,6 @@ json_t *organ_config_text(json_t *root, const char **architecture)
 
 const char *const organ_base_words[] = {"model.", "transformer.", "gpt_neox.", "backbone.", "biogpt.", NULL};
 
-/* Returns whether the model has the tensor PREFIX NAME. */
 static bool has_prefixed(const organ_weights *weights, const char *prefix, const char *name)
 {
     char full[256];
@@ -131,8 +128,7 @@ static bool has_prefixed(const organ_weights *weights, const char *prefix, const
     return organ_weights_named(weights, full) != NULL;
 }
 
-/* Shortens the prefix of the family, if it has one, word by word from the front until the model has an embedding of
- * that name. */
+/* The family's prefix shrinks word by word from the front until the model has an embedding of that name. */
 const char *organ_text_prefix(const forward_family *family, const organ_weights *weights)
 {
     static const char *const prefixes[] = {"model.",

@@ -6,7 +6,6 @@
 
 static _Thread_local organ_activity_clock *clock_here; /* of this thread; NULL: it is not measured */
 
-/* Returns the nanoseconds of the monotonic clock. */
 uint64_t organ_activity_time(void)
 {
     struct timespec now;
@@ -14,7 +13,6 @@ uint64_t organ_activity_time(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* Ends the present activity of a clock at `time` and begins the activity `to`. */
 organ_activity organ_activity_turn(organ_activity_clock *clock, organ_activity to, uint64_t time)
 {
     const organ_activity before = clock->now;
@@ -29,14 +27,12 @@ organ_activity organ_activity_begin(organ_activity to)
     return clock_here ? organ_activity_turn(clock_here, to, organ_activity_time()) : to;
 }
 
-/* Adds bytes to those of the present activity. */
 void organ_activity_moved(uint64_t bytes)
 {
     if (clock_here && (clock_here->now == ORGAN_READING || clock_here->now == ORGAN_WRITING))
         clock_here->sums.moved[clock_here->now] += bytes;
 }
 
-/* Replaces the clock of this thread and returns the former one, stopped. */
 organ_activity_clock *organ_activity_attach(organ_activity_clock *clock, organ_activity now)
 {
     organ_activity_clock *const before = clock_here;

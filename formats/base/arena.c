@@ -8,15 +8,13 @@
 #define BLOCK_BYTES    ((size_t)64 << 10) /* usual size of a block of an arena */
 #define FIRST_ELEMENTS ((size_t)64)       /* capacity of a list after its first growth */
 
-/* One allocation of the arena; `bytes` are handed out from the front. */
 struct organ_arena_block {
     struct organ_arena_block *next;
     size_t used, size; /* used and allocated bytes of `bytes` */
     _Alignas(16) char bytes[];
 };
 
-/* Returns `size` bytes of the arena, aligned to 16; NULL if memory is exhausted. A request that exceeds a block gets
- * a block of its own. */
+/* A request that exceeds a block gets a block of its own. */
 void *organ_arena_take(organ_arena *arena, size_t size)
 {
     if (size > SIZE_MAX / 2)
@@ -36,7 +34,6 @@ void *organ_arena_take(organ_arena *arena, size_t size)
     return taken;
 }
 
-/* Returns a copy of `length` bytes and a NUL in the arena; NULL if memory is exhausted. */
 char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length)
 {
     char *copy = organ_arena_take(arena, length + 1);
@@ -56,9 +53,6 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
-/* Makes space for one more element in a list of `count` elements of `size` bytes: if the list is full, doubles
- * *capacity, or sets it to FIRST_ELEMENTS if it is 0. `list` is the address of the pointer to the list. Returns false
- * if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;

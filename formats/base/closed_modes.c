@@ -13,8 +13,8 @@
 #define DEEPEST_FOLDER 8 /* a model directory has folders in one or two levels */
 #define ALL_CLOSED     077u
 
-/* Returns the bits that are closed by the permissions of one file or directory. A class gets nothing if it cannot read
- * the file or enter the directory. A class that cannot write it cannot write its outputs. */
+/* A class gets nothing if it cannot read the file or enter the directory. A class that cannot write it cannot write
+ * its outputs. */
 static unsigned closed_by(const struct stat *info)
 {
     const unsigned needed = S_ISDIR(info->st_mode) ? 1 : 4;
@@ -26,8 +26,8 @@ static unsigned closed_by(const struct stat *info)
     return closed;
 }
 
-/* Returns the bits that are closed by entry `name` of a folder and everything below it. Links to folders are followed
- * only at depth 0, as no file is copied through them (copy_tree.h): many links to the folder itself would never end. */
+/* Links to folders are followed only at depth 0, as no file is copied through them (copy_tree.h): many links to the
+ * folder itself would never end. */
 static unsigned closed_at(int folder, const char *name, int depth)
 {
     struct stat info;
@@ -53,7 +53,6 @@ static unsigned closed_at(int folder, const char *name, int depth)
 
 unsigned organ_closed_modes(const char *path) { return closed_at(AT_FDCWD, path, 0); }
 
-/* Removes the bits from an open file or folder. */
 static int close_one(int fd, unsigned closed)
 {
     struct stat info;
@@ -62,7 +61,6 @@ static int close_one(int fd, unsigned closed)
     return info.st_mode & closed && fchmod(fd, info.st_mode & 07777 & ~closed) ? errno : 0;
 }
 
-/* organ_close_modes for a folder at a depth. */
 static int close_folder(int folder, unsigned closed, int depth)
 {
     const int again = depth < DEEPEST_FOLDER ? organ_open_at(folder, ".", O_RDONLY | O_DIRECTORY, 0) : -1;

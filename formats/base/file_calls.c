@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* openat with O_CLOEXEC, repeated after EINTR. */
 int organ_open_at(int folder, const char *name, int flags, mode_t mode)
 {
     int fd;
@@ -21,7 +20,6 @@ int organ_open_at(int folder, const char *name, int flags, mode_t mode)
     return fd;
 }
 
-/* open with O_CLOEXEC, repeated after EINTR. */
 int organ_open(const char *path, int flags, mode_t mode)
 {
     const char *name;
@@ -61,7 +59,6 @@ int organ_open_locked(const char *path, int flags, mode_t mode)
     return -1;
 }
 
-/* opendir, repeated after EINTR. */
 DIR *organ_open_folder(const char *path)
 {
     const int fd = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
@@ -71,7 +68,6 @@ DIR *organ_open_folder(const char *path)
     return folder;
 }
 
-/* scandir, repeated after EINTR. Returns the number of *entries, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b))
 {
@@ -134,7 +130,6 @@ int organ_link_file(const char *from, const char *to)
     return linked;
 }
 
-/* fsync, repeated after EINTR. */
 int organ_sync_file(int fd)
 {
     const organ_activity before = organ_activity_begin(ORGAN_WRITING);
@@ -146,7 +141,6 @@ int organ_sync_file(int fd)
     return fault;
 }
 
-/* ftruncate, repeated after EINTR. */
 int organ_resize_file(int fd, off_t size)
 {
     int fault;
@@ -156,7 +150,6 @@ int organ_resize_file(int fd, off_t size)
     return fault;
 }
 
-/* Reads `count` bytes, or fewer at the end of the file; continues after interruptions. Returns -1 after an error. */
 ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
 {
     const organ_activity before = organ_activity_begin(ORGAN_READING);
@@ -173,15 +166,12 @@ ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
     return got < 0 && done < count ? -1 : (ssize_t)done;
 }
 
-/* Returns true if the errno `reason` means that the disk, network or system failed, so that the caller cannot conclude
- * that the file does not exist. */
 bool organ_is_system_failure(int reason)
 {
     return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE ||
            reason == ETIMEDOUT;
 }
 
-/* Writes all bytes; continues after interruptions. Returns 0, or -1 after an error. */
 int organ_write_all(int fd, const void *bytes, size_t count)
 {
     const organ_activity before = organ_activity_begin(ORGAN_WRITING);

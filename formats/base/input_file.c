@@ -13,8 +13,6 @@
 
 #define PIECE ((size_t)1 << 20) /* bytes that are read into rows at a time */
 
-/* Opens a regular file for reading and fills in *info; the caller closes *fd. Returns ORGAN_BAD_INPUT for a
- * directory, device or pipe. */
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
     /* With O_NONBLOCK, open() returns at once if the path is a pipe without a writer. Regular files ignore the flag. */
@@ -34,8 +32,6 @@ organ_status organ_input_open(const char *path, int *fd, struct stat *info, orga
     return status;
 }
 
-/* Reads exactly `size` bytes from `offset`. A shorter file is an error: it was truncated after the caller read its
- * size. */
 static organ_status read_exactly(int fd, const char *label, void *buffer, size_t size, uint64_t offset,
                                  organ_error *error)
 {
@@ -52,7 +48,6 @@ static organ_status read_exactly(int fd, const char *label, void *buffer, size_t
     return ORGAN_OK;
 }
 
-/* Reads exactly `size` bytes from `offset`; this thread's clock reads meanwhile. */
 organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
 {
     const organ_activity before = organ_activity_begin(ORGAN_READING);
@@ -62,7 +57,6 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
     return status;
 }
 
-/* Returns the unsigned number in `count` <= 8 bytes, lowest byte first. */
 uint64_t organ_little_endian(const void *bytes, size_t count)
 {
     uint64_t value = 0;
@@ -71,8 +65,6 @@ uint64_t organ_little_endian(const void *bytes, size_t count)
     return value;
 }
 
-/* Opens a regular file of at most `limit` bytes and sets *length to its size. Returns ORGAN_BAD_INPUT if it is
- * longer. */
 static organ_status open_within(const char *path, const char *label, size_t limit, int *fd, size_t *length,
                                 organ_error *error)
 {
@@ -87,8 +79,6 @@ static organ_status open_within(const char *path, const char *label, size_t limi
                       label, (uint64_t)info.st_size, limit);
 }
 
-/* Reads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes. `label` is the file's name
- * in messages. */
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -113,9 +103,8 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
     return ORGAN_OK;
 }
 
-/* Reads a whole file of at most `limit` bytes like organ_input_load, but into an array of paged_rows.h: after every
- * PIECE bytes, organ_rows_rest hands the array's memory back to the system. The array is zeroed, so a NUL follows the
- * file's bytes. The caller releases *bytes with organ_rows_free. */
+/* After every PIECE bytes, organ_rows_rest hands the array's memory back to the system. The array is zeroed, so a
+ * NUL follows the file's bytes. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {

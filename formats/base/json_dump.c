@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 
-/* Returns the JSON as text, which the caller frees; NULL if memory is exhausted. */
 char *organ_json_dump(const json_t *json, size_t flags)
 {
     const size_t size = json_dumpb(json, NULL, 0, flags);

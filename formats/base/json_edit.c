@@ -10,20 +10,18 @@
 
 #define DEEPEST 16 /* levels of nested objects that organ_json_edit_remove searches */
 
-/* The position of a member: the span of its value, and the span to delete in order to remove the member with one
- * comma. */
+/* The span to delete removes the member with one comma. */
 typedef struct json_edit_place {
     organ_json_span value, cut;
     bool found; /* false: there is no such member */
 } json_edit_place;
 
-/* Returns the current text as the source that json_text.h reads; replace_span invalidates it. */
+/* replace_span invalidates the result. */
 static organ_json_source source_of_edit(const organ_json_edit *edit)
 {
     return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
 }
 
-/* Returns the position of the first byte from `at` on that is no white space. */
 static size_t skip_space(const organ_json_source *text, size_t at)
 {
     while (at < text->length && memchr(" \t\r\n", text->bytes[at], 4))
@@ -31,9 +29,8 @@ static size_t skip_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the span to delete in order to remove a member: from `before`, the end of the previous member, to the end
- * of the member's `value`. For the first member (`first`) the span includes the comma after the value, if there is
- * one. */
+/* The span is from `before`, the end of the previous member, to the end of the member's `value`. For the first
+ * member it includes the comma after the value, if there is one. */
 static organ_json_span span_to_delete(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
     const size_t after = skip_space(text, value.end);
@@ -41,9 +38,6 @@ static organ_json_span span_to_delete(const organ_json_source *text, size_t befo
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
-/* Sets *to to the position of the first member called `name` in the object in `span`, or in an object nested up to
- * `deep` levels below it. If there is no such member, to->found stays false, as the caller has set it. Returns an
- * error if the text is malformed. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -62,7 +56,6 @@ static organ_status seek_member(const organ_json_source *text, organ_json_span s
     return error->status;
 }
 
-/* Replaces bytes [span.begin, span.end) of the text by the `length` bytes at `with`. Fails if memory is exhausted. */
 static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length,
                                  organ_error *error)
 {
@@ -80,7 +73,6 @@ static organ_status replace_span(organ_json_edit *edit, organ_json_span span, co
     return ORGAN_OK;
 }
 
-/* Copies the text and checks that it is an object: reads the name and finds the end of each member. */
 organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
                                    organ_error *error)
 {
@@ -95,15 +87,12 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 
-/* Frees the text. */
 void organ_json_edit_release(organ_json_edit *edit)
 {
     free(edit->bytes);
     *edit = (organ_json_edit){0};
 }
 
-/* Sets *span to the top-level object `inside`, or to the whole document if `inside` is NULL. Returns false if there
- * is no such object. */
 static bool find_object(const organ_json_source *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};
@@ -117,8 +106,6 @@ static bool find_object(const organ_json_source *text, const char *inside, organ
     return true;
 }
 
-/* Sets *span to the value of the member `name` of the object `inside` (NULL: of the document). Returns false if
- * there is none. */
 static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
     const organ_json_source text = source_of_edit(edit);
@@ -131,15 +118,13 @@ static bool find_member(const organ_json_edit *edit, const char *inside, const c
     return true;
 }
 
-/* Returns true if the object `inside` (NULL: the document) has the member `name`. */
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name)
 {
     organ_json_span span;
     return find_member(edit, inside, name, &span);
 }
 
-/* Removes all members called `name`, up to DEEPEST levels deep, and adds their number to *removed unless `removed` is
- * NULL. Each removal shifts the text, so the search begins again. */
+/* Each removal shifts the text, so the search begins again. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
@@ -154,17 +139,15 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
     return ORGAN_OK;
 }
 
-/* Returns the span of the white space between the opening brace and the first member. In an object that is written on
- * several lines, the span contains a line break and the indentation of the members. */
+/* In an object that is written on several lines, the span contains a line break and the indentation of the members. */
 static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);
     return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
 }
 
-/* Returns the value as text, which the caller frees, and sets *length. If the span `indent` contains a line break,
- * the value is written on several lines, and each line break is replaced by the white space of `indent`; otherwise
- * the value is written on one line. Returns NULL if memory is exhausted. */
+/* The caller frees the text. If `indent` contains a line break, the value is written on several lines, and each line
+ * break is replaced by the white space of `indent`. */
 static char *value_as_text(const organ_json_source *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
@@ -187,9 +170,8 @@ static char *value_as_text(const organ_json_source *text, organ_json_span indent
     return out;
 }
 
-/* Sets *place to the empty span at which a new last member is inserted, and *first to true if the object has no
- * members. The place is the end of the last member's value; in an object without members it is the beginning of
- * `indent`, the white space after the opening brace. */
+/* The place is the end of the last member's value; in an object without members it is the beginning of `indent`, the
+ * white space after the opening brace. */
 static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *place, bool *first, organ_error *error)
 {
@@ -205,9 +187,8 @@ static organ_status append_place(const organ_json_source *text, organ_json_span 
     return error->status;
 }
 
-/* Adds a member at the end of the object in the span `object`, indented like the object's other members. `name` is
- * written without escapes; `value` is the JSON text of the member's value. In an object without members, the new one
- * follows the brace at once, because the white space there may belong to the closing brace. */
+/* `name` is written without escapes; `value` is JSON text. In an object without members, the new one follows the
+ * brace at once, because the white space there may belong to the closing brace. */
 static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
                                   organ_error *error)
 {
@@ -228,8 +209,6 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     return error->status;
 }
 
-/* Sets the member `name` of the object `inside` (NULL: of the document) and leaves all other bytes of the text
- * unchanged. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error)
 {

@@ -26,12 +26,11 @@ enum {
 #define FIRST_MAP ((size_t)64 << 20)
 #define STEP      ((size_t)4 << 20) /* bytes by which the file grows at a time */
 
-/* A released piece of the spool, on the free list of its size. */
 typedef struct json_spool_piece {
     struct json_spool_piece *next; /* the next free piece of the same size */
 } json_spool_piece;
 
-/* The only spool of the process. `lock` protects the members that are not atomic. */
+/* `lock` protects the members that are not atomic. */
 static struct {
     atomic_long heap;      /* number of pieces in the heap */
     atomic_uint visits;    /* number of visits since pages were last returned */
@@ -45,11 +44,9 @@ static struct {
     json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
-/* Returns the size of mapping k. Each mapping is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
-/* Reserves disk space for STEP more bytes of the last mapping, because a write to a page without it raises SIGBUS.
- * Returns false if the disk is full. */
+/* A write to a page without disk space raises SIGBUS. */
 static bool grow_file(void)
 {
     const bool grown = organ_unnamed_file_extend(spool.fd, spool.file + (off_t)spool.granted, STEP);
@@ -57,8 +54,6 @@ static bool grow_file(void)
     return grown;
 }
 
-/* Maps the next, larger range of the file. Returns false if the file cannot be made or mapped, or if there are MAPS
- * mappings. */
 static bool map_more(void)
 {
     const unsigned k = spool.count;
@@ -83,9 +78,7 @@ static bool map_more(void)
     return true;
 }
 
-/* Returns the next `bytes` unused bytes of the last mapping; if it has fewer, the first bytes of a new mapping.
- * Returns NULL if the disk is full or no mapping can be added. One call of grow_file suffices, because bytes < STEP.
- * The caller holds the lock. */
+/* One call of grow_file suffices, because bytes < STEP. The caller holds the lock. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
@@ -97,12 +90,9 @@ static void *allocate_in_spool(size_t bytes)
     return memory;
 }
 
-/* Returns the number of grains that hold `bytes` bytes; at least 1. */
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
-/* Returns a piece of at least `bytes` bytes: a free one of this size, or a new one. The GRAIN bytes before a piece
- * store its size in grains. Returns NULL if there is no free piece and the spool cannot grow. The caller holds the
- * lock. */
+/* The GRAIN bytes before a piece store its size in grains. The caller holds the lock. */
 static void *allocate_locked(size_t bytes)
 {
     const size_t size = grains_for(bytes);
@@ -118,10 +108,7 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
-/* Returns a piece of the unnamed file for one allocation of jansson. Returns NULL if the heap has fewer than IN_HEAP
- * pieces, if the piece with its header exceeds LARGEST, or if the spool cannot grow; the caller then allocates on the
- * heap, and the piece is counted in spool.heap. Also returns NULL, but counts nothing, if the process may not create
- * unnamed files. */
+/* Pieces that the spool cannot take are counted in spool.heap, unless the process may not create unnamed files. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -139,7 +126,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-/* Returns true if the memory belongs to one of the spool's mappings. Needs no lock: mappings are only added. */
+/* This needs no lock: mappings are only added. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
@@ -148,8 +135,6 @@ static bool json_spool_is_own(const char *memory)
     return false;
 }
 
-/* Puts a piece of the spool on the free list of its size. Returns false for NULL and for memory of the heap, which the
- * caller frees. */
 bool organ_json_spool_give_back(void *memory)
 {
     if (!memory || !json_spool_is_own(memory)) {
@@ -167,9 +152,6 @@ bool organ_json_spool_give_back(void *memory)
     return true;
 }
 
-/* Counts an access to memory of the spool if its page differs from that of the previous access. After VISITS such
- * changes, returns the pages of the spool and of all arrays of paged_rows.h to the system; their contents stay in the
- * files. */
 void organ_json_spool_visit(const void *memory)
 {
     const uintptr_t page = (uintptr_t)memory / PAGE;
@@ -187,9 +169,7 @@ void organ_json_spool_visit(const void *memory)
     pthread_mutex_unlock(&spool.lock);
 }
 
-/* Releases an array. If no other reference to the array exists, removes the elements one by one from the end.
- * organ_json_spool_visit, which is called for each element, drops pages at intervals; json_decref alone would read all
- * pages of a large array into memory. */
+/* organ_json_spool_visit, which is called for each element, drops pages at intervals. */
 void organ_json_release_rows(json_t *rows)
 {
     for (size_t k = json_array_size(rows); rows && rows->refcount == 1 && k-- > 0;) {

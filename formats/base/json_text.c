@@ -9,10 +9,8 @@
  * there. */
 #define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
-/* Returns true for the four white-space characters of JSON. */
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
-/* Returns the position of the first byte in s[at .. end) that is no white space, or `end`. */
 static size_t skip_space(const char *s, size_t at, size_t end)
 {
     while (at < end && is_space(s[at]))
@@ -20,8 +18,7 @@ static size_t skip_space(const char *s, size_t at, size_t end)
     return at;
 }
 
-/* Returns the position after the string whose opening quote is at `at`, or `end` + 1 if the string is not terminated.
- */
+/* Returns `end` + 1 if the string is not terminated. */
 static size_t skip_string(const char *s, size_t at, size_t end)
 {
     for (at++; at < end; at++) {
@@ -32,9 +29,9 @@ static size_t skip_string(const char *s, size_t at, size_t end)
     return end + 1;
 }
 
-/* Returns the position after the value that begins at `at`, or a position beyond `end` if the value is not
- * terminated. Sets *values to an upper bound on the number of values in it, including itself: 1 plus the number of
- * brackets opened, commas and colons. Only balances quotes and brackets; the parser validates the value. */
+/* Only balances quotes and brackets: the parser validates the value. *values is an upper bound on the number of
+ * values: 1 plus the number of brackets opened, commas and colons. Returns a position beyond `end` if the value is
+ * not terminated. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
     size_t depth = 0;
@@ -65,8 +62,7 @@ static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
     return depth == 0 ? at : end + 1;
 }
 
-/* Reports a fault at position `at` with its line and column. `what` (or NULL) names the value being read; `field` is
- * the span of the member's name in the text, or empty. */
+/* `what` (or NULL) names the value being read; `field` is the span of the member's name in the text, or empty. */
 static organ_status fail_at(const organ_json_source *text, size_t at, const char *what, organ_json_span field,
                             const char *reason, organ_error *error)
 {
@@ -82,15 +78,12 @@ static organ_status fail_at(const organ_json_source *text, size_t at, const char
                       at - start + 1, reason);
 }
 
-/* Reports `reason` with the position of the walk. At the end of the span the reason is "the text ends here". */
 static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
 {
     return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0},
                    walk->at < walk->end ? reason : "the text ends here", error);
 }
 
-/* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; the message calls it
- * `what`, or names only the document if `what` is NULL. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error)
 {
@@ -104,15 +97,12 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_sourc
                       what ? " " : "", (int)(remaining > 40 ? 40 : remaining), text->bytes + walk->at);
 }
 
-/* Steps past the closing brace of the object; further text in the span is an error. */
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
 {
     walk->at = skip_space(walk->text->bytes, walk->at + 1, walk->end);
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-/* Reads the name of the next member into walk->name and steps past the white space after it. Rejects a name with a NUL
- * character, unless walk->any_names is true. */
 static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -130,7 +120,6 @@ static organ_status json_text_read_name(organ_json_walk *walk, organ_error *erro
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
 }
 
-/* Steps past the colon and the value of a member, and sets walk->value to the value's span. */
 static organ_status find_value(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -146,14 +135,12 @@ static organ_status find_value(organ_json_walk *walk, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Releases the name of the current member. */
 void organ_json_walk_leave(organ_json_walk *walk)
 {
     json_decref(walk->name);
     walk->name = NULL;
 }
 
-/* Reads the name and the span of the value of the next member. After the last member, walk->name stays NULL. */
 static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -169,8 +156,6 @@ static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
     return json_text_read_name(walk, error) == ORGAN_OK ? find_value(walk, error) : error->status;
 }
 
-/* Releases the name of the current member and reads the next member. Returns false after the last member, after a
- * fault of the text, and if `error` was set before. */
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 {
     organ_json_walk_leave(walk);
@@ -179,8 +164,8 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
     return walk->name != NULL;
 }
 
-/* Searches the object in `span` for the member whose value contains position `at` or ends there. Returns the span of
- * the member's quoted name; an empty span if there is no such member. */
+/* Returns the span of the quoted name of the member whose value contains position `at` or ends there, or an empty
+ * span. */
 static organ_json_span member_at(const organ_json_source *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;
@@ -201,8 +186,7 @@ static organ_json_span member_at(const organ_json_source *text, organ_json_span 
     return (organ_json_span){0, 0};
 }
 
-/* Parses the JSON text of `span` with jansson's `flags`; the caller releases *value. Counts the values first, because
- * the tree of a hostile text could exceed memory. `what` (or NULL) is the value's name in messages. */
+/* Counts the values first, because the tree of a hostile text could exceed memory. */
 static organ_status parse_value(const organ_json_source *text, organ_json_span span, const char *what, size_t flags,
                                 json_t **value, organ_error *error)
 {
@@ -225,14 +209,12 @@ static organ_status parse_value(const organ_json_source *text, organ_json_span s
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
 }
 
-/* Parses one value of any type; rejects duplicate keys. The caller releases *value. */
 organ_status organ_json_parse(const organ_json_source *text, organ_json_span span, const char *what, json_t **value,
                               organ_error *error)
 {
     return parse_value(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
 }
 
-/* Parses the whole text as one object, which the caller releases. Returns ORGAN_BAD_INPUT for any other value. */
 organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error)
 {
     if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK ||
@@ -243,7 +225,7 @@ organ_status organ_json_parse_object(const organ_json_source *text, json_t **obj
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
 }
 
-/* Parses the value and releases it: only its faults matter. JSON_DECODE_INT_AS_REAL accepts integers beyond 64 bits. */
+/* JSON_DECODE_INT_AS_REAL accepts integers beyond 64 bits. */
 organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what, organ_error *error)
 {
     json_t *value = NULL;
@@ -253,15 +235,12 @@ organ_status organ_json_check(const organ_json_source *text, organ_json_span spa
     return status;
 }
 
-/* Returns true if the string `name` equals `requested`; a name with an embedded NUL never matches. */
 bool organ_json_is(const json_t *name, const char *requested)
 {
     return json_string_length(name) == strlen(requested) &&
            memcmp(json_string_value(name), requested, strlen(requested)) == 0;
 }
 
-/* Returns the span of the value of the first member called `name` of the object in `span`; an empty span if there is
- * none. */
 organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name)
 {
     organ_error ignored = {0};
@@ -275,22 +254,18 @@ organ_json_span organ_json_member(const organ_json_source *text, organ_json_span
     return found;
 }
 
-/* Returns the text of a string value, or NULL for other values and for strings that contain NUL. */
 const char *organ_json_plain(const json_t *value)
 {
     const char *text = json_string_value(value);
     return text && strlen(text) == json_string_length(value) ? text : NULL;
 }
 
-/* Returns the value of the member `name`, or NULL if it is absent or null. */
 const json_t *organ_json_value(const organ_json_object *object, const char *name)
 {
     const json_t *const value = json_object_get(object->tree, name);
     return json_is_null(value) ? NULL : value;
 }
 
-/* Reports ORGAN_BAD_INPUT because the member `name` is missing, or has a value other than `expected` describes (such
- * as "a string"). The message quotes at most 120 bytes of the value. */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error)
 {

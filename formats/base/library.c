@@ -4,8 +4,6 @@
 #include <dlfcn.h>
 #include <string.h>
 
-/* Loads a shared library and writes the addresses of its functions `names`, in this order, to the structure of `count`
- * pointers at `functions`. Returns ORGAN_IO if the library or a function is missing. */
 organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
                                 organ_error *error)
 {

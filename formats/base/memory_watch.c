@@ -6,11 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The allocation functions that jansson used before they were wrapped; watched_malloc and watched_free call them. */
+/* jansson used these functions before they were wrapped. */
 static json_malloc_t make_below;
 static json_free_t free_below;
 
-/* Number of refusals on this thread so far, and that number when the innermost open work began. */
+/* The first number counts the refusals on this thread so far; the second is that number when the innermost open work
+ * began. */
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
@@ -28,8 +29,6 @@ static _Thread_local struct {
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
-/* Returns `bytes` bytes of the reserve. If the request is above PIECE or exceeds the rest of the reserve, returns NULL
- * for this and all later requests while the same text is read. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;
@@ -40,8 +39,6 @@ static void *from_reserve(size_t bytes)
     return reading.reserve + reading.used - capacity;
 }
 
-/* Allocates for jansson: from the spool (json_spool.h) if it takes the piece, else from the heap. After the first
- * refusal while a text is read, the reserve serves small requests. */
 static void *watched_malloc(size_t bytes)
 {
     if (reading.on && refusals != reading.before)
@@ -53,8 +50,6 @@ static void *watched_malloc(size_t bytes)
     return reading.on ? from_reserve(bytes) : NULL;
 }
 
-/* Releases memory of the spool or the heap for jansson. Memory of the reserve becomes free when the next text is
- * read. */
 static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
@@ -75,7 +70,6 @@ void organ_json_watch(bool on)
         json_set_alloc_funcs(make_below, free_below);
 }
 
-/* Begins the reading of a text, which read_end ends: empties the reserve and stores the number of refusals so far. */
 static void read_begin(void)
 {
     reading.on = true;
@@ -84,8 +78,6 @@ static void read_begin(void)
     reading.before = refusals;
 }
 
-/* Ends the reading of a text whose tree is `value`. If an allocation was refused meanwhile, sets *no_memory and
- * discards the tree, which may be incomplete. Returns the tree or NULL. */
 static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
 {
     *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);

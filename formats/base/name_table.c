@@ -8,8 +8,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* Returns the slot of the name, or the free slot in which to insert it (linear probing). `hash` is the hash of the
- * name. The search ends, because at least half of the slots are free; a table without slots is not allowed. */
+/* The search ends, because at least half of the slots are free; a table without slots is not allowed. */
 static organ_name_slot *slot_of_name(const organ_name_table *table, const char *name, uint64_t hash)
 {
     for (size_t at = hash & (table->capacity - 1);; at = (at + 1) & (table->capacity - 1)) {
@@ -19,8 +18,7 @@ static organ_name_slot *slot_of_name(const organ_name_table *table, const char *
     }
 }
 
-/* Doubles the number of slots (at first to 64) and enters all names again. The first growth draws a random seed, so
- * that a file cannot contain names chosen to collide. Returns false if memory is exhausted. */
+/* The first growth draws a random seed, so that a file cannot contain names chosen to collide. */
 static bool grow_table(organ_name_table *table)
 {
     organ_name_table larger = {
@@ -38,8 +36,6 @@ static bool grow_table(organ_name_table *table)
     return true;
 }
 
-/* Returns the address of the value of a name, after adding the name with `value` if it is new. Returns NULL if memory
- * is exhausted. The table grows when half of its slots are used. */
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value)
 {
     if (table->count >= table->capacity / 2 && !grow_table(table))
@@ -53,7 +49,6 @@ size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t v
     return &slot->value;
 }
 
-/* Returns the address of the value under `name`, or NULL if the table lacks the name. */
 const size_t *organ_name_table_find(const organ_name_table *table, const char *name)
 {
     if (!table->capacity)
@@ -62,7 +57,6 @@ const size_t *organ_name_table_find(const organ_name_table *table, const char *n
     return slot->name ? &slot->value : NULL;
 }
 
-/* Frees the slots; the table is then empty. The names are the caller's. */
 void organ_name_table_release(organ_name_table *table)
 {
     organ_rows_free(table->slots);

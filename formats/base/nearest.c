@@ -7,15 +7,14 @@
 
 enum { LONGEST_WORD = 96 }; /* bytes: longer words are similar to none */
 
-/* Returns the least of the three numbers. */
 static size_t smallest_of_three(size_t a, size_t b, size_t c)
 {
     const size_t least = a < b ? a : b;
     return least < c ? least : c;
 }
 
-/* Returns the Damerau-Levenshtein distance of two words of at most LONGEST_WORD bytes: the least number of steps that
- * turn one word into the other. A step inserts, deletes or replaces a byte, or swaps two neighbouring bytes. */
+/* This is the Damerau-Levenshtein distance, the least number of steps that turn one word into the other. A step
+ * inserts, deletes or replaces a byte, or swaps two neighbouring bytes. */
 static size_t edit_distance(const char *a, const char *b)
 {
     uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1]; /* [i][j]: distance of a's first i and b's first j bytes */
@@ -34,9 +33,6 @@ static size_t edit_distance(const char *a, const char *b)
     return rows[m][n];
 }
 
-/* Returns the name with the least edit distance to `typed`. A name that begins with `typed` (at least 3 bytes) has
- * distance 1. If `typed` has n bytes, a name is similar if its distance is below n / 3 + 2 and below n. Returns NULL if
- * no name is similar, or if `typed` is empty or longer than LONGEST_WORD. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);
@@ -56,8 +52,6 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
     return nearest;
 }
 
-/* Writes "; did you mean 'NAME'?" to `hint`, with `before` in front of the name most similar to `typed`; "" if no name
- * is similar. Returns `hint`. */
 const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
                                char hint[ORGAN_HINT_ROOM])
 {

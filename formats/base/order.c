@@ -3,10 +3,8 @@
 
 #include <string.h>
 
-/* Orders elements of type char * by the bytes of their strings. */
 int organ_order_texts(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Orders elements of type double, smallest first. */
 int organ_order_numbers(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;

@@ -15,21 +15,19 @@
 enum { MAX_ARRAYS = 64, PASSES = 1024 };
 #define MIN_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
 
-/* An array with its own mapping. */
 typedef struct array {
     char *map;    /* address of the mapping; NULL if this entry of paged.arrays is free */
     size_t bytes; /* size of the mapping */
 } array;
 
-/* All arrays that are in files. `lock` protects `arrays`. */
+/* `lock` protects `arrays`. */
 static struct {
     pthread_mutex_t lock;
     _Atomic unsigned count; /* entries arrays[count] and later were never used */
     array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Maps a new unnamed file of `bytes` bytes with disk space; NULL if that fails. The file exists until the mapping is
- * released. */
+/* The file exists until the mapping is released. */
 static char *map_file(size_t bytes)
 {
     const int fd = organ_unnamed_file();
@@ -45,7 +43,6 @@ static char *map_file(size_t bytes)
     return map;
 }
 
-/* Records a mapping, so that organ_rows_free and organ_rows_rest find it. Returns false if MAX_ARRAYS are in use. */
 static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
@@ -61,8 +58,6 @@ static bool paged_rows_enter(char *map, size_t bytes)
     return k < MAX_ARRAYS;
 }
 
-/* Returns a zeroed mapping of a new file for an array of `bytes` bytes. Returns NULL if the caller must allocate the
- * array on the heap: it is smaller than MIN_BYTES, no file can be mapped, or MAX_ARRAYS arrays are in files. */
 static void *map_if_large(size_t bytes)
 {
     char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;
@@ -72,8 +67,6 @@ static void *map_if_large(size_t bytes)
     return NULL;
 }
 
-/* Returns `count` zeroed elements of `size` bytes: large arrays are mapped from an unnamed file, whose pages
- * organ_rows_rest can drop from memory; all others come from calloc. */
 void *organ_rows_take(size_t count, size_t size)
 {
     size_t bytes;
@@ -83,8 +76,7 @@ void *organ_rows_take(size_t count, size_t size)
     return map ? map : calloc(count, size);
 }
 
-/* Copies `bytes` bytes in steps of MIN_BYTES and calls organ_rows_rest after each step: otherwise all pages of both
- * arrays would be in memory at once. */
+/* organ_rows_rest follows each step: otherwise all pages of both arrays would be in memory at once. */
 static void move_rows(char *to, const char *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += MIN_BYTES) {
@@ -93,8 +85,6 @@ static void move_rows(char *to, const char *from, size_t bytes)
     }
 }
 
-/* Moves `rows`, an array of `bytes` bytes from malloc, to a mapped file if the array is large enough, and then frees
- * the old array. Returns the array's new or unchanged address. */
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? map_if_large(bytes) : NULL;
@@ -105,8 +95,6 @@ void *organ_rows_to_file(void *rows, size_t bytes)
     return map;
 }
 
-/* Moves the first `bytes` bytes of an array to a new one of `capacity` bytes and releases the old one. Returns NULL
- * if memory is exhausted; the old array is then unchanged. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
 {
     void *const grown = organ_rows_take(capacity, 1);
@@ -117,7 +105,6 @@ void *organ_rows_grow(void *rows, size_t bytes, size_t capacity)
     return grown;
 }
 
-/* Releases an array: unmaps it if it is mapped from a file, else frees it. */
 void organ_rows_free(void *rows)
 {
     size_t bytes = 0;
@@ -134,8 +121,6 @@ void organ_rows_free(void *rows)
         free(rows);
 }
 
-/* Drops the pages of all mapped arrays from memory; their contents stay in the files and are mapped again at the
- * next access. */
 void organ_rows_rest(void)
 {
     if (!atomic_load_explicit(&paged.count, memory_order_relaxed))
@@ -147,7 +132,6 @@ void organ_rows_rest(void)
     pthread_mutex_unlock(&paged.lock);
 }
 
-/* Calls organ_rows_rest once in every PASSES calls on a thread; loops over large arrays call it for each element. */
 void organ_rows_passed(void)
 {
     static _Thread_local unsigned passed;

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Appends `text` to the message. Writes characters that could disturb a terminal, and bytes that are no UTF-8, as
- * \xNN, four bytes for each. Stops when the message is full. */
+/* Characters that could disturb a terminal, and bytes that are no UTF-8, become \xNN. Stops when the message is
+ * full. */
 static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
@@ -31,13 +31,12 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
-/* Value of errnum while the status is ORGAN_OK and `message` contains the prefix that organ_error_set_output
+/* errnum has this value while the status is ORGAN_OK and `message` contains the prefix that organ_error_set_output
  * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
-/* Sets the status and, as message, the formatted text. If organ_error_set_output has written a prefix and the
- * status is ORGAN_IO or ORGAN_INTERRUPTED, the prefix stays before the text. Sets errnum to ENOMEM if the format
- * contains the words "no memory", else to 0. */
+/* If organ_error_set_output has written a prefix and the status is ORGAN_IO or ORGAN_INTERRUPTED, the prefix stays
+ * before the text. Sets errnum to ENOMEM if the format contains the words "no memory", else to 0. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];
@@ -49,8 +48,7 @@ static void begin_message(organ_error *error, organ_status status, const char *f
     append_visible(error, text);
 }
 
-/* Sets status and message and returns the status. An error that is already set stays unchanged, because the first
- * fault is the cause. */
+/* An error that is already set stays unchanged, because the first fault is the cause. */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -62,7 +60,6 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
     return status;
 }
 
-/* Sets ORGAN_IO and a message that ends with the text of `errnum`. An error that is already set stays unchanged. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
 {
     if (error->status != ORGAN_OK)
@@ -78,14 +75,11 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     return ORGAN_IO;
 }
 
-/* Reports "WHAT: Cannot allocate memory" with ORGAN_IO and ENOMEM. */
 organ_status organ_fail_memory(organ_error *error, const char *what)
 {
     return organ_fail_errno(error, ENOMEM, "%s", what);
 }
 
-/* Begins the message "PATH is complete, but a later step failed: ", which a later fault completes. The status stays
- * ORGAN_OK. */
 void organ_error_set_output(organ_error *error, const char *path)
 {
     char shown[sizeof error->message / 2];

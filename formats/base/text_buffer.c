@@ -16,7 +16,6 @@ enum {
     FIRST_ROOM = 48
 }; /* first capacity in bytes; small, because a table of 100,000 rows keeps a buffer for each cell */
 
-/* Formats like printf into a new string, which the caller frees; NULL if memory is exhausted. */
 char *organ_format(const char *format, ...)
 {
     char *text;
@@ -30,7 +29,6 @@ char *organ_format(const char *format, ...)
     return NULL;
 }
 
-/* Makes room for `bytes` more bytes and a NUL. Returns false if memory is exhausted. */
 static bool reserve_text(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
@@ -48,8 +46,7 @@ static bool reserve_text(organ_text *text, size_t bytes)
     return true;
 }
 
-/* Appends `count` bytes to the organ_text `cookie` (the write function of its stream). Returns 0 on failure, which
- * makes stdio set the error flag of the stream. */
+/* A result of 0 makes stdio set the error flag of the stream. */
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
@@ -61,7 +58,7 @@ static ssize_t text_append(void *cookie, const char *bytes, size_t count)
     return (ssize_t)count;
 }
 
-/* Implements the stream's seek function, which only ftell calls: returns the current size and refuses to move. */
+/* Only ftell calls this function. */
 static int text_tell(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {
@@ -72,7 +69,6 @@ static int text_tell(void *cookie, off64_t *offset, int whence)
     return 0;
 }
 
-/* Opens an empty text in memory, which the caller writes through text->out. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
@@ -83,7 +79,6 @@ organ_status organ_text_open(organ_text *text, organ_error *error)
     return organ_fail(error, ORGAN_IO, "no memory for a text");
 }
 
-/* Opens a text whose bytes are an array of paged_rows.h, for texts that may have megabytes. */
 organ_status organ_text_open_rows(organ_text *text, organ_error *error)
 {
     organ_text_open(text, error);
@@ -91,7 +86,6 @@ organ_status organ_text_open_rows(organ_text *text, organ_error *error)
     return error->status;
 }
 
-/* Releases the bytes of the text with the function for their allocator: organ_rows_free or free. */
 static void release_text(organ_text *text)
 {
     if (text->in_rows)
@@ -100,8 +94,7 @@ static void release_text(organ_text *text)
         free(text->data);
 }
 
-/* Closes the stream and sets *string to the text, which the caller frees. If memory was exhausted, *string is NULL
- * and the status ORGAN_IO. Calls reserve_text with 0 because an empty text has no buffer yet for the NUL. */
+/* reserve_text is called with 0 because an empty text has no buffer yet for the NUL. */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
 {
     const int failed = ferror(text->out);
@@ -116,14 +109,12 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
     return ORGAN_OK;
 }
 
-/* Closes the stream and releases the text. */
 void organ_text_discard(organ_text *text)
 {
     fclose(text->out);
     release_text(text);
 }
 
-/* Finishes the text, or discards it if `error` is set. Returns the status of `error`. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
 {
     if (!error->status)

@@ -13,34 +13,29 @@
 static atomic_bool used; /* files may be created */
 static atomic_int fault; /* errno of the first failure, or 0 */
 
-/* Allows or forbids files without a name. */
 void organ_unnamed_files_use(bool use) { atomic_store(&used, use); }
-/* Returns true if files without a name are allowed. */
 bool organ_unnamed_files_used(void) { return atomic_load_explicit(&used, memory_order_relaxed); }
 
-/* Returns the value of TMPDIR, or "/var/tmp" if the variable is unset or empty. */
 static const char *folder_of_files(void)
 {
     const char *const named = getenv("TMPDIR");
     return named && *named ? named : "/var/tmp";
 }
 
-/* Returns the errno of the first failure, or 0, and sets *folder to the folder of the files. */
 int organ_unnamed_files_fault(const char **folder)
 {
     *folder = folder_of_files();
     return atomic_load(&fault);
 }
 
-/* Records the first failure; later ones are usually its consequences. */
+/* Later failures are usually consequences of the first. */
 void organ_unnamed_files_fail(int reason)
 {
     int none = 0;
     atomic_compare_exchange_strong(&fault, &none, reason);
 }
 
-/* Creates a file without a name and returns its descriptor, or -1 with errno: O_TMPFILE or, if the file system lacks
- * it, a file that is unlinked at once. */
+/* A file system may lack O_TMPFILE. */
 static int make_file(void)
 {
     char path[4096];
@@ -56,8 +51,6 @@ static int make_file(void)
     return fd;
 }
 
-/* Returns the descriptor of a new file, which the caller closes; -1 if files are forbidden, if an earlier file failed,
- * or if the file cannot be created. Records a failure to create the file. */
 int organ_unnamed_file(void)
 {
     if (!organ_unnamed_files_used() || atomic_load(&fault))
@@ -68,8 +61,6 @@ int organ_unnamed_file(void)
     return fd;
 }
 
-/* Allocates disk space for bytes [from, from + bytes) of the file. Records a failure and returns false if that fails.
- */
 bool organ_unnamed_file_extend(int fd, off_t from, size_t bytes)
 {
     int reason;

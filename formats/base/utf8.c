@@ -3,14 +3,12 @@
 
 #include <utf8proc.h>
 
-/* Ranges of code points, `last` included: control characters, and invisible marks that reorder the surrounding text
- * or break its line. */
+/* `last` is included. */
 static const struct {
     uint32_t first, last;
 } hidden[] = {{0x00, 0x1F},     {0x7F, 0x9F},     {0x061C, 0x061C}, {0x200E, 0x200F},
               {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF}};
 
-/* Returns true for characters that a terminal does not show, or that change the order of others. */
 bool organ_utf8_hidden(uint32_t code)
 {
     for (size_t k = 0; k < sizeof hidden / sizeof *hidden; k++)
@@ -19,7 +17,6 @@ bool organ_utf8_hidden(uint32_t code)
     return false;
 }
 
-/* Decodes the character at s, reading at most `remaining` bytes. Returns its length, or 0 if it is not valid UTF-8. */
 size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code)
 {
     utf8proc_int32_t found = 0;
@@ -28,18 +25,15 @@ size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code)
     return length > 0 ? (size_t)length : 0;
 }
 
-/* Decodes the character at s in a NUL-terminated text. A sequence has at most 4 bytes, and decoding stops at a NUL,
- * which is never a continuation byte. */
+/* A sequence has at most 4 bytes, and decoding stops at a NUL, which is never a continuation byte. */
 size_t organ_utf8_decode(const unsigned char *s, uint32_t *code) { return organ_utf8_within(s, 4, code); }
 
-/* Returns the length of the UTF-8 sequence at s in a NUL-terminated text, or 0 if it is invalid. */
 size_t organ_utf8_length(const unsigned char *s)
 {
     uint32_t code;
     return organ_utf8_decode(s, &code);
 }
 
-/* Returns true if the whole NUL-terminated string is valid UTF-8. */
 bool organ_utf8_valid(const char *s)
 {
     const unsigned char *at = (const unsigned char *)s;
@@ -49,7 +43,6 @@ bool organ_utf8_valid(const char *s)
     return length > 0;
 }
 
-/* Returns true if `bytes` bytes are valid UTF-8; NUL is a character like any other. */
 bool organ_utf8_valid_within(const char *text, size_t bytes)
 {
     uint32_t code;
@@ -59,8 +52,7 @@ bool organ_utf8_valid_within(const char *text, size_t bytes)
     return at == bytes;
 }
 
-/* Returns the length of the white-space character at `s` (the characters of Python's str.isspace); 0 for any other
- * character. White space of two bytes is U+0085 and U+00A0; all other has three bytes, the first from E1 to E3. */
+/* White space of two bytes is U+0085 and U+00A0; all other has three bytes, the first from E1 to E3. */
 size_t organ_utf8_space(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))

@@ -6,7 +6,6 @@
 #include <string.h>
 
 /* clang-format off */
-/* Name and size of each value type. */
 static const struct {
     const char *name;
     unsigned bytes; /* 0: the value has no fixed size */
@@ -19,13 +18,10 @@ static const struct {
 };
 /* clang-format on */
 
-/* Returns the name of a value type: "u8", "string", "array", ... */
 const char *organ_gguf_type_name(organ_gguf_type type) { return types[type].name; }
 
-/* Returns the number of bytes of one value of the type; 0 for strings and arrays. */
 size_t organ_gguf_type_bytes(organ_gguf_type type) { return types[type].bytes; }
 
-/* Returns the key-value of that name, or NULL. */
 const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
 {
     for (size_t k = 0; k < gguf->kv_count; k++)
@@ -34,8 +30,6 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* Returns the address of element `index` of an array of numbers or, at index 0, of a single number. Returns NULL for
- * strings and for an index beyond the end. */
 static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)
@@ -43,9 +37,6 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
     return kv->bytes + (kv->type == ORGAN_GGUF_ARRAY ? ORGAN_GGUF_ARRAY_HEAD : 0) + index * types[kv->element].bytes;
 }
 
-/* Sets *value to element `index` of an array or, at index 0, to a single value. Accepts booleans and integers of any
- * width; signed integers are sign-extended. Returns false for floats, strings, an index beyond the end, and U64 above
- * INT64_MAX. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
     const unsigned char *bytes = gguf_number_at(kv, index);
@@ -61,8 +52,6 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
     return kv->element != ORGAN_GGUF_U64 || *value >= 0;
 }
 
-/* Sets *value to element `index` of an array or, at index 0, to a single value, converted to double. Returns false for
- * strings, an index beyond the end, and integers above INT64_MAX. */
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
 {
     int64_t integer;
@@ -84,7 +73,6 @@ bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
     return true;
 }
 
-/* Returns the integer value of a key; `fallback` if the key is missing, an array, a float, text, or above INT64_MAX. */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -92,8 +80,6 @@ int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fall
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) ? value : fallback;
 }
 
-/* Returns the value of a key as a double; `fallback` if the key is missing, an array, text, or an integer above
- * INT64_MAX. */
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -101,8 +87,7 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_real_at(kv, 0, &value) ? value : fallback;
 }
 
-/* Returns the text of a string value and sets *length to its bytes. In kv->bytes, the text follows its 64-bit length
- * and has no NUL. Returns NULL if the key is missing or no string. */
+/* In kv->bytes, the text follows its 64-bit length and has no NUL. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
@@ -112,7 +97,6 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
     return (const char *)kv->bytes + sizeof(uint64_t);
 }
 
-/* Returns true if the key is a string equal to `text`. */
 bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text)
 {
     size_t length = 0;

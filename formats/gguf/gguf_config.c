@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys, without the prefix "ARCHITECTURE.", and the members that they set. */
 static const struct config_field {
     const char *key;
     size_t at; /* offset of the member in organ_hf_config */
@@ -22,8 +21,6 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
-/* Copies general.architecture to model_type and architecture of the config. Its value is also the prefix of the keys
- * that read_config_key reads. A missing key is no error. */
 static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
                                       organ_error *error)
 {
@@ -46,8 +43,6 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
-/* Reads the key ARCHITECTURE.field->key into the member of the config that `field` names; a missing key or an array
- * leaves the member at -1, unknown. Returns ORGAN_BAD_INPUT if the value is negative or no whole number. */
 static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
                                     organ_hf_config *config, organ_error *error)
 {
@@ -65,8 +60,8 @@ static organ_status read_config_key(const char *label, const organ_gguf *gguf, c
     return ORGAN_OK;
 }
 
-/* Fills in *config from the key-values. The number of tokens in tokenizer.ggml.tokens gives the vocabulary size if no
- * key does. Embeddings count as tied if the model has token_embd.weight but no output.weight. */
+/* The number of tokens in tokenizer.ggml.tokens gives the vocabulary size if no key does. Embeddings count as tied
+ * if the model has token_embd.weight but no output.weight. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error)
 {

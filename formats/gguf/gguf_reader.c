@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of reading the header of one file. */
 typedef struct gguf_reader {
     organ_gguf_cursor cursor;
     const organ_model_file *files; /* all files of the model; cursor.file is one of them */
@@ -21,14 +20,12 @@ typedef struct gguf_reader {
     bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } gguf_reader;
 
-/* Sets *padded to `value` rounded up to a multiple of `alignment`. Returns false if *padded overflows. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
 {
     const uint64_t over = value % alignment;
     return !__builtin_add_overflow(value, over ? alignment - over : 0, padded);
 }
 
-/* Returns true for powers of two, and for multiples of 8, which the GGUF specification allows. */
 bool organ_gguf_alignment_is_legal(uint64_t alignment)
 {
     return alignment > 0 && ((alignment & (alignment - 1)) == 0 || alignment % 8 == 0);
@@ -36,9 +33,7 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* Returns a remark for the message about a wrong magic number: what the file is, because users sometimes pass another
- * file under the name of a GGUF file. `magic` is the first 4 bytes of the file. Returns "" if no known kind of file
- * begins with them. */
+/* Users sometimes pass another file under the name of a GGUF file. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -59,8 +54,8 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Reads and checks the magic number and the version. Rejects a big-endian file: its version is stored with reversed
- * bytes, so the low 16 bits are 0. Sets cursor.narrow for version 1, in which counts and lengths have 32 bits. */
+/* The version of a big-endian file is stored with reversed bytes, so its low 16 bits are 0. In version 1 counts and
+ * lengths have 32 bits (cursor.narrow). */
 static organ_status read_version(gguf_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -79,8 +74,6 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Reads and returns a number of items; `field` is the name of this number in messages. Reports an error if fewer than
- * `shortest` bytes for each item follow in the file. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -91,8 +84,6 @@ static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortes
     return count;
 }
 
-/* Sets the alignment of the header's view to general.alignment, or to its default of 32 if the key is absent or wrong.
- * Returns ORGAN_BAD_INPUT for a wrong type or value. */
 static organ_status read_alignment(gguf_reader *r)
 {
     organ_gguf *view = &r->header->view;
@@ -113,7 +104,6 @@ static organ_status read_alignment(gguf_reader *r)
 
 /* ---- tensor infos ---- */
 
-/* Reads the name of a tensor, from 1 to ORGAN_GGUF_NAME_LIMIT bytes. */
 static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -128,8 +118,7 @@ static organ_status reader_read_name(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads one dimension into *size and multiplies *elements by it; rejects a product above INT64_MAX. `axis` is the
- * axis in GGUF's order, fastest first, for messages. */
+/* `axis` is the axis in GGUF's order, fastest first, for messages. */
 static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
@@ -140,8 +129,7 @@ static void read_dimension(gguf_reader *r, unsigned axis, uint64_t *size, int64_
                           *size, INT64_MAX);
 }
 
-/* Reads the dimensions of a tensor and computes its elements. GGUF lists the fastest axis first; `shape` is in the
- * order of torch. Sets r->info_end. */
+/* GGUF lists the fastest axis first; `shape` is in the order of torch. */
 static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
@@ -160,8 +148,6 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reports that tensors of type number `type` cannot be read. The message names the type if it was removed from the
- * format or never occurs in files; otherwise it says that the type is unknown. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
@@ -180,7 +166,6 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     return organ_gguf_refuse(cursor, "type %" PRId32 " is unknown", type);
 }
 
-/* Reads the type of a tensor and computes its bytes; rows must be whole blocks of the type. */
 static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
 {
     const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4);
@@ -198,10 +183,9 @@ static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads tensor->offset, the position of the tensor's data relative to the beginning of the data of all tensors. It must
- * be the end of the previous tensor's data, rounded up to the alignment; after a fault in the previous tensor
- * (r->lost), accepts any multiple of the alignment at which the data do not overlap an earlier tensor. place_data later
- * makes it an offset in the file. */
+/* The offset counts from the beginning of the data of all tensors; place_data later makes it an offset in the file.
+ * After a fault in the previous tensor (r->lost), any multiple of the alignment is accepted at which the data do not
+ * overlap an earlier tensor. */
 static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -230,8 +214,6 @@ static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Enters the name of the last tensor in r->list->names; rejects a name that this file or an earlier file of a split
- * model has. */
 static organ_status enter_tensor_name(gguf_reader *r)
 {
     const size_t number = r->list->count - 1;
@@ -247,8 +229,7 @@ static organ_status enter_tensor_name(gguf_reader *r)
                              r->files[r->list->tensors[*kept].file].name);
 }
 
-/* Reads one tensor info and appends the tensor to the list. A tensor whose only fault is a duplicate name stays in the
- * list. */
+/* A tensor whose only fault is a duplicate name stays in the list. */
 static organ_status read_tensor_info(gguf_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
@@ -260,8 +241,7 @@ static organ_status read_tensor_info(gguf_reader *r)
                                                                                    : r->cursor.error->status;
 }
 
-/* Reads all tensor infos. After a fault that r->cursor.faults accepts, continues with the next info and sets
- * r->lost, because the required offset of the next tensor is then unknown. */
+/* The required offset of the next tensor is unknown after a fault (r->lost). */
 static void read_infos(gguf_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
@@ -277,8 +257,7 @@ static void read_infos(gguf_reader *r)
 
 /* ---- the header ---- */
 
-/* Computes the file offset at which the data begin and adds it to the offsets of the file's tensors. A file without
- * tensors may end before the padding of its header. */
+/* A file without tensors may end before the padding of its header. */
 static organ_status place_data(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -297,8 +276,7 @@ static organ_status place_data(gguf_reader *r)
     return ORGAN_OK;
 }
 
-/* Reads version, counts, key-values and tensor infos. Before it allocates memory for a number of items, compares this
- * number with the bytes that remain in the file. */
+/* Before it allocates memory for a number of items, compares this number with the bytes that remain in the file. */
 static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -322,8 +300,6 @@ static organ_status read_gguf_header(gguf_reader *r)
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
-/* Reads the header of files[index] and appends its tensors to `list`. Faults after which reading can continue are
- * passed to `faults` if it is not NULL. */
 static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                   organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -338,14 +314,12 @@ static organ_status survey_header(const organ_model_file *files, size_t index, o
     return error->status;
 }
 
-/* Reads the header of files[index] and appends its tensors to `list`; stops at the first fault. */
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error)
 {
     return survey_header(files, index, header, list, NULL, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if the data of the tensor `t` end after the end of the file. */
 static organ_status check_end(const organ_model_file *file, const organ_tensor *t, organ_error *error)
 {
     if (t->bytes == 0 || t->offset + t->bytes <= file->size)
@@ -356,9 +330,8 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
-/* Checks that the data of each tensor of the file end within the file. If they end later, that is an error or, if
- * `faults` is not NULL, a fault that is passed to it. If all tensors of the header are in the list, also checks that
- * the file has no bytes after the padding of the last tensor. */
+/* If all tensors of the header are in the list, also checks that the file has no bytes after the padding of the last
+ * tensor. */
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -377,8 +350,6 @@ static organ_status check_data(const organ_model_file *file, const organ_gguf_he
     return ORGAN_OK;
 }
 
-/* Reads the header of files[index], sets the file's first, count and data_offset, and checks that its data are
- * complete. Passes faults after which it can continue to `faults` if it is not NULL. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
@@ -390,7 +361,6 @@ organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf
     return error->status ? error->status : check_data(file, header, list, faults, error);
 }
 
-/* Reads files[index] like organ_gguf_survey, but stops at the first fault. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error)
 {

@@ -7,7 +7,6 @@
 
 #define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1) /* bytes of a part's file name after NAME */
 
-/* Returns the number in the first five characters of `s`; 0 if they are not all decimal digits. */
 static unsigned read_digits(const char *s)
 {
     unsigned value = 0;
@@ -19,8 +18,6 @@ static unsigned read_digits(const char *s)
     return value;
 }
 
-/* Parses the file name NAME-00001-of-00003.gguf into *part (from 1) and *parts. Returns the length of NAME, or 0 for
- * another form. */
 size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts)
 {
     const size_t length = strlen(file_name);
@@ -34,8 +31,6 @@ size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *p
     return *part > 0 && *part <= *parts ? length - TAIL_LENGTH : 0;
 }
 
-/* Returns the file name of part `part` (from 1) in the arena: the first `length` bytes of `name`, the numbers and
- * ".gguf". Returns NULL if memory is exhausted. */
 char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts)
 {
     char *made = organ_arena_take(arena, length + 32);
@@ -44,8 +39,6 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
     return made;
 }
 
-/* Sets *value to the value of the key, a whole number from 0 to `max`; leaves it unchanged if the key is absent.
- * Returns ORGAN_BAD_INPUT for any other value. */
 static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t max,
                                    int64_t *value, organ_error *error)
 {
@@ -61,8 +54,6 @@ static organ_status read_split_key(const char *file_name, const organ_gguf *gguf
     return ORGAN_OK;
 }
 
-/* Sets *parts to the number of files of a split model (split.count), or to 1 if the file is not split. Returns
- * ORGAN_BAD_INPUT if the file name does not have the same number. */
 organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error)
 {
     int64_t count = 0, number = 0;
@@ -84,7 +75,7 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if a part and the first part have different architectures; a part need not state one. */
+/* A part need not state an architecture. */
 static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                        organ_error *error)
 {
@@ -99,8 +90,7 @@ static organ_status check_architecture(const char *file_name, const organ_gguf *
                       expected);
 }
 
-/* Checks that the keys of part `index` (from 0) agree with `parts`, with the number of tensors of all parts so far and
- * with the first part. split.no counts from 0, file names from 1. */
+/* split.no counts from 0, file names from 1. */
 organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                     unsigned index, unsigned parts, uint64_t tensors, organ_error *error)
 {

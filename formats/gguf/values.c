@@ -19,14 +19,10 @@
 
 /* ---- the cursor ---- */
 
-/* Returns the number of bytes from the cursor to the end of the file. */
 uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor) { return cursor->file->size - cursor->at; }
 
-/* Returns the number of bytes of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
 
-/* Reports ORGAN_BAD_INPUT. The message consists of the name of the file, the item being read (cursor->where) and the
- * formatted sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
 {
     char sentence[600];
@@ -37,14 +33,13 @@ organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *form
     return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
 }
 
-/* Reports that memory for the item being read (cursor->where) is exhausted. */
 static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
 {
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Reads more of the file until cursor->image has at least the first `end` bytes of the file; `end` is not above the
- * size of the file. Each read doubles the bytes in the image, so that a long header needs few reads. */
+/* `end` is not above the size of the file. Each read doubles the bytes in the image, so that a long header needs few
+ * reads. */
 static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
@@ -71,9 +66,6 @@ static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
     return cursor->error->status;
 }
 
-/* Returns the address of the next `bytes` bytes of the header and moves the cursor past them. The address is valid
- * until the next call. Returns NULL after an earlier error. If the file has fewer bytes left, reports an error and
- * returns NULL. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes)
 {
     if (cursor->error->status)
@@ -86,21 +78,17 @@ const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *fiel
     return cursor->error->status ? NULL : cursor->image + (cursor->at - bytes);
 }
 
-/* Reads and returns the next little-endian number of `bytes` bytes; 0 after an error. */
 uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes)
 {
     const unsigned char *const taken = organ_gguf_take(cursor, field, bytes);
     return taken ? organ_little_endian(taken, bytes) : 0;
 }
 
-/* Reads and returns the next count or length: u64, or u32 in version 1. */
 uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field)
 {
     return organ_gguf_take_number(cursor, field, organ_gguf_count_bytes(cursor));
 }
 
-/* Reads the next `length` bytes and returns a copy with a NUL, in the arena; NULL with an error if they contain NUL or
- * are not UTF-8. */
 const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena)
 {
     const unsigned char *const bytes = organ_gguf_take(cursor, what, length);
@@ -124,14 +112,11 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor)
 
 /* ---- key-values ---- */
 
-/* Returns the number of bytes of the shortest possible key-value in this file. */
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
 {
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-/* Reads the next key, returns a copy in the arena, and sets cursor->where to "key 'KEY'" for messages. Until then
- * cursor->where has the number of the key. */
 static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
@@ -148,8 +133,6 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     return key;
 }
 
-/* Reads and returns the next value type; `field` is its name in messages. For an unknown type, reports an error and
- * returns ORGAN_GGUF_U8. */
 static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
 {
     const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
@@ -159,14 +142,11 @@ static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
     return ORGAN_GGUF_U8;
 }
 
-/* Moves past a string: its length and its bytes. */
 static void skip_string(organ_gguf_cursor *cursor)
 {
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Moves past an array, from its element type on, and sets kv->element and kv->count. Before it reads the elements,
- * checks that the rest of the file has room for them. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");
@@ -190,7 +170,6 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
     return cursor->error->status;
 }
 
-/* Moves past a value of kv->type, checks its length, and sets kv->element and kv->count. */
 static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = kv->type;
@@ -203,8 +182,8 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* Copies to `out` the value in image[begin .. cursor->at) of a file of version 1, and widens its lengths and count from
- * u32 to u64, as in version 3. `out` has room for 4 more bytes for each length and count. */
+/* Lengths and counts of version 1 are widened from u32 to u64, as in version 3. `out` has room for 4 more bytes for
+ * each. */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
     const unsigned char *from = cursor->image + begin, *const end = cursor->image + cursor->at;
@@ -229,8 +208,7 @@ static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const
     }
 }
 
-/* Copies the value in image[begin .. cursor->at) to the arena, in the encoding of version 3, and sets kv->bytes and
- * kv->size. */
+/* The copy has the encoding of version 3. */
 static organ_status copy_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
 {
     const uint64_t lengths = (kv->type == ORGAN_GGUF_ARRAY) + (kv->element == ORGAN_GGUF_STRING ? kv->count : 0);
@@ -246,7 +224,6 @@ static organ_status copy_value(const organ_gguf_cursor *cursor, size_t begin, or
     return ORGAN_OK;
 }
 
-/* Reads key, type and value of one key-value into *kv; the arena owns key and value. */
 static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, organ_gguf_kv *kv)
 {
     kv->key = read_key(cursor, arena);
@@ -256,8 +233,6 @@ static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, or
     return cursor->error->status ? cursor->error->status : copy_value(cursor, value_begin, arena, kv);
 }
 
-/* Enters key `number` (from 0) of the file into the table `keys`. Reports an error if an earlier key has the same
- * name. */
 static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number)
 {
     const size_t *kept = organ_name_table_put(keys, key, number);
@@ -268,8 +243,6 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
-/* Reads `count` key-values into *kvs, which the caller frees. Sets *whole to the number of key-values that were read
- * before an error. Duplicate keys are faults after which reading can continue. */
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole)
 {

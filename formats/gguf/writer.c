@@ -7,7 +7,6 @@
 
 #define VERSION 3u
 
-/* A tensor of the file to write. */
 typedef struct info {
     const char *name;
     organ_dtype dtype;
@@ -16,7 +15,6 @@ typedef struct info {
     uint64_t bytes;                        /* of its data */
 } info;
 
-/* The metadata and the list of tensors of a GGUF file that is being written. */
 struct organ_gguf_writer {
     organ_gguf_kv *kvs;
     size_t kv_count, kv_capacity;
@@ -45,7 +43,6 @@ void organ_gguf_writer_destroy(organ_gguf_writer *writer)
     free(writer);
 }
 
-/* Returns the writer's key-value of that name, or NULL. */
 static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
 {
     for (size_t k = 0; k < writer->kv_count; k++)
@@ -54,7 +51,6 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
-/* Returns the key-value that would be written, or NULL. It is valid until the writer is changed. */
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key)
 {
     return find_kv(writer, key);
@@ -70,7 +66,6 @@ organ_gguf organ_gguf_writer_view(const organ_gguf_writer *writer)
         .version = 3, .alignment = (uint64_t)value, .kv_count = writer->kv_count, .kvs = writer->kvs, .split_count = 1};
 }
 
-/* Returns ORGAN_BAD_INPUT if the key is general.alignment and its value is invalid. */
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
 {
     int64_t value = 0;
@@ -85,7 +80,6 @@ static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Appends a copy of a key-value, or replaces the value of the same key in its place. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
 {
     if (check_alignment(kv, error) != ORGAN_OK)
@@ -104,7 +98,6 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
     return ORGAN_OK;
 }
 
-/* Writes the low `bytes` bytes of `value` to `at`, little endian, and returns the address after them. */
 static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
@@ -112,15 +105,12 @@ static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_
     return at;
 }
 
-/* Returns true for the integer types; a boolean is none. */
 static bool is_integer_type(organ_gguf_type type)
 {
     return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 &&
            type != ORGAN_GGUF_BOOL;
 }
 
-/* Sets a key to a whole number of the type `type`; an existing integer key keeps its type. Returns ORGAN_BAD_INPUT if
- * the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error)
 {
@@ -138,7 +128,6 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     return organ_gguf_writer_kv(writer, &kv, error);
 }
 
-/* Sets a key to a string, which is encoded as its length in 8 bytes and the text. */
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error)
 {
@@ -157,7 +146,6 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
     return error->status;
 }
 
-/* Removes a key if it exists; the order of the others stays. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 {
     organ_gguf_kv *place = find_kv(writer, key);
@@ -170,8 +158,6 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 
 /* ---- tensors ---- */
 
-/* Checks that GGUF has the tensor's type, that rows are whole blocks and that the number of elements does not overflow;
- * sets made->bytes. */
 static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
@@ -193,7 +179,6 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Appends a tensor, whose data follow those of the tensor added before it. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error)
 {
@@ -216,7 +201,6 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
 
 /* ---- layout ---- */
 
-/* Returns general.alignment, or 32 if the key is absent. */
 static uint64_t alignment_of(const organ_gguf_writer *writer)
 {
     const organ_gguf_kv *kv = find_kv(writer, "general.alignment");
@@ -224,8 +208,7 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
 
-/* Returns the number of bytes of the header without padding. The sum cannot overflow, because all of these bytes are in
- * memory. */
+/* The sum cannot overflow, because all of these bytes are in memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
     size_t size = 4 + 4 + 8 + 8; /* magic, version, number of tensors, number of key-values */
@@ -237,8 +220,6 @@ static size_t header_bytes(const organ_gguf_writer *writer)
     return size;
 }
 
-/* Sets writer->offsets to the offset of each tensor from the beginning of the data, and *end to the end of the last
- * tensor, rounded up to the alignment. Returns ORGAN_BAD_INPUT if *end exceeds 2^63 - 1. */
 static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
 {
     *end = 0;
@@ -253,7 +234,6 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
     return ORGAN_OK;
 }
 
-/* Writes a string to `at` (its length in 8 bytes, then its text) and returns the address after it. */
 static unsigned char *put_string(unsigned char *at, const char *text)
 {
     const size_t length = strlen(text);
@@ -262,8 +242,6 @@ static unsigned char *put_string(unsigned char *at, const char *text)
     return at + length;
 }
 
-/* Writes the header to `at`, which has room for header_bytes() bytes: magic, version, counts, key-values, tensor
- * infos. */
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);
@@ -286,8 +264,6 @@ static void write_header(const organ_gguf_writer *writer, unsigned char *at)
     }
 }
 
-/* Builds the bytes of the header with its padding, and the file offset of each tensor, and sets *layout to both; they
- * belong to the writer. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error)
 {
     const uint64_t alignment = alignment_of(writer);

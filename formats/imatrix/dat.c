@@ -21,7 +21,7 @@
 #define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4)) /* bytes of an entry with a name of 1 byte and one value */
 #define LONGEST_NAME   4096                            /* bytes */
 
-/* A position in the file. The first fault is kept in `error`; values read after it are meaningless. */
+/* The first fault is kept in `error`; values read after it are meaningless. */
 typedef struct cursor {
     organ_imatrix_state *s; /* the open file, and output */
     organ_error *error;
@@ -29,17 +29,15 @@ typedef struct cursor {
     char where[200]; /* the item being read, for messages */
 } cursor;
 
-/* Returns true if the file can have llama.cpp's old format, which has no magic number: `first`, the first number of
- * the file, would be the count of entries, and the file must be long enough for that many entries. */
+/* llama.cpp's old format has no magic number: `first` would be the count of entries, for which the file must have
+ * room. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 {
     return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
 }
 
-/* Returns the number of bytes from the cursor to the end of the file. */
 static uint64_t bytes_remaining(const cursor *c) { return c->s->file.size - c->at; }
 
-/* Reads the next `bytes` bytes to `to`; does nothing after an earlier error. `field` is their name in messages. */
 static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
 {
     const organ_model_file *const file = &c->s->file;
@@ -53,8 +51,6 @@ static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
         c->at += bytes;
 }
 
-/* Reads and returns the next number, 32 bits. Returns 0 with an error if it cannot be read or is outside [least, max].
- * After an earlier error returns 0 and reads nothing. `field` is the name of the number in messages. */
 static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};
@@ -66,8 +62,6 @@ static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32
     return c->error->status ? 0 : value;
 }
 
-/* Reads one entry: the name of the tensor, the number of chunks, and the number of values. Stores the offset of the
- * values and moves past them. */
 static void dat_read_entry(cursor *c)
 {
     char text[LONGEST_NAME];
@@ -97,7 +91,7 @@ static void dat_read_entry(cursor *c)
     c->at += bytes;
 }
 
-/* Reads the optional end of the file: number of the last chunk and name of the text. */
+/* The end of the file is optional: number of the last chunk and name of the text. */
 static void dat_read_trailer(cursor *c)
 {
     char text[LONGEST_NAME];
@@ -117,7 +111,6 @@ static void dat_read_trailer(cursor *c)
         organ_imatrix_add_dataset(c->s, text, (size_t)length, c->error);
 }
 
-/* Reads all entries of a file in the older format, and the name of its text. */
 organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error)
 {
     cursor c = {.s = s, .error = error, .where = "header"};

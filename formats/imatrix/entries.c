@@ -10,8 +10,6 @@
 
 #define MAX_DATASETS 65536u /* names of texts */
 
-/* Appends the entry `name` with `values` sums and `counts` counts, which the file has at `place`. Returns
- * ORGAN_BAD_INPUT if an entry of this name exists. */
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
                                organ_imatrix_bytes place, organ_error *error)
 {
@@ -31,7 +29,6 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
     return ORGAN_OK;
 }
 
-/* Allocates room for `count` names of texts. Returns ORGAN_BAD_INPUT for more than MAX_DATASETS. */
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MAX_DATASETS)
@@ -42,7 +39,6 @@ organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
 }
 
-/* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);

@@ -14,7 +14,6 @@ static const char sums_suffix[] = ".in_sum2", counts_suffix[] = ".counts";
 
 /* ---- GGUF ---- */
 
-/* Returns ORGAN_BAD_INPUT unless general.type is "imatrix". */
 static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     size_t length = 0;
@@ -29,8 +28,7 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
                       length < 80 ? (int)length : 80, type);
 }
 
-/* Reads the names of the texts from imatrix.datasets, an array in which the 64-bit length of each string precedes the
- * string. */
+/* The 64-bit length of each string precedes the string. */
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(gguf, "imatrix.datasets");
@@ -51,14 +49,11 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     return error->status;
 }
 
-/* Returns `name` without `suffix` ("blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts"), in the arena. Returns NULL
- * if it does not end with the suffix, or if memory is exhausted. */
 static char *name_without_suffix(organ_imatrix_state *s, const char *name, const char *suffix)
 {
     return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;
 }
 
-/* Returns the tensor whose name is `name` followed by `suffix`; NULL if the file has none. */
 static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const char *name, const char *suffix)
 {
     char full_name[2 * ORGAN_GGUF_NAME_LIMIT];
@@ -68,9 +63,8 @@ static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const
     return found ? &list->tensors[*found] : NULL;
 }
 
-/* Appends the entry `name` of two tensors: `sums` has a sum of squares for each input; `counts` has the number of
- * tokens of each matrix of the stack, or one number for all matrices. Returns ORGAN_BAD_INPUT unless both tensors are
- * F32 and not empty, and the number of sums is a multiple of the number of counts. */
+/* `sums` has a sum of squares for each input; `counts` has the number of tokens of each matrix of the stack, or one
+ * number for all. */
 static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
                              const organ_tensor *counts, organ_error *error)
 {
@@ -88,8 +82,7 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
                              (organ_imatrix_bytes){sums->offset, counts->offset}, error);
 }
 
-/* Appends an entry for each pair NAME.in_sum2 and NAME.counts. Tensors of other names are ignored: newer files also
- * have the sums of the inputs themselves. */
+/* Newer files also have the sums of the inputs themselves, which are ignored. */
 static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list *list, organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
@@ -110,7 +103,6 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
     return error->status;
 }
 
-/* Reads the header of a GGUF file: texts, chunks and entries. */
 static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 {
     organ_gguf_header header = {0};
@@ -128,7 +120,6 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 /* ---- opening ---- */
 
-/* Opens the file at `path` and fills in s->file and s->view. */
 static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
@@ -142,7 +133,6 @@ static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, 
     return ORGAN_OK;
 }
 
-/* Reads the entries of the open file, as llama.cpp's older imatrix.dat if it can be one, else as GGUF. */
 static organ_status read_file(organ_imatrix_state *s, organ_error *error)
 {
     uint32_t first = 0;
@@ -155,8 +145,6 @@ static organ_status read_file(organ_imatrix_state *s, organ_error *error)
     return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);
 }
 
-/* Opens the importance matrix at `path` and reads its entries but not their sums. The caller closes *imatrix, which is
- * NULL on error. */
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error)
 {
     *imatrix = NULL;
@@ -171,7 +159,6 @@ organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ
     return error->status;
 }
 
-/* Closes the file and frees the entries. NULL is allowed. */
 void organ_imatrix_close(organ_imatrix *imatrix)
 {
     organ_imatrix_state *const s = (organ_imatrix_state *)imatrix;
@@ -189,28 +176,24 @@ void organ_imatrix_close(organ_imatrix *imatrix)
 
 /* ---- numbers ---- */
 
-/* Returns the state whose first member is *imatrix. */
 static const organ_imatrix_state *state_of(const organ_imatrix *imatrix)
 {
     return (const organ_imatrix_state *)imatrix;
 }
 
-/* Reads exactly `bytes` bytes of the file from `offset` to `to`. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
     return organ_model_file_read(&state_of(imatrix)->file, to, bytes, offset, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if the file was changed, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error)
 {
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-/* Sets *stored to the count of the matrix `place` as the file has it. A GGUF entry has one count for all matrices of a
- * stack or one for each matrix; the count is read from the file. An entry of the old format has one count, which is
- * already in memory (organ_imatrix_bytes.counts). */
+/* A GGUF entry has one count for all matrices of a stack or one for each matrix; the count is read from the file. An
+ * entry of the old format has one count, which is already in memory (organ_imatrix_bytes.counts). */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -222,8 +205,7 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-/* Sets *count to the number by which the sums of a matrix are divided: the number of tokens that reached the matrix or,
- * in the old format, the number of chunks. Returns ORGAN_BAD_INPUT if *count is below 1 or not finite. */
+/* The divisor is the number of tokens that reached the matrix or, in the old format, the number of chunks. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {
@@ -239,8 +221,6 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the entry has features x place->matrices values, and a count for each matrix or one
- * for all. `tensor` is the name of the matrix in messages. */
 static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor,
                               uint64_t features, organ_error *error)
 {
@@ -258,8 +238,7 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
-/* Reads the `features` sums of one matrix and sets *differ to true if they are not all equal. In old files, an expert
- * without tokens has the same sum for all inputs. */
+/* In old files, an expert without tokens has the same sum for all inputs. */
 static organ_status columns_differ(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
                                    bool *differ, organ_error *error)
 {
@@ -275,9 +254,8 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to true if tokens of the text reached the matrix. In a GGUF entry with a count for each matrix, a count
- * of 0 means that no token reached the matrix. The old format has no counts for experts: there, a matrix of a stack is
- * taken as reached if the sums of its inputs differ. All other matrices are always taken as reached. */
+/* The old format has no counts for experts: there, a matrix of a stack is taken as reached if the sums of its inputs
+ * differ. All other matrices are always taken as reached. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {
@@ -294,9 +272,7 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     return error->status;
 }
 
-/* Reads the sums of squares of a matrix and sets norms[] to root mean squares, sqrt(sum / count), one for each input,
- * and *count to the divisor. Returns ORGAN_BAD_INPUT if a sum is negative or not finite, or if the sums are all zero.
- * In an old file, equal sums of an expert are also an error, because llama.cpp writes them for experts without
+/* In an old file, equal sums of an expert are also an error, because llama.cpp writes them for experts without
  * tokens. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error)

@@ -4,14 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Kind of a feed-forward tensor: a plain one, one of routed experts, or one of shared experts. Roles (organ_role) do
- * not distinguish them, but their inputs differ. */
+/* Roles (organ_role) do not distinguish these tensors, but their inputs differ. */
 typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
-/* Returns true if `text` contains `part`. */
 static bool contains_text(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-/* Returns the kind of the tensor `name`, from the words of its module (organ_anatomy_module). */
 static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
@@ -26,8 +23,6 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
                : PLAIN;
 }
 
-/* Returns the list of the roles whose matrices have the same inputs as the matrices of `role`. The list begins with
- * `role` and ends with ORGAN_ROLE_OTHER; for a role that is not in the table it is empty. */
 static const organ_role *same_inputs(organ_role role)
 {
     static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
@@ -60,15 +55,13 @@ static const organ_role *same_inputs(organ_role role)
     return known[role] ? known[role] : none;
 }
 
-/* The layer, expert and kind of the entry that organ_imatrix_find looks for. */
 typedef struct find_requested {
     int32_t layer;
     int64_t expert; /* number of the expert in its layer; -1 for a tensor that is no expert */
     find_kind kind;
 } find_requested;
 
-/* Returns true if the entry has the role `role` and the requested layer, expert and kind. The entry of a stack of
- * experts fits each expert. */
+/* The entry of a stack of experts fits each expert. */
 static bool fits_request(const organ_imatrix_entry *e, const find_requested *request, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == request->layer &&
@@ -76,9 +69,6 @@ static bool fits_request(const organ_imatrix_entry *e, const find_requested *req
            kind_of_name(e->name, &e->anatomy) == request->kind;
 }
 
-/* Tries each of `roles` in order, and returns an entry that fits the request with the first role for which there is
- * one; NULL if there is none for any role. If a second entry fits with the same role, sets *second to it, because the
- * choice is then ambiguous; otherwise sets *second to NULL. */
 static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, const find_requested *request,
                                                const organ_role *roles, const organ_imatrix_entry **second)
 {
@@ -91,8 +81,7 @@ static const organ_imatrix_entry *find_by_role(const organ_imatrix *imatrix, con
     return found;
 }
 
-/* Returns true if the inputs in the entry of this tensor have another order than the columns of the tensor.
- * llama.cpp's converter reorders the heads of linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next. Only
+/* llama.cpp's converter reorders the heads of linear_attn.out_proj for Qwen3.5, but not for Qwen3-Next. Only
  * Qwen3-Next has an entry ssm_ba, so the lack of that entry shows the reordering. */
 static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, int32_t layer)
 {
@@ -101,8 +90,6 @@ static bool has_other_columns(const organ_imatrix_state *s, const char *tensor, 
     return contains_text(tensor, "linear_attn.out_proj") && !organ_name_table_find(&s->names, name);
 }
 
-/* Sets *place to the statistics of the tensor `tensor`, or of expert `expert` (-1: none) of `experts`: the entry of the
- * same name, or of the same layer and a role with the same inputs. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {

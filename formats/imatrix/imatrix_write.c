@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Sets the key imatrix.datasets to an array with one string, the name of the text `dataset`. */
 static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, organ_error *error)
 {
     const uint32_t type = ORGAN_GGUF_STRING;
@@ -35,8 +34,7 @@ static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, 
     return error->status;
 }
 
-/* Sets the keys and tensors of the file in `writer`: for each of `count` entries a tensor of sums and one of counts, as
- * llama-imatrix of llama.cpp writes them. */
+/* The keys and tensors are those that llama-imatrix of llama.cpp writes. */
 static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                              size_t count, organ_error *error)
 {
@@ -57,14 +55,12 @@ static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text
     return error->status;
 }
 
-/* The file being written. */
 typedef struct imatrix_file {
     const char *path;
     int fd;      /* -1 before it is created */
     uint64_t at; /* bytes written */
 } imatrix_file;
 
-/* Appends `count` bytes to the file. */
 static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t count, organ_error *error)
 {
     file->at += count;
@@ -72,7 +68,6 @@ static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t coun
                                                    : ORGAN_OK;
 }
 
-/* Writes zeros up to file offset `offset`, then `count` numbers as FP32. */
 static organ_status put_numbers(imatrix_file *file, uint64_t offset, const double *numbers, uint64_t count,
                                 organ_error *error)
 {
@@ -92,8 +87,6 @@ static organ_status put_numbers(imatrix_file *file, uint64_t offset, const doubl
     return error->status;
 }
 
-/* Writes a new file in llama.cpp's GGUF format: for each of `count` entries a tensor of sums and one of counts. Returns
- * ORGAN_IO if `path` exists. */
 organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                                  size_t count, organ_error *error)
 {

@@ -18,7 +18,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* An organ_model with everything that the functions of this file need to read and close it. */
 typedef struct model_state {
     organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
@@ -35,8 +34,7 @@ typedef struct model_state {
     bool missing; /* the last file that was requested at the URL does not exist on the server (404 or 410) */
 } model_state;
 
-/* Raises the process's soft limit of open files (usually 1024) to 4 x `count` + 256, or to the hard limit if that is
- * lower: models of a thousand shards exceed the usual limit, and a run may open several models. */
+/* Models of a thousand shards exceed the usual limit, 1024, and a run may open several models. */
 static void raise_file_limit(size_t count)
 {
     struct rlimit limit;
@@ -47,8 +45,8 @@ static void raise_file_limit(size_t count)
     setrlimit(RLIMIT_NOFILE, &limit); /* if this fails, open() reports the reason */
 }
 
-/* Returns the name of the file that refers to `file`: the index, or the part of a split model that the user named.
- * Returns NULL if the user named `file` itself and for a model in one file. */
+/* The result is the index, or the part of a split model that the user named; NULL if the user named `file` itself
+ * and for a model in one file. */
 static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
@@ -56,8 +54,7 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
     return s->place.index;
 }
 
-/* Reports a missing shard of an index or part of a split model: ORGAN_BAD_INPUT, because the model is incomplete,
- * instead of ORGAN_IO. `why` is appended to the message. */
+/* The status is ORGAN_BAD_INPUT, because the model is incomplete, instead of ORGAN_IO. */
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
@@ -65,8 +62,7 @@ static organ_status fail_missing(const model_state *s, const organ_model_file *f
                       s->place.gguf ? "is one part of a model, another part is" : "names", file->name, why);
 }
 
-/* Opens `file` on the server of the model's URL and sets its `remote` and `size`. A 404 for a file that an index or
- * another part refers to is reported as a missing file of the model. */
+/* A 404 for a file that an index or another part refers to is reported as a missing file of the model. */
 static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
 {
     organ_error fault = {0};
@@ -79,8 +75,6 @@ static organ_status open_remote(model_state *s, organ_model_file *file, organ_er
     return error->status;
 }
 
-/* Opens a file of the model, local or remote, and fills in its descriptor (or `remote`), size, modification time and
- * inode. */
 static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
@@ -91,8 +85,6 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     return organ_model_file_open_here(file, error);
 }
 
-/* Reads the GGUF header of file k of `count` parts and appends its tensors. Keeps the metadata of the first part
- * only, and checks each part's split metadata against the first part's. */
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
@@ -105,8 +97,8 @@ static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_erro
     return error->status;
 }
 
-/* Opens a file as files[file_count], reads its header and appends its tensors. `name` is copied, `path` is not and may
- * be NULL if the caller had no memory for it. `count` is the number of parts of a split GGUF model. */
+/* `name` is copied, `path` is not and may be NULL if the caller had no memory for it. `count` is the number of parts
+ * of a split GGUF model. */
 static organ_status append_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
 {
     const size_t k = s->model.file_count++;
@@ -119,8 +111,7 @@ static organ_status append_file(model_state *s, const char *name, const char *pa
     return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
 }
 
-/* Opens the files names[file_count .. count) in the model's directory and reads their headers. The first file_count
- * files are already open: a GGUF part is opened before the number of parts is known. */
+/* The first file_count files are already open: a GGUF part is opened before the number of parts is known. */
 static organ_status model_open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
@@ -133,7 +124,6 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     return error->status;
 }
 
-/* Closes all open files of the model, local and remote, and sets file_count to 0. */
 static void close_files(model_state *s)
 {
     for (size_t k = 0; k < s->model.file_count; k++)
@@ -144,7 +134,6 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Appends a copy of the sentence `text` to `list` (s->problems or s->warnings) and increments *count. */
 static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
                                     organ_error *error)
 {
@@ -152,7 +141,6 @@ static organ_status append_sentence(model_state *s, const char *text, const char
     return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
-/* Warns if metadata.total_size of the index differs from the sum of the tensors' bytes. */
 static organ_status check_total(model_state *s, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -166,9 +154,8 @@ static organ_status check_total(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Loads the file `name` of at most `limit` bytes from the model's directory; the caller frees *bytes, which is NULL if
- * the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local model. Until the model is
- * open, its directory is in s->place only. */
+/* *bytes is NULL if the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local
+ * model. Until the model is open, its directory is in s->place only. */
 static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                  size_t *length, organ_error *error)
 {
@@ -186,9 +173,8 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
     return error->status;
 }
 
-/* Loads the index of the model and parses it into s->shards. Returns ORGAN_IO if the index that the place names does
- * not exist. If the place names none (a directory at a URL), tries the usual name: if that file does not exist, there
- * is no error, and place.index stays NULL. */
+/* If the place names no index (a directory at a URL), tries the usual name: if that file does not exist, there is no
+ * error, and place.index stays NULL. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -204,9 +190,6 @@ static organ_status read_index(model_state *s, organ_error *error)
     return error->status;
 }
 
-/* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect changes.
- * The file is in the model's directory plus `folder`, which is "" or "/FOLDER". Records nothing for a model at a URL or
- * if there is no such file. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -226,8 +209,6 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     return ORGAN_OK;
 }
 
-/* Reads config.json in the model's directory plus `folder` ("" or "/FOLDER") into s->model.config. A missing file is no
- * error. */
 static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
@@ -240,8 +221,7 @@ static organ_status read_config(model_state *s, const char *folder, organ_error 
     return error->status;
 }
 
-/* Opens all shards of the index. Returns ORGAN_BAD_INPUT if they lack a tensor of the index; a tensor in another shard
- * than the index says, or a wrong total_size, only gives a warning. */
+/* A tensor in another shard than the index says, or a wrong total_size, only gives a warning. */
 static organ_status open_shards(model_state *s, organ_error *error)
 {
     model_open_files(s, s->shards.files, s->shards.file_count, error);
@@ -253,8 +233,6 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* Opens model.safetensors at the URL of a directory. If the server has no such file, leaves the model without files and
- * place.file NULL, which is no error. */
 static organ_status try_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -270,7 +248,7 @@ static organ_status try_single(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Warns if names of tensors in the files have words of wrappers of PyTorch, which organ_model_find does not expect. */
+/* organ_model_find does not expect words of wrappers of PyTorch in names. */
 static organ_status note_wrapped(model_state *s, organ_error *error)
 {
     char text[400];
@@ -283,7 +261,6 @@ static organ_status note_wrapped(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Warns if the directory also has an index, which organ does not read. */
 static organ_status note_unread(model_state *s, organ_error *error)
 {
     char text[400];
@@ -294,9 +271,6 @@ static organ_status note_unread(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Opens the files of a safetensors model: the file that the path names, the shards of the index, or
- * for the URL of a directory, as in a local one, model.safetensors or else the shards of the index. Returns ORGAN_IO if
- * the server has neither. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
@@ -313,9 +287,9 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
                       s->place.path);
 }
 
-/* Opens all `parts` parts of a split GGUF model in order. The file that the user named is already open. If it is the
- * first part it stays open, and its split keys are checked here, because read_gguf did not have the number of parts;
- * otherwise it is closed, because the list of tensors must begin with the first part. */
+/* The file that the user named is already open. If it is the first part it stays open, and its split keys are
+ * checked here, because read_gguf did not have the number of parts; otherwise it is closed, because the list of
+ * tensors must begin with the first part. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -337,8 +311,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
     return model_open_files(s, names, parts, error);
 }
 
-/* Adds a problem for each property that this program accepts but llama.cpp rejects: an alignment that is no power of
- * two, a tensor name that is too long (only the first such name is reported). */
+/* llama.cpp rejects models with these properties. Only the first name that is too long is reported. */
 static organ_status note_deviations(model_state *s, organ_error *error)
 {
     char text[400];
@@ -360,8 +333,6 @@ static organ_status note_deviations(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a GGUF file. If its name and metadata say that it is part of a split model, also opens all other parts.
- * Then reads the config from the key-values. */
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
@@ -379,8 +350,7 @@ static organ_status open_gguf(model_state *s, organ_error *error)
                          : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens an organ directory, which has one file for each tensor. Reads only its manifest and headers;
- * organ_model_file_open opens the files of tensors. */
+/* Only manifest and headers are read; organ_model_file_open opens the files of tensors. */
 static organ_status open_organ_directory(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
@@ -396,7 +366,6 @@ static organ_status open_organ_directory(model_state *s, const char *path, organ
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens the model at `path` (an organ directory, GGUF or safetensors) and reads its headers. */
 static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";
@@ -416,14 +385,11 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
     return read_config(s, "", error);
 }
 
-/* Opens the model at a path with the default settings; see organ_model_open_with. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error)
 {
     return organ_model_open_with(path, NULL, model, error);
 }
 
-/* Opens a model (file, directory, index or URL), reads all headers and no weights, and fills in the public members. The
- * caller closes it with organ_model_close. On error, *model is NULL. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
                                    organ_error *error)
 {
@@ -453,7 +419,6 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     return ORGAN_OK;
 }
 
-/* Closes the files and frees the lists. NULL is allowed. */
 void organ_model_close(organ_model *model)
 {
     model_state *s = (model_state *)model;
@@ -471,7 +436,6 @@ void organ_model_close(organ_model *model)
     free(s);
 }
 
-/* Returns the tensor of that name, or NULL if the model has none. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name)
 {
     const model_state *s = (const model_state *)model;
@@ -479,7 +443,6 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
     return found ? &s->list.tensors[*found] : NULL;
 }
 
-/* Reads exactly `bytes` bytes from byte `offset` of files[file], local or remote, to `to`. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
                               organ_error *error)
 {
@@ -493,8 +456,7 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
     return error->status;
 }
 
-/* Loads the file `name` of at most `limit` bytes that is stored with the model, such as config.json; in an organ
- * directory it is in files/. The caller frees *bytes, which is NULL if the file does not exist. */
+/* In an organ directory the file is in files/. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
@@ -502,9 +464,6 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
                         length, error);
 }
 
-/* Sets *fd to the descriptor of files[file] if the model keeps it open, else opens the file again;
- * organ_model_file_close closes only a descriptor that was opened here. Returns ORGAN_USAGE for a model at a URL,
- * ORGAN_BAD_INPUT if the file was replaced. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];
@@ -514,15 +473,12 @@ organ_status organ_model_file_open(const organ_model *model, uint32_t file, int 
     return organ_model_file_open_again(f, fd, error);
 }
 
-/* Closes `fd` of organ_model_file_open, unless it is the descriptor that the model keeps open. -1 is allowed. */
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
 {
     if (fd >= 0 && fd != model->files[file].fd)
         close(fd);
 }
 
-/* Returns ORGAN_BAD_INPUT if a file changed since the model was opened: config.json, stored headers of an organ
- * directory, files with weights. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
@@ -538,8 +494,7 @@ organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE for a model at a URL: a verb that needs all bytes of the model must not download it unasked.
- * `doing` is the participle in the message: "pruned". */
+/* A verb that needs all bytes of the model must not download it unasked. */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
 {
     if (model->file_count == 0 || !model->files[0].remote)

@@ -18,7 +18,6 @@
 /* The files that find_in_directory accepts, for messages. */
 #define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
-/* The files of a directory that matter for finding its model. */
 typedef struct contents {
     bool index;               /* ORGAN_INDEX_NAME exists */
     bool single;              /* ORGAN_SINGLE_NAME exists */
@@ -35,8 +34,6 @@ typedef struct contents {
     const char *foreign_name; /* name of the last of these `foreign` files */
 } contents;
 
-/* Returns what a file with the ending of `name` is, for the message that organ cannot open it as a model; NULL if the
- * ending is not in the table. */
 static const char *foreign_reason(const char *name)
 {
     static const struct {
@@ -56,14 +53,12 @@ static const char *foreign_reason(const char *name)
     return NULL;
 }
 
-/* Sets *kept to a copy of `name` in the place's arena. */
 static organ_status copy_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
     return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
 }
 
-/* Returns true if both names are parts of one split model. */
 static bool is_same_split(const char *a, const char *b)
 {
     unsigned part, a_parts, b_parts;
@@ -72,8 +67,7 @@ static bool is_same_split(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Increments *count for the GGUF file `name`, unless it is another part of a split model that is already in `first`.
- * Keeps the two names of `first` that are first in byte order, so that messages do not depend on the order of
+/* Keeps the two names of `first` that are first in byte order, so that messages do not depend on the order of
  * readdir. */
 static organ_status note_gguf(organ_model_place *place, const char *name, size_t *count, const char *first[2],
                               organ_error *error)
@@ -91,8 +85,6 @@ static organ_status note_gguf(organ_model_place *place, const char *name, size_t
     return copy_name(place, name, &first[place_in_order], error);
 }
 
-/* Records one entry of the directory in `found`: an index, a safetensors or GGUF file, or a file of a foreign format.
- * Ignores hidden files and all others. */
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     if (*name == '.')
@@ -118,7 +110,6 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
     return ORGAN_OK;
 }
 
-/* Records all entries of the place's directory in `found`. */
 static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
 {
     DIR *directory = organ_open_folder(place->directory);
@@ -138,8 +129,6 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     return error->status;
 }
 
-/* Counts the GGUF models in the folder `name` of the place's directory. Does nothing if it is no folder that can be
- * listed. */
 static organ_status list_subfolder(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     const char *const path = organ_path_join(&place->arena, place->directory, name);
@@ -157,8 +146,7 @@ static organ_status list_subfolder(organ_model_place *place, const char *name, c
     return error->status;
 }
 
-/* Counts the GGUF models in the subfolders of the place's directory: repositories with several quantisations have a
- * folder for each. */
+/* Repositories with several quantisations have a folder for each. */
 static organ_status list_subfolders(organ_model_place *place, contents *found, organ_error *error)
 {
     DIR *const directory = organ_open_folder(place->directory);
@@ -170,7 +158,6 @@ static organ_status list_subfolders(organ_model_place *place, contents *found, o
     return error->status;
 }
 
-/* Sets the place to the only GGUF model in a subfolder, as if its path had been given. */
 static organ_status enter_subfolder(organ_model_place *place, const char *file, organ_error *error)
 {
     const char *const path = organ_path_join(&place->arena, place->directory, file);
@@ -184,8 +171,7 @@ static organ_status enter_subfolder(organ_model_place *place, const char *file, 
     return place->directory ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Writes the first four names in the subfolder "snapshots" of the place's directory to `names`, separated by commas:
- * an entry of the Hugging Face cache has such a folder. Writes "" if there is none. */
+/* An entry of the Hugging Face cache has a folder "snapshots". */
 static void list_cached_snapshots(const organ_model_place *place, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -205,9 +191,6 @@ static void list_cached_snapshots(const organ_model_place *place, char *names, s
         closedir(folder);
 }
 
-/* Reports that the directory does not have exactly one model, and names the candidates: snapshots of the Hugging Face
- * cache, an index of another name, loose .safetensors files, several GGUF models, or a file of a foreign format.
- * Returns ORGAN_BAD_INPUT. */
 static organ_status fail_not_one_model(const organ_model_place *place, const contents *found, organ_error *error)
 {
     char snapshots[1024];
@@ -237,10 +220,8 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
 }
 
-/* Sets the place's index or file for a directory, by precedence: model.safetensors, which transformers prefers too, the
- * index, the only other .safetensors, the only GGUF model, the only one in a subfolder, a projector. Returns
- * ORGAN_BAD_INPUT if there is none of these, if the choice is ambiguous, or if an index of another name excludes the
- * last two. */
+/* model.safetensors precedes the index, as in transformers. An index of another name excludes the models in
+ * subfolders and projectors. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -269,8 +250,6 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     return ORGAN_OK;
 }
 
-/* Sets place->file, or place->index if `name` ends like an index, to `name`, which is relative to place->directory.
- * Returns ORGAN_BAD_INPUT if `name` has another ending. */
 static organ_status set_file(organ_model_place *place, const char *name, organ_error *error)
 {
     place->gguf = organ_ends_with(name, ".gguf");
@@ -287,8 +266,7 @@ static organ_status set_file(organ_model_place *place, const char *name, organ_e
     return ORGAN_OK;
 }
 
-/* Returns true if the file begins with "GGUF". Some programs name GGUF files by digests, so the ending does not show
- * the format. */
+/* Some programs name GGUF files by digests, so the ending does not show the format. */
 static bool has_gguf_magic(const char *path)
 {
     organ_error ignored = {0};
@@ -302,8 +280,7 @@ static bool has_gguf_magic(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-/* Splits the place's path into directory and file name, and sets its file or index. A file that begins with "GGUF" is
- * accepted under any name that does not end with .safetensors or .json. */
+/* A file that begins with "GGUF" is accepted under any name that does not end with .safetensors or .json. */
 static organ_status set_from_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
@@ -319,7 +296,6 @@ static organ_status set_from_path(organ_model_place *place, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Fills in the place for a URL. If the URL names a directory, file and index stay NULL. */
 static organ_status set_from_url(organ_model_place *place, const char *url, organ_error *error)
 {
     const char *name;
@@ -329,8 +305,6 @@ static organ_status set_from_url(organ_model_place *place, const char *url, orga
     return name ? set_file(place, name, error) : ORGAN_OK;
 }
 
-/* Fills in *place for a URL, a directory or a file, without opening the model. The caller releases *place, also after
- * an error. */
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
 {
     struct stat info;

@@ -22,14 +22,12 @@
 #define SHOWN          240               /* bytes of a text from the manifest that messages show */
 #define SCHEMA_FAMILY  "organ.manifest/" /* prefix of all versions; the reader rejects later versions */
 
-/* Folders of tensors in an organ directory, for each group. */
 static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_ORGAN] = "organs",
                                       [ORGAN_GROUP_EMBED] = "embed",
                                       [ORGAN_GROUP_NORM] = "norm",
                                       [ORGAN_GROUP_OTHER] = "other"};
 
-/* The state of reading one organ directory. */
 typedef struct organ_directory_reading {
     const char *directory;    /* the organ directory */
     organ_json_source text;   /* the bytes of manifest.json; its label is the path */
@@ -45,11 +43,8 @@ typedef struct organ_directory_reading {
     organ_error *error;                   /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
-/* Returns the name of the folder for tensors of `group` in an organ directory. */
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
-/* Sets *is to true if the first 4096 bytes of the directory's manifest have the word "organ.manifest/". A missing or
- * unreadable manifest is no error, but a failure of the system (no memory, too many open files) is. */
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error)
 {
     char name[PATH_MAX], text[4096];
@@ -74,8 +69,6 @@ organ_status organ_directory_check(const char *path, bool *is, organ_error *erro
     return error->status;
 }
 
-/* Returns true if `path` is an organ directory, or if that could not be found out: the reader of the manifest then
- * reports why. */
 bool organ_directory_is(const char *path)
 {
     bool is;
@@ -85,8 +78,6 @@ bool organ_directory_is(const char *path)
 
 /* ---- values of the manifest ---- */
 
-/* Reports a fault of the entry `what` of the manifest (the name of a tensor or of an original file). Returns
- * ORGAN_BAD_INPUT. */
 __attribute__((format(printf, 3, 4))) static organ_status
 organ_directory_refuse(const organ_directory_reading *r, const char *what, const char *format, ...)
 {
@@ -100,8 +91,6 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Returns the string in the member `field` of `object`, an entry of the manifest. Reports an error and returns "" if
- * the member is missing or no string; `what` is the name of the entry, for messages. */
 static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
@@ -110,9 +99,6 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
-/* Returns the whole number in the member `field` of `object`, an entry of the manifest. Reports an error if the member
- * is missing, negative or no whole number; the result must then not be used. `what` is the name of the entry, for
- * messages. */
 static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
                                          const char *field)
 {
@@ -122,15 +108,12 @@ static uint64_t organ_directory_count_of(const organ_directory_reading *r, const
     return (uint64_t)json_integer_value(number);
 }
 
-/* Returns true if the name is safe as the name of a file: letters, digits and "_.-" only, no dot at the beginning. */
 static bool is_safe_file_name(const char *name)
 {
     const size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
     return length > 0 && name[length] == '\0' && *name != '.' && length <= NAME_MAX;
 }
 
-/* Returns true for "FOLDER/NAME" with a safe NAME. FOLDER must be "header" if `header` is true, else one of the
- * folders of tensors. */
 static bool is_safe_place(const char *path, bool header)
 {
     for (size_t k = 0; k < (header ? 1 : sizeof folders / sizeof *folders); k++) {
@@ -142,7 +125,7 @@ static bool is_safe_place(const char *path, bool header)
     return false;
 }
 
-/* Returns true if the folder that contains the file `path` is a symbolic link. Changes `path` only during the call. */
+/* Changes `path` only during the call. */
 static bool is_in_link(char *path)
 {
     struct stat folder;
@@ -153,9 +136,6 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-/* Checks the file at `place`, a path in the manifest: it must be in an allowed folder (is_safe_place), be a regular
- * file and no link, and have `size` bytes. Fills in *file but does not open it. Also adds the file of a header or gap
- * (`header` is true) to manifest->kept. `what` is the name of the entry, for messages. Does nothing after an error. */
 static organ_status organ_directory_stat(organ_directory_reading *r, const char *what, const char *place, bool header,
                                          uint64_t size, organ_model_file *file)
 {
@@ -191,10 +171,8 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
 
 /* ---- files of the original model ---- */
 
-/* Reads the gaps of the original file `name` from the member "gaps" of its entry `object` into *donor. A gap is a byte
- * range between the file's tensors, or after the last one, that is not all zeros; each gap is stored in a file of its
- * own. The gaps must be in ascending order, must not overlap, and must be between the header and the end of the
- * file. */
+/* A gap is a byte range between the file's tensors, or after the last one, that is not all zeros; each gap is stored
+ * in a file of its own. */
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
 {
@@ -224,8 +202,7 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
     return ORGAN_OK;
 }
 
-/* Makes room for one more original file in the arrays manifest->files and donors, which always have the same capacity.
- * Returns false if memory is exhausted. */
+/* The arrays manifest->files and donors always have the same capacity. */
 static bool grow_file_lists(organ_directory_reading *r)
 {
     size_t capacity = r->donor_capacity;
@@ -233,8 +210,7 @@ static bool grow_file_lists(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_capacity, sizeof *r->donors);
 }
 
-/* Compares the XXH3 of a stored header with header_xxh3 in the manifest. Only the header describes the tensors, so a
- * changed header would go unnoticed without the digest. */
+/* Only the header describes the tensors, so a changed header would go unnoticed without the digest. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -251,8 +227,6 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-/* Reads the entry `name` of "sources", which describes one original file, and appends this file with its size, its
- * stored header and its gaps. Leaves a fault in r->error. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
@@ -282,7 +256,6 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
 
 /* ---- tensors ---- */
 
-/* Returns true if `stored_shape`, a value of the manifest, is a list with the sizes of the tensor's shape. */
 static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 {
     bool same = json_is_array(stored_shape) && json_array_size(stored_shape) == tensor->rank;
@@ -292,8 +265,6 @@ static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
     return same;
 }
 
-/* Reports an error if the manifest's entry `object` of a tensor differs from the tensor in the stored header, or if
- * `xxh3`, the digest in the entry, is malformed. */
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {
@@ -317,8 +288,6 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
         }
 }
 
-/* Reads the manifest's entry of the tensor `name`: sets its file in r->files, and its offset and digest in
- * manifest->tensors. Reports an error if two tensors share a file. */
 static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
@@ -346,11 +315,10 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
 
 /* ---- the manifest ---- */
 
-/* A function that reads one member of an object of the manifest and leaves a fault in r->error. */
+/* The function leaves a fault in r->error. */
 typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
-/* Calls `read` for each member of the manifest's object `what`. Parses one member at a time, because the JSON tree
- * of a large manifest needs much memory. */
+/* Parses one member at a time, because the JSON tree of a large manifest needs much memory. */
 static organ_status read_object(organ_directory_reading *r, const char *what, read_member *read)
 {
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, what);
@@ -367,7 +335,6 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
     return r->error->status;
 }
 
-/* Parses the manifest's member `field`, which the caller releases. Returns NULL if it is absent or after an error. */
 static json_t *parse_member(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
@@ -377,8 +344,6 @@ static json_t *parse_member(const organ_directory_reading *r, const char *field)
     return json;
 }
 
-/* Returns the entry of `allowed` (ended by NULL) that equals the manifest's string `field`. Reports an error and
- * returns NULL if none does. */
 static const char *read_choice(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
     json_t *const json = parse_member(r, field);
@@ -392,8 +357,7 @@ static const char *read_choice(const organ_directory_reading *r, const char *fie
     return *allowed;
 }
 
-/* Sets manifest->changed from "donor_again", which is false if the data of at least one tensor differ from the original
- * file. */
+/* "donor_again" is false if the data of at least one tensor differ from the original file. */
 static void read_changed(const organ_directory_reading *r)
 {
     json_t *const json = parse_member(r, "donor_again");
@@ -403,8 +367,6 @@ static void read_changed(const organ_directory_reading *r)
     json_decref(json);
 }
 
-/* Reads the stored GGUF header of original file k, appends its tensors, and checks that `size`, the bytes of the
- * original file, matches the end of its tensors. */
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];
@@ -423,8 +385,7 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
     return r->error->status;
 }
 
-/* Reads all stored headers and appends their tensors to the list, with offsets in the original files. Sets *r->gguf for
- * a GGUF original. */
+/* The offsets are those in the original files. */
 static organ_status read_headers(organ_directory_reading *r)
 {
     const bool gguf = strcmp(r->manifest->format, "GGUF") == 0;
@@ -454,8 +415,8 @@ static organ_status read_headers(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
-/* Reads manifest.json. The headers of the original files are read first, because they determine which tensors must
- * be listed. Then each tensor gets its own file, in which it begins at byte 0. */
+/* The headers of the original files are read first, because they determine which tensors must be listed. Then each
+ * tensor gets its own file, in which it begins at byte 0. */
 static organ_status read_manifest(organ_directory_reading *r)
 {
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",
@@ -485,8 +446,6 @@ static organ_status read_manifest(organ_directory_reading *r)
     return ORGAN_OK;
 }
 
-/* Reads the manifest and the stored headers of an organ directory into *list, *files, *manifest and *gguf (see
- * organ_directory.h). The caller frees *files, which is NULL after an error. */
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
                                   organ_manifest *manifest, const organ_gguf **gguf, organ_error *error)
 {

@@ -23,12 +23,11 @@
 #define UNLISTED ", which no report, manifest or index of organ there lists"
 #define STEP     ((size_t)1 << 16) /* bytes that are compared at a time */
 
-/* The position of a directory in an output; it determines which files the directory may contain. ROOT is the output
+/* The position of a directory in an output determines which files the directory may contain. ROOT is the output
  * itself. REPORTS is its folder of reports, or the folder of the donor's reports in that folder. PARTS is a folder
- * with tensors or headers of an organ directory. ELSEWHERE is any other. */
+ * with tensors or headers of an organ directory. */
 typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
 
-/* State of the check of one output directory. */
 typedef struct recognise_walk {
     const char *root;      /* the output directory */
     const char *like[2];   /* models of which the output may contain copies of files: the caller's input and the input
@@ -43,8 +42,6 @@ typedef struct recognise_walk {
 
 /* ---- single entries ---- */
 
-/* Returns true if the open files `a` and `b` are regular and have the same bytes. Sets an error if they cannot be read;
- * `path` is that of `a` in the output, for the message. */
 static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
@@ -64,8 +61,7 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
     return true;
 }
 
-/* Opens the file `name` relative to the directory `at` and returns a descriptor, or -1 if the file cannot be opened.
- * Sets an error only for a failure of the system (memory, number of open files), not for a missing file. */
+/* Sets an error only for a failure of the system (memory, number of open files), not for a missing file. */
 static int open_if_exists(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -74,9 +70,8 @@ static int open_if_exists(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns true if the model at `like` has a file with the same bytes as `fd` at the same place: `path`, relative to the
- * model and to the output. An organ directory keeps the files of a model in files/, so files/`path` also counts as the
- * same place, and for a `path` in files/ also the path without that folder. */
+/* An organ directory keeps the files of a model in files/, so files/`path` also counts as the same place, and for a
+ * `path` in files/ also the path without that folder. */
 static bool has_same_copy(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
@@ -97,17 +92,13 @@ static bool has_same_copy(const recognise_walk *w, const char *like, int fd, con
     return same;
 }
 
-/* Records the entry that keeps --force from replacing the output, and the reason `why`. Returns false, which ends
- * the walk. */
 static bool refuse_foreign_file(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->foreign_file, sizeof w->foreign_file, "'%s'%s", path, why);
     return false;
 }
 
-/* Returns true if a list that organ left in the output (recognise_lists.h) contains the file: `name` in the directory
- * `at`, `path` from the root, open as `fd`. A file with weights must also begin like one. Sets *changed if the file is
- * listed with other contents. */
+/* `path` is relative to the output's root. A file with weights must also begin like one. */
 static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
@@ -115,9 +106,7 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
            (!weights || organ_is_weights_at(at, name, w->error));
 }
 
-/* Returns true if the file `name` of the open directory `at` is a report: sealed or, in the folder of reports of an
- * output without a record, as version 0.2.0 wrote it; or the record itself. `path` and `where` are as for may_replace.
- * Sets *changed if the file was changed after it was sealed. */
+/* Version 0.2.0 wrote reports without a seal into the folder of reports of an output without a record. */
 static bool is_report(const recognise_walk *w, int at, const char *name, const char *path, recognise_place where,
                       bool *changed)
 {
@@ -129,10 +118,6 @@ static bool is_report(const recognise_walk *w, int at, const char *name, const c
                                         w->written.reported && organ_is_unsealed_report_at(at, name, w->error));
 }
 
-/* Returns true if --force may replace the file `name` of the open directory `at`, whose position is `where`: it is a
- * tensor or header of an organ directory, a report, a file in organ's lists (is_listed), or a copy from an input.
- * `path` is its path from the root. Otherwise records the file and returns false, which ends the walk; also returns
- * false after an error. */
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
@@ -149,7 +134,6 @@ static bool may_replace(recognise_walk *w, int at, const char *name, const char 
            (ours || refuse_foreign_file(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
-/* Returns the position of the subfolder `name` of a directory whose position is `where`. */
 static recognise_place place_of_folder(const recognise_walk *w, const char *name, recognise_place where)
 {
     if (where == REPORTS)
@@ -164,9 +148,6 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* Checks the entry `name` of the open directory `at`, and everything below it. `folder` is the directory's path from
- * the root ("" for the root), `where` its position, `depth` its level below the root. Returns true to continue the
- * walk, false after an error or if the entry must not be replaced. */
 static bool visit_directory_entry(recognise_walk *w, int at, const char *folder, const char *name,
                                   recognise_place where, int depth)
 {
@@ -197,22 +178,17 @@ static bool visit_directory_entry(recognise_walk *w, int at, const char *folder,
 
 /* ---- a directory, in the byte order of its names ---- */
 
-/* The names of a directory's entries; the list owns them. */
 typedef struct name_list {
     char **names;
     size_t count, capacity;
 } name_list;
 
-/* Appends a copy of `name`. Returns false if memory is exhausted. */
 static bool add_name(name_list *list, const char *name)
 {
     return organ_grow(&list->names, list->count, &list->capacity, sizeof *list->names) &&
            (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
-/* Appends the names of the open directory's entries to `list`, in byte order; `folder` is its path from the root, for
- * messages. Returns false after an error, or if the walk has counted more than MAX_ENTRIES entries: no model has so
- * many files. */
 static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
@@ -234,8 +210,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     return !w->error->status;
 }
 
-/* Checks all entries of the open folder `fd`, and closes `fd`. `folder` is its path from the root, `where` its
- * position, `depth` its level below the root. Returns true to continue the walk. */
+/* Closes `fd`, also after an error. */
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
@@ -257,8 +232,7 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
     return go_on;
 }
 
-/* Walks the output directory and records in w->foreign_file the first file that organ did not write. w->like[0] is the
- * caller's input; the function sets w->like[1] to the input that the output's report names. */
+/* w->like[0] is the caller's input; the function sets w->like[1] to the input that the output's report names. */
 static organ_status walk_output(recognise_walk *w)
 {
     struct stat info;
@@ -280,8 +254,6 @@ static organ_status walk_output(recognise_walk *w)
     return w->error->status;
 }
 
-/* Returns ORGAN_USAGE, with the file in the message, if the directory at `path` contains a file that --force must not
- * replace. `like` is a model of which the directory may contain copies of files, or NULL. */
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
     recognise_walk *const w = calloc(1, sizeof *w);
@@ -294,9 +266,6 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     return error->status;
 }
 
-/* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty file, a file with weights,
- * a sealed report of organ, or a directory with only such files and copies of the input `like`. Otherwise ORGAN_USAGE.
- */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error)
 {
     struct stat info;
@@ -322,8 +291,6 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
                       path);
 }
 
-/* Returns ORGAN_OK if a report may be written to `path`: nothing exists there, or an empty file or a sealed report of
- * organ. */
 organ_status organ_check_report_place(const char *path, organ_error *error)
 {
     struct stat info;
@@ -342,8 +309,6 @@ organ_status organ_check_report_place(const char *path, organ_error *error)
                       path);
 }
 
-/* Returns ORGAN_OK if organ_check_report_place accepts `path`, or if it is a regular file that begins like a document
- * of organ. */
 organ_status organ_check_cache_place(const char *path, organ_error *error)
 {
     struct stat info;

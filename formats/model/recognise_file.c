@@ -15,15 +15,14 @@
 #define HEAD_BYTES 4096
 #define LINE_START "{\"tensor\":\"" /* the beginning of a line of prune.jsonl */
 
-/* The beginning of a file. */
 typedef struct head {
     char bytes[HEAD_BYTES + 1]; /* followed by a NUL */
     size_t length;
     uint64_t size; /* size of the file */
 } head;
 
-/* Names of the Markdown reports that version 0.2.0 wrote into the folder organ/ of an output, and the beginnings of
- * their first lines. That version sealed no report. */
+/* Version 0.2.0 wrote Markdown reports with these names and first lines into the folder organ/ of an output, and
+ * sealed none. */
 static const struct {
     const char *name, *title;
 } unsealed[] = {{"REPORT.md", "# Surgery report: "},
@@ -38,9 +37,7 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* Reads the first bytes of the file `name`, relative to the directory `at`, into *h. Returns false if it cannot be
- * opened or is not a regular file. Returns false and sets an error if the system fails or the file cannot be read. With
- * O_NONBLOCK, opening a pipe does not wait for a writer. */
+/* With O_NONBLOCK, opening a pipe does not wait for a writer. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -62,14 +59,12 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
     return true;
 }
 
-/* Returns true if the file begins with `text`. */
 static bool head_starts_with(const head *h, const char *text)
 {
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
 
-/* Returns the last segment of the path, without the prefix ".PID." (".4711.") that a file has while process PID writes
- * it. */
+/* A file has the prefix ".PID." (".4711.") while process PID writes it. */
 static const char *name_without_draft_prefix(const char *path)
 {
     const char *const name = organ_path_name(path);
@@ -77,7 +72,6 @@ static const char *name_without_draft_prefix(const char *path)
     return digits && name[digits + 1] == '.' ? name + digits + 2 : name;
 }
 
-/* Returns true if the JSON text begins with a schema of organ, as all documents of this program do. */
 static bool has_schema(const head *h)
 {
     static const char key[] = "\"schema\"", family[] = "\"organ.";
@@ -92,7 +86,6 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Opens the file `path`, relative to the directory `at`, and checks its seal. */
 organ_seal_state organ_report_seal_at(int at, const char *path, organ_error *error)
 {
     const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -104,8 +97,6 @@ organ_seal_state organ_report_seal_at(int at, const char *path, organ_error *err
     return state;
 }
 
-/* Returns true if the file `path`, relative to the directory `at`, begins like a document, a line of prune.jsonl, a
- * page or a Markdown report. Sets *error if read_head does. */
 bool organ_is_report_start_at(int at, const char *path, organ_error *error)
 {
     head h;
@@ -120,24 +111,18 @@ bool organ_is_report_start_at(int at, const char *path, organ_error *error)
     return head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
 
-/* Returns true if the file `path`, relative to the directory `at`, begins like a document. Sets *error if read_head
- * does. */
 bool organ_is_document_start_at(int at, const char *path, organ_error *error)
 {
     head h;
     return read_head(at, path, &h, error) && has_schema(&h);
 }
 
-/* Returns true if the file `path`, relative to the directory `at`, begins like a page. Sets *error if read_head does.
- */
 bool organ_is_page_start_at(int at, const char *path, organ_error *error)
 {
     head h;
     return read_head(at, path, &h, error) && head_starts_with(&h, ORGAN_PAGE_START);
 }
 
-/* Returns true if the file `path`, relative to the directory `at`, has the name and the first bytes of a report of
- * version 0.2.0. Sets *error if read_head does. */
 bool organ_is_unsealed_report_at(int at, const char *path, organ_error *error)
 {
     head h;
@@ -152,9 +137,7 @@ bool organ_is_unsealed_report_at(int at, const char *path, organ_error *error)
            (organ_ends_with(path, ".json") && has_schema(&h));
 }
 
-/* Returns true if the name of the file `path`, relative to the directory `at`, ends in .gguf or .safetensors and its
- * first bytes are those of that format. A safetensors file begins with the number of bytes of its header (64 bits),
- * then the '{' of the header. Sets *error if read_head does. */
+/* A safetensors file begins with the number of bytes of its header (64 bits), then the '{' of the header. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

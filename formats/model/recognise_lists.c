@@ -21,9 +21,6 @@
 #define STEP         ((size_t)1 << 16)         /* bytes that are hashed at a time */
 #define INDEX        ".safetensors.index.json" /* ending of the name of an index */
 
-/* Loads the JSON file `name` of the directory; the caller releases it. Returns NULL if the file does not exist, cannot
- * be read, is larger than LARGEST_LIST or is no valid JSON. Sets an error only if the parser of the JSON gets no
- * memory. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -41,8 +38,7 @@ static json_t *load_json(const char *directory, const char *name, organ_error *e
     return json;
 }
 
-/* Adds `path` to w->files with `value`, unless w->files already has it. Takes ownership of `value`; adds nothing if
- * `path` is NULL. */
+/* Takes ownership of `value`; adds nothing if `path` is NULL. */
 static void add_listed_file(organ_written *w, const char *path, json_t *value)
 {
     if (path && !json_object_get(w->files, path))
@@ -51,7 +47,6 @@ static void add_listed_file(organ_written *w, const char *path, json_t *value)
         json_decref(value);
 }
 
-/* Returns the schema of the document ("organ.NAME/1"), or NULL if organ did not write it. */
 static const char *schema_of(const json_t *document)
 {
     const char *const schema = json_string_value(json_object_get(document, "schema"));
@@ -60,9 +55,7 @@ static const char *schema_of(const json_t *document)
 
 /* ---- a manifest, the record ---- */
 
-/* Walks a JSON value recursively and adds each string with a '/' to the keys of `paths`, because such a string could be
- * the path of a file in a folder. `depth` is the level of `json` in the document; values deeper than DEEPEST are
- * skipped. */
+/* A string with a '/' could be the path of a file in a folder. Values deeper than DEEPEST are skipped. */
 static void collect_paths(const json_t *json, json_t *paths, int depth)
 {
     const char *key;
@@ -77,7 +70,6 @@ static void collect_paths(const json_t *json, json_t *paths, int depth)
         json_object_set_new(paths, text, json_true());
 }
 
-/* Adds each member of the object `files`, a path, to w->files with the member's value. */
 static void add_member_names(organ_written *w, const json_t *files)
 {
     const char *key;
@@ -85,8 +77,7 @@ static void add_member_names(organ_written *w, const json_t *files)
     json_object_foreach((json_t *)files, key, value) add_listed_file(w, key, json_incref(value));
 }
 
-/* If the directory is an organ directory, adds the files that its manifest lists: tensors and headers to w->parts, the
- * manifest itself and the files in files/ to w->files. */
+/* Tensors and headers go to w->parts, the manifest itself and the files in files/ to w->files. */
 static void read_manifest(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const manifest = organ_directory_is(directory) ? load_json(directory, ORGAN_MANIFEST, error) : NULL;
@@ -99,7 +90,6 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
     json_decref(manifest);
 }
 
-/* Adds the files of the directory's record (organ/files.json) to w->files. Returns true if there is such a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);
@@ -113,9 +103,6 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
 
 /* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
-/* Returns the names of the entries of directory/folder that end with `ending`, as keys of an object that the caller
- * releases. Returns NULL if memory is exhausted. Sets an error if the system fails to list the folder; a missing folder
- * has no names. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];
@@ -133,7 +120,6 @@ static json_t *names_ending(const char *directory, const char *folder, const cha
     return names;
 }
 
-/* Adds the index and its shards to w->files, if the directory has exactly one index. */
 static void read_index(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, "", INDEX, error);
@@ -150,7 +136,6 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
 
 /* ---- reports of versions that left no record ---- */
 
-/* Adds the strings of an array, or the "name" of each of its objects, to w->files. */
 static void list_names(organ_written *w, const json_t *array)
 {
     size_t k;
@@ -162,9 +147,8 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote it:
- * files with a name in `usual`, all .gguf files if their number equals `of_input`, and all .safetensors files if their
- * number does. A run of such a version wrote as many files as its input has. */
+/* An old version of organ did not list files in its report. Its run wrote as many files as the input has: hence all
+ * .gguf files count if their number equals `of_input`, and all .safetensors files if theirs does. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
@@ -178,8 +162,6 @@ static void list_weights(organ_written *w, const char *directory, size_t of_inpu
     }
 }
 
-/* Adds the files that a report names or implies: copied files, configurations, files with weights. Sets w->donor to
- * the path of the run's first input, if it is still empty. */
 static void read_report(organ_written *w, const char *directory, const json_t *report, organ_error *error)
 {
     static const char *const inputs[] = {"donor", "model", "base", "adapter", "target"};
@@ -199,9 +181,7 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
     list_weights(w, directory, count, error);
 }
 
-/* Sets w->reported if the directory's organ/ folder has a report, and then adds the files that reports there name or
- * imply, except in an organ directory, whose manifest lists all files. Ignores a document without a schema of organ.
- */
+/* Reports of an organ directory are not read, because its manifest lists all files. */
 static void read_reports(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, ORGAN_REPORT_FOLDER, ".json", error), *value;
@@ -221,8 +201,7 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
     json_decref(names);
 }
 
-/* Adds the original files that the manifest of the organ directory `like` lists, because `organ assemble` writes
- * them again. Does nothing if `like` is something else. */
+/* `organ assemble` writes the original files again. */
 static void read_sources(organ_written *w, const char *like, organ_error *error)
 {
     json_t *const manifest = like && organ_directory_is(like) ? load_json(like, ORGAN_MANIFEST, error) : NULL, *source;
@@ -232,9 +211,7 @@ static void read_sources(organ_written *w, const char *like, organ_error *error)
     json_decref(manifest);
 }
 
-/* Lists the files that organ wrote to a directory. Uses the record or the manifest if there is one, and then ignores
- * the index and the reports: a file that the record or manifest lacks was added later. Without both, uses the index
- * and the reports. Without a record, also adds the original files of `like` (read_sources). */
+/* If there is a record or a manifest, the index and the reports are ignored: a file that it lacks was added later. */
 organ_status organ_written_read(const char *directory, const char *like, organ_written *w, organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
@@ -263,7 +240,6 @@ void organ_written_release(organ_written *w)
 
 /* ---- a file that is listed ---- */
 
-/* Writes the XXH3 of an open file to `digest` as 16 hexadecimal digits; `path` is for messages. */
 organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_error *error)
 {
     char bytes[STEP];
@@ -281,10 +257,7 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
     return error->status;
 }
 
-/* Returns true if the path is listed and the open file `fd` has the listed size and digest. An entry without a size
- * matches by its name alone, also if `fd` is -1; an entry without a digest matches by its size. If `fd` is not -1 and
- * the entry has a size, sets *changed to whether the file differs from the entry. A file that cannot be read counts as
- * different; *error is then set. */
+/* An entry without a size matches also if `fd` is -1. A file that cannot be read counts as different. */
 bool organ_written_has(const organ_written *w, const char *path, int fd, bool *changed, organ_error *error)
 {
     const json_t *const entry = json_object_get(w->files, path);

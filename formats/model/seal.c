@@ -14,7 +14,6 @@
 #define DIGITS 16                /* of a digest */
 #define STEP   ((size_t)1 << 16) /* bytes that are hashed at a time */
 
-/* The text before and after the digest of each form. */
 static const struct {
     const char *before, *after;
 } forms[ORGAN_SEAL_FORMS] = {[ORGAN_SEAL_COMMENT] = {"<!-- organ: ", " -->\n"},
@@ -29,7 +28,6 @@ size_t organ_seal_text(organ_seal_form form, uint64_t xxh3, char *seal)
     return (size_t)snprintf(seal, ORGAN_SEAL_BYTES, "%s%016" PRIx64 "%s", forms[form].before, xxh3, forms[form].after);
 }
 
-/* Returns whether the `length` bytes at `tail` end with a seal of this form. Copies its digest to `digest`. */
 static bool ends_with_seal(organ_seal_form form, const char *tail, size_t length, char digest[DIGITS + 1])
 {
     const size_t before = strlen(forms[form].before), after = strlen(forms[form].after);
@@ -42,8 +40,6 @@ static bool ends_with_seal(organ_seal_form form, const char *tail, size_t length
            memcmp(seal + before + DIGITS, forms[form].after, after) == 0;
 }
 
-/* Writes the XXH3 of the first `size` bytes of an open file to `digest`. Returns false and sets an error if they cannot
- * be read, false without an error if the file is shorter. */
 static bool digest_start(int fd, off_t size, const char *path, char digest[DIGITS + 1], organ_error *error)
 {
     char bytes[STEP];

@@ -17,8 +17,6 @@
 
 enum { MAX_LISTED = 100000 }; /* names of one folder */
 
-/* Formats like printf into memory of the arena: measures the text first, then writes it. Returns NULL if memory is
- * exhausted. */
 char *organ_arena_format(organ_arena *arena, const char *format, ...)
 {
     va_list list, again;
@@ -35,8 +33,6 @@ char *organ_arena_format(organ_arena *arena, const char *format, ...)
 
 /* ---- environment ---- */
 
-/* Returns the length of "$NAME" or "${NAME}" at `at` and sets *value to that variable's value. Returns 0 if no such
- * text begins there, or if the variable is not set. */
 static size_t variable_at(const char *at, const char **value)
 {
     const bool braces = *at == '$' && at[1] == '{';
@@ -55,9 +51,6 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
-/* Returns the value of an environment variable as a path in the arena. Replaces a leading "~" or "~/" by HOME, and
- * $NAME and ${NAME} by the values of these variables; those that are not set remain in the text. Returns NULL if the
- * variable is unset or empty, or if memory is exhausted. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";
@@ -77,14 +70,12 @@ const char *organ_folder_of(const char *variable, organ_arena *arena)
     return path;
 }
 
-/* Returns "$HOME/PATH" in the arena; NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_folder_at_home(const char *path, organ_arena *arena)
 {
     const char *const home = getenv("HOME");
     return home && *home ? organ_path_join(arena, home, path) : NULL;
 }
 
-/* Returns true if `path` is a directory or a link to one. */
 bool organ_is_folder(const char *path)
 {
     struct stat about;
@@ -93,8 +84,6 @@ bool organ_is_folder(const char *path)
 
 /* ---- parts of names ---- */
 
-/* Returns true for a relative path that cannot lead out of its folder: valid UTF-8 of at most 2000 bytes, no control
- * characters, no backslash, no empty segment, and no segment that begins with a dot. */
 bool organ_is_plain_path(const char *path)
 {
     if (!*path || !organ_utf8_valid(path) || strlen(path) > 2000)
@@ -105,16 +94,12 @@ bool organ_is_plain_path(const char *path)
     return *path != '/' && path[strlen(path) - 1] != '/' && !strstr(path, "//");
 }
 
-/* Returns true for a path of organ_is_plain_path with one segment. */
 bool organ_is_plain_name(const char *name) { return organ_is_plain_path(name) && !strchr(name, '/'); }
 
 /* ---- entries ---- */
 
-/* Returns 1 for an entry that is not hidden (for scandir). */
 static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-/* Sets *found to the names in a folder without hidden ones, sorted; only the first MAX_LISTED. A missing folder has no
- * names. */
 organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folder_names *found, organ_error *error)
 {
     struct dirent **entries = NULL;
@@ -134,8 +119,6 @@ organ_status organ_folder_list(const char *path, organ_arena *arena, organ_folde
     return found->names ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Sets `hint` to "; did you mean 'NAME'?" with the name in `folder` that is most similar to `typed`, preceded by
- * `before`; to "" if none is similar. */
 void organ_folder_near(const char *folder, const char *typed, organ_arena *arena, const char *before,
                        char hint[ORGAN_FOLDER_HINT])
 {

@@ -21,8 +21,7 @@
 enum { LONGEST_ID = 96, LONGEST_REF = 256 }; /* bytes of ORG/NAME, and of the name or content of a ref */
 enum { DEEPEST_REF = 4 };                    /* levels of folders in refs */
 
-/* Returns the folder of the Hugging Face cache. Reads the same environment variables as huggingface_hub, in the same
- * order. */
+/* Reads the same environment variables as huggingface_hub, in the same order. */
 const char *organ_hub_root(organ_arena *arena)
 {
     const char *root = organ_folder_of("HF_HUB_CACHE", arena);
@@ -40,8 +39,7 @@ const char *organ_hub_root(organ_arena *arena)
 
 /* ---- names ---- */
 
-/* Returns true for "NAME" or "ORG/NAME" as the hub accepts it: letters, digits, '-', '_' and '.', neither '-' nor '.'
- * at the ends of a part, no "--" and no "..". */
+/* The hub accepts letters, digits, '-', '_' and '.', neither '-' nor '.' at the ends of a part, no "--" and no "..". */
 static bool is_hub_id(const char *id, size_t length)
 {
     size_t slashes = 0; /* in the id: at most one, between ORG and NAME */
@@ -60,15 +58,13 @@ static bool is_hub_id(const char *id, size_t length)
     return slashes <= 1;
 }
 
-/* Returns the length of ORG/NAME at the beginning of `text`: it ends before the second '/' or before '@'. */
 static size_t id_length(const char *text)
 {
     const size_t before_revision = strcspn(text, "@"), first_part = strcspn(text, "/@");
     return first_part == before_revision ? before_revision : first_part + 1 + strcspn(text + first_part + 1, "/@");
 }
 
-/* Returns the name of the folder in which huggingface_hub stores the repository `id` (ORG/NAME): models--ORG--NAME.
- * Returns NULL if memory is exhausted. */
+/* huggingface_hub stores the repository in models--ORG--NAME. */
 static const char *entry_folder(const char *id, organ_arena *arena)
 {
     const char *const slash = strchr(id, '/');
@@ -76,8 +72,6 @@ static const char *entry_folder(const char *id, organ_arena *arena)
                  : organ_arena_format(arena, ENTRY_PREFIX "%s", id);
 }
 
-/* Splits hf:ORG/NAME[/FILE][@REVISION], with or without "hf:", into its parts and checks each. Returns ORGAN_BAD_INPUT
- * if a part is malformed. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error)
 {
     const char *const own = strncmp(text, "hf:", 3) == 0 ? text + 3 : text;
@@ -105,8 +99,6 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 
 /* ---- snapshots ---- */
 
-/* Writes the names of the first four snapshots in `folder` to `names`, which has `size` bytes, as
- * "hf:ORG/NAME@SNAPSHOT, ..."; "" if there is none. `id` is ORG/NAME. */
 static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -121,8 +113,6 @@ static void list_snapshots(const char *folder, const char *id, organ_arena *aren
         snprintf(names + used, size - used, " and %zu more", found.count - MAX);
 }
 
-/* Sets *snapshot to the name that the file `path` (refs/REVISION) contains; NULL if there is no such file. Returns
- * ORGAN_BAD_INPUT if the file contains anything but one plain name. */
 static organ_status read_ref(const char *text, const char *path, organ_arena *arena, const char **snapshot,
                              organ_error *error)
 {
@@ -148,8 +138,6 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     return error->status;
 }
 
-/* Reports why no snapshot of the entry could be chosen, and lists the names of the snapshots in `snapshots`, a folder
- * of the entry. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_without_ref(const char *text, const organ_hub_name *name, const char *entry,
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
@@ -165,9 +153,8 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
                       text, entry, known);
 }
 
-/* Sets *snapshot to the folder of the revision in `name`, or of "main" if it has none. If refs/REVISION exists, it
- * contains the name of that folder in snapshots/; otherwise a revision in `name` is itself the name of the folder.
- * Returns ORGAN_BAD_INPUT if the folder does not exist, or if refs/REVISION does not contain one plain name. */
+/* If refs/REVISION exists, it contains the name of the folder in snapshots/; otherwise a revision in `name` is
+ * itself the name of the folder. */
 static organ_status find_snapshot(const char *text, const organ_hub_name *name, const char *entry, organ_arena *arena,
                                   const char **snapshot, organ_error *error)
 {
@@ -192,9 +179,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns how many bytes an unfinished download of `blob` in the entry has so far, or -1 if there is none. The download
- * is the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If
- * `blob` is "", any unfinished download of the entry counts. */
+/* An unfinished download is the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub,
+ * blobs/DIGEST.XXXXXXXX.incomplete. If `blob` is "", any unfinished download of the entry counts. Returns -1 if
+ * there is none. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -212,8 +199,6 @@ static long long incomplete_bytes(const char *entry, const char *blob, organ_are
     return -1;
 }
 
-/* Reports why the link `path` of a snapshot has no target: the download of its blob is unfinished, or the blob is
- * missing. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_broken(const char *text, const char *entry, const char *path, organ_arena *arena,
                                 organ_error *error)
 {
@@ -228,21 +213,17 @@ static organ_status fail_broken(const char *text, const char *entry, const char 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link to '%s', which does not exist", text, path, target);
 }
 
-/* Returns true if `path` is a symbolic link whose target does not exist. */
 static bool is_dangling_link(const char *path)
 {
     struct stat about;
     return lstat(path, &about) == 0 && S_ISLNK(about.st_mode) && stat(path, &about) != 0 && errno == ENOENT;
 }
 
-/* Returns true if a file of this name contains weights. */
 static bool has_weights(const char *name)
 {
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
 }
 
-/* Returns ORGAN_BAD_INPUT if the folder of a snapshot, or a folder in it, has a link without a target. Sets *weights if
- * it has a file with weights. `inner` is true in a folder of the snapshot. */
 static organ_status check_links(const char *text, const char *entry, const char *folder, bool inner, bool *weights,
                                 organ_arena *arena, organ_error *error)
 {
@@ -262,8 +243,8 @@ static organ_status check_links(const char *text, const char *entry, const char 
     return error->status;
 }
 
-/* Returns ORGAN_BAD_INPUT for a snapshot that is incomplete: it has a link without a target, or no file with weights
- * while the entry has an unfinished download. */
+/* A snapshot is incomplete if it has a link without a target, or no file with weights while the entry has an
+ * unfinished download. */
 static organ_status check_snapshot(const char *text, const char *entry, const char *snapshot, organ_arena *arena,
                                    organ_error *error)
 {
@@ -278,8 +259,6 @@ static organ_status check_snapshot(const char *text, const char *entry, const ch
                                   text, snapshot, bytes);
 }
 
-/* Sets *path to the file `file` of a snapshot. Returns ORGAN_BAD_INPUT if it does not exist: the message reports a link
- * whose blob is missing as an incomplete download, or hints at a similar name. */
 static organ_status find_file(const char *text, const char *entry, const char *snapshot, const char *file,
                               organ_arena *arena, const char **path, organ_error *error)
 {
@@ -296,8 +275,6 @@ static organ_status find_file(const char *text, const char *entry, const char *s
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no file %s%s", text, snapshot, file, hint);
 }
 
-/* Sets *path to a model in the local Hugging Face cache: the folder of its snapshot, or the file that the name `text`
- * includes. Returns ORGAN_BAD_INPUT if the cache does not have it or it is incomplete. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_hub_name name;
@@ -323,8 +300,7 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
     return check_snapshot(text, entry, snapshot, arena, error);
 }
 
-/* Returns true if the cache has an entry for the name ORG/NAME. Names without "/" could be paths and are not looked
- * up. */
+/* Names without "/" could be paths and are not looked up. */
 bool organ_hub_has(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -336,8 +312,6 @@ bool organ_hub_has(const char *text, organ_arena *arena)
     return entry && organ_is_folder(entry);
 }
 
-/* Returns true if a download could help: the cache has no entry for the name `text`, or neither a ref nor a snapshot of
- * the revision that `text` includes. */
 bool organ_hub_is_missing(const char *text, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -354,8 +328,6 @@ bool organ_hub_is_missing(const char *text, organ_arena *arena)
     return ref && snapshot && stat(ref, &about) != 0 && stat(snapshot, &about) != 0;
 }
 
-/* Returns "ORG/NAME" for the folder "models--ORG--NAME". Returns NULL for a folder that is no model (a data set),
- * and if memory is exhausted. */
 static const char *entry_id(const char *folder, organ_arena *arena)
 {
     if (strncmp(folder, ENTRY_PREFIX, strlen(ENTRY_PREFIX)) != 0)
@@ -364,8 +336,6 @@ static const char *entry_id(const char *folder, organ_arena *arena)
     return dashes ? organ_arena_format(arena, "%.*s/%s", (int)(dashes - own), own, dashes + 2) : own;
 }
 
-/* Sets `near` to "; did you mean 'hf:ORG/NAME'?" with the model of the cache whose name is most similar to `text`; to
- * "" if none is similar. */
 void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_ROOM])
 {
     const char *const root = organ_hub_root(arena);
@@ -387,7 +357,6 @@ void organ_hub_near(const char *text, organ_arena *arena, char near[ORGAN_NEAR_R
 
 /* ---- list ---- */
 
-/* One entry of the cache, while its models are appended to a list. */
 typedef struct hub_entry {
     organ_name_list *list;
     const char *path, *id;        /* path of the entry, .../models--ORG--NAME; "ORG/NAME" */
@@ -395,8 +364,7 @@ typedef struct hub_entry {
     bool *referred;               /* for each of `snapshots`: a ref names it */
 } hub_entry;
 
-/* Appends the models in the folder snapshots/SNAPSHOT of the entry to the list as hf:ORG/NAME@REVISION; "@main" is
- * omitted because it is the default. */
+/* "@main" is omitted because it is the default. */
 static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char *revision, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -409,10 +377,8 @@ static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char 
     return organ_name_list_add_folder(e->list, ORGAN_STORE_HUB, folder, prefix, suffix, error);
 }
 
-/* Appends to the list the models of each ref in the folder refs/PREFIX and in its subfolders, because names of
- * revisions may have slashes. `prefix` is "" for refs itself; `depth` is the level of refs/PREFIX below refs. Sets
- * e->referred of the snapshots that refs name. A ref to a missing snapshot is listed too, so that opening it reports
- * the fault. */
+/* Names of revisions may have slashes. `prefix` is "" for refs itself; `depth` is the level of refs/PREFIX below
+ * refs. A ref to a missing snapshot is listed too, so that opening it reports the fault. */
 static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;
@@ -439,8 +405,8 @@ static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_
     return error->status;
 }
 
-/* Appends the models of one entry, `root`/`folder`, to the list: the snapshots that refs name, then all others under
- * the names of their commits. Ignores a folder that is no model. */
+/* The snapshots that refs name come first, then all others under the names of their commits. A folder that is no
+ * model is ignored. */
 static organ_status add_entry(organ_name_list *list, const char *root, const char *folder, organ_error *error)
 {
     hub_entry e = {.list = list, .path = organ_path_join(&list->arena, root, folder)};
@@ -463,7 +429,6 @@ static organ_status add_entry(organ_name_list *list, const char *root, const cha
     return error->status;
 }
 
-/* Appends all models of the cache to the list. A missing cache is no error. */
 organ_status organ_hub_list(organ_name_list *list, organ_error *error)
 {
     organ_folder_names found;

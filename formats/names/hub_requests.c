@@ -19,7 +19,7 @@ enum { COMMIT_DIGITS = 40, SHA256_DIGITS = 64 };    /* hexadecimal digits of SHA
 
 /* ---- environment ---- */
 
-/* Returns true if the environment variable has one of the values that huggingface_hub reads as true. */
+/* The values are those that huggingface_hub reads as true. */
 static bool is_enabled(const char *variable)
 {
     static const char *const yes[] = {"1", "ON", "YES", "TRUE"};
@@ -30,11 +30,8 @@ static bool is_enabled(const char *variable)
     return false;
 }
 
-/* Returns true if the environment forbids requests. */
 bool organ_hub_is_offline(void) { return is_enabled("HF_HUB_OFFLINE") || is_enabled("TRANSFORMERS_OFFLINE"); }
 
-/* Sets *endpoint to the URL of the hub's server (HF_ENDPOINT or the usual one), without a slash at its end. Returns
- * ORGAN_USAGE if HF_ENDPOINT is not an http(s) URL, or has a query, a fragment or a user name. */
 static organ_status find_endpoint(organ_arena *arena, const char **endpoint, organ_error *error)
 {
     const char *const value = getenv("HF_ENDPOINT");
@@ -47,7 +44,6 @@ static organ_status find_endpoint(organ_arena *arena, const char **endpoint, org
 
 /* ---- token ---- */
 
-/* Sets *token to the first word of the file: its content up to white space, without white space at its beginning. */
 static organ_status load_token(const char *path, organ_arena *arena, const char **token, organ_error *error)
 {
     char *bytes;
@@ -60,7 +56,6 @@ static organ_status load_token(const char *path, organ_arena *arena, const char 
     return *token ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Returns the path of the file in which huggingface_hub stores the user's token, or NULL if there is no such file. */
 static const char *stored_token(organ_arena *arena)
 {
     const char *path = organ_folder_of("HF_TOKEN_PATH", arena);
@@ -75,9 +70,7 @@ static const char *stored_token(organ_arena *arena)
     return path && stat(path, &about) == 0 && S_ISREG(about.st_mode) ? path : NULL;
 }
 
-/* Sets access->bearer to the token: from the file `path` if it is not NULL, else from HF_TOKEN, else from the file in
- * which huggingface_hub stores it. Sets bearer_origin to the hub's server, the only one that gets the token. If `path`
- * is NULL and HF_HUB_DISABLE_IMPLICIT_TOKEN is set, leaves access->bearer unchanged. */
+/* The hub's server is the only one that gets the token. */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error)
 {
     const char *token = path ? NULL : getenv("HF_TOKEN");
@@ -100,8 +93,6 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
 
 /* ---- the list of files ---- */
 
-/* Returns true if a path from the server is safe below a folder: it has at most 1000 bytes without control characters
- * and backslashes, and its segments have 1 to 255 bytes and are not "." or "..". */
 static bool is_inner_path(const char *path)
 {
     if (!path || !*path || strlen(path) > 1000)
@@ -121,15 +112,12 @@ static bool is_inner_path(const char *path)
     return true;
 }
 
-/* Returns true if the text consists of `count` lower-case hexadecimal digits; false for NULL. */
 static bool is_hex_of_length(const char *text, size_t count)
 {
     return text && strlen(text) == count && strspn(text, "0123456789abcdef") == count;
 }
 
-/* Reads one object `row` of the list "siblings" in the hub's answer into *file. `label` is the model's name, for
- * messages. Large files (LFS) have a SHA-256 as digest, all others the SHA-1 of a git blob. Returns ORGAN_BAD_INPUT if
- * path, size or digest is missing or malformed. */
+/* Large files (LFS) have a SHA-256 as digest, all others the SHA-1 of a git blob. */
 static organ_status read_hub_file(const char *label, const json_t *row, organ_arena *arena, organ_hub_file *file,
                                   organ_error *error)
 {
@@ -152,14 +140,11 @@ static organ_status read_hub_file(const char *label, const json_t *row, organ_ar
     return file->path && file->digest ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* Orders files by path (for qsort). */
 static int by_path(const void *a, const void *b)
 {
     return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
 }
 
-/* Returns ORGAN_BAD_INPUT if the files, sorted by path, have a path twice, or a file that is also the folder of another
- * file. */
 static organ_status check_hub_paths(const char *label, const organ_hub_files *found, organ_error *error)
 {
     char folder[1001]; /* is_inner_path limits the length of a path */
@@ -178,8 +163,6 @@ static organ_status check_hub_paths(const char *label, const organ_hub_files *fo
     return ORGAN_OK;
 }
 
-/* Copies commit and files of the hub's answer `tree` to *found, with the files sorted by path. `label` is the model's
- * name, for messages. Returns ORGAN_BAD_INPUT if the answer is malformed, and the errors of check_hub_paths. */
 static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
                                    organ_error *error)
 {
@@ -199,9 +182,7 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
     return check_hub_paths(label, found, error);
 }
 
-/* Loads the hub's answer (JSON) for a revision of a model. The revision is a file in the directory `url`, whose query
- * organ_http repeats. The caller frees *bytes. `text` is the model's name, for messages. Returns ORGAN_IO if the server
- * does not have the model or the revision. */
+/* The revision is a file in the directory `url`, whose query organ_http repeats. The caller frees *bytes. */
 static organ_status load_revision(const char *text, const char *url, const char *revision,
                                   const organ_model_access *access, char **bytes, size_t *length, organ_error *error)
 {
@@ -214,8 +195,7 @@ static organ_status load_revision(const char *text, const char *url, const char 
     return error->status;
 }
 
-/* Requests the commit and the files of the revision in `name` from the hub. found->url is the URL of the folder with
- * the files of this commit. */
+/* found->url is the URL of the folder with the files of this commit. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error)
 {
@@ -246,9 +226,9 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 
 /* ---- streaming ---- */
 
-/* Returns what must follow the URL of the repository's folder so that organ_model_open_with opens the only model: "" if
- * the folder has model.safetensors or its index, else the name of the only GGUF model (of its first part if it is
- * split). Returns NULL if there is no GGUF model, if there are several, or if the only one is in a subfolder. */
+/* Returns "" for a folder with model.safetensors or its index, else the name of the only GGUF model (of its first
+ * part if it is split). Returns NULL if there is no GGUF model, if there are several, or if the only one is in a
+ * subfolder. */
 static const char *only_model(const organ_hub_files *found)
 {
     const char *gguf = NULL;
@@ -266,8 +246,6 @@ static const char *only_model(const organ_hub_files *found)
     return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
 }
 
-/* Sets *url to the URL at which the model `text` of the hub can be read without downloading it: the URL of the file
- * that the name includes, or else the URL of the repository's only model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error)
 {

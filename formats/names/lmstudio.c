@@ -15,8 +15,6 @@
 
 enum { POINTER_LIMIT = 4096, SETTINGS_LIMIT = 4 << 20 }; /* bytes of .lmstudio-home-pointer and settings.json at most */
 
-/* Returns the text of a file of at most `limit` bytes without white space at its end; the caller frees it. NULL if
- * it cannot be loaded. */
 static char *load_text(const char *path, size_t limit)
 {
     organ_error ignored = {0};
@@ -29,8 +27,7 @@ static char *load_text(const char *path, size_t limit)
     return bytes;
 }
 
-/* Returns LM Studio's own folder: the one that ~/.lmstudio-home-pointer names, else ~/.cache/lm-studio if it exists,
- * else ~/.lmstudio. Returns NULL if HOME is not set. */
+/* ~/.lmstudio-home-pointer names the folder; without it, ~/.cache/lm-studio precedes ~/.lmstudio. */
 static const char *lmstudio_home(organ_arena *arena)
 {
     char *const pointer = load_text(organ_folder_at_home(".lmstudio-home-pointer", arena), POINTER_LIMIT);
@@ -42,8 +39,7 @@ static const char *lmstudio_home(organ_arena *arena)
     return home && organ_is_folder(home) ? home : organ_folder_at_home(".lmstudio", arena);
 }
 
-/* Returns the folder with LM Studio's models: "downloadsFolder" in its settings.json if that is an absolute path,
- * else the subfolder `models` of its own folder. Returns NULL if HOME is not set, or if memory is exhausted. */
+/* "downloadsFolder" of settings.json counts only if it is an absolute path. */
 const char *organ_lmstudio_root(organ_arena *arena)
 {
     const char *const home = lmstudio_home(arena), *root = NULL;
@@ -61,9 +57,6 @@ const char *organ_lmstudio_root(organ_arena *arena)
     return root || !home ? root : organ_path_join(arena, home, "models");
 }
 
-/* Sets *path to the folder or file that the name lmstudio:PUBLISHER/NAME[/FILE] means. Returns ORGAN_BAD_INPUT if it
- * does not exist, with a similar name from the same folder in the message, if the name is malformed, or if HOME is not
- * set. */
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
@@ -89,7 +82,6 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
 }
 
-/* Appends the models of all folders PUBLISHER/NAME to the list, and sets the store's folder in list->roots. */
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)
 {
     organ_arena *const arena = &list->arena;

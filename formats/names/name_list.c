@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-/* Appends a model to the list, or sets list->truncated if the list is full. `name` is NULL if the caller had no
- * memory for it. */
 organ_status organ_name_list_add(organ_name_list *list, organ_store store, const char *name, organ_error *error)
 {
     if (list->count == ORGAN_NAMES_MAX) {
@@ -21,7 +19,6 @@ organ_status organ_name_list_add(organ_name_list *list, organ_store store, const
     return ORGAN_OK;
 }
 
-/* Returns true for the name of a GGUF file that is a model or the first part of a split one. */
 static bool begins_gguf(const char *name)
 {
     unsigned part = 1, parts;
@@ -29,8 +26,6 @@ static bool begins_gguf(const char *name)
            (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
-/* Appends the names of the GGUF models among the `found` entries of a folder to `models`, each with `before` in front.
- * Returns false if memory is exhausted. */
 static bool list_ggufs(organ_arena *arena, const organ_folder_names *found, const char *before,
                        organ_folder_names *models)
 {
@@ -47,8 +42,7 @@ static bool list_ggufs(organ_arena *arena, const organ_folder_names *found, cons
     return true;
 }
 
-/* Sets *models to the GGUF models in the folder, or, if it has none, to those in its subfolders, which repositories
- * with several quantisations have. `found` are the entries of the folder. */
+/* Repositories with several quantisations have their GGUF models in subfolders. */
 static organ_status find_ggufs(organ_arena *arena, const char *folder, const organ_folder_names *found,
                                organ_folder_names *models, organ_error *error)
 {
@@ -68,9 +62,6 @@ static organ_status find_ggufs(organ_arena *arena, const char *folder, const org
     return error->status;
 }
 
-/* Appends the names of the models in a folder. If the folder has safetensors, a config.json and no GGUF model, exactly
- * one GGUF model, or no files at all, appends `prefix` followed by `suffix`: the name of the folder itself. Otherwise
- * appends `prefix`, '/', the file and `suffix` for each GGUF model, and nothing if there is none. */
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error)
 {

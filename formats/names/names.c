@@ -14,7 +14,6 @@
 const char *const organ_store_titles[ORGAN_STORES] = {
     [ORGAN_STORE_HUB] = "Hugging Face", [ORGAN_STORE_OLLAMA] = "Ollama", [ORGAN_STORE_LMSTUDIO] = "LM Studio"};
 
-/* The stores of models: prefix of their names, and functions that find one model by its name or list all (stores.h). */
 static const struct {
     const char *prefix;
     organ_status (*resolve)(const char *text, organ_arena *arena, const char **path, organ_error *error);
@@ -23,7 +22,6 @@ static const struct {
                           [ORGAN_STORE_OLLAMA] = {"ollama:", organ_ollama_resolve, organ_ollama_list},
                           [ORGAN_STORE_LMSTUDIO] = {"lmstudio:", organ_lmstudio_resolve, organ_lmstudio_list}};
 
-/* Returns the store whose prefix the text has, or ORGAN_STORES if it has none. */
 static organ_store store_of(const char *text)
 {
     organ_store store = 0;
@@ -32,20 +30,16 @@ static organ_store store_of(const char *text)
     return store;
 }
 
-/* Returns true if the text is a name "hf:...", no file of this name exists, and the Hugging Face cache does not have
- * the model. */
 bool organ_name_is_remote(const char *text, organ_arena *arena)
 {
     struct stat about;
     return store_of(text) == ORGAN_STORE_HUB && lstat(text, &about) != 0 && organ_hub_is_missing(text, arena);
 }
 
-/* Returns true if the text begins with the prefix of a store. */
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
-/* Handles a `text` without prefix that names no existing path. If it has the form ORG/NAME and the folder of the
- * Hugging Face cache exists, returns ORGAN_IO: there is no such model; the message has a similar name. Otherwise sets
- * *path to `text`, and the caller's open reports the missing file. */
+/* If the text has the form ORG/NAME and the folder of the Hugging Face cache exists, there is no such model.
+ * Otherwise *path is `text`, and the caller's open reports the missing file. */
 static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_error ignored = {0};
@@ -62,8 +56,6 @@ static organ_status fail_unknown(const char *text, organ_arena *arena, const cha
                             root, near);
 }
 
-/* Sets *path to the model of that name in the store of its prefix, or, for a name without a prefix, in the Hugging
- * Face cache. *path is NULL if the cache has no entry for a name without a prefix, and after an error. */
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const organ_store store = store_of(text);
@@ -78,8 +70,7 @@ organ_status organ_name_find(const char *text, organ_arena *arena, const char **
     return status;
 }
 
-/* Sets *path to the file, folder or URL of a model. URLs and existing files take precedence over names in stores. A
- * text without a prefix that begins with '/' or '.' or has no '/' is always a path. */
+/* A text without a prefix that begins with '/' or '.' or has no '/' is always a path. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     struct stat about;
@@ -94,8 +85,6 @@ organ_status organ_name_resolve(const char *text, organ_arena *arena, const char
     return fail_unknown(text, arena, path, error);
 }
 
-/* Sets roots[] to the folders of all stores, whether they exist or not, and returns their number. Leaves out a store
- * whose folder is unknown because HOME is not set. */
 size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
 {
     const char *const others[] = {organ_hub_root(arena), organ_lmstudio_root(arena)};
@@ -108,15 +97,12 @@ size_t organ_name_roots(organ_arena *arena, const char *roots[ORGAN_NAME_ROOTS])
 
 /* ---- lists ---- */
 
-/* Orders models by store, then by name (for qsort). */
 static int by_store_and_name(const void *a, const void *b)
 {
     const organ_named_model *const x = a, *const y = b;
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* Sets model->path of a listed model. If the store cannot find the model, sets model->fault to the message of the error
- * instead. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};
@@ -127,8 +113,8 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
     return model->fault ? ORGAN_OK : organ_fail_memory(error, model->name);
 }
 
-/* Removes repeated names from the sorted list: a store may have a model twice, for the user and for the system or in
- * two layouts. The entries of one model do not differ yet, because resolve_row sets the paths later. */
+/* A store may have a model twice, for the user and for the system or in two layouts. The entries of one model do not
+ * differ yet, because resolve_row sets the paths later. */
 static void drop_repeated(organ_name_list *list)
 {
     size_t kept = list->count > 0;
@@ -138,8 +124,6 @@ static void drop_repeated(organ_name_list *list)
     list->count = kept;
 }
 
-/* Lists the models of all stores by store and name, and sets the path or fault of each. Returns ORGAN_IO if memory is
- * exhausted or a folder cannot be read. The caller releases *list, also after an error. */
 organ_status organ_names_list(organ_name_list *list, organ_error *error)
 {
     *list = (organ_name_list){0};

@@ -28,20 +28,18 @@
 enum { MANIFEST_LIMIT = 4 << 20, LONGEST_NAME = 400 }; /* bytes */
 enum { DIGEST_DIGITS = 64 };                           /* hexadecimal digits of SHA-256 */
 
-/* The parts of a name [HOST/][USER/]NAME[:TAG], with Ollama's defaults for missing ones. */
+/* A name is [HOST/][USER/]NAME[:TAG]; Ollama's defaults stand for missing parts. */
 typedef struct ollama_name {
     const char *host, *user, *name, *tag;
 } ollama_name;
 
-/* Folders of manifests in a folder of Ollama, in the order in which Ollama searches them. */
+/* The order is that in which Ollama searches the folders. */
 static const char *const manifest_folders[] = {"manifests-v2", "manifests"};
 enum { MANIFEST_FOLDERS = sizeof manifest_folders / sizeof *manifest_folders };
 
-/* Returns true for the two names of Ollama's usual server. */
 static bool is_usual_host(const char *host) { return strcmp(host, USUAL_HOST) == 0 || strcmp(host, OTHER_HOST) == 0; }
 
-/* Sets roots[] to the folders in which Ollama keeps models: OLLAMA_MODELS, or else the folders of the user and of
- * the system service. Returns their number. */
+/* Without OLLAMA_MODELS, the user and the system service have a folder each. */
 size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROOTS])
 {
     size_t count = 0;
@@ -57,8 +55,6 @@ size_t organ_ollama_roots(organ_arena *arena, const char *roots[ORGAN_OLLAMA_ROO
     return count;
 }
 
-/* Splits a name in place at its slashes and its last ':' and fills in Ollama's defaults. Returns false if the name
- * has more than three parts or a part that is not a plain name. */
 static bool split_name(char *text, ollama_name *name)
 {
     char *parts[3], *colon = strrchr(text, ':');
@@ -87,7 +83,6 @@ static bool split_name(char *text, ollama_name *name)
 
 /* ---- manifests ---- */
 
-/* Returns the 64 digits of "sha256:DIGITS", or NULL for any other text. */
 static const char *digest_digits(const char *digest)
 {
     if (!digest || strncmp(digest, "sha256:", 7) != 0 || strlen(digest + 7) != DIGEST_DIGITS)
@@ -95,9 +90,6 @@ static const char *digest_digits(const char *digest)
     return strspn(digest + 7, "0123456789abcdef") == DIGEST_DIGITS ? digest + 7 : NULL;
 }
 
-/* Sets *found to the layer with the weights in the manifest's `tree`: the only layer of the type
- * "application/vnd.ollama.image.model". Returns ORGAN_BAD_INPUT if there is none or more than one, or if there is a
- * layer with a LoRA adapter. */
 static organ_status find_layer(const char *manifest, const json_t *tree, const json_t **found, organ_error *error)
 {
     size_t k;
@@ -124,8 +116,6 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
                                "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
 }
 
-/* Returns ORGAN_BAD_INPUT if the file at `path`, which the manifest names, is missing or not a regular file; otherwise
- * fills in *about. */
 static organ_status check_is_file(const char *manifest, const char *path, struct stat *about, organ_error *error)
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))
@@ -134,8 +124,6 @@ static organ_status check_is_file(const char *manifest, const char *path, struct
                       path);
 }
 
-/* Returns ORGAN_BAD_INPUT if the blob at `path` is missing or does not have `size` bytes, the number in the
- * manifest. */
 static organ_status check_blob(const char *manifest, const char *path, const json_t *size, organ_error *error)
 {
     struct stat about;
@@ -148,7 +136,6 @@ static organ_status check_blob(const char *manifest, const char *path, const jso
     return ORGAN_OK;
 }
 
-/* Parses the manifest into *tree, which the caller releases. Returns ORGAN_BAD_INPUT if it is no JSON object. */
 static organ_status load_manifest(const char *manifest, json_t **tree, organ_error *error)
 {
     char *bytes;
@@ -161,8 +148,6 @@ static organ_status load_manifest(const char *manifest, json_t **tree, organ_err
     return error->status;
 }
 
-/* Returns the path of the blob with the digest "sha256:DIGITS". Returns NULL and sets an error if `digest` has
- * another form or memory is exhausted. */
 static const char *blob_path(const char *manifest, const char *root, const char *digest, organ_arena *arena,
                              organ_error *error)
 {
@@ -176,8 +161,7 @@ static const char *blob_path(const char *manifest, const char *root, const char 
     return path;
 }
 
-/* Returns the first manifest of the list whose member "runner" is a program that runs GGUF files; "ollama" is preferred
- * to "llamacpp". Returns NULL if there is none. */
+/* "ollama" is preferred to "llamacpp". */
 static json_t *find_gguf_manifest(const json_t *list)
 {
     static const char *const runners[] = {"ollama", "llamacpp"};
@@ -193,9 +177,8 @@ static json_t *find_gguf_manifest(const json_t *list)
     return NULL;
 }
 
-/* If *tree is a list of manifests, replaces it by the manifest for GGUF files in that list. The list contains the
- * manifest itself or the digest of a blob; a blob is loaded, and *manifest becomes the path of the blob. Returns
- * ORGAN_BAD_INPUT if the list has no manifest for GGUF files. Does nothing if *tree is no list. */
+/* An item of the list is the manifest itself or the digest of a blob; a blob is loaded, and *manifest becomes its
+ * path. Does nothing if *tree is no list. */
 static organ_status choose_manifest(const char **manifest, const char *root, organ_arena *arena, json_t **tree,
                                     organ_error *error)
 {
@@ -222,8 +205,6 @@ static organ_status choose_manifest(const char **manifest, const char *root, org
     return load_manifest(path, tree, error);
 }
 
-/* Sets *path to the GGUF blob that the manifest names. Returns ORGAN_BAD_INPUT if manifest or blob is faulty; checks
- * only the size of the blob. */
 static organ_status open_manifest(const char *manifest, const char *root, organ_arena *arena, const char **path,
                                   organ_error *error)
 {
@@ -240,8 +221,6 @@ static organ_status open_manifest(const char *manifest, const char *root, organ_
     return error->status;
 }
 
-/* Sets *path to the GGUF blob that the manifest names (open_manifest). Messages about a faulty manifest begin with
- * `text`, the name that the user typed. */
 static organ_status open_named(const char *text, const char *manifest, const char *root, organ_arena *arena,
                                const char **path, organ_error *error)
 {
@@ -253,8 +232,7 @@ static organ_status open_named(const char *text, const char *manifest, const cha
     return error->status;
 }
 
-/* Returns the path of the manifest of `name` below `root`; NULL if there is none or memory is exhausted. Models of the
- * usual host may be stored under either of its two names. */
+/* Models of the usual host may be stored under either of its two names. */
 static const char *find_manifest(const char *root, const ollama_name *name, organ_arena *arena)
 {
     const bool usual = is_usual_host(name->host);
@@ -270,9 +248,6 @@ static const char *find_manifest(const char *root, const ollama_name *name, orga
     return NULL;
 }
 
-/* Sets `hint`, a part of an error message: to a similar tag, or else any tag, if the model exists with other tags; if
- * it does not exist, to a similar name of a model of the same user; to "" if there is none. `roots` are `count` folders
- * of Ollama. */
 static void suggest_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
                          char hint[ORGAN_FOLDER_HINT])
 {
@@ -296,9 +271,6 @@ static void suggest_name(const char *const *roots, size_t count, const ollama_na
     }
 }
 
-/* Sets *path to the GGUF blob of the model: finds its manifest in Ollama's folders, then the blob that the manifest
- * names. Returns ORGAN_BAD_INPUT if there is no manifest, with a similar name in the message, or if the name is
- * malformed. */
 organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS];
@@ -324,8 +296,6 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
 
 /* ---- list ---- */
 
-/* Appends the name of the model with the manifest HOST/USER/NAME/TAG (the four parts in `part`) to the list, without
- * the parts that are Ollama's defaults. */
 static organ_status add_manifest(organ_name_list *list, const char *const part[4], organ_error *error)
 {
     const bool host = !is_usual_host(part[0]), user = host || strcmp(part[1], USUAL_USER) != 0;
@@ -337,8 +307,8 @@ static organ_status add_manifest(organ_name_list *list, const char *const part[4
                                error);
 }
 
-/* Appends the models with manifests below `folder` to the list. `level` is 0 in the folder of hosts and 3 in the folder
- * of tags; part[0 .. level) are the names of the folders above. */
+/* `level` is 0 in the folder of hosts and 3 in the folder of tags; part[0 .. level) are the names of the folders
+ * above. */
 static organ_status add_manifests(organ_name_list *list, const char *folder, const char *part[4], size_t level,
                                   organ_error *error)
 {
@@ -357,7 +327,6 @@ static organ_status add_manifests(organ_name_list *list, const char *folder, con
     return error->status;
 }
 
-/* Appends the models of all folders of Ollama to the list, and sets list->roots to the first folder that exists. */
 organ_status organ_ollama_list(organ_name_list *list, organ_error *error)
 {
     const char *roots[ORGAN_OLLAMA_ROOTS], *part[4];

@@ -7,7 +7,6 @@
 
 organ_curl_functions organ_curl;
 
-/* Names of the functions, in the order of organ_curl_functions. */
 static const char *const names[] = {
     "curl_easy_init",    "curl_easy_setopt", "curl_easy_perform",  "curl_easy_getinfo", "curl_easy_strerror",
     "curl_easy_cleanup", "curl_easy_escape", "curl_easy_unescape", "curl_slist_append", "curl_slist_free_all",
@@ -18,7 +17,6 @@ _Static_assert(sizeof organ_curl == sizeof names, "one name for each function");
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static organ_error fault; /* the error of load_curl; all zero if it succeeded */
 
-/* Loads libcurl's functions into organ_curl and initialises the library; leaves an error in `fault`. */
 static void load_curl(void)
 {
     if (organ_library_load("libcurl.so.4", names, sizeof names / sizeof *names, &organ_curl, &fault) == ORGAN_OK &&
@@ -26,7 +24,6 @@ static void load_curl(void)
         organ_fail(&fault, ORGAN_IO, "libcurl cannot be started");
 }
 
-/* Loads libcurl at the first call. Returns ORGAN_IO at every call if the loading failed. */
 organ_status organ_curl_open(organ_error *error)
 {
     pthread_once(&loaded, load_curl);

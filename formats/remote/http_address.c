@@ -7,14 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A CIDR block of IPv4 addresses, in host byte order. */
+/* The address is in host byte order. */
 typedef struct http_address_block {
     uint32_t prefix;
     unsigned bits; /* number of leading bits of `prefix` that an address in the block has */
 } http_address_block;
 
-/* Blocks of ORGAN_REACH_LINK: link-local addresses, at which most clouds serve their metadata, and the metadata
- * addresses of other clouds. */
+/* Most clouds serve their metadata at link-local addresses; the other blocks are metadata addresses of other clouds. */
 static const http_address_block links[] = {
     {0xa9fe0000, 16}, /* link-local */
     {0x646464c8, 32}, /* 100.100.100.200: Alibaba Cloud */
@@ -22,7 +21,7 @@ static const http_address_block links[] = {
     {0xc00000c0, 32}, /* 192.0.0.192: Oracle Cloud */
 };
 
-/* Blocks of ORGAN_REACH_INSIDE: further addresses that are not globally reachable (RFC 6890 and its successors). */
+/* These addresses are not globally reachable (RFC 6890 and its successors). */
 static const http_address_block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */
@@ -35,7 +34,6 @@ static const http_address_block blocks[] = {
     {0xe0000000, 3},  /* multicast and reserved */
 };
 
-/* Returns true if the IPv4 address (host byte order) is in one of the `count` blocks of `list`. */
 static bool is_in_block(uint32_t address, const http_address_block *list, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -44,7 +42,6 @@ static bool is_in_block(uint32_t address, const http_address_block *list, size_t
     return false;
 }
 
-/* Classifies an IPv4 address in host byte order. */
 static organ_reach reach_of_ipv4(uint32_t address)
 {
     if (is_in_block(address, links, sizeof links / sizeof *links))
@@ -52,14 +49,12 @@ static organ_reach reach_of_ipv4(uint32_t address)
     return is_in_block(address, blocks, sizeof blocks / sizeof *blocks) ? ORGAN_REACH_INSIDE : ORGAN_REACH_PUBLIC;
 }
 
-/* Returns the big-endian number in 4 bytes. */
 static uint32_t word_at(const unsigned char *bytes)
 {
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Classifies an IPv6 address (16 bytes, network order). An address that embeds an IPv4 address is classified by the
- * IPv4 address. */
+/* An address that embeds an IPv4 address is classified by the IPv4 address. */
 static organ_reach reach_of_ipv6(const unsigned char a[16])
 {
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};
@@ -77,7 +72,6 @@ static organ_reach reach_of_ipv6(const unsigned char a[16])
                : ORGAN_REACH_INSIDE; /* 2000::/3 is global unicast; fc00::/7, fec0::/10 and ff00::/8 are not */
 }
 
-/* Classifies the address of a socket. An address that is neither IPv4 nor IPv6 counts as ORGAN_REACH_INSIDE. */
 organ_reach organ_http_address_reach(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {
@@ -93,7 +87,6 @@ organ_reach organ_http_address_reach(const struct sockaddr *address)
     return ORGAN_REACH_INSIDE;
 }
 
-/* Parses a numeric IPv4 or IPv6 address, with or without brackets, into *out. Returns false for any other text. */
 static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
 {
     struct sockaddr_in *const in = (struct sockaddr_in *)(void *)out;
@@ -110,15 +103,13 @@ static bool parse_ip_address(const char *text, struct sockaddr_storage *out)
     return out->ss_family != 0;
 }
 
-/* Returns true if the text is a numeric IPv4 or IPv6 address, with or without brackets. */
 bool organ_http_is_address(const char *text)
 {
     struct sockaddr_storage address;
     return parse_ip_address(text, &address);
 }
 
-/* Classifies the address of a connection as libcurl reports it. A text that is no address counts as inside the local
- * network, the stricter case. */
+/* A text that is no address counts as inside the local network, the stricter case. */
 organ_reach organ_http_text_reach(const char *text)
 {
     struct sockaddr_storage address;

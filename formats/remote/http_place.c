@@ -8,14 +8,11 @@
 #include <string.h>
 #include <strings.h>
 
-/* Returns true if the text begins with http:// or https://. */
 bool organ_http_is_url(const char *path)
 {
     return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
 }
 
-/* Returns the URL without user, password, query and fragment; NULL if it is malformed. The caller frees it with
- * organ_curl.free. */
 char *organ_http_without_secrets(const char *url)
 {
     static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
@@ -31,7 +28,6 @@ char *organ_http_without_secrets(const char *url)
     return text;
 }
 
-/* Returns true if the name ends like that of a model file, or of a file that a user may take for one. */
 static bool is_file_name(const char *name)
 {
     static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt",
@@ -42,8 +38,6 @@ static bool is_file_name(const char *name)
     return false;
 }
 
-/* Returns true if the last segment of the URL is the name of a file. `text` is a URL from
- * organ_http_without_secrets. */
 bool organ_http_names_file(const char *text)
 {
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
@@ -52,8 +46,7 @@ bool organ_http_names_file(const char *text)
     return file;
 }
 
-/* Splits the URL `text`, which has no secrets, into *shown, *directory and *name as in organ_http_place. `plain` is its
- * decoded last segment of `length` bytes, which may contain NUL characters. */
+/* `plain` is the decoded last segment of `length` bytes, which may contain NUL characters. */
 static organ_status copy_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {
@@ -69,8 +62,6 @@ static organ_status copy_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
-/* Sets three parts of a URL for messages: *shown is the whole URL without secrets, *directory its directory, and *name
- * its file name, or NULL if the URL names a directory. Returns ORGAN_USAGE if the URL is malformed. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error)
 {

@@ -25,7 +25,6 @@
 #define STALL_TIME   60L                   /* seconds without a byte */
 #define LONGEST_WAIT ((curl_off_t)1 << 20) /* seconds: upper bound of Retry-After */
 
-/* A client that sends requests one at a time and keeps connections open between them. */
 struct organ_http_line {
     const organ_model_access *access; /* never NULL */
     CURLSH *share;                    /* connections and TLS sessions, kept from request to request */
@@ -36,7 +35,7 @@ struct organ_http_line {
     char reason[CURL_ERROR_SIZE];     /* libcurl's description of the last fault, or "" */
 };
 
-/* State of one hop (a request without its redirects), for the callbacks of libcurl. */
+/* A hop is a request without its redirects. */
 typedef struct hop {
     const organ_http_line *line;
     const organ_http_request *request;
@@ -52,7 +51,6 @@ typedef struct hop {
     double started;      /* monotonic_seconds() when the hop began */
 } hop;
 
-/* Returns the time of CLOCK_MONOTONIC in seconds. */
 static double monotonic_seconds(void)
 {
     struct timespec t;
@@ -60,14 +58,12 @@ static double monotonic_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Returns true if the text is "Name: value" on one line. */
 static bool is_header(const char *text)
 {
     const char *colon = strchr(text, ':');
     return colon && colon > text && !strpbrk(text, "\r\n");
 }
 
-/* Appends the user's headers (--header) to line->headers. */
 static organ_status add_access_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
@@ -82,8 +78,7 @@ static organ_status add_access_headers(organ_http_line *line, organ_error *error
     return ORGAN_OK;
 }
 
-/* Sets line->authorised to the user's headers and the token. Leaves it NULL if there is no token or the user's headers
- * have an Authorization. */
+/* The user's own Authorization takes precedence over the token. */
 static organ_status make_bearer_headers(organ_http_line *line, organ_error *error)
 {
     const organ_model_access *const access = line->access;
@@ -99,7 +94,6 @@ static organ_status make_bearer_headers(organ_http_line *line, organ_error *erro
     return has || longer ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "headers of a request");
 }
 
-/* Makes all requests of the client share connections and TLS sessions. Returns false if memory is exhausted. */
 static bool share_connections(organ_http_line *line)
 {
     line->share = organ_curl.share_init();
@@ -107,8 +101,7 @@ static bool share_connections(organ_http_line *line)
            organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
 
-/* Creates a client with the user's headers in *result. The token is in a list of its own, line->authorised, because it
- * is sent to one origin only. */
+/* The token is in a list of its own, line->authorised, because it is sent to one origin only. */
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
@@ -129,7 +122,6 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
     return error->status;
 }
 
-/* Closes the connections and frees the client. NULL is allowed. */
 void organ_http_line_close(organ_http_line *line)
 {
     if (!line)
@@ -141,8 +133,6 @@ void organ_http_line_close(organ_http_line *line)
     free(line);
 }
 
-/* Sets *value to the decimal number in [text, end). Returns false if the range is empty, has anything but digits, or
- * the number exceeds 64 bits. */
 static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
@@ -155,9 +145,8 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
     return true;
 }
 
-/* Reads `text`, the value of Content-Range ("bytes 0-99/1000"), into first, last and total of the answer. Ignores it
- * if the size of the file is unknown. With status 416, "bytes * / 1000" (without these blanks) has a total but no
- * range. */
+/* A header is ignored if the size of the file is unknown. With status 416, "bytes * / 1000" (without these blanks) has
+ * a total but no range. */
 static void read_content_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
@@ -168,7 +157,6 @@ static void read_content_range(organ_http_answer *answer, const char *text)
         answer->has_range = answer->first <= answer->last && answer->last < answer->total;
 }
 
-/* Stores the value of Content-Range, Content-Encoding, ETag or Last-Modified in the answer; ignores other headers. */
 static void read_answer_header(organ_http_answer *answer, const char *name, const char *value)
 {
     if (strcasecmp(name, "Content-Range") == 0)
@@ -179,7 +167,6 @@ static void read_answer_header(organ_http_answer *answer, const char *name, cons
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
-/* Returns the length of the header's name at the beginning of `data`, at most 60 bytes, for messages. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
@@ -188,8 +175,7 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
-/* Handles one line (size * count bytes) of an answer's head: splits it into name and value. libcurl calls this for each
- * line. Returns the length of the line, or 0, which ends the request, if the head has more than MAX_HEADERS bytes. */
+/* libcurl calls this for each line of a head. A result of 0 ends the request. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -217,8 +203,6 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return length;
 }
 
-/* Returns the address at which the next `bytes` bytes of the body are stored, in request->buffer or in answer->body,
- * which grows. Returns NULL if memory is exhausted. */
 static char *reserve_body(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
@@ -234,9 +218,8 @@ static char *reserve_body(hop *h, size_t bytes)
     return answer->body + answer->got;
 }
 
-/* Stores a piece of the body, size * count bytes, that libcurl has received. Returns that number of bytes, or 0 to
- * abort the transfer. The body of an answer that is not stored, such as an error page, is only counted, up to
- * ERROR_PAGE bytes. Status 200 after a request for a range aborts at once. */
+/* The body of an answer that is not stored, such as an error page, is only counted, up to ERROR_PAGE bytes. Status
+ * 200 after a request for a range aborts at once, by a result of 0. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -260,8 +243,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return answer->too_long ? 0 : length;
 }
 
-/* Returns true and sets the answer's fault if the transfer takes longer than allowed. Allowed are request->seconds,
- * plus the time that the bytes received so far take at ORGAN_HTTP_MIN_RATE. */
+/* Allowed are request->seconds, plus the time that the bytes received so far take at ORGAN_HTTP_MIN_RATE. */
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
@@ -274,8 +256,7 @@ static bool is_late(hop *h)
     return true;
 }
 
-/* Returns nonzero, which aborts the transfer, if access->stopped asks for it or the transfer is late. libcurl calls
- * this about once a second. */
+/* libcurl calls this about once a second. A result other than 0 aborts the transfer. */
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     hop *h = context;
@@ -287,8 +268,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 /* ---- checks of the connected address ---- */
 
-/* Returns true and sets the answer's fault if the hop must not connect to an address of this reach: a link-local one
- * after any redirect, a non-public one after a redirect from a public server. */
+/* Forbidden are a link-local address after any redirect and a non-public one after a redirect from a public server. */
 static bool refuse_redirect_to(hop *h, organ_reach reach)
 {
     const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
@@ -301,8 +281,7 @@ static bool refuse_redirect_to(hop *h, organ_reach reach)
     return true;
 }
 
-/* Opens a socket unless the address is forbidden. libcurl calls this instead of socket(), so no packet is sent to a
- * forbidden address. */
+/* libcurl calls this instead of socket(), so no packet is sent to a forbidden address. */
 static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     hop *h = context;
@@ -312,8 +291,7 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* Aborts the request if the connected address is forbidden. libcurl calls this before it sends a request over a new or
- * reused connection. */
+/* libcurl calls this before it sends a request over a new or reused connection. */
 static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
 {
     hop *h = context;
@@ -327,8 +305,7 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     return CURL_PREREQFUNC_OK;
 }
 
-/* Returns the kind of network (organ_reach) of the URL's host if it is a numeric address or localhost. Any other host
- * name counts as public until on_socket and on_connected check its address. */
+/* A host name other than localhost counts as public until on_socket and on_connected check its address. */
 static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
@@ -342,8 +319,7 @@ static organ_reach reach_of_url(const char *url)
     return reach;
 }
 
-/* Returns true if repeating the request after the result `code` of libcurl cannot help: faults of the URL, of the
- * server's certificate, of the local setup. */
+/* Repeating the request cannot remove these faults of the URL, of the server's certificate, of the local setup. */
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
@@ -351,7 +327,6 @@ static bool is_hopeless(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
 }
 
-/* Returns true if two URLs have the same scheme, host and port. */
 static bool same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
@@ -370,8 +345,8 @@ static bool same_origin(const char *a, const char *b)
     return same;
 }
 
-/* Sets libcurl's options for one hop, a request to `url`. The user's headers and the token are sent only to the server
- * of request->origin_url, never to the target of a redirect elsewhere. */
+/* The user's headers and the token are sent only to the server of request->origin_url, never to the target of a
+ * redirect elsewhere. */
 static void set_options(organ_http_line *line, const organ_http_request *request, const char *url, hop *h)
 {
     CURL *curl = line->curl;
@@ -409,8 +384,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     }
 }
 
-/* Returns true if `result` was caused by a header that is too long: libcurl reports a line above 100 KiB as a lack of
- * memory. */
+/* libcurl reports a line above 100 KiB as a lack of memory. */
 static bool is_long_header(const hop *h, CURLcode result)
 {
     long sent = 0;
@@ -418,7 +392,6 @@ static bool is_long_header(const hop *h, CURLcode result)
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
-/* Sets the answer's fault from libcurl's result, unless a callback has already set it. */
 static void set_fault_of_curl(const hop *h, CURLcode result)
 {
     organ_http_answer *answer = h->answer;
@@ -434,15 +407,14 @@ static void set_fault_of_curl(const hop *h, CURLcode result)
                  h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
-/* Sets the answer's fault to `fault`, which repeating the request would not remove. */
 static void set_final_fault(organ_http_answer *answer, const char *fault)
 {
     answer->broken = answer->hopeless = true;
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* Sends a request to `url` without following redirects, and returns true if the server has a public address.
- * `redirected`: the hop follows a redirect; `from_public`: an earlier server of the request has a public address. */
+/* Returns true if the server has a public address. If `redirected`, the hop follows a redirect; if `from_public`, an
+ * earlier server of the request has a public address. */
 static bool send_one_request(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
                              bool from_public, organ_http_answer *answer)
 {
@@ -478,9 +450,8 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
     return h.is_public;
 }
 
-/* Returns the URL to which the answer from `url` redirects; the caller frees it. Returns NULL if the answer is no
- * redirect. Returns NULL and sets the answer's fault if the redirect has no target or must not be followed: the target
- * must be https, or http if `url` is http. */
+/* The caller frees the result. Returns NULL if there is no redirect or, with a fault, if it must not be followed:
+ * the target must be https, or http if `url` is http. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
@@ -498,8 +469,7 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     return copy;
 }
 
-/* Sends a request and follows up to MAX_REDIRECTS redirects. After a server with a public address (from_public), a
- * redirect to a server without one is refused. The caller frees answer->body and answer->resolved. */
+/* The caller frees answer->body and answer->resolved. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;

@@ -30,7 +30,7 @@
 #define SPANS      8
 #define LARGE_READ ((size_t)1 << 20) /* bytes from which on a read requests its range instead of reading ahead */
 
-/* A span: bytes of one file that were read ahead. */
+/* A span is bytes of one file that were read ahead. */
 typedef struct http_source_span {
     const organ_http_file *file; /* NULL if the span is empty */
     uint64_t from;               /* file offset of its first byte */
@@ -40,7 +40,6 @@ typedef struct http_source_span {
     char *bytes; /* memory of LONGEST_SPAN bytes; NULL before the first use */
 } http_source_span;
 
-/* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
 struct organ_http {
     const organ_model_access *access;
     pthread_mutex_t lock; /* guards all members below */
@@ -54,7 +53,6 @@ struct organ_http {
     uint64_t uses; /* number of uses of spans so far */
 };
 
-/* A file of the model on the server. */
 struct organ_http_file {
     organ_http *http;
     char *url, *shown; /* its URL; the same without user, password and query, for messages */
@@ -65,9 +63,6 @@ struct organ_http_file {
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag or Last-Modified of the first answer, or "" */
 };
 
-/* Sets http->base to the URL of the directory, without query and with a '/' at its end: `url` itself if it names a
- * directory, or `url` without its last segment if it names a file. Sets http->shown to the same without user and
- * password, and http->query to the query of `url`. Returns an error only if memory is exhausted. */
 static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);
@@ -87,7 +82,6 @@ static organ_status split_url(organ_http *http, const char *url, organ_error *er
                                                     : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
-/* Creates a source in *result for the files in the directory of a URL. Sends no request. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result,
                                organ_error *error)
 {
@@ -106,7 +100,6 @@ organ_status organ_http_create(const char *url, const organ_model_access *access
     return error->status;
 }
 
-/* Closes the connection and frees the spans. The files must be closed; NULL is allowed. */
 void organ_http_destroy(organ_http *http)
 {
     if (!http)
@@ -123,7 +116,6 @@ void organ_http_destroy(organ_http *http)
 
 /* ---- one request, repeated until it is answered ---- */
 
-/* Returns true if the caller's access->stopped asks to end the reading. */
 static bool reading_is_stopped(const organ_http *http)
 {
     return http->access->stopped && http->access->stopped(http->access->context);
@@ -131,7 +123,6 @@ static bool reading_is_stopped(const organ_http *http)
 
 static organ_status fail_interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
-/* Sleeps for `ms` milliseconds in short steps; returns ORGAN_INTERRUPTED if the reading is stopped. */
 static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
 {
     while (ms > 0 && !reading_is_stopped(http)) {
@@ -142,10 +133,8 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
     return reading_is_stopped(http) ? fail_interrupted(error) : ORGAN_OK;
 }
 
-/* Returns true for an HTTP status after which the same request may succeed later. */
 static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* Writes to `out` why an answer is not usable, as a part of a sentence for messages. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -156,10 +145,9 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before the next try after `failures` failed ones. The wait doubles with each failure up to LONGEST_WAIT; a
- * longer wait that the server asks for is used instead. Returns an error instead of waiting if no tries are left, if a
- * further try cannot help, or if the server asks for more than the allowed patience. `at` is the file offset of the
- * request, for messages. */
+/* The wait doubles with each failure up to LONGEST_WAIT; a longer wait that the server asks for is used instead.
+ * Returns an error instead of waiting if no tries are left, if a further try cannot help, or if the server asks for
+ * more than the allowed patience. `at` is the file offset of the request, for messages. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {
@@ -191,8 +179,6 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     return pause_for(http, (unsigned)ms, error);
 }
 
-/* Reports an answer whose HTTP status `code` is not a success, and sets file->absent if the status means that the file
- * does not exist. */
 static organ_status fail_code(organ_http_file *file, long code, organ_error *error)
 {
     file->absent = code == 404 || code == 410;
@@ -205,8 +191,6 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
                       file->absent ? ": no such file" : "");
 }
 
-/* Reports that the property `what` of the file changed on the server from `before` to `now`. Returns
- * ORGAN_BAD_INPUT. */
 static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
                                  organ_error *error)
 {
@@ -215,9 +199,8 @@ static organ_status fail_changed(const organ_http_file *file, const char *what, 
                       what, before, *now ? now : "no longer sent");
 }
 
-/* If the answer is the first for the file, sets size and validator (ETag or date) of the file from it. Returns
- * ORGAN_BAD_INPUT if a later answer has another size or validator: the file was changed on the server during the
- * run. */
+/* The first answer for a file sets its size and validator (ETag or date); a later answer with others means that the
+ * file was changed on the server during the run. */
 static organ_status check_same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
 {
     char before[32], now[32];
@@ -236,8 +219,6 @@ static organ_status check_same_file(organ_http_file *file, const organ_http_answ
     return ORGAN_OK;
 }
 
-/* Returns an error unless the answer contains only bytes of the requested range, begins with the first of them, is
- * not compressed, and has the size and validator of the file's first answer. */
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
@@ -267,9 +248,7 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
     return check_same_file(file, answer, error);
 }
 
-/* Handles a server that rejects the remembered target of a redirect (401, 403, 404, 410), because such URLs expire.
- * Forgets the target and returns true: the original URL must be requested again. Returns false for any other
- * answer. */
+/* URLs at the end of redirects expire. After a result of true the original URL must be requested again. */
 static bool forget_expired(organ_http_file *file, const organ_http_answer *answer)
 {
     const long code = answer->code;
@@ -280,8 +259,6 @@ static bool forget_expired(organ_http_file *file, const organ_http_answer *answe
     return true;
 }
 
-/* If the request was redirected, sets file->resolved for later requests: to the URL at the end of the redirects if the
- * answer is a part (206), else to NULL. */
 static void remember_place(organ_http_file *file, organ_http_answer *answer)
 {
     if (!answer->resolved)
@@ -291,8 +268,8 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
     answer->resolved = NULL;
 }
 
-/* Returns true if the request need not be repeated after this answer. A part whose transfer broke off is usable if it
- * has at least one byte: the caller then requests the bytes after the last one. */
+/* A part whose transfer broke off is usable if it has at least one byte: the caller then requests the bytes after
+ * the last one. */
 static bool is_usable_answer(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_transient_fault(answer->code))
@@ -302,16 +279,15 @@ static bool is_usable_answer(const organ_http_request *request, const organ_http
     return !answer->broken || answer->too_long;
 }
 
-/* Sets http->spent and http->taken to 0 for a new read. The two numbers limit how long the read may take. */
+/* The two numbers limit how long the read may take. */
 static void reset_read_budget(organ_http *http)
 {
     http->spent = 0;
     http->taken = 0;
 }
 
-/* Sends one request and adds its time and bytes to http->spent and http->taken. The time limit of a read is read_ms,
- * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use the part of this time that
- * earlier requests of the same read left. */
+/* The time limit of a read is read_ms, plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request
+ * may use the part of this time that earlier requests of the same read left. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
@@ -324,8 +300,7 @@ static void request_once(organ_http *http, organ_http_request *request, organ_ht
     http->taken += answer->got;
 }
 
-/* Sends a request until it has a usable answer, whose body the caller releases, or fails after the last try. Requests
- * the remembered target of a redirect if there is one. */
+/* The caller releases the body of the answer. */
 static organ_status request_with_retries(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
                                          organ_error *error)
 {
@@ -346,8 +321,6 @@ static organ_status request_with_retries(organ_http_file *file, organ_http_reque
     }
 }
 
-/* Requests the file's bytes [from, from + capacity) and stores them at `to`. Sets *got to the number of bytes received,
- * at least 1. */
 static organ_status request_part(organ_http_file *file, char *to, size_t capacity, uint64_t from, size_t *got,
                                  organ_error *error)
 {
@@ -361,7 +334,6 @@ static organ_status request_part(organ_http_file *file, char *to, size_t capacit
 
 /* ---- files ---- */
 
-/* Returns the span that contains the file's byte `offset`, or NULL, and records the use in span->used. */
 static http_source_span *span_at(organ_http_file *file, uint64_t offset)
 {
     for (http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
@@ -372,9 +344,9 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* Returns the number of bytes to read ahead at `offset`. It is twice the largest step of the spans of this file that
- * end near `offset`, at most LONGEST_SPAN; FIRST_SPAN if there is no such span. The bytes end at the latest at the
- * beginning of the next span or at the end of the file. */
+/* The number is twice the largest step of the spans of this file that end near `offset`, at most LONGEST_SPAN;
+ * FIRST_SPAN if there is no such span. The bytes end at the latest at the beginning of the next span or at the end of
+ * the file. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
@@ -389,8 +361,6 @@ static size_t step_at(const organ_http_file *file, uint64_t offset)
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
 }
 
-/* Reads bytes of the file from `offset` on, as many as step_at returns or fewer, into the span that was unused for
- * longest. */
 static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
 {
     organ_http *http = file->http;
@@ -410,8 +380,7 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
     return ORGAN_OK;
 }
 
-/* Reads `bytes` bytes from `offset`: copies them from spans if they were read ahead, requests large ranges directly
- * into `to`, and reads ahead for small ones. The caller holds the lock. */
+/* Large ranges are requested directly into `to`. The caller holds the lock. */
 static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     while (bytes > 0) {
@@ -433,8 +402,7 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
     return ORGAN_OK;
 }
 
-/* Reads exactly `bytes` bytes from `offset` of a remote file to `to`. The lock serialises the threads, because all
- * share one connection. */
+/* The lock serialises the threads, because all share one connection. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (offset > file->size || bytes > file->size - offset)
@@ -450,10 +418,8 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     return error->status;
 }
 
-/* From now on, '/' in the name of a file separates folders. */
 void organ_http_take_paths(organ_http *http) { http->paths = true; }
 
-/* Replaces each "%2F" of an escaped name by '/'. */
 static void unescape_slashes(char *name)
 {
     for (char *at = name; (at = strstr(at, "%2F")); at++) {
@@ -462,8 +428,6 @@ static void unescape_slashes(char *name)
     }
 }
 
-/* Creates the organ_http_file of the file `name` in *result; organ_http_close frees it. Its URL consists of http->base,
- * the URL-encoded name and http->query. Sends no request, so the size is unknown. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
@@ -486,8 +450,6 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     return organ_fail_errno(error, ENOMEM, "%s%s", http->shown, name);
 }
 
-/* Opens a remote file by reading its beginning, which gives its size and fills a span. Sets *missing, if not NULL,
- * to true if the server has no such file. */
 organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
                              organ_error *error)
 {
@@ -506,7 +468,6 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
     return error->status;
 }
 
-/* Releases a file and the spans that contain its bytes. NULL is allowed. */
 void organ_http_close(organ_http_file *file)
 {
     if (!file)
@@ -522,14 +483,10 @@ void organ_http_close(organ_http_file *file)
     free(file);
 }
 
-/* Returns the size of the file in bytes. */
 uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
 
-/* Returns the ETag or Last-Modified of the file when it was opened, or "". */
 const char *organ_http_validator(const organ_http_file *file) { return file->validator; }
 
-/* Returns ORGAN_BAD_INPUT if a remote file has changed: requests its last byte, whose answer has the file's size,
- * ETag and date. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
 {
     char byte;
@@ -541,7 +498,6 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     return error->status;
 }
 
-/* Returns an error unless the answer is a whole, uncompressed file (status 200) of at most `limit` bytes. */
 static organ_status check_whole_answer(organ_http_file *file, const organ_http_answer *answer, size_t limit,
                                        organ_error *error)
 {
@@ -555,8 +511,6 @@ static organ_status check_whole_answer(organ_http_file *file, const organ_http_a
                : ORGAN_OK;
 }
 
-/* Loads a whole file of at most `limit` bytes and appends a NUL; the caller frees *bytes, which is NULL if the file
- * does not exist (404, 410). */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
                              organ_error *error)
 {

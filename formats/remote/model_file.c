@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-/* Records size, modification time, device and inode of a local file from *info, to detect changes. */
 void organ_model_file_take(organ_model_file *file, const struct stat *info)
 {
     file->size = (uint64_t)info->st_size;
@@ -15,7 +14,6 @@ void organ_model_file_take(organ_model_file *file, const struct stat *info)
     file->inode = info->st_ino;
 }
 
-/* Opens file->path for reading, and sets the file's fd, size, modification time, device and inode. */
 organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error)
 {
     struct stat info;
@@ -24,8 +22,6 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
     return error->status;
 }
 
-/* Opens a file that was closed, and sets *fd. Returns ORGAN_BAD_INPUT if its device, inode or size differ from those
- * when it was first opened. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error)
 {
     struct stat now;
@@ -37,7 +33,6 @@ organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, 
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", file->path);
 }
 
-/* Reads exactly `bytes` bytes from `offset` of an open file, local or remote, to `to`. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
                                    organ_error *error)
 {
@@ -46,8 +41,6 @@ organ_status organ_model_file_read(const organ_model_file *file, void *to, size_
     return organ_input_read(file->fd, file->name, to, bytes, offset, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if a file's size, inode or modification time (of a remote file: size, ETag or date) differ
- * from those when it was opened. */
 organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error)
 {
     struct stat now;

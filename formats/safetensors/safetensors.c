@@ -17,7 +17,6 @@
 #define SHOWN 240
 #define PIECE ((size_t)4 << 20) /* bytes of the header in one read */
 
-/* State of reading the header of one file. */
 typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all files of the model; the one of them that is being read */
     organ_error *error;
@@ -29,7 +28,6 @@ typedef struct safetensors_reader {
     bool some_refused;          /* at least one tensor of the header was rejected and is not in the list */
 } safetensors_reader;
 
-/* The header entry of the tensor being read. */
 typedef struct entry {
     const safetensors_reader *from;
     const char *name;     /* of the tensor */
@@ -37,12 +35,9 @@ typedef struct entry {
     json_t *fields[3];    /* parsed values of dtype, shape and data_offsets; NULL if not read */
 } entry;
 
-/* Members of a tensor's entry in the header: indices into field_names and entry.fields. */
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
-/* Reports a fault of the entry's member `field`: quotes its value from the file, followed by `reason`. Returns
- * ORGAN_BAD_INPUT. */
 static organ_status fail_entry_field(const entry *e, const char *field, const char *reason)
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
@@ -52,8 +47,6 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
                       reason);
 }
 
-/* Returns the field (SHAPE or OFFSETS) as an array. Reports a fault if it is missing or not a list; the result then
- * must not be used. */
 static const json_t *require_array(const entry *e, int field)
 {
     const json_t *const array = e->fields[field];
@@ -62,8 +55,6 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
-/* Returns element `index` of `array`, the value of the field. Reports a fault and returns 0 if it is not a whole number
- * from 0 to 2^63 - 1. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
@@ -75,7 +66,6 @@ static uint64_t read_field_number(const entry *e, int field, const json_t *array
     return 0;
 }
 
-/* Sets tensor->dtype from the field "dtype". Returns ORGAN_BAD_INPUT if it is missing or unknown. */
 static organ_status read_dtype(const entry *e, organ_tensor *tensor)
 {
     const json_t *value = e->fields[DTYPE];
@@ -86,8 +76,6 @@ static organ_status read_dtype(const entry *e, organ_tensor *tensor)
     return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type");
 }
 
-/* Sets the tensor's elements and bytes from its shape and type; rejects an overflow, and types below 8 bits that do not
- * fill whole bytes. */
 static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 {
     tensor->elements = 1;
@@ -106,8 +94,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     return fail_entry_field(e, "shape", reason);
 }
 
-/* Returns a copy of the `rank` sizes of a shape in the arena; returns the shape of the previous tensor if it is equal,
- * because consecutive tensors often have equal shapes. Returns NULL if memory is exhausted. */
+/* Consecutive tensors often have equal shapes, which share one copy. */
 static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
 {
     const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
@@ -117,7 +104,6 @@ static const uint64_t *copy_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
-/* Sets the tensor's rank and shape from the field "shape", and computes its elements and bytes. */
 static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, SHAPE);
@@ -137,8 +123,7 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
-/* Sets tensor->offset from the field "data_offsets", whose two numbers count from the end of the header. Checks both
- * numbers against the size of the file and the bytes that dtype and shape need. */
+/* The two numbers count from the end of the header. */
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);
@@ -166,8 +151,8 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
     return ORGAN_OK;
 }
 
-/* Reads the member `name` of a tensor's object into e->fields. Members other than dtype, shape and data_offsets are
- * only validated and otherwise ignored, as in the safetensors library. `what` is "tensor 'NAME'", for messages. */
+/* Members other than dtype, shape and data_offsets are only validated and otherwise ignored, as in the safetensors
+ * library. `what` is "tensor 'NAME'", for messages. */
 static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
     const organ_json_source *const header = &e->from->header;
@@ -184,7 +169,6 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
     return organ_json_check(header, value, where, e->from->error);
 }
 
-/* Reads all members of a tensor's object into e->fields. `what` is "tensor 'NAME'", for messages. */
 static organ_status read_fields(entry *e, const char *what)
 {
     organ_json_walk walk;
@@ -195,7 +179,6 @@ static organ_status read_fields(entry *e, const char *what)
     return e->from->error->status;
 }
 
-/* Reads one member of the header, NAME: {dtype, shape, data_offsets}, and appends the tensor to the list. */
 static organ_status read_entry(const safetensors_reader *r, const json_t *name, organ_json_span span)
 {
     const size_t length = json_string_length(name);
@@ -219,8 +202,7 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     return r->error->status;
 }
 
-/* Checks that the object in `span`, the value of __metadata__, contains only strings. Duplicate names and NUL are
- * accepted, because the strings are not used. */
+/* Duplicate names and NUL are accepted, because the strings are not used. */
 static organ_status check_strings(const safetensors_reader *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -239,7 +221,6 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     return r->error->status;
 }
 
-/* Checks __metadata__, whose value is in `span`: an object of strings, at most once. null is treated as absent. */
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
@@ -249,14 +230,11 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-/* Returns true if `status` is a fault and r->faults has received it, so that reading can continue; r->error is clear
- * then. */
 static bool fault_was_recorded(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
 }
 
-/* Reads all members of the header. If r->faults receives faults, leaves out faulty tensors and reads the others. */
 static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
@@ -271,7 +249,6 @@ static organ_status read_entries(safetensors_reader *r)
     return r->error->status;
 }
 
-/* Orders tensors by offset, then size, then name (for qsort). */
 static int by_offset(const void *a, const void *b)
 {
     const organ_tensor *s = a, *t = b;
@@ -282,8 +259,6 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-/* Enters the name of tensor k of the list into the table; a name that this file or an earlier shard already has is
- * an error. */
 static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
@@ -300,8 +275,6 @@ static organ_status enter_tensor_name(const safetensors_reader *r, size_t k)
     return ORGAN_OK;
 }
 
-/* Enters the names of the file's tensors into the table of names. Passes duplicate names to r->faults, if it is not
- * NULL; these tensors stay in the list. */
 static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
@@ -309,8 +282,7 @@ static organ_status enter_names(const safetensors_reader *r)
     return r->error->status;
 }
 
-/* Checks that the tensor `t` begins at file offset `end`, the end of the previous tensor `before` (NULL for the first).
- * Accepts a hole if a faulty tensor was left out, because the hole may contain its data. */
+/* Accepts a hole if a faulty tensor was left out, because the hole may contain its data. */
 static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
                                 uint64_t end)
 {
@@ -327,7 +299,6 @@ static organ_status check_begin(const safetensors_reader *r, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Checks that the tensors, sorted by offset, fill the data without gaps, from its first byte to the end of the file. */
 static organ_status check_layout(const safetensors_reader *r)
 {
     uint64_t end = r->file->data_offset;
@@ -350,9 +321,7 @@ static organ_status check_layout(const safetensors_reader *r)
                       end - r->file->data_offset, r->data_bytes);
 }
 
-/* Returns a remark for the message about a wrong header length: what the file is, because users sometimes pass another
- * file under the name of a safetensors file. `magic` is the first 8 bytes of the file. Returns "" if no known kind of
- * file begins with them. */
+/* Users sometimes pass another file under the name of a safetensors file. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -370,8 +339,6 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Sets *length to the bytes of the header, a number in the first 8 bytes of the file, and checks it against its limit
- * and the file's size. */
 static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
 {
     unsigned char bytes[8];
@@ -392,8 +359,7 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* Reads the header (up to 100 MB) in pieces into `text`, an array of paged_rows.h: organ_rows_rest frees the memory of
- * each piece before the next is read. */
+/* The header has up to 100 MB: organ_rows_rest frees the memory of each piece before the next is read. */
 static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
@@ -404,8 +370,8 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Reads the tensors of the header, orders them by offset and checks names and layout. `text`, an array for the bytes of
- * the header, is released before enter_names allocates the table of names, to keep peak memory low. */
+/* `text`, an array for the bytes of the header, is released before enter_names allocates the table of names, to keep
+ * peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)
@@ -419,9 +385,7 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-/* Reads the header of files[index], sets the file's data_offset, first and count, and appends its tensors to `list`.
- * Passes faults of single tensors to `faults` if it is not NULL. The data begin after the 8 bytes of the length and the
- * header. */
+/* The data begin after the 8 bytes of the length and the header. */
 organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
                                       const organ_faults *faults, organ_error *error)
 {
@@ -450,7 +414,6 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
     return error->status;
 }
 
-/* Reads files[index] like organ_safetensors_survey, but stops at the first fault. */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
 {
     return organ_safetensors_survey(files, index, list, NULL, error);

@@ -13,14 +13,12 @@
 
 #define SHOWN 240 /* bytes of a name that messages show */
 
-/* Returns true if the name is that of a visible file directly in the model's directory. */
 static bool is_plain_name(const char *name)
 {
     return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
 }
 
-/* Sets *file to the number of the file `name`, adding the file if it is new. Numbers are in the order of first
- * appearance until sort_files changes them. */
+/* Numbers are in the order of first appearance until sort_files changes them. */
 static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
 {
     const size_t *known = organ_name_table_find(&shards->file_names, name);
@@ -35,8 +33,6 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
     return ORGAN_OK;
 }
 
-/* Appends the entry of weight_map that assigns the tensor `name` to file number `file`. Returns ORGAN_BAD_INPUT if
- * weight_map has the tensor twice. */
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
@@ -52,7 +48,6 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     return ORGAN_OK;
 }
 
-/* Reads one member of weight_map: the name `tensor` and, in `span`, the file that should contain it. */
 static organ_status read_entry(organ_shards *shards, const organ_json_source *text, const char *tensor,
                                organ_json_span span, organ_error *error)
 {
@@ -76,7 +71,6 @@ static organ_status read_entry(organ_shards *shards, const organ_json_source *te
     return status;
 }
 
-/* Reads all members of weight_map, the object in `span`. */
 static organ_status read_weight_map(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                     organ_error *error)
 {
@@ -87,8 +81,7 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_sourc
     return error->status;
 }
 
-/* Sets *number to the value of total_size in `span`. Returns false if it is no whole number from 0 below 2^63.
- * Floating-point numbers are accepted if they are whole, because some writers store them. */
+/* Floating-point numbers are accepted if they are whole, because some writers store them. */
 static bool read_whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
@@ -103,7 +96,7 @@ static bool read_whole_number(const organ_json_source *text, organ_json_span spa
     return is_whole;
 }
 
-/* Reads total_size of the metadata. If it occurs twice, the last value is used, as in Python. */
+/* If total_size occurs twice, the last value is used, as in Python. */
 static organ_status read_total(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                organ_error *error)
 {
@@ -122,7 +115,6 @@ static organ_status read_total(organ_shards *shards, const organ_json_source *te
     return error->status;
 }
 
-/* Reads total_size of the optional member "metadata"; if the member is no object, it is ignored. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                   organ_error *error)
 {
@@ -130,8 +122,6 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_source 
                                           : organ_json_check(text, span, "metadata", error);
 }
 
-/* Reads the member `name` of the document. `seen` counts how often "weight_map" and "metadata" occurred, each of which
- * may occur once; other members are only validated. */
 static organ_status read_index_member(organ_shards *shards, const organ_json_source *text, const char *name,
                                       organ_json_span span, unsigned seen[2], organ_error *error)
 {
@@ -145,7 +135,6 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_sou
     return organ_json_check(text, span, name, error);
 }
 
-/* Reads the members of model.safetensors.index.json; weight_map is required and must not be empty. */
 static organ_status shards_read_document(organ_shards *shards, const organ_json_source *text, organ_error *error)
 {
     unsigned seen[2] = {0, 0};
@@ -160,8 +149,6 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     return error->status;
 }
 
-/* Makes the sorted list shards->files, and renumbers the files of all entries from the order of appearance to the
- * order of names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
     size_t *place = malloc(shards->file_count * sizeof *place); /* number of appearance -> number in order of names */
@@ -183,7 +170,6 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads and parses the index at `path`. The caller releases *shards, also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error)
 {
     *shards = (organ_shards){.label = label};
@@ -196,8 +182,6 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
     return error->status;
 }
 
-/* Parses the index in `bytes` and sorts its files. `label` is its name in messages. The caller releases *shards, also
- * after an error. */
 organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
                                 organ_error *error)
 {
@@ -208,8 +192,7 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     return sort_files(shards, error);
 }
 
-/* Compares weight_map with `list`, the tensors in the files. A missing tensor is an error. A tensor in another file or
- * not in weight_map only gives a warning, because loaders accept it. */
+/* A tensor in another file or not in weight_map only gives a warning, because loaders accept it. */
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
                                 char warning[ORGAN_SHARDS_WARNING], organ_error *error)
 {
@@ -235,7 +218,6 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
     return ORGAN_OK;
 }
 
-/* Returns true if `bytes` is metadata.total_size of the index, or if the index has none. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
 {
     return !shards->total_size || (shards->total_is_number && shards->total_bytes == bytes);

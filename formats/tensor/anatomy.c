@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* clang-format off */
-/* The members of a row: name in reports, group, and true if pruning changes the role by default. */
+/* A row has the name in reports, the group, and whether pruning changes the role by default. */
 static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_OTHER] = {"other", ORGAN_GROUP_OTHER, false},
     [ORGAN_ROLE_EMBED] = {"embed", ORGAN_GROUP_EMBED, false},
@@ -54,8 +54,7 @@ static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
 };
 
-/* Names in reports for the roles that expert tensors have: [0] of routed experts, [1] of shared experts. NULL for
- * all other roles. */
+/* [0] is for routed experts, [1] for shared experts; NULL is for roles that no expert tensor has. */
 static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
     [ORGAN_ROLE_GATE] = {"experts.gate_proj", "shared_experts.gate_proj"},
     [ORGAN_ROLE_UP] = {"experts.up_proj", "shared_experts.up_proj"},
@@ -66,11 +65,10 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-/* Words that the number of an expert follows in old GGUF files of Mixtral, which have one tensor for each expert:
- * "ffn_gate.7.weight". */
+/* Old GGUF files of Mixtral have one tensor for each expert, whose number follows these words: "ffn_gate.7.weight". */
 static const char *const numbered_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* Words that may precede the layer number in the name of a language model's tensor, in any order. A tensor with a
+/* These words may precede the layer number in the name of a language model's tensor, in any order. A tensor with a
  * different word there belongs to another part of the model: a vision tower, a projector, a draft head. */
 static const char *const trunk_words[] = {"model",
                                           "language_model",
@@ -89,11 +87,10 @@ static const char *const trunk_words[] = {"model",
                                           "altup_projections",
                                           "altup_unembed_projections"};
 
-/* Words that precede a layer number. */
 static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
-/* The parts of a model that the text forward pass does not run. A tensor belongs to such a part, and has its role, if
- * the first word of its name after the trunk words is `word`. */
+/* The text forward pass does not run these parts. A tensor belongs to one, and has its role, if the first word of
+ * its name after the trunk words is `word`. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
@@ -120,14 +117,14 @@ static const struct anatomy_part {
     {"nextn_predict", ORGAN_ROLE_MTP},
 };
 
-/* Prefixes before the layer number in BERT and its relatives. organ_anatomy_of sets only the layer of their tensors,
- * because anatomy_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
+/* BERT and its relatives have these prefixes before the layer number. organ_anatomy_of sets only the layer of their
+ * tensors, because anatomy_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
 static const char *const bert_prefixes[] = {"encoder.layer.",         "bert.encoder.layer.",
                                             "roberta.encoder.layer.", "electra.encoder.layer.",
                                             "deberta.encoder.layer.", "distilbert.transformer.layer."};
 
-/* Suffixes that distinguish the tensors of a packed weight. A suffix follows the last dot of the name or, if the
- * tensors have no module of their own, an underscore ("experts.down_proj_scales"). */
+/* A suffix follows the last dot of the name or, if the tensors have no module of their own, an underscore
+ * ("experts.down_proj_scales"). */
 static const char *const packed_suffixes[] = {
     /* codes */
     "weight_packed", "qweight", "blocks",
@@ -142,8 +139,8 @@ static const char *const packed_suffixes[] = {
 /* The first CODE_SUFFIXES suffixes belong to codes, all later ones to companions. */
 enum { CODE_SUFFIXES = 3 };
 
-/* The parts of a tensor name: optional trunk words, an optional "layers.N.", the module (the bytes from `module` to
- * before `end`), and an optional ".weight", ".bias" or "_bias". All pointers point into the name. */
+/* A name has optional trunk words, an optional "layers.N.", the module (the bytes from `module` to before `end`),
+ * and an optional ".weight", ".bias" or "_bias". All pointers point into the name. */
 typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
@@ -153,14 +150,12 @@ typedef struct parts {
     bool has_layer, bias;   /* the name has a layer number; it ends with ".bias" or "_bias" */
 } parts;
 
-/* Returns true if the bytes [begin, end) are `word`. */
 static bool is_word(const char *begin, const char *end, const char *word)
 {
     const size_t length = (size_t)(end - begin);
     return strlen(word) == length && memcmp(begin, word, length) == 0;
 }
 
-/* Returns true if the bytes [begin, end) are one of the `count` words. */
 static bool is_among(const char *begin, const char *end, const char *const *words, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -169,11 +164,8 @@ static bool is_among(const char *begin, const char *end, const char *const *word
     return false;
 }
 
-/* Returns the end of a word of a name: the address of the next dot or of the NUL. */
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
-/* Reads the word as a decimal number; sets *number to -1 if the number exceeds INT32_MAX. Returns false if the word
- * is not a number. */
 static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
@@ -186,9 +178,8 @@ static bool read_decimal(const char *begin, const char *end, int32_t *number)
     return end > begin;
 }
 
-/* Finds the number of an expert in the module: "experts.7.down_proj" in Hugging Face names, "ffn_down.7" in GGUF names.
- * Sets p->expert to it, and p->expert_dot and p->expert_end to the places before and after it; leaves all three
- * unchanged if there is none. */
+/* The number is in "experts.7.down_proj" of Hugging Face names and in "ffn_down.7" of GGUF names. p->expert_dot and
+ * p->expert_end are the places before and after it. */
 static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {
@@ -209,8 +200,6 @@ static void find_expert(parts *p)
     }
 }
 
-/* If the name begins with one of the prefixes in bert_prefixes and a number, sets p->layer, p->has_layer and
- * p->module. */
 static void find_bert_layer(parts *p, const char *name)
 {
     for (size_t k = 0; k < sizeof bert_prefixes / sizeof *bert_prefixes && !p->has_layer; k++) {
@@ -225,8 +214,8 @@ static void find_bert_layer(parts *p, const char *name)
     }
 }
 
-/* Splits the first `length` bytes of a tensor name into the members of `parts`. If a word before the layer is no
- * trunk word, in_trunk is false, and a layer is found only after a prefix in bert_prefixes. */
+/* If a word before the layer is no trunk word, in_trunk is false, and a layer is found only after a prefix in
+ * bert_prefixes. */
 static parts split_tensor_name(const char *name, size_t length)
 {
     parts p = {.module = name, .layer = -1, .expert = -1, .in_trunk = true};
@@ -254,8 +243,6 @@ static parts split_tensor_name(const char *name, size_t length)
     return p;
 }
 
-/* Copies the module without the number of the expert ("mlp.experts.down_proj") and a NUL to `out`, and cuts it at
- * `size` bytes. Returns false if it was cut. */
 static bool write_module(const parts *p, char *out, size_t size)
 {
     const char *begin[2] = {p->module, p->expert_end};
@@ -277,9 +264,8 @@ static bool write_module(const parts *p, char *out, size_t size)
 
 #define MODULE 256 /* bytes of a module's name with its NUL; a tensor with a longer one has no role */
 
-/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such numbers
- * are indices of the attentions or feed-forwards of one layer [LongCat], of norms for each head [StableLM] or of
- * residual streams. */
+/* The table of roles has no numbers. The numbers of a module are indices of the attentions or feed-forwards of one
+ * layer [LongCat], of norms for each head [StableLM] or of residual streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;
@@ -297,8 +283,6 @@ static void remove_numbers(char *module)
     *out = '\0';
 }
 
-/* Returns ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO or ORGAN_ROLE_MTP if the first word after the trunk words is in
- * `non_text_parts`, else ORGAN_ROLE_OTHER. */
 static organ_role role_outside(const char *name)
 {
     const char *word = name, *end = word_end(word);
@@ -312,8 +296,7 @@ static organ_role role_outside(const char *name)
     return ORGAN_ROLE_OTHER;
 }
 
-/* Returns the role of the weight, or for a bias the role of its weight, and writes the module without numbers to
- * `module`. If the name is outside the trunk or the module is too long, returns ORGAN_ROLE_OTHER, and the contents of
+/* A bias has the role of its weight. If the name is outside the trunk or the module is too long, the contents of
  * `module` are undefined. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
@@ -323,9 +306,8 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Finds the longest entry of `packed_suffixes` with which the first *length bytes of the name end, after a '.' or '_'.
- * Reduces *length to exclude the entry and its separator. Returns the entry (a pointer into `packed_suffixes`), or NULL
- * if none matches. */
+/* The longest suffix counts. It follows a '.' or '_', which *length then excludes too. Returns a pointer into
+ * `packed_suffixes`, or NULL. */
 static const char *const *cut_packed_suffix(const char *name, size_t *length)
 {
     const char *const *found = NULL;
@@ -341,8 +323,6 @@ static const char *const *cut_packed_suffix(const char *name, size_t *length)
     return found;
 }
 
-/* Returns true if the name is that of a companion (scale, zero point, ...) of a packed weight. Sets *length to the
- * length of the name without ".weight" or the suffix of a packed weight. */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     *length = strlen(tensor_name);
@@ -351,8 +331,7 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
     return suffix && suffix >= packed_suffixes + CODE_SUFFIXES;
 }
 
-/* Returns whether the words of a feed-forward module belong to shared experts, to routed experts or to neither. The
- * four names at the end are Granite's stacked routed experts. */
+/* The four names at the end are Granite's stacked routed experts. */
 static organ_expert_kind experts_of(const parts *p, const char *module)
 {
     static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {
@@ -378,25 +357,20 @@ static organ_expert_kind experts_of(const parts *p, const char *module)
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
 
-/* Returns the name of the group in reports. */
 const char *organ_group_name(organ_group group)
 {
     static const char *const names[] = {"skeleton", "organ", "embed", "norm", "other"};
     return names[group];
 }
 
-/* Packed files store a weight W as several tensors: "W.suffix" for each part. Returns true if a tensor of that name can
- * be a part of a weight W of this role. Returns false for norms, which packers leave unpacked, and for "scale" of
- * routers, which is a parameter of its own. */
+/* Packed files store a weight W as several tensors "W.suffix". Packers leave norms unpacked, and "scale" of routers
+ * is a parameter of its own. */
 static bool role_can_be_packed(organ_role role, const char *suffix)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(suffix, "scale") == 0);
 }
 
-/* Returns the anatomy of the tensor with the name parts `p`, whose module without numbers is `module`. `role` is the
- * role of the weight that the tensor is or belongs to. The group is always that of `role`. A bias gets ORGAN_ROLE_BIAS;
- * a scale, zero point or other companion of a packed weight (`companion` is true) gets ORGAN_ROLE_COMPANION.
- * Exceptions: a bias of a norm keeps the role of the norm, and ORGAN_ROLE_OTHER stays. */
+/* The group is always that of `role`. A bias of a norm keeps the role of the norm, and ORGAN_ROLE_OTHER stays. */
 static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
 {
     const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;
@@ -408,8 +382,8 @@ static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role r
     return a;
 }
 
-/* Derives layer, expert, role and group from a tensor's name. If the whole name has no role, the function removes a
- * suffix of packed weights ("weight_scale", "qweight") and looks up the name before it. */
+/* If the whole name has no role, the function removes a suffix of packed weights ("weight_scale", "qweight") and
+ * looks up the name before it. */
 organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
@@ -431,27 +405,23 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
                : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
-/* Returns the index of a tensor's row in reports, which have three rows for each role: of tensors outside of experts,
- * of routed experts and of shared experts. */
+/* Reports have three rows for each role: of tensors outside of experts, of routed experts and of shared experts. */
 unsigned organ_anatomy_row(const organ_anatomy *anatomy)
 {
     return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;
 }
 
-/* Returns the name of row `row` of reports (organ_anatomy_row), or NULL if no tensor can be in it. */
 const char *organ_anatomy_row_name(unsigned row)
 {
     const unsigned role = row / 3, experts = row % 3;
     return experts ? expert_names[role][experts - 1] : roles[role].name;
 }
 
-/* Returns the name of the tensor's row in reports, such as "experts.gate_proj". */
 const char *organ_anatomy_role_name(const organ_anatomy *anatomy)
 {
     return organ_anatomy_row_name(organ_anatomy_row(anatomy));
 }
 
-/* Returns the row of reports called `name`, or ORGAN_ANATOMY_ROWS if there is none. */
 unsigned organ_anatomy_row_named(const char *name)
 {
     unsigned row = 0;
@@ -461,14 +431,11 @@ unsigned organ_anatomy_row_named(const char *name)
     return row;
 }
 
-/* Returns the role of a row, whatever its kind of experts; ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS. */
 organ_role organ_anatomy_row_role(unsigned row)
 {
     return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER;
 }
 
-/* Writes the module of a tensor ("self_attn.q_proj"): its name without the part up to the layer number, without the
- * expert's number and without ".weight". A bias keeps its suffix. */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
     parts p = split_tensor_name(tensor_name, strlen(tensor_name));
@@ -479,8 +446,6 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
     write_module(&p, out, size);
 }
 
-/* Writes the name with the given numbers of layer and expert to `out`. A negative number keeps the old one,
- * and a number that the name lacks is not added. Returns false if the result with its NUL exceeds `size` bytes. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
     const parts p = split_tensor_name(tensor_name, strlen(tensor_name));

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* Part of the model that a row is for: tensors without a layer number (TOP) or with one (LAYER). */
+/* TOP is for tensors without a layer number, LAYER for those with one. */
 typedef enum anatomy_place { TOP, LAYER } anatomy_place;
 
 /* The table of names. A pattern matches the end of a module's name, in whole words between dots; after a leading '*'
@@ -135,8 +135,6 @@ static const struct anatomy_row {
     /* clang-format on */
 };
 
-/* Returns true if the module's name (`length` bytes, not empty) ends with the pattern, in whole words between dots.
- * A pattern that begins with '*' may begin inside a word. */
 bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
 {
     const bool open = *pattern == '*';
@@ -147,8 +145,6 @@ bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
     return open || own == length || module[length - own - 1] == '.';
 }
 
-/* Returns the role of the first row of the table with a pattern that matches the end of the module's name;
- * ORGAN_ROLE_OTHER if there is none. Only rows for LAYER are tried if `in_layer` is true, else only rows for TOP. */
 organ_role organ_anatomy_module_role(const char *module, bool in_layer)
 {
     const size_t length = strlen(module);

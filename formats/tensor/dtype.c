@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* clang-format off */
-/* The members of a row: name, elements and bytes of a block, allowed in safetensors, number in GGUF files or -1. */
+/* A row has name, elements and bytes of a block, whether safetensors allows the type, and the number in GGUF files
+ * or -1. */
 static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
     [ORGAN_BOOL] = {"BOOL", 1, 1, true, -1},
     [ORGAN_F4] = {"F4", 2, 1, true, -1},
@@ -37,13 +38,11 @@ static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype) { return &dtypes[dtype]; }
 const char *organ_dtype_name(organ_dtype dtype) { return dtypes[dtype].name; }
 
-/* Returns true for the 8-bit floats with a sign: E4M3, E5M2 and their FNUZ variants. */
 bool organ_dtype_is_fp8(organ_dtype dtype)
 {
     return dtype == ORGAN_F8_E4M3 || dtype == ORGAN_F8_E5M2 || dtype == ORGAN_F8_E4M3FNUZ || dtype == ORGAN_F8_E5M2FNUZ;
 }
 
-/* Returns the type that safetensors headers call `name`, or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_name(const char *name)
 {
     for (int k = 0; k < ORGAN_DTYPE_COUNT; k++)
@@ -52,7 +51,6 @@ organ_dtype organ_dtype_from_name(const char *name)
     return ORGAN_DTYPE_COUNT;
 }
 
-/* Returns the type with the number `type` in GGUF files, or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_ggml(int64_t type)
 {
     for (int k = 0; k < ORGAN_DTYPE_COUNT; k++)
@@ -61,8 +59,6 @@ organ_dtype organ_dtype_from_ggml(int64_t type)
     return ORGAN_DTYPE_COUNT;
 }
 
-/* Sets *bytes to the size of `elements` elements of the type. Returns false if they are not a whole number of
- * blocks or the product overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes)
 {
     const organ_dtype_info *info = &dtypes[dtype];

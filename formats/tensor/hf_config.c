@@ -15,7 +15,7 @@
 
 typedef enum field_kind { WORD, SIZE, FLAG } field_kind; /* JSON string, whole number, boolean */
 
-/* The fields that are read. If several keys fill one member, the first key of this table that the file has is used. */
+/* If several keys fill one member, the first key of this table that the file has is used. */
 static const struct hf_config_field {
     const char *key;
     field_kind kind;
@@ -53,8 +53,6 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .vocab_size = -1,
                                                  .num_experts = -1};
 
-/* Copies the string `value` of the field `key` to `out`. Reports an error if it is not a string or exceeds
- * `capacity` bytes with its NUL. */
 static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
                               size_t capacity, organ_error *error)
 {
@@ -65,7 +63,6 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* Sets *out to the whole number `value`. Leaves *out at -1 for a list, which has one value for each layer. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -77,8 +74,8 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* Reads one field into its member of `config`, unless an earlier key or an outer object has set the member. A flag
- * is true if one of its keys or objects sets it to true. */
+/* A member that an earlier key or an outer object has set stays, but a flag is true if one of its keys or objects
+ * sets it to true. */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -96,7 +93,6 @@ static organ_status read_config_field(const organ_json_object *from, const struc
     return ORGAN_OK;
 }
 
-/* Copies the first string of the list "architectures", unless config->architecture is already set. */
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     const json_t *list = organ_json_value(from, "architectures");
@@ -110,8 +106,6 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* Returns the object in the member `key` of `from`. The `tree` of the result is NULL if there is no such member, and if
- * the member is not an object; in the latter case an error is reported. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
@@ -122,7 +116,6 @@ static organ_json_object enter_member(const organ_json_object *from, const char 
     return (organ_json_object){.text = from->text};
 }
 
-/* Copies the string "quant_method" of the object "quantization_config", unless config->quant_method is already set. */
 static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (*config->quant_method)
@@ -133,7 +126,6 @@ static organ_status read_quantisation(const organ_json_object *from, organ_hf_co
                   : error->status;
 }
 
-/* Reads all known fields of one object of config.json: of the top level or of "text_config". */
 static organ_status read_fields(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
@@ -143,8 +135,8 @@ static organ_status read_fields(const organ_json_object *from, organ_hf_config *
     return error->status;
 }
 
-/* Sets config->architecture to the class that transformers chooses by model_type if config.json names none, or only
- * that of the model without its head. */
+/* transformers chooses the class by model_type if config.json names none, or only that of the model without its
+ * head. */
 static void choose_class(organ_hf_config *config)
 {
     const char *const usual = organ_class_of_type(config->model_type);
@@ -152,7 +144,7 @@ static void choose_class(organ_hf_config *config)
         snprintf(config->architecture, sizeof config->architecture, "%s", usual);
 }
 
-/* Parses config.json and reads its fields, first at the top level; multimodal models have the rest in "text_config". */
+/* Multimodal models have the rest of the fields in "text_config". */
 static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
@@ -169,10 +161,9 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
     return error->status;
 }
 
-/* Replaces the words Infinity and NaN outside of strings: Python writes them, but JSON does not have them. Infinity
- * becomes 1e99, which exceeds the FP32 range, and NaN an empty string. Padding keeps the length and thereby the
- * positions in messages. Published models contain these words ("time_step_limit": [0.0, Infinity]); functions that read
- * numbers reject the replacements, except for limits that may be infinite. */
+/* The number 1e99 exceeds the FP32 range. Padding keeps the positions in messages. Published models contain these
+ * words ("time_step_limit": [0.0, Infinity]); functions that read numbers reject the replacements, except for limits
+ * that may be infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",
@@ -194,7 +185,6 @@ void organ_hf_config_tidy(char *s, size_t length)
     }
 }
 
-/* Reads the config.json at `path`. A missing file is no error: config->present is then false. */
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error)
 {
     if (access(path, F_OK) != 0 && errno == ENOENT)
@@ -209,8 +199,6 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     return error->status;
 }
 
-/* Reads the fields from `bytes`, the text of a config.json, in which organ_hf_config_tidy replaces NaN and Infinity.
- * NULL stands for a missing file. `label` is the name of the file in messages. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error)
 {

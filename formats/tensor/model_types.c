@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* clang-format off */
-/* Model types and classes, in order of the types. */
+/* The order is that of the model types. */
 static const char *const classes[][2] = {
     {"afmoe", "AfmoeForCausalLM"},
     {"apertus", "ApertusForCausalLM"},

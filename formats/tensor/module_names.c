@@ -9,15 +9,14 @@
     "gemma3 mistral3 llava llava_next llava_next_video llava_onevision paligemma internvl aya_vision vipllava "        \
     "got_ocr2 aria mllama fuyu voxtral qwen2_audio "
 
-/* A name that the loader replaces. */
 typedef struct module_row {
     const char *types;     /* model types, separated by blanks */
     const char *from, *to; /* runs of whole words between dots */
     const char *parts;     /* NULL, or the modules into which the loader cuts the matrix; `to` ends with the first */
 } module_row;
 
-/* Names at the beginning. Only the first matching row of a type applies, so a row whose `to` equals `from` protects
- * names that are those of transformers already. Source: conversion_mapping.py of transformers 5.24. */
+/* Only the first matching row of a type applies, so a row whose `to` equals `from` protects names that are those of
+ * transformers already. The source is conversion_mapping.py of transformers 5.24. */
 static const module_row beginnings[] = {
     {LLAVA "kimi_k25", "language_model.lm_head", "lm_head", NULL},
     {LLAVA "kimi_k25", "language_model.model", "model.language_model", NULL},
@@ -52,7 +51,7 @@ static const module_row beginnings[] = {
     {"sarvam_moe", "model.word_embeddings", "model.embed_tokens", NULL},
 };
 
-/* Names anywhere. All rows of a type apply, in order, each to the first match. Source: as above. */
+/* All rows of a type apply, in order, each to the first match anywhere in the name. The source is that above. */
 static const module_row insides[] = {
     {"exaone", "attn.attention", "self_attn", NULL},
     {"exaone", "self_attn.out_proj", "self_attn.o_proj", NULL},
@@ -80,7 +79,7 @@ static const module_row insides[] = {
     {"sarvam_moe", "attention.key_layernorm", "self_attn.k_norm", NULL},
 };
 
-/* Modules of a model without its head. Files of such a model lack the prefix, which transformers adds. */
+/* Files of a model without its head lack the prefix, which transformers adds. */
 static const struct base_row {
     const char *types;  /* as in module_row; "" for all types that no other row has */
     const char *prefix; /* what transformers calls the model without its head */
@@ -96,7 +95,6 @@ static const struct base_row {
     {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
 };
 
-/* Returns whether the first `length` bytes of `word` are a word of the list, whose words are separated by blanks. */
 static bool lists_word(const char *list, const char *word, size_t length)
 {
     for (const char *at = list; *at; at += strcspn(at, " "), at += strspn(at, " "))
@@ -105,8 +103,6 @@ static bool lists_word(const char *list, const char *word, size_t length)
     return false;
 }
 
-/* Returns the address of the first run of whole words `run` in the name, or NULL. With `start` only the beginning of
- * the name can match. */
 static const char *find_words(const char *name, const char *run, bool start)
 {
     const size_t length = strlen(run);
@@ -119,8 +115,6 @@ static const char *find_words(const char *name, const char *run, bool start)
     return NULL;
 }
 
-/* Replaces `length` bytes at `at`, an address in the text `name`, by `to`. Returns false if the result exceeds `size`
- * bytes. */
 static bool replace_words(char *name, size_t size, const char *at, size_t length, const char *to)
 {
     const size_t before = (size_t)(at - name), rest = strlen(at + length), added = strlen(to);
@@ -131,8 +125,7 @@ static bool replace_words(char *name, size_t size, const char *at, size_t length
     return true;
 }
 
-/* Applies the rows of `model_type` to the text `name`: the first that matches its beginning (`start`), or all. Stores
- * in *split a row that cuts the matrix. Returns false if the result exceeds `size` bytes. */
+/* With `start` only the first row that matches the beginning applies. *split becomes a row that cuts the matrix. */
 static bool apply_rows(const module_row *rows, size_t count, bool start, const char *model_type, char *name,
                        size_t size, const module_row **split)
 {
@@ -152,8 +145,6 @@ static bool apply_rows(const module_row *rows, size_t count, bool start, const c
     return true;
 }
 
-/* Adds the prefix of the model without its head if `name` begins with one of its modules. Returns false if the result
- * exceeds `size` bytes. */
 static bool add_base(const char *model_type, char *name, size_t size)
 {
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {
@@ -166,7 +157,6 @@ static bool add_base(const char *model_type, char *name, size_t size)
     return true;
 }
 
-/* Renames a tensor or a module like organ_module_name; stores in *split the row that cuts its matrix, or NULL. */
 static bool rename_module(const char *model_type, const char *name, char *out, size_t size, const module_row **split)
 {
     *split = NULL;

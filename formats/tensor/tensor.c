@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Splits the shape into the last two axes (rows, cols) and the product of all axes before them (count). */
 organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
 {
     organ_matrices m = {1, 1, 1};
@@ -22,14 +21,13 @@ organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
 
 /* ---- shapes ---- */
 
-/* Returns true if both ranks and all sizes are equal. */
 bool organ_shape_equal(unsigned rank, const uint64_t *shape, unsigned other_rank, const uint64_t *other)
 {
     return rank == other_rank && (rank == 0 || memcmp(shape, other, rank * sizeof *shape) == 0);
 }
 
-/* Writes the shape as "[320, 8]" to `out` and returns `out`. After 96 bytes the text ends with ", ...]": one size has
- * up to 22 bytes with its comma, and the end needs 7 more, which ORGAN_SHAPE_TEXT has room for. */
+/* After 96 bytes the text ends with ", ...]": one size has up to 22 bytes with its comma, and the end needs 7 more,
+ * which ORGAN_SHAPE_TEXT has room for. */
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[ORGAN_SHAPE_TEXT])
 {
     size_t used = (size_t)sprintf(out, "[");

@@ -28,7 +28,6 @@ bool organ_tensor_unwrap(char *name)
     return found;
 }
 
-/* Appends a copy of *tensor; does not copy its name and shape, and does not enter the name into list->names. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error)
 {
     if (!organ_grow(&list->tensors, list->count, &list->capacity, sizeof *list->tensors))
@@ -37,14 +36,11 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
-/* Moves a large array of tensors to a memory-mapped file; the addresses of the tensors change, and nothing may be
- * appended afterwards. */
 void organ_tensor_list_to_file(organ_tensor_list *list)
 {
     list->tensors = organ_rows_to_file(list->tensors, list->count * sizeof *list->tensors);
 }
 
-/* Frees the array of tensors, their names and shapes, and the hash table. */
 void organ_tensor_list_release(organ_tensor_list *list)
 {
     organ_rows_free(list->tensors);

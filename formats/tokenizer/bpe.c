@@ -10,18 +10,17 @@
 
 #define NONE ORGAN_NO_ID
 
-/* Size of the cache of words: longest word in bytes, most ids of a word, number of entries. */
 enum { CACHED_BYTES = 30, CACHED_IDS = 8, CACHED_WORDS = 1 << 14 };
 
-/* An entry of the cache of words. All members are zero if the entry is free. */
+/* All members are zero if the entry is free. */
 typedef struct organ_cached_word {
     char text[CACHED_BYTES];
     unsigned char bytes, count; /* used bytes of `text`; number of `ids` */
     uint32_t ids[CACHED_IDS];   /* ids that encode the word */
 } organ_cached_word;
 
-/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller gets the number of all tokens with
- * bounded memory. Returns false if memory is exhausted. */
+/* Ids beyond ids->max are counted but not stored, so that a caller gets the number of all tokens with bounded
+ * memory. */
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
     if (ids->count < ids->max) {
@@ -35,8 +34,6 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 /* ---- symbols ---- */
 
-/* Appends a symbol with token `id` for bytes [start, start + length) of the word to the linked list bpe->symbols.
- * Returns false if memory is exhausted. */
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
     if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_capacity, sizeof *bpe->symbols))
@@ -48,14 +45,11 @@ static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
     return true;
 }
 
-/* Returns the id of the token that is a single character, or ORGAN_NO_ID. `code` is the character's code point, `text`
- * its UTF-8. The first 2,048 code points are looked up in the table t->letters. */
 static uint32_t character_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
 {
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
 }
 
-/* Returns true if there is a byte token for each byte of the text. */
 static bool has_byte_tokens(const organ_tokenizer *t, const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -102,8 +96,7 @@ static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 
 /* ---- the heap ---- */
 
-/* Pushes the merge of symbol number `left` (or ORGAN_NO_ID: none) and its right neighbour onto the heap, if the
- * tokenizer has such a merge. The heap is ordered by rank, then by position. Returns false if memory is exhausted. */
+/* The heap is ordered by rank, then by position. `left` may be ORGAN_NO_ID. */
 static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
@@ -122,8 +115,6 @@ static bool push_candidate(organ_bpe *bpe, uint32_t left)
     return true;
 }
 
-/* Removes the candidate of lowest rank, the leftmost among equals, from the heap and returns it. The heap must not be
- * empty. */
 static organ_candidate pop_candidate(organ_bpe *bpe)
 {
     organ_candidate *heap = bpe->heap;
@@ -140,9 +131,8 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
     return top;
 }
 
-/* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
- * until none applies. A merge changes its left symbol, removes its right symbol from the linked list, and sets the
- * length of the removed symbol to 0. Returns false if memory is exhausted. */
+/* The merge of lowest rank, the leftmost among equals, is applied until none applies. A merge changes its left
+ * symbol, removes its right symbol from the linked list, and sets the length of the removed symbol to 0. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;
@@ -172,9 +162,8 @@ static bool merge_all(organ_bpe *bpe)
     return true;
 }
 
-/* Appends the ids of the symbols that remain after merging. For a symbol that is not in the vocabulary (ORGAN_NO_ID, or
- * a character that only occurs in merges), appends a token for each of its bytes: the byte token, or else the unknown
- * token. Returns false if memory is exhausted. */
+/* A symbol that is not in the vocabulary (ORGAN_NO_ID, or a character that only occurs in merges) becomes a token
+ * for each of its bytes: the byte token, or else the unknown token. */
 static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -196,8 +185,8 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-/* Returns the cache entry for a word; the entry may be free or contain another word whose hash selects the same
- * entry. Returns NULL if the word is too long or the cache cannot be allocated. */
+/* The entry may be free or contain another word whose hash selects it. Returns NULL if the word is too long or the
+ * cache cannot be allocated. */
 static organ_cached_word *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > CACHED_BYTES)
@@ -210,8 +199,6 @@ static organ_cached_word *find_cached_word(organ_bpe *bpe, const char *word, siz
     return &bpe->cache[XXH3_64bits(word, bytes) % CACHED_WORDS];
 }
 
-/* Appends the ids of a word from the cache. If the word is not in the cache, finds its ids by merging, and enters a
- * word of at most CACHED_BYTES bytes and CACHED_IDS ids into the cache. Returns false if memory is exhausted. */
 static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
     organ_cached_word *entry = find_cached_word(bpe, word, bytes);
@@ -236,11 +223,10 @@ static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
     return true;
 }
 
-/* Appends the ids of one word to bpe->ids. Splits the word between two characters that are not adjacent in the result
- * of any merge: no merge can join them, and shorter pieces are faster and more often in the cache. Does not split after
- * an unknown character, which may be fused with the next one, nor before it if unknown characters are dropped, because
- * its neighbours are then merged with each other. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1 bytes or
- * more, ORGAN_IO if memory is exhausted. */
+/* Splits the word between two characters that are not adjacent in the result of any merge: no merge can join them,
+ * and shorter pieces are faster and more often in the cache. Does not split after an unknown character, which may be
+ * fused with the next one, nor before it if unknown characters are dropped, because its neighbours are then merged
+ * with each other. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;

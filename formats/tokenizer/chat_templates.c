@@ -19,7 +19,6 @@ enum { TEMPLATE_LIMIT = 64 << 20 }; /* largest size, in bytes, of a file with a 
 
 /* ---- files ---- */
 
-/* Adds the text of the file to `templates` under `name`. Does nothing if the file does not exist. */
 static organ_status add_template_file(const organ_model *model, const char *file, const char *name, json_t *templates,
                                       organ_error *error)
 {
@@ -34,13 +33,11 @@ static organ_status add_template_file(const organ_model *model, const char *file
     return json_object_set_new(templates, name, text) ? organ_fail_memory(error, model->path) : ORGAN_OK;
 }
 
-/* Returns whether the entry is a visible file *.jinja (for organ_list_folder). */
 static int is_template(const struct dirent *entry)
 {
     return entry->d_name[0] != '.' && organ_ends_with(entry->d_name, ".jinja");
 }
 
-/* Orders entries by name, byte by byte (for organ_list_folder). */
 static int by_file_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 /* Adds the files *.jinja of the folder additional_chat_templates, under their names without the ending. */
@@ -71,7 +68,7 @@ static organ_status add_template_folder(const organ_model *model, json_t *templa
     return error->status;
 }
 
-/* Adds the member chat_template of chat_template.json, in which processors of models with images have it. */
+/* Processors of models with images have the template in chat_template.json. */
 static organ_status add_from_processor(const organ_model *model, json_t *templates, organ_error *error)
 {
     static const char name[] = "chat_template.json";
@@ -90,7 +87,6 @@ static organ_status add_from_processor(const organ_model *model, json_t *templat
     return error->status;
 }
 
-/* Adds the template of `config`, or the named ones if it has a list or an object of them. */
 static organ_status add_from_config(const organ_model *model, const json_t *config, json_t *templates,
                                     organ_error *error)
 {
@@ -109,7 +105,6 @@ static organ_status add_from_config(const organ_model *model, const json_t *conf
     return failed ? organ_fail_memory(error, model->path) : ORGAN_OK;
 }
 
-/* Files of templates replace those of the config; the file of processors is read last. */
 organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
                                   organ_error *error)
 {
@@ -127,9 +122,7 @@ organ_status organ_chat_templates(const organ_model *model, const json_t *config
 
 /* ---- GGUF ---- */
 
-/* Writes a template: under tokenizer.chat_template if its name is "default", else under tokenizer.chat_template.NAME,
- * in which characters other than ASCII letters and digits become '_', as gguf-py writes names. Appends this name to
- * `names`. */
+/* gguf-py writes names so, with '_' for characters other than ASCII letters and digits. */
 static organ_status write_one(const gguf_export *e, const char *name, const json_t *text, organ_bytes *names,
                               organ_error *error)
 {
@@ -147,7 +140,6 @@ static organ_status write_one(const gguf_export *e, const char *name, const json
     return organ_gguf_writer_set_string(e->writer, key, json_string_value(text), json_string_length(text), error);
 }
 
-/* Writes all templates, and tokenizer.chat_templates with the names of those that are not the default. */
 organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t *config, organ_error *error)
 {
     json_t *templates = NULL, *text;

@@ -14,15 +14,13 @@ enum { CONFIG_FILE_LIMIT = 64 << 20, MADE_IDS = 1 << 24 };
 static const char config_name[] = "tokenizer_config.json";
 static const char decoder_name[] = "added_tokens_decoder";
 
-/* Members of the config that name special tokens, in the order in which new ones get their ids. */
+/* New tokens get their ids in this order. */
 static const char *const named_tokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                            "pad_token", "cls_token", "mask_token"};
 enum { NAMED = sizeof named_tokens / sizeof *named_tokens };
 
 /* ---- the files ---- */
 
-/* Parses the JSON object in the file `name` of the model's directory. *value, which the caller releases, is NULL if the
- * file does not exist. */
 static organ_status load_object(const organ_model *model, organ_tokenizer *t, const char *name, json_t **value,
                                 organ_error *error)
 {
@@ -39,8 +37,8 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
     return error->status;
 }
 
-/* Loads the three files. Without added_tokens_decoder in the config, the members of special_tokens_map.json replace
- * those of the config, and added_tokens.json becomes its member "added_tokens.json". */
+/* Without added_tokens_decoder in the config, the members of special_tokens_map.json replace those of the config,
+ * and added_tokens.json becomes its member "added_tokens.json". */
 organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t, json_t **config, organ_error *error)
 {
     json_t *older = NULL;
@@ -66,7 +64,6 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
 
 /* ---- tokens ---- */
 
-/* State of entering tokens. */
 typedef struct token_reading {
     organ_tokenizer *t;
     const char *label;      /* path of the config, for messages */
@@ -77,8 +74,6 @@ typedef struct token_reading {
     organ_error *error;
 } token_reading;
 
-/* Returns the text, which a NUL follows, as a key of r->added: a NUL in it becomes a byte that UTF-8 lacks. NULL if
- * memory is exhausted. */
 static const char *key_of(token_reading *r, const char *text, size_t bytes)
 {
     if (!memchr(text, '\0', bytes))
@@ -89,7 +84,6 @@ static const char *key_of(token_reading *r, const char *text, size_t bytes)
     return key;
 }
 
-/* Returns the added token with the same text, or NULL. */
 static organ_added *added_named(token_reading *r, const char *text, size_t bytes)
 {
     const char *const key = key_of(r, text, bytes);
@@ -99,7 +93,6 @@ static organ_added *added_named(token_reading *r, const char *text, size_t bytes
     return at ? &r->t->raw.items[*at] : NULL;
 }
 
-/* Takes the added token number `at` of t->raw into the table and into r->next. Returns false if memory is exhausted. */
 static bool note_added(token_reading *r, size_t at)
 {
     const organ_added *const added = &r->t->raw.items[at];
@@ -108,8 +101,8 @@ static bool note_added(token_reading *r, size_t at)
     return key && organ_name_table_put(&r->added, key, at);
 }
 
-/* Enters the token `added`, except its id: it replaces the flags of an added token with the same text; a word of the
- * vocabulary becomes an added token; another text gets the next id. */
+/* A token replaces the flags of an added token with the same text; a word of the vocabulary becomes an added token;
+ * another text gets the next id. */
 static organ_status enter_token(token_reading *r, organ_added added)
 {
     organ_added *const known = added_named(r, added.text, added.bytes);
@@ -131,15 +124,14 @@ static organ_status enter_token(token_reading *r, organ_added added)
     return entered ? ORGAN_OK : organ_fail_memory(r->error, r->label);
 }
 
-/* Returns the flag `name` of a token in added_tokens_decoder, or `otherwise` if it is not stated. */
 static bool flag_of(const json_t *token, const char *name, bool otherwise)
 {
     const json_t *const value = json_object_get(token, name);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* Enters a token of the config: {"content": text, flags} or a text. A text is a special token, and changes nothing if
- * there is an added token of this name. Ignores null. */
+/* A token is {"content": text, flags} or a text. A text is a special token, and changes nothing if there is an added
+ * token of this name. */
 static organ_status enter_value(token_reading *r, const json_t *token, bool special)
 {
     const json_t *const content = json_is_object(token) ? json_object_get(token, "content") : token;
@@ -156,21 +148,19 @@ static organ_status enter_value(token_reading *r, const json_t *token, bool spec
                                         .single_word = flag_of(token, "single_word", false)});
 }
 
-/* A token with the number under which a file lists it. */
 typedef struct listed_token {
     json_int_t number;
     const char *text;    /* of added_tokens.json; NULL: `token` has it */
     const json_t *token; /* of added_tokens_decoder */
 } listed_token;
 
-/* Orders tokens by number (for qsort). */
 static int by_number(const void *a, const void *b)
 {
     const json_int_t x = ((const listed_token *)a)->number, y = ((const listed_token *)b)->number;
     return (x > y) - (x < y);
 }
 
-/* Enters the tokens of added_tokens_decoder (id to token) or of added_tokens.json (text to id) by ascending id. */
+/* added_tokens_decoder maps ids to tokens, added_tokens.json texts to ids. */
 static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
 {
     listed_token *const all = malloc((json_object_size(list) + 1) * sizeof *all);
@@ -191,7 +181,6 @@ static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
     return r->error->status;
 }
 
-/* Enters the tokens that other members "X_token" of the config name. */
 static organ_status enter_models_own(token_reading *r, json_t *config)
 {
     static const char end[] = "_token";
@@ -209,7 +198,7 @@ static organ_status enter_models_own(token_reading *r, json_t *config)
     return r->error->status;
 }
 
-/* Enters what the config lists, in the order of TokenizersBackend. */
+/* The order is that of TokenizersBackend. */
 static organ_status enter_all(token_reading *r, json_t *config)
 {
     json_t *const decoder = json_object_get(config, decoder_name);

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* State of encoding one text. */
 typedef struct encoding {
     const organ_tokenizer *tokenizer;
     bool special;        /* names of special tokens in the text become these tokens */
@@ -20,15 +19,14 @@ typedef struct encoding {
 
 /* ---- added tokens ---- */
 
-/* Returns true for characters with the Unicode property White_Space. */
 static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Returns true for characters that \w of a regular expression matches: letters, marks, digits, connectors, joiners, and
- * the circled and squared letters that are Alphabetic (the last four ranges). */
+/* \w matches letters, marks, digits, connectors, joiners, and the circled and squared letters that are Alphabetic
+ * (the last four ranges). */
 static bool is_word_character(uint32_t c)
 {
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
@@ -37,7 +35,6 @@ static bool is_word_character(uint32_t c)
            (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
-/* Returns the code point of the character before offset `at` > 0 of the text, and sets *length to its bytes. */
 static uint32_t character_before(const char *text, size_t at, size_t *length)
 {
     size_t begin = at - 1;
@@ -46,9 +43,8 @@ static uint32_t character_before(const char *text, size_t at, size_t *length)
     return organ_utf8_at(text + begin, length);
 }
 
-/* Returns the longest added token of the list that begins at byte `at` of the text, or NULL. The list is sorted by
- * text. Items [low, high) have the same first `depth` bytes as the text from `at` on; two binary searches narrow this
- * range by the next byte. */
+/* The list is sorted by text. Items [low, high) have the same first `depth` bytes as the text from `at` on; two
+ * binary searches narrow this range by the next byte. */
 static const organ_added *added_at(const organ_added_list *list, const char *text, size_t bytes, size_t at)
 {
     const organ_added *best = NULL;
@@ -80,8 +76,6 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
     return best;
 }
 
-/* Returns true if no word character is next to bytes [begin, end) of the text, as "single_word" of added tokens
- * requires. */
 static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
@@ -89,12 +83,9 @@ static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_
            (end == bytes || !is_word_character(organ_utf8_at(text + end, &length)));
 }
 
-/* Encodes a span of text between added tokens: appends its ids to e->ids. `first` is true if the span is at the
- * beginning of the input. */
 typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Extends the match of an added token, bytes [*begin, *end), over the white space that belongs to it (lstrip, rstrip).
- * *begin stays at or after `done`, the end of the previous match. */
+/* *begin stays at or after `done`, the end of the previous match. */
 static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
                              size_t *end)
 {
@@ -105,8 +96,6 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-/* Finds the added tokens of `list` in a text, appends their ids to e->ids, and encodes each span before, between and
- * after them with the function `next`. `first` is true if the text is at the beginning of the input. */
 static organ_status encode_around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes,
                                         bool first, encode_span *next, organ_error *error)
 {
@@ -140,7 +129,6 @@ static organ_status encode_around_added(encoding *e, const organ_added_list *lis
 
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Context of encode_piece: `step` is the number of the pre-tokenizer step to apply to the pieces of `text`. */
 typedef struct split_context {
     encoding *e;
     size_t step;
@@ -148,16 +136,12 @@ typedef struct split_context {
     bool first; /* `text` is at the beginning of the input */
 } split_context;
 
-/* Applies the pre-tokenizer from step o->step on to the piece in bytes [begin, end) of o->text. It is the callback of
- * organ_step_split. */
 static organ_status encode_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
     return run_steps(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
-/* Splits the text by the step `by`, which is step number `step` of the pre-tokenizer, and applies the following steps
- * to each piece. */
 static organ_status apply_split(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
                                 bool first, organ_error *error)
 {
@@ -165,8 +149,7 @@ static organ_status apply_split(encoding *e, size_t step, const organ_step *by, 
                             error);
 }
 
-/* Applies step number `step`, which replaces each byte by its letter (GPT-2's printable character for the byte), then
- * the following steps. */
+/* A letter is GPT-2's printable character for a byte. */
 static organ_status apply_byte_level(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                      organ_error *error)
 {
@@ -184,9 +167,8 @@ static organ_status apply_byte_level(encoding *e, size_t step, const char *text,
     return run_steps(e, step + 1, letters->data, letters->used, first, error);
 }
 
-/* Applies the Metaspace step number `step`, then the following steps. Replaces each space by the step's mark. Puts a
- * mark before the text if step->prefix requires it and the text begins neither with a space nor with a mark. If
- * step->cuts is set, cuts the result before each mark. `first` is true if the text is at the beginning of the
+/* Puts a mark before the text if step->prefix requires it and the text begins neither with a space nor with a mark.
+ * If step->cuts is set, cuts the result before each mark. `first` is true if the text is at the beginning of the
  * input. */
 static organ_status apply_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
                                     organ_error *error)
@@ -209,8 +191,7 @@ static organ_status apply_metaspace(encoding *e, size_t step, const char *text, 
                            : run_steps(e, step + 1, marked->data, marked->used, first, error);
 }
 
-/* Applies the pre-tokenizer's steps from number `step` on to a text. After the last step the text is a word, which
- * organ_bpe_word encodes. `first` is true if the text is at the beginning of the input. */
+/* After the last step the text is a word, which organ_bpe_word encodes. */
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     if (bytes == 0)
@@ -224,14 +205,12 @@ static organ_status run_steps(encoding *e, size_t step, const char *text, size_t
                                         : apply_metaspace(e, step, text, bytes, first, error);
 }
 
-/* Applies the whole pre-tokenizer to a span of normalised text. It is a callback of encode_around_added. */
 static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     return run_steps(e, 0, text, bytes, first, error);
 }
 
-/* Normalises a span between added tokens of the raw text, then encodes it around the added tokens that are found in
- * normalised text. It is a callback of encode_around_added. */
+/* This is a callback of encode_around_added, for a span between added tokens of the raw text. */
 static organ_status encode_normalised(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes normalised = {0};
@@ -246,17 +225,12 @@ static organ_status encode_normalised(encoding *e, const char *text, size_t byte
     return error->status;
 }
 
-/* Encodes a text like organ_tokenizer_encode_some, and stores all ids. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error)
 {
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
-/* Encodes a text and stores its first `max` ids in *ids, which the caller frees; *count is the number of all ids.
- * Invalid UTF-8 is first replaced by U+FFFD. If `special` is true, names of special tokens in the text become these
- * tokens. On error *ids is NULL. Returns ORGAN_BAD_INPUT if a step or a pattern exceeds its limit, ORGAN_IO if memory
- * is exhausted. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {

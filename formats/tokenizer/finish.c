@@ -11,7 +11,7 @@
 
 /* ---- pieces ---- */
 
-/* Returns whether each character of the token's text represents a byte (GPT-2 writes each byte as a letter). */
+/* GPT-2 writes each byte as a letter. */
 static bool has_only_byte_letters(const organ_token *token)
 {
     size_t length;
@@ -21,8 +21,6 @@ static bool has_only_byte_letters(const organ_token *token)
     return true;
 }
 
-/* Appends to `piece` the bytes that the letters of the token's text represent; each character must represent one.
- * Returns false if memory is exhausted. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
@@ -34,8 +32,6 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Appends to `piece` the token's text with each SentencePiece mark (U+2581) replaced by a blank. Returns false if
- * memory is exhausted. */
 static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 {
     for (size_t at = 0; at < token->bytes;) {
@@ -47,10 +43,9 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Sets the piece of a token. In byte-level vocabularies it consists of the bytes that the letters of the text
- * represent, or is the text if some character represents no byte. In other vocabularies the piece of a byte token
- * <0xNN> is that byte; the piece of any other token is its text with blanks instead of SentencePiece's marks. `piece`
- * is scratch memory. Returns false if memory is exhausted. */
+/* In byte-level vocabularies the piece consists of the bytes that the letters of the text represent, or is the text if
+ * some character represents no byte. In other vocabularies the piece of a byte token <0xNN> is that byte; the piece of
+ * any other token is its text with blanks instead of SentencePiece's marks. `piece` is scratch memory. */
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
     const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;
@@ -74,7 +69,6 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     return token->piece != NULL;
 }
 
-/* Sets the pieces of all tokens. The piece of an added token is its text. Returns false if memory is exhausted. */
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};
@@ -93,7 +87,6 @@ static bool make_pieces(organ_tokenizer *t)
 
 /* ---- digest ---- */
 
-/* Returns the XXH3 hash of a text; NULL counts as empty. Different seeds give equal texts different hashes. */
 static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(text ? text : "", bytes, seed);
@@ -104,7 +97,6 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
-/* Returns a hash of `seed` and of those members of the `count` steps on which the output of the steps depends. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {
@@ -124,9 +116,8 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Sets facts.digest to a hash of all that determines the ids of a text. For vocabulary, merges and added tokens, the
- * hashes of the entries are added up, so that neither the random order of the hash table nor the order of the file
- * matters. */
+/* For vocabulary, merges and added tokens, the hashes of the entries are added up, so that neither the random order
+ * of the hash table nor the order of the file matters. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;
@@ -161,7 +152,6 @@ static void make_digest(organ_tokenizer *t)
 
 /* ---- added tokens ---- */
 
-/* Orders added tokens by the bytes of their text, a prefix first (for qsort). */
 static int finish_by_text(const void *left, const void *right)
 {
     const organ_added *a = left, *b = right;
@@ -169,8 +159,7 @@ static int finish_by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-/* Appends a copy of an added token to t->normalized, which has room for it. Normalises the token's text, because the
- * token is searched for in normalised text. Returns ORGAN_BAD_INPUT if the normalised text is empty. */
+/* Normalises the token's text, because the token is searched for in normalised text. */
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {
@@ -195,8 +184,6 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
     return error->status;
 }
 
-/* Moves the added tokens that are searched for in normalised text from t->raw to t->normalized, and sorts both lists
- * by text. */
 static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};
@@ -223,8 +210,6 @@ static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error
     return ORGAN_OK;
 }
 
-/* Sets pieces, digest and the lists of added tokens, after a reader has set all tokens, merges and steps. Returns
- * ORGAN_IO if memory is exhausted, or the error of normalising the text of an added token. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error)
 {
     if (!make_pieces(t))

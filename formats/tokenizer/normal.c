@@ -10,8 +10,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Returns the number of bytes at `s` that one U+FFFD replaces; no valid sequence begins at `s`. As Unicode
- * recommends, these bytes are the longest prefix of a valid sequence, at least one byte. */
+/* As Unicode recommends, these bytes are the longest prefix of a valid sequence, at least one byte. */
 static size_t broken_length(const unsigned char *s, size_t remaining)
 {
     /* Table 3-7 of the Unicode Standard: range of the first byte, range of the second byte, length of the sequence in
@@ -34,7 +33,6 @@ static size_t broken_length(const unsigned char *s, size_t remaining)
     return 1;
 }
 
-/* Returns true if the text, which may contain NUL, is valid UTF-8. */
 bool organ_utf8_is_valid_text(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;
@@ -48,8 +46,6 @@ bool organ_utf8_is_valid_text(const char *text, size_t bytes)
     return true;
 }
 
-/* Appends the text to `to` with U+FFFD instead of each invalid sequence (broken_length). Returns false if memory is
- * exhausted. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -73,17 +69,14 @@ bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 
 enum { CHARACTER_CODES = 32 }; /* room for the decomposition of one character, which has at most 18 code points */
 
-/* A text as code points. */
 typedef struct code_list {
     utf8proc_int32_t *codes;
     size_t count, capacity;
 } code_list;
 
-/* Returns the canonical combining class of a code point; 0 for characters that are not combining marks. */
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
-/* Sorts a run of combining marks by their canonical combining class, stably. Uses counting sort, because a hostile text
- * may consist of marks only. Returns false if memory is exhausted. */
+/* Uses counting sort, because a hostile text may consist of marks only. */
 static bool order_marks(utf8proc_int32_t *codes, size_t count)
 {
     if (count < 2)
@@ -104,8 +97,6 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
     return true;
 }
 
-/* Appends the decomposition of the text (NFD, or NFKD if `compatible`) to the list, in canonical order. Returns
- * false if memory is exhausted. */
 static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
@@ -126,8 +117,8 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
     return order_marks(list->codes + marks_begin, list->count - marks_begin);
 }
 
-/* Returns true if the text is certainly unchanged by the normal form. NFC (form 0) changes no character below U+0300;
- * only the UTF-8 of characters from U+0300 on has a byte of 0xCC or more. No form changes an ASCII character. */
+/* NFC (form 0) changes no character below U+0300; only the UTF-8 of characters from U+0300 on has a byte of 0xCC or
+ * more. No form changes an ASCII character. */
 static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
@@ -137,8 +128,7 @@ static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
     return true;
 }
 
-/* Converts a text in place to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false if memory is
- * exhausted or the result exceeds bytes->max. */
+/* The forms are 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false if memory is exhausted or the result exceeds bytes->max. */
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
     if (is_unchanged_by_form(bytes->data, bytes->used, form))
@@ -159,8 +149,7 @@ static bool to_form(organ_bytes *bytes, unsigned form)
 
 /* ---- small rewritings ---- */
 
-/* Appends `from` to `to` in lower case, each code point without context, as the package tokenizers does. Returns false
- * if memory is exhausted or the result exceeds to->max. */
+/* Each code point is lowered without context, as in the package tokenizers. */
 static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 {
     size_t length;
@@ -178,9 +167,8 @@ static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-/* Appends `from` to `to` with every match of the step replaced by step->content. Sets *complete, which must be true at
- * first, to false if memory is exhausted or the result exceeds to->max; in this case returns ORGAN_OK, and the caller
- * reports the fault. Returns the error of organ_step_find if a search fails. */
+/* Sets *complete, which must be true at first, to false if memory is exhausted or the result exceeds to->max; in
+ * this case returns ORGAN_OK, and the caller reports the fault. */
 static organ_status replace_matches(const organ_step *step, organ_search *search, const organ_bytes *from,
                                     organ_bytes *to, bool *complete, organ_error *error)
 {
@@ -207,15 +195,13 @@ static organ_status replace_matches(const organ_step *step, organ_search *search
 #define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
-/* Returns the product, or SIZE_MAX / 2 if it would be more. */
 static size_t multiply_saturating(size_t text, size_t factor)
 {
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
-/* Returns an organ_growth for a text of `text` bytes. Its limit is the number of bytes that each step of normalizer and
- * pre-tokenizer may write for the text. It is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at
- * most 64 KiB plus GROWTH times the text. */
+/* The limit is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at most 64 KiB plus GROWTH times
+ * the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),
@@ -225,8 +211,6 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
     return (organ_growth){.text = text, .limit = wide < max ? wide : max};
 }
 
-/* Limits the bytes of `made`, the output of a step that has already written `so_far` bytes for other pieces of the
- * text. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
@@ -234,7 +218,6 @@ void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *
     made->max = growth->limit - so_far;
 }
 
-/* Returns the step's name in tokenizer.json, for messages. */
 static const char *name_of_step(const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -245,9 +228,7 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
-/* Adds the bytes of `made`, which a step has written, to the total of this step in `growth`. If `good` is false, the
- * step has failed: reports ORGAN_BAD_INPUT if it exceeded the limit, which a malicious tokenizer can cause, else
- * ORGAN_IO for exhausted memory. */
+/* A malicious tokenizer can make a step exceed the limit. */
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
@@ -265,8 +246,6 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
         name_of_step(step), growth->limit, growth->text);
 }
 
-/* Applies a lowercase, prepend or replace step to the text in `bytes`, in place. Errors are those of organ_step_find
- * and organ_growth_end. */
 static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
                                  organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
@@ -287,8 +266,7 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     return error->status;
 }
 
-/* Returns true only if the normalizer certainly leaves the text unchanged: if its steps are all normal forms, and none
- * of these ever changes a character of the text. */
+/* The normalizer is known to change nothing only if all steps are normal forms. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t k = 0; k < t->normalizer_count; k++)
@@ -298,7 +276,6 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
     return true;
 }
 
-/* Applies the normalizer's steps to `bytes`, in order and in place; stops when the text is empty. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {

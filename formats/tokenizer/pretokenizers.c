@@ -76,7 +76,6 @@
     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 
-/* Short names for the flags of the rows in the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
 /* The rows: names, patterns in the order in which they are applied, flags. Clang-format would give each row ten
@@ -121,7 +120,6 @@ static const organ_pretokenizer pretokenizers[] = {
 };
 /* clang-format on */
 
-/* Returns true if `name`, which has `length` bytes, is one of the blank-separated `names`. */
 static bool has_name(const char *names, const char *name, size_t length)
 {
     for (const char *at = names; *at;) {
@@ -133,7 +131,6 @@ static bool has_name(const char *names, const char *name, size_t length)
     return false;
 }
 
-/* Returns the row with this name, which has `length` bytes, or NULL. */
 const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length)
 {
     for (size_t k = 0; k < sizeof pretokenizers / sizeof *pretokenizers; k++)
@@ -142,8 +139,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* Returns true if the tokenizer has exactly the rules of this row: NFC or no normalizer, ignore_merges, the patterns in
- * their order as Split steps that isolate, then the step that replaces bytes by letters. */
+/* The rules of a row are NFC or no normalizer, ignore_merges, the patterns in their order as Split steps that
+ * isolate, then the step that replaces bytes by letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
@@ -160,8 +157,7 @@ static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokeni
     return at + 1 == t->pretokenizer_count && t->pretokenizer[at].kind == ORGAN_STEP_BYTES;
 }
 
-/* Returns llama.cpp's name for the tokenizer's pre-tokenizer and sets *length: the architecture if a matching row
- * has that name, else the first name of the first matching row; NULL if no row matches. */
+/* The architecture precedes the other names of the rows that match. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length)
 {
     const organ_pretokenizer *found = NULL;
@@ -178,9 +174,8 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern (ORGAN_CUT_BYTES) stands
- * for the step that replaces bytes by letters; without an empty pattern, this step is the last one. Returns the error
- * of a pattern that cannot be compiled. */
+/* An empty pattern (ORGAN_CUT_BYTES) stands for the step that replaces bytes by letters; without an empty pattern,
+ * this step is the last one. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {

@@ -10,9 +10,9 @@
         literal, sizeof(literal) - 1                                                                                   \
     }
 
-/* The texts. Two things are not among them, because the files of one model, such as Gemma 3, have no common form for
- * them: U+2581 next to a blank (GGUF stores user-defined tokens of marks with blanks), and runs of more than 31 blanks
- * or line breaks (SentencePiece takes the longest token of a run first, the package tokenizers merges). */
+/* Two things are not among the texts, because the files of one model, such as Gemma 3, have no common form for them:
+ * U+2581 next to a blank (GGUF stores user-defined tokens of marks with blanks), and runs of more than 31 blanks or
+ * line breaks (SentencePiece takes the longest token of a run first, the package tokenizers merges). */
 static const organ_probe_text texts[] = {
     /* contractions, quotes, signs of ASCII, code */
     TEXT("It's what I'd say: we've seen they're fine, I'll go, don't, I'm; IT'S WHAT I'LL DON'T WE'VE."),
@@ -102,7 +102,6 @@ organ_probe_text organ_probe_text_at(size_t index)
 
 /* ---- characters ---- */
 
-/* Appends "aX bXXc 1X X" and a line break, with the character `code` as X. */
 static bool put_character(uint32_t code, organ_bytes *text)
 {
     static const char *const around[] = {"a", " b", "", "c 1", " ", "\n"};

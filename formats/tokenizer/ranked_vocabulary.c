@@ -7,9 +7,8 @@
 
 /* ---- merges ---- */
 
-/* Sets *id to the id of the token with this text. If there is none and the text is a single character, adds the
- * character as a token with an id after the vocabulary, so that merges can use it. If there is none and the text has
- * several characters, sets *id to ORGAN_NO_ID. Returns false if memory is exhausted. */
+/* A single character without a token becomes a token with an id after the vocabulary, so that merges can use it.
+ * Several characters without one give ORGAN_NO_ID. */
 static bool find_or_add_part(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
@@ -26,8 +25,6 @@ static bool find_or_add_part(organ_tokenizer *t, const char *text, size_t bytes,
     return true;
 }
 
-/* For each way to split the text of token `id` between two characters into two tokens (find_or_add_part), adds the
- * merge of these tokens to `id` with the rank `rank`. Returns false if memory is exhausted. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;
@@ -50,7 +47,6 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 
 /* ---- tokens that are byte strings ---- */
 
-/* Returns the value 0 to 63 of a base64 digit; -1 for other characters. */
 static int base64_value(char c)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -58,9 +54,8 @@ static int base64_value(char c)
     return found ? (int)(found - digits) : -1;
 }
 
-/* Decodes four base64 digits to one, two or three bytes and appends the letters of these bytes (organ_letter_of) to
- * `word`. `last` is true for the last four digits of a token: only they may end with one or two '='. Returns false for
- * invalid base64; sets *has_memory to false if memory is exhausted. */
+/* `last` is true for the last four digits of a token: only they may end with one or two '='. Returns false for
+ * invalid base64, and if memory is exhausted, with *has_memory false. */
 static bool add_base64_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
     const size_t padding = !last || digits[3] != '=' ? 0 : 1 + (size_t)(digits[2] == '=');
@@ -80,9 +75,6 @@ static bool add_base64_group(const char *digits, bool last, organ_bytes *word, b
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }
 
-/* Adds token `id`, given in the file as `bytes` base64 digits. The token's text consists of the letters that represent
- * its bytes (organ_letter_of). Rejects invalid base64, more than ORGAN_TOKEN_SIZE bytes of letters, and a text or id
- * that was added before. `label` names the file in messages; `word` is scratch memory. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error)
 {
@@ -106,8 +98,6 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* Ends a vocabulary by ranks, in which the token with the id `first` + k has rank k, for k < `count`. Sets the kind and
- * ignore_merges, and adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

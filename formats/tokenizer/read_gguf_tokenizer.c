@@ -18,7 +18,6 @@
 enum { ID_LIMIT = 1 << 24 };                                                           /* upper bound of tokens */
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* tokenizer.ggml.token_type */
 
-/* State of reading the tokenizer. */
 typedef struct gguf_source {
     const organ_model *model;
     const char *label;  /* path of the model, for messages */
@@ -27,7 +26,6 @@ typedef struct gguf_source {
     organ_error *error; /* the first error is kept; values read after it are not used */
 } gguf_source;
 
-/* Reports and returns ORGAN_BAD_INPUT for a key of the metadata. The formatted text directly follows "key 'NAME'". */
 __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
                                                                      const char *format, ...)
 {
@@ -41,15 +39,12 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
 
 /* ---- arrays of strings ---- */
 
-/* A position in an array of strings. */
 typedef struct strings {
     const organ_gguf_kv *kv; /* the array */
     size_t at;               /* offset of the next string in kv->bytes */
     uint64_t index;          /* number of the next string */
 } strings;
 
-/* Sets *list to the beginning of the array of strings `key`. Rejects a missing key or one of another type, and an
- * array of less than `least` or too many strings. */
 static organ_status begin_strings(const gguf_source *s, const char *key, uint64_t least, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
@@ -60,9 +55,6 @@ static organ_status begin_strings(const gguf_source *s, const char *key, uint64_
     return ORGAN_OK;
 }
 
-/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count, and moves to the
- * string after it. Returns ORGAN_BAD_INPUT if the string is cut off, longer than ORGAN_TOKEN_SIZE, or not valid
- * UTF-8. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
@@ -87,8 +79,6 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 
 /* ---- vocabulary ---- */
 
-/* Sets *kv to the array `key`, which must have `count` values, one for each token. If the key is missing, it is an
- * error if `needed` is true; otherwise *kv becomes NULL. */
 static organ_status find_token_array(const gguf_source *s, const char *key, bool needed, uint64_t count,
                                      const organ_gguf_kv **kv)
 {
@@ -103,16 +93,16 @@ static organ_status find_token_array(const gguf_source *s, const char *key, bool
     return ORGAN_OK;
 }
 
-/* Returns true if the special token with this name includes the blanks after it. In the SentencePiece tokenizer of
- * Phi-3 all do except these three ("rstrip" in its tokenizer.json); GGUF has no key for this. */
+/* In the SentencePiece tokenizer of Phi-3 all special tokens include the blanks after them except these three
+ * ("rstrip" in its tokenizer.json); GGUF has no key for this. */
 static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
            strcmp(text->data, "<|endoftext|>") != 0;
 }
 
-/* Enters token `id` with its text into the vocabulary. A token of type control, user-defined or unknown also becomes an
- * added token, special unless it is user-defined. `types` is the array token_type, or NULL: all tokens are normal. */
+/* A token of type control, user-defined or unknown also becomes an added token, special unless it is user-defined. A
+ * NULL for `types` means that all tokens are normal. */
 static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
@@ -130,7 +120,6 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
     return !is_added || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-/* Enters all tokens of the array "tokens", with their types. */
 static organ_status read_tokens(const gguf_source *s)
 {
     strings list;
@@ -148,9 +137,7 @@ static organ_status read_tokens(const gguf_source *s)
 
 /* ---- byte-level ---- */
 
-/* Enters the merge in `text`, "LEFT RIGHT", with the rank `rank`. Searches for the blank from the second byte on,
- * because LEFT may begin with a blank. Overwrites `text`. Rejects a text without two words, and words that are no
- * tokens or that do not join to one. */
+/* The blank is searched for from the second byte on, because LEFT may begin with a blank. Overwrites `text`. */
 static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
@@ -171,7 +158,6 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
     return organ_tokenizer_merge(s->t, left, right, rank, merged) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-/* Enters all merges of the array "merges"; the rank of a merge is its index in the array. */
 static organ_status read_merges(const gguf_source *s)
 {
     strings list;
@@ -185,8 +171,6 @@ static organ_status read_merges(const gguf_source *s)
     return s->error->status;
 }
 
-/* Sets the normalizer, pre-tokenizer, ignore_merges and adds_bos of the tokenizer to those of the row in
- * pretokenizers.c that tokenizer.ggml.pre names. Rejects a missing or unknown name. */
 static organ_status choose_pretokenizer(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -202,7 +186,6 @@ static organ_status choose_pretokenizer(const gguf_source *s)
     return organ_tokenizer_set_pretokenizer(t, s->label, pretokenizer, s->error);
 }
 
-/* Reads a vocabulary of model "gpt2": byte-level BPE with a list of merges. */
 static organ_status read_byte_level(const gguf_source *s)
 {
     s->t->facts.kind = "byte-level BPE";
@@ -214,13 +197,11 @@ static organ_status read_byte_level(const gguf_source *s)
 
 /* ---- SentencePiece ---- */
 
-/* A token of SentencePiece and its score, for sorting. */
 typedef struct scored {
     double score;
     uint32_t id;
 } scored;
 
-/* Orders tokens by score, highest first, then by id (for qsort). */
 static int by_score(const void *left, const void *right)
 {
     const scored *a = left, *b = right;
@@ -229,7 +210,7 @@ static int by_score(const void *left, const void *right)
     return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Sets ranks[id] for each token from tokenizer.ggml.scores: the highest score has rank 0, equal scores share a rank. */
+/* The highest score has rank 0; equal scores share a rank. */
 static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
@@ -255,7 +236,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* Rejects a vocabulary without an unknown token in which some byte has no byte token: it could not encode that byte. */
+/* Without an unknown token, a byte without a byte token could not be encoded. */
 static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
@@ -264,20 +245,17 @@ static organ_status check_bytes(const gguf_source *s)
     return ORGAN_OK;
 }
 
-/* Normalizer step that replaces each blank by SentencePiece's mark (U+2581). */
 static const organ_step marks_for_blanks = {
     .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
 
-/* Sets t->unknown to unknown_token_id, or to 0 if the key is missing; to ORGAN_NO_ID if the id is not in the
- * vocabulary. */
 static void read_unknown(const gguf_source *s)
 {
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
     s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
 }
 
-/* Adds the merges that make token `id`. Only normal and unused tokens are made by merges: SentencePiece finds
- * user-defined tokens before the merges, and control, unknown and byte tokens never by their names. */
+/* Only normal and unused tokens are made by merges: SentencePiece finds user-defined tokens before the merges, and
+ * control, unknown and byte tokens never by their names. */
 static bool add_merges_to(const gguf_source *s, const organ_gguf_kv *types, uint32_t id, uint32_t rank)
 {
     int64_t type = NORMAL;
@@ -286,8 +264,8 @@ static bool add_merges_to(const gguf_source *s, const organ_gguf_kv *types, uint
     return (type != NORMAL && type != UNUSED) || organ_tokenizer_add_splits(s->t, id, rank);
 }
 
-/* Reads a vocabulary of model "llama": SentencePiece BPE, whose merges are derived from the scores of the tokens. The
- * normalizer puts a blank before a text, unless add_space_prefix is false, and replaces blanks by marks. */
+/* The merges of SentencePiece BPE are derived from the scores of the tokens. The normalizer puts a blank before a
+ * text, unless add_space_prefix is false, and replaces blanks by marks. */
 static organ_status read_sentence_piece(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -314,8 +292,8 @@ static organ_status read_sentence_piece(const gguf_source *s)
 
 /* ---- merges over a whole text ---- */
 
-/* Reads a vocabulary of model "gemma4": a list of merges as in byte-level BPE, but of characters, with SentencePiece's
- * mark for blanks and byte tokens <0xNN>. The text is not cut into words before the merges. */
+/* The model "gemma4" has a list of merges as in byte-level BPE, but of characters, with SentencePiece's mark for
+ * blanks and byte tokens <0xNN>. The text is not cut into words before the merges. */
 static organ_status read_gemma4(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -331,8 +309,6 @@ static organ_status read_gemma4(const gguf_source *s)
 
 /* ---- the whole tokenizer ---- */
 
-/* Returns the token id in the optional key `key`; -1 if the key is missing or means "none". Reports an error for an id
- * outside of the vocabulary. */
 static int64_t token_key(const gguf_source *s, const char *key)
 {
     const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
@@ -342,8 +318,6 @@ static int64_t token_key(const gguf_source *s, const char *key)
     return id == UINT32_MAX ? -1 : id;
 }
 
-/* Reads the tokenizer in the model's metadata into *t, whose members organ_tokenizer_open has initialised. Returns
- * ORGAN_BAD_INPUT for malformed metadata and unsupported kinds, ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};

@@ -14,13 +14,11 @@
 /* Ids are below ID_LIMIT. As many ids as there are tokens, plus ID_SLACK, may have no token (check_holes). */
 enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
 
-/* Members of the document that are read. The first TOP_SMALL are parsed as JSON trees; TOP_MODEL is the index of
- * "model", which is read in parts. */
+/* The first TOP_SMALL members are parsed as JSON trees; "model" is read in parts. */
 static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
 enum { TOP_SMALL = 4, TOP_MODEL = 4, TOP_COUNT };
 
-/* Members of "model" that are read. The first MODEL_SMALL are parsed as JSON trees; MODEL_VOCAB and MODEL_MERGES are
- * the indices of "vocab" and "merges", which are read element by element. */
+/* The first MODEL_SMALL members are parsed as JSON trees; "vocab" and "merges" are read element by element. */
 static const char *const model_names[] = {"type",
                                           "unk_token",
                                           "fuse_unk",
@@ -33,7 +31,7 @@ static const char *const model_names[] = {"type",
                                           "merges"};
 enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
-/* State of reading. The first error is kept in `error`; values read after it are not used. */
+/* The first error is kept in `error`; values read after it are not used. */
 typedef struct json_reading {
     organ_tokenizer *t;     /* output */
     organ_json_source text; /* the file */
@@ -43,7 +41,6 @@ typedef struct json_reading {
     organ_error *error;
 } json_reading;
 
-/* Reports and returns ORGAN_BAD_INPUT with the message "FILE: " and the formatted text. */
 __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
 {
     char reason[sizeof r->error->message];
@@ -54,13 +51,10 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
 }
 
-/* Reports exhausted memory. */
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Finds the members names[0] to names[count - 1] of the JSON object in the span `object`: sets spans[k] to the span of
- * the value of names[k], or to an empty span if there is no such member. Returns an object with the parsed values of
- * the first `small` members; NULL if memory is exhausted. The caller releases the object. `what` names `object` in
- * messages; NULL for the document. */
+/* spans[k] is empty if there is no member names[k]. The caller releases the result, an object with the parsed values
+ * of the first `small` members. `what` names `object` in messages; NULL for the document. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {
@@ -86,8 +80,6 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
-/* Sets *id to the decimal number in the span. Returns false unless the number is below ID_LIMIT and has neither sign
- * nor leading zeros nor fraction. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
@@ -100,9 +92,9 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Rejects the id of token `word` unless it is below the number of bytes of the file plus ID_SLACK, because memory is
- * allocated for all ids up to it. A valid file passes, because a token takes more than two bytes of the file and
- * check_holes limits the ids without a token. `list` is the member of the file that contains the id, for messages. */
+/* Memory is allocated for all ids up to the largest. A valid file passes, because a token takes more than two bytes
+ * of the file and check_holes limits the ids without a token. `list` is the member of the file that contains the id,
+ * for messages. */
 static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -111,8 +103,6 @@ static organ_status check_id_limit(const json_reading *r, const char *list, cons
                        word, id, r->text.length);
 }
 
-/* Enters one member of "vocab": the token with the text `name`, whose id is in the span `value`. Rejects a text or an
- * id that occurs twice. */
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
 {
     organ_tokenizer *const t = r->t;
@@ -135,7 +125,6 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
 }
 
-/* Enters all members of "vocab", the object in `span`. Reports an error if the span is empty or the object has none. */
 static void read_vocabulary(const json_reading *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -148,7 +137,7 @@ static void read_vocabulary(const json_reading *r, organ_json_span span)
         json_refuse(r, "vocab: it is empty");
 }
 
-/* Rejects a vocabulary with more than ID_SLACK + 2 * (number of tokens) ids, because every id takes memory. */
+/* Every id takes memory, also one without a token. */
 static void check_holes(const json_reading *r)
 {
     const size_t named = r->t->text_count + r->t->raw.count;
@@ -158,7 +147,6 @@ static void check_holes(const json_reading *r)
 
 /* ---- merges ---- */
 
-/* A position in the list "merges". */
 typedef struct merge_list {
     const json_reading *r;
     const char *bytes; /* the file */
@@ -167,13 +155,11 @@ typedef struct merge_list {
     json_t *tree;      /* the last string that had escapes, as parsed by read_string; or NULL */
 } merge_list;
 
-/* Reports ORGAN_BAD_INPUT for the element being read, with the reason `what`. */
 static organ_status refuse_merge(const merge_list *l, const char *what)
 {
     return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
 }
 
-/* Moves past white space and returns the next character without moving past it; 0 at the end. */
 static char next_char(merge_list *l)
 {
     while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])
@@ -181,9 +167,8 @@ static char next_char(merge_list *l)
     return l->at < l->end ? l->bytes[l->at] : 0;
 }
 
-/* Reads the JSON string at the position and moves past it. Returns its text, which is valid until the next call, and
- * sets *bytes to its length; returns NULL, with an error, if it is malformed. Copies only a string with escapes, by the
- * JSON parser, which also reports invalid characters. */
+/* The text is valid until the next call. Only a string with escapes is copied, by the JSON parser, which also
+ * reports invalid characters. */
 static const char *read_string(merge_list *l, size_t *bytes)
 {
     const char *s = l->bytes;
@@ -208,9 +193,8 @@ static const char *read_string(merge_list *l, size_t *bytes)
     return json_string_value(l->tree);
 }
 
-/* Reads one element of "merges", ["LEFT", "RIGHT"] or "LEFT RIGHT", and moves past it. Sets *both to the two words
- * without a separator, and *first to the number of bytes of LEFT. Returns ORGAN_BAD_INPUT for any other element and for
- * empty words. */
+/* An element is ["LEFT", "RIGHT"] or "LEFT RIGHT". *both has the two words without a separator, and *first is the
+ * number of bytes of LEFT. */
 static organ_status read_merge(merge_list *l, organ_bytes *both, size_t *first)
 {
     const bool pair = next_char(l) == '[';
@@ -238,7 +222,6 @@ static organ_status read_merge(merge_list *l, organ_bytes *both, size_t *first)
     return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
 }
 
-/* Returns the id of the token with this text. Reports an error, and returns ORGAN_NO_ID, if there is none. */
 static uint32_t require_token_id(const merge_list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
@@ -248,8 +231,6 @@ static uint32_t require_token_id(const merge_list *l, const char *text, size_t b
     return id;
 }
 
-/* Reads one element of "merges" and enters the merge; its rank is the index of the element. `both` is scratch
- * memory. */
 static void put_merge(merge_list *l, organ_bytes *both)
 {
     size_t first = 0;
@@ -262,8 +243,7 @@ static void put_merge(merge_list *l, organ_bytes *both)
         fail_memory(l->r);
 }
 
-/* Reads the list "merges" in `span` element by element: a JSON tree of the whole list would take many times the memory
- * of its text. Reports an error if the span is empty. */
+/* A JSON tree of the whole list would take many times the memory of its text. */
 static void read_merges(const json_reading *r, organ_json_span span)
 {
     merge_list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
@@ -290,8 +270,6 @@ static void read_merges(const json_reading *r, organ_json_span span)
 
 /* ---- settings of the model ---- */
 
-/* Sets *flag to the member `name` of "model"; false if the member is null or missing. Reports an error for other
- * types. */
 static void read_flag(const json_reading *r, const char *name, bool *flag)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -300,7 +278,7 @@ static void read_flag(const json_reading *r, const char *name, bool *flag)
         json_refuse(r, "model: '%s' is neither true nor false", name);
 }
 
-/* Rejects the member `name` of "model", whose effect is not implemented, unless it is missing, null, 0 or "". */
+/* The effect of the member is not implemented. */
 static void expect_unset(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -309,8 +287,6 @@ static void expect_unset(const json_reading *r, const char *name)
         json_refuse(r, "model: a '%s' is not supported", name);
 }
 
-/* Rejects a "model" that is not BPE, and settings of BPE that are not supported. `merges` is true if it has
- * "merges". */
 static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");
@@ -323,8 +299,6 @@ static void check_type(const json_reading *r, bool merges)
     expect_unset(r, "end_of_word_suffix");
 }
 
-/* Sets t->unknown to the id of the token that unk_token of "model" names. The token must be in the vocabulary. Does
- * nothing if the member is null or missing. */
 static void read_unknown(const json_reading *r)
 {
     const json_t *const value = json_object_get(r->model, "unk_token");
@@ -339,8 +313,6 @@ static void read_unknown(const json_reading *r)
 
 /* ---- added tokens ---- */
 
-/* Enters the added token `entry`, which is entry number `index` of added_tokens. Rejects an id or text that the
- * vocabulary pairs with another text or id. */
 static organ_status put_added(const json_reading *r, const json_t *entry, size_t index)
 {
     organ_tokenizer *const t = r->t;
@@ -372,7 +344,6 @@ static organ_status put_added(const json_reading *r, const json_t *entry, size_t
     return organ_tokenizer_add(t, &added) ? ORGAN_OK : fail_memory(r);
 }
 
-/* Enters all entries of added_tokens. */
 static void read_added(const json_reading *r)
 {
     const json_t *const added = json_object_get(r->top, "added_tokens");
@@ -384,8 +355,8 @@ static void read_added(const json_reading *r)
 
 /* ---- the whole tokenizer ---- */
 
-/* Reads the member "model" in `span`. Reads the added tokens of the document before the merges of "model", because
- * organ_tokenizer_ready ends the vocabulary and must precede the merges. */
+/* The added tokens of the document come before the merges, because organ_tokenizer_ready ends the vocabulary and
+ * must precede the merges. */
 static void read_model(json_reading *r, organ_json_span span)
 {
     organ_json_span spans[MODEL_COUNT];
@@ -412,8 +383,7 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
-/* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model (NULL: none), into *t. The
- * file does not state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means
+/* The file does not state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means
  * byte-level BPE. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)

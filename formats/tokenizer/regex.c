@@ -26,7 +26,6 @@
 
 enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 }; /* upper bounds in bytes: pattern, name of a script */
 
-/* State of rewriting a pattern. */
 typedef struct regex_scan {
     const char *what;    /* name of the pattern in messages */
     const char *pattern; /* in Oniguruma's syntax */
@@ -39,26 +38,22 @@ typedef struct regex_scan {
     organ_bytes made;    /* the pattern for PCRE2 so far */
 } regex_scan;
 
-/* Reports the construct at the position as not supported. */
 static organ_status refuse_pattern(const regex_scan *s, const char *construct, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'",
                       s->what, construct, s->at, s->pattern);
 }
 
-/* Appends `bytes` bytes of `text` to the pattern for PCRE2. Returns ORGAN_IO if memory is exhausted. */
 static organ_status put_pattern(regex_scan *s, const char *text, size_t bytes, organ_error *error)
 {
     return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_memory(error, s->what);
 }
 
-/* Appends a NUL-terminated text to the pattern for PCRE2. */
 static organ_status put_pattern_text(regex_scan *s, const char *text, organ_error *error)
 {
     return put_pattern(s, text, strlen(text), error);
 }
 
-/* Rewrites \uXXXX at the position as \x{XXXX} and moves past it. */
 static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
@@ -71,8 +66,8 @@ static organ_status put_unicode(regex_scan *s, organ_error *error)
     return error->status ? error->status : put_pattern_text(s, "}", error);
 }
 
-/* Returns true if PCRE2 compiles \p{sc:NAME}: then NAME is a script. Old versions of PCRE2, whose \p{NAME} is the
- * property Script, reject the prefix "sc:", so the result is false and the name is used without prefix. */
+/* PCRE2 compiles \p{sc:NAME} if NAME is a script. Old versions of PCRE2, whose \p{NAME} is the property Script,
+ * reject the prefix "sc:", so the result is false and the name is used without prefix. */
 static bool is_script(const char *name, size_t bytes)
 {
     char probe[SCRIPT_NAME_LIMIT + 10];
@@ -90,8 +85,7 @@ static bool is_script(const char *name, size_t bytes)
     return regex != NULL;
 }
 
-/* Copies \p{L}, \P{L} or \x{20} at the position unchanged, but rewrites a script such as \p{Han} as \p{sc:Han}. Moves
- * past it. */
+/* A script such as \p{Han} becomes \p{sc:Han}; \p{L}, \P{L} and \x{20} stay. */
 static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
@@ -105,7 +99,6 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
     return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
 }
 
-/* Replacements for the escapes of classes and assertions. */
 static const struct rewriting {
     char escape;         /* the letter after the backslash */
     const char *outside; /* replacement outside of a class */
@@ -124,8 +117,8 @@ static const struct rewriting {
     {'v', "\\x{b}", "\\x{b}"},
 };
 
-/* Copies or rewrites the escape sequence at the position, so that PCRE2 matches the same as Oniguruma, and moves past
- * it. Rejects a letter or digit after the backslash that is not in the list here, and a character outside of ASCII. */
+/* PCRE2 must match the same as Oniguruma: a letter or digit after the backslash that is not in the list here is
+ * rejected, and so is a character outside of ASCII. */
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
@@ -148,7 +141,6 @@ static organ_status put_escape(regex_scan *s, organ_error *error)
     return put_pattern(s, shown, 2, error);
 }
 
-/* Returns true if `text` is in the pattern at the position. */
 static bool at_text(const regex_scan *s, const char *text)
 {
     const size_t length = strlen(text);
@@ -157,15 +149,14 @@ static bool at_text(const regex_scan *s, const char *text)
 
 /* ---- classes ---- */
 
-/* The general categories of Unicode; bit k of a set stands for categories[k]. */
+/* Bit k of a set stands for categories[k]. */
 static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
                                      "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
                                      "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
 enum { CATEGORIES = sizeof categories / sizeof *categories };
 
-/* Reads the general categories, such as \p{Lu} or \p{M}, at the beginning of the class at the position. If "&&" follows
- * them, returns the set of these categories (bit k: categories[k]) and sets *end to the offset of "&&". Returns 0 if
- * the class has anything else before "&&", or no "&&". */
+/* Returns 0 if the class has anything else than general categories, such as \p{Lu} or \p{M}, before "&&", or no
+ * "&&". *end is the offset of "&&". */
 static uint32_t categories_until_and(const regex_scan *s, size_t *end)
 {
     uint32_t all = 0;
@@ -185,9 +176,9 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* If an intersection A&&[^B] begins at the position, such as "[\p{Lu}\p{M}&&[^", rewrites this beginning as "[^" and
- * all categories that are not in A; the members of B follow. PCRE2 has no intersections of classes, but A and not B =
- * not (not A or B). Returns false, without any change, if the class has another form. */
+/* An intersection A&&[^B], such as "[\p{Lu}\p{M}&&[^", becomes "[^" and all categories that are not in A; the
+ * members of B follow. PCRE2 has no intersections of classes, but A and not B = not (not A or B). Returns false,
+ * without any change, if the class has another form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;
@@ -207,9 +198,8 @@ static bool put_intersection(regex_scan *s, organ_error *error)
     return true;
 }
 
-/* Drops the '[' or ']' at the position, which belongs to a class inside a class: the members of the inner class become
- * members of the outer class. Rejects inner classes for which that would change the meaning, and an intersection
- * [A&&[^B]] with further members after B. */
+/* The members of a class inside a class become members of the outer class. Inner classes for which that would change
+ * the meaning are rejected, and so is an intersection [A&&[^B]] with further members after B. */
 static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
 {
     const bool opens = s->pattern[s->at] == '[';
@@ -228,7 +218,6 @@ static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns true if a group with "(?" at the position means the same in Oniguruma and PCRE2. */
 static bool is_supported_group(const regex_scan *s)
 {
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
@@ -238,9 +227,7 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
-/* Copies one byte of the pattern, at which no escape sequence begins, and updates the state of classes. Leaves classes
- * inside a class and intersections to put_inner_bracket and put_intersection. Rejects constructs that PCRE2 would
- * interpret differently. */
+/* No escape sequence begins at the byte. Constructs that PCRE2 would interpret differently are rejected. */
 static organ_status put_character(regex_scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];
@@ -268,7 +255,6 @@ static organ_status put_character(regex_scan *s, organ_error *error)
     return put_pattern(s, &c, 1, error);
 }
 
-/* Rewrites the whole pattern from Oniguruma's syntax to PCRE2's; the result is s->made. */
 static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
@@ -281,9 +267,8 @@ static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
     return error->status;
 }
 
-/* Compiles the rewritten pattern with PCRE2; the caller frees the result. Only a line feed ends a line, as in
- * Oniguruma, whatever the default of this build of PCRE2 is. On error returns NULL and sets *code and *place to PCRE2's
- * error code and offset. */
+/* Only a line feed ends a line, as in Oniguruma, whatever the default of this build of PCRE2 is. On error returns
+ * NULL and sets *code and *place to PCRE2's error code and offset. */
 static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_SIZE *place)
 {
     pcre2_compile_context *const context = pcre2_compile_context_create(NULL);
@@ -297,9 +282,6 @@ static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_S
     return regex;
 }
 
-/* Compiles a pattern of `bytes` bytes in Oniguruma's syntax; the caller frees *regex. `what` names the pattern in
- * messages. Returns ORGAN_BAD_INPUT if the pattern is malformed, too long or not supported, ORGAN_IO if memory is
- * exhausted. */
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error)
 {

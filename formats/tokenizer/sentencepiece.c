@@ -11,18 +11,15 @@
 
 enum { PIECES_LIMIT = 256 << 20 }; /* largest size of tokenizer.model, in bytes */
 
-/* Types of fields in protobuf. */
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 /* ---- reading ---- */
 
-/* A position in a message. */
 typedef struct proto_reading {
     const unsigned char *at, *end;
     bool broken; /* the message ends within a value, or has a type that protobuf lacks */
 } proto_reading;
 
-/* A field: its number, and its value by its type. */
 typedef struct proto_field {
     uint64_t number, value;
     const unsigned char *bytes; /* of WIRE_BYTES and WIRE_32 */
@@ -30,7 +27,6 @@ typedef struct proto_field {
     unsigned type;
 } proto_field;
 
-/* Reads a varint; 0 if the message is broken. */
 static uint64_t read_varint(proto_reading *r)
 {
     uint64_t value = 0;
@@ -46,7 +42,6 @@ static uint64_t read_varint(proto_reading *r)
     return 0;
 }
 
-/* Reads the next field. Returns false at the end of the message and if it is broken. */
 static bool next_field(proto_reading *r, proto_field *field)
 {
     if (r->at == r->end || r->broken)
@@ -69,7 +64,6 @@ static bool next_field(proto_reading *r, proto_field *field)
     return true;
 }
 
-/* Reads the message of piece `id`: its score into *score. Returns false if its text is not that of the token. */
 static bool read_piece(const organ_tokenizer *t, uint64_t id, const proto_field *piece, float *score)
 {
     proto_reading r = {.at = piece->bytes, .end = piece->bytes + piece->length};
@@ -85,7 +79,7 @@ static bool read_piece(const organ_tokenizer *t, uint64_t id, const proto_field 
     return same && !r.broken;
 }
 
-/* Returns whether the scores of the tokens that the merges make never rise from one merge to the next. */
+/* The order holds if the scores of the tokens that the merges make never rise from one merge to the next. */
 static bool in_order(const organ_piece_scores *pieces, const organ_merge *merges, size_t count)
 {
     float last = INFINITY;
@@ -132,7 +126,7 @@ organ_status organ_piece_scores_read(const organ_model *model, const organ_token
 
 /* ---- writing ---- */
 
-/* Appends a varint. Like all put_ functions here, returns false if memory is exhausted. */
+/* Like all put_ functions here, returns false if memory is exhausted. */
 static bool put_varint(organ_bytes *to, uint64_t value)
 {
     char text[10];
@@ -143,19 +137,17 @@ static bool put_varint(organ_bytes *to, uint64_t value)
     return organ_bytes_add(to, text, length);
 }
 
-/* Appends a field with a whole number. */
 static bool put_number(organ_bytes *to, unsigned number, uint64_t value)
 {
     return put_varint(to, number << 3 | WIRE_VARINT) && put_varint(to, value);
 }
 
-/* Appends a field with bytes. */
 static bool put_field(organ_bytes *to, unsigned number, const char *bytes, size_t length)
 {
     return put_varint(to, number << 3 | WIRE_BYTES) && put_varint(to, length) && organ_bytes_add(to, bytes, length);
 }
 
-/* Appends the message SentencePiece of token `id`: piece 1, score 2, type 3. Types have the numbers of GGUF. */
+/* The fields are piece 1, score 2, type 3. Types have the numbers of GGUF. */
 static bool put_piece(organ_bytes *to, organ_bytes *piece, const organ_token *token, float score, uint64_t type)
 {
     piece->used = 0;
@@ -164,8 +156,7 @@ static bool put_piece(organ_bytes *to, organ_bytes *piece, const organ_token *to
            put_number(piece, 3, type) && put_field(to, 1, piece->data, piece->used);
 }
 
-/* Appends trainer_spec, with the kind, the size, the bytes and the ids and texts of special tokens, and
- * normalizer_spec, with the handling of blanks. The ids are 64-bit varints, -1 for none. */
+/* The ids are 64-bit varints, -1 for none. */
 static bool put_specs(organ_bytes *to, organ_bytes *spec, const organ_model *model, const organ_tokenizer *t)
 {
     static const char *const keys[] = {"tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",

@@ -20,7 +20,6 @@
 
 enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
 
-/* State of reading the normalizer or the pre_tokenizer ("the part"). */
 typedef struct steps_reading {
     organ_tokenizer *t;
     const char *label;  /* name of the file in messages */
@@ -32,7 +31,6 @@ typedef struct steps_reading {
     organ_error *error; /* the first error is kept; values read after it are not used */
 } steps_reading;
 
-/* Reports ORGAN_BAD_INPUT for the object being read, with the formatted reason. */
 __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_reading *r, const char *format, ...)
 {
     char reason[200];
@@ -43,8 +41,7 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_readin
     organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, r->type, reason);
 }
 
-/* Appends a copy of the step to r->steps. Reports an error if there are ORGAN_STEP_LIMIT steps already. After any
- * error, frees the step's regular expression instead. */
+/* Takes ownership of the step's regular expression, which is freed after any error. */
 static void add_step(const steps_reading *r, const organ_step *step)
 {
     if (*r->count == ORGAN_STEP_LIMIT)
@@ -55,7 +52,6 @@ static void add_step(const steps_reading *r, const organ_step *step)
         r->steps[(*r->count)++] = *step;
 }
 
-/* Returns a copy of the text in the arena; NULL with an error if memory is exhausted. */
 static const char *copy_step_text(const steps_reading *r, const char *text, size_t bytes)
 {
     const char *const kept = organ_arena_copy(&r->t->arena, text, bytes);
@@ -64,8 +60,6 @@ static const char *copy_step_text(const steps_reading *r, const char *text, size
     return kept;
 }
 
-/* Copies the string in the member `field` of `from` to the arena, and sets *kept to the copy and *bytes to its length.
- * Reports an error if the member is not a string. */
 static void get_text(const steps_reading *r, const json_t *from, const char *field, const char **kept, size_t *bytes)
 {
     const json_t *value = json_object_get(from, field);
@@ -77,8 +71,6 @@ static void get_text(const steps_reading *r, const json_t *from, const char *fie
     *kept = copy_step_text(r, json_string_value(value), *bytes);
 }
 
-/* Returns the member `field` of the object being read, or `fallback` if it is missing. Reports an error if the member
- * is not boolean. */
 static bool get_flag(const steps_reading *r, const char *field, bool fallback)
 {
     const json_t *value = json_object_get(r->from, field);
@@ -87,7 +79,6 @@ static bool get_flag(const steps_reading *r, const char *field, bool fallback)
     return value ? json_is_true(value) : fallback;
 }
 
-/* Sets step->pattern to a copy of the regular expression `pattern` and step->regex to its compiled form. */
 static void set_regex(const steps_reading *r, organ_step *step, const char *pattern, size_t bytes)
 {
     char what[300];
@@ -97,8 +88,6 @@ static void set_regex(const steps_reading *r, organ_step *step, const char *patt
         organ_regex_compile(what, step->pattern, bytes, &step->regex, r->error);
 }
 
-/* Appends a split step that treats the matches of the regular expression `pattern` according to `behaviour`. If
- * `invert` is true, the texts between the matches count as the matches. */
 static void add_split(const steps_reading *r, const char *pattern, organ_behaviour behaviour, bool invert)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = behaviour, .invert = invert};
@@ -106,8 +95,6 @@ static void add_split(const steps_reading *r, const char *pattern, organ_behavio
     add_step(r, &step);
 }
 
-/* Reads the member "pattern" of the object being read into the step: {"String": text} sets step->text, {"Regex":
- * pattern} sets step->pattern and step->regex. */
 static void get_pattern(const steps_reading *r, organ_step *step)
 {
     const json_t *pattern = json_object_get(r->from, "pattern"), *regex = json_object_get(pattern, "Regex");
@@ -119,8 +106,6 @@ static void get_pattern(const steps_reading *r, organ_step *step)
         refuse_step(r, "'pattern' has neither a string 'String' nor 'Regex'");
 }
 
-/* Returns the member "behavior" of the object being read: what a split step does with its matches. Reports an error for
- * an unknown value. */
 static organ_behaviour get_behaviour(const steps_reading *r)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
@@ -134,7 +119,6 @@ static organ_behaviour get_behaviour(const steps_reading *r)
 
 /* ---- pre-tokenizers ---- */
 
-/* Appends the step of Split, whose members are "pattern", "behavior" and "invert". */
 static void read_split(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = get_behaviour(r), .invert = get_flag(r, "invert", false)};
@@ -142,8 +126,7 @@ static void read_split(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the up to three steps of ByteLevel: a blank before the text (add_prefix_space), a split by GPT-2's pattern
- * (use_regex), bytes to letters. The blank is put by a Metaspace step whose mark is a blank. */
+/* The blank is put by a Metaspace step whose mark is a blank. */
 static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);
@@ -156,13 +139,12 @@ static void read_byte_level(const steps_reading *r)
     add_step(r, &(organ_step){.kind = ORGAN_STEP_BYTES});
 }
 
-/* Appends the step of Digits, which isolates each run of digits or, with individual_digits, each digit. */
 static void read_digits(const steps_reading *r)
 {
     add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false);
 }
 
-/* Appends the step of Metaspace. prepend_scheme sets step.prefix; files without it have the older add_prefix_space. */
+/* prepend_scheme sets step.prefix; files without it have the older add_prefix_space. */
 static void read_metaspace(const steps_reading *r)
 {
     static const char *const schemes[] = {
@@ -184,28 +166,25 @@ static void read_metaspace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the step of Punctuation, which treats each sign according to "behavior"; by default each sign is a piece. */
+/* By default each sign is a piece. */
 static void read_punctuation(const steps_reading *r)
 {
     const bool known = json_object_get(r->from, "behavior");
     add_split(r, PUNCTUATION, known ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
-/* Appends the step of Whitespace, which drops white space. Each run of word characters becomes a piece, and so does
- * each run of other characters. */
+/* Each run of word characters becomes a piece, and so does each run of other characters; white space is dropped. */
 static void read_whitespace(const steps_reading *r)
 {
     add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true);
 }
 
-/* Appends the steps of BertPreTokenizer: drop white space, isolate each sign. */
 static void read_bert(const steps_reading *r)
 {
     add_split(r, "\\s", ORGAN_REMOVED, false);
     add_split(r, PUNCTUATION, ORGAN_ISOLATED, false);
 }
 
-/* Appends the step of CharDelimiterSplit, which splits at the delimiter and drops it. */
 static void read_delimiter(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = ORGAN_REMOVED};
@@ -215,12 +194,10 @@ static void read_delimiter(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the step of WhitespaceSplit, which splits at white space and drops it. */
 static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
 
 /* ---- normalising ---- */
 
-/* Appends a step that converts to the normal form in r->type, which is one of `forms`; step.form is its index there. */
 static void read_form(const steps_reading *r)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -230,10 +207,8 @@ static void read_form(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the step of Lowercase. */
 static void read_lowercase(const steps_reading *r) { add_step(r, &(organ_step){.kind = ORGAN_STEP_LOWERCASE}); }
 
-/* Appends the step of Prepend, which puts the text in "prepend" before each text. */
 static void read_prepend(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_PREPEND};
@@ -241,7 +216,6 @@ static void read_prepend(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the step of Replace, which replaces each match of "pattern" by "content". */
 static void read_replace(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_REPLACE};
@@ -250,7 +224,6 @@ static void read_replace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the steps of Strip: strip_left removes white space at the beginning of a text, strip_right at its end. */
 static void read_strip_ends(const steps_reading *r)
 {
     static const char *const fields[] = {"strip_left", "strip_right"}, *const patterns[] = {"\\A\\s+", "\\s+\\z"};
@@ -264,7 +237,6 @@ static void read_strip_ends(const steps_reading *r)
 
 /* ---- all types ---- */
 
-/* A type of tokenizer.json and the function that appends its steps. */
 typedef struct steps_kind {
     const char *type;
     void (*read)(const steps_reading *r);
@@ -290,8 +262,6 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
-/* Appends the steps of the JSON object `from`. If its member "type" is "Sequence", reads the objects in its list
- * recursively; else the type must be in the table of the part. `depth` is the number of sequences around `from`. */
 static void read_step(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool pretokenizer = strcmp(r->part, "pre_tokenizer") == 0;
@@ -318,8 +288,6 @@ static void read_step(steps_reading *r, const json_t *from, unsigned depth)
         read_step(r, json_array_get(list, k), depth + 1);
 }
 
-/* Reads the JSON of the normalizer and of the pre_tokenizer into the tokenizer's steps. Each may be NULL or JSON null:
- * it then has no steps. Returns ORGAN_BAD_INPUT for an unsupported type or member. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *pretokenizer, organ_error *error)
 {
@@ -342,9 +310,8 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
     return error->status;
 }
 
-/* Appends a split step with the regular expression `pattern` to the pre-tokenizer. Each match becomes a piece; the text
- * between two matches becomes a piece too, or is removed if `drops` is true. To remove it, the step is inverted: the
- * text between two matches counts as match, and ORGAN_REMOVED drops it. */
+/* To remove the text between two matches, the step is inverted: that text counts as match, and ORGAN_REMOVED drops
+ * it. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error)
 {

@@ -7,7 +7,6 @@
 
 static const char eos_member[] = "eos_token_id";
 
-/* Adds the id, unless the list has it. */
 static organ_status add_stop(const char *label, organ_stop_ids *stops, int64_t id, organ_error *error)
 {
     for (unsigned k = 0; k < stops->count; k++)
@@ -20,7 +19,6 @@ static organ_status add_stop(const char *label, organ_stop_ids *stops, int64_t i
     return ORGAN_OK;
 }
 
-/* Adds the id or the ids in `value`; NULL and JSON null have none. */
 static organ_status add_stops(const char *label, organ_stop_ids *stops, const json_t *value, organ_error *error)
 {
     if (!value || json_is_null(value))
@@ -35,7 +33,6 @@ static organ_status add_stops(const char *label, organ_stop_ids *stops, const js
     return error->status;
 }
 
-/* Adds the ids of the JSON file `name` of the model, or of its text_config. Does nothing if there is no such file. */
 static organ_status add_from_file(const organ_model *model, const char *name, organ_stop_ids *stops, organ_error *error)
 {
     organ_json_source text = {.label = name};

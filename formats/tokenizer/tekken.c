@@ -12,11 +12,10 @@
 enum { ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16 }; /* upper bounds of tokens and of special tokens */
 enum { LAST_WITHOUT_SPECIAL = 7 };                    /* last version that does not list special tokens */
 
-/* Members of tekken.json that are read: indices into tekken_names. */
 enum { TEKKEN_CONFIG, TEKKEN_SPECIAL, TEKKEN_VOCAB, TEKKEN_COUNT };
 static const char *const tekken_names[TEKKEN_COUNT] = {"config", "special_tokens", "vocab"};
 
-/* The special tokens of files up to version 7, which do not list them. */
+/* Files up to version 7 do not list their special tokens. */
 static const char *const usual_special[] = {"<unk>",
                                             "<s>",
                                             "</s>",
@@ -39,7 +38,6 @@ static const char *const usual_special[] = {"<unk>",
                                             "[TOOL_CONTENT]"};
 enum { USUAL_SPECIAL = sizeof usual_special / sizeof *usual_special };
 
-/* State of reading tekken.json. */
 typedef struct tekken_reading {
     organ_tokenizer *t;                  /* output */
     const organ_json_source *text;       /* the file */
@@ -49,8 +47,6 @@ typedef struct tekken_reading {
     organ_error *error;                  /* the first error is kept */
 } tekken_reading;
 
-/* Sets r->spans to the values of the members of tekken.json. All but special_tokens are required; none may occur
- * twice. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;
@@ -70,8 +66,6 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-/* Returns the member `name` of the config. If it is not a whole number from 1 to `max`, reports an error, and the
- * result must not be used. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
@@ -82,7 +76,6 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     return number;
 }
 
-/* Sets r->special and r->tokens from default_num_special_tokens and default_vocab_size of the config. */
 static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
 {
     const int64_t all = number_of(r, config, "default_vocab_size", ID_LIMIT - 1);
@@ -102,8 +95,6 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* Reads the member "config": sets the pre-tokenizer from "pattern", *version from "version" (7 for "v7"), and
- * r->special and r->tokens, the numbers of special and of other tokens, from the sizes in it. */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;
@@ -128,15 +119,12 @@ static organ_status read_config(tekken_reading *r, long *version)
 
 /* ---- special tokens ---- */
 
-/* Adds a special token with the id `id`; `text` is its name. */
 static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
 {
     const organ_added added = {.text = text, .bytes = bytes, .id = id, .special = true};
     return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
-/* Adds the special token `one`, which is entry number `index` of the list special_tokens. Its name is in "token_str";
- * its "rank" must equal `index`, and is its id. */
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
 {
     const json_t *const rank = json_object_get(one, "rank");
@@ -151,8 +139,8 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
-/* Adds the special tokens: those of the list special_tokens or, if the file has no list and its version is at most
- * LAST_WITHOUT_SPECIAL, those of `usual_special`. The remaining ids below r->special get the names <SPECIAL_n>. */
+/* Files up to version LAST_WITHOUT_SPECIAL have no list of special tokens. The remaining ids below r->special get
+ * the names <SPECIAL_n>. */
 static organ_status read_special(const tekken_reading *r, long version)
 {
     json_t *list = NULL;
@@ -182,8 +170,8 @@ static organ_status read_special(const tekken_reading *r, long version)
 
 /* ---- vocabulary ---- */
 
-/* Returns the offset after the JSON object that begins at offset `at`, or `end` if the object is not closed. Only
- * counts braces outside of strings: the parser checks the object afterwards. */
+/* Only counts braces outside of strings: the parser checks the object afterwards. Returns `end` if the object is not
+ * closed. */
 static size_t object_end(const organ_json_source *text, size_t at, size_t end)
 {
     bool quoted = false;
@@ -201,8 +189,6 @@ static size_t object_end(const organ_json_source *text, size_t at, size_t end)
     return end;
 }
 
-/* Adds the token of entry number `index` of "vocab", the JSON object in `span`. Its "rank" must equal `index`; its id
- * is r->special + index. `word` is scratch memory. */
 static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
 {
     json_t *one = NULL;
@@ -222,7 +208,6 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     return r->error->status;
 }
 
-/* Returns the offset of the first byte from `at` on that is not white space, or `end`. */
 static size_t skip_json_space(const organ_json_source *text, size_t at, size_t end)
 {
     while (at < end && memchr(" \t\r\n", text->bytes[at], 4))
@@ -230,8 +215,7 @@ static size_t skip_json_space(const organ_json_source *text, size_t at, size_t e
     return at;
 }
 
-/* Adds the first r->tokens entries of the list "vocab". Further entries are ignored, as in mistral_common: files list
- * more tokens than a model has. Reports an error if the list has fewer entries. */
+/* Further entries are ignored, as in mistral_common: files list more tokens than a model has. */
 static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_source *const text = r->text;
@@ -259,7 +243,7 @@ static organ_status read_vocab(const tekken_reading *r)
 
 /* ---- the whole tokenizer ---- */
 
-/* Reads the tokenizer in the text of tekken.json into *t. mistral_common puts "<s>" before each text. */
+/* mistral_common puts "<s>" before each text. */
 organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                          organ_error *error)
 {

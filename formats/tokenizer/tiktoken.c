@@ -16,9 +16,9 @@ enum { FIRST_SPECIAL = 5 };       /* number of special tokens that a class lists
 
 static const char config_name[] = "tokenizer_config.json";
 
-/* A Python class of tokenizers. In tokenization_kimi.py, a special token has the name that added_tokens_decoder of
- * tokenizer_config.json gives its id, or "<|reserved_token_ID|>". In tokenization_hy.py, the special tokens are five
- * names, then "<|extra_N|>" with N from 0. */
+/* In tokenization_kimi.py, a special token has the name that added_tokens_decoder of tokenizer_config.json gives its
+ * id, or "<|reserved_token_ID|>". In tokenization_hy.py, the special tokens are five names, then "<|extra_N|>" with
+ * N from 0. */
 typedef struct tiktoken_class {
     const char *name;                 /* tokenizer_class in tokenizer_config.json */
     const char *pretokenizer;         /* its split rules: a name in pretokenizers.c */
@@ -44,8 +44,6 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
-/* Sets *rank to the decimal number in the `count` characters at `digits`. Returns false if a character is not a digit,
- * `count` is 0, or the number is not below ID_LIMIT. */
 static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
@@ -57,8 +55,6 @@ static bool read_rank(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
-/* Adds the token of one line "BASE64 RANK", which consists of `bytes` bytes at `line`. `number` is the number of the
- * line, for messages; `word` is scratch memory. */
 static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {
@@ -77,7 +73,6 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
-/* Adds the tokens of all lines. Rejects a file without tokens, or with ranks that are not 0, 1, ... without gaps. */
 static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
     organ_bytes word = {0};
@@ -100,9 +95,8 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
 
 /* ---- special tokens ---- */
 
-/* Rejects `decoder`, the added_tokens_decoder of tokenizer_config.json (or NULL), unless its keys are ids of special
- * tokens, `count` to count + class->special - 1, and each has a name in "content". `count` is the number of tokens in
- * the tokenizer file; `label` is the config's path, for messages. */
+/* The keys must be ids of special tokens, `count` to count + class->special - 1. `label` is the config's path, for
+ * messages. */
 static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder, uint32_t count,
                                   organ_error *error)
 {
@@ -126,8 +120,6 @@ static organ_status check_decoder(const tiktoken_class *class, const char *label
     return ORGAN_OK;
 }
 
-/* Adds the special tokens of the class, with ids from `count` on. The name of each is that in the config's
- * added_tokens_decoder (if class->decoder), else that in class->first, else class->prefix with a number and "|>". */
 static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const char *label,
                                 const json_t *config, uint32_t count, organ_error *error)
 {
@@ -154,8 +146,7 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
 
 /* ---- the whole tokenizer ---- */
 
-/* Parses tokenizer_config.json, whose path in messages is `config_label`, into *config. Reports an error if the config
- * is missing, because only the config names the class of the tokenizer file `label`. */
+/* Only the config names the class of the tokenizer file `label`. `config_label` is its path in messages. */
 static organ_status load_config(const organ_model *model, const char *config_label, const char *label, json_t **config,
                                 organ_error *error)
 {
@@ -173,8 +164,6 @@ static organ_status load_config(const organ_model *model, const char *config_lab
     return error->status;
 }
 
-/* Returns the class that the config names; NULL with an error if it is unknown. The labels are the paths of the
- * config and of the tokenizer file, for messages. */
 static const tiktoken_class *tiktoken_class_of(const json_t *config, const char *config_label, const char *label,
                                                organ_error *error)
 {
@@ -188,8 +177,6 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
     return NULL;
 }
 
-/* Adds tokens, pre-tokenizer, special tokens and merges of a tokenizer of this class to *t. `text` is the tokenizer
- * file, `config` the parsed tokenizer_config.json, `config_label` its path in messages. */
 static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const char *config_label,
                                        const json_t *config, const organ_json_source *text, organ_error *error)
 {
@@ -203,9 +190,8 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
-/* Reads the tokenizer in the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t.
- * If the config does not state add_bos_token, facts.adds_bos is the default of the config's tokenizer class, but false
- * if there is no BOS token. */
+/* If the config does not state add_bos_token, facts.adds_bos is the default of the config's tokenizer class, but
+ * false if there is no BOS token. */
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {

@@ -14,13 +14,10 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-/* Values of tokenizer.ggml.token_type. */
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
 /* ---- arrays ---- */
 
-/* Appends the low `bytes` bytes of `value`, little endian. Like all put_ functions here, returns false if memory is
- * exhausted. */
 static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
 {
     char text[8];
@@ -29,21 +26,19 @@ static bool put_u64(organ_bytes *to, uint64_t value, size_t bytes)
     return organ_bytes_add(to, text, bytes);
 }
 
-/* Appends a string as GGUF stores it: its length in 8 bytes, then the text. */
 static bool put_text(organ_bytes *to, const char *text, size_t length)
 {
     return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
 }
 
-/* Sets *to to the beginning of the value of an array: element type and count, as GGUF stores them. */
 static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count)
 {
     *to = (organ_bytes){0};
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
-/* Adds the array in `from`, which has `count` elements of type `element`, to the writer under `key`, and frees
- * from->data. If `complete` is false, memory was exhausted while the array was built: reports that error instead. */
+/* Frees from->data. If `complete` is false, memory was exhausted while the array was built: reports that error
+ * instead. */
 static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
                               bool complete, organ_gguf_writer *writer, organ_error *error)
 {
@@ -63,15 +58,14 @@ static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_typ
 
 /* ---- tokens ---- */
 
-/* Returns true if the text begins with `prefix` and ends with `suffix`. */
 static bool is_between(const char *text, size_t bytes, const char *prefix, const char *suffix)
 {
     const size_t head = strlen(prefix), tail = strlen(suffix);
     return bytes >= head + tail && memcmp(text, prefix, head) == 0 && memcmp(text + bytes - tail, suffix, tail) == 0;
 }
 
-/* Returns true if llama.cpp's converter treats an added token of this name as a control token although tokenizer.json
- * does not mark it as special. */
+/* llama.cpp's converter treats an added token of this name as a control token although tokenizer.json does not mark
+ * it as special. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
@@ -83,8 +77,7 @@ static bool looks_special(const char *text, size_t bytes)
            is_between(text, bytes, "<unused", ">");
 }
 
-/* Returns the tokenizer.ggml.token_type that llama.cpp's converter gives to the token; UNUSED for an id without a
- * token. */
+/* The type is the one that llama.cpp's converter gives; an id without a token is UNUSED. */
 static int32_t type_of(const gguf_export *e, uint32_t id)
 {
     const organ_tokenizer *const t = e->t;
@@ -101,8 +94,7 @@ static int32_t type_of(const gguf_export *e, uint32_t id)
     return added->special || looks_special(token->text, token->bytes) ? CONTROL : USER_DEFINED;
 }
 
-/* Appends the text of a user-defined token as a GGUF string, with a blank instead of each SentencePiece mark, because
- * llama.cpp searches for the token in text without marks. */
+/* llama.cpp searches for a user-defined token in text without SentencePiece marks, so each mark becomes a blank. */
 static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 {
     organ_bytes plain = {0};
@@ -117,8 +109,7 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
     return complete;
 }
 
-/* Appends the text of token `id` as a GGUF string, that of a user-defined token without SentencePiece marks
- * (put_unmarked). An id without a token gets "[PAD<id>]", as by llama.cpp's converter. */
+/* An id without a token gets "[PAD<id>]", as by llama.cpp's converter. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];
@@ -130,7 +121,6 @@ static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
     return put_text(to, token->text, token->bytes);
 }
 
-/* Writes the arrays of texts and types of all tokens. */
 static organ_status write_tokens(const gguf_export *e, organ_error *error)
 {
     organ_bytes names, types;
@@ -147,8 +137,7 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 
 /* ---- merges ---- */
 
-/* Appends the text of `token`, one of the two words of a merge. A blank separates the words, so a blank in a word
- * becomes U+0120, GPT-2's letter for byte 32. */
+/* A blank separates the words, so a blank in a word becomes U+0120, GPT-2's letter for byte 32. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
     bool complete = true;
@@ -157,7 +146,6 @@ static bool put_word(organ_bytes *to, const organ_token *token)
     return complete;
 }
 
-/* Writes the array of the `count` merges as strings "LEFT RIGHT", in the order of their ranks. */
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_bytes all, one = {0};
@@ -173,10 +161,9 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
     return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
 }
 
-/* Writes the scores of SentencePiece, which first merges the pair whose merged token has the highest score. The tokens
- * that merges make get 0, -1, -2, ... in the order of their first merges (`merges` is sorted by rank); then the normal
- * tokens that no merge makes get the next lower scores, by id. All other tokens, such as bytes and special tokens, get
- * 0. */
+/* SentencePiece first merges the pair whose merged token has the highest score. The tokens that merges make get 0,
+ * -1, -2, ... in the order of their first merges (`merges` is sorted by rank); then the normal tokens that no merge
+ * makes get the next lower scores, by id. All other tokens, such as bytes and special tokens, get 0. */
 static organ_status write_rank_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     float *const scores = calloc(e->count + 1, sizeof *scores);
@@ -202,8 +189,8 @@ static organ_status write_rank_scores(const gguf_export *e, const organ_merge *m
     return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
 }
 
-/* Writes the scores in the model's tokenizer.model or, if it has none that fit, those of write_rank_scores. Tokens that
- * tokenizer.model lacks get the scores that llama.cpp's converter gives them. */
+/* tokenizer.model, if it fits, precedes the scores of write_rank_scores. Tokens that it lacks get the scores that
+ * llama.cpp's converter gives them. */
 static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_piece_scores pieces;
@@ -224,14 +211,11 @@ static organ_status write_scores(const gguf_export *e, const organ_merge *merges
 
 /* ---- kinds ---- */
 
-/* Writes the string `word` under `key`. */
 static organ_status set_word(const gguf_export *e, const char *key, const char *word, organ_error *error)
 {
     return organ_gguf_writer_set_string(e->writer, key, word, strlen(word), error);
 }
 
-/* Writes the keys of a byte-level vocabulary: model "gpt2", pre-tokenizer, tokens and merges. Returns ORGAN_BAD_INPUT
- * if no known pre-tokenizer has the rules of the tokenizer and the caller chose none. */
 static organ_status write_byte_level(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     size_t length = 0;
@@ -249,7 +233,6 @@ static organ_status write_byte_level(const gguf_export *e, const organ_merge *me
     return write_merges(e, merges, count, error);
 }
 
-/* Returns true if a step of the tokenizer puts a blank before a text. */
 static bool prepends_space(const organ_tokenizer *t)
 {
     for (size_t k = 0; k < t->normalizer_count; k++)
@@ -261,8 +244,7 @@ static bool prepends_space(const organ_tokenizer *t)
     return false;
 }
 
-/* Writes the keys of a SentencePiece vocabulary: tokens, scores and whether a blank is put before a text. llama.cpp
- * derives the merges from the scores; only its model "gemma4" also needs the list of merges. */
+/* llama.cpp derives the merges from the scores; only its model "gemma4" also needs the list of merges. */
 static organ_status write_sentence_piece(const gguf_export *e, const organ_merge *merges, size_t count,
                                          organ_error *error)
 {
@@ -281,7 +263,6 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
     return gemma4 ? write_merges(e, merges, count, error) : ORGAN_OK;
 }
 
-/* Fills in e->added, which the caller frees. */
 static organ_status list_added(gguf_export *e, organ_error *error)
 {
     e->added = calloc(e->t->facts.vocabulary + 1, sizeof *e->added);
@@ -294,7 +275,6 @@ static organ_status list_added(gguf_export *e, organ_error *error)
     return e->added ? ORGAN_OK : organ_fail_memory(error, e->model->path);
 }
 
-/* Writes the keys of a byte-level or of a SentencePiece vocabulary. */
 static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *error)
 {
     size_t count;
@@ -309,8 +289,6 @@ static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *err
 
 /* ---- the whole tokenizer ---- */
 
-/* Sets *found to true if the model has a tokenizer.json, to false if it has no tokenizer file. Rejects a model that
- * has only other tokenizer files. */
 static organ_status check_file(const organ_model *model, bool *found, organ_error *error)
 {
     static const char *const names[] = {"tokenizer.json", "tekken.json",     "tiktoken.model",
@@ -334,8 +312,7 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
     return ORGAN_OK;
 }
 
-/* Reads the tokenizer from the writer and compares it with that of the files. If some text gets other ids, this is an
- * error unless the caller chose options->pre; then *difference has the text. */
+/* If some text gets other ids, this is an error unless the caller chose options->pre; then *difference has the text. */
 static organ_status check_written(const gguf_export *e, organ_tokenizer_difference *difference, organ_error *error)
 {
     const organ_gguf view = organ_gguf_writer_view(e->writer);
@@ -357,8 +334,8 @@ static organ_status check_written(const gguf_export *e, organ_tokenizer_differen
     return error->status;
 }
 
-/* Counts the ids from e->count on: published models have an added token without a row in the embedding (Gemma 3), which
- * llama.cpp's converter leaves out. Rejects such an id of a word, which a text could contain. */
+/* Published models have an added token without a row in the embedding (Gemma 3), which llama.cpp's converter leaves
+ * out. Such an id of a word, which a text could contain, is rejected. */
 static organ_status count_beyond(const gguf_export *e, uint64_t *beyond, organ_error *error)
 {
     const organ_tokenizer *const t = e->t;
@@ -377,8 +354,6 @@ static organ_status count_beyond(const gguf_export *e, uint64_t *beyond, organ_e
     return ORGAN_OK;
 }
 
-/* Writes the tokenizer in the model's tokenizer.json to the writer, or tokenizer.ggml.model "none" if the model has no
- * tokenizer file. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
                                      organ_gguf_writer *writer, organ_tokenizer_difference *difference,
                                      organ_error *error)

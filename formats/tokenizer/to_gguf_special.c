@@ -10,7 +10,6 @@
 
 enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* largest size, in bytes, of a file that is read */
 
-/* The kinds of special tokens. */
 static const struct {
     const char *word; /* name in Hugging Face's files: "bos" of "bos_token" */
     const char *id;   /* GGUF key of the id, after "tokenizer.ggml." */
@@ -26,17 +25,14 @@ static const struct {
              {"mask", "mask_token_id", NULL},
              {"eot", "eot_token_id", NULL},
              {"eom", "eom_token_id", NULL}};
-/* Indices into `kinds`. */
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, EOT, EOM, KINDS };
 
-/* The special tokens of a model, by kind, as collected from tokenizer_config.json and tokenizer.json. */
 typedef struct special_words {
     const gguf_export *e;
     const char *text[KINDS]; /* text of the token, or NULL */
     int adds[KINDS];         /* the tokenizer adds the token to a text: 1 yes, 0 no, -1 not stated */
 } special_words;
 
-/* Returns the text of the token in `value`, which is a string or {"content": string}; NULL for anything else. */
 static const char *word_of(const json_t *value)
 {
     return organ_json_plain(json_is_object(value) ? json_object_get(value, "content") : value);
@@ -44,30 +40,22 @@ static const char *word_of(const json_t *value)
 
 /* ---- the post-processor ---- */
 
-/* Returns the text of the special token that is element `index` of a template, a JSON array; NULL if this element is
- * not a special token, or if there is no such element. */
 static const char *special_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
 }
 
-/* Returns true if neither text is NULL and they are equal. */
 static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
-/* Returns "A" or "B" if element `index` of a template stands for the first or the second text; NULL if it stands for
- * something else, or if there is no such element. */
 static const char *sequence_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
 }
 
-/* Returns 1 if the template `pair` for two texts A and B puts a separator, the token SEP or EOS, between them; 0 if it
- * puts other elements there; -1 if the template has another form. `first` and `last` are the special tokens at the ends
- * of the template for one text, or NULL. Without `first` at its beginning and `last` at its end, `pair` must be A, one
- * or more elements, B.
- *
- * With `last`, the first token between A and B ends A, so a separator can only be the second of exactly two tokens.
- * Without `last` it can also be the first token. */
+/* Returns 1 if the template `pair` for two texts A and B puts a separator, the token SEP or EOS, between them; 0 if
+ * it puts other elements there; -1 if the template has another form. `first` and `last` are the special tokens at
+ * the ends of the template for one text, or NULL. With `last`, the first token between A and B ends A, so a
+ * separator can only be the second of exactly two tokens. Without `last` it can also be the first token. */
 static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
     /* [from, to): the template without `first` and `last` */
@@ -81,11 +69,10 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
-/* Sets members of *w from a post-processor of the type TemplateProcessing; changes no others. If its template for one
- * text begins with a special token, this token becomes w->text[BOS], unless that is set, and w->adds[BOS] becomes 1 if
- * the token is BOS or CLS, else 0. If the template ends with a special token, this token becomes w->text[EOS], and
- * w->adds[EOS] becomes 1; another EOS before that is then EOT. The template for two texts sets w->adds[SEP], unless
- * template_has_separator returns -1. */
+/* If the template for one text begins with a special token, this token becomes w->text[BOS], unless that is set, and
+ * w->adds[BOS] becomes 1 if the token is BOS or CLS, else 0. If it ends with a special token, this token becomes
+ * w->text[EOS], and w->adds[EOS] becomes 1; another EOS before that is then EOT. The template for two texts sets
+ * w->adds[SEP], unless template_has_separator returns -1. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -106,9 +93,8 @@ static void read_template(special_words *w, const json_t *processor)
         w->adds[SEP] = between;
 }
 
-/* Sets w->adds from one post-processor of tokenizer.json, by its type. TemplateProcessing also sets w->text. ByteLevel
- * adds no token, so it sets flags that are not stated to 0; RobertaProcessing sets all flags to 1. Other types change
- * nothing. */
+/* ByteLevel adds no token, so it sets flags that are not stated to 0; RobertaProcessing sets all flags to 1. Other
+ * types than these and TemplateProcessing change nothing. */
 static void read_processor(special_words *w, const json_t *processor)
 {
     const char *const type = organ_json_plain(json_object_get(processor, "type"));
@@ -121,8 +107,6 @@ static void read_processor(special_words *w, const json_t *processor)
         read_template(w, processor);
 }
 
-/* Calls read_processor for `post`, the post_processor of tokenizer.json, or for each element of its list "processors".
- * `post` may be NULL. */
 static void read_post(special_words *w, const json_t *post)
 {
     const json_t *const list = json_object_get(post, "processors");
@@ -134,10 +118,9 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
-/* Sets w->text from tokenizer_config.json (`config`, may be NULL): if bos_token is missing, cls_token is BOS; if
- * eos_token is missing, sep_token is EOS. Sets w->adds from the post-processor `post`; only for a separator the flag of
- * `config` counts if the post-processor states nothing. BOS is as the tokenizer itself puts it before a text; the key
- * is needed also if it does not, because programs put BOS before texts of SentencePiece tokenizers otherwise. */
+/* If bos_token is missing, cls_token is BOS; if eos_token is missing, sep_token is EOS. For a separator the flag of
+ * `config` counts if the post-processor states nothing. BOS is as the tokenizer itself puts it before a text; the
+ * key is needed also if it does not, because programs put BOS before texts of SentencePiece tokenizers otherwise. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     const organ_tokenizer_facts *const facts = &w->e->t->facts;
@@ -158,7 +141,6 @@ static void find_special(special_words *w, const json_t *config, const json_t *p
         w->adds[SEP] = json_is_true(stated);
 }
 
-/* Returns the id of the added token with this text, or -1 if there is none or `text` is NULL. */
 static int64_t id_of(const gguf_export *e, const char *text)
 {
     for (uint32_t id = 0; text && id < e->t->facts.vocabulary; id++)
@@ -168,9 +150,8 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
-/* Sets ids[EOT] and ids[EOM], if they have no id, to the first tokens that end a text and are not EOS: GGUF has no list
- * of such tokens. If EOS has no id, it is the first of them. Counts those for which no key is left in
- * *options->unstored. */
+/* GGUF has no list of the tokens that end a text: the first ones that are not EOS become EOT and EOM. If EOS has no
+ * id, it is the first of them. *options->unstored counts those for which no key is left. */
 static organ_status add_stop_ids(const gguf_export *e, int64_t ids[KINDS], organ_error *error)
 {
     organ_stop_ids stops;
@@ -193,9 +174,8 @@ static organ_status add_stop_ids(const gguf_export *e, int64_t ids[KINDS], organ
     return ORGAN_OK;
 }
 
-/* Writes the keys tokenizer.ggml.*_token_id: for each kind the id of the added token with the text w->text, or the id
- * in config.json if there is no such token, or that of add_stop_ids. Skips kinds without an id, and ids that are not
- * below e->count. Then writes the flags tokenizer.ggml.add_*_token of kinds for which w->adds states one. */
+/* The id of a kind is that of the added token with the text w->text, or the id in config.json if there is no such
+ * token, or that of add_stop_ids. Kinds without an id, and ids that are not below e->count, are skipped. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
@@ -228,9 +208,6 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- reading the files ---- */
 
-/* Parses the member `member` of the JSON file `name` in the model's directory, or the whole file if `member` is NULL.
- * The caller releases *value, the result. If the file or the member is missing, sets *value to NULL and returns
- * ORGAN_OK. */
 static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
                               organ_error *error)
 {
@@ -247,8 +224,6 @@ static organ_status read_part(const gguf_export *e, const char *name, const char
     return error->status;
 }
 
-/* Reads tokenizer_config.json and the post_processor of tokenizer.json, and writes the keys of special tokens and the
- * chat template. Both files may be missing. */
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error)
 {
     json_t *config = NULL, *post = NULL;

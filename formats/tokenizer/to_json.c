@@ -15,7 +15,6 @@
 
 /* ---- text ---- */
 
-/* Writes the text, which is UTF-8 of `bytes` bytes, as a JSON string. */
 static void json_text(FILE *out, const char *text, size_t bytes)
 {
     fputc('"', out);
@@ -31,7 +30,6 @@ static void json_text(FILE *out, const char *text, size_t bytes)
     fputc('"', out);
 }
 
-/* Writes a NUL-terminated text as a JSON string. */
 static void json_plain(FILE *out, const char *text) { json_text(out, text, strlen(text)); }
 
 /* ---- steps ---- */
@@ -40,8 +38,8 @@ static void json_plain(FILE *out, const char *text) { json_text(out, text, strle
 #define BYTE_LEVEL                                                                                                     \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": false, \"use_regex\": false}"
 
-/* Writes a step of the normalizer as a JSON object. Prepend gets the mark U+2581 instead of the step's blank, which the
- * next step would replace by the mark. Returns false for a step that the reader of GGUF never makes. */
+/* Prepend gets the mark U+2581 instead of the step's blank, which the next step would replace by the mark. Returns
+ * false for a step that the reader of GGUF never makes. */
 static bool write_normalizer_step(FILE *out, const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
@@ -56,8 +54,7 @@ static bool write_normalizer_step(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes a step of the pre-tokenizer as a JSON object: ByteLevel, or Split by a regular expression that isolates its
- * matches. Returns false for other steps. */
+/* Only ByteLevel, and Split that isolates its matches, have a form here. */
 static bool write_pretokenizer_step(FILE *out, const organ_step *step)
 {
     if (step->kind == ORGAN_STEP_BYTES) {
@@ -72,8 +69,6 @@ static bool write_pretokenizer_step(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes the member "pre_tokenizer" if `pretokenizer` is true, else "normalizer": null, one step, or a Sequence of
- * steps. Returns false if a step cannot be written. */
 static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
 {
     const organ_step *const steps = pretokenizer ? t->pretokenizer : t->normalizer;
@@ -92,7 +87,6 @@ static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
     return known;
 }
 
-/* Writes an element of a template: the special token, for a text of number `type`. */
 static void write_special(FILE *out, const organ_token *token, unsigned type)
 {
     fputs("{\"SpecialToken\": {\"id\": ", out);
@@ -100,8 +94,6 @@ static void write_special(FILE *out, const organ_token *token, unsigned type)
     fprintf(out, ", \"type_id\": %u}}", type);
 }
 
-/* Writes the elements of a template for one text, "A" or "B": BOS unless it is NULL, the text, EOS unless it is
- * NULL. */
 static void write_sequence(FILE *out, const organ_token *bos, const char *text, const organ_token *eos, unsigned type)
 {
     if (bos) {
@@ -115,9 +107,7 @@ static void write_sequence(FILE *out, const organ_token *bos, const char *text, 
     }
 }
 
-/* Writes the member "post_processor": a template that puts BOS before each text if facts.adds_bos is set, and EOS after
- * it if the GGUF file has tokenizer.ggml.add_eos_token. transformers does not read these flags from
- * tokenizer_config.json. */
+/* transformers does not read the flags of BOS and EOS from tokenizer_config.json. */
 static void write_post_processor(FILE *out, const organ_model *model, const organ_tokenizer *t)
 {
     const bool ends = organ_gguf_integer(model->gguf, "tokenizer.ggml.add_eos_token", 0) && t->facts.eos >= 0;
@@ -152,8 +142,7 @@ static void write_post_processor(FILE *out, const organ_model *model, const orga
     fputs("}},\n", out);
 }
 
-/* Writes the member "decoder". For a byte-level vocabulary it converts letters to bytes; else it converts marks to
- * blanks and byte tokens to bytes, and strips the blank that the normalizer puts before a text. */
+/* For a vocabulary that is not byte-level, the decoder strips the blank that the normalizer puts before a text. */
 static void write_decoder(FILE *out, const organ_tokenizer *t)
 {
     const bool prefix = t->normalizer_count && t->normalizer[0].kind == ORGAN_STEP_PREPEND;
@@ -171,14 +160,12 @@ static void write_decoder(FILE *out, const organ_tokenizer *t)
 
 /* ---- tokens ---- */
 
-/* Orders added tokens by id (for qsort). */
 static int by_id(const void *a, const void *b)
 {
     const uint32_t x = ((const organ_added *)a)->id, y = ((const organ_added *)b)->id;
     return (x > y) - (x < y);
 }
 
-/* Writes the member "added_tokens" by ascending id, without unused tokens. Returns false if memory is exhausted. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
@@ -205,14 +192,11 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
-/* Returns true if token `id`, which encoding finds by its text, is in the member "vocab": it is neither unused nor a
- * character that only merges have. */
 static bool is_written(const organ_tokenizer *t, uint32_t id)
 {
     return id < t->facts.vocabulary && t->tokens[id].text && !t->tokens[id].unused;
 }
 
-/* Writes the member "vocab" of "model" by ascending id, without unused tokens. */
 static void write_vocabulary(FILE *out, const organ_tokenizer *t)
 {
     bool first = true;
@@ -230,8 +214,7 @@ static void write_vocabulary(FILE *out, const organ_tokenizer *t)
     fputs("\n    },\n", out);
 }
 
-/* Writes the member "merges" of "model" by rank, without merges of tokens that are not in "vocab", because a reader
- * rejects them. Returns false if memory is exhausted. */
+/* Merges of tokens that are not in "vocab" are left out, because a reader rejects them. */
 static bool write_merges(FILE *out, const organ_tokenizer *t)
 {
     size_t count;
@@ -257,8 +240,7 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
-/* Writes the beginning of the member "model": its settings and vocabulary. write_merges adds the last member, and
- * tokenizer_text the brace after it. */
+/* write_merges adds the last member, and tokenizer_text the brace after it. */
 static void write_model(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const unknown =
@@ -275,8 +257,6 @@ static void write_model(FILE *out, const organ_tokenizer *t)
     write_vocabulary(out, t);
 }
 
-/* Returns the text of tokenizer.json, which the caller frees; NULL, with an error, if a step has no form in
- * tokenizer.json or memory is exhausted. */
 static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     organ_text text;
@@ -301,10 +281,8 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
 
 /* ---- tokenizer_config.json ---- */
 
-/* Sets the member `member` of the config to the text of the special token whose id is the value of the GGUF key
- * `key`. Does nothing if the key is missing or its value is not the id of a token. Leaves out a token that
- * tokenizer.ggml.token_type calls normal: named in the config, it would be found in texts as a special token. Returns
- * non-zero if memory is exhausted. */
+/* A token that tokenizer.ggml.token_type calls normal is left out: named in the config, it would be found in texts
+ * as a special token. Returns non-zero if memory is exhausted. */
 static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
                      const char *member)
 {
@@ -317,9 +295,6 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* Sets *text to the string of the key-value if it is a chat template, and *name to the template's name: "default" for
- * tokenizer.chat_template, NAME for tokenizer.chat_template.NAME. *text is NULL for other keys. Rejects invalid
- * UTF-8. */
 static organ_status chat_template_of(const organ_model *model, const organ_gguf_kv *kv, const char **name,
                                      json_t **text, organ_error *error)
 {
@@ -338,7 +313,6 @@ static organ_status chat_template_of(const organ_model *model, const organ_gguf_
     return *text ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
 
-/* Adds the chat templates to the config: the text of the default one, or a list of all if others have names. */
 static organ_status put_templates(json_t *config, const organ_model *model, organ_error *error)
 {
     json_t *const list = json_array(), *text, *only = NULL;
@@ -358,8 +332,6 @@ static organ_status put_templates(json_t *config, const organ_model *model, orga
     return failed ? organ_fail_memory(error, model->path) : error->status;
 }
 
-/* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL with an error if memory runs out or
- * a chat template is not valid UTF-8. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     static const char *const tokens[][2] = {
@@ -382,7 +354,6 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
-/* Reads the text of tokenizer.json again and rejects it if its ids differ from those of `t`. */
 static organ_status check_json(const organ_model *model, const organ_tokenizer *t, const char *json, organ_error *error)
 {
     const organ_json_source text = {.bytes = json, .length = strlen(json), .label = "tokenizer.json"};
@@ -400,8 +371,6 @@ static organ_status check_json(const organ_model *model, const organ_tokenizer *
     return error->status;
 }
 
-/* Opens the tokenizer of a GGUF model and sets *tokenizer and *config to the texts of tokenizer.json and
- * tokenizer_config.json, which the caller frees, also after an error. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error)
 {
     organ_tokenizer *t = NULL;

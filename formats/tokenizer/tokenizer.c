@@ -11,7 +11,6 @@
 
 enum { FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a tokenizer file */
 
-/* Names of tokenizer files in a model's directory, and their readers; the first existing file is read. */
 static const struct source {
     const char *name;
     organ_tokenizer_source *read;
@@ -20,8 +19,6 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
-/* Reads the tokenizer from the first file of `sources` that exists in the model's directory. Returns ORGAN_BAD_INPUT if
- * none of them exists, or the error of its reader. */
 static organ_status read_tokenizer_file(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
@@ -43,8 +40,8 @@ static organ_status read_tokenizer_file(const organ_model *model, organ_tokenize
         model->path);
 }
 
-/* Allocates a tokenizer without tokens. The seed of its hash tables is random, so that a file cannot choose texts that
- * collide; if the system has no random bytes yet, the seed is the address of the tokenizer. */
+/* The seed of the hash tables is random, so that a file cannot choose texts that collide; if the system has no
+ * random bytes yet, the seed is the address of the tokenizer. */
 organ_tokenizer *organ_tokenizer_create(const char *label, organ_error *error)
 {
     organ_tokenizer *const t = calloc(1, sizeof *t);
@@ -60,7 +57,6 @@ organ_tokenizer *organ_tokenizer_create(const char *label, organ_error *error)
     return t;
 }
 
-/* Reads the tokenizer from the metadata of a GGUF model or, if the model has none, from the files in its directory. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
 {
     organ_tokenizer *const t = organ_tokenizer_create(model->path, error);
@@ -96,12 +92,10 @@ void organ_tokenizer_close(organ_tokenizer *t)
     free(t);
 }
 
-/* Stores the limit `memory`, in bytes; organ_growth_of applies it to each text. */
 void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory) { tokenizer->memory = memory; }
 
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer) { return &tokenizer->facts; }
 
-/* Returns the bytes that token `id` decodes to and sets *bytes to their number; "" and 0 for an id without a token. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes)
 {
     const bool there = id < tokenizer->facts.vocabulary && tokenizer->tokens[id].piece;

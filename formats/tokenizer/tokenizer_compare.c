@@ -19,7 +19,6 @@ enum {
     LAST_BLOCK = 0x20000 /* code points below this are sampled; those above are ideographs, tags and private */
 };
 
-/* State of a comparison. */
 typedef struct comparison {
     const organ_tokenizer *source, *made;
     const char *made_in; /* what messages call `made` */
@@ -28,7 +27,6 @@ typedef struct comparison {
     organ_error *error;
 } comparison;
 
-/* The ids of one text by both tokenizers. */
 typedef struct both_ids {
     uint32_t *ids[2];
     size_t count[2];
@@ -44,7 +42,6 @@ static void release_ids(both_ids *both)
     free(both->ids[1]);
 }
 
-/* Encodes a text with both tokenizers; the caller releases *both. */
 static organ_status encode_both(const comparison *c, const char *text, size_t bytes, both_ids *both)
 {
     *both = (both_ids){0};
@@ -58,7 +55,6 @@ static organ_status encode_both(const comparison *c, const char *text, size_t by
     return ORGAN_OK;
 }
 
-/* Returns true if the ids of the text differ. */
 static bool differs(const comparison *c, const char *text, size_t bytes)
 {
     both_ids both;
@@ -69,7 +65,7 @@ static bool differs(const comparison *c, const char *text, size_t bytes)
 
 /* ---- the message ---- */
 
-/* Returns the first offset at or after `at` at which no UTF-8 sequence continues. */
+/* No UTF-8 sequence continues at the returned offset. */
 static size_t character_start(const char *text, size_t bytes, size_t at)
 {
     while (at < bytes && ((unsigned char)text[at] & 0xC0) == 0x80)
@@ -77,7 +73,6 @@ static size_t character_start(const char *text, size_t bytes, size_t at)
     return at;
 }
 
-/* Shortens *text, whose ids differ, to its first, last or middle half as long as the ids of this half differ. */
 static void shorten(const comparison *c, const char **text, size_t *bytes)
 {
     for (bool shorter = true; shorter && *bytes > EXCERPT && !c->error->status;) {
@@ -94,8 +89,6 @@ static void shorten(const comparison *c, const char **text, size_t *bytes)
     }
 }
 
-/* Writes up to SHOWN ids with their pieces to `to`, which has `room` bytes: "12 'ab' 7 'c'". Begins with the last id
- * that both lists share. */
 static void list_ids(const organ_tokenizer *t, const uint32_t *ids, size_t count, size_t same, char *to, size_t room)
 {
     const size_t first = same ? same - 1 : 0;
@@ -111,7 +104,6 @@ static void list_ids(const organ_tokenizer *t, const uint32_t *ids, size_t count
         snprintf(to + used, room - used, " ...");
 }
 
-/* Describes the difference of a text in c->difference. */
 static void describe(const comparison *c, const char *text, size_t bytes)
 {
     both_ids both;
@@ -127,7 +119,6 @@ static void describe(const comparison *c, const char *text, size_t bytes)
     release_ids(&both);
 }
 
-/* Compares a text. Returns true if the comparison continues: the ids are equal and no error occurred. */
 static bool compare_text(const comparison *c, const char *text, size_t bytes)
 {
     if (differs(c, text, bytes))
@@ -137,7 +128,6 @@ static bool compare_text(const comparison *c, const char *text, size_t bytes)
 
 /* ---- batches ---- */
 
-/* Compares the batch and empties it. */
 static bool compare_batch(comparison *c)
 {
     const bool equal = compare_text(c, c->batch.data ? c->batch.data : "", c->batch.used);
@@ -145,8 +135,6 @@ static bool compare_batch(comparison *c)
     return equal;
 }
 
-/* Continues after a text was appended to the batch: compares a full batch. `complete` is false if the text could not be
- * appended. */
 static bool batch_grew(comparison *c, bool complete)
 {
     if (!complete)
@@ -156,7 +144,6 @@ static bool batch_grew(comparison *c, bool complete)
 
 /* ---- the probe ---- */
 
-/* Compares the table of texts, each alone and all in a batch, and the characters of all blocks. */
 static bool compare_characters(comparison *c)
 {
     organ_probe_text one;
@@ -172,10 +159,10 @@ static bool compare_characters(comparison *c)
     return compare_batch(c);
 }
 
-/* Compares the added tokens of a list: the first ALONE in all contexts, also with each context as a text of its own, in
- * which the token may be the beginning or the end; the others in the first CONTEXTS contexts, in batches. A token with
- * U+2581 is left out: in GGUF, a user-defined token has blanks instead. So is one whose id exceeds those of the other
- * tokenizer, which the embedding does not have either. */
+/* Compares the added tokens of a list: the first ALONE in all contexts, also with each context as a text of its own,
+ * in which the token may be the beginning or the end; the others in the first CONTEXTS contexts, in batches. A token
+ * with U+2581 is left out: in GGUF, a user-defined token has blanks instead. So is one whose id exceeds those of the
+ * other tokenizer, which the embedding does not have either. */
 static bool compare_added(comparison *c, const organ_added_list *list)
 {
     for (size_t k = 0; k < list->count; k++) {
@@ -195,8 +182,7 @@ static bool compare_added(comparison *c, const organ_added_list *list)
     return compare_batch(c);
 }
 
-/* Appends the piece of token `id`, which may have none, and `after` to the batch, and compares a full batch. Skips
- * pieces with U+2581, which only added tokens have (compare_added). */
+/* Skips pieces with U+2581, which only added tokens have (compare_added). */
 static bool compare_piece(comparison *c, uint64_t id, const char *after)
 {
     const organ_token *const token = &c->source->tokens[id];
@@ -205,9 +191,8 @@ static bool compare_piece(comparison *c, uint64_t id, const char *after)
                              organ_bytes_add(&c->batch, after, strlen(after)));
 }
 
-/* Compares the pieces of the vocabulary: each on its own line, by id; then up to JOINED of them without line breaks, in
- * an order that joins each piece to another one than its neighbour, so that merges across pieces compete with those
- * inside. */
+/* Each piece is on its own line, by id; then up to JOINED of them follow without line breaks, in an order that joins
+ * each piece to another one than its neighbour, so that merges across pieces compete with those inside. */
 static bool compare_vocabulary(comparison *c)
 {
     enum { STRIDE = 7919 }; /* a prime: k * STRIDE mod count visits each id once unless count is a multiple of it */

@@ -9,8 +9,6 @@
 
 enum { DEPTH_LIMIT = 8 }; /* levels of post-processors inside post-processors */
 
-/* Returns the path of the file `name` in the model's directory, or in its folder of files for an organ directory, for
- * messages. The tokenizer's arena owns the path. Returns `name` itself if memory is exhausted. */
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
 {
     const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
@@ -20,8 +18,6 @@ const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, 
     return label ? label : name;
 }
 
-/* Returns the id of the token that `value` names, as text or as {"content": text}; -1 for null, a missing value, or
- * a text that is no token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
@@ -36,9 +32,8 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }
 
-/* Returns the token that a post-processor puts before a text, or NULL if it puts none: the first element of a
- * TemplateProcessing, or `cls` of a RobertaProcessing or BertProcessing. Searches a Sequence of post-processors
- * recursively; `depth` is the level of `post` in it. */
+/* The token is the first element of a TemplateProcessing, or `cls` of a RobertaProcessing or BertProcessing. `depth`
+ * is the level of `post` in sequences of post-processors. */
 static const json_t *before_text(const json_t *post, unsigned depth)
 {
     const char *const type = json_string_value(json_object_get(post, "type"));
@@ -56,15 +51,14 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-/* Returns whether the class of the config replaces the post_processor of tokenizer.json by one that adds no token. */
 static bool class_adds_nothing(const json_t *config)
 {
     const char *const class = json_string_value(json_object_get(config, "tokenizer_class"));
     return class && (strcmp(class, "GPTNeoXTokenizer") == 0 || strcmp(class, "GPTNeoXTokenizerFast") == 0);
 }
 
-/* Sets facts.bos, facts.eos and facts.adds_bos. transformers 5 ignores add_bos_token if there is a tokenizer.json: its
- * post_processor alone decides. Rejects a true facts.adds_bos without a BOS token. */
+/* transformers 5 ignores add_bos_token if there is a tokenizer.json: its post_processor alone decides. A true
+ * facts.adds_bos without a BOS token is rejected. */
 organ_status organ_tokenizer_settings(organ_tokenizer *t, const char *label, const json_t *config, bool from_json,
                                       const json_t *post, organ_error *error)
 {

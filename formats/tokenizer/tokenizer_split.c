@@ -17,8 +17,6 @@ enum {
     STACK_LIMIT = 16 << 20    /* largest stack of compiled patterns, in bytes */
 };
 
-/* Allocates the buffers of PCRE2 and sets the limit of steps for a text of `bytes` bytes, so that a malicious
- * pattern ends in an error instead of taking exponential time. Returns false if memory is exhausted. */
 bool organ_search_make(organ_search *search, size_t bytes)
 {
     search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
@@ -41,10 +39,8 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Searches for a match that begins at an offset in [from, *last], with at most `limit` steps for each start, and
- * returns the result of pcre2_match. Sets *last so that `limit` times the number of starts is at most STEPS_AT_ONCE; if
- * `limit` is not below STEPS_AT_ONCE, *last is `from`. Subtracts `limit` from search->steps_left for each start that
- * was tried. */
+/* Sets *last so that `limit` times the number of starts is at most STEPS_AT_ONCE; if `limit` is not below
+ * STEPS_AT_ONCE, *last is `from`. Subtracts `limit` from search->steps_left for each start that was tried. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -61,8 +57,7 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
     return found;
 }
 
-/* Searches for a match that begins at byte `from` or later, and returns the result of pcre2_match. Begins with
- * FIRST_LIMIT steps for each start, which is enough for patterns in use, and raises the limit 16-fold whenever PCRE2
+/* FIRST_LIMIT steps for each start are enough for patterns in use; the limit is raised 16-fold whenever PCRE2
  * reports that it was reached. Returns PCRE2_ERROR_MATCHLIMIT if search->steps_left or MATCH_LIMIT are used up. */
 static int match_with_growing_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                     size_t from)
@@ -85,9 +80,8 @@ static int match_with_growing_limit(const organ_step *step, organ_search *search
     return PCRE2_ERROR_MATCHLIMIT;
 }
 
-/* Finds the next match of the step's regular expression from byte *from on and sets its byte range [*begin, *end);
- * *begin is SIZE_MAX if there is none. Sets *from to the end of the match, or one character further after an empty
- * match, so that the next search does not find it again. Returns ORGAN_BAD_INPUT if PCRE2 reaches a limit. */
+/* *begin is SIZE_MAX if there is no match. *from becomes the end of the match, or one character further after an
+ * empty match, so that the next search does not find it again. */
 static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                size_t *from, size_t *begin, size_t *end, organ_error *error)
 {
@@ -118,9 +112,6 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
     return ORGAN_OK;
 }
 
-/* Finds the next match of the step's regular expression or text from byte *from on and sets its byte range
- * [*begin, *end); *begin is SIZE_MAX if there is none. Sets *from to the offset from which to search for the next
- * match. */
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error)
 {
@@ -133,7 +124,7 @@ organ_status organ_step_find(const organ_step *step, organ_search *search, const
     return ORGAN_OK;
 }
 
-/* State of splitting a text. A span is a match or the text between two matches. */
+/* A span is a match or the text between two matches. */
 typedef struct split_state {
     const organ_step *step;
     organ_piece_sink *sink; /* gets the pieces */
@@ -143,14 +134,11 @@ typedef struct split_state {
     bool matched;      /* the previous span counted as match (after step->invert) */
 } split_state;
 
-/* Passes the last piece to the sink, unless it is empty. */
 static organ_status emit_piece(split_state *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Returns true if the step's behaviour joins the next span of the text to the last piece. `match` is true if the next
- * span counts as match (after step->invert). */
 static bool joins_previous(const split_state *c, bool match)
 {
     switch (c->step->behaviour) {
@@ -167,10 +155,8 @@ static bool joins_previous(const split_state *c, bool match)
     return false;
 }
 
-/* Adds the next span of the text, bytes [begin, end): joins it to the last piece, begins a new piece with it, or
- * removes it, as the step's behaviour requires. `match` is true if the span is a match of the step's pattern, false if
- * it is the text between two matches; step->invert exchanges the two. Passes the last piece to the sink before a new
- * one begins. */
+/* `match` is true if the span is a match of the step's pattern, false if it is the text between two matches;
+ * step->invert exchanges the two. */
 static organ_status add_span(split_state *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
@@ -190,8 +176,6 @@ static organ_status add_span(split_state *c, size_t begin, size_t end, bool matc
     return ORGAN_OK;
 }
 
-/* Splits a text at the matches of a step and passes the pieces, which are not empty, to `sink` in order. Stops with the
- * first error of a search or of the sink. */
 organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                               organ_piece_sink *sink, void *context, organ_error *error)
 {

@@ -9,8 +9,7 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
-/* Appends `count` bytes of `from`. Returns false if memory is exhausted, or if `bytes` is bounded and would exceed its
- * `max`. Allocates twice the bytes needed, so that many small additions take linear time. */
+/* Allocates twice the bytes needed, so that many small additions take linear time. */
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
     if (bytes->bounded && count > bytes->max - bytes->used) {
@@ -31,7 +30,6 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
     return true;
 }
 
-/* Returns the code point of the character at `s`, which must be valid UTF-8, and sets *length to its bytes. */
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -43,14 +41,11 @@ uint32_t organ_utf8_at(const char *s, size_t *length)
     return code;
 }
 
-/* Writes the UTF-8 of a code point to `to` (up to 4 bytes) and returns the number of bytes written. */
 size_t organ_utf8_put(uint32_t code, char *to)
 {
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
 }
 
-/* Returns the letter of a byte: the printable character that byte-level BPE (GPT-2, bytes_to_unicode) writes for the
- * byte. It is the Latin-1 character of the byte if that is visible, else a character from U+0100 on. */
 uint32_t organ_letter_of(unsigned char byte)
 {
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
@@ -63,7 +58,6 @@ uint32_t organ_letter_of(unsigned char byte)
     return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
 }
 
-/* Returns the byte of a character of byte-level BPE, the inverse of organ_letter_of; -1 for other characters. */
 int organ_byte_of(uint32_t letter)
 {
     if (letter < 256)
@@ -78,8 +72,6 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
-/* Returns the slot of t->slots that contains the id of the text, or the free slot in which to enter it (open
- * addressing, linear probing). */
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
@@ -90,7 +82,6 @@ static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t
     }
 }
 
-/* Doubles t->slots, the hash table of texts, and enters all texts again. Returns false if memory is exhausted. */
 static bool grow_slots(organ_tokenizer *t)
 {
     uint32_t *const old = t->slots;
@@ -108,8 +99,6 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* Extends t->tokens to token `id`. The new entries up to `id` have no text yet. Returns false if memory is
- * exhausted. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
@@ -127,8 +116,7 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
     return true;
 }
 
-/* Sets the text of token `id` and enters it into the hash table of texts. If another id has the same text, a search for
- * the text finds `id` from now on. Returns false if memory is exhausted. */
+/* If another id has the same text, a search for the text finds `id` from now on. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
@@ -141,15 +129,13 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
     return true;
 }
 
-/* Returns the id of the token with this text, or ORGAN_NO_ID. A slot contains id + 1, or 0 if it is free: 0 - 1 is
- * ORGAN_NO_ID. */
+/* A slot contains id + 1, or 0 if it is free: 0 - 1 is ORGAN_NO_ID. */
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
 }
 
-/* Appends a copy of an added token to t->raw. If its id has no token yet, the id gets the text of the added token,
- * which is not entered into the hash table of texts. Returns false if memory is exhausted. */
+/* A new text is not entered into the hash table of texts. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
 {
     organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
@@ -174,9 +160,7 @@ int64_t organ_tokenizer_added(const organ_tokenizer *t, const char *text, size_t
     return -1;
 }
 
-/* Ends the vocabulary: sets facts.vocabulary to the number of ids so far. Stores the ids of all characters below U+0800
- * in t->letters and those of the byte tokens <0x00> to <0xFF> in t->byte_ids, because encoding needs them most
- * often. */
+/* Encoding needs the ids of characters below U+0800 (t->letters) and of byte tokens (t->byte_ids) most often. */
 void organ_tokenizer_ready(organ_tokenizer *t)
 {
     t->facts.vocabulary = (uint32_t)t->token_count;
@@ -192,18 +176,15 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 
 /* ---- pairs ---- */
 
-/* Kinds of pairs. They are not 0, so that the key of a pair is not 0, which marks a free slot. */
+/* Kinds are not 0, so that the key of a pair is not 0, which marks a free slot. */
 enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
 
-/* Returns the key of a pair in the hash table: its kind in the two highest bits, then the two ids or code points, which
- * are below 2^31. */
+/* The kind is in the two highest bits; ids and code points are below 2^31. */
 static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
 {
     return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
-/* Returns true if the slot is a merge of tokens, false if it is free or a pair of characters. Sets *left and *right to
- * the two ids or code points in any case. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
     *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
@@ -211,7 +192,6 @@ bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t 
     return slot->pair >> 62 == OF_TOKENS;
 }
 
-/* Returns the slot of a pair in the hash table of merges, or the free slot for it (linear probing). */
 static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
 {
     size_t at = XXH3_64bits_withSeed(&pair, sizeof pair, t->seed) & (t->merge_slots - 1);
@@ -220,8 +200,6 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
-/* Enters a pair into t->merges, or replaces its entry. Doubles the table when it is half full. Returns false if memory
- * is exhausted. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -243,9 +221,7 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters into t->merges all pairs of adjacent characters in the text of `token`, a token that a merge makes.
- * organ_bpe_word cuts words between two characters that are not in the table as a pair, because no merge joins them.
- * Returns false if memory is exhausted. */
+/* organ_bpe_word cuts words between two characters that are not in the table as a pair, because no merge joins them. */
 static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
@@ -259,8 +235,6 @@ static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
     return true;
 }
 
-/* Returns the value of a byte token, such as 0x0A for "<0x0A>"; -1 for other tokens. The token must have a text, and
- * organ_tokenizer_ready must have set t->byte_ids. */
 int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 {
     unsigned value;
@@ -268,8 +242,6 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
     return named && t->byte_ids[value & 255] == id ? (int)(value & 255) : -1;
 }
 
-/* Enters the merge of the tokens `left` and `right` to the token `made`, and the pairs of adjacent characters of
- * `made`. Returns false if memory is exhausted. */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
     /* The text of a byte token is "<0xNN>", not its byte, so the pairs of characters do not show which characters this
@@ -281,26 +253,22 @@ bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, ui
            put_character_pairs(t, &t->tokens[made]);
 }
 
-/* Returns the entry of the pair with this key (pair_key), or NULL if the table has none. */
 static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
 {
     const organ_merge *const slot = t->merge_slots ? slot_of_pair(t, pair) : NULL;
     return slot && slot->pair ? slot : NULL;
 }
 
-/* Returns the merge of two tokens, or NULL if there is none or an id is ORGAN_NO_ID. */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
     return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_key(OF_TOKENS, left, right));
 }
 
-/* Returns true if the code points `left` and `right` are adjacent in the text of a token that a merge makes. */
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
     return find_pair(t, pair_key(OF_CHARACTERS, left, right)) != NULL;
 }
 
-/* Orders merges by rank, then by the ids of their tokens (for qsort). */
 static int by_rank(const void *a, const void *b)
 {
     const organ_merge *const x = a, *const y = b;
@@ -309,8 +277,6 @@ static int by_rank(const void *a, const void *b)
     return (x->pair > y->pair) - (x->pair < y->pair);
 }
 
-/* Returns a copy of all merges of tokens, ordered by rank, and sets *count. The caller frees the copy. Returns NULL if
- * memory is exhausted. */
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)
 {
     organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);

@@ -9,21 +9,20 @@
 #define MX_GROUP    32 /* values that share a scale: block size k of the OCP Microscaling Formats (MX) Specification */
 #define NVFP4_GROUP 16 /* values that share a scale in NVIDIA's NVFP4 */
 
-/* Types that scales may have: float_scales of INT8, fp8_scales of FP8, exponents of MXFP4, where a scale is a power
- * of two stored as its exponent. */
+/* float_scales are for INT8, fp8_scales for FP8, exponents for MXFP4, where a scale is a power of two stored as its
+ * exponent. */
 static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_DTYPE_COUNT};
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 
-/* Returns true if the scales are E8M0: a byte e for the factor 2^(e - 127). */
+/* An E8M0 byte e stands for the factor 2^(e - 127). */
 static bool is_exponents(const organ_tensor *scale)
 {
     return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0;
 }
 
-/* Sets *scale to the scale tensor of codes that have the name of the plain weight ("X.weight"), or to NULL if there is
- * none. Tools name the scale X.weight_scale_inv, X.weight_scale, X.scale, X.qscale_weight or X.scale_weight. Two of
- * these are an error, because either could be the right one. For codes with a name Y that does not end with ".weight",
+/* Tools name the scale X.weight_scale_inv, X.weight_scale, X.scale, X.qscale_weight or X.scale_weight. Two of these
+ * are an error, because either could be the right one. For codes with a name Y that does not end with ".weight",
  * only Y_scale_inv and Y_scale are tried. */
 static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
 {
@@ -42,8 +41,7 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Completes and adds a weight with two codes of 4 bits in each byte. `size` consecutive codes of a row share a scale.
- * The caller has set weight->scale. */
+/* The caller has set weight->scale. `size` consecutive codes of a row share a scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -71,9 +69,9 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     return ORGAN_OK;
 }
 
-/* Finds the FP32 tensor scale of NVFP4 and sets weight->global to it: one number, or one for each matrix of a stack.
- * Its name is the first `length` bytes of the codes' name, followed by _global_scale in compressed-tensors (the
- * values are divided by it) or by _scale_2 in ModelOpt (the values are multiplied by it). */
+/* The tensor has one number, or one for each matrix of a stack. Its name is the first `length` bytes of the codes'
+ * name, followed by _global_scale in compressed-tensors (the values are divided by it) or by _scale_2 in ModelOpt
+ * (the values are multiplied by it). */
 static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
@@ -102,8 +100,6 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. The caller has set weight->scale. The
- * name of an NVFP4 tensor scale begins with the first `length` bytes of the codes' name (find_global). */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
@@ -121,8 +117,7 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
                                                            : search->error->status;
 }
 
-/* Returns true if the weight is MXFP8: E4M3 codes with an exponent as scale for each 32 values of a row, and a config
- * that does not state other blocks. */
+/* MXFP8 has E4M3 codes with an exponent as scale for each 32 values of a row. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;
@@ -138,7 +133,6 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
     return s->shape[rank - 1] == weight->shape[rank - 1] / MX_GROUP;
 }
 
-/* Adds a weight of FP8 codes: MXFP8 if is_mxfp8 recognises it, else FP8 with a scale for each block, row or tensor. */
 static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = is_mxfp8(weight, group) ? ORGAN_SCHEME_MXFP8 : ORGAN_SCHEME_FP8;
@@ -152,8 +146,7 @@ static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, c
     return ORGAN_OK;
 }
 
-/* Adds a weight of INT8 codes with a scale for each block, row or tensor, and optional zero points (X_zero_point for
- * codes X) of the same shape as the scales. */
+/* The zero points X_zero_point of codes X are optional and have the shape of the scales. */
 static organ_status add_int8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = ORGAN_SCHEME_INT8;
@@ -171,18 +164,14 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
     return ORGAN_OK;
 }
 
-/* Returns true for types of bytes, FP8, FP6 and FP4, which codes of packed weights have. */
 static bool is_code_type(organ_dtype t)
 {
     return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 ||
            t == ORGAN_F6_E3M2;
 }
 
-/* Checks a tensor that belongs to no packed weight. Does nothing unless the tensor has 2 or more axes and is of a type
- * of codes or of integers of 16 or 32 bits ("words"). Returns ORGAN_BAD_INPUT if there is a scale next to the tensor.
- * Also returns ORGAN_BAD_INPUT for codes other than words if the config states that their module is quantised.
- * Otherwise the tensor is a plain weight whose values are the codes; if it is not of words, it is counted in
- * search->without_scales_count, about which organ_weight_write_notes writes a note. */
+/* Words are integers of 16 or 32 bits. Codes without a scale form a plain weight whose values are the codes; unless
+ * they are words, search->without_scales_count counts it for a note. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
@@ -216,8 +205,6 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
-/* If there is a scale next to `tensor` (find_scale), adds the weight whose codes are `tensor` and sets *found. The
- * codes then have the name of the unpacked weight, and are FP8, INT8 or pairs of 4 bits. */
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);
@@ -238,10 +225,9 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* Finds MXFP4 weights of gpt-oss: codes in a tensor X.blocks or X_blocks [experts, out, in / 32, 16 bytes], and scales
- * in X.scales or X_scales [experts, out, in / 32]. If `tensor` is such codes, adds the weight X and sets *found.
- * X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name in
- * transformers; the weight is then transposed to [experts, in, out]. */
+/* gpt-oss has codes in a tensor X.blocks or X_blocks [experts, out, in / 32, 16 bytes], and scales in X.scales or
+ * X_scales [experts, out, in / 32]. X.blocks is the name in the first release; the weight is then [experts, out,
+ * in]. X_blocks is the name in transformers; the weight is then transposed to [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
@@ -267,8 +253,7 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
     return ORGAN_OK;
 }
 
-/* Adds the weight whose codes are `tensor`, a *.weight_packed of bytes, and sets *found: MXFP4 or NVFP4 of
- * compressed-tensors. */
+/* *.weight_packed of bytes is MXFP4 or NVFP4 of compressed-tensors. */
 static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
@@ -280,9 +265,7 @@ static organ_status find_packed_bytes(organ_weight_search *search, const organ_t
     return add_fp4(search, &weight, length);
 }
 
-/* Adds the weight whose codes are `tensor` and sets *found, also if the weight is faulty. Codes are a
- * U8 tensor named *.weight_packed, the blocks of bytes_find_blocks, and a tensor of U8, I8 or FP8 for which find_scale
- * finds a scale. Ignores all other tensors. *found must be false at first. */
+/* *found is also set if the weight is faulty; it must be false at first. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))

@@ -10,20 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reports that there is no memory for the list of weights. */
 static organ_status weights_no_memory(const organ_model *model, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Returns true for the types that codes of packed weights have. If no tensor of a model has such a type and its config
- * states no quant_method, the model is unquantised. */
+/* If no tensor of a model has such a type and its config states no quant_method, the model is unquantised. */
 static bool is_packed_type(organ_dtype t)
 {
     return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
 }
 
-/* Returns true if neither the config nor a tensor's type indicates quantisation. */
 static bool is_plain_model(const organ_model *model)
 {
     if (*model->config.quant_method)
@@ -36,9 +33,8 @@ static bool is_plain_model(const organ_model *model)
 
 /* ---- GGUF: a block type is one tensor; only NVFP4 may have a second one, whose values multiply the weight ---- */
 
-/* If `tensor` is an NVFP4 tensor of a GGUF file and has a tensor scale next to it ("X.scale" or "X.weight.scale" for
- * "X.weight"), adds the weight that consists of these two tensors. Does nothing for other tensors. Returns
- * ORGAN_BAD_INPUT unless the scale has one F32 value, or one for each matrix of a stack. */
+/* The tensor scale of NVFP4 in GGUF is "X.scale" or "X.weight.scale" for "X.weight", with one value, or one for each
+ * matrix of a stack. */
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
@@ -63,9 +59,8 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
-/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: first codes in
- * words (GPTQ, AWQ, compressed-tensors), then codes of MLX, then codes in bytes (FP8, INT8 and others). In a GGUF
- * model, only adds NVFP4 with a tensor scale. */
+/* Each tensor is tried as codes in words (GPTQ, AWQ, compressed-tensors), then as codes of MLX, then as codes in
+ * bytes (FP8, INT8 and others). A GGUF model has only NVFP4 with a tensor scale. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -91,8 +86,6 @@ static organ_status find_packed_weights(organ_weight_search *search)
     return organ_weight_resolve_words(search);
 }
 
-/* Empties search->names and enters the names of all weights so far. Reports an error if two tensors are the codes of
- * the same weight. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);
@@ -107,8 +100,6 @@ static organ_status enter_names(organ_weight_search *search)
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if the tensor may be codes (a matrix of a type of codes) and the config's quant_method is not
- * one that organ supports. */
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
@@ -121,9 +112,6 @@ static organ_status check_method(const organ_weight_search *search, const organ_
                       search->config->file, method, tensor->name);
 }
 
-/* Adds each tensor that belongs to no packed weight as a plain weight. If the model is quantised (`quantised`) and
- * organ_weight_why_unmatched returns a reason why the tensor is no weight, adds it to search->unmatched instead. With a
- * config, rejects a tensor that may be codes of an unsupported method, or codes without a scale. */
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
@@ -145,16 +133,14 @@ static organ_status find_plain_weights(organ_weight_search *search, bool quantis
     return ORGAN_OK;
 }
 
-/* Orders weights by the position of their codes in organ_model.tensors (for qsort). */
 static int by_codes(const void *a, const void *b)
 {
     const organ_tensor *const x = ((const organ_weight *)a)->codes, *const y = ((const organ_weight *)b)->codes;
     return (x > y) - (x < y);
 }
 
-/* Finds all weights of a model: first packed ones, which claim their codes, scales and other companions, then plain
- * weights among the remaining tensors. Sorts the weights in the order of their codes in the model and fills in
- * search->found. */
+/* Packed weights come first: they claim their codes, scales and other companions, and the plain weights are among
+ * the remaining tensors. */
 static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -182,7 +168,6 @@ static organ_status find_all(organ_weight_search *search)
     return search->error->status;
 }
 
-/* Returns the length of the longest tensor name of the model, in bytes. */
 static size_t longest_name(const organ_model *model)
 {
     size_t longest = 0;
@@ -193,7 +178,6 @@ static size_t longest_name(const organ_model *model)
     return longest;
 }
 
-/* Allocates the search, finds all weights and returns the public part of the search as *weights; NULL on error. */
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error)
 {
     *weights = NULL;
@@ -235,8 +219,7 @@ void organ_weights_free(organ_weights *weights)
     free(search);
 }
 
-/* Returns the weight of that name or NULL. In an unquantised model, weight k is tensor k, so the model's table of names
- * is used. */
+/* In an unquantised model, weight k is tensor k, so the model's table of names is used. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
 {
     const organ_weight_search *const search = (const organ_weight_search *)weights;

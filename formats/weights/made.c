@@ -7,7 +7,6 @@ organ_matrices organ_row_place_matrices(const organ_weight *weight)
     return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
 }
 
-/* Returns the number of blocks of a matrix that the place has. */
 static uint64_t place_blocks(const organ_row_place *place, const organ_matrices *m)
 {
     return place->blocks ? place->blocks : m->rows / place->block;
@@ -20,7 +19,7 @@ uint64_t organ_row_place_values(const organ_row_place *place, const organ_matric
 }
 
 bool organ_row_place_to_gguf(const organ_row_place *place, const organ_matrices *m, uint64_t row, uint64_t *source,
-                         uint64_t *column, uint64_t *left)
+                             uint64_t *column, uint64_t *left)
 {
     const uint64_t blocks = place_blocks(place, m), made = place->transposed ? place->cols : place->rows;
     if (row < place->at)
@@ -43,7 +42,7 @@ bool organ_row_place_to_gguf(const organ_row_place *place, const organ_matrices 
 }
 
 bool organ_row_place_to_hf(const organ_row_place *place, const organ_matrices *m, uint64_t row, uint64_t *made,
-                       uint64_t *column, uint64_t *left)
+                           uint64_t *column, uint64_t *left)
 {
     const uint64_t matrix = row / m->rows, block = row % m->rows / place->block, within = row % m->rows % place->block;
     if (matrix < place->matrix || matrix - place->matrix >= place->matrices || block < place->from ||

@@ -30,7 +30,7 @@ typedef struct organ_row_place {
     bool pairs;                /* the n rows of a block have the order 0, n/2, 1, n/2 + 1, ... in GGUF */
     /* the rows of a block are transposed: each of the columns in `col`, `col_step`, `cols` is a row in GGUF */
     bool transposed;
-    bool column_slice; /* a block is one row, whose columns in `col`, `col_step`, `cols` are a row in GGUF */
+    bool column_slice;            /* a block is one row, whose columns in `col`, `col_step`, `cols` are a row in GGUF */
     uint64_t col, col_step, cols; /* columns col, col + col_step, ..., `cols` in number */
     /* columns of a row are outer x inner tiles of `tile` columns, which GGUF has as inner x outer; 0: no tiles */
     uint64_t tile, outer, inner;
@@ -63,11 +63,11 @@ uint64_t organ_row_place_values(const organ_row_place *place, const organ_matric
  * of rows of GGUF from `row` on that the same block has. If the place is transposed, *source is the block's first row
  * and *column the column that is the row in GGUF. Returns false if the place does not have the row. */
 bool organ_row_place_to_gguf(const organ_row_place *place, const organ_matrices *m, uint64_t row, uint64_t *source,
-                         uint64_t *column, uint64_t *left);
+                             uint64_t *column, uint64_t *left);
 /* Finds row `row` of safetensors, counted over all matrices: sets *made to the row of GGUF, and *left to the number of
  * rows of safetensors from `row` on that the same block has. If the place is transposed, *made is the first row of GGUF
  * of the block, and *column the column in GGUF. Returns false if the place does not have the row. */
 bool organ_row_place_to_hf(const organ_row_place *place, const organ_matrices *m, uint64_t row, uint64_t *made,
-                       uint64_t *column, uint64_t *left);
+                           uint64_t *column, uint64_t *left);
 
 #endif

@@ -11,8 +11,7 @@
 
 #define WORD_BITS 32
 
-/* A mode of MLX with floats as codes and a fixed group size: `group` codes of `bits` bits share a scale. The bits of
- * a group (128, 256, 64) identify the mode. */
+/* `group` codes of `bits` bits share a scale. The bits of a group (128, 256, 64) identify the mode. */
 typedef struct float_mode {
     const char *name; /* "mode" in the config */
     organ_scheme scheme;
@@ -26,9 +25,6 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 /* Upper bound of the words of a row, far above real ones, so that products of the functions below cannot overflow. */
 #define WORDS_MAX ((uint64_t)1 << 40)
 
-/* Returns ORGAN_BAD_INPUT unless codes and scales have the same number of axes, 2 to 4, and the same sizes on all axes
- * but the last. Also returns ORGAN_BAD_INPUT if one of the two tensors is empty, or if a row of codes has more than
- * WORDS_MAX words. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -50,11 +46,8 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Returns the size of the last axis of a tensor: the number of elements in a row. */
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
-/* Sets shape and blocks of the weight from its codes and weight->bits, and adds it. `group` codes of a row share a
- * scale. */
 static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
@@ -70,8 +63,8 @@ static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weig
 
 /* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
 
-/* Adds a weight of mode mxfp4, mxfp8 or nvfp4. The number of words for each scale decides the mode; a mode in the
- * config must agree with it. */
+/* The number of words for each scale decides the mode (mxfp4, mxfp8 or nvfp4); a mode in the config must agree with
+ * it. */
 static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *declared)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
@@ -98,9 +91,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* MLX can write codes of certain widths in groups of certain sizes. Searches these for a width and a size whose product
- * is `product`, the bits of a group. If there is exactly one such pair, sets *bits and *group and returns true;
- * otherwise returns false, and *bits and *group are undefined. */
+/* MLX can write codes of certain widths in groups of certain sizes. `product` is the bits of a group. Returns false,
+ * and *bits and *group are undefined, unless exactly one such pair has this product. */
 static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -115,8 +107,6 @@ static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *gro
     return count == 1;
 }
 
-/* Writes the numbers that the config states to `out`, for messages: "bits 4, group_size 64", or only one of them.
- * Returns `out`. */
 static const char *numbers_text(const organ_quant_group *declared, char out[64])
 {
     size_t used = 0;
@@ -128,10 +118,6 @@ static const char *numbers_text(const organ_quant_group *declared, char out[64])
     return out;
 }
 
-/* Sets weight->bits, and *group to the number of codes that share a scale. A row of `in` codes has in x bits / 32 words
- * and in / group scales, so the shapes give only the product bits x group; the config states one or both factors.
- * Returns ORGAN_BAD_INPUT if the config contradicts the product, or states neither factor and several pairs are
- * possible. */
 static organ_status find_group(const organ_weight_search *search, organ_weight *weight,
                                const organ_quant_group *declared, uint64_t *group)
 {
@@ -163,9 +149,8 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-/* Adds an affine weight, w = scale x code + bias, with one scale and one bias for each group. Returns
- * ORGAN_BAD_INPUT if weight->bias is NULL; the message names the missing tensor: the first `stem_length` bytes of the
- * codes' name, then "biases". */
+/* w = scale x code + bias, with one scale and one bias for each group. `stem_length` is the length of the codes'
+ * name before "biases", for messages. */
 static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem_length,
                                const organ_quant_group *declared)
 {
@@ -189,8 +174,6 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     return mlx_add_rows(search, weight, group);
 }
 
-/* Returns ORGAN_BAD_INPUT if the config's mode is unknown or contradicts the type of the scales: U8 for the modes of
- * floats, floats for affine. */
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
                                const organ_quant_group *declared)
 {
@@ -212,9 +195,8 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Adds the weight whose codes are `tensor` and sets *found, also if the weight is faulty. `tensor` must be NAME.weight
- * of U32 words, and there must be a tensor NAME.scales or NAME.biases, or MLX's settings in the config must state that
- * NAME is quantised. Ignores all other tensors. */
+/* Codes are NAME.weight of U32 words with a tensor NAME.scales or NAME.biases, or with settings for NAME in MLX's
+ * section of the config. *found is also set if the weight is faulty. */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};

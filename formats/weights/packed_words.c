@@ -14,36 +14,28 @@
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
-/* Layouts of codes in words. For 1, 2, 4 and 8 bits the two layouts are the same. A set of layouts is a sum of these
- * values. */
+/* For 1, 2, 4 and 8 bits the two layouts are the same. A set of layouts is a sum of these values. */
 enum {
     DENSE = 1, /* codes may cross word boundaries */
     PADDED = 2 /* each word has 32 / bits whole codes; its remaining bits are unused */
 };
 
-/* Types that scales may have. */
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
-/* Returns true if `codes`, a number of codes, is neither 0 nor above MAX_CODES. */
 static bool is_plausible_count(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
-/* Returns the number of words that `codes` codes of `bits` bits need in the layout DENSE. */
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
 
-/* Returns the number of words that `codes` codes of `bits` bits need in the layout PADDED. */
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
-/* Returns the layouts (a sum of DENSE and PADDED) in which `codes` codes of `bits` bits need exactly `words` words. */
 static unsigned matching_layouts(uint64_t codes, unsigned bits, uint64_t words)
 {
     return (dense_words(codes, bits) == words ? DENSE : 0u) | (padded_words(codes, bits) == words ? PADDED : 0u);
 }
 
-/* Returns true if DENSE and PADDED store `codes` codes in the same way: the codes fit into one word, or whole codes
- * fill a word without unused bits. */
+/* Both layouts are the same if the codes fit into one word, or whole codes fill a word without unused bits. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
-/* Returns ORGAN_BAD_INPUT unless the tensor has one of the types `type` and `other`, which may be equal. */
 static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
                                 organ_dtype other)
 {
@@ -54,8 +46,6 @@ static organ_status expect_type(const organ_weight_search *search, const organ_t
                              type == other ? "" : organ_dtype_name(other));
 }
 
-/* Sets *out to the companion whose name is the first `length` bytes of the codes' name followed by `leaf`. Returns
- * ORGAN_BAD_INPUT if the model has no such tensor. */
 static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length,
                                       const char *leaf, const organ_tensor **out)
 {
@@ -65,9 +55,8 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 
 /* ---- pack-quantized ---- */
 
-/* Sets `shape` to the values of weight->shape_tensor, which are the shape of the unpacked weight: two sizes for a
- * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or if a size other than the last differs
- * from that of the codes on the same axis. */
+/* The shape is two sizes for a matrix, three for a stack. A size other than the last must be that of the codes on
+ * the same axis. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
@@ -98,9 +87,8 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     return ORGAN_OK;
 }
 
-/* Sets weight->bits, the bits of a code. A number fits if `cols` codes, a row, need `words` words in the dense or the
- * padded layout. If the config states a number, it must fit. Otherwise takes the number from 1 to 8 that fits; several
- * such numbers, or none, are an error. */
+/* The words of a row fit the dense or the padded layout. If the config states a number of bits, it must fit;
+ * otherwise exactly one number from 1 to 8 must. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
                               const organ_quant_group *group)
 {
@@ -129,8 +117,6 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
         cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
-/* Returns the layouts (a sum of DENSE and PADDED, or 0) that match both the codes, which are packed along rows, and the
- * zero points, which are packed along columns. Sets *same to true if the two layouts do not differ for this weight. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
@@ -143,9 +129,8 @@ static unsigned possible_layouts(const organ_weight *weight, bool *same)
     return both;
 }
 
-/* Returns ORGAN_BAD_INPUT unless type and shape of the zero points are right: I32 [words of a column, groups], because
- * a word contains the zero points of one group of columns in several rows. The number of words may be that of the dense
- * or of the padded layout. */
+/* The shape is [words of a column, groups], because a word contains the zero points of one group of columns in
+ * several rows. */
 static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const zero = weight->zero, *const scale = weight->scale;
@@ -162,7 +147,6 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
     return organ_weight_expect(search, weight, zero, weight->rank, expected);
 }
 
-/* Returns ORGAN_BAD_INPUT if the weight has a group index that is not one I32 for each column. */
 static organ_status check_index(const organ_weight_search *search, const organ_weight *weight)
 {
     if (weight->g_idx && expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32) == ORGAN_OK)
@@ -170,10 +154,9 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
     return search->error->status;
 }
 
-/* Checks the scales, zero points and group index of a pack-quantized weight whose shape is known, and sets block_rows,
- * block_cols and dense_words. Scales must be for rows or groups, or one for the whole weight. If only one layout is
- * possible for this weight, adds this layout to search->layouts_found; organ_weight_resolve_words uses it for the
- * weights for which both layouts are possible. */
+/* Scales must be for rows or groups, or one for the whole weight. A weight for which only one layout is possible
+ * adds it to search->layouts_found; organ_weight_resolve_words uses it for the weights for which both layouts are
+ * possible. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
@@ -198,8 +181,7 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     return ORGAN_OK;
 }
 
-/* Adds the weight whose codes are the tensor X_packed, in compressed-tensors' pack-quantized format. X is the weight's
- * name; its companions are X_scale, X_shape and, optionally, X_zero_point and X_g_idx. */
+/* The companions of compressed-tensors' X_packed are X_scale, X_shape and, optionally, X_zero_point and X_g_idx. */
 static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
@@ -225,8 +207,7 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     return organ_weight_add(search, &weight);
 }
 
-/* Sets dense_words of the weights whose shapes allow both layouts. A tool writes all weights in one layout, so the
- * layout of the model's other weights applies. Returns ORGAN_BAD_INPUT if no other weight shows the layout. */
+/* A tool writes all weights in one layout, so the layout of the model's other weights applies. */
 organ_status organ_weight_resolve_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {
@@ -246,10 +227,10 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Returns the scheme of a qweight: GPTQ, AWQ gemm or AWQ gemv. If the shapes of qweight (q), qzeros (z) and scales (s)
- * fit exactly one of these layouts, returns it; otherwise the config decides. If several fit and no config states the
- * method, reports an error. A word contains codes of 32 / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv,
- * the rows of the scales are padded; in AWQ gemm they are not. */
+/* If the shapes of qweight (q), qzeros (z) and scales (s) fit exactly one of these layouts, returns it; otherwise
+ * the config decides. If several fit and no config states the method, reports an error. A word contains codes of 32
+ * / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv, the rows of the scales are padded; in AWQ gemm they
+ * are not. */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -273,9 +254,9 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns true if the shapes of a GPTQ weight fit codes of `bits` bits: a column of words contains whole codes, a row
- * of zero points has the number of words that one code for each output needs, and g_idx, if there is one, has an entry
- * for each input. Sets *in to the number of inputs, which are the columns of the weight. */
+/* A column of words contains whole codes, a row of zero points has the number of words that one code for each output
+ * needs, and g_idx, if there is one, has an entry for each input. *in is the number of inputs, which are the columns
+ * of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -285,10 +266,8 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the shapes.
- * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits. Such a number replaces
- * that of the config only if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7
- * bits. */
+/* The config's bits precede the lowest number from 1 to 8 that fits the shapes. Such a number replaces that of the
+ * config only if there is a g_idx, whose length confirms the number of inputs. GPTQ has no 1, 5, 6 and 7 bits. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
@@ -313,8 +292,7 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         stated ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[stated] : "2, 3, 4 or 8");
 }
 
-/* Checks a GPTQ weight and sets its shape, bits and groups: codes [in x bits / 32, out], scales [groups, out], zero
- * points [groups, out x bits / 32]. */
+/* The shapes are codes [in x bits / 32, out], scales [groups, out], zero points [groups, out x bits / 32]. */
 static organ_status set_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
@@ -332,8 +310,7 @@ static organ_status set_gptq(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Checks a weight of AWQ gemm and sets its shape and groups: codes [in, out / 8], scales [groups, out], zero points
- * [groups, out / 8]. */
+/* The shapes are codes [in, out / 8], scales [groups, out], zero points [groups, out / 8]. */
 static organ_status set_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t *const q = weight->codes->shape;
@@ -346,9 +323,8 @@ static organ_status set_gemm(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Checks a weight of AWQ gemv and sets its shape and groups: codes [out, in / 8], scales [out, groups], zero points
- * [out, groups / 8]. Rows of scales and zero points are padded by an amount that depends on the group size, so the
- * config must state the group size. */
+/* The shapes are codes [out, in / 8], scales [out, groups], zero points [out, groups / 8]. Rows of scales and zero
+ * points are padded by an amount that depends on the group size, so the config must state the group size. */
 static organ_status set_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
@@ -369,7 +345,6 @@ static organ_status set_gemv(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
 }
 
-/* Returns a remark for a message: the unsupported layout that codes of this type may have, or "". */
 static const char *other_layout(organ_dtype type)
 {
     if (type == ORGAN_I8)
@@ -377,8 +352,6 @@ static const char *other_layout(organ_dtype type)
     return type == ORGAN_I16 ? " (this may be the layout gemv_fast)" : "";
 }
 
-/* Returns ORGAN_BAD_INPUT if the codes are not I32 words, or if the config states a layout other than those of GPTQ and
- * AWQ, such as marlin. */
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
@@ -396,8 +369,6 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-/* Adds the weight of a tensor "*.qweight" of GPTQ or AutoAWQ with its scales, zero points and, for GPTQ, group indices.
- * find_layout determines from the shapes which of the three layouts it has. */
 static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");
@@ -434,8 +405,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     return organ_weight_add(search, &weight);
 }
 
-/* Adds the weight whose codes are `tensor`, a *.qweight or a *.weight_packed that is not U8, and sets *found, also if
- * the weight is faulty. Ignores all other tensors. */
+/* *found is also set if the weight is faulty. */
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (organ_ends_with(tensor->name, ".qweight")) {

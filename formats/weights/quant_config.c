@@ -14,8 +14,6 @@ typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
-/* Appends a rule of kind `kind` with the text `text` to `rules`; `value` is the result for modules that the rule
- * selects. `key` is the member of *at that contains the text, for messages. Does nothing after an error. */
 static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
                      const void *value)
 {
@@ -25,10 +23,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* Appends rules for `text`, an entry of the list of modules in the member `key`. A text that begins with "re:" is a
- * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module. If `exact` is false, it
- * is also a part of modules' names. If `exact` is true (compressed-tensors) and the text has no dot, it is also a class
- * of modules. */
+/* A text that begins with "re:" is a regular expression, one with '*' or '?' a glob. Any other text is the whole
+ * name of a module. If `exact` is false, it is also a part of modules' names. If `exact` is true
+ * (compressed-tensors) and the text has no dot, it is also a class of modules. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
@@ -42,8 +39,6 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
-/* Appends rules for all strings of `list`, which is the member `key`; `value` is the value of these rules. `exact` is
- * as in add_name. Reports an error if `list` is not a list of strings; NULL is an empty list. */
 static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
                        const void *value)
 {
@@ -58,7 +53,6 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
     }
 }
 
-/* Appends rules for the modules without quantisation to config->skipped. Each tool lists them under another key. */
 static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
@@ -70,8 +64,6 @@ static void read_skipped(const scope *at)
 
 /* ---- groups ---- */
 
-/* Reports an error if the strategy of the group is unknown, or a size that the strategy needs is missing. With
- * "channel", sets the group size to a whole row. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
@@ -91,7 +83,6 @@ static void check_strategy(const scope *at, organ_quant_group *group)
         group->group_size = -1;
 }
 
-/* Reads `at`, the object "weights" of a group of compressed-tensors, into *group. */
 static void read_weights(const scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
@@ -107,9 +98,8 @@ static void read_weights(const scope *at, organ_quant_group *group)
     check_strategy(at, group);
 }
 
-/* Reads the group `value` with the key `key` of the object "config_groups" of compressed-tensors or ModelOpt. The group
- * is an object with "targets", "weights" and "format", or, if its key is the name of a preset, a list of targets alone.
- * Appends a rule for each target to config->targets; without targets, one for all linear layers. */
+/* The group is an object with "targets", "weights" and "format", or, if its key is the name of a preset, a list of
+ * targets alone. Without targets, the rule is for all linear layers. */
 static void read_group(const scope *groups, const char *key, const json_t *value)
 {
     organ_quant_config *const config = groups->config;
@@ -130,7 +120,6 @@ static void read_group(const scope *groups, const char *key, const json_t *value
         add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
 }
 
-/* Reads all groups of the member "config_groups", and sets config->grouped if there is such a member. */
 static void read_groups(const scope *at)
 {
     const scope groups = organ_quant_enter(at, "config_groups");
@@ -140,10 +129,9 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* The member `key_of_all` is an object with settings of single modules. Appends a rule of kind `kind` for each member
- * of this object; `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or
- * "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
- * quantisation. In ModelOpt's "quantized_layers" (ORGAN_RULE_EXACT), the keys are names of modules. */
+/* In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or "PATTERN" gives the modules that match the pattern
+ * their own settings, and "-:PATTERN" excludes them from quantisation. In ModelOpt's "quantized_layers"
+ * (ORGAN_RULE_EXACT), the keys are names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)
 {
@@ -168,8 +156,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
 
 /* ---- the whole config ---- */
 
-/* Keys of the settings of groups: all_fields for all modules in configs of GPTQ, AWQ and FP8 tools; dynamic_fields in
- * GPTQ's "dynamic"; layer_fields in ModelOpt's "quantized_layers". */
+/* all_fields are for all modules in configs of GPTQ, AWQ and FP8 tools; dynamic_fields are those of GPTQ's
+ * "dynamic", layer_fields those of ModelOpt's "quantized_layers". */
 static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {"w_bit", ORGAN_QUANT_BITS},
                                                {"wbits", ORGAN_QUANT_BITS},
@@ -183,8 +171,7 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
-/* Sets config->pack_dtype and, for GPTQ and AWQ, config->layout, in lower case. Checks only the types of scale_fmt, fmt
- * and quant_algo, whose values are not used. */
+/* The values of scale_fmt, fmt and quant_algo are not used. */
 static void read_layout(const scope *at)
 {
     static const char *const words[] = {"scale_fmt", "fmt", "quant_algo"};
@@ -206,8 +193,6 @@ static void read_layout(const scope *at)
         organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
-/* Reads the object of a quantization_config into at->config. `method` is the quantisation method if the object has no
- * quant_method. */
 static void read_section(const scope *at, const char *method)
 {
     organ_quant_config *const config = at->config;
@@ -223,8 +208,6 @@ static void read_section(const scope *at, const char *method)
     read_skipped(at);
 }
 
-/* Parses the JSON file `name` in the model's directory into config->root, and returns the scope of its top-level
- * object; the scope's object is NULL if there is no such file, or after an error. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
@@ -242,8 +225,6 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
-/* Reads the settings of config.json: those of MLX (organ_quant_read_mlx) or, if there are none, quantization_config or
- * compression_config, at the top or in text_config. Returns true if there are any. The caller checks `error`. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};
@@ -259,8 +240,8 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
     return section.object;
 }
 
-/* Reads the settings of the first file that has any: config.json, then the files that ModelOpt, GPTQ and AWQ write. If
- * no file has settings, config->file is "". */
+/* The order is config.json, then the files that ModelOpt, GPTQ and AWQ write. If no file has settings, config->file
+ * is "". */
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     /* file; member with the settings ("": the whole file); method if quant_method is missing */
@@ -281,8 +262,6 @@ static organ_status read_files(organ_quant_config *config, const organ_model *mo
     return error->status;
 }
 
-/* Allocates *config and reads the model's quantisation settings; NULL on error. A model without settings gets method
- * "". */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error)
 {
     organ_quant_config *const made = *config = calloc(1, sizeof *made);
@@ -309,7 +288,7 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-/* Finds the rule for a module under its name in the file or, if that is another, in transformers. */
+/* The name of a module in transformers may differ from that in the file. */
 static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rules, const char *name, bool embedding,
                               bool *found, const void **value, organ_error *error)
 {
@@ -319,9 +298,6 @@ static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rul
     return organ_quant_rules_find(rules, &module, config->file, found, value, error);
 }
 
-/* Sets *group to the settings for a module. Sets *named to true if the config states that the module is quantised: a
- * rule of config->targets selects the module or, in a config without groups, quant_method applies to the whole
- * model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {
@@ -334,7 +310,6 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
     return ORGAN_OK;
 }
 
-/* Sets *skipped to true if a rule of config->skipped selects the module: the config states that it is not quantised. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error)
 {

@@ -5,7 +5,7 @@
 
 #include "formats/base/path.h"
 
-/* Returns true if the model has a weight of U32 words, which only MLX writes under the name *.weight. */
+/* Only MLX writes U32 words under the name *.weight. */
 static bool has_packed_weights(const organ_model *model)
 {
     for (size_t k = 0; k < model->tensor_count; k++)
@@ -14,7 +14,6 @@ static bool has_packed_weights(const organ_model *model)
     return false;
 }
 
-/* Reads bits, group_size and mode, which are members of *at, into *group: the settings of all modules or of one. */
 static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {
@@ -23,8 +22,7 @@ static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_qua
     organ_quant_read_term(at, "mode", &group->format);
 }
 
-/* Appends to `rules` a rule for the module with exactly this name: MLX writes whole names, no patterns. `group` is the
- * settings of the module, NULL in the list of modules without quantisation. */
+/* MLX writes whole names, no patterns. A NULL for `group` means that the module is not quantised. */
 static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules,
                            const organ_quant_group *group)
 {
@@ -32,8 +30,7 @@ static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_
         organ_quant_rules_add(rules, ORGAN_RULE_EXACT, name, group, at->config->file, at->path, at->error);
 }
 
-/* Reads the settings of the module `name`, which is a member of MLX's section *at, and appends a rule for the module.
- * The module inherits none of the section's settings. */
+/* The module inherits none of the section's settings. */
 static void read_module(const organ_quant_scope *at, const char *name)
 {
     static const organ_quant_group nothing = {.format = "", .symmetric = -1};
@@ -45,9 +42,8 @@ static void read_module(const organ_quant_scope *at, const char *name)
     add_mlx_module(at, name, &at->config->targets, group);
 }
 
-/* Reads the section of a config that contains MLX's settings. Its members bits, group_size and mode apply to all
- * modules. Any other member that is an object contains the settings of the module of this name; one that is false means
- * that the module is not quantised. */
+/* bits, group_size and mode apply to all modules. Any other member that is an object contains the settings of the
+ * module of this name; one that is false means that the module is not quantised. */
 static void read_section(const organ_quant_scope *at)
 {
     const char *name;
@@ -63,9 +59,7 @@ static void read_section(const organ_quant_scope *at)
     }
 }
 
-/* Reads MLX's section of the config, at the top or in text_config, if the model has weights of U32 words. Returns true
- * if there is one. Skips a section with `quant_method`: it is the config of another method, left over from the model
- * that was converted. */
+/* A section with `quant_method` is the config of another method, left over from the model that was converted. */
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner)
 {
     static const char *const keys[] = {"quantization", "quantization_config"};

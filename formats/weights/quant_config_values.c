@@ -11,7 +11,6 @@
 
 #define GROUP_MAX ((json_int_t)1 << 31) /* upper bound of sizes of groups and blocks */
 
-/* Reports ORGAN_BAD_INPUT: the member `key` of *at has the value `value`, not `expected`. */
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -20,15 +19,12 @@ void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const 
     free(text);
 }
 
-/* Returns the value of the member `key` of *at; NULL if it is absent or null. */
 const json_t *organ_quant_member(const organ_quant_scope *at, const char *key)
 {
     const json_t *const value = json_object_get(at->object, key);
     return json_is_null(value) ? NULL : value;
 }
 
-/* Returns the scope of the object in the member `key`. The scope's object is NULL if the member is absent, or after an
- * error; a member of another type is an error. */
 organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key)
 {
     organ_quant_scope inner = {.config = at->config, .error = at->error, .path = ""};
@@ -49,8 +45,6 @@ organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key
     return inner;
 }
 
-/* Sets *out to the string in the member `key`; leaves *out unchanged if the member is absent. Another type is an
- * error. */
 void organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out)
 {
     const json_t *const value = organ_quant_member(at, key);
@@ -60,7 +54,6 @@ void organ_quant_read_word(const organ_quant_scope *at, const char *key, const c
         *out = organ_json_plain(value);
 }
 
-/* Sets *out to a copy of the string in the member `key` in lower case; leaves it unchanged if the member is absent. */
 void organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out)
 {
     const char *word = NULL;
@@ -73,7 +66,6 @@ void organ_quant_read_term(const organ_quant_scope *at, const char *key, const c
     *out = copy ? copy : *out;
 }
 
-/* Returns a copy of *like named `name` in the config's arena; NULL, with an error, if memory is exhausted. */
 organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char *name, const organ_quant_group *like)
 {
     organ_quant_group *const group = organ_arena_take(&at->config->arena, sizeof *group);
@@ -86,8 +78,7 @@ organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char
     return group;
 }
 
-/* Sets `sides` to rows and columns of a block from [rows, columns] or the older form "128x128". At least one of them is
- * 0 if the value has neither form. */
+/* The value is [rows, columns] or the older form "128x128". At least one side is 0 if it has neither form. */
 static void read_sides(const json_t *value, long long sides[2])
 {
     char more;
@@ -98,8 +89,6 @@ static void read_sides(const json_t *value, long long sides[2])
         sides[k] = json_integer_value(json_array_get(value, k));
 }
 
-/* Sets the member of the group that `kind` stands for from the JSON value. Returns NULL, or a description of the
- * expected values if this value is wrong. */
 static const char *set_field(organ_quant_group *group, organ_quant_kind kind, const json_t *value)
 {
     const json_int_t number = json_integer_value(value); /* 0 if the value is not an integer */
@@ -126,7 +115,6 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
     return NULL;
 }
 
-/* Sets the members of *group for the listed keys that the object has. Reports each wrong value. */
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group)
 {
     for (; fields->key; fields++) {

@@ -11,17 +11,16 @@
 #include <string.h>
 
 #define PATTERN_LIMIT 4096u /* upper bound of the bytes of a regular expression */
-/* Limits of matching regular expressions. A match is tried with `steps` steps of PCRE2, and again with the next row
- * if that is not enough. Each try adds `charge` to the `charged` of the list of rules, which is bounded by CHARGE_MAX,
- * so that hostile patterns cost seconds at most. Nearly all names need far less than the first 100 steps, so that try
- * is charged less than its limit. */
+/* A match is tried with `steps` steps of PCRE2, and again with the next row if that is not enough. Each try adds
+ * `charge` to the `charged` of the list of rules, which is bounded by CHARGE_MAX, so that hostile patterns cost
+ * seconds at most. Nearly all names need far less than the first 100 steps, so that try is charged less than its
+ * limit. */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;
 } allowances[] = {{100, 20}, {1000, 1000}, {10000, 10000}, {100000, 100000}};
 #define CHARGE_MAX ((uint64_t)300 * 1000 * 1000)
 
-/* A rule that is not an exact name. */
 struct organ_rule {
     organ_rule_kind kind;
     const char *text;
@@ -29,14 +28,12 @@ struct organ_rule {
     pcre2_code *code;  /* compiled text of a regular expression, else NULL */
 };
 
-/* Buffers of PCRE2 that all matches of a list of rules share. */
 struct organ_rule_buffers {
     pcre2_match_data *match;
     pcre2_match_context *context;
 };
 
-/* Compiles the regular expression of a rule, anchored at the beginning only, like Python's re.match. Allocates
- * rules->buffers if the list has none. `file` and `field` name the rule in messages. */
+/* The expression is anchored at the beginning only, like Python's re.match. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {
@@ -64,7 +61,7 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
     return ORGAN_OK;
 }
 
-/* Appends a rule for the module named `text`. If there is a rule for this name already, that one stays in use. */
+/* If there is a rule for this name already, that one stays in use. */
 static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file,
                               organ_error *error)
 {
@@ -75,7 +72,6 @@ static organ_status add_exact(organ_quant_rules *rules, const char *text, const 
     return ORGAN_OK;
 }
 
-/* Appends a rule of kind `kind` whose result is `value`; compiles `text` if it is a regular expression. */
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
                                    const char *file, const char *field, organ_error *error)
 {
@@ -88,8 +84,6 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
     return kind == ORGAN_RULE_REGEX ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
 }
 
-/* Matches the module's name with the rule's regular expression in at most `steps` steps; returns the result of
- * pcre2_match. */
 static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
 {
     pcre2_set_match_limit(rules->buffers->context, steps);
@@ -98,10 +92,8 @@ static int match_rule(const organ_quant_rules *rules, const struct organ_rule *r
                        rules->buffers->context);
 }
 
-/* Sets *matched to true if the rule's regular expression matches the module's name. Repeats the match with the next
- * number of steps in `allowances` as long as the steps do not suffice, and adds the charge of each try to
- * rules->charged: without limits, a hostile pattern could run for hours. Returns ORGAN_BAD_INPUT if the last number of
- * steps does not suffice or CHARGE_MAX is reached. */
+/* Without limits, a hostile pattern could run for hours: the match is repeated with the next number of steps in
+ * `allowances`, and the charge of each try is added to rules->charged. */
 static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                                         const char *file, bool *matched, organ_error *error)
 {
@@ -121,8 +113,8 @@ static organ_status match_regex_bounded(organ_quant_rules *rules, const struct o
                       module);
 }
 
-/* Returns true if the glob matches the whole name. Backtracks to the last star only, which is enough for globs and
- * keeps the time within pattern length x name length. */
+/* Backtracks to the last star only, which is enough for globs and keeps the time within pattern length x name
+ * length. */
 static bool glob_matches(const char *glob, const char *name)
 {
     const char *star = NULL, *from = NULL;
@@ -145,15 +137,12 @@ static bool glob_matches(const char *glob, const char *name)
     return *glob == '\0';
 }
 
-/* Returns true if `class`, the text of a class rule such as "Linear", selects a module; `embedding` is true if the
- * module is an embedding. */
 static bool is_class_of(const char *class, bool embedding)
 {
     return embedding ? strstr(class, "Embedding") != NULL
                      : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
-/* Sets *matched to true if the rule, which is not an exact name, selects a module with this name. */
 static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *name, bool embedding,
                              const char *file, bool *matched, organ_error *error)
 {
@@ -169,7 +158,6 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
     return ORGAN_OK;
 }
 
-/* Sets *matched to true if the rule, which is not an exact name, selects the module under one of its names. */
 static organ_status try_names(organ_quant_rules *rules, const struct organ_rule *rule, const organ_quant_module *module,
                               const char *file, bool *matched, organ_error *error)
 {
@@ -179,8 +167,7 @@ static organ_status try_names(organ_quant_rules *rules, const struct organ_rule 
     return error->status;
 }
 
-/* Finds the rule that selects a module: an exact name, else the first pattern that matches, else the first matching
- * class. Each rule that is tried adds 5 to rules->charged, so that a config with too many patterns for the number of
+/* Each rule that is tried adds 5 to rules->charged, so that a config with too many patterns for the number of
  * tensors is rejected. */
 organ_status organ_quant_rules_find(organ_quant_rules *rules, const organ_quant_module *module, const char *file,
                                     bool *found, const void **value, organ_error *error)

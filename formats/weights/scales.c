@@ -6,9 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the rows or columns of a block.
- * Returns false if there is no such division, or if `count` is above 1 and the size of a block is no power of two: 130
- * rows in 2 blocks, for example, are a block of 128 and a smaller one, not two blocks of 65. */
+/* If `count` is above 1, the size of a block must be a power of two: 130 rows in 2 blocks, for example, are a block
+ * of 128 and a smaller one, not two blocks of 65. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -17,8 +16,6 @@ static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
     return count == 1 || (*block_side & (*block_side - 1)) == 0;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the weight's scales have one of the types in the list `types`, which ORGAN_DTYPE_COUNT
- * ends. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types)
 {
@@ -34,8 +31,6 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
-/* Returns ORGAN_BAD_INPUT if the config states that there are zero points but the weight has none. If the weight has
- * zero points although the config states that there are none, adds a note; the zero points are used. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group)
 {
@@ -47,8 +42,6 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the tensor has exactly the shape of `rank` sizes in `shape`. The message also states
- * the shape of `weight`, to which the tensor belongs. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
@@ -61,11 +54,8 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
                              organ_shape_text(rank, shape, needs));
 }
 
-/* Sets *size to the columns of a group. `groups` is the number of groups in a row, as the scales have it. Takes the
- * group size of the config (negative or too large: all columns) if it gives `groups` groups. Otherwise divides the
- * columns into `groups` equal groups, whose size must be a power of two unless there is one group, and notes a
- * contradiction if the config states another size. Returns ORGAN_BAD_INPUT if there is no such division. `group` may be
- * NULL: the config then states no size. */
+/* `groups` is the number of groups in a row, as the scales have it. A negative or too large group size of the config
+ * means all columns. Equal groups that replace it have a power of two of columns unless there is one group. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size)
 {
@@ -95,9 +85,8 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
         organ_divide_up(cols, declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared));
 }
 
-/* Returns true if the weight has one scale in total, or one for each matrix of a stack. `blocks` is true if the config
- * states a block size: then a scale tensor with two or more axes is a grid of blocks instead, even if it has only one
- * value. */
+/* A stack has one scale for each matrix. `blocks` is true if the config states a block size: then a scale tensor
+ * with two or more axes is a grid of blocks instead, even if it has only one value. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -109,8 +98,6 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
     return s->rank == 1 || (!blocks && s->rank == weight->rank);
 }
 
-/* Reports ORGAN_BAD_INPUT for scales whose shape fits no division of the weight into blocks. The message states the
- * shape that the config requires. */
 static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
                               const organ_quant_group *group)
 {
@@ -136,18 +123,16 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Returns true if each matrix of the weight is a fused gate and up with two scales (`rows` = 2 and `cols` = 1): one for
- * the gate half and one for the up half of the rows. transformers stores stacks of experts so (Mistral 4) if the
- * model's other weights have one scale each. */
+/* A fused gate and up has two scales (`rows` = 2 and `cols` = 1): one for the gate half and one for the up half of
+ * the rows. transformers stores stacks of experts so (Mistral 4) if the model's other weights have one scale each. */
 static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
 {
     return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
 }
 
-/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix. Takes the first that applies:
- * the config's blocks, if they give these numbers; groups in rows, if there are scales for each row; the two halves of
- * a fused gate and up (has_halves); without sizes in the config, an equal division into blocks whose sides are powers
- * of two. Returns ORGAN_BAD_INPUT if none applies. */
+/* The first that applies is taken: the config's blocks, if they give these numbers; groups in rows, if there are
+ * scales for each row; the two halves of a fused gate and up (has_halves); without sizes in the config, an equal
+ * division into blocks whose sides are powers of two. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
                                        const organ_quant_group *group)
 {
@@ -182,8 +167,6 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     return ORGAN_OK;
 }
 
-/* Sets block_rows and block_cols of the weight from the shape of its scales: one scale for the tensor or matrix, one
- * for each row, or a grid of blocks. Returns ORGAN_BAD_INPUT if the shape fits none of these. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);

@@ -7,14 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns true if the name ends with `leaf` after a dot or an underscore. */
 static bool has_leaf(const char *name, const char *leaf)
 {
     const char before = organ_ends_with(name, leaf) ? name[strlen(name) - strlen(leaf) - 1] : '\0';
     return before == '.' || before == '_';
 }
 
-/* Returns true if the name ends with one of the `count` leaves, after a dot or an underscore. */
 static bool has_one_of(const char *name, const char *const *leaves, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -23,8 +21,6 @@ static bool has_one_of(const char *name, const char *const *leaves, size_t count
     return false;
 }
 
-/* Returns ORGAN_BAD_INPUT, naming the layout, if the tensor's name shows that it belongs to a weight in an unsupported
- * layout. A row of the table with a type other than ORGAN_DTYPE_COUNT applies only to tensors of this type. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const struct layout {
@@ -50,9 +46,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-/* Returns why the tensor, which no packed weight uses, is no weight: the predicate of a sentence about the tensor.
- * Returns NULL if it is a plain weight. Sets *dropped to true if an unpacked model does not need the tensor.
- * search->names must contain all packed weights. The caller adds the tensor to a list. */
+/* search->names must contain all packed weights. */
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
@@ -101,8 +95,6 @@ const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_
 
 /* ---- notes ---- */
 
-/* Writes the value of the property `what` of a note to `out`: true or false for "symmetric", the name of a scheme for
- * "layout", rows x columns for a block, else a number. */
 static void write_value(const char *what, const uint64_t value[2], char out[64])
 {
     if (strcmp(what, "symmetric") == 0)
@@ -115,7 +107,6 @@ static void write_value(const char *what, const uint64_t value[2], char out[64])
         snprintf(out, 64, "%" PRId64, (int64_t)value[0]);
 }
 
-/* Writes the sentence for a contradiction between config and tensors to `out`, which has `size` bytes. */
 static void write_note(const organ_weight_search *search, const organ_weight_note *note, char *out, size_t size)
 {
     char stated[64], found[64], others[64] = "";
@@ -127,7 +118,6 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
              search->config->file, note->what, stated, note->first, others, found);
 }
 
-/* Appends a copy of the sentence to search->sentences. */
 static organ_status add_note(organ_weight_search *search, const char *text)
 {
     const char *const copy = organ_arena_copy(&search->arena, text, strlen(text));
@@ -137,8 +127,6 @@ static organ_status add_note(organ_weight_search *search, const char *text)
     return ORGAN_OK;
 }
 
-/* Sets search->sentences to the notes, and found.note_count to their number: one sentence for each contradiction, and
- * one for all weights that have a type of codes but no scales. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_weight_write_notes(organ_weight_search *search)
 {
     char text[700];

@@ -2,7 +2,6 @@
  * Properties of one weight that can be computed without a search. */
 #include <organ/weights.h>
 
-/* Returns the weight that consists of this tensor alone. */
 organ_weight organ_weight_plain(const organ_tensor *tensor)
 {
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
@@ -16,8 +15,7 @@ organ_weight organ_weight_plain(const organ_tensor *tensor)
                           .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
 }
 
-/* Returns tensor k of the weight: its codes (0), scale, zero, g_idx, global, shape_tensor or bias (6); NULL if the
- * weight has no such tensor. */
+/* The order is codes (0), scale, zero, g_idx, global, shape_tensor, bias (6). */
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
 {
     const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {
@@ -25,7 +23,6 @@ const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
     return all[k];
 }
 
-/* Returns the sum of the bytes of the weight's codes and companions in the file. */
 uint64_t organ_weight_bytes(const organ_weight *weight)
 {
     uint64_t bytes = 0;
@@ -36,7 +33,6 @@ uint64_t organ_weight_bytes(const organ_weight *weight)
     return bytes;
 }
 
-/* Returns the number of matrices, rows and columns of the unpacked tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight)
 {
     const organ_tensor plain = {.rank = weight->rank, .shape = weight->shape};

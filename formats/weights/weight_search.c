@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, such as a weight's scale,
- * or NULL. Leaves that name in search->name for messages. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf)
 {
@@ -18,7 +16,6 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
     return organ_model_find(search->model, search->name);
 }
 
-/* Reports ORGAN_BAD_INPUT with the tensor's file and name and the formatted text. */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
 {
     char reason[600];
@@ -30,9 +27,8 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-/* Notes that the property `what` is stated0 (x stated1) in the config, but found0 (x found1) in the weight's tensors.
- * If the list already has a note with the same property and values, counts the weight there. When the list is full, its
- * last note counts all further contradictions. */
+/* A note counts the weights with the same property and values. When the list is full, its last note counts all
+ * further contradictions. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
                                      uint64_t stated0, uint64_t stated1, uint64_t found0, uint64_t found1)
 {
@@ -49,8 +45,6 @@ void organ_weight_note_contradiction(organ_weight_search *search, const organ_we
         (organ_weight_note){what, {stated0, stated1}, {found0, found1}, weight->name, 1};
 }
 
-/* Sets *group to the config's settings for the weight `name`, and *named to true if the config states that the weight
- * is quantised. Reports exhausted memory if `name` is NULL. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named)
 {
@@ -66,8 +60,6 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
                                  search->error);
 }
 
-/* Returns the first `length` bytes of `stem` followed by `leaf`, as a string in the arena of the search; NULL if memory
- * is exhausted. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
 {
     char *const name = organ_arena_take(&search->arena, length + strlen(leaf) + 1);
@@ -78,9 +70,6 @@ const char *organ_weight_name(organ_weight_search *search, const char *stem, siz
     return name;
 }
 
-/* Sets the shape of the weight to the `lead` sizes in `axes`, then rows and columns; also sets rank, elements and
- * anatomy. Returns ORGAN_BAD_INPUT for a size of 0 or a product that overflows; ORGAN_IO if memory is exhausted or
- * weight->name is NULL. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols)
 {
@@ -104,8 +93,6 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
                                     organ_shape_text(weight->rank, shape, text));
 }
 
-/* Appends a copy of *weight to search->weights and marks its codes and companions as claimed. Does nothing after an
- * error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
 {
     if (search->error->status)

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* How messages and reports describe the weights of a scheme. */
 static const struct scheme {
     const char *name;  /* result of organ_scheme_name */
     const char *codes; /* name of the codes in the text; NULL: the name of their FP8 type */
@@ -29,7 +28,6 @@ static const struct scheme {
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
 
-/* Returns the name of an FP8 type in the text. */
 static const char *fp8_name(organ_dtype dtype)
 {
     switch (dtype) {
@@ -44,7 +42,6 @@ static const char *fp8_name(organ_dtype dtype)
     }
 }
 
-/* Writes the kind of the codes of a packed weight: "FP8 E4M3", "INT4", "GPTQ INT4". */
 static void put_codes(const organ_weight *weight, FILE *out)
 {
     const struct scheme *const scheme = &schemes[weight->scheme];
@@ -53,8 +50,7 @@ static void put_codes(const organ_weight *weight, FILE *out)
         fprintf(out, "INT%u", weight->bits);
 }
 
-/* Writes the block of values that share a scale: ", per tensor", ", per matrix", ", per channel", ", group 128" or
- * ", block 128 x 128". The group of a transposed weight may be block_rows values of a column. */
+/* The group of a transposed weight may be block_rows values of a column. */
 static void put_block(const organ_weight *weight, FILE *out)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -69,8 +65,8 @@ static void put_block(const organ_weight *weight, FILE *out)
         fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
 }
 
-/* Returns the name of the type of the scales. Tools store the scales of MXFP4, MXFP8 and NVFP4 as different types of a
- * byte, but their meaning is always E8M0 (MX) or E4M3 (NVFP4). */
+/* Tools store the scales of MXFP4, MXFP8 and NVFP4 as different types of a byte, but their meaning is always E8M0
+ * (MX) or E4M3 (NVFP4). */
 static const char *scale_name(const organ_weight *weight)
 {
     const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
@@ -79,8 +75,6 @@ static const char *scale_name(const organ_weight *weight)
     return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
 }
 
-/* Writes the description of the weight: codes, block, zero points, group index and scales; of a plain weight only its
- * type and, if it has a tensor scale, the type of the scale. */
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {
@@ -100,8 +94,6 @@ static void put_weight(const organ_weight *weight, FILE *out)
     fprintf(out, ", %s scales%s", scale_name(weight), weight->bias ? " and biases" : "");
 }
 
-/* Writes the description of the weight to `out`, cut to `size` bytes with the final NUL, and returns `out`. The text is
- * empty if memory is exhausted. */
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size)
 {
     if (size == 0)

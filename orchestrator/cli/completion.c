@@ -9,7 +9,6 @@ ORGAN_EMBEDDED(organ_bash_script, "orchestrator/cli/completion.bash")
 ORGAN_EMBEDDED(organ_zsh_script, "orchestrator/cli/completion.zsh")
 ORGAN_EMBEDDED(organ_fish_script, "orchestrator/cli/completion.fish")
 
-/* Returns the script for `shell`: "bash", "zsh", or for any other text fish. */
 const char *organ_completion_script(const char *shell)
 {
     if (strcmp(shell, "bash") == 0)
@@ -17,7 +16,6 @@ const char *organ_completion_script(const char *shell)
     return strcmp(shell, "zsh") == 0 ? organ_zsh_script : organ_fish_script;
 }
 
-/* The word that is being completed. The functions offer_* print candidates for it to `out`. */
 typedef struct completing {
     FILE *out;
     const organ_verb_table *table;
@@ -27,9 +25,9 @@ typedef struct completing {
     const char *before; /* the word on the command line before `word`, or "" */
 } completing;
 
-/* Prints a candidate if `dashes` followed by `word` begins with c->typed. The candidate starts with the first c->head
- * bytes of the word on the command line ("--option="). Cuts its description `about` at the first semicolon, or at a
- * blank after at most MAX_ABOUT bytes. */
+/* Prints a candidate if `dashes` followed by `word` begins with c->typed. The candidate starts with the first
+ * c->head bytes of the word on the command line ("--option="). Cuts `about` at the first semicolon, or at a blank
+ * after at most MAX_ABOUT bytes. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
     enum { MAX_ABOUT = 95 };
@@ -46,23 +44,20 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* Returns the length in bytes of the first word of a verb with two words ("lora merge"), which this file calls the
- * verb's family. Returns 0 for a verb of one word. */
 static size_t family_length(const organ_verb *verb)
 {
     const char *const blank = strchr(verb->name, ' ');
     return blank ? (size_t)(blank - verb->name) : 0;
 }
 
-/* Returns whether the verb has two words and the first is `family`: "lora merge" for "lora". */
 static bool is_of_family(const organ_verb *verb, const char *family)
 {
     const size_t length = family_length(verb);
     return length > 0 && length == strlen(family) && strncmp(verb->name, family, length) == 0;
 }
 
-/* Offers the first words of all verbs. A first word that adjacent verbs share is offered once. If a section begins with
- * the first of these verbs, the description is the title of the section, else the summary of this verb. */
+/* A first word that adjacent verbs share is offered once. If a section begins with the first of these verbs, the
+ * description is the title of the section, else the summary of this verb. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";
@@ -79,8 +74,6 @@ static void offer_verbs(const completing *c)
     }
 }
 
-/* Offers the second words of a family of verbs, e.g. "merge" after "lora". Returns false if no verb has this first
- * word. */
 static bool offer_second_words(const completing *c, const char *family)
 {
     bool found = false;
@@ -92,10 +85,9 @@ static bool offer_second_words(const completing *c, const char *family)
     return found;
 }
 
-/* Offers the possible values of an option or operand: its choices, else verbs, files or nothing, as option->names says.
- * The line "@HEAD" offers files: HEAD followed by any path. The line "+" states that a list may continue after a
- * candidate. In a list separated by commas completes the last element: the elements before it become part of c->head.
- */
+/* Offers the option's choices, else verbs, files or nothing, as option->names says. The line "@HEAD" offers files:
+ * HEAD followed by any path. The line "+" states that a list may continue after a candidate. In a list separated by
+ * commas completes the last element: the elements before it become part of c->head. */
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];
@@ -116,7 +108,6 @@ static void offer_values(completing *c, const organ_option *option)
         fprintf(c->out, "@%.*s\n", (int)c->head, c->word);
 }
 
-/* Offers all options of the verb, long and short. */
 static void offer_options(const completing *c, const organ_verb *verb)
 {
     const organ_option *option;
@@ -127,7 +118,6 @@ static void offer_options(const completing *c, const organ_verb *verb)
     }
 }
 
-/* Offers values of the next operand of the verb, if `taken` operands are typed already. */
 static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
 {
     const size_t count = verb->operand_count;
@@ -143,8 +133,6 @@ static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
         offer_values(c, &option);
 }
 
-/* Returns the option that `word` ("--type", "--type=f16" or "-t") names. NULL if there is none or the option takes no
- * value. */
 static const organ_option *option_of(const organ_verb *verb, const char *word)
 {
     const size_t length = strcspn(word, "=");
@@ -156,7 +144,6 @@ static const organ_option *option_of(const organ_verb *verb, const char *word)
     return option && option->value != ORGAN_VALUE_FLAG ? option : NULL;
 }
 
-/* Completes the last of `count` words after the name of `verb`: a value of an option, an operand, or an option. */
 static void complete_of_verb(completing *c, const organ_verb *verb, int count, char *const *words)
 {
     const organ_option *option = NULL; /* the last option with a value */
@@ -189,8 +176,6 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
     }
 }
 
-/* Prints the candidates for the last word, one per line. The first one or two words select the verb. If the last word
- * is part of the name of a verb, offers names of verbs. Offers nothing after an unknown verb. */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
     for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */

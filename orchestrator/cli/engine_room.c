@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets `error` to `fault`, a failure to print the report. If `error` is already set (a failed check), `fault` replaces
- * it. If it is not, organ_fail keeps the note that an output is complete (organ_error_set_output) in the message. */
+/* `fault` is a failure to print the report. If `error` is already set (a failed check), `fault` replaces it. If it
+ * is not, organ_fail keeps the note that an output is complete (organ_error_set_output) in the message. */
 static void put_fault(const organ_error *fault, organ_error *error)
 {
     if (error->status != ORGAN_OK)
@@ -21,7 +21,7 @@ static void put_fault(const organ_error *fault, organ_error *error)
     error->errnum = fault->errnum;
 }
 
-/* Writes the page of --html. Stores an error in `fault`; the caller prints the report in any case. */
+/* An error goes to `fault`, because the caller prints the report in any case. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
@@ -33,9 +33,8 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
         organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
-/* Writes the HTML page if --html is given, then prints the report on stdout, as JSON or as tables. Prints the report
- * also if the page fails; if both fail, `error` gets the failure on stdout. Writes nothing if memory ran out while the
- * report was built, because it may be incomplete. */
+/* Prints the report also if the page fails; if both fail, `error` gets the failure on stdout. Writes nothing if
+ * memory ran out while the report was built, because it may be incomplete. */
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -60,8 +59,6 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }
 
-/* Returns the kernels that ORGAN_ISA names, or the best of this CPU if it is not set. Returns NULL with ORGAN_USAGE
- * if there are none of that name or the CPU cannot run them. */
 const organ_kernels *organ_kernels_selected(organ_error *error)
 {
     const char *const requested = getenv("ORGAN_ISA");
@@ -72,16 +69,13 @@ const organ_kernels *organ_kernels_selected(organ_error *error)
     return kernels;
 }
 
-/* Returns the kernels for the tiles of physarum. Without ORGAN_ISA times two implementations of the tile: which one is
- * faster differs among CPUs. */
+/* Times two implementations of the tile: which one is faster differs among CPUs. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
     const char *const requested = getenv("ORGAN_ISA");
     return requested && *requested ? engine->kernels : organ_engine_choose_tile(engine);
 }
 
-/* Creates the engine with organ_kernels_selected and the threads and memory limit of the call. Reports to `progress`
- * how many threads could not be pinned to their cores. */
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {
@@ -100,8 +94,6 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
-/* Reports to `progress` if the rows of the report were kept in the heap, in addition to --memory, because no temporary
- * file could be created. */
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;
@@ -113,9 +105,6 @@ static void note_unspooled(const organ_progress *progress)
                             folder, strerror(fault));
 }
 
-/* Rejects options of --evaluate without --evaluate, prepares the display of progress on stderr, and opens the engine if
- * `with_engine`. Allows organ to keep large JSON documents and arrays of rows in unnamed temporary files instead of the
- * heap. */
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error)
 {
@@ -140,8 +129,8 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     return ORGAN_OK;
 }
 
-/* Destroys the engine, then writes the report: its tables or page can then use the memory that the engine had. Only
- * rank 0 writes the report. Releases `report` (may be NULL). Returns the status of `error`. */
+/* Destroys the engine before it writes the report: its tables or page can then use the memory that the engine had.
+ * Only rank 0 writes the report. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
 {
     note_unspooled(room->progress);

@@ -8,7 +8,6 @@
 /* In columns: indentation of lists, widest and narrowest running text, and width if the page has no width. */
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
-/* Returns the page with a width for running text: NARROWEST to WIDEST, and PIPED if the page has no width. */
 static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -16,8 +15,6 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
-/* Prints each line of `text` as a wrapped paragraph, indented by `indent` columns, with an empty line between two
- * paragraphs. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {
@@ -31,7 +28,6 @@ static void put_paragraphs(FILE *out, const char *text, size_t indent, const org
     }
 }
 
-/* Prints a term, and its meaning from column `column` on: next to the term, or below it if the term is too long. */
 static void put_help_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
 {
     char lead[128];
@@ -45,7 +41,6 @@ static void put_help_entry(FILE *out, const char *term, size_t column, const cha
     organ_text_wrap(out, lead, column, meaning, page);
 }
 
-/* Writes the left column of an option: "-o, --output OUT". */
 static void option_term(const organ_option *option, char *out, size_t size)
 {
     char letter[8] = "    ";
@@ -55,7 +50,6 @@ static void option_term(const organ_option *option, char *out, size_t size)
              option->argument ? option->argument : "");
 }
 
-/* Writes the help of an option followed by its range and default in brackets, "... (1 to 64; default 8)". */
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
     char range[ORGAN_RANGE_ROOM];
@@ -69,7 +63,6 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? option->fallback : "");
 }
 
-/* Splits at "; " or ": " before a digit, at newlines and at the end. */
 const char *organ_help_next_exit(const char *exits, organ_help_exit *part)
 {
     size_t n = 0;
@@ -83,7 +76,6 @@ const char *organ_help_next_exit(const char *exits, organ_help_exit *part)
     return exits + n + strspn(exits + n, "\n;: ");
 }
 
-/* Prints the exit codes, each with its meaning in a line of its own. */
 static void put_exits(FILE *out, const char *exits, const organ_page *page)
 {
     enum { COLUMN = 7 };
@@ -100,7 +92,6 @@ static void put_exits(FILE *out, const char *exits, const organ_page *page)
     }
 }
 
-/* Prints an option with its meaning, which begins at column `column`. */
 static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
     char term[96], meaning[ORGAN_MEANING_ROOM];
@@ -109,8 +100,6 @@ static void put_option_help(FILE *out, const organ_option *option, size_t column
     put_help_entry(out, term, column, meaning, page);
 }
 
-/* Prints "Usage: organ VERB ...": the forms in verb->usage, or if that is NULL one form made from the operands and the
- * required options. */
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     char line[512];
@@ -138,7 +127,6 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     fputc('\n', out);
 }
 
-/* Prints the help of one verb: usage, description, operands, options by group, exit codes, examples. */
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
@@ -165,7 +153,6 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     }
 }
 
-/* Prints the version, a summary of the program, and its usage. */
 static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
@@ -176,7 +163,6 @@ static void put_program_title(FILE *out, const organ_page *page)
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 
-/* Prints what `organ` prints without arguments: six verbs that beginners need, each with its first example. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 12 };
@@ -196,7 +182,6 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
     organ_text_wrap(out, "", 0, "'organ help' lists all verbs, 'organ help VERB' explains one with examples.", &narrow);
 }
 
-/* Prints what `organ help` prints: all verbs with their summaries, under the titles of their sections. */
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 17 };
@@ -212,7 +197,6 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
-/* Prints what `organ help WORD` prints for the first word of verbs with two words. Returns false if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };

@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Returns ORGAN_USAGE if the directory of the page does not exist, ORGAN_IO if it is not writable. */
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
@@ -27,7 +26,6 @@ static organ_status check_page_directory(const char *path, organ_error *error)
     return error->status;
 }
 
-/* Checks that `path` is free, empty or an unchanged page of this program, and that its directory is writable. */
 organ_status organ_html_file_check(const char *path, organ_error *error)
 {
     struct stat info;
@@ -39,8 +37,7 @@ organ_status organ_html_file_check(const char *path, organ_error *error)
     return error->status ? error->status : check_page_directory(path, error);
 }
 
-/* Returns ORGAN_USAGE if `model` (NULL: not given) is a directory and the page at `path` would be inside it. A page
- * next to a model that is a single file is allowed. */
+/* A page next to a model that is a single file is allowed. `model` may be NULL (not given). */
 static organ_status check_outside_model(const char *path, const char *model, organ_error *error)
 {
     struct stat info;
@@ -70,8 +67,6 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if `path`, the value of --html, is inside the directory of a model that an operand or option of
- * the verb names. `values` is the struct with their values. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error)
 {

@@ -23,14 +23,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Buffers of at least this many bytes are mapped individually (mallopt in main). */
 enum { LARGE_BUFFER = 256 << 10 };
 
-/* The signal handler requests a stop here; all verbs check it. */
 static organ_stop stop;
 
-/* Requests a stop at the first signal; the run then ends at a point from which it can be resumed. The second signal
- * ends the program by its default action. */
 static void handle_stop_signal(int number)
 {
     if (organ_stop_is_requested(&stop)) {
@@ -40,8 +36,8 @@ static void handle_stop_signal(int number)
     organ_stop_request(&stop);
 }
 
-/* Installs handle_stop_signal for SIGINT, SIGTERM, SIGHUP and SIGXCPU, and ignores SIGPIPE and SIGXFSZ: a write to a
- * closed pipe then fails with EPIPE, and one beyond the limit of file sizes (ulimit -f) with EFBIG. */
+/* SIGPIPE and SIGXFSZ are ignored: a write to a closed pipe then fails with EPIPE, and one beyond the limit of file
+ * sizes (ulimit -f) with EFBIG. */
 static void catch_signals(void)
 {
     const struct sigaction ask = {.sa_handler = handle_stop_signal, .sa_flags = SA_RESTART},
@@ -57,8 +53,8 @@ static void catch_signals(void)
             sigaction(numbers[k], &ask, NULL);
 }
 
-/* Opens /dev/null for each standard stream that is closed. Otherwise the next opened file would get the stream's number
- * and receive the program's output. /dev/null is opened in the wrong direction, so every use of it fails. */
+/* Without /dev/null in a closed stream, the next opened file would get the stream's number and receive the program's
+ * output. /dev/null is opened in the wrong direction, so every use of it fails. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -66,8 +62,7 @@ static void occupy_standard_streams(void)
             _exit(ORGAN_IO);
 }
 
-/* Returns true if the words request --progress json. Reads the command line itself, so that an error of
- * organ_options_parse is also written as an event. */
+/* Reads the command line itself, so that an error of organ_options_parse is also written as an event. */
 static bool wants_events(int argc, char *const *argv)
 {
     for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
@@ -77,7 +72,6 @@ static bool wants_events(int argc, char *const *argv)
     return false;
 }
 
-/* Prints the error on stderr, as an event (`events`) or as text. */
 static void print_error(const organ_error *error, bool events)
 {
     if (events) {
@@ -89,8 +83,6 @@ static void print_error(const organ_error *error, bool events)
     fputc('\n', stderr);
 }
 
-/* Prints the command that resumes an interrupted run: its command line with --resume. Prints nothing for verbs without
- * --resume. argv[0 .. argc) are the words after the verb. */
 static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
@@ -105,8 +97,8 @@ static void print_resume_command(const organ_verb *verb, int argc, char *const *
     fputc('\n', stderr);
 }
 
-/* Returns ORGAN_USAGE if --ranks is given (`requested` is not 0) and differs from the number of processes. Otherwise
- * processes started without a launcher would each do the whole run and write the same output. */
+/* `requested` is --ranks, or 0. If it differed from the number of processes, those started without a launcher would
+ * each do the whole run and write the same output. */
 static organ_status check_launch(const organ_launch *launch, size_t requested, organ_error *error)
 {
     if (!requested || requested == launch->count)
@@ -120,9 +112,8 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
                       launch->count, launch->count == 1 ? "" : "es");
 }
 
-/* Runs the verb in this process, which may be one of several that a launcher (mpirun, srun) has started. Joins the
- * other processes, replaces names of models by paths and checks all paths that the run writes before the run, which
- * may take hours. Returns the status on which all ranks have agreed. */
+/* A launcher (mpirun, srun) may have started several processes. All paths that the run writes are checked before the
+ * run, which may take hours. Returns the status on which all ranks have agreed. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
     if (check_launch(launch, call->ranks_requested, error))
@@ -144,7 +135,6 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
-/* Prints the error of a run, if it is set, and for an interrupted run the command that resumes it. */
 static void print_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
                       const organ_error *error)
 {
@@ -158,8 +148,8 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         print_resume_command(verb, argc, argv);
 }
 
-/* Parses the words after the verb into `call` and runs the verb. Under mpirun or srun only rank 0 prints help and
- * errors; other ranks print the error of the run only if rank 0 is lost. */
+/* Under mpirun or srun only rank 0 prints help and errors; other ranks print the error of the run only if rank 0 is
+ * lost. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
@@ -187,7 +177,6 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
-/* Allocates the struct for the options of the verb, runs the verb with it, and frees it. */
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
@@ -201,12 +190,10 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
-/* Returns whether the word requests help. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-/* Runs a command line. Without arguments prints the start of the help; answers the hidden verb of completion. Runs
- * --help and --version as the verbs help and version. After the first word of several verbs, --help lists these verbs.
- * Otherwise finds the verb of one or two words and runs it, or prints that there is no such verb. */
+/* Runs --help and --version as the verbs help and version. After the first word of several verbs, --help lists these
+ * verbs. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -236,8 +223,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     return error->status;
 }
 
-/* Closes standard output and returns the status of the program, which is `status` if all output was written. Lost
- * output is no error if the reader has closed the pipe, as head does; otherwise ORGAN_OK becomes ORGAN_IO. */
+/* Lost output is no error if the reader has closed the pipe, as head does; otherwise ORGAN_OK becomes ORGAN_IO. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};
@@ -253,8 +239,6 @@ static organ_status finish_output(organ_status status, bool events)
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 
-/* Prepares the process (allocator, standard streams, signals, locale, hwloc), runs the command line and returns the
- * exit code, an organ_status. The server starts this program also as a job and as a reader of models. */
 int main(int argc, char **argv)
 {
     organ_error error = {0};

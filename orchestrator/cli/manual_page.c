@@ -9,12 +9,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Largest number of bytes in a line of the roff source. */
 enum { LINE_WIDTH = 78 };
 
 /* ---- roff ---- */
 
-/* Returns the code point at *s, which must be valid UTF-8, and moves *s to the next character. */
+/* *s must be valid UTF-8; it moves to the next character. */
 static uint32_t next_character(const char **s)
 {
     const unsigned char *const at = (const unsigned char *)*s;
@@ -26,8 +25,7 @@ static uint32_t next_character(const char **s)
     return character;
 }
 
-/* Writes a character to `out` in the form in which roff prints it unchanged: unescaped, roff would read a backslash as
- * a command and replace dashes and quotes. Returns the number of bytes. */
+/* Unescaped, roff would read a backslash as a command and replace dashes and quotes. Returns the number of bytes. */
 static size_t escape_for_roff(uint32_t c, char out[16])
 {
     static const struct {
@@ -41,8 +39,6 @@ static size_t escape_for_roff(uint32_t c, char out[16])
     return (size_t)snprintf(out, 16, c < 0x80 ? "%c" : "\\[u%04X]", c);
 }
 
-/* Writes `length` bytes of text with roff escapes. Returns the number of bytes written. If `out` is NULL, only counts
- * them. */
 static size_t put_escaped(FILE *out, const char *text, size_t length)
 {
     size_t sum = 0;
@@ -55,12 +51,10 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
     return sum;
 }
 
-/* Writes a text with roff escapes. */
 static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
-/* Writes the words in `length` bytes of text, in lines of at most LINE_WIDTH bytes, and ends the last line. The first
- * line already has `column` bytes. Escapes a dot at the start of a line, which would begin a command, with \&,
- * and prevents the hyphenation of options with \%. */
+/* The first line already has `column` bytes. Escapes a dot at the start of a line, which would begin a command, with
+ * \&, and prevents the hyphenation of options with \%. */
 static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {
@@ -83,7 +77,6 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
     fputc('\n', out);
 }
 
-/* Writes each line of `text` as a paragraph. */
 static void put_roff_text(FILE *out, const char *text)
 {
     while (*text) {
@@ -94,7 +87,6 @@ static void put_roff_text(FILE *out, const char *text)
     }
 }
 
-/* Writes the title line of a page and the heading NAME. The title is the name of the page in capitals. */
 static void put_header(FILE *out, const char *page)
 {
     char title[ORGAN_MANUAL_NAME_ROOM];
@@ -110,7 +102,6 @@ static void put_header(FILE *out, const char *page)
 
 /* ---- a verb ---- */
 
-/* Writes the name of the page of a verb: "organ-lora-extract" for "lora extract". */
 void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
 {
     snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
@@ -118,7 +109,6 @@ void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]
         *space = '-';
 }
 
-/* Writes the name of an operand or of a value in italics. */
 static void put_argument(FILE *out, const char *argument)
 {
     fputs("\\fI", out);
@@ -126,7 +116,6 @@ static void put_argument(FILE *out, const char *argument)
     fputs("\\fR", out);
 }
 
-/* Writes a required option for the synopsis: its letter, or its name if it has no letter, and the name of its value. */
 static void put_required(FILE *out, const organ_option *option)
 {
     fputs("\\fB", out);
@@ -141,7 +130,6 @@ static void put_required(FILE *out, const organ_option *option)
     fputc('\n', out);
 }
 
-/* Writes the section SYNOPSIS: the forms in verb->usage, or if that is NULL the operands and required options. */
 static void put_synopsis(FILE *out, const organ_verb *verb)
 {
     fputs(".SH SYNOPSIS\n", out);
@@ -164,7 +152,6 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
     fputs("[\\fIoptions\\fR]\n", out);
 }
 
-/* Writes an option with its meaning. */
 static void put_roff_option(FILE *out, const organ_option *option)
 {
     char meaning[ORGAN_MEANING_ROOM];
@@ -183,7 +170,6 @@ static void put_roff_option(FILE *out, const organ_option *option)
     put_roff_text(out, meaning);
 }
 
-/* Writes the sections ARGUMENTS and OPTIONS. */
 static void put_options(FILE *out, const organ_verb *verb)
 {
     for (size_t k = 0; k < verb->operand_count; k++) {
@@ -201,7 +187,6 @@ static void put_options(FILE *out, const organ_verb *verb)
     }
 }
 
-/* Writes the exit codes, each with its meaning in a paragraph of its own. */
 static void put_exits(FILE *out, const char *exits)
 {
     organ_help_exit part;
@@ -215,7 +200,6 @@ static void put_exits(FILE *out, const char *exits)
     }
 }
 
-/* Writes an example: its description, then the command. */
 static void put_example(FILE *out, const organ_example *example, bool first)
 {
     fputs(first ? "" : ".PP\n", out);
@@ -225,7 +209,6 @@ static void put_example(FILE *out, const organ_example *example, bool first)
     fputs("\n.EE\n.in\n", out);
 }
 
-/* Writes the name of a verb's page in bold with its section, followed by `end`. */
 static void put_reference(FILE *out, const organ_verb *verb, const char *end)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
@@ -235,8 +218,6 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
-/* Writes references to related pages: that of the program and those of the other verbs in the same section of the
- * table. */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;
@@ -252,7 +233,6 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
-/* Prints the man page of a verb in roff. */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
@@ -279,7 +259,6 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
 
 ORGAN_EMBEDDED(organ_manual_template, "orchestrator/cli/organ.1")
 
-/* Writes the list of all verbs for the page of the program. */
 static void put_verbs(FILE *out, const organ_verb_table *table)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -292,8 +271,8 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
-/* Prints organ(1) from the template organ.1. Its first line "@@" stands for the list of verbs, its second for
- * references to the pages of all verbs, at the end of the page. */
+/* The first line "@@" of the template organ.1 stands for the list of verbs, its second for references to the pages
+ * of all verbs, at the end of the page. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");

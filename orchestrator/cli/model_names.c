@@ -9,10 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Replaces *word, the name of a model that is not in the cache, by the URL at which the hub serves it, and sets the
- * user's token in call->access. Fails if HF_HUB_OFFLINE is set; organ_name_resolve then reports that the model is not
- * in the cache. Fails if the verb has no --header and so reads no URLs; the message then gives the command that fetches
- * the model. Also returns the errors of organ_hub_set_token and organ_hub_stream. */
+/* The URL is that at which the hub serves the model; call->access gets the user's token. Fails if HF_HUB_OFFLINE is
+ * set; organ_name_resolve then reports that the model is not in the cache. Fails if the verb has no --header and so
+ * reads no URLs; the message then gives the command that fetches the model. */
 static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
@@ -29,9 +28,9 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
-/* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine. Such
- * arguments are outputs, inputs other than models, and the models of a verb that reads no URLs (has no --header). A
- * name of an argument in lower case belongs to an option and gets dashes in the message, because operands have names in
+/* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine:
+ * outputs, inputs other than models, and the models of a verb that reads no URLs (has no --header). A name of an
+ * argument in lower case belongs to an option and gets dashes in the message, because operands have names in
  * capitals. */
 static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
                               organ_error *error)
@@ -48,10 +47,8 @@ static organ_status check_url(const char *word, const organ_option *argument, co
                       dashes, argument->name);
 }
 
-/* Replaces *word, a value of the operand or option `argument`, by a path or a URL (resolve_by_hub), if it is the name
- * of a model. Tries this for each value of an argument that takes a model; for a value of another input only if it has
- * a prefix such as "hf:". Leaves NULL, paths, URLs and all other words unchanged. Returns the errors of check_url,
- * resolve_by_hub and organ_name_resolve. */
+/* Each value of an argument that takes a model may be a name of one; a value of another input only if it has a
+ * prefix such as "hf:". NULL, paths, URLs and all other words stay unchanged. */
 static organ_status resolve_word(const organ_option *argument, const char **word, const organ_verb *verb,
                                  organ_call *call, organ_error *error)
 {
@@ -65,8 +62,6 @@ static organ_status resolve_word(const organ_option *argument, const char **word
                : organ_name_resolve(*word, &call->names, word, error);
 }
 
-/* Replaces names of models in the value of one option or operand (resolve_word). The value is a member of the struct
- * that begins with `call`: a text or a list of words. */
 static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
                                      organ_error *error)
 {
@@ -79,7 +74,6 @@ static organ_status resolve_argument(const organ_option *argument, const organ_v
     return error->status;
 }
 
-/* Replaces the names of models in all operands and options of the verb by paths or URLs; stops at the first error. */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
@@ -92,7 +86,6 @@ organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, 
     return error->status;
 }
 
-/* Returns the permissions that outputs must not have because of the value of one option or operand. */
 static unsigned closed_by_argument(const organ_option *argument, const organ_call *call)
 {
     const void *const at = (const char *)call + argument->offset;

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A path of the command. */
 typedef struct command_path {
     const char *name;     /* of its operand or option, without dashes */
     const char *word;     /* as the user wrote it; NULL: standard output */
@@ -25,7 +24,6 @@ typedef struct command_path {
     char place[PATH_MAX]; /* absolute, without links; "" for standard output */
 } command_path;
 
-/* The paths of one command. */
 typedef struct command_paths {
     const organ_verb *verb;
     command_path *path; /* room for all values of operands and options, and standard output */
@@ -34,8 +32,6 @@ typedef struct command_paths {
 
 /* ---- places ---- */
 
-/* Appends the next component of a path to `place`, an absolute path of which nothing exists. Returns false if it
- * becomes too long. */
 static bool append_component(char place[PATH_MAX], const char *component, size_t length)
 {
     size_t end = strlen(place);
@@ -50,8 +46,8 @@ static bool append_component(char place[PATH_MAX], const char *component, size_t
     return snprintf(place + end, PATH_MAX - end, "/%.*s", (int)length, component) < (int)(PATH_MAX - end);
 }
 
-/* Sets `place` to the absolute path, without links, of the longest part of `word` that exists, and appends the rest.
- * Returns false if the path is too long or its beginning cannot be resolved. */
+/* Links are resolved only in the longest part of `word` that exists. Returns false if the path is too long or its
+ * beginning cannot be resolved. */
 static bool resolve_place(const char *word, char place[PATH_MAX])
 {
     char part[PATH_MAX];
@@ -77,7 +73,6 @@ static bool resolve_place(const char *word, char place[PATH_MAX])
     return true;
 }
 
-/* Returns whether `inner` is below the directory `outer`. */
 static bool is_below(const char *inner, const char *outer)
 {
     const size_t length = strlen(outer);
@@ -86,8 +81,8 @@ static bool is_below(const char *inner, const char *outer)
 
 /* ---- the paths of a command ---- */
 
-/* Adds a value of the operand or option. Leaves out what each verb compares with its output itself (models, and
- * directories that it reads), standard input, and paths that do not resolve. */
+/* Leaves out what each verb compares with its output itself (models, and directories that it reads), standard input,
+ * and paths that do not resolve. */
 static void add_path(command_paths *all, const organ_option *argument, const char *word)
 {
     command_path *const p = &all->path[all->count];
@@ -103,7 +98,6 @@ static void add_path(command_paths *all, const organ_option *argument, const cha
         all->count++;
 }
 
-/* Adds all values of the operand or option. Returns their number; if all->path is NULL, it only counts them. */
 static size_t add_values(command_paths *all, const organ_option *argument, const void *values)
 {
     const void *const at = (const char *)values + argument->offset;
@@ -116,7 +110,7 @@ static size_t add_values(command_paths *all, const organ_option *argument, const
     return words ? words->count : text;
 }
 
-/* Adds the regular file that is standard output; a terminal, a pipe or another device is no path. */
+/* Only a regular file is added; a terminal, a pipe or another device is no path. */
 static void add_standard_output(command_paths *all)
 {
     command_path *const p = &all->path[all->count];
@@ -127,8 +121,6 @@ static void add_standard_output(command_paths *all)
     all->count++;
 }
 
-/* Adds the paths of all operands and options. Returns the number of their values; if all->path is NULL, it only counts
- * them. */
 static size_t collect_command_paths(command_paths *all, const void *values)
 {
     const organ_option *option;
@@ -144,7 +136,6 @@ static size_t collect_command_paths(command_paths *all, const void *values)
 
 /* ---- comparisons ---- */
 
-/* Writes the name of the path's operand or option, with the path, for messages: "--html p", "FILE p". */
 static const char *label(const command_path *p, char out[PATH_MAX + 64])
 {
     const char *const dashes = islower((unsigned char)p->name[0]) && p->word ? "--" : "";
@@ -152,7 +143,6 @@ static const char *label(const command_path *p, char out[PATH_MAX + 64])
     return out;
 }
 
-/* Fails because of the paths `a` and `b`; `how` completes "A ... B". */
 static organ_status fail_paths(const command_paths *all, const command_path *a, const char *how, const command_path *b,
                                organ_error *error)
 {
@@ -161,7 +151,7 @@ static organ_status fail_paths(const command_paths *all, const command_path *a, 
                       label(b, second));
 }
 
-/* Returns whether both paths are the same file or directory, or will be. */
+/* Paths that do not exist yet are the same if they will be. */
 static bool are_same_path(const command_path *a, const command_path *b)
 {
     if (a->exists && b->exists && a->file.st_dev == b->file.st_dev && a->file.st_ino == b->file.st_ino)
@@ -169,7 +159,6 @@ static bool are_same_path(const command_path *a, const command_path *b)
     return *a->place && strcmp(a->place, b->place) == 0;
 }
 
-/* Returns whether `p` is, or is below, a hidden path of the output `of`, which begins with ".NAME.organ-". */
 static bool is_hidden_path_of(const command_path *p, const command_path *of)
 {
     const char *const name = organ_path_name(of->place);
@@ -179,8 +168,6 @@ static bool is_hidden_path_of(const command_path *p, const command_path *of)
            strncmp(p->place + folder + 1 + length, ".organ-", 7) == 0;
 }
 
-/* Returns whether `p` has the name of a report next to the single file `of`: "X.purify.json", "X.PURIFY_REPORT.html".
- */
 static bool is_report_next_to(const command_path *p, const command_path *of)
 {
     static const char *const reports[] = {"*REPORT.md",      "*REPORT.html",  "prune.json",      "prune.jsonl",
@@ -196,7 +183,6 @@ static bool is_report_next_to(const command_path *p, const command_path *of)
     return false;
 }
 
-/* Checks the path `a`, which the run writes, against `b`. */
 static organ_status check_command_path(const command_paths *all, const command_path *a, const command_path *b,
                                        organ_error *error)
 {
@@ -217,7 +203,6 @@ static organ_status check_command_path(const command_paths *all, const command_p
     return ORGAN_OK;
 }
 
-/* Compares each path that the run writes with all other paths of the command. */
 organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
     command_paths all = {.verb = verb};

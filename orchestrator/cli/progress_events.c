@@ -7,7 +7,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-/* Returns the name of a status in events, such as "bad input". */
 static const char *status_name(organ_status status)
 {
     static const char *const names[] = {[ORGAN_OK] = "done",
@@ -18,8 +17,8 @@ static const char *status_name(organ_status status)
     return status == ORGAN_INTERRUPTED ? "interrupted" : names[status];
 }
 
-/* Writes an event as one line and releases it. The line is one write, so that lines of two programs on one pipe do not
- * mix. Writes nothing if `event` is NULL or memory runs out. */
+/* The line is one write, so that lines of two programs on one pipe do not mix. Releases `event`; writes nothing if
+ * it is NULL or memory runs out. */
 static void put_event_line(FILE *out, json_t *event)
 {
     char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
@@ -30,22 +29,18 @@ static void put_event_line(FILE *out, json_t *event)
     json_decref(event);
 }
 
-/* Returns the text as a JSON string, or null for NULL. organ_document_string escapes a text that is not UTF-8, such as
- * a name from a file. */
 static json_t *visible_or_null(const char *s)
 {
     json_t *const string = s ? json_string(s) : NULL, *const safe = s && !string ? organ_document_string(s) : string;
     return safe ? safe : json_null();
 }
 
-/* Prints that a stage begins: its name, and its bytes and tensors in total. */
 void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
 {
     put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes",
                                   (json_int_t)bytes, "tensors", (json_int_t)tensors));
 }
 
-/* Prints the counts of the stage, the tensor that was just finished, and a remark about it; NULL: none. */
 void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
 {
     put_event_line(out,
@@ -54,20 +49,17 @@ void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *
                              visible_or_null(tensor), "remark", visible_or_null(remark)));
 }
 
-/* Prints that the stage has ended, with its counts. */
 void organ_event_end(FILE *out, const organ_event_stage *stage)
 {
     put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of",
                                   (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors));
 }
 
-/* Prints a note for the user. */
 void organ_event_note(FILE *out, const char *text)
 {
     put_event_line(out, json_pack("{s:s, s:o}", "event", "note", "text", visible_or_null(text)));
 }
 
-/* Prints the error that ended the run; its status is also the exit code. */
 void organ_event_error(FILE *out, const organ_error *error)
 {
     put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", status_name(error->status),

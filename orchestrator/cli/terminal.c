@@ -19,8 +19,6 @@ static const double speed_seconds = 0.5;    /* least time between two measuremen
 static const double shortest_window = 5;    /* least time constant of the average of the speed, in seconds */
 static const double min_rate_seconds = 0.3; /* time before the speed is shown: earlier values vary too much */
 
-/* Returns width and encoding of the output on `stream`. The width is that of its terminal; if `stream` is no terminal,
- * it is the variable COLUMNS if that is 20 to 10000, else 0 (unknown). */
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
@@ -34,8 +32,8 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
-/* Selects how progress is printed from --progress (NULL: auto) and --quiet. "auto" draws a bar only on a terminal that
- * can move its cursor, "bar" on any output; colour is used only on such a terminal. */
+/* A bar of "auto" needs a terminal that can move its cursor; "bar" draws it on any output; colour is used only on
+ * such a terminal. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
     const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
@@ -50,7 +48,6 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 
 /* ---- the line that is redrawn ---- */
 
-/* Prints a bar of `width` columns; `share` (0 to 1) is the part of it that is full. */
 static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 {
     const size_t full = (size_t)(share * (double)width);
@@ -59,7 +56,6 @@ static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
         fputs(k < full ? done : left, out);
 }
 
-/* Returns the part of the stage that is done, 0 to 1; 1 for a stage without bytes. */
 static double share_done(const organ_terminal *terminal)
 {
     if (terminal->bytes == 0)
@@ -67,9 +63,9 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* Updates the exponential average of the speed, at most once per speed_seconds. A mean over the whole stage would be
- * wrong, because the speed varies and a resumed run skips finished parts. The time constant is a third of the elapsed
- * time, at least shortest_window, so that the estimate of the remaining time does not jump. */
+/* The exponential average is updated at most once per speed_seconds. A mean over the whole stage would be wrong,
+ * because the speed varies and a resumed run skips finished parts. The time constant is a third of the elapsed time,
+ * at least shortest_window, so that the estimate of the remaining time does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -83,8 +79,7 @@ static void measure_speed(organ_terminal *terminal, double now)
     terminal->measured_done = terminal->done;
 }
 
-/* Writes a remaining time to `out` and returns it. Below a minute it is in whole seconds, because tenths would only
- * flicker. */
+/* Below a minute the time is in whole seconds, because tenths would only flicker. */
 static const char *remaining_time_text(double seconds, char out[24])
 {
     if (seconds >= 59.5) /* would be rounded to "60 s" below */
@@ -93,8 +88,7 @@ static const char *remaining_time_text(double seconds, char out[24])
     return out;
 }
 
-/* Prints the speed and, until all bytes are done, the remaining time. `seconds` is the time since the stage began;
- * prints nothing in its first min_rate_seconds or before the first bytes are done. */
+/* `seconds` is the time since the stage began; the rate is unsteady in its first min_rate_seconds. */
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];
@@ -106,8 +100,6 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
         fprintf(out, "  %s left", remaining_time_text((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
-/* Prints the last finished tensor in at most `capacity` columns. The name is shortened to make room for the remark; if
- * there is too little room for both, only the name is printed. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t capacity)
 {
     enum { SHORTEST = 16, GAP = 2 }; /* columns: least room for the name, and blanks before it */
@@ -121,8 +113,8 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
     free(name);
 }
 
-/* Returns the part of the progress line that is always shown, for the caller to free: name of the stage, bar,
- * percentage, speed and remaining time. `width` is that of the screen in columns. NULL if memory runs out. */
+/* The start of the line is always shown: name of the stage, bar, percentage, speed and remaining time. `width` is
+ * that of the screen in columns. The caller frees the text; NULL if memory runs out. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
     const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;
@@ -139,8 +131,6 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
     return text;
 }
 
-/* Returns the progress line: line_start, shortened to the width of the page, then the last finished tensor if there is
- * room. The caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now)
 {
     const size_t width = terminal->page.width ? terminal->page.width : 80;
@@ -160,14 +150,12 @@ char *organ_terminal_line(const organ_terminal *terminal, double now)
     return line;
 }
 
-/* Clears the line in which the bar is drawn; does nothing if there is no bar. */
 static void clear_line(const organ_terminal *terminal)
 {
     if (terminal->live)
         fputs("\r\033[K", terminal->out);
 }
 
-/* Redraws the line for the present width of the window. */
 static void draw_progress_line(organ_terminal *terminal, double now)
 {
     terminal->page.width = organ_terminal_page(terminal->out).width; /* the window may have been resized */
@@ -182,7 +170,7 @@ static void draw_progress_line(organ_terminal *terminal, double now)
 
 /* ---- the callbacks ---- */
 
-/* organ_progress.begin: resets the counts for a stage of `bytes` bytes and `tensors` tensors. */
+/* This is organ_progress.begin. */
 static void begin_shown_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
@@ -199,8 +187,8 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
         organ_event_begin(terminal->out, what, bytes, tensors);
 }
 
-/* Stores the name of a finished tensor and the remark (NULL: none) for the output. Names come from files, so characters
- * that could move the cursor are written as \xNN. Changes nothing if memory runs out. */
+/* Names come from files, so characters that could move the cursor are written as \xNN. Changes nothing if memory
+ * runs out. */
 static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
     char *const visible = organ_text_made_visible(tensor);
@@ -213,7 +201,6 @@ static void remember_tensor(organ_terminal *terminal, const char *tensor, const 
     free(visible);
 }
 
-/* Prints a line for the tensor that was finished last, with the mean speed of the stage; used if no bar is drawn. */
 static void log_tensor(const organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->started;
@@ -225,14 +212,12 @@ static void log_tensor(const organ_terminal *terminal, double now)
     fputc('\n', terminal->out);
 }
 
-/* Returns the counts of the current stage as progress events report them. */
 static organ_event_stage stage_of(const organ_terminal *terminal)
 {
     return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
 }
 
-/* Counts a finished tensor (NULL: none) and prints the event "advance". Without a tensor prints at most one event per
- * event_seconds. */
+/* `tensor` may be NULL (none): such events are printed at most once per event_seconds. */
 static void print_progress_event(organ_terminal *terminal, const char *tensor, const char *remark, double now)
 {
     terminal->count += tensor != NULL;
@@ -243,8 +228,7 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
     terminal->drawn = now;
 }
 
-/* organ_progress.advance: adds `bytes` to the bytes done and displays the progress. `tensor` is the name of a tensor
- * that was just finished, or NULL. */
+/* This is organ_progress.advance. `tensor` is the name of a tensor that was just finished, or NULL. */
 static void advance_stage(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
@@ -265,7 +249,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
         draw_progress_line(terminal, now);
 }
 
-/* organ_progress.end: removes the progress line, or prints the event "end". */
+/* This is organ_progress.end. */
 static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
@@ -278,7 +262,7 @@ static void end_stage(void *context)
     fflush(terminal->out);
 }
 
-/* organ_progress.note: prints a note, above the progress line if one is drawn. */
+/* This is organ_progress.note. The note is above the progress line if one is drawn. */
 static void show_note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;
@@ -294,7 +278,6 @@ static void show_note(void *context, const char *text)
         draw_progress_line(terminal, organ_seconds_now());
 }
 
-/* Returns the callbacks above, with `terminal` as their context. */
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
     return (organ_progress){

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 
-/* Values of the operands and options of the verb autopsy. */
 typedef struct autopsy_call {
     organ_call call;
     organ_autopsy_options autopsy;
@@ -14,11 +13,8 @@ typedef struct autopsy_call {
 } autopsy_call;
 #define CALL autopsy_call
 
-/* Defines run_model_autopsy, which checks a model. */
 RUN_REMOTE(model_autopsy, organ_autopsy, autopsy)
 
-/* Prints the built-in ranges of healthy weights as JSON (--print-ranges); only rank 0 prints. Returns ORGAN_IO if
- * memory runs out or the output cannot be written. */
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
     json_t *const ranges = organ_autopsy_ranges();
@@ -30,7 +26,6 @@ static organ_status print_ranges(const organ_call *call, organ_error *error)
     return error->status;
 }
 
-/* Checks the combination of arguments, then prints the ranges (--print-ranges) or checks the model. */
 static organ_status run_autopsy(void *context, organ_error *error)
 {
     const CALL *const own = context;

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/convert.h>
 
-/* Values of the operands and options of the verb convert. */
 typedef struct convert_call {
     organ_call call;
     organ_convert_options convert;

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/fetch/fetch.h"
 
-/* Values of the operands and options of the verb fetch. */
 typedef struct fetch_call {
     organ_call call;
     organ_fetch_options fetch;
@@ -15,7 +14,6 @@ typedef struct fetch_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-/* Checks that either -o or --cache is given, and downloads. */
 WORK(fetch_work)
 {
     if (own->cache == (own->fetch.output != NULL))

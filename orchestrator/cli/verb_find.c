@@ -4,15 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns true if `name` is the first word of a verb with two words: "lora" of "lora extract". */
 static bool is_family(const char *name, const organ_verb *verb)
 {
     const size_t length = strlen(name);
     return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
 }
 
-/* Reports ORGAN_USAGE because the word after `family` is missing (`second` is NULL) or unknown; the message names the
- * possible words. Returns NULL. */
 static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
                                        organ_error *error)
 {
@@ -35,8 +32,6 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
-/* Returns the name of the first verb of two words whose second word is `word`: "lora merge" for "merge". NULL if there
- * is none. */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -47,8 +42,6 @@ static const char *with_second(const organ_verb_table *table, const char *word)
     return NULL;
 }
 
-/* Returns the verb of one word (`name`) or two (`name second`) and sets *words to 1 or 2. If there is none, returns
- * NULL with an error that suggests second words after `name`, or the verb with the most similar name. */
 const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
                                   organ_error *error)
 {
@@ -70,8 +63,6 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
     return NULL;
 }
 
-/* Returns the verb that `organ help NAME [SECOND]` names. Unlike organ_verb_find, rejects a second word after a verb of
- * one word; that message begins with `asker`, the verb that was called. */
 const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second,
                                    const char *asker, organ_error *error)
 {

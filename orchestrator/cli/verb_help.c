@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of the operands and options of the verbs help, manual and completion. */
 typedef struct help_call {
     organ_call call;
     const char *topic, *topic_second; /* operands of help, manual and completion: "VERB WORD", or the shell */
@@ -19,8 +18,6 @@ typedef struct help_call {
 } help_call;
 #define CALL help_call
 
-/* Prints the line "compute": which of the arithmetics of --compute this CPU has and by which instructions, and why not
- * the others. */
 static void print_computes(const organ_kernels *kernels)
 {
     fputs("\ncompute  exact", stdout);
@@ -36,8 +33,8 @@ static void print_computes(const organ_kernels *kernels)
     }
 }
 
-/* Prints version, kernels and machine. The line "tiles" names the kernels for the tiles of physarum; if there are
- * two implementations of the tile for this CPU, organ_kernels_for_tiles times both. */
+/* The line "tiles" names the kernels for the tiles of physarum; if there are two implementations of the tile for
+ * this CPU, organ_kernels_for_tiles times both. */
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
@@ -68,7 +65,6 @@ static organ_status run_version(void *context, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prints the help of a verb, of all verbs with the same first word, or the overview. */
 static organ_status run_help(void *context, organ_error *error)
 {
     const CALL *const own = context;
@@ -84,8 +80,6 @@ static organ_status run_help(void *context, organ_error *error)
     return error->status;
 }
 
-/* Prints the manual page of the program or of a verb, or with --list the names of all pages, which the installation
- * uses. */
 static organ_status run_manual(void *context, organ_error *error)
 {
     const CALL *const own = context;
@@ -116,7 +110,6 @@ static organ_status run_manual(void *context, organ_error *error)
     return error->status;
 }
 
-/* Prints the completion script of the shell that is the operand. */
 static organ_status run_completion(void *context, organ_error *error)
 {
     (void)error;

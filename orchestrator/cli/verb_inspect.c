@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/inspect.h>
 
-/* Values of the operands and options of the verb inspect. */
 typedef struct inspect_call {
     organ_call call;
     organ_inspect_options inspect;
@@ -14,7 +13,6 @@ typedef struct inspect_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-/* Lists the tensors of a model, or with --untrusted examines its files instead. */
 WORK(inspect_work)
 {
     own->inspect.access = &call->access;

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/cut.h>
 
-/* Values of the operands and options of the verb layers. */
 typedef struct layers_call {
     organ_call call;
     organ_layers_options layers;

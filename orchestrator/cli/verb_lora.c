@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/lora.h>
 
-/* Values of the operands and options of the verbs lora extract, lora sanitize, lora merge and lora resize. */
 typedef struct lora_call {
     organ_call call;
     organ_lora_extract_options lora_extract;

@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-/* Values of the operands and options of the verbs measure and fleet. */
 typedef struct measure_call {
     organ_call call;
     organ_measure_options measure;
@@ -32,7 +31,6 @@ static const organ_option measure_options[] = {
            .fallback = "z"),
     FLAG("tensors", call.tensors, "list every tensor")};
 
-/* Copies operands, --header, --patience and --definition to the options of organ_measure, and measures. */
 WORK(measure_work)
 {
     organ_measure_options *const o = &own->measure;

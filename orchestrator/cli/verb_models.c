@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/list_models.h"
 
-/* Values of the operands and options of the verb models. */
 typedef struct models_call {
     organ_call call;
     organ_models_options models;

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/organs.h>
 
-/* Values of the operands and options of the verbs extract, assemble, graft and chimera. */
 typedef struct organs_call {
     organ_call call;
     organ_extract_options extract;
@@ -21,7 +20,6 @@ static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
     WRITING(extract, "DIR", "print what DIR would contain")};
 
-/* Extracts a model. */
 WORK(extract_work)
 {
     own->extract.access = &call->access;
@@ -62,7 +60,6 @@ static const organ_option assemble_options[] = {
            .required = true),
     WRITING(assemble, "OUT", "print which files would be written")};
 
-/* Assembles a model. */
 WORK(assemble_work)
 {
     own->assemble.access = &call->access;
@@ -123,7 +120,6 @@ static const organ_option chimera_options[] = {
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 
-/* Does the work of graft and of chimera. */
 WORK(graft_work)
 {
     own->graft.write.evaluate = organ_call_evaluation(call);

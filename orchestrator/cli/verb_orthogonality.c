@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/inspect.h>
 
-/* Values of the operands and options of the verb orthogonality. */
 typedef struct orthogonality_call {
     organ_call call;
     organ_orthogonality_options orthogonality;
@@ -34,11 +33,9 @@ static const organ_option options[] = {
     NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
-/* Defines run_adapter: compares the noise of a model with an adapter (CLEAN NOISY ADAPTER). */
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 
-/* Compares the noises of two pairs of models (--pair CLEAN NOISY, twice). The first operand, o->clean, is then the
- * adapter or the tuned model, or NULL. */
+/* The first operand, o->clean, is the adapter or the tuned model, or NULL. */
 WORK(pairs_work)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;
@@ -52,8 +49,8 @@ WORK(pairs_work)
 }
 RUN_WORK(pairs, true)
 
-/* Returns ORGAN_USAGE if --pair is not given exactly twice, or if an operand or option is given that only the
- * comparison with an adapter has. own->pairs has two words for each --pair. */
+/* --pair is required exactly twice; operands and options that only the comparison with an adapter has are refused.
+ * own->pairs has two words for each --pair. */
 static organ_status check_pair_options(const CALL *own, organ_error *error)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;
@@ -76,8 +73,6 @@ static organ_status check_pair_options(const CALL *own, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Compares two pairs of models if --pair was given, otherwise the noise of a model with an adapter. Returns
- * ORGAN_USAGE if operands are missing or do not fit --pair. */
 static organ_status run_orthogonality(void *values, organ_error *error)
 {
     const CALL *const own = values;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Values of the operands and options of the verbs perplexity, evaluate and generate. */
 typedef struct perplexity_call {
     organ_call call;
     organ_perplexity_options perplexity;
@@ -125,8 +124,8 @@ static const organ_option evaluate_options[] = {
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
-/* Checks that either --text or --tasks is given, copies operands and --experiment to the options, and evaluates. The
- * file of --tasks becomes experiment.text, and o->tasks says that it has questions. */
+/* The file of --tasks becomes experiment.text, and o->tasks says that it has questions. Either --text or --tasks is
+ * required. */
 WORK(evaluate_work)
 {
     organ_evaluate_options *const o = &own->evaluate;
@@ -196,8 +195,7 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
-/* organ_listener callback: prints `bytes` bytes of generated text immediately, and sets the bool at `context` to true.
- */
+/* This is an organ_listener callback, which prints immediately; `context` is a bool that becomes true. */
 static void print_generated(void *context, const char *text, size_t bytes)
 {
     bool *const printed_any = context;
@@ -206,8 +204,6 @@ static void print_generated(void *context, const char *text, size_t bytes)
     fflush(stdout);
 }
 
-/* Generates text. Without --json prints the text while it is generated; if that fails midway, ends the line, so that
- * the error begins a new one. */
 WORK(generate_work)
 {
     bool said = false;

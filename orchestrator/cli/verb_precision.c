@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* Values of the operands and options of the verbs dequantize and quantize. */
 typedef struct precision_call {
     organ_call call;
     organ_dequantize_options dequantize;
@@ -63,9 +62,9 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* organ_option.explain of --scheme: returns advice for a value that is no scheme of organ, mostly llama.cpp's name of a
- * mixture of types or of a type that organ reads but does not write. Compares without case; the first row that matches
- * applies. Returns NULL if none does. */
+/* This is organ_option.explain of --scheme. The value is mostly llama.cpp's name of a mixture of types or of a type
+ * that organ reads but does not write. Compares without case; the first row that matches applies. Returns NULL if
+ * none does. */
 static const char *explain_scheme(const char *typed)
 {
     static const struct {

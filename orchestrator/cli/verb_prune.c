@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* Values of the operands and options of the verbs prune and audit. */
 typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;
@@ -75,8 +74,8 @@ static const organ_option flow_options[] = {
          "how strongly rows and columns of little flow keep their weights; 0: magnitude alone decides",
          .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
-/* Prunes. The physarum methods, one of which is the default, get the kernels that compute tiles fastest on this CPU;
- * the other methods use no tiles. */
+/* The physarum methods, one of which is the default, get the kernels that compute tiles fastest on this CPU; the
+ * other methods use no tiles. */
 WORK(prune_work)
 {
     const char *const method = own->prune.calibrated.method;

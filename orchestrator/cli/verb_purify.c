@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/purify.h>
 
-/* Values of the operands and options of the verb purify. */
 typedef struct purify_call {
     organ_call call;
     organ_purify_options purify;

@@ -11,7 +11,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-/* Values of the operands and options of the verb report. */
 typedef struct report_call {
     organ_call call;
     const char *saved_report, *saved_page; /* FILE -o PAGE */
@@ -21,8 +20,6 @@ typedef struct report_call {
 /* Largest size in bytes of a report that organ reads. */
 #define LARGEST_REPORT ((size_t)64 << 20)
 
-/* Loads a saved report, for the caller to release. Returns NULL with an error if it cannot be read, is too large or is
- * not JSON. */
 static json_t *load_report(const char *path, organ_error *error)
 {
     json_error_t fault;
@@ -43,7 +40,6 @@ static json_t *load_report(const char *path, organ_error *error)
     return report;
 }
 
-/* Writes the HTML page of a saved report. If the report is malformed, puts the name of its file before the message. */
 static organ_status write_page(const CALL *own, organ_error *error)
 {
     json_t *const report = load_report(own->saved_report, error);
@@ -60,8 +56,8 @@ static organ_status write_page(const CALL *own, organ_error *error)
     return error->status;
 }
 
-/* Checks the path of the page and writes the page. organ_engine_room_open allows organ to keep the rows of a large
- * report in a temporary file (formats/base/json_spool.h). */
+/* organ_engine_room_open allows organ to keep the rows of a large report in a temporary file
+ * (formats/base/json_spool.h). */
 static organ_status run_report(void *context, organ_error *error)
 {
     const CALL *const own = context;

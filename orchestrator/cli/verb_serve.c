@@ -3,15 +3,12 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/serve/serve.h"
 
-/* Values of the operands and options of the verb serve. */
 typedef struct serve_call {
     organ_call call;
     organ_serve_options serve;
 } serve_call;
 #define CALL serve_call
 
-/* Copies --quiet, the stop flag and the table of all verbs from organ_call to the options of the server, and runs the
- * server until a signal stops it. */
 static organ_status run_serve(void *context, organ_error *error)
 {
     CALL *const own = context;

@@ -35,11 +35,9 @@ static const organ_verb_section sections[] = {
     {"This program", &organ_version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
 
-/* organ_model_access.stopped: returns whether a signal has requested the end of the run. */
+/* This is organ_model_access.stopped. */
 static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }
 
-/* Sets call->access from --header and --patience. Downloads end when call->stop is set; access->context is that
- * pointer. */
 void organ_call_complete(organ_call *call)
 {
     call->access = (organ_model_access){.headers = call->headers.word,
@@ -49,7 +47,6 @@ void organ_call_complete(organ_call *call)
                                         .stopped = call_is_stopped};
 }
 
-/* Allocates the struct for the options of a verb, which begins with an organ_call; no option is set. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error)
 {
     organ_call *const call = calloc(1, verb->call_size);

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/evaluate.h>
 
-/* Values of the operands and options of the verb tokenize. */
 typedef struct tokenize_call {
     organ_call call;
     organ_tokenize_options tokenize;
@@ -19,7 +18,7 @@ static const organ_option options[] = {
     FLAG("special", tokenize.special,
          "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
 
-/* Tokenizes the text. Needs no engine, because it runs no model. */
+/* Needs no engine, because it runs no model. */
 WORK(tokenize_work)
 {
     own->tokenize.access = &call->access;

@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/inspect.h>
 
-/* Values of the operands and options of the verb topology. */
 typedef struct topology_call {
     organ_call call;
     const char *import; /* --import */
@@ -19,8 +18,7 @@ static const organ_option planning[] = {
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
-/* Plans where threads and buffers are placed on this machine or on the one of --import. Needs no engine, because it
- * starts no threads. */
+/* Needs no engine, because it starts no threads. */
 WORK(topology_work)
 {
     const organ_machine_plan_options options = {.import = own->import, .threads = call->threads, .ranks = call->ranks};

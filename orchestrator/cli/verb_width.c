@@ -3,7 +3,6 @@
 #include "orchestrator/cli/verb_parts.h"
 #include <organ/cut.h>
 
-/* Values of the operands and options of the verb width. */
 typedef struct width_call {
     organ_call call;
     organ_width_options width;

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-/* Prints a template up to its next line "@@", or to its end. Returns the text after that line, or the end. */
 const char *organ_embedded_part(FILE *out, const char *text)
 {
     const char *const mark = strstr(text, "@@\n");

@@ -11,14 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Largest numbers of options and of choices that are compared with a wrong word; room in bytes for the name of an
- * option and for a number as text. */
+/* MAX_NAMES and MAX_CHOICES limit what is compared with a wrong word. */
 enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
 
 /* ---- values ---- */
 
-/* Writes `bound`, a limit of the option's range. An amount of 1,024 bytes or more gets the largest of the units M, G
- * and T that divides the amount, else K. Any other number is written in decimals. */
+/* An amount of 1,024 bytes or more gets the largest of the units M, G and T that divides the amount, else K. */
 static void bound_text(const organ_option *option, double bound, char out[32])
 {
     const uint64_t bytes = (uint64_t)bound;
@@ -34,7 +32,6 @@ static void bound_text(const organ_option *option, double bound, char out[32])
     snprintf(out, 32, "%llu%c", (unsigned long long)amount, units[unit]);
 }
 
-/* Copies the k-th choice of an option; option->choices separates them by '|'. Returns false if there are fewer. */
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE])
 {
     const char *at = option->choices;
@@ -45,8 +42,8 @@ bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN
     return at != NULL;
 }
 
-/* Writes the valid values of an option for its help: the choices of a text, or the two limits of a number. The words
- * "above" and "below" mark a limit that is not itself valid (after_from, before_to). Other options get "". */
+/* The range of a text is its choices, of a number its two limits. The words "above" and "below" mark a limit that is
+ * not itself valid (after_from, before_to). Other options get "". */
 void organ_option_range(const organ_option *option, char *out, size_t size)
 {
     char from[32], to[32], choice[ORGAN_LONGEST_CHOICE];
@@ -64,7 +61,6 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
                  option->before_to ? "below" : "at most", to);
 }
 
-/* Writes the allowed values of an option for error messages: "one of a, b" or "a whole number (1 to 64)". */
 void organ_option_allows(const organ_option *option, char *out, size_t size)
 {
     static const char *const kinds[] = {
@@ -79,8 +75,7 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
         snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
 }
 
-/* Sets *number if the whole text is a number of the kind of the option. Returns false otherwise, also for infinities,
- * hexadecimal numbers, and signs or fractions in a count. */
+/* Infinities, hexadecimal numbers, and signs or fractions in a count are no numbers of an option. */
 static bool read_option_number(const organ_option *option, const char *text, double *number)
 {
     const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
@@ -98,14 +93,12 @@ static bool read_option_number(const organ_option *option, const char *text, dou
     return *end == '\0' && errno == 0;
 }
 
-/* Returns whether the number is in the range of the option; after_from and before_to exclude a bound itself. */
 bool organ_in_range(const organ_option *option, double number)
 {
     return (option->after_from ? number > option->range.from : number >= option->range.from) &&
            (option->before_to ? number < option->range.to : number <= option->range.to);
 }
 
-/* Stores a checked number in the option's member, whose C type depends on the kind of value. */
 static void store_number(const organ_option *option, double number, void *member)
 {
     if (option->value == ORGAN_VALUE_COUNT)
@@ -116,7 +109,6 @@ static void store_number(const organ_option *option, double number, void *member
         *(uint64_t *)member = (uint64_t)number;
 }
 
-/* Returns whether the first `length` bytes of `text` are one of the option's choices. */
 bool organ_option_has_choice(const organ_option *option, const char *text, size_t length)
 {
     char choice[ORGAN_LONGEST_CHOICE];
@@ -126,8 +118,6 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-/* Returns ORGAN_USAGE because the first `length` bytes of `text` are not a choice. The message lists the choices and
- * ends with the advice of option->explain, or else with the most similar choice. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
                                   organ_error *error)
 {
@@ -148,8 +138,6 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
                       option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
 }
 
-/* Returns ORGAN_USAGE if `text` is not a choice of the option. If option->several is set, checks each element of a list
- * separated by commas. */
 static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
@@ -162,8 +150,7 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
-/* Copies a percentage without its '%' to `number`. Returns ORGAN_USAGE for a value between 0 and 1 without '%', which
- * may be meant as a share. */
+/* A value between 0 and 1 without '%' may be meant as a share, so it gives ORGAN_USAGE. */
 static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text,
                                  char number[LONGEST_NUMBER], organ_error *error)
 {
@@ -179,8 +166,6 @@ static organ_status read_percent(const organ_verb *verb, const organ_option *opt
     return ORGAN_OK;
 }
 
-/* Checks `text` against the type, choices and range of the option, and stores the value in the member of `values` at
- * option->offset. A flag is set to true, and `text` is not read. Returns ORGAN_USAGE if `text` is not allowed. */
 static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values,
                                 organ_error *error)
 {
@@ -221,7 +206,6 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
 
 /* ---- finding options ---- */
 
-/* Returns the title of the section of `table` that begins with `verb`; NULL if no section begins with `verb`. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
 {
     for (size_t k = 0; k < table->section_count; k++)
@@ -230,7 +214,6 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
-/* Returns the k-th option of the verb, counted over all its groups; NULL after the last one. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
@@ -239,7 +222,6 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
-/* Returns an option that describes an operand, for functions that handle operands and options in the same way. */
 organ_option organ_operand_as_option(const organ_operand *operand)
 {
     return (organ_option){.name = operand->name,
@@ -250,7 +232,6 @@ organ_option organ_operand_as_option(const organ_operand *operand)
                           .names = operand->names};
 }
 
-/* Returns the option whose name is the first `length` bytes of `name`; NULL if there is none. */
 static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
 {
     const organ_option *option;
@@ -260,13 +241,11 @@ static const organ_option *find_long(const organ_verb *verb, const char *name, s
     return option;
 }
 
-/* Returns the option with this name; NULL if there is none. */
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
 {
     return find_long(verb, name, strlen(name));
 }
 
-/* Returns the option with this letter; NULL if there is none. */
 static const organ_option *find_short(const organ_verb *verb, char letter)
 {
     const organ_option *option;
@@ -275,8 +254,6 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return option;
 }
 
-/* Returns ORGAN_USAGE because the verb has no option whose name is the first `length` bytes of `name`. The message ends
- * with the most similar option, if there is one. */
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
@@ -291,7 +268,6 @@ static organ_status fail_unknown_option(const organ_verb *verb, const char *name
 
 /* ---- the parser ---- */
 
-/* State of organ_options_parse. */
 typedef struct parser {
     const organ_verb *verb;
     void *values;
@@ -302,9 +278,6 @@ typedef struct parser {
     bool help;       /* --help or -h was given */
 } parser;
 
-/* Returns the index of an option of the verb for organ_verb_option_at; it is also the bit of the option in
- * parser.given.
- */
 static size_t options_number_of(const organ_verb *verb, const organ_option *requested)
 {
     size_t number = 0;
@@ -313,7 +286,6 @@ static size_t options_number_of(const organ_verb *verb, const organ_option *requ
     return number;
 }
 
-/* Returns ORGAN_USAGE because the command line ends before the value of the option. */
 static organ_status fail_value_missing(const parser *p, const organ_option *option, organ_error *error)
 {
     char allowed[2 * ORGAN_RANGE_ROOM];
@@ -324,8 +296,6 @@ static organ_status fail_value_missing(const parser *p, const organ_option *opti
     return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
 }
 
-/* Stores the value or values of an option. `inline_value` is the text after '=' or directly after the option's letter;
- * NULL: the values are the next arguments. */
 static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
 {
     const char *text = inline_value;
@@ -341,7 +311,6 @@ static organ_status parse_option(parser *p, const organ_option *option, const ch
     return error->status;
 }
 
-/* Parses the option `name`, the word after its dashes, which may contain "=VALUE". */
 static organ_status parse_long_option(parser *p, const char *name, organ_error *error)
 {
     const size_t length = strcspn(name, "=");
@@ -354,8 +323,8 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
-/* Parses a word of one-letter options; `letters` is the word after its dash. Options without a value may be joined
- * ("-nf"). For an option with a value, the text after its letter is the value; if there is none, the next word is. */
+/* Options without a value may be joined ("-nf"). For an option with a value, the text after its letter is the value;
+ * if there is none, the next word is. `letters` has no dash. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
     for (; *letters; letters++) {
@@ -370,11 +339,10 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
     return ORGAN_OK;
 }
 
-/* Returns whether the operand, such as "MODEL...", accepts all remaining words. */
 bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
-/* Stores a word that is not an option as the value of the next operand, or appends it to the last operand if that
- * accepts several words. Returns ORGAN_USAGE if there is no such operand, or if the word is empty or not allowed. */
+/* The last operand may accept several words. Returns ORGAN_USAGE if there is no operand for the word, or if the word
+ * is empty or not allowed. */
 static organ_status parse_operand(parser *p, const char *text, organ_error *error)
 {
     const size_t count = p->verb->operand_count;
@@ -398,7 +366,7 @@ static organ_status parse_operand(parser *p, const char *text, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Parses all words as options and operands; after "--" every word is an operand, and so is "-" anywhere. */
+/* After "--" every word is an operand, and so is "-" anywhere. */
 static organ_status parse_arguments(parser *p, organ_error *error)
 {
     bool options = true;
@@ -417,7 +385,6 @@ static organ_status parse_arguments(parser *p, organ_error *error)
     return status;
 }
 
-/* Returns ORGAN_USAGE if a required operand or option was not given. */
 static organ_status check_nothing_missing(const parser *p, organ_error *error)
 {
     if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
@@ -435,8 +402,7 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stores the defaults of all options (option->unset for a real number without default), then parses the words. Returns
- * ORGAN_USAGE if a required operand or option is missing, unless --help is among the words. */
+/* A real number without default is set to option->unset. Nothing may be missing, unless --help is among the words. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
                                  organ_error *error)
 {

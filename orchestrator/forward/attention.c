@@ -11,14 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to FORWARD_QUERIES consecutive queries of a window. */
 typedef struct attention_tile {
     size_t first;          /* number in the group of the window's first token */
     size_t query, queries; /* position of the first query, cached tokens included; number of queries */
 } attention_tile;
 
-/* The attention of a layer for a group. k and v have a row for each cached token, then one for each token of the
- * group. */
+/* k and v have a row for each cached token, then one for each token of the group. */
 typedef struct attention_job {
     forward_group *group;
     const organ_layer_kind *kind;
@@ -38,7 +36,6 @@ typedef struct attention_job {
     size_t tile_count;
 } attention_job;
 
-/* A head of a tile. */
 typedef struct attention_head {
     const float *q, *k, *v;      /* the first query of the tile; key and value of the first token of the window */
     const float *sink;           /* score of the head's attention sink; NULL: the layer has no sinks */
@@ -52,29 +49,24 @@ typedef struct attention_head {
  * sums of a head follow. ORGAN_PRODUCT_SCRATCH bytes for products precede all of these. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
 
-/* Returns the bytes of a worker's scratch for a tile, without the ORGAN_PRODUCT_SCRATCH bytes before it. */
 size_t organ_forward_attention_scratch(const organ_forward_config *c)
 {
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
-/* Returns the number of floats that the array k of keys has for each token: the keys of all heads, or with latent
- * attention the latent vector and the rotated part of the key. */
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
 }
 
-/* Returns the floats of a token in v: the values of all heads. With latent attention the rows of k are also the values,
- * so v has the key of the indexer, or nothing if the layer has no indexer. */
+/* With latent attention the rows of k are also the values. */
 size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
     return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
 
-/* Returns the floats of scratch that attention needs per token: q, the output, k and v, and `room` for latent vectors,
- * a fused projection or q with gates. */
+/* A token needs q, the output, k and v, and `room` for latent vectors, a fused projection or q with gates. */
 size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
@@ -87,10 +79,8 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 
 /* ---- norms and rotation of heads ---- */
 
-/* Normalises `count` heads of q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector.
- * The weights are those of `part`; if the plan has head_norms, each head has weights of its own there. With
- * qk_norm_bare there are no weights, and only rotated layers are normalised. Does nothing if the layer has none of
- * these norms. */
+/* Normalises each head, or with ORGAN_QK_NORM_ALL all heads as one vector. If the plan has head_norms, each head has
+ * weights of its own. With qk_norm_bare there are no weights, and only rotated layers are normalised. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -108,7 +98,7 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     }
 }
 
-/* Limits values to -limit .. limit; does nothing if `limit` is 0. */
+/* `limit` 0 means no limit. */
 static void clip_values(float limit, float *values, size_t n)
 {
     for (size_t k = 0; limit > 0 && k < n; k++) {
@@ -117,9 +107,8 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises `count` heads of q or k of token `token` of the group, limits their values to +-clip_qkv, and rotates them
- * if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after the rotation. `norm`:
- * PART_NORM_Q or PART_NORM_K. */
+/* Values are normalised, limited to +-clip_qkv, and rotated, in this order (OLMoE). With qk_norm_last the norm comes
+ * after the rotation. `norm` is PART_NORM_Q or PART_NORM_K. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -133,7 +122,6 @@ static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t c
         norm_heads(j, heads, count, norm);
 }
 
-/* Divides each head of v of a token by its root mean square, if the architecture has that norm. */
 static void norm_values(const attention_job *j, float *heads)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -142,9 +130,8 @@ static void norm_values(const attention_job *j, float *heads)
         organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
 }
 
-/* Completes k and v of token t of the group: sets v = k if the layer has no projection for v (value_is_key), normalises
- * v, and normalises and rotates k. If later layers use k and v (shared_at), copies both to the token's state, where
- * these layers read them if there is no KV cache. */
+/* If the layer has no projection for v (value_is_key), v is a copy of k. If later layers use k and v (shared_at),
+ * both are copied to the token's state, where these layers read them if there is no KV cache. */
 static void complete_keys_and_values(const attention_job *j, size_t t)
 {
     float *const k = j->k + (j->cached_tokens + t) * j->k_width, *const v = j->v + (j->cached_tokens + t) * j->v_width;
@@ -159,8 +146,8 @@ static void complete_keys_and_values(const attention_job *j, size_t t)
     }
 }
 
-/* Copies q, k and v of a token from the fused projection `from`. The projection has `groups` groups of heads; each
- * group has its q, then its k, then its v. In ORGAN_FUSED_QUARTERS v comes before k. */
+/* The projection has `groups` groups of heads; each group has its q, then its k, then its v. In ORGAN_FUSED_QUARTERS
+ * v comes before k. */
 static void split_fused_qkv(const attention_job *j, const float *from, float *q, float *k, float *v)
 {
     const organ_fused fused = j->group->forward->config.fused;
@@ -177,8 +164,8 @@ static void split_fused_qkv(const attention_job *j, const float *from, float *q,
             memcpy(parts[p].to + g * parts[p].width, from, parts[p].width * sizeof *from);
 }
 
-/* `both` has, for each head of a token, its q and then its gate. Copies the q of all heads to `q`, and moves the gates
- * of all heads to the beginning of `both`. */
+/* `both` has, for each head of a token, its q and then its gate. The gates of all heads move to the beginning of
+ * `both`. */
 static void split_gates(const attention_job *j, float *both, float *q)
 {
     const size_t dim = j->kind->head_dim;
@@ -188,8 +175,7 @@ static void split_gates(const attention_job *j, float *both, float *q)
     }
 }
 
-/* Copies q, k and v of token t from a fused projection, or q from a projection in which a gate follows each head's q.
- * The results of separate projections are in place already. Then limits v to +-clip_qkv if that is set. */
+/* The results of separate projections are in place already. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -200,8 +186,6 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits the projections of token t of the group into q, k and v. Normalises and rotates q, and multiplies it by its
- * factor. Completes k and v, unless they are those of an earlier layer. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;
@@ -216,8 +200,7 @@ static void split_and_rotate_task(void *context, size_t t)
 
 /* ---- scores ---- */
 
-/* Returns the first key to which the query at position `at` of a window attends: 0, or the first key of the sliding
- * window or of the chunk, whichever is later. */
+/* The first key is 0, or that of the sliding window or of the chunk, whichever is later. */
 static size_t first_key(const organ_layer_kind *kind, size_t at)
 {
     const size_t window = kind->window ? kind->window : SIZE_MAX;
@@ -225,9 +208,9 @@ static size_t first_key(const organ_layer_kind *kind, size_t at)
     return kind->chunk ? organ_max(from, at / kind->chunk * kind->chunk) : from;
 }
 
-/* Converts the scores of keys [first, first + keys) to numerators of the softmax, for each query of the tile. Query
- * `at` attends to keys first_key .. at, with sparse attention only to the chosen ones; the numerators of all other keys
- * become 0. Adds the biases of ALiBi to the scores first. `scratch` is that of the tile (SCRATCH_FLOATS). */
+/* Scores become numerators of the softmax. Query `at` attends to keys first_key .. at, with sparse attention only to
+ * the chosen ones; the numerators of all other keys become 0. Adds the biases of ALiBi to the scores first.
+ * `scratch` is that of the tile (SCRATCH_FLOATS). */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                             const attention_head *head)
 {
@@ -250,9 +233,7 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     }
 }
 
-/* Processes keys [first, first + keys) of the window for all queries of the tile: computes the scores, converts them to
- * numerators of the softmax, and adds the sums of v weighted by the numerators to the outputs. `scratch` is that of the
- * tile (SCRATCH_FLOATS). */
+/* `scratch` is that of the tile (SCRATCH_FLOATS). */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                          const attention_head *head)
 {
@@ -279,8 +260,6 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
     kernels->product(&sums, packed);
 }
 
-/* Computes the outputs of a head for the queries of a tile, one block of keys after another. At the end it divides each
- * output by the sum of the softmax and multiplies it by value_scale, if that is not 0. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
     const double factor = j->group->forward->config.value_scale;
@@ -302,9 +281,8 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
             out[i * head->out_stride + x] = out[i * head->out_stride + x] * scale / sums[i];
 }
 
-/* Computes tile `t` of head `number` with latent attention. Maps q to queries for the latent vectors, which are keys
- * and values of all heads; attends to them; and maps the weighted sums of latent vectors to values of the head. Mapped
- * queries and sums are in the worker's scratch. */
+/* Maps q to queries for the latent vectors, which are keys and values of all heads; attends to them; and maps the
+ * weighted sums of latent vectors to values of the head. Mapped queries and sums are in the worker's scratch. */
 static void attend_latent(const attention_job *j, const attention_tile *t, size_t number, attention_head head,
                           float *scratch)
 {
@@ -322,7 +300,6 @@ static void attend_latent(const attention_job *j, const attention_tile *t, size_
     organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
-/* Computes the attention of head index % heads for the queries of tile index / heads. */
 static void attend_task(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;
@@ -347,9 +324,8 @@ static void attend_task(void *context, size_t index, size_t worker)
 
 /* ---- a group ---- */
 
-/* For each token of the group, computes its row in the rotation tables (*positions) and the factor of its q
- * (j->factors; NULL if the layer has no such factors). Cuts the windows of the group into tiles of queries (j->tiles).
- * The caller frees the three lists, also after an error. */
+/* *positions are rows in the rotation tables; j->factors (NULL without factors) are those of q. Tiles are cut from
+ * the windows of the group. The caller frees the three lists, also after an error. */
 static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *rotation, size_t **positions,
                                            organ_error *error)
 {
@@ -380,8 +356,7 @@ static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *r
     return ORGAN_OK;
 }
 
-/* Returns the bias of q, k or v (p = 0, 1, 2); NULL if there is none. If q, k and v are parts of one tensor, their
- * biases are the same parts of one bias, PART_BIAS_Q. */
+/* If q, k and v are parts of one tensor, their biases are the same parts of one bias, PART_BIAS_Q. */
 static const float *bias_of(const organ_layer *layer, unsigned p)
 {
     const forward_view q = layer->plan->parts[PART_Q], own = layer->plan->parts[PART_Q + p];
@@ -390,9 +365,8 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
     return bias && fused ? bias + own.row : bias;
 }
 
-/* Computes q, k and v of the group's tokens from three projections or a fused one; then splits fused parts and gates,
- * normalises and rotates. Skips k and v of an earlier layer (shared). If q, k and v are in one tensor, passes their
- * input to the calibration's callback (organ_tap) once. */
+/* Skips k and v of an earlier layer (shared). If q, k and v are in one tensor, passes their input to the
+ * calibration's callback (organ_tap) once. */
 static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -424,9 +398,8 @@ static organ_status project_qkv(attention_job *j, const float *normed, organ_err
     return organ_forward_tokens(g->forward->engine, g->tokens, turned, split_and_rotate_task, j, error);
 }
 
-/* Sparse attention: a layer with an indexer chooses the keys to which each token attends, and stores the choice in the
- * tokens' states if later layers share it. A layer without an indexer takes the choice from the states. Does nothing if
- * all keys are attended to. */
+/* In sparse attention, a layer with an indexer chooses the keys to which each token attends, and stores the choice
+ * in the tokens' states if later layers share it. A layer without an indexer takes the choice from the states. */
 static organ_status choose_keys_of(attention_job *j, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
@@ -448,8 +421,6 @@ static organ_status choose_keys_of(attention_job *j, organ_error *error)
     return error->status;
 }
 
-/* Latent attention: computes q and the latent rows (in j->k) of the group's tokens, and chooses the keys of each token
- * if the layer has sparse attention. */
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
     const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->cached_tokens * j->k_width};
@@ -458,8 +429,6 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
-/* Computes `projected`, the output projection of the heads' outputs j->out. With sub_norms, j->out is normalised first.
- */
 static organ_status project_output(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
@@ -470,9 +439,8 @@ static organ_status project_output(const attention_job *j, float *projected, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Returns the work of all tiles in the units of organ_share_work. Each score costs a dot product over key_dim, a term
- * of the weighted sum over value_dim, and an exp. All keys up to the end of a tile count, so with sliding windows the
- * result is an upper bound. */
+/* Each score costs a dot product over key_dim, a term of the weighted sum over value_dim, and an exp. All keys up to
+ * the end of a tile count, so with sliding windows the result is an upper bound. */
 static double work_of_tiles(const attention_job *j)
 {
     double scores = 0;
@@ -481,7 +449,6 @@ static double work_of_tiles(const attention_job *j)
     return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
-/* Runs the attention on the group: q, k and v, the outputs of the heads, their gates, and the output projection. */
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const size_t tasks = j->tile_count * j->kind->heads;
@@ -496,9 +463,8 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     return project_output(j, projected, error);
 }
 
-/* Sets the arrays of the indexer: queries, weights, scores and chosen keys in j->room, after the latent vectors of
- * queries; keys in v. If no window has more than index_topk tokens, all keys are attended to, and scores and chosen
- * keys stay unset. */
+/* The arrays are in j->room, after the latent vectors of queries; keys are in v. If no window has more than
+ * index_topk tokens, all keys are attended to, and scores and chosen keys stay unset. */
 static void place_index(attention_job *j)
 {
     const forward_group *const g = j->group;
@@ -517,9 +483,9 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_min(g->tokens, FORWARD_QUERIES) * total);
 }
 
-/* Runs attention on a group of tokens. q, the outputs of the heads, k and v are in `scratch`, with two exceptions: k
- * and v are in the KV cache if there is one (g->before), else in the tokens' states if an earlier layer has computed
- * them (shared_at). In MLA a latent row is the key of all heads, and its first `rank` numbers are their value. */
+/* k and v are in the KV cache if there is one (g->before), else in the tokens' states if an earlier layer has
+ * computed them (shared_at), else in `scratch`. In MLA a latent row is the key of all heads, and its first `rank`
+ * numbers are their value. */
 organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *scratch,
                                      organ_error *error)
 {

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Returns how many buffers of tokens x hidden numbers a block needs: two with AltUp (a copy of the hidden states and
- * the output of the low-rank path), one if the states are wider than the hidden size, else none. */
+/* A buffer is tokens x hidden numbers: two with AltUp (a copy of the hidden states and the output of the low-rank
+ * path), one if the states are wider than the hidden size, else none. */
 static size_t copies_of(const organ_forward_config *c)
 {
     if (c->streams)
@@ -14,8 +14,6 @@ static size_t copies_of(const organ_forward_config *c)
     return c->state > c->hidden;
 }
 
-/* Returns the floats of forward_group.room for a group of `tokens` tokens: copies of hidden states, then the largest
- * need of the steps of a layer. A streamed layer processes the feed-forward of all `batch` tokens together. */
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
@@ -26,15 +24,13 @@ size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t 
     return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + max;
 }
 
-/* Copies the hidden states of the group from the states to g->hidden, or with `back` from g->hidden to the states. Does
- * nothing if states have only a hidden state, so that g->hidden is g->states. */
+/* If states have only a hidden state, g->hidden is g->states. */
 static void copy_hidden(const forward_group *g, bool back)
 {
     if (g->hidden != g->states)
         organ_forward_copy_hidden(g, 0, g->tokens, g->hidden, back);
 }
 
-/* Adds the output of the per-layer embeddings to the hidden states, FORWARD_GROUP tokens at a time. */
 static organ_status add_per_layer(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -50,7 +46,6 @@ static organ_status add_per_layer(forward_group *g, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Runs a layer of a model with one stream of hidden states: mixer, feed-forward, per-layer embeddings, layer scale. */
 static organ_status run_plain(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -65,7 +60,6 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Runs a layer of Gemma 3n, which predicts and corrects several streams of hidden states (AltUp). */
 static organ_status run_streams(forward_group *g, organ_error *error)
 {
     if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||
@@ -76,8 +70,8 @@ static organ_status run_streams(forward_group *g, organ_error *error)
                : organ_forward_streams_per_layer(g, error);
 }
 
-/* Runs one layer on a group of tokens. The start of g->room is used for copies of hidden states (g->hidden, g->laurel,
- * g->entered) that some architectures need; g->room is the remainder until the function returns. */
+/* The start of g->room is used for copies of hidden states (g->hidden, g->laurel, g->entered) that some
+ * architectures need; g->room is the remainder until the function returns. */
 organ_status organ_forward_block(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -95,7 +89,6 @@ organ_status organ_forward_block(forward_group *g, organ_error *error)
     return error->status;
 }
 
-/* Runs only the mixers of a streamed layer on a group, and stores the hidden states in g->states. */
 organ_status organ_forward_block_mix(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;

@@ -8,7 +8,6 @@
 
 #define CHANNELS ((size_t)64) /* channels of a block */
 
-/* A convolution of the windows of a group; a task is a block of channels of a window. */
 typedef struct conv_job {
     const forward_group *group;
     const forward_conv *conv;
@@ -24,14 +23,14 @@ typedef struct conv_block {
     size_t n;
 } conv_block;
 
-/* Returns the floats of the tail: the last width - 1 inputs of all channels. */
+/* The tail has the last width - 1 inputs of all channels. */
 size_t organ_forward_conv_tail(size_t width, size_t channels) { return (width - 1) * channels; }
 
-/* Returns the bytes of a worker's scratch: width rows of kernels, width - 1 rows of the next tail, a row of ones. */
+/* The scratch has `width` rows of kernels, width - 1 rows of the next tail, and a row of ones. */
 size_t organ_forward_conv_scratch(size_t width) { return 2 * width * CHANNELS * sizeof(float); }
 
-/* Returns the input `back` tokens before token t: from the window, else from the cache's tail; NULL if there is no
- * tail, because the text begins with the window. */
+/* The input is in the window, else in the cache's tail; NULL if there is no tail, because the text begins with the
+ * window. */
 static const float *conv_input(const forward_conv *conv, const conv_block *b, size_t t, size_t back)
 {
     if (back <= t)
@@ -39,8 +38,8 @@ static const float *conv_input(const forward_conv *conv, const conv_block *b, si
     return b->tail ? b->tail + (conv->width - 1 + t - back) * conv->channels : NULL;
 }
 
-/* Replaces the input of token t by the sum of the last `width` inputs of each channel, weighted by the kernel, plus the
- * bias. Applies silu if the convolution has it. */
+/* The sum of the last `width` inputs of each channel, weighted by the kernel, and the bias replace the input of
+ * token t. */
 static void convolve_token(const organ_kernels *kernels, const forward_conv *conv, const conv_block *b, size_t t,
                            const float *biases)
 {
@@ -57,8 +56,7 @@ static void convolve_token(const organ_kernels *kernels, const forward_conv *con
         kernels->gate_silu(row, b->ones, b->n);
 }
 
-/* Copies the last width - 1 inputs of the text to b->next. If the window has fewer tokens, the first of these inputs
- * come from the old tail. */
+/* If the window has fewer than width - 1 tokens, the first inputs come from the old tail. */
 static void store_tail(const forward_conv *conv, const conv_block *b, size_t tokens)
 {
     for (size_t j = 0; j + 1 < conv->width; j++) {
@@ -67,9 +65,9 @@ static void store_tail(const forward_conv *conv, const conv_block *b, size_t tok
     }
 }
 
-/* Convolves one block of at most CHANNELS channels in one window of the group: block index % blocks, window
- * index / blocks. Transposes the kernels first, so that the weights of all channels for one input are contiguous.
- * Stores the tail for the cache before the rows are overwritten. */
+/* Task `index` is block index % blocks of window index / blocks. The kernels are transposed first, so that the
+ * weights of all channels for one input are contiguous. The tail for the cache is stored before the rows are
+ * overwritten. */
 static void convolve_block(void *context, size_t index, size_t worker)
 {
     const conv_job *const j = context;
@@ -97,7 +95,6 @@ static void convolve_block(void *context, size_t index, size_t worker)
         memcpy(conv->tail + i * conv->channels + from, b.next + i * CHANNELS, b.n * sizeof *b.next);
 }
 
-/* Convolves the rows of all windows of the group on the workers. */
 organ_status organ_forward_convolve(const forward_group *g, const forward_conv *conv, organ_error *error)
 {
     conv_job j = {g, conv, organ_pieces_of(conv->channels, CHANNELS)};

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-/* The memory of a text between calls of organ_forward_continue: keys, values and states of all layers, and the weights
- * of the layers that stay loaded. */
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
     /* the kinds of rotation (organ_forward_rotation_kind) with which the `count` tokens were processed, in layers
@@ -23,8 +21,7 @@ struct organ_decode_cache {
     bool holds_head;            /* the output head stays in memory; true only if all layers do */
 };
 
-/* Returns the floats that the cache has for keys and values of one token in a layer; 0 for a layer without attention or
- * one that uses the keys and values of an earlier layer. */
+/* A layer without attention, or one that uses the keys and values of an earlier layer, needs none. */
 static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
@@ -33,9 +30,8 @@ static size_t decode_cache_floats_of(const organ_forward *f, unsigned layer)
                : 0;
 }
 
-/* Returns the number of floats in the cache before layer `layer`, with room for `max` tokens: keys, values and state of
- * each earlier layer. If `layer` is the number of layers, this is the size of the whole cache. Returns UINT64_MAX / 4
- * if the number would be larger. */
+/* Each layer has keys, values and state. With the number of layers, the result is the size of the whole cache.
+ * Returns UINT64_MAX / 4 if the number would be larger. */
 static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer)
 {
     uint64_t floats = 0;
@@ -47,8 +43,6 @@ static uint64_t floats_before(const organ_forward *f, size_t max, unsigned layer
     return floats;
 }
 
-/* Returns the keys and values that layer `layer` reads and extends, which may be those of an earlier layer, and its
- * state after the `count` tokens in the cache. */
 static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_decode_cache *cache, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
@@ -59,23 +53,21 @@ static forward_keys decode_cache_keys_of(const organ_forward *f, const organ_dec
                           .tokens = cache->count};
 }
 
-/* The memory that generation needs: a pass over `together` tokens, and `kept` bytes that stay allocated (the cache for
- * the whole text). */
+/* A pass has `together` tokens; `kept` bytes stay allocated (the cache for the whole text). */
 typedef struct growing {
     const organ_forward *forward;
     size_t together;
     uint64_t kept;
 } growing;
 
-/* Returns whether a pass over the prompt with its cache fits in `memory` bytes. */
 static bool fits_text(void *context, uint64_t memory)
 {
     const growing *const g = context;
     return organ_forward_fits(g->forward, memory, g->together, g->kept);
 }
 
-/* Returns true if the rotation changes while a text grows from `first` to `max` tokens. All tokens are then processed
- * again, so a pass needs memory for `max` tokens. */
+/* If the rotation changes while a text grows, all tokens are processed again, so a pass needs memory for `max`
+ * tokens. */
 static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t max)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, max) ||
@@ -83,8 +75,7 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
                organ_forward_rotation_kind(&f->rotation_local, max);
 }
 
-/* Sets cache->held to the number of layers, counted from the first, that fit in memory in addition to `taken` bytes and
- * a pass over `together` tokens. Sets cache->holds_head to true if all layers and the output head fit. */
+/* Layers are counted from the first. `taken` bytes and a pass over `together` tokens need memory too. */
 static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {
@@ -95,14 +86,12 @@ static void choose_resident_layers(const organ_forward *f, organ_decode_cache *c
     cache->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
-/* Returns whether a layer that does not stay in memory is streamed: only layers with experts are, because a token needs
- * few of the experts. */
+/* Only layers with experts are streamed, because a token needs few of the experts. */
 static bool decode_cache_streams(const organ_forward *f, unsigned layer)
 {
     return f->may_stream && f->config.kinds[layer].mixture;
 }
 
-/* Returns the bytes of the largest layer from number `held` on that is read as a whole, not streamed. */
 static size_t largest_reread_layer(const organ_forward *f, unsigned held)
 {
     size_t max = 0;
@@ -111,8 +100,6 @@ static size_t largest_reread_layer(const organ_forward *f, unsigned held)
     return max;
 }
 
-/* Allocates keys and values for `max` tokens and decides which layers stay loaded in the remaining memory; the others
- * are read for every token. The first `first` tokens run together. */
 organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max, organ_decode_cache **cache,
                                      organ_error *error)
 {
@@ -146,7 +133,6 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     return ORGAN_OK;
 }
 
-/* Frees the cache and the layers that it keeps loaded. NULL is allowed. */
 void organ_decode_cache_close(organ_decode_cache *cache)
 {
     if (!cache)
@@ -160,9 +146,8 @@ void organ_decode_cache_close(organ_decode_cache *cache)
     free(cache);
 }
 
-/* Runs the new tokens (`windows`) through all layers. The first cache->held layers stay loaded between tokens; the
- * others are loaded into cache->room one by one, or streamed expert by expert. At the end loads the output head if it
- * is to stay in memory. */
+/* The first cache->held layers stay loaded between tokens; the others are loaded into cache->room one by one, or
+ * streamed expert by expert. */
 static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache *cache, const organ_windows *windows,
                                             float *hidden, organ_error *error)
 {
@@ -186,9 +171,7 @@ static organ_status decode_cache_run_layers(organ_forward *f, organ_decode_cache
     return cache->holds_head && !cache->head ? organ_forward_load_head(f, &cache->head, error) : ORGAN_OK;
 }
 
-/* Runs the tokens that the cache does not have yet and passes the logits of the last token to `each`. If the rotation
- * for `count` tokens differs from that of the cached tokens, the cache is first emptied and all tokens run. Returns
- * ORGAN_USAGE if there is no new token or not enough room; an error empties the cache. */
+/* Returns ORGAN_USAGE if there is no new token or not enough room. An error empties the cache. */
 organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache, const uint32_t *tokens, size_t count,
                                     void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error)

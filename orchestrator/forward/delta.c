@@ -24,13 +24,12 @@
 
 #define L2_EPS 1e-6F /* epsilon of l2norm in transformers' modeling_qwen3_next.py */
 
-/* q, k or v of a group: a row for each token, of `width` numbers for all heads; rows begin `stride` floats apart. */
+/* Rows begin `stride` floats apart; each has `width` numbers for all heads. */
 typedef struct delta_rows {
     float *rows;
     size_t width, stride;
 } delta_rows;
 
-/* The state of running a layer's gated delta rule for the tokens of a group. */
 typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
@@ -47,23 +46,20 @@ typedef struct delta_job {
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
 } delta_job;
 
-/* Returns how many numbers a token has in q; it has as many in k. */
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
 
-/* Returns how many numbers a token has in v; it has as many in z. */
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
 
-/* Returns the number of decays of a token: one for each head, or with by_channel one for each number of its keys. */
+/* A token has one decay for each head, or with by_channel one for each number of its keys. */
 static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
 
-/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
+/* Rows of the state are padded for the kernel. */
 static size_t state_of_head(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that organ_forward_delta needs for each token: q, k, v, z, outs, b and a (`used`), the
- * low-rank products of z and a, and the fused projections. */
+/* A token needs q, k, v, z, outs, b and a (`used`), the low-rank products of z and a, and the fused projections. */
 size_t organ_forward_delta_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -74,15 +70,14 @@ size_t organ_forward_delta_width(const organ_forward_config *c, const organ_laye
     return used + low + (fused ? 2 * keys_of(r) + 2 * values_of(r) : 0) + (r->fused_ba ? 2 * (size_t)r->heads : 0);
 }
 
-/* Returns the floats of a layer's state in the cache: the states of all heads, then the tails of the convolutions. */
+/* The states of all heads come first, then the tails of the convolutions. */
 size_t organ_forward_delta_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
     return r->heads * state_of_head(r) + organ_forward_conv_tail(r->kernel, 2 * keys_of(r) + values_of(r));
 }
 
-/* Returns the bytes of a worker's scratch, which contains the state of a head or, at another time, a block of a
- * convolution. */
+/* The scratch contains the state of a head or, at another time, a block of a convolution. */
 size_t organ_forward_delta_scratch(const organ_forward_config *c)
 {
     return organ_max(state_of_head(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
@@ -90,8 +85,8 @@ size_t organ_forward_delta_scratch(const organ_forward_config *c)
 
 /* ---- projections ---- */
 
-/* Copies q, k, v and z of token t from a fused projection. The projection has, for each key head in turn, the q and k
- * of this head, then the v and z of the value heads that the key head serves. */
+/* A fused projection has, for each key head in turn, the q and k of this head, then the v and z of the value heads
+ * that the key head serves. */
 static void split_token_heads(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
@@ -106,8 +101,8 @@ static void split_token_heads(const delta_job *j, size_t t)
     }
 }
 
-/* Copies b and a of token t from a fused projection. The projection has, for each key head in turn, the b and then the
- * a of the value heads that the key head serves. */
+/* A fused projection has, for each key head in turn, the b and then the a of the value heads that the key head
+ * serves. */
 static void split_token_gates(const delta_job *j, size_t t)
 {
     const organ_recurrent_config *const r = j->sizes;
@@ -119,8 +114,6 @@ static void split_token_gates(const delta_job *j, size_t t)
     }
 }
 
-/* Task of organ_forward_tokens: copies q, k, v and z, and b and a, of token t to arrays of their own if the file stores
- * their projections fused. */
 static void split_heads(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -130,8 +123,7 @@ static void split_heads(void *context, size_t t)
         split_token_gates(j, t);
 }
 
-/* A linear layer of the mixer: reads from `from`, a row for each token of the group, and writes rows of `width` numbers
- * to `to`. */
+/* `from` and `to` have a row for each token of the group; rows of `to` have `width` numbers. */
 typedef struct delta_linear {
     forward_part part;
     const float *from;
@@ -139,7 +131,6 @@ typedef struct delta_linear {
     size_t width;
 } delta_linear;
 
-/* Computes those of the `count` linear layers `all` whose weight the model's layer has, and skips the others. */
 static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -150,8 +141,8 @@ static organ_status run_linears(const delta_job *j, const delta_linear *all, siz
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Computes all projections of the layer's input `normed` and separates fused ones. In Kimi Linear a and z are computed
- * by two matrices each; the second ones (`outer`) read the products of the first ones, so they run in a second step. */
+/* In Kimi Linear a and z are computed by two matrices each; the second ones (`outer`) read the products of the first
+ * ones, so they run in a second step. */
 static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
 {
     const forward_group *const g = j->group;
@@ -180,8 +171,8 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
                                 split_heads, j, error);
 }
 
-/* Convolves q, k and v as one block of channels, or each separately if the model has three convolutions. `tail`: where
- * the cache keeps the last inputs of the convolution, after the states of all heads. */
+/* The model has one convolution of q, k and v, or three. The cache keeps the last inputs (`tail`) after the states
+ * of all heads. */
 static organ_status delta_convolve(const delta_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -205,7 +196,7 @@ static organ_status delta_convolve(const delta_job *j, organ_error *error)
 
 /* ---- the recurrence ---- */
 
-/* Divides each head of q and k of token t by sqrt(its squared length + L2_EPS), and q also by sqrt(key_dim). */
+/* Divides each head by sqrt(its squared length + L2_EPS), and q also by sqrt(key_dim). */
 static void normalise_q_and_k(const delta_job *j, size_t t)
 {
     const size_t dim = j->sizes->key_dim;
@@ -219,7 +210,7 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
-/* Replaces a of token t by the decays g, and b by the write strengths w (equations at the top of this file). */
+/* a becomes the decays g, and b the write strengths w (equations at the top of this file). */
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
@@ -238,7 +229,6 @@ static void gate_token(const delta_job *j, size_t t)
         b[h] *= 2;
 }
 
-/* Task of organ_forward_tokens: normalises q and k of token t, and computes its decays and write strengths. */
 static void delta_prepare(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -246,7 +236,6 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
-/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;
@@ -278,8 +267,8 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Task of organ_forward_tokens: sets z of token t to norm(o) silu(z), or in Kimi Linear (by_channel) to norm(o)
- * logistic(z), where norm is the RMSNorm of each head. */
+/* z becomes norm(o) silu(z), or in Kimi Linear (by_channel) norm(o) logistic(z), where norm is the RMSNorm of each
+ * head. */
 static void delta_gate(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -298,8 +287,6 @@ static void delta_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* Runs the steps of the gated delta rule: projections; convolution; for each token, the normalisation of q and k and
- * the decays; the recurrence (a task is one head of one window); the gated norm; the output projection. */
 static organ_status run_delta(delta_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -317,9 +304,8 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Divides `scratch` into the arrays of a delta_job, and runs a gated delta-rule layer on a group of tokens. q, k and v
- * of a token are adjacent, because one projection and one convolution compute them; with ORGAN_PROJECTIONS_APART each
- * of the three has an array of its own. */
+/* q, k and v of a token are adjacent, because one projection and one convolution compute them; with
+ * ORGAN_PROJECTIONS_APART each of the three has an array of its own. */
 organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

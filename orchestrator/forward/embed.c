@@ -11,7 +11,6 @@
 
 #define TOKENS_AT_ONCE ((size_t)32) /* tokens of one task of add_waves */
 
-/* Returns ORGAN_USAGE if a window of `tokens` tokens exceeds the learned positions of the model. */
 organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, organ_error *error)
 {
     if (f->config.positions && tokens > f->config.positions)
@@ -20,7 +19,6 @@ organ_status organ_forward_check_window(const organ_forward *f, size_t tokens, o
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if a token is outside the vocabulary. */
 organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *tokens, size_t count,
                                         organ_error *error)
 {
@@ -33,8 +31,6 @@ organ_status organ_forward_check_tokens(const organ_forward *f, const uint32_t *
     return ORGAN_OK;
 }
 
-/* Checks that each token is in the vocabulary, and that the model has a position for each token of windows that begin
- * at position `before`. */
 static organ_status check_windows(const organ_forward *f, const organ_windows *windows, size_t before,
                                   organ_error *error)
 {
@@ -44,8 +40,8 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
-/* Reads for each token t row numbers[t] of the matrix `weight`, and sets the hidden state of the token to the row times
- * embedding_scale (an embedding). With `added`, adds the row to the hidden state instead (a position). */
+/* With `added`, a row is added to the hidden state (a position); without it, the row times embedding_scale becomes
+ * the hidden state (an embedding). */
 static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
                                 size_t tokens, float *states, organ_error *error)
 {
@@ -68,7 +64,6 @@ static organ_status read_states(organ_forward *f, const organ_weight *weight, bo
     return error->status;
 }
 
-/* Sinusoidal positions to add to the states of tokens. */
 typedef struct wave_job {
     const organ_forward_config *config;
     const uint32_t *numbers; /* rows of the table, one for each token */
@@ -76,9 +71,9 @@ typedef struct wave_job {
     size_t tokens;
 } wave_job;
 
-/* Adds the sinusoidal positions of the TOKENS_AT_ONCE tokens of task `index`: sin(p f) to number k of the first half of
- * a state and cos(p f) to number k of the second, with p = numbers[t] and f = 10000^(-k / (half - 1)). Skips tokens
- * with p = position_padding. Frequencies and angles are rounded to FP32 like those of the training code. */
+/* Adds sin(p f) to number k of the first half of a state and cos(p f) to number k of the second, with p = numbers[t]
+ * and f = 10000^(-k / (half - 1)). Skips tokens with p = position_padding. Frequencies and angles are rounded to
+ * FP32 like those of the training code. */
 static void add_waves(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -98,8 +93,7 @@ static void add_waves(void *context, size_t index, size_t worker)
     }
 }
 
-/* Adds to each state the learned or sinusoidal position of its token; the first token of each window has position
- * `before`. */
+/* The first token of each window has position `before`. */
 static organ_status add_positions(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                   organ_error *error)
 {
@@ -120,21 +114,18 @@ static organ_status add_positions(organ_forward *f, const organ_windows *windows
     return error->status;
 }
 
-/* Rows of `width` numbers, `stride` floats apart, that are normalised in place. */
 typedef struct norm_job {
     forward_norm norm;
     float *states;
     size_t tokens, width, stride;
 } norm_job;
 
-/* Normalises row t in place. */
 static void norm_states(void *context, size_t t)
 {
     const norm_job *const j = context;
     organ_forward_norm_by(&j->norm, j->states + t * j->stride, j->width, j->states + t * j->stride);
 }
 
-/* Normalises the embeddings, for models with a norm after the embedding. */
 static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *states, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -147,8 +138,6 @@ static organ_status norm_embeddings(organ_forward *f, size_t tokens, float *stat
                                 norm_states, &j, error);
 }
 
-/* Computes the hidden states before the first layer: embeddings, then positions, the norm and the streams of AltUp if
- * the model has them. The first token of each window has position `before`. */
 organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *windows, size_t before, float *states,
                                        organ_error *error)
 {
@@ -165,7 +154,6 @@ organ_status organ_forward_embed_after(organ_forward *f, const organ_windows *wi
     return c->streams ? organ_forward_streams_split(f, states, tokens, error) : ORGAN_OK;
 }
 
-/* Computes the hidden states before the first layer, for windows that begin at position 0. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *states,
                                  organ_error *error)
 {

@@ -9,8 +9,6 @@
 
 #define TOKENS_AT_ONCE ((size_t)64) /* tokens of one task */
 
-/* Returns the weight whose name is the prefix of the text model followed by `name`. Returns NULL and sets `error` if
- * the weight is missing or has another shape. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error)
 {
@@ -19,7 +17,7 @@ const organ_weight *organ_forward_text_weight(const organ_forward *forward, cons
     return organ_forward_weight_named(forward, full, rows, cols, error);
 }
 
-/* The reading of the rows of `count` tokens to `to` by embed_read; a task is TOKENS_AT_ONCE tokens. */
+/* A task is TOKENS_AT_ONCE tokens. */
 typedef struct row_job {
     const forward_rows *rows;
     const uint32_t *tokens;
@@ -29,20 +27,17 @@ typedef struct row_job {
     organ_first_fault fault;
 } row_job;
 
-/* Returns the bytes of a row, rounded up to whole cache lines. */
 static size_t row_bytes_of(const organ_weight_reader *reader)
 {
     return organ_to_line((size_t)organ_weight_reader_cols(reader) * sizeof(float));
 }
 
-/* Returns the bytes of a worker's scratch: one row in FP32, then the scratch of its reader. */
 size_t organ_forward_rows_scratch(const organ_weight_reader *reader)
 {
     return row_bytes_of(reader) + organ_to_line(organ_weight_reader_scratch(reader, 1));
 }
 
-/* Reads the rows of the TOKENS_AT_ONCE tokens of task `index`, multiplies columns [from, from + width) by `scale`, and
- * writes them to the results or, with r->added, adds them. Ids beyond the table use row 0. */
+/* Ids beyond the table use row 0. With r->added, the results are added. */
 static void embed_read(void *context, size_t index, size_t worker)
 {
     row_job *const j = context;
@@ -63,7 +58,6 @@ static void embed_read(void *context, size_t index, size_t worker)
     }
 }
 
-/* Computes the results of all tokens on the workers, as forward_rows describes. */
 organ_status organ_forward_rows_read(const organ_forward *f, const forward_rows *rows, const uint32_t *tokens,
                                      size_t count, float *to, float *scratch, size_t scratch_floats, organ_error *error)
 {

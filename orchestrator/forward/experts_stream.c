@@ -10,8 +10,7 @@
 
 /* ---- groups of experts ---- */
 
-/* Returns the slot of gate, up or down (k = 0, 1, 2) of an expert, and sets *matrix to the number of the expert's
- * matrix in this slot. Returns NULL for up if gate and up are in one slot. */
+/* `k` is 0 for gate, 1 for up, 2 for down. Returns NULL for up if gate and up are in one slot. */
 static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, size_t k, size_t *matrix)
 {
     const forward_view *const views = plan->experts + 3 * expert;
@@ -22,11 +21,11 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads a range of matrices of such a
- * stack to the beginning of the slot, whichever matrices they are, so only one range can be in memory. */
+/* organ_weight_reader_hold reads a range of matrices of a packed stack to the beginning of the slot, whichever
+ * matrices they are, so only one range can be in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
-/* Returns whether gate, up or down of the experts are packed stacks; expert 0 stands for all. */
+/* Expert 0 stands for all. */
 static bool has_packed_stack(const forward_plan *plan)
 {
     bool any = false;
@@ -35,10 +34,9 @@ static bool has_packed_stack(const forward_plan *plan)
     return any;
 }
 
-/* Returns the end of the group of experts, from `first` on, that are loaded together: as many experts with tokens as
- * fit a quarter of the memory, at least one. The tokens of expert e are rows begin[e] .. begin[e + 1] - 1. If a slot is
- * a packed stack, which is read as one range, the group ends at the first expert without tokens; if expert `first` has
- * none, the group is this expert alone. */
+/* A group has as many experts with tokens as fit a quarter of the memory, at least one. If a slot is a packed stack,
+ * which is read as one range, the group ends at the first expert without tokens; if expert `first` has none, the
+ * group is this expert alone. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
@@ -60,8 +58,7 @@ size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin,
 
 /* ---- reading ---- */
 
-/* The reading of the matrices of experts [first, last) that have tokens. `begin`: as in organ_forward_stream_group;
- * `scratch` has plan->reading bytes for each worker. */
+/* `begin` is as in organ_forward_stream_group; `scratch` has plan->reading bytes for each worker. */
 typedef struct stream_reading {
     const organ_layer *layer;
     const size_t *begin;
@@ -70,8 +67,8 @@ typedef struct stream_reading {
     organ_first_fault fault;
 } stream_reading;
 
-/* Reads matrix k (0: gate, 1: up, 2: down) of an expert to its place in the layer. For a packed stack, reads the
- * matrices of all experts [first, last) when `expert` is r->first, and nothing for the others. */
+/* `k` is 0 for gate, 1 for up, 2 for down. For a packed stack, reads the matrices of all experts [first, last) when
+ * `expert` is r->first, and nothing for the others. */
 static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k, unsigned char *scratch,
                                 organ_error *error)
 {
@@ -93,7 +90,6 @@ static organ_status read_matrix(const stream_reading *r, size_t expert, size_t k
     return error->status;
 }
 
-/* Reads matrix index % 3 (gate, up, down) of expert r->first + index / 3, unless no token is routed to the expert. */
 static void read_task(void *context, size_t index, size_t worker)
 {
     stream_reading *const r = context;
@@ -104,7 +100,6 @@ static void read_task(void *context, size_t index, size_t worker)
         organ_fault_keep(&r->fault, &error);
 }
 
-/* Loads into the layer's memory the three matrices of each expert of [first, last) that has tokens. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error)
 {
@@ -118,8 +113,7 @@ organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *
     return error->status;
 }
 
-/* Gives the memory pages of experts [first, last) back to the system, except pages at the edges of a matrix, which may
- * also have bytes of other weights. */
+/* Pages at the edges of a matrix stay, because they may also have bytes of other weights. */
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

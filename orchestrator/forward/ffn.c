@@ -6,9 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the floats that the feed-forward of `tokens` tokens needs in any layer. If layers may be streamed, the number
- * is enough for a streamed layer, which processes more tokens together; if the state of a token is wider than its
- * hidden state, that layer also needs contiguous copies of the hidden states. */
+/* If layers may be streamed, the number is enough for a streamed layer, which processes more tokens together; if the
+ * state of a token is wider than its hidden state, that layer also needs contiguous copies of the hidden states. */
 size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
@@ -22,8 +21,8 @@ size_t organ_forward_ffn_room(const organ_forward *f, uint64_t memory, size_t to
            organ_max(mixed, 2 * dense * f->dense_width);
 }
 
-/* Computes the feed-forward of Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's
- * input is RMSNorm(hidden) with the weights of PART_ROUTER_SCALE, times 1 / sqrt(hidden_size). Overwrites `normed`. */
+/* In Gemma 4, out = norm_1(dense(normed)) + norm_2(experts(norm_3(hidden))). The router's input is RMSNorm(hidden) with
+ * the weights of PART_ROUTER_SCALE, times 1 / sqrt(hidden_size). Overwrites `normed`. */
 static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
                              float *out, float *scratch, organ_error *error)
 {
@@ -41,9 +40,8 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
     return organ_forward_combine(g, out, routed, tokens, 1, error);
 }
 
-/* Computes the dense feed-forward of a layer of LongCat-Flash. If the layer has a mixture, also computes the mixture
- * for the same input and stores its output in the states of the tokens. If not, reads from these states the output of
- * the mixture of the layer before, and adds it to `out`. */
+/* In LongCat-Flash, if the layer has a mixture, its output for the same input is stored in the states of the tokens. If
+ * not, the output of the mixture of the layer before is read from these states and added to `out`. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)
 {
@@ -65,8 +63,6 @@ static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, 
     return ORGAN_OK;
 }
 
-/* Computes the feed-forward of tokens [first, first + tokens) of the group from `normed` to `out`: that of
- * LongCat-Flash (shortcut), a mixture of experts if the layer has experts, else a dense one. */
 static organ_status run_feed_forward(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                      float *scratch, organ_error *error)
 {
@@ -78,8 +74,8 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
                : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, scratch, error);
 }
 
-/* Adds the feed-forward to the hidden states of the group, FORWARD_GROUP tokens at a time; a streamed layer processes
- * more tokens together, so that it reads each expert less often. Does nothing if the layer has no feed-forward. */
+/* FORWARD_GROUP tokens are processed at a time; a streamed layer processes more tokens together, so that it reads
+ * each expert less often. */
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;

@@ -15,7 +15,6 @@
 
 /* ---- the configuration ---- */
 
-/* Reads the configuration from a GGUF file's key-values or from config.json. On error *config is released. */
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     *config = (organ_forward_config){0};
@@ -26,7 +25,7 @@ organ_status organ_forward_config_read(const organ_model *model, organ_forward_c
     return status;
 }
 
-/* Frees the lists of *config. The local rotation may share its factors with the main one; these are freed once. */
+/* The local rotation may share its factors with the main one; these are freed once. */
 void organ_forward_config_release(organ_forward_config *config)
 {
     free(config->kinds);
@@ -43,8 +42,6 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
-/* Writes to `name` the name that a part outside of the layers (embedding, positions, norms, output head) has in the
- * file. Returns `name`. */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;
@@ -57,8 +54,6 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Finds the vector `name` of `count` numbers, sets *weight to it and returns its numbers as FP32. Returns NULL and sets
- * `error` on failure. */
 static float *read_vector(const organ_forward *f, const char *name, uint64_t count, const organ_weight **weight,
                           organ_error *error)
 {
@@ -66,7 +61,6 @@ static float *read_vector(const organ_forward *f, const char *name, uint64_t cou
     return *weight ? organ_forward_vector(f, *weight, error) : NULL;
 }
 
-/* Reads the weights and biases of the norm before the output head, if the model has them. */
 static organ_status find_final_norm(organ_forward *f, organ_error *error)
 {
     const organ_weight *bias;
@@ -79,7 +73,6 @@ static organ_status find_final_norm(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Finds the table of positions and the norm of the embeddings, if the model has them. */
 static organ_status find_positions(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -96,8 +89,6 @@ static organ_status find_positions(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Finds the tensors outside of the layers: embeddings, positions, the last norm and the output projection with its
- * biases. */
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {
     organ_forward_config *c = &f->config;
@@ -119,7 +110,6 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Allocates and makes the plans of all layers. */
 static organ_status find_layers(organ_forward *f, organ_error *error)
 {
     f->plans = calloc(f->config.layers, sizeof *f->plans);
@@ -130,7 +120,6 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Sets f->mixer_width and f->dense_width, the largest widths over all layers. */
 static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
@@ -140,15 +129,13 @@ static void measure_widths(organ_forward *f)
     }
 }
 
-/* Returns whether `memory` bytes are enough for the scratch of the workers, `bytes` bytes of the caller, the hidden
- * states of a window of `together` tokens, and the larger of two needs: a layer with its activations; or a layer with
- * the logits of one token, because a layer stays in memory while logits are computed. `here` and `there` are the bytes
- * that the scratch and the first or the second need leave. */
+/* Of two needs the larger counts: a layer with its activations; or a layer with the logits of one token, because a
+ * layer stays in memory while logits are computed. `here` and `there` are the bytes that the scratch and the first
+ * or the second need leave. */
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
-/* Computes from the plans of all layers: max_reading, a worker's largest scratch for loading a layer; worker_bytes, a
- * worker's scratch for running: that of a product, plus the largest need of weight panels, mixers, per-layer embeddings
- * and streams, which use it in turn; and min_memory. */
+/* worker_bytes is the scratch of a product, plus the largest need of weight panels, mixers, per-layer embeddings and
+ * streams, which use it in turn. max_reading is a worker's largest scratch for loading a layer. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
@@ -166,8 +153,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Changes the sizes in all plans to those of layers whose weights are stored as `as`, for the plan of a dry run. The
- * forward pass cannot run afterwards. */
+/* The sizes are for the plan of a dry run. */
 organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, organ_error *error)
 {
     f->hypothetical = true;
@@ -176,7 +162,6 @@ organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, orga
     return error->status ? error->status : measure_layers(f, error);
 }
 
-/* Reads the config, finds the tensors of every layer, and plans how each is loaded. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error)
 {
@@ -202,8 +187,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     return ORGAN_OK;
 }
 
-/* Frees the forward pass: plans, readers, norms, rotation tables and the scratch of the workers. Loaded layers are
- * freed by organ_layer_free. NULL is allowed. */
+/* Loaded layers are freed by organ_layer_free. */
 void organ_forward_close(organ_forward *f)
 {
     if (!f)
@@ -227,7 +211,6 @@ void organ_forward_close(organ_forward *f)
     free(f);
 }
 
-/* Returns the configuration, which the forward pass owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward) { return &forward->config; }
 
 organ_forward_unstored organ_forward_get_unstored(const organ_forward *forward)
@@ -247,8 +230,6 @@ void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unst
 
 /* ---- a layer ---- */
 
-/* Returns the end of the group that begins with window `window`: as many windows as have FORWARD_GROUP tokens together,
- * at least one. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
     size_t until = window + 1;
@@ -257,7 +238,6 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
-/* Sets the group to windows first .. until - 1. `states` are the states of the whole batch. */
 static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;
@@ -267,8 +247,8 @@ static void choose_windows(forward_group *g, float *states, size_t first, size_t
     g->states = g->hidden = states + g->first * g->forward->config.state;
 }
 
-/* Runs the layer group by group. If the layer is streamed, runs only the mixers of each group, and then the
- * feed-forward once for the tokens of all groups, so that each expert is read as few times as possible. */
+/* If the layer is streamed, runs only the mixers of each group, and then the feed-forward once for the tokens of all
+ * groups, so that each expert is read as few times as possible. */
 static organ_status run_groups(forward_group *g, float *states, organ_error *error)
 {
     const size_t count = g->windows->count;
@@ -283,7 +263,6 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
     return g->layer->reserved && !error->status ? organ_forward_ffn(g, error) : error->status;
 }
 
-/* Returns the floats of forward_group.room that the largest group of the batch needs. */
 static size_t floats_of_largest_group(const organ_forward *forward, const organ_windows *windows)
 {
     size_t max = 0;
@@ -294,9 +273,8 @@ static size_t floats_of_largest_group(const organ_forward *forward, const organ_
     return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
 }
 
-/* Runs the layer on all groups of the batch. `g` has the layer, the windows and their room; this function adds the
- * scratch of the workers and the counts of routed tokens. Does nothing if `error` is set already, because the caller
- * could not allocate g.room. */
+/* `g` has the layer, the windows and their room. Does nothing if `error` is set already, because the caller could
+ * not allocate g.room. */
 static organ_status run_layer_on_batch(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
@@ -310,8 +288,7 @@ static organ_status run_layer_on_batch(forward_group g, float *hidden, organ_err
     return error->status;
 }
 
-/* Runs a loaded layer on all windows and replaces their states in `hidden`. `before` has the keys, values and state of
- * the earlier tokens of the text; NULL: the windows begin at position 0. Allocates its memory for this call. */
+/* Allocates its memory for this call. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error)
@@ -328,8 +305,7 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
-/* Runs a loaded layer on all windows and replaces their states in `hidden`. Uses memory that the layer keeps between
- * runs. */
+/* Uses memory that the layer keeps between runs. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error)
 {
@@ -341,9 +317,8 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Returns the bytes of `memory` that remain after `scratch` bytes and the larger of two needs: `logits` bytes; or the
- * largest layer with the larger of `loading` bytes and the activations of a group of `group` tokens. Returns 0 if
- * nothing remains. */
+/* Of two needs the larger counts: `logits` bytes; or the largest layer with the larger of `loading` bytes and the
+ * activations of a group of `group` tokens. Returns 0 if nothing remains. */
 static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch,
                                   uint64_t loading, uint64_t logits)
 {
@@ -355,8 +330,6 @@ static uint64_t memory_left_after(const organ_forward *f, uint64_t memory, size_
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* Returns memory_left_after with the numbers of this engine: the scratch of its workers, their loading buffers, and the
- * memory for the logits of `rows` tokens. */
 static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->max_reading;
@@ -364,11 +337,9 @@ static uint64_t memory_left_of_layer(const organ_forward *f, uint64_t memory, si
                              organ_forward_head_bytes(f, rows));
 }
 
-/* Returns the most tokens that a group has if windows have `context` tokens. */
 static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP); }
 
-/* Returns the number of tokens whose hidden states fit the engine's memory in addition to a layer and the logits; 0 if
- * not even one window of `context` tokens fits, or if `context` is 0. */
+/* Returns 0 also if `context` is 0. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
@@ -379,8 +350,7 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* Returns whether `memory` bytes are enough for `bytes` bytes of the caller, the states of a window of `together`
- * tokens, and the larger of two needs: a layer with its activations (`here`); and a layer with the logits of one token
+/* Of two needs the larger counts: a layer with its activations (`here`), or a layer with the logits of one token
  * (`there`), because a layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
@@ -392,15 +362,13 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
     return remaining > bytes && remaining - bytes >= states;
 }
 
-/* Returns the bytes of the engine's memory that remain while windows of `context` tokens pass through a layer. Counts a
- * sixteenth of the memory as scratch of the workers, so that the result does not depend on their number. */
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
     return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
-/* Returns the bytes of `memory` that remain while windows of `context` tokens pass through a layer: the smaller result
- * of two counts of the workers' scratch, that of this engine and a sixteenth of the memory. */
+/* The result is the smaller one of two counts of the workers' scratch: that of this engine and a sixteenth of the
+ * memory. */
 uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size_t context)
 {
     const uint64_t here = memory_left_of_layer(f, memory, group_of(context), 0);
@@ -408,13 +376,11 @@ uint64_t organ_forward_memory_left(const organ_forward *f, uint64_t memory, size
     return here < anywhere ? here : anywhere;
 }
 
-/* Returns the bytes of the largest layer without streaming: with unlimited memory no layer is streamed. Read buffers of
- * threads are not included; callers reserve a sixteenth of the memory for threads, so that results do not depend on
- * their number. */
+/* With unlimited memory no layer is streamed. Read buffers of threads are not included; callers reserve a sixteenth
+ * of the memory for threads, so that results do not depend on their number. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forward_largest_layer(f, UINT64_MAX); }
 
-/* Permits streamed layers if the model has experts and its layers are neither parallel nor dual_ffn, and computes
- * min_memory again, which streaming may lower. */
+/* Layers that are parallel or have dual_ffn are never streamed. Streaming may lower min_memory. */
 void organ_forward_allow_streaming(organ_forward *f)
 {
     /* A streamed layer runs its feed-forward after the mixers of all groups have replaced the hidden states; the
@@ -423,7 +389,6 @@ void organ_forward_allow_streaming(organ_forward *f)
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
-/* Loads the layers one by one, runs all windows through each, and reports the bytes of each layer as progress. */
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {
@@ -436,8 +401,6 @@ static organ_status forward_run_layers(organ_forward *f, const organ_windows *wi
     return error->status;
 }
 
-/* Runs the whole model on the windows and passes the logits of `count` tokens (indices `rows`) to `each`, on any worker
- * and in any order. */
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error)

@@ -11,8 +11,7 @@
 
 #define IDENTITY SIZE_MAX /* experts_job.place of an identity expert, which has no sorted row: output = input */
 
-/* A mixture of experts on tokens [first, first + tokens) of the group. A sorted row is a pair of token and expert; rows
- * are sorted by expert, then by token. */
+/* A sorted row is a pair of token and expert; rows are sorted by expert, then by token. */
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
@@ -33,20 +32,18 @@ typedef struct experts_job {
     float *weight_of;             /* the router's factor for each sorted row */
 } experts_job;
 
-/* Returns the floats of scratch that the shared expert needs for each token: 1 for the gate of its output, 2 x
- * shared_intermediate for gate and up, hidden_size for its output. It runs after the routed experts and reuses their
- * memory. */
+/* A token needs 1 float for the gate of its output, 2 x shared_intermediate for gate and up, hidden_size for its
+ * output. The shared expert runs after the routed experts and reuses their memory. */
 static size_t shared_expert_floats(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Returns how many floats each token has in `read` and `sums`, together, in models with expert_latent. Returns 0 for
- * other models, because `read` is then the input of the mixture and `sums` its output. */
+/* Without expert_latent, `read` is the input of the mixture and `sums` its output, so neither needs memory. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
-/* Returns the floats of workspace for streamed experts on `tokens` tokens. At most FORWARD_GROUP sorted rows are in the
- * buffers at a time; the shared expert runs afterwards and uses the same memory. */
+/* At most FORWARD_GROUP sorted rows are in the buffers at a time; the shared expert runs afterwards and uses the
+ * same memory. */
 size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t rows = organ_min(tokens * c->experts_used, FORWARD_GROUP),
@@ -56,8 +53,7 @@ size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
                      organ_min(tokens, FORWARD_GROUP) * shared_expert_floats(c));
 }
 
-/* Returns the floats of workspace for experts on `tokens` tokens: the larger of the needs of the routed experts and of
- * the shared expert, which runs after them in the same memory. */
+/* The shared expert runs after the routed experts in the same memory. */
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
@@ -66,7 +62,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
     return tokens * organ_max(routed, shared_expert_floats(c));
 }
 
-/* Chooses the experts of token t from its router logits in j->scores, which are overwritten. */
+/* The router logits in j->scores are overwritten. */
 static void choose_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -77,14 +73,13 @@ static void choose_token(void *context, size_t t, size_t worker)
     organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
 
-/* Returns the factor of the output of a sorted row: 1 if the router's factor multiplies the input of the expert. */
+/* The factor is 1 if the router's factor multiplies the input of the expert. */
 static float output_factor(const experts_job *j, size_t row)
 {
     return j->group->forward->config.router.into_inputs ? 1 : j->weight_of[row];
 }
 
-/* Sets the sum of token t to the outputs of its experts times their factors, added in the order of the choices.
- * Identity experts are left out. */
+/* Outputs are added in the order of the choices, without identity experts. */
 static void sum_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -104,8 +99,6 @@ static void sum_token(void *context, size_t t, size_t worker)
     }
 }
 
-/* For each identity expert of token t, adds its factor times the input of the token to the sum of the token. Runs after
- * sum_token. */
 static void add_identities(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -117,8 +110,6 @@ static void add_identities(void *context, size_t t, size_t worker)
             j->sums[t * hidden + x] += j->choices[k].weight * j->read[t * hidden + x];
 }
 
-/* Copies to row `row` of j->inputs the input of the token of sorted row base + row. In models that scale inputs instead
- * of outputs (into_inputs), multiplies the copy by the router's factor. */
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -131,8 +122,7 @@ static void gather_row(void *context, size_t row, size_t worker)
         to[x] *= factor;
 }
 
-/* Sorts the choices by expert with a counting sort, which leaves the tokens of an expert in order, and fills begin,
- * place, token_of and weight_of. Identity experts have no rows: their place is IDENTITY. */
+/* A counting sort leaves the tokens of an expert in order. Identity experts have no rows: their place is IDENTITY. */
 static void sort_by_expert(experts_job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -157,8 +147,8 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-/* Returns matrix gate, up or down (`which` 0, 1, 2) of an expert, with its bias. If gate and up alternate in one
- * matrix, the result for gate has the rows of both. In models without a gate, the result for gate is up. */
+/* `which` is 0 for gate, 1 for up, 2 for down. If gate and up alternate in one matrix, the result for gate has the
+ * rows of both. In models without a gate, the result for gate is up. */
 static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
 {
     const organ_forward_config *const c = &layer->forward->config;
@@ -172,8 +162,7 @@ static forward_linear expert_linear(const organ_layer *layer, size_t expert, uns
     return linear;
 }
 
-/* Adds to the list the product of matrix `which` (gate, up, down) of an expert with the rows of its tokens. x and y are
- * buffers for all rows [base, base + rows); the product reads and writes the rows of the expert in them. */
+/* x and y are buffers for all rows [base, base + rows); the product reads and writes the rows of the expert in them. */
 static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
                                organ_error *error)
 {
@@ -185,15 +174,13 @@ static organ_status add_expert(experts_job *j, size_t expert, unsigned which, co
                                       error);
 }
 
-/* Returns whether organ_layer_set_all_tokens flagged the expert: its taps get the inputs of all tokens. */
 static bool captures_all_tokens(const forward_group *g, size_t expert)
 {
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* Passes the inputs of matrix `which` of an expert to the tap: the expert's rows of x, which has `in` numbers for each
- * sorted row. Skips matrix up if it is in one tensor with gate. Skips experts whose taps get the inputs of all
- * tokens. */
+/* x has `in` numbers for each sorted row. Skips matrix up if it is in one tensor with gate, and experts whose taps
+ * get the inputs of all tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -205,8 +192,8 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
-/* Writes the inputs of the down projection of a sorted row, times the router's factor of the row, to j->up, for the
- * tap. j->gate has these inputs, the activations. */
+/* j->gate has the activations, the inputs of the down projection; j->up becomes their product with the router's
+ * factor, for the tap. */
 static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
@@ -217,16 +204,15 @@ static void weigh_row(void *context, size_t row, size_t worker)
         j->up[row * inner + x] = weight * j->gate[row * inner + x];
 }
 
-/* Runs task(j, 0 .. count - 1) on the workers; `work_of_row` is the work of one call in the units of organ_share_work.
- */
+/* `work_of_row` is in the units of organ_share_work. */
 static organ_status experts_share_rows(experts_job *j, size_t count, double work_of_row,
                                        void (*task)(void *context, size_t index, size_t worker), organ_error *error)
 {
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh the
- * products of j->gate and the router's factors. The products overwrite j->up, which is no longer needed. */
+/* With organ_layer.weigh the rows are products of j->gate and the router's factors, which overwrite j->up, no longer
+ * needed. */
 static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -237,8 +223,6 @@ static const float *down_inputs_of(experts_job *j, organ_error *error)
     return j->up;
 }
 
-/* Passes the normed inputs and the router's logits of the tokens to the callback of organ_layer_tap_router, if there is
- * one and there are tokens. */
 static organ_status tap_router(const experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -249,8 +233,6 @@ static organ_status tap_router(const experts_job *j, organ_error *error)
     return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
 }
 
-/* Computes the router's logits of the tokens, passes them to the router's callback, chooses the experts and sorts the
- * rows by expert. */
 static organ_status route_tokens(experts_job *j, organ_error *error)
 {
     forward_group *g = j->group;
@@ -268,8 +250,6 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the outputs of sorted rows [base, base + rows), which belong to experts [from, until): gathers inputs, runs
- * gate and up, the activation and down, and passes the inputs of each matrix to the tap. */
 static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
@@ -294,8 +274,6 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs all experts on their tokens, adds each expert's number of tokens to group->routed, and computes for each token
- * the weighted sum of its experts' outputs. */
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -313,8 +291,7 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 /* Columns of the sums that one task of add_columns computes. */
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Multiplies the output rows in the buffers by their factors and adds them to the sums of their tokens, only in block
- * `index` of COLUMNS_AT_ONCE columns. Adds rows in ascending order of experts, as sum_token does. */
+/* Rows are added in ascending order of experts, as sum_token does, in one block of COLUMNS_AT_ONCE columns. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -328,8 +305,8 @@ static void add_columns(void *context, size_t index, size_t worker)
     }
 }
 
-/* Runs experts [from, until), whose weights are in memory, on FORWARD_GROUP sorted rows at a time, and adds their
- * outputs to the sums. `first` and `last` limit each step to the experts that have rows in it. */
+/* The weights of the experts are in memory. `first` and `last` limit each step of FORWARD_GROUP sorted rows to the
+ * experts that have rows in it. */
 static organ_status run_group(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     const size_t hidden = j->width;
@@ -347,8 +324,6 @@ static organ_status run_group(experts_job *j, size_t from, size_t until, organ_e
     return error->status;
 }
 
-/* Runs the experts of a streamed layer in groups that fit the memory (organ_forward_stream_group). Reads only the
- * weights of experts that a token chose, and skips groups that no token chose. */
 static organ_status run_streamed(experts_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -365,8 +340,7 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* Writes act(gate) * up of one expert for `rows` rows x to `inner`; without a gate, act(up). `up` and `pairs` are
- * scratch of rows x expert_intermediate and twice as many floats. */
+/* `up` and `pairs` are scratch of rows x expert_intermediate and twice as many floats. */
 static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
                               float *pairs, organ_error *error)
 {
@@ -383,9 +357,8 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Passes to the tap the inputs of all tokens for the gate, up and down matrices of an expert; the inputs of down are
- * computed for this purpose. Uses the buffers of the routed tokens, which have at least as many rows and are no longer
- * needed. */
+/* The inputs of down are computed for this purpose. Uses the buffers of the routed tokens, which have at least as
+ * many rows and are no longer needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -399,7 +372,6 @@ static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_e
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
 
-/* Runs capture_expert_inputs for each expert that organ_layer_set_all_tokens flagged. */
 static organ_status capture_all_experts(experts_job *j, organ_error *error)
 {
     const forward_group *const g = j->group;
@@ -411,16 +383,14 @@ static organ_status capture_all_experts(experts_job *j, organ_error *error)
 
 /* ---- the shared expert ---- */
 
-/* The addition of the shared expert's output, `from`, to `out` (both tokens x hidden_size), times the gate of the token
- * in `shares`; NULL: no gate. */
+/* `from` and `out` are tokens x hidden_size; `shares` NULL: no gate. */
 typedef struct shared_job {
     const organ_forward_config *config;
     const float *shares, *from;
     float *out;
 } shared_job;
 
-/* Adds the output of the shared expert to the output of token t, times the gate of the token. Without a gate the factor
- * is 1, which changes no bit of the product. With shared_average the sum is then halved. */
+/* Without a gate the factor is 1, which changes no bit of the product. With shared_average the sum is then halved. */
 static void add_shared_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -433,8 +403,7 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] /= 2;
 }
 
-/* Adds to the list the product that computes the logit of the shared expert's gate for each token, and passes its input
- * to the tap. organ_forward_gated, which run_shared calls next, computes the list. */
+/* organ_forward_gated, which run_shared calls next, computes the list. */
 static organ_status add_shared_gate(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,
                                     organ_error *error)
 {
@@ -445,9 +414,8 @@ static organ_status add_shared_gate(forward_group *g, size_t first, size_t token
     return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
 }
 
-/* Adds the output of the shared expert to `out` for tokens [first, first + tokens) of the group. If the model has
- * shared_gated, the output of each token is multiplied by logistic(normed . gate). `scratch`: shared_expert_floats per
- * token. */
+/* With shared_gated, the output of each token is multiplied by logistic(normed . gate). `scratch` has
+ * shared_expert_floats per token. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                float *scratch, organ_error *error)
 {
@@ -465,9 +433,8 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
                                add_shared_token, &j, error);
 }
 
-/* Routes the tokens, runs the routed and identity experts, and writes their weighted sums to j->out. If the model has
- * expert_latent (Nemotron 3), the experts read a projection of `normed`, and a second projection maps their sums to
- * j->out. */
+/* If the model has expert_latent (Nemotron 3), the experts read a projection of `normed`, and a second projection
+ * maps their sums to j->out. */
 static organ_status run_routed(experts_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -486,9 +453,6 @@ static organ_status run_routed(experts_job *j, organ_error *error)
     return organ_forward_apply(g, PART_LATENT_OUT, j->first, j->tokens, j->sums, j->out, (size_t)c->hidden, error);
 }
 
-/* Computes the mixture for tokens [first, first + tokens) of the group: writes the weighted sums of the routed experts'
- * outputs to `out`, then adds the output of the shared expert if the model has one. In a streamed layer the buffers
- * have at most FORWARD_GROUP sorted rows. */
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error)
 {
@@ -528,10 +492,9 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-/* Runs one expert on `count` rows x, up to FORWARD_GROUP at a time. Writes the inputs of its down projection to `inner`
- * and its outputs to `out`; either may be NULL. g->room has, for each of these rows: with expert_latent, the input and
- * the output of the expert (expert_latent floats each); then 2 x expert_intermediate floats, or 4 x if gate and up
- * alternate. */
+/* Runs up to FORWARD_GROUP rows at a time. `inner` and `out` may be NULL. g->room has, for each of these rows: with
+ * expert_latent, the input and the output of the expert (expert_latent floats each); then 2 x expert_intermediate
+ * floats, or 4 x if gate and up alternate. */
 static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
                                organ_error *error)
 {
@@ -557,8 +520,6 @@ static organ_status run_expert(forward_group *g, size_t expert, const float *x, 
     return error->status;
 }
 
-/* Runs one expert on `count` rows x. `inner` receives the inputs of its down projection, `out` its outputs, which are
- * not multiplied by factors of the router. Returns ORGAN_USAGE if there is no such expert. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error)
 {

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The state of planning one layer. `layer`: its number; `room`: slots that plan->slots has memory for. */
 typedef struct builder {
     const organ_forward *forward;
     unsigned layer;
@@ -20,7 +19,6 @@ typedef struct builder {
 
 static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; }
 
-/* Writes the name of the tensor `part` of the layer, such as "blk.3.attn_q.weight", to `name` and returns it. */
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
     return organ_forward_layer_name(b->forward, b->layer, part, name);
@@ -32,7 +30,7 @@ static bool part_exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-/* Returns the first of the possible names of a part that exists in the file, else the first of all; NULL: no name. */
+/* If no possible name exists in the file, returns the first of all; NULL: the part has no name. */
 static const char *name_of(const builder *b, forward_part part)
 {
     const forward_name *const own = is_gguf(b) ? b->forward->family->gguf_names : b->forward->family->names;
@@ -42,7 +40,6 @@ static const char *name_of(const builder *b, forward_part part)
     return name ? name : first;
 }
 
-/* Decides the type and the form (packed or not) of the slot in memory, and sets its offset and bytes in the layer. */
 static organ_status measure_slot(builder *b, forward_slot *slot)
 {
     forward_plan *const plan = b->plan;
@@ -62,7 +59,7 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     return ORGAN_OK;
 }
 
-/* Sets plan->reading to the largest scratch, in bytes of a worker, that loading a slot needs. */
+/* plan->reading is in bytes of a worker. */
 static organ_status measure_loading(builder *b)
 {
     for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
@@ -73,7 +70,7 @@ static organ_status measure_loading(builder *b)
     return b->error->status;
 }
 
-/* Appends `slot`, whose weight and sizes are set, to the plan. Returns its view; after an error a view of no slot. */
+/* Weight and sizes of `slot` are set. After an error the view is of no slot. */
 static forward_view add_slot(builder *b, forward_slot slot)
 {
     forward_plan *const plan = b->plan;
@@ -91,7 +88,7 @@ static forward_view add_slot(builder *b, forward_slot slot)
     return (forward_view){plan->count++, 0};
 }
 
-/* Finds a part of the layer by name and shape, like organ_forward_find_weight; NULL also after an earlier error. */
+/* Returns NULL also after an earlier error. */
 static const organ_weight *find_part(const builder *b, const char *part, uint64_t matrices, uint64_t rows,
                                      uint64_t cols)
 {
@@ -101,7 +98,7 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
                : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
 }
 
-/* Adds a slot for `matrices` matrices of rows x cols; rows 0: a vector of `cols` numbers for each matrix. */
+/* `rows` 0 means a vector of `cols` numbers for each matrix. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
@@ -110,7 +107,7 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     return add_slot(b, slot);
 }
 
-/* Adds a stack stored as matrices x cols x rows, or (MXFP4, or_straight) stored as matrices x rows x cols. */
+/* The file has the stack as matrices x cols x rows, or (MXFP4, or_straight) as matrices x rows x cols. */
 static forward_view add_transposed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -130,39 +127,37 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
     return add_slot(b, slot);
 }
 
-/* Adds `rows` vectors of `cols` numbers, one for each matrix of a stack, each head or each channel, read as FP32. */
+/* There is a vector for each matrix of a stack, each head or each channel, read as FP32. */
 static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, 0, rows, cols);
     return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
 }
 
-/* Adds a part that is `matrices` vectors of `cols` numbers, like add_rows. */
 static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
 {
     return add_rows(b, name_of(b, part), matrices, cols);
 }
 
-/* Adds a matrix of rows x cols; rows 0: a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     return add_stack(b, part, 1, rows, cols);
 }
 
-/* Adds the matrix of a linear layer, which safetensors of some architectures have as in_features x out_features. */
+/* Safetensors of some architectures have the matrix as in_features x out_features. */
 static forward_view add_linear(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
     const bool transposed = b->forward->family->transposed && !is_gguf(b);
     return transposed ? add_transposed(b, part, 1, rows, cols) : add_matrix(b, part, rows, cols);
 }
 
-/* Adds a part: the matrix (rows x cols) of a linear layer, or with rows 0 a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
     b->plan->parts[part] = (rows ? add_linear : add_matrix)(b, name_of(b, part), rows, cols);
 }
 
-/* Sets ORGAN_BAD_INPUT if the file has a part that the config excludes. `what` names the part in the message. */
 static void refuse_part(builder *b, forward_part part, const char *what)
 {
     char name[256];
@@ -171,7 +166,6 @@ static void refuse_part(builder *b, forward_part part, const char *what)
                    b->forward->model->path, full_name(b, name_of(b, part), name), what);
 }
 
-/* Adds a bias if the config demands it (`requested`). Otherwise a bias in the file is an error. */
 static void add_bias(builder *b, forward_part part, bool requested, uint64_t cols)
 {
     if (requested)
@@ -180,7 +174,7 @@ static void add_bias(builder *b, forward_part part, bool requested, uint64_t col
         refuse_part(b, part, "such bias");
 }
 
-/* Adds a part, and its bias if `biased`. Rows 0: a vector of `cols` numbers. */
+/* `rows` 0 means a vector of `cols` numbers. */
 static void add_biased(builder *b, forward_part part, forward_part bias, bool biased, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -189,13 +183,13 @@ static void add_biased(builder *b, forward_part part, forward_part bias, bool bi
         b->plan->parts[bias] = add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, rows ? rows : cols);
 }
 
-/* Adds the weights of a norm, and its bias if `biased`; parts of norms and of their biases have the same order. */
+/* Parts of norms and of their biases have the same order. */
 static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
 {
     add_biased(b, part, PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION), biased, 0, width);
 }
 
-/* Marks a part of q or k whose rows the file has in an order in which rotation pairs neighbours. */
+/* The file has these rows of q or k in an order in which rotation pairs neighbours. */
 static void mark_reordered_rows(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
@@ -203,7 +197,7 @@ static void mark_reordered_rows(builder *b, forward_part part)
         b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
 }
 
-/* Adds the tensor `name` with rows[0] rows for q, rows[1] for k and rows[2] for v; its bias, if any, is PART_BIAS_Q. */
+/* Rows are counted for q, k and v in turn; the bias, if any, is PART_BIAS_Q. */
 static void add_fused(builder *b, const char *name, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -219,7 +213,7 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
-/* Adds q (rows[0] rows; 0: the layer has no q), k (rows[1]) and v (rows[2]) as one tensor or, without it, three. */
+/* rows[0] is 0 if the layer has no q. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -240,7 +234,7 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     mark_reordered_rows(b, PART_BIAS_K);
 }
 
-/* Adds a stack of matrices that loading decodes even if packing would need less memory. */
+/* Loading decodes the stack even if packing would need less memory. */
 static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, name_of(b, part), matrices, rows, cols);
@@ -249,7 +243,6 @@ static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64
         (forward_slot){.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices, .decoded = true});
 }
 
-/* Adds the tensors of the indexer of sparse attention. */
 static void add_indexer(builder *b)
 {
     const organ_latent_config *const l = &b->forward->config.latent;
@@ -260,7 +253,7 @@ static void add_indexer(builder *b)
     add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, b->forward->config.hidden);
 }
 
-/* Adds the tensors of MLA (DeepSeek-V2). Newer GGUF files split kv_b in two, with K transposed. */
+/* MLA is that of DeepSeek-V2. Newer GGUF files split kv_b in two, with K transposed. */
 static void add_latent(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -288,7 +281,7 @@ static void add_latent(builder *b)
         add_indexer(b);
 }
 
-/* Sets views[h] to the norm weights of each head h: tensors numbered by head, or the rows of one tensor. */
+/* The norms are tensors numbered by head, or the rows of one tensor. */
 static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, forward_view *views)
 {
     const char *const pattern = name_of(b, part);
@@ -305,7 +298,7 @@ static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, fo
     }
 }
 
-/* Adds norms of q and k with weights for each head, those of q before those of k. */
+/* Norms of q come before those of k. */
 static void add_head_norms(builder *b)
 {
     const unsigned heads = b->kind->heads, kv_heads = b->kind->kv_heads;
@@ -320,7 +313,6 @@ static void add_head_norms(builder *b)
     add_norms_of_heads(b, PART_NORM_K, kv_heads, b->plan->head_norms + heads);
 }
 
-/* Adds the tensors of attention with a projection each for q, k and v, or a fused one. */
 static void add_attention(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -346,7 +338,7 @@ static void add_attention(builder *b)
     }
 }
 
-/* Adds the tensors of `mixer`, one of the layer's two; parts marked `small` are vectors read as FP32. */
+/* Parts marked `small` are vectors read as FP32. */
 static void add_mixer(builder *b, organ_mixer mixer)
 {
     forward_mixer_part parts[FORWARD_MIXER_PARTS];
@@ -363,7 +355,6 @@ static void add_mixer(builder *b, organ_mixer mixer)
             add_named_part(b, parts[k].part, parts[k].rows, parts[k].cols);
 }
 
-/* Adds the tensors of a dense feed-forward: gate and up in one or two matrices, down, biases. */
 static void add_dense(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -387,7 +378,7 @@ static void add_dense(builder *b)
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }
 
-/* Adds a stack of DBRX with two dimensions: (matrices x rows) x cols, or if `transposed` (matrices x cols) x rows. */
+/* A stack of DBRX has two dimensions: (matrices x rows) x cols, or if `transposed` (matrices x cols) x rows. */
 static forward_view add_flat(builder *b, forward_part part, bool transposed, uint64_t matrices, uint64_t rows,
                              uint64_t cols)
 {
@@ -400,7 +391,7 @@ static forward_view add_flat(builder *b, forward_part part, bool transposed, uin
     return add_slot(b, slot);
 }
 
-/* Adds stacks of gate, up and down of all experts. `fused`: name of a stack with gate and up; NULL: none. */
+/* `fused` is the name of a stack with gate and up; NULL: none. */
 static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -433,7 +424,7 @@ static void add_stacked(builder *b, const char *fused)
     }
 }
 
-/* Adds the biases of all experts; `fused`: row e of one tensor has the biases of gate and up of expert e. */
+/* With `fused`, row e of one tensor has the biases of gate and up of expert e. */
 static void add_expert_biases(builder *b, bool fused)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -452,7 +443,7 @@ static void add_expert_biases(builder *b, bool fused)
             b->plan->expert_biases[3 * e + k] = organ_view_from_row(views[k], e);
 }
 
-/* Adds experts whose gate, up and down are a tensor each; without a gate, the view of gate is that of up. */
+/* Gate, up and down of an expert are a tensor each; without a gate, the view of gate is that of up. */
 static void add_numbered(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -470,7 +461,7 @@ static void add_numbered(builder *b)
         views[3 * e] = views[3 * e + 1];
 }
 
-/* Returns whether the weight of a one-row part has two dimensions; in older GGUF files it is a vector. */
+/* In older GGUF files a part of one row is a vector. */
 static bool has_row(const builder *b, forward_part part)
 {
     char name[256];
@@ -478,7 +469,7 @@ static bool has_row(const builder *b, forward_part part)
     return !is_gguf(b) || (weight && weight->rank == 2);
 }
 
-/* Adds the shared expert and its gate. Fails if the file has a shared expert but the config does not mention one. */
+/* Fails if the file has a shared expert but the config does not mention one. */
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -501,7 +492,6 @@ static void add_shared(builder *b)
     add_biased(b, PART_SHARED_DOWN, PART_BIAS_SHARED_DOWN, c->mlp_bias, c->hidden, inner);
 }
 
-/* Adds the router, the routed experts, stacked or numbered, and the shared expert. */
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -533,7 +523,7 @@ static void add_experts(builder *b)
     add_shared(b);
 }
 
-/* Adds the tensors of Gemma 3n and 4, and the dense feed-forward that runs in parallel with a mixture. */
+/* These are the tensors of Gemma 3n and 4, and the dense feed-forward that runs in parallel with a mixture. */
 static void add_gemma(builder *b)
 {
     forward_shape shapes[FORWARD_GEMMA_PARTS];
@@ -544,7 +534,6 @@ static void add_gemma(builder *b)
         add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
 }
 
-/* Adds the norms before, after or around mixer and feed-forward, unless they have no weights. */
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -568,7 +557,6 @@ static void add_norms(builder *b)
         add_norm(b, PART_NORM_POST_FFN, c->norm_biased, c->hidden);
 }
 
-/* Plans layer `layer`: finds its weights and decides how each is loaded. The caller always releases *plan. */
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
 {
     builder b = {forward, layer, &forward->config.kinds[layer], plan, 0, error};
@@ -587,7 +575,6 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     return measure_loading(&b);
 }
 
-/* Plans the output head, as a layer with one weight. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error)
 {
     const organ_weight *const weight = forward->output;

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Calls task(context, 0 .. count - 1, worker) on the workers. Returns ORGAN_INTERRUPTED if the engine is asked to stop.
- */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error)
@@ -20,14 +18,12 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
 
 #define TOKENS_AT_ONCE ((size_t)32) /* tokens for which a worker calls the task of organ_forward_tokens in turn */
 
-/* A call of organ_forward_tokens: its task, which runs once for each of `count` tokens. */
 typedef struct shared_tokens {
     organ_token_task *task;
     void *context;
     size_t count;
 } shared_tokens;
 
-/* Runs the task on the TOKENS_AT_ONCE tokens of block `index`. */
 static void run_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -37,8 +33,6 @@ static void run_tokens(void *context, size_t index, size_t worker)
         s->task(s->context, t);
 }
 
-/* Calls task(context, token) for each token below `count` on the workers, in blocks of TOKENS_AT_ONCE; `work` as in
- * organ_forward_share. */
 organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
                                   void *context, organ_error *error)
 {
@@ -51,7 +45,6 @@ organ_status organ_forward_tokens(const organ_engine *engine, size_t count, doub
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 
-/* Maps `bytes` zeroed bytes and asks for huge pages; returns NULL on failure. */
 static void *map_block(size_t bytes)
 {
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -61,8 +54,7 @@ static void *map_block(size_t bytes)
     return block;
 }
 
-/* Allocates `count` floats, aligned to a cache line. The line before them stores the bytes of the mapping, 0 for memory
- * of the heap. Returns NULL and sets `error` if there is no memory. */
+/* The cache line before the floats stores the bytes of the mapping, 0 for memory of the heap. */
 float *organ_forward_floats(size_t count, organ_error *error)
 {
     const size_t bytes = (count / 16 + 2) * LINE; /* a line has 16 floats; one more for the size, one for the rest */
@@ -78,7 +70,6 @@ float *organ_forward_floats(size_t count, organ_error *error)
     return (float *)(void *)(block + LINE);
 }
 
-/* Frees memory of organ_forward_floats: unmaps it if the line before it has the bytes of a mapping. NULL is allowed. */
 void organ_forward_free(float *floats)
 {
     size_t bytes;

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The arguments of the task functions below, operations on `tokens` rows of `width` numbers that read `from` and write
- * `to`. Each operation uses some of the members. */
+/* Each operation uses some of the members. Rows have `width` numbers. */
 typedef struct token_job {
     forward_norm norm;
     const float *from;
@@ -22,14 +21,12 @@ typedef struct token_job {
     forward_xielu xielu;
 } token_job;
 
-/* Sets row t of `to` to the norm of row t of `from`. */
 static void norm_tokens(void *context, size_t t)
 {
     const token_job *j = context;
     organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
 }
 
-/* Adds row t of `from`, times `scale`, to row t of `to`. */
 static void add_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -37,9 +34,8 @@ static void add_tokens(void *context, size_t t)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Computes gate = act(gate) * up for numbers [first, first + count) of token t; without up, gate = act(gate). First
- * multiplies gate and up by gate_scale and up_scale if the model has these; uses the clamped SwiGLU if `limit` is above
- * 0. */
+/* Without up, gate = act(gate). First multiplies gate and up by gate_scale and up_scale if the model has these; uses
+ * the clamped SwiGLU if `limit` is above 0. */
 static void gate_numbers(const token_job *j, size_t t, size_t first, size_t count)
 {
     float *const gate = j->to + t * j->width + first, *const up = j->up ? j->up + t * j->width + first : NULL;
@@ -55,21 +51,18 @@ static void gate_numbers(const token_job *j, size_t t, size_t first, size_t coun
         organ_forward_gate(j->kernels, j->activation, gate, up, count);
 }
 
-/* Calls gate_numbers for all numbers of token t. */
 static void gate_tokens(void *context, size_t t)
 {
     const token_job *const j = context;
     gate_numbers(j, t, 0, j->width);
 }
 
-/* Calls gate_numbers for a part of the products that compute gate and up. */
 static void gate_part(const void *context, size_t row, size_t rows, size_t column, size_t columns)
 {
     for (size_t t = row; t < row + rows; t++)
         gate_numbers(context, t, column, columns);
 }
 
-/* Splits the row of token t, in which gate and up alternate, into gate (j->to) and up. */
 static void split_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -79,8 +72,7 @@ static void split_tokens(void *context, size_t t)
     }
 }
 
-/* Calls task(j, t) for each row t < j->tokens on the workers. `work_of_number` is the work for each number of a row, in
- * the units of organ_share_work. */
+/* `work_of_number` is the work for each number of a row, in the units of organ_share_work. */
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number, organ_token_task *task,
                                  organ_error *error)
 {
@@ -88,8 +80,8 @@ static organ_status share_tokens(const forward_group *g, token_job *j, int work_
     return organ_forward_tokens(g->forward->engine, j->tokens, work, task, j, error);
 }
 
-/* Sets y to the norm `part` of x, for `tokens` rows of the hidden size. Copies x if the layer does not have that norm
- * and norms of this model have weights. */
+/* Norms without weights run for every part; x is copied only if norms of this model have weights and the layer lacks
+ * this one. */
 organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens,
                                     organ_error *error)
 {
@@ -109,8 +101,6 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
-/* Normalises `tokens` rows of `width` numbers in place by the norm `part`; does nothing if the layer does not have it.
- */
 organ_status organ_forward_norm_inner(const forward_group *g, forward_part part, float *x, size_t tokens, size_t width,
                                       organ_error *error)
 {
@@ -123,9 +113,6 @@ organ_status organ_forward_norm_inner(const forward_group *g, forward_part part,
     return j.norm.weights ? share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error) : ORGAN_OK;
 }
 
-/* Adds `out`, the output of a mixer or a feed-forward, times residual_scale (with residual_normed, times beta of the
- * layer) to `hidden`. Depending on the placement of norms, applies the norm `part` to `out` before the sum, to the sum,
- * or not at all. */
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
@@ -142,7 +129,6 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     return on_sum ? organ_forward_norm_all(g, part, hidden, hidden, tokens, error) : ORGAN_OK;
 }
 
-/* Returns how the output of mixer or feed-forward is normalised and scaled before organ_forward_add_all adds it. */
 bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_norm *norm)
 {
     const organ_forward_config *const c = &layer->forward->config;
@@ -159,7 +145,6 @@ bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_no
            c->state == c->hidden && c->norm == ORGAN_NORM_RMS && norm->weights && !organ_forward_values(layer, bias);
 }
 
-/* Computes to = (to + from) x scale, or to x scale without `from`. */
 static void combine_tokens(void *context, size_t t)
 {
     const token_job *j = context;
@@ -167,7 +152,6 @@ static void combine_tokens(void *context, size_t t)
         j->to[k] = (j->from ? j->to[k] + j->from[k] : j->to[k]) * j->scale;
 }
 
-/* Computes to = (to + from) x scale for `tokens` rows of the hidden size; NULL as `from`: to = to x scale. */
 organ_status organ_forward_combine(const forward_group *g, float *to, const float *from, size_t tokens, float scale,
                                    organ_error *error)
 {
@@ -176,8 +160,6 @@ organ_status organ_forward_combine(const forward_group *g, float *to, const floa
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, combine_tokens, error);
 }
 
-/* Sets hidden = alpha x normed if the model has residual_normed (MiniMax 1); alpha[half] is that of the mixer (0) or
- * the feed-forward (1). */
 organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, const float *normed, float *hidden,
                                        size_t tokens, organ_error *error)
 {
@@ -187,15 +169,15 @@ organ_status organ_forward_keep_normed(const forward_group *g, unsigned half, co
     return organ_forward_combine(g, hidden, NULL, tokens, g->layer->kind->alpha[half], error);
 }
 
-/* Applies organ_forward_cut to the gates of token t, as _gaussian_topk of transformers' modeling_gemma3n.py does. */
+/* Does what _gaussian_topk of transformers' modeling_gemma3n.py does. */
 static void cut_tokens(void *context, size_t t)
 {
     const token_job *j = context;
     organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
-/* Returns the parameters of xIELU, a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the
- * layer or from the metadata of a GGUF file. */
+/* a = softplus(alpha_p) and b = beta + softplus(alpha_n) are from the tensors of the layer or from the metadata of a
+ * GGUF file. */
 static forward_xielu xielu_of(const organ_layer *layer)
 {
     const float *values[4];
@@ -207,7 +189,6 @@ static forward_xielu xielu_of(const organ_layer *layer)
                            *values[2], *values[3]};
 }
 
-/* Returns the job gate = activation(gate) * up for all tokens; without `up`, only the activation. */
 static token_job gate_job_of(const forward_group *g, float *gate, float *up, size_t tokens, size_t width)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -226,7 +207,6 @@ static token_job gate_job_of(const forward_group *g, float *gate, float *up, siz
     return j;
 }
 
-/* Computes gate = activation(gate) * up for all tokens; without `up`, only the activation. */
 organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error)
 {
@@ -234,7 +214,6 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
-/* Splits `rows` rows of 2 x width numbers, in which gate and up alternate, into `gate` and `up`. */
 organ_status organ_forward_split_all(const forward_group *g, const float *pairs, float *gate, float *up, size_t rows,
                                      size_t width, organ_error *error)
 {
@@ -242,8 +221,7 @@ organ_status organ_forward_split_all(const forward_group *g, const float *pairs,
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
-/* Passes the inputs of a view's matrix to the caller's tap under the name of its tensor. For a matrix of a stack, the
- * name ends with its number in brackets. */
+/* For a matrix of a stack, the name of the tensor ends with its number in brackets. */
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error)
 {
@@ -260,8 +238,6 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
 
-/* Copies the hidden states of tokens [first, first + tokens) of the group from their states to `to`, which has
- * hidden_size floats per token; with `back`, from `to` to the states. */
 void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t tokens, float *to, bool back)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -272,13 +248,11 @@ void organ_forward_copy_hidden(const forward_group *g, size_t first, size_t toke
                hidden * sizeof(float));
 }
 
-/* Returns the scratch of a worker for mixers, which follows the ORGAN_PRODUCT_SCRATCH bytes of its products. */
 float *organ_forward_mixer_scratch_of(const forward_group *g, size_t worker)
 {
     return g->scratch + (worker * g->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
-/* Returns the recurrent state of a head: that in the cache if there is one, else zeros in the worker's scratch. */
 float *organ_forward_head_state(const forward_group *g, size_t head, size_t floats, size_t worker)
 {
     if (g->before)
@@ -287,8 +261,6 @@ float *organ_forward_head_state(const forward_group *g, size_t head, size_t floa
     return memset(state, 0, floats * sizeof *state);
 }
 
-/* Passes the group's inputs x of the linear layer `part` to the tap, and adds the product y = x W^T + bias to the list.
- */
 organ_status organ_forward_add_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
                                       size_t out, organ_error *error)
 {
@@ -300,7 +272,6 @@ organ_status organ_forward_add_linear(forward_group *g, forward_part part, const
     return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
 }
 
-/* Returns the bias of a part of a feed-forward or of the projections around experts; NULL if it has none. */
 static const float *bias_of(const organ_layer *layer, forward_part part)
 {
     static const forward_part biases[PART_COUNT] = {
@@ -311,8 +282,7 @@ static const float *bias_of(const organ_layer *layer, forward_part part)
     return biases[part] ? organ_forward_values(layer, biases[part]) : NULL;
 }
 
-/* Passes the inputs x of the linear layer `part` to the tap and computes y for tokens [first, first + tokens) at once,
- * with the products that are already in the list. */
+/* The products that are already in the list are computed too. */
 organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error)
 {
@@ -327,8 +297,6 @@ organ_status organ_forward_apply(forward_group *g, forward_part part, size_t fir
 
 /* ---- gated feed-forward ---- */
 
-/* Adds y = x W^T + bias to the group's list of products. `part` is a matrix of a dense feed-forward or of the shared
- * expert, and the bias is that of the part, if it has one. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {
@@ -337,18 +305,17 @@ static organ_status group_add_product(forward_group *g, forward_part part, size_
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 
-/* Applies the activation sparsity of Gemma 3n to the gates of each token: gates below mean + gate_cut x standard
- * deviation of the token's gates become 0, and this threshold is subtracted from the others. Does nothing for layers
- * without it. */
+/* Gates below mean + gate_cut x standard deviation of the token's gates become 0, and this threshold is subtracted
+ * from the others (Gemma 3n). */
 static organ_status cut_gates(const forward_group *g, float *gates, size_t tokens, size_t width, organ_error *error)
 {
     token_job j = {.to = gates, .tokens = tokens, .width = width, .scale = g->layer->kind->gate_cut};
     return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
-/* Computes gate and up of the tokens, or only up into `gates` if the model has no gate, and the activation. A worker
- * activates the part that it has computed, while it is in its cache. Only if the layer cuts gates, which needs all
- * gates of a token, or packs gate and up in different types, the activation follows the products. */
+/* Without a gate, only up is computed, into `gates`. A worker activates the part that it has computed, while it is
+ * in its cache. Only if the layer cuts gates, which needs all gates of a token, or packs gate and up in different
+ * types, the activation follows the products. */
 static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t inner, size_t tokens,
                                     const float *normed, float *gates, float *ups, organ_error *error)
 {
@@ -372,11 +339,8 @@ static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t 
     return at_once ? ORGAN_OK : organ_forward_gate_all(g, gates, gated ? ups : NULL, tokens, inner, error);
 }
 
-/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and passes the inputs of each to
- * the tap. `normed` (tokens x hidden) has the inputs of these tokens only, `out` (tokens x hidden) gets the results;
- * `inner` is the width between up and down. `gate` is PART_GATE or PART_SHARED_GATE; with PART_GATE, the sparsity of
- * Gemma 3n and the norm before the down projection are applied if the layer has them. In models without a gate, the
- * activation is applied to up. `work` has 2 x tokens x inner floats. */
+/* With PART_GATE, the sparsity of Gemma 3n and the norm before the down projection are applied if the layer has
+ * them. */
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *work, organ_error *error)
 {

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the factor of q at a position: 1 + beta ln(1 + floor((position + offset) / length)), as
- * get_llama_4_attn_scale of transformers' modeling_ministral3.py and Llama4TextAttention.forward compute it. Returns 1
- * without a query scale, and for rotated layers if only unrotated ones have it. */
+/* The factor is 1 + beta ln(1 + floor((position + offset) / length)), as get_llama_4_attn_scale of transformers'
+ * modeling_ministral3.py and Llama4TextAttention.forward compute it. It is 1 also for rotated layers if only
+ * unrotated ones have it. */
 float organ_forward_query_factor(const organ_forward_config *c, const organ_layer_kind *kind, size_t position)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -20,9 +20,8 @@ float organ_forward_query_factor(const organ_forward_config *c, const organ_laye
  * ALiBi (Press, Smith and Lewis 2021, arXiv:2108.12409): the score of a key at distance d gets -slope d. The slopes are
  * those of the authors' get_slopes. */
 
-/* Returns the slope of head `head` with ALiBi. Let n be the largest power of two that is at most the number of heads,
- * and m = `max`. The first n heads have the slopes 2^(-m / n), 2^(-2 m / n), ...; the other heads have 2^(-m / (2 n)),
- * 2^(-3 m / (2 n)), ... */
+/* Let n be the largest power of two that is at most the number of heads, and m = `max`. The first n heads have the
+ * slopes 2^(-m / n), 2^(-2 m / n), ...; the other heads have 2^(-m / (2 n)), 2^(-3 m / (2 n)), ... */
 static double slope_of(double max, unsigned heads, size_t head)
 {
     unsigned whole = 1;
@@ -32,7 +31,7 @@ static double slope_of(double max, unsigned heads, size_t head)
     return head < whole ? exp2(-step * (double)(head + 1)) : exp2(-step / 2 * (double)(2 * (head - whole) + 1));
 }
 
-/* Rounds to the nearest BF16, ties to even. */
+/* Ties go to even. */
 static float to_bf16(float value)
 {
     uint32_t bits;
@@ -42,13 +41,10 @@ static float to_bf16(float value)
     return value;
 }
 
-/* Returns slope x position with slope, position and product rounded to BF16, as build_alibi_tensor of transformers'
- * modeling_falcon.py does. */
+/* Slope, position and product are rounded to BF16, as build_alibi_tensor of transformers' modeling_falcon.py does. */
 static float rounded_bias(float slope, size_t position) { return to_bf16(to_bf16(slope) * to_bf16((float)position)); }
 
-/* Adds the bias of ALiBi, -slope x distance, to scores[k], the score of the query at position `at` with key first + k,
- * for k < keys. The caller multiplies scores by attention_scale afterwards, so the bias is divided by attention_scale.
- * Falcon (alibi_rounded): the bias is slope x (key - at) with products rounded to BF16, and is not divided. */
+/* The bias is -slope x distance. Falcon (alibi_rounded) has slope x (key - at) with products rounded to BF16. */
 void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, size_t first, float *scores,
                          size_t keys)
 {
@@ -60,7 +56,6 @@ void organ_forward_alibi(const organ_forward_config *c, size_t head, size_t at, 
 
 /* ---- gates ---- */
 
-/* The gates of the attention's output for a group. */
 typedef struct gate_job {
     const forward_group *group;
     float *gates, *out;           /* rows of tokens: gates before their activation; the attention's output */
@@ -69,7 +64,6 @@ typedef struct gate_job {
     size_t shared;                /* neighbouring outputs that share a gate: those of a head, or 1 */
 } gate_job;
 
-/* Multiplies the outputs of token t by the logistic (or softplus) of their gates; j->shared outputs share a gate. */
 static void gate_tokens_of_heads(void *context, size_t t)
 {
     const gate_job *const j = context;
@@ -83,9 +77,8 @@ static void gate_tokens_of_heads(void *context, size_t t)
         j->out[t * j->out_width + x] *= gates[x / j->shared];
 }
 
-/* Multiplies the attention's output by its gates, one for each head or for each value: the logistic or softplus of a
- * linear layer of `normed` (PART_HEAD_GATE), or with gate_in_q of the gates that project_qkv has left in `scratch`.
- * Does nothing if the model has no gate. */
+/* There is a gate for each head or for each value: the logistic or softplus of a linear layer of `normed`
+ * (PART_HEAD_GATE), or with gate_in_q of the gates that project_qkv has left in `scratch`. */
 organ_status organ_forward_gate_output(forward_group *g, const float *normed, float *out, float *scratch,
                                        organ_error *error)
 {

@@ -18,9 +18,8 @@
 
 #define INDEX_EPS 1e-6 /* epsilon of the norm of keys, a constant in the class of transformers */
 
-/* Returns the floats for the chosen keys of `tokens` tokens, as bits, and for the scores of up to FORWARD_QUERIES
- * queries. `total`: keys of the longest window. Returns 0 if there is no indexer or `total` is at most index_topk,
- * because all keys are then attended to. */
+/* Up to FORWARD_QUERIES queries have scores; chosen keys are bits. If `total` is at most index_topk, all keys are
+ * attended to. */
 size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
 {
     return c->keys == 0 || total <= c->keys
@@ -28,19 +27,16 @@ size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, siz
                : tokens * organ_forward_index_words(total) + organ_min(tokens, FORWARD_QUERIES) * total;
 }
 
-/* Returns the words of 32 bits that have a bit for each of `total` keys. */
 size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
 /* ---- projections ---- */
 
-/* Arguments of prepare_index_tokens, as in organ_forward_index_project. */
 typedef struct index_prepare_job {
     forward_group *group;
     const forward_index *index;
     const forward_latent *latent;
 } index_prepare_job;
 
-/* Task of organ_forward_tokens: normalises and rotates the indexer's key of token t, and rotates its queries. */
 static void prepare_index_tokens(void *context, size_t t)
 {
     const index_prepare_job *j = context;
@@ -56,8 +52,6 @@ static void prepare_index_tokens(void *context, size_t t)
         organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, q + h * c->index_dim);
 }
 
-/* Computes the indexer's queries (from `low`), keys and head weights (from `normed`) of the group, then normalises the
- * keys and rotates keys and queries. */
 organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
                                          const float *low, const float *normed, organ_error *error)
 {
@@ -75,7 +69,6 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 
 /* ---- scores ---- */
 
-/* The scores of some consecutive queries of a window for all keys up to the last of these queries. */
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;
@@ -85,8 +78,8 @@ typedef struct index_job {
     float *scores;                /* queries x total */
 } index_job;
 
-/* Adds the term of head `head` of the equation above, w_h heads^-1/2 max(q_h . k dim^-1/2, 0), to the scores of keys
- * [first, first + keys). `products` has q_h . k, queries x FORWARD_KEYS. */
+/* The term of a head is w_h heads^-1/2 max(q_h . k dim^-1/2, 0), as in the equation above. `products` has q_h . k,
+ * queries x FORWARD_KEYS. */
 static void add_head(const index_job *j, size_t head, size_t first, size_t keys, const float *products)
 {
     const organ_latent_config *const c = &j->group->forward->config.latent;
@@ -101,8 +94,7 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Task of organ_forward_share: computes the scores of block `block` of FORWARD_KEYS keys (the last block may have less)
- * for all queries of the job (equation at the top of the file). */
+/* A block has FORWARD_KEYS keys, the last one perhaps less (equation at the top of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;
@@ -133,8 +125,8 @@ static void score_block(void *context, size_t block, size_t worker)
 
 /* ---- choice ---- */
 
-/* Returns the rank of a score: an integer that is larger for a larger score; 0 for a NaN. Inverting the sign bit of
- * positive numbers and all bits of negative numbers orders the bits of floats like integers. */
+/* Inverting the sign bit of positive numbers and all bits of negative numbers orders the bits of floats like
+ * integers. A NaN gets 0. */
 static uint32_t index_rank(float score)
 {
     uint32_t bits;
@@ -145,9 +137,9 @@ static uint32_t index_rank(float score)
     return bits >> 31 ? ~bits : bits | 0x80000000U;
 }
 
-/* Returns the rank (index_rank) of the `chosen`-th largest of `count` scores, and sets *above to the number of scores
- * with a higher rank. Radix selection: for each byte from the highest on, counts the values of the byte among the
- * scores that share the higher bytes found so far, and finds the value that the `chosen`-th score has. */
+/* *above is the number of scores with a higher rank. Radix selection: for each byte from the highest on, counts the
+ * values of the byte among the scores that share the higher bytes found so far, and finds the value that the
+ * `chosen`-th score has. */
 static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
 {
     uint32_t prefix = 0, mask = 0;
@@ -167,9 +159,8 @@ static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, s
     return prefix;
 }
 
-/* Task of organ_forward_share: sets the bits of the index_topk keys with the highest scores for query i of the job;
- * among equal scores those of the earlier keys. If the keys up to the query (`visible`) are at most index_topk, sets
- * the bits of all of them. */
+/* Among equal scores the earlier keys are chosen. If the keys up to the query (`visible`) are at most index_topk,
+ * all of them are chosen. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;
@@ -191,10 +182,7 @@ static void choose_keys(void *context, size_t i, size_t worker)
     }
 }
 
-/* Chooses the keys of `queries` tokens of a window; the first of them has position `query` in the window and number
- * `token` in the group. Scores `keys`, the indexer's keys of the window, up to the last of these tokens. For each
- * token, marks in index->chosen the index_topk keys with the best scores among those up to the token. If there are no
- * more than index_topk keys, marks all of them without scoring. */
+/* If there are no more than index_topk keys, marks all of them without scoring. */
 organ_status organ_forward_index_choose(forward_group *g, const forward_index *index, const float *keys, size_t token,
                                         size_t query, size_t queries, organ_error *error)
 {
@@ -212,8 +200,6 @@ organ_status organ_forward_index_choose(forward_group *g, const forward_index *i
 
 /* ---- choices that later layers use, too ---- */
 
-/* Stores the keys that a token has chosen in `state`, for layers that share them: each key's number + 1 as an integer
- * in the bits of a float, at most `max`. A 0 ends the list. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max)
 {
     const uint32_t *const bits = index->chosen + token * index->words;
@@ -226,8 +212,6 @@ void organ_forward_index_keep(const forward_index *index, size_t token, float *s
     memset(state + count, 0, (max - count) * sizeof *state);
 }
 
-/* Reads back the keys that organ_forward_index_keep stored in a token's `state` (`max` numbers) and sets their bits in
- * the row of the token in index->chosen. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max)
 {
     uint32_t *const bits = index->chosen + token * index->words;
@@ -240,8 +224,6 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
     }
 }
 
-/* For each k below `keys`, sets scores[k] to -infinity if key first + k was not chosen. Returns false if none of these
- * keys was chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
 {
     bool any = false;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the family whose GGUF names the matrices get: the family of the GGUF file to which organ converts the model.
- * Returns NULL if llama.cpp does not have the architecture. */
+/* The names are those of the family of the GGUF file to which organ converts the model. Returns NULL if llama.cpp
+ * does not have the architecture. */
 static const forward_family *gguf_family_of(const organ_forward *f)
 {
     if (f->model->gguf || f->family->gguf)
@@ -18,11 +18,8 @@ static const forward_family *gguf_family_of(const organ_forward *f)
     return row ? organ_forward_family_named(row->gguf, true) : NULL;
 }
 
-/* Returns whether llama.cpp has the architecture. */
 bool organ_forward_has_input_names(const organ_forward *f) { return gguf_family_of(f) != NULL; }
 
-/* Adds llama.cpp's name of the part in the layer to place->names. Does nothing if the part has no name there or
- * place->names is full. */
 static void add_input_name(const organ_forward *f, int32_t layer, forward_part part, organ_input_place *place)
 {
     const char *const name = organ_forward_part_name(gguf_family_of(f)->gguf_names, part, true, 0);
@@ -30,9 +27,8 @@ static void add_input_name(const organ_forward *f, int32_t layer, forward_part p
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }
 
-/* If the slot has matrices of routed experts, returns true and adds the names of llama.cpp's stacks that have them (two
- * if the slot has gate and up). Then place->matrix is the expert's number and place->matrices the number of experts.
- * Otherwise returns false. On entry place->matrix is the number in brackets of the tensor's name. */
+/* Returns false if the slot has no matrices of routed experts. A slot with gate and up gets two names. On entry
+ * place->matrix is the number in brackets of the tensor's name; it becomes the expert's number. */
 static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -50,10 +46,9 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
-/* Adds to *place llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one
- * tensor, that is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one
- * tensor, and for a mixer's input that llama.cpp splits. No name is added for the output projection of a recurrent
- * mixer if the converter reorders the columns of this projection. */
+/* q, k and v in one tensor, or gate and up in one tensor, get the name of llama.cpp's joint tensor. Two names are
+ * added for gate and up of a shared expert in one tensor, and for a mixer's input that llama.cpp splits. No name is
+ * added for the output projection of a recurrent mixer if the converter reorders the columns of this projection. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -80,10 +75,7 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
         add_input_name(f, layer, PART_SHARED_UP, place);
 }
 
-/* Sets *place to the entry of a llama.cpp imatrix with the inputs of `tensor` in layer `layer`. Returns false for
- * tensors that the layer or llama.cpp does not have, and if the converter reorders the columns of the matrix
- * (name_part). Returns false also for the matrices of single heads in latent attention, which have no entry, and for a
- * name that is too long. */
+/* The matrices of single heads in latent attention have no entry. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -107,8 +99,6 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     return place->count > 0;
 }
 
-/* Returns an upper bound on the number of sums and counts in an imatrix of this model: for each matrix its columns and
- * a count. */
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
     uint64_t numbers = 0;

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Returns the loaded values of a slot from row `row` on. For a crossed slot (layer_rows.h) the result ends with the
- * matrix that has this row, and is a transposed factor. */
 organ_product_operand organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     organ_product_operand all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
@@ -25,7 +23,6 @@ organ_product_operand organ_forward_rows_of(const organ_layer *layer, const forw
     return organ_factor_from(all, within);
 }
 
-/* How a layer is loaded. */
 typedef struct layer_load {
     float *memory;      /* of the caller, for the weights; NULL: the layer has its own */
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
@@ -35,7 +32,7 @@ typedef struct layer_load {
 
 /* ---- loading ---- */
 
-/* The state of loading a layer; `scratch` has plan->reading bytes for each worker. */
+/* `scratch` has plan->reading bytes for each worker. */
 typedef struct loading {
     organ_layer *layer;
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
@@ -43,21 +40,18 @@ typedef struct loading {
     organ_first_fault fault;
 } loading;
 
-/* Returns whether loading skips the slot: a streamed layer reads its experts later. */
+/* A streamed layer reads its experts later. */
 static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
 {
     return layer->reserved && slot->of_experts;
 }
 
-/* Returns the number of pieces, each read by one task, in which a slot is loaded; 0 if loading leaves the slot out. */
 static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
     const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Returns the slot that has piece `index` of the layer, and sets *k to the number of the slot and *within to the number
- * of the piece in the slot. */
 static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
     const forward_plan *const plan = layer->plan;
@@ -67,15 +61,12 @@ static const forward_slot *find_piece(const organ_layer *layer, size_t index, si
     return &plan->slots[*k];
 }
 
-/* Returns the rank that reads piece `index`: this rank for packed weights, which are not exchanged; otherwise the ranks
- * read pieces in turn. */
+/* Packed weights are not exchanged, so each rank reads them; other pieces are read by the ranks in turn. */
 static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size_t index)
 {
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
 }
 
-/* Reads piece `index` of the layer's weights: some rows of a slot, or all matrices of a packed one. Skips pieces that
- * another rank reads, and all pieces after an error. */
 static void load_piece(void *context, size_t index, size_t worker)
 {
     loading *const l = context;
@@ -95,8 +86,7 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* Sends each piece that is not packed from the rank that read it to all other ranks. If reading failed on any rank,
- * returns that error on all ranks instead. Does nothing without ranks. */
+/* If reading failed on any rank, returns that error on all ranks instead. Does nothing without ranks. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "reading a layer", error))
@@ -114,7 +104,6 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
     return error->status;
 }
 
-/* Opens a reader for each weight of the layer. */
 static organ_status open_sources(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
     for (size_t k = 0; k < layer->plan->count && !error->status; k++) {
@@ -125,9 +114,8 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
-/* Reads the weights of a layer, the experts of a streamed layer excepted, and exchanges the pieces between ranks.
- * Closes the readers, except those of packed weights and of experts that are read later. The read buffers are in
- * layer->room if the former layer has left memory there, else they are allocated. */
+/* Readers of packed weights and of experts that are read later stay open. The read buffers are in layer->room if the
+ * former layer has left memory there, else they are allocated. */
 static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
@@ -152,9 +140,8 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Frees `former`, the layer that the new one replaces. First takes over its memory for runs, and also its memory for
- * weights if this memory is large enough and the new layer is not streamed: a streamed layer has address space instead.
- * If `former` is NULL, allocates a new forward_room. */
+/* Takes over the memory for runs of the layer that is replaced, and also its memory for weights if this is large
+ * enough and the new layer is not streamed: a streamed layer has address space instead. */
 static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
 {
     layer->room = former ? former->room : calloc(1, sizeof *layer->room);
@@ -169,8 +156,8 @@ static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
     organ_layer_free(former);
 }
 
-/* Gives the layer memory for its weights if it has none: `memory`, or memory of its own if that is NULL. A streamed
- * layer instead reserves address space, in which the system provides a page when it is first written to. */
+/* If `memory` is NULL, the layer gets memory of its own. A streamed layer reserves address space, in which the system
+ * provides a page when it is first written to. */
 static organ_status allocate_layer(organ_layer *layer, float *memory, bool streamed, organ_error *error)
 {
     if (layer->owned)
@@ -190,8 +177,7 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* Allocates a layer for `plan` and reads its weights. The layer takes the place of *loaded, if that is not NULL.
- * *loaded is NULL on error. */
+/* The layer takes the place of *loaded, if that is not NULL. *loaded is NULL on error. */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
                               organ_layer **loaded, organ_error *error)
 {
@@ -215,15 +201,12 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     return ORGAN_OK;
 }
 
-/* Loads the output head as a layer with one weight. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_plan(forward, &forward->head, (layer_load){0}, loaded, error);
 }
 
-/* Loads layer `number` in the way `how`. Returns ORGAN_USAGE if there is no such layer, the plan is hypothetical
- * (organ_forward_estimate), or the layer does not fit in memory. */
 static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
                                organ_error *error)
 {
@@ -243,7 +226,6 @@ static organ_status load_layer(organ_forward *forward, int32_t number, layer_loa
     return error->status;
 }
 
-/* Loads the whole layer `number` into `memory`, which must outlive it; NULL: into memory of its own. */
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *memory, organ_layer **loaded,
                                    organ_error *error)
 {
@@ -251,7 +233,6 @@ organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float
     return load_layer(forward, number, (layer_load){.memory = memory}, loaded, error);
 }
 
-/* Loads layer `number` without the matrices of its experts. */
 organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
                                          organ_error *error)
 {
@@ -259,23 +240,19 @@ organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number,
     return load_layer(forward, number, (layer_load){.streamed = true}, loaded, error);
 }
 
-/* Returns true if layer `number` exists and is streamed with the engine's memory. */
 static bool layer_streams(const organ_forward *f, int32_t number)
 {
     return number >= 0 && (unsigned)number < f->config.layers &&
            organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
 }
 
-/* Loads layer `number`, streamed if organ_forward_allow_streaming permits it and the experts do not fit. */
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.streamed = layer_streams(forward, number)}, loaded, error);
 }
 
-/* Loads layer `number` in place of *loaded, for runs only. Matrices keep their stored layout only with exact
- * arithmetic: the CPU's dot instructions, which the other settings of --compute use, do not accept transposed factors.
- */
+/* The CPU's dot instructions, which the other settings of --compute use, do not accept transposed factors. */
 organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     return load_layer(forward, number,
@@ -284,15 +261,14 @@ organ_status organ_layer_load_to_run(organ_forward *forward, int32_t number, org
                       loaded, error);
 }
 
-/* Loads the whole layer `number` on all ranks, each of which reads a part. */
 organ_status organ_layer_load_by_ranks(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     return load_layer(forward, number, (layer_load){.ranks = forward->engine->ranks}, loaded, error);
 }
 
-/* Frees a layer. The values of a streamed layer are a mapping of its own. Other values are from organ_forward_floats,
- * or belong to the caller (owned is 0) and are not freed. */
+/* The values of a streamed layer are a mapping of its own. Other values are from organ_forward_floats, or belong to
+ * the caller (owned is 0) and are not freed. */
 void organ_layer_free(organ_layer *layer)
 {
     if (!layer)
@@ -311,8 +287,8 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* Returns at least `floats` floats, which the layer keeps until it is freed because a text needs many runs of a layer.
- * A larger request frees the former memory; its contents are lost. */
+/* The memory is kept until the layer is freed, because a text needs many runs of a layer. A larger request frees the
+ * former memory; its contents are lost. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
     forward_room *const room = layer->room;
@@ -324,7 +300,6 @@ float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_e
     return room->floats;
 }
 
-/* Reads a weight of rank 1 as FP32 into new memory, which organ_forward_free frees; NULL on error. */
 float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
 {
     organ_weight_reader *reader;
@@ -345,8 +320,8 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
 
 /* ---- access to loaded weights ---- */
 
-/* Returns the half, 0 or 1, of a layer of LongCat-Flash that has the tensor: the number after "self_attn", "mlps" or
- * the name of a norm. Router and experts have no such number and belong to half 0. */
+/* The half is the number after "self_attn", "mlps" or the name of a norm. Router and experts have no such number and
+ * belong to half 0. */
 static int32_t half_of(const organ_tensor *tensor)
 {
     static const char *const words[] = {".self_attn.", ".mlps.", "_layernorm."};
@@ -358,17 +333,13 @@ static int32_t half_of(const organ_tensor *tensor)
     return 0;
 }
 
-/* Returns the layer of the forward pass that uses the tensor; -1 for tensors outside of layers. A layer of a
- * LongCat-Flash file is two layers here. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor)
 {
     const int32_t layer = tensor->anatomy.layer;
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
-/* Returns the first plan of the layer to which the tensor belongs in the file, and sets *end to the end of this layer's
- * plans. A layer of a LongCat-Flash file has two plans. The range is empty if the forward pass does not run that
- * layer. */
+/* A layer of a LongCat-Flash file has two plans. The range is empty if the forward pass does not run that layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {
@@ -379,9 +350,6 @@ static const forward_plan *plans_of_tensor(const organ_forward *forward, const o
     return forward->plans + organ_min(layer * each, c->layers);
 }
 
-/* Returns true if the tap receives inputs of this tensor: the forward pass multiplies inputs by it, and the slot has
- * rank above 1, is no vector and keeps the shape of the file. Returns false for attn_k_b of GGUF files, which
- * multiplies queries instead of inputs, and for the two-dimensional stacks of DBRX (`reshaped`). */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;
@@ -393,7 +361,6 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
     return false;
 }
 
-/* Returns true if the file has the matrices of the tensor as in_features x out_features. */
 bool organ_forward_is_transposed(const organ_forward *forward, const organ_tensor *tensor)
 {
     const forward_plan *end;
@@ -404,20 +371,16 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
     return false;
 }
 
-/* Returns the loaded values of a vector part; NULL if the layer does not have the part. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
     return organ_forward_view_values(layer, layer->plan->parts[part]);
 }
 
-/* Returns the loaded values of a view of vectors, from its first row on; NULL if the layer does not have the slot. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view)
 {
     return view.slot == SIZE_MAX ? NULL : organ_forward_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
-/* Returns the linear layer of a view with `out` output features, without bias: its values in memory, or for a packed
- * weight the panels that the product decodes. */
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
     const forward_slot *const slot = &layer->plan->slots[view.slot];

@@ -9,11 +9,10 @@
 
 #define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 
-/* Returns the bytes of a row of the slot's values in memory. */
 size_t organ_forward_row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Returns the rows of one read (a piece): a whole matrix if the file has it transposed; all rows of a packed weight;
- * else about PIECE_BYTES, in whole heads if llama.cpp has reordered the rows. */
+/* A piece is a whole matrix if the file has it transposed; all rows of a packed weight; else about PIECE_BYTES, in
+ * whole heads if llama.cpp has reordered the rows. */
 size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -23,15 +22,14 @@ size_t organ_forward_piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_min(organ_max(rows, step), (size_t)slot->rows);
 }
 
-/* Returns how many stored rows of a transposed matrix are read at a time: about PIECE_BYTES. */
 static size_t transposed_rows(const forward_slot *slot)
 {
     const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
     return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
 }
 
-/* Returns the bytes of the buffer for values in their stored order, from which they are reordered or transposed to
- * their place. Returns 0 for slots that need neither. */
+/* The buffer has values in their stored order, from which they are reordered or transposed to their place. Slots
+ * that need neither have none. */
 static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)
@@ -39,7 +37,6 @@ static size_t transpose_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * organ_forward_row_bytes(slot)) : 0;
 }
 
-/* Sets *bytes to a worker's scratch for loading one piece of a slot; 0 for a packed slot. */
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {
@@ -51,8 +48,7 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
     return error->status;
 }
 
-/* Copies items (rows, or numbers of a bias) [first, first + count) of `bytes` bytes from llama.cpp's order to the order
- * of Hugging Face. `from` begins with item `first`, `to` with item 0. */
+/* Items are rows, or numbers of a bias. `from` begins with item `first`, `to` with item 0. */
 static void reorder_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
                           size_t count, size_t bytes)
 {
@@ -62,8 +58,8 @@ static void reorder_items(const forward_slot *slot, const unsigned char *from, u
     }
 }
 
-/* Copies the transpose of rows x cols items of `bytes` bytes (2 or 4) to `to`, whose rows begin `stride` items apart.
- * Works in blocks of 32 rows, so that the cache lines that it reads and writes stay in the cache. */
+/* Items have 2 or 4 bytes; rows of `to` begin `stride` items apart. Works in blocks of 32 rows, so that the cache
+ * lines that it reads and writes stay in the cache. */
 static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
                             size_t bytes)
 {
@@ -80,8 +76,8 @@ static void transpose_items(const unsigned char *from, unsigned char *to, size_t
                 result[col * stride + r] = source[r * cols + col];
 }
 
-/* Reads the matrix whose first row is `first` from a slot that the file stores as in_features x out_features.
- * Transposes the matrix, unless the layer keeps it as stored (organ_forward_is_crossed). */
+/* A slot that the file stores as in_features x out_features is transposed, unless the layer keeps it as stored
+ * (organ_forward_is_crossed). */
 static organ_status read_transposed(const organ_layer *layer, const forward_slot *slot,
                                     const organ_weight_reader *reader, size_t first, unsigned char *values,
                                     unsigned char *scratch, organ_error *error)
@@ -100,9 +96,7 @@ static organ_status read_transposed(const organ_layer *layer, const forward_slot
     return error->status;
 }
 
-/* Reads rows [first, first + rows) of a slot's weight, in the slot's type, to the same rows of `values`. Transposed
- * slots are read by read_transposed. Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back
- * into the order of Hugging Face. */
+/* Rows of rotated heads that llama.cpp has reordered (turned_head_dim) are put back into the order of Hugging Face. */
 organ_status organ_forward_read_rows(const organ_layer *layer, const forward_slot *slot,
                                      const organ_weight_reader *reader, size_t first, size_t rows,
                                      unsigned char *values, unsigned char *scratch, organ_error *error)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns true if `tensor` is the name of the slot, or "NAME[E]", matrix E of a stack; sets *matrix to E, else to 0. */
+/* `tensor` may be "NAME[E]", matrix E of a stack; *matrix becomes E, else 0. */
 static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
 {
     const char *name = slot->weight->name;
@@ -23,8 +23,7 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
     return strcmp(end, "]") == 0 && *matrix < slot->matrices && slot->matrices > 1;
 }
 
-/* Returns the slot that `tensor` names ("NAME", or "NAME[E]" for matrix E of a stack), and sets the first row, the
- * number of rows and the columns of the named matrix or stack. Returns NULL if the layer has no such slot. */
+/* `tensor` is "NAME", or "NAME[E]" for matrix E of a stack. *first is the first row of the named matrix or stack. */
 static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
                                      uint64_t *cols)
 {
@@ -41,8 +40,6 @@ static const forward_slot *find_slot(const organ_layer *layer, const char *tenso
     return NULL;
 }
 
-/* Sets *values to the matrix `tensor` of a loaded layer, which has *rows x *cols values. Returns false if the layer
- * does not have the matrix or has it packed. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_product_operand *values)
 {
@@ -53,15 +50,13 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     return slot && !slot->packed;
 }
 
-/* Returns the description of the slot's GGUF block type; NULL for other types. */
 static const organ_dtype_info *blocks_of(const forward_slot *slot)
 {
     const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
     return slot->packed && type->elements > 1 && type->ggml >= 0 ? type : NULL;
 }
 
-/* Returns the address of the blocks of row `row`, a number in the order of the forward pass; the file may store rows in
- * another order. */
+/* `row` is a number in the order of the forward pass; the file may store rows in another order. */
 static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_dtype_info *const type = blocks_of(slot);
@@ -69,7 +64,6 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-/* Decodes rows [first, first + rows) of a slot that is loaded as GGUF blocks. Does nothing for other packed types. */
 static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                          float *values)
 {
@@ -80,8 +74,7 @@ static void layer_decode(const organ_layer *layer, const forward_slot *slot, uin
                                         (size_t)slot->cols / type->elements);
 }
 
-/* Encodes rows [first, first + rows) from `values` into the loaded GGUF blocks of the slot. Does nothing for other
- * packed types, and for block types that have no encoder in kernels->fit. */
+/* Does nothing for packed types other than GGUF blocks, and for block types that have no encoder in kernels->fit. */
 static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
                           const float *values)
 {
@@ -95,7 +88,6 @@ static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t
 
 #define ROWS_AT_ONCE ((uint64_t)16) /* rows of a matrix that a worker converts at a time */
 
-/* A matrix of a loaded layer whose values the workers read or write. */
 typedef struct layer_values {
     organ_layer *layer;
     const forward_slot *slot;
@@ -104,7 +96,6 @@ typedef struct layer_values {
     const float *from;          /* values that write_values reads */
 } layer_values;
 
-/* Calls task(v, k, worker) on the workers for each block k of ROWS_AT_ONCE rows of the matrix. */
 static void share_values(layer_values *v, void (*task)(void *context, size_t index, size_t worker))
 {
     const double each = v->slot->packed ? ORGAN_SHARE_HARD : ORGAN_SHARE_NUMBER;
@@ -112,14 +103,12 @@ static void share_values(layer_values *v, void (*task)(void *context, size_t ind
                      (double)v->rows * (double)v->cols * each, task, v);
 }
 
-/* Returns the address of row `row` of a matrix that is not packed. Values of a crossed slot (layer_rows.h) have the
- * same order as those of its FP32 copy. */
+/* Values of a crossed slot (layer_rows.h) have the same order as those of its FP32 copy. */
 static void *row_values(const layer_values *v, uint64_t row)
 {
     return v->layer->values + v->slot->at + (v->first + row) * organ_forward_row_bytes(v->slot);
 }
 
-/* Converts the rows of block `index` to FP32. */
 static void read_values(void *context, size_t index, size_t worker)
 {
     const layer_values *const v = context;
@@ -138,7 +127,6 @@ static void read_values(void *context, size_t index, size_t worker)
         (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from, values, count);
 }
 
-/* Copies a matrix of a loaded layer to FP32; does nothing for a tensor that the layer does not have. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
 {
     /* read_values does not change the layer */
@@ -148,8 +136,6 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
         share_values(&v, read_values);
 }
 
-/* Returns the address of a loaded matrix and sets *bytes to its size. Returns NULL if the layer does not have the
- * matrix or has it packed. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;
@@ -160,8 +146,6 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + first * organ_forward_row_bytes(slot);
 }
 
-/* Returns the address of a matrix that is loaded as GGUF blocks and sets *bytes to its size. Returns NULL for other
- * matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
     uint64_t first, rows, cols;
@@ -172,7 +156,6 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
-/* Rounds the rows of block `index` to the type that the layer has them in. */
 static void write_values(void *context, size_t index, size_t worker)
 {
     const layer_values *const v = context;
@@ -193,8 +176,6 @@ static void write_values(void *context, size_t index, size_t worker)
         (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to, count);
 }
 
-/* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
- * the layer has no such matrix, or has it in a packed type that encode_blocks does not write. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     layer_values v = {.layer = layer, .from = values};

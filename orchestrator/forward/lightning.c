@@ -16,7 +16,6 @@
 
 #define NORM_EPS 1e-6 /* transformers constructs the norm with this epsilon */
 
-/* The lightning attention of a layer on a group. */
 typedef struct lightning_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
@@ -27,13 +26,12 @@ typedef struct lightning_job {
     size_t inner;       /* heads x head_dim */
 } lightning_job;
 
-/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
+/* Rows of the state are padded for the kernel. */
 static size_t state_of(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that organ_forward_lightning needs for each token. */
 size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -42,20 +40,17 @@ size_t organ_forward_lightning_width(const organ_forward_config *c, const organ_
     return 5 * (size_t)r->heads * r->value_dim + r->heads;
 }
 
-/* Returns the floats of a layer's state in the cache: the states of all heads. */
 size_t organ_forward_lightning_state(const organ_forward_config *c)
 {
     return c->recurrent.heads * state_of(&c->recurrent);
 }
 
-/* Returns the bytes of a worker's scratch: the state of a head. */
 size_t organ_forward_lightning_scratch(const organ_forward_config *c)
 {
     return state_of(&c->recurrent) * sizeof(float);
 }
 
-/* Computes, for each head, the factor e^(-s) by which its state decays per token (equation at the top of the file), as
- * in transformers' MiniMaxLightningAttention. */
+/* The factor is e^(-s) per token (equation at the top of the file), as in transformers' MiniMaxLightningAttention. */
 static void make_decays(const lightning_job *j)
 {
     const forward_group *const g = j->group;
@@ -67,7 +62,6 @@ static void make_decays(const lightning_job *j)
     g->forward->engine->kernels->exp_below(j->decays, heads, 0);
 }
 
-/* Applies SiLU to q, k and v of token t. */
 static void activate_rows(void *context, size_t t)
 {
     const lightning_job *const j = context;
@@ -75,8 +69,8 @@ static void activate_rows(void *context, size_t t)
     organ_forward_activate(j->group->forward->engine->kernels, ORGAN_SILU, NULL, j->rows + t * width, width);
 }
 
-/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. Decay
- * and write strength (1) are the same for all tokens: their strides are 0. */
+/* Task `index` is head index % heads of window index / heads. Decay and write strength (1) are the same for all
+ * tokens: their strides are 0. */
 static void lightning_recur(void *context, size_t index, size_t worker)
 {
     static const float one = 1;
@@ -105,7 +99,7 @@ static void lightning_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) logistic(z) for token t. */
+/* z = norm(o) logistic(z). */
 static void lightning_gate(void *context, size_t t)
 {
     const lightning_job *const j = context;
@@ -116,8 +110,6 @@ static void lightning_gate(void *context, size_t t)
         z[k] *= outs[k];
 }
 
-/* Runs a lightning-attention layer (linear attention with a fixed decay for each head) on a group: projections, the
- * recurrence (a task is one head of one window), norm and gate, output projection. */
 organ_status organ_forward_lightning(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_engine *const engine = g->forward->engine;

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the type in which a weight is loaded: BF16 and F16 matrices keep their type; vectors and all other types are
- * loaded as FP32. */
+/* BF16 and F16 matrices keep their type; vectors and all other types are loaded as FP32. */
 organ_real organ_forward_type(const organ_weight *weight)
 {
     if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
@@ -20,7 +19,6 @@ organ_real organ_forward_type(const organ_weight *weight)
     return stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
 }
 
-/* Returns the tensor type with the same values as `type`. */
 organ_dtype organ_forward_dtype(organ_real type)
 {
     if (type == ORGAN_REAL_BF16)
@@ -28,17 +26,15 @@ organ_dtype organ_forward_dtype(organ_real type)
     return type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
 }
 
-/* Returns the row at which a GGUF file stores row `row` of a rotated head. llama.cpp interleaves both halves of a head
- * of turned_head_dim rows: row i of the first half is at 2 i, and row i of the second half is at 2 i + 1. Returns `row`
- * if turned_head_dim is 0. */
+/* llama.cpp interleaves both halves of a head: row i of the first half is at 2 i, and row i of the second half is at
+ * 2 i + 1. */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
 {
     const uint64_t dim = turned_head_dim, in_head = dim ? row % dim : 0;
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-/* Decodes rows [first, first + count) of a forward_source to `values`; the function `make` of organ_panels. If
- * llama.cpp has reordered the rows, reads them one by one in the order of Hugging Face. */
+/* If llama.cpp has reordered the rows, reads them one by one in the order of Hugging Face. */
 static organ_status decode_panel_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
                                       organ_error *error)
 {
@@ -53,14 +49,11 @@ static organ_status decode_panel_rows(const void *source, size_t first, size_t c
     return error->status;
 }
 
-/* Returns an operand b of a product whose rows are those of the source from row `row` on, decoded a panel at a time;
- * `source` must outlive it. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row)
 {
     return (organ_panels){.make = decode_panel_rows, .source = source, .first = row, .type = source->type};
 }
 
-/* Sets *bytes to a worker's scratch for a full panel of the weight: the panel and the scratch of the reader. */
 organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes,
                                       organ_error *error)
 {
@@ -71,9 +64,8 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-/* Appends the product y = x W^T + bias to the list; organ_forward_products_run computes it. x is [tokens][in], y is
- * [tokens][out]; linear->bias may be NULL. The list keeps pointers to x, y and the weights and bias of `linear`, so
- * these must stay valid until the run. Returns an error only if memory runs out. */
+/* linear->bias may be NULL. The list keeps pointers to x, y and the weights and bias of `linear`, so these must stay
+ * valid until the run. Fails only if memory runs out. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error)
 {
@@ -95,8 +87,6 @@ organ_status organ_forward_products_add(forward_products *products, const float 
     return ORGAN_OK;
 }
 
-/* Computes all products of the list with the engine's arithmetic and empties the list. Returns ORGAN_INTERRUPTED if a
- * stop is requested. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
                                         organ_error *error)
 {
@@ -110,14 +100,12 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
                                                                    : error->status;
 }
 
-/* Returns the bytes of the scratch of all workers, worker_bytes each. */
 uint64_t organ_forward_scratch_bytes(const organ_forward *f)
 {
     return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes;
 }
 
-/* Returns the scratch of all workers, which is allocated at the first call and stays with the forward pass; NULL on
- * error. */
+/* The scratch is allocated at the first call and stays with the forward pass. */
 float *organ_forward_scratch(organ_forward *f, organ_error *error)
 {
     if (!f->scratch)
@@ -125,7 +113,6 @@ float *organ_forward_scratch(organ_forward *f, organ_error *error)
     return f->scratch;
 }
 
-/* Frees the list's memory and empties the list. */
 void organ_forward_products_release(forward_products *products)
 {
     free(products->items);

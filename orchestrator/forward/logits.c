@@ -12,15 +12,13 @@
 
 /* ---- output head ---- */
 
-/* Returns the norm before the output head, whose weights the forward pass owns. */
+/* The forward pass owns the weights. */
 organ_final_norm organ_forward_final_norm(const organ_forward *f)
 {
     return (organ_final_norm){f->norm ? f->norm->codes : NULL, f->norm_values, f->config.norm_adds_one ? 1 : 0,
                               f->norm_biases != NULL};
 }
 
-/* Applies the final norm to `tokens` hidden states (hidden_size floats each); copies them if the model has no final
- * norm. */
 void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
 {
     const size_t width = (size_t)f->config.hidden;
@@ -32,7 +30,6 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
         organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
 }
 
-/* The computation of logits, `tokens` tokens at a time. */
 typedef struct head_job {
     organ_forward *forward;
     forward_source source; /* without a reader if the head is in memory */
@@ -45,8 +42,6 @@ typedef struct head_job {
     size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
-/* Multiplies the logits of token `index` of this pass by logit_scale, applies the soft cap if the model has one, and
- * passes the logits to the caller's function. */
 static void pass_logits_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -60,25 +55,22 @@ static void pass_logits_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
-/* Returns the number of tokens whose logits are computed together: as many as fit in a quarter of `memory`, but at
- * least MIN_TOKENS and at most HEAD_TOKENS. */
+/* The logits fit in a quarter of `memory`, for at least MIN_TOKENS and at most HEAD_TOKENS tokens. */
 size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
     return fit < MIN_TOKENS ? MIN_TOKENS : organ_min((size_t)fit, HEAD_TOKENS);
 }
 
-/* Returns the bytes for computing the logits of `rows` tokens: their normed hidden states and logits, and in models
- * with streams two more hidden states per token for merging the streams. */
+/* A token needs its normed hidden state and logits, and in models with streams two more hidden states for merging
+ * the streams. */
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
     const uint64_t width = f->config.streams ? 3 * f->config.hidden : f->config.hidden;
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
-/* Computes the logits of j->tokens tokens; rows[k] is the index of token k in `hidden`. Merges the streams of each
- * token if the model has several, applies the final norm and the output projection, and calls pass_logits_row for each
- * token. */
+/* rows[k] is the index of token k in `hidden`. */
 static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
@@ -96,8 +88,8 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
 }
 
-/* Sets j->head to the loaded output head `held`. If `held` is NULL, opens a reader and sets j->head to panels of rows
- * that the products read from the file. */
+/* `held` is the loaded output head. If it is NULL, j->head becomes panels of rows that the products read from the
+ * file. */
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;
@@ -115,8 +107,6 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
-/* Computes the logits of tokens rows[0 .. count) of `hidden`, organ_forward_head_rows tokens at a time, and passes the
- * logits of each token to `each`. `held` is a loaded output head; NULL: reads the file. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)
@@ -144,7 +134,6 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
-/* Computes logits with rows of the output head that are read from the file. */
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error)

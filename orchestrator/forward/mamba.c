@@ -15,8 +15,8 @@
 
 #define CHANNELS ((size_t)64) /* channels of one task of the recurrence */
 
-/* A Mamba layer on a group. inner: channels; states: numbers of the state of a channel; rank: width of the short
- * vector; blocks: blocks of CHANNELS channels. */
+/* inner: channels; states: numbers of the state of a channel; rank: width of the short vector; blocks: blocks of
+ * CHANNELS channels. */
 typedef struct mamba_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
@@ -27,8 +27,7 @@ typedef struct mamba_job {
     const float *rates, *skip; /* A_log, D */
 } mamba_job;
 
-/* Returns the floats of scratch that organ_forward_mamba needs for each token, for the arrays of mamba_job. In
- * c->recurrent, `heads` is inner (each channel is a head) and `key_dim` is states. */
+/* In c->recurrent, `heads` is inner (each channel is a head) and `key_dim` is states. */
 size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -36,29 +35,28 @@ size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_laye
     return 4 * (size_t)r->heads + 2 * (size_t)r->rank + 2 * (size_t)r->key_dim;
 }
 
-/* Returns the floats of a layer's state in the cache: the states of all channels, then the tail of the convolution. */
+/* The states of all channels come first, then the tail of the convolution. */
 size_t organ_forward_mamba_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
     return (size_t)r->heads * r->key_dim + organ_forward_conv_tail(r->kernel, r->heads);
 }
 
-/* Returns the bytes of a worker's scratch: rates and states of CHANNELS channels, or a block of the convolution. */
+/* The scratch has rates and states of CHANNELS channels, or a block of the convolution. */
 size_t organ_forward_mamba_scratch(const organ_forward_config *c)
 {
     const size_t states = c->recurrent.key_dim;
     return organ_max(2 * states * CHANNELS * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Copies x of token t from its row of the input projection, which has x and z. */
+/* A row of the input projection has x and z. */
 static void copy_inputs(void *context, size_t t)
 {
     const mamba_job *const j = context;
     memcpy(j->x + t * j->inner, j->rows + t * 2 * j->inner, j->inner * sizeof *j->x);
 }
 
-/* Copies the short vector of token t to j->shorts. With step_norms, normalises the copy, and B and C in place in
- * j->mixed. */
+/* With step_norms, the copy in j->shorts is normalised, and B and C in place in j->mixed. */
 static void prepare_mixed(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -72,16 +70,14 @@ static void prepare_mixed(void *context, size_t t)
                            k ? at : shorts);
 }
 
-/* Applies softplus to the time steps of token t. */
 static void softplus_steps(void *context, size_t t)
 {
     const mamba_job *const j = context;
     j->group->forward->engine->kernels->softplus(j->steps + t * j->inner, j->inner);
 }
 
-/* Runs the recurrence of block index % blocks, up to CHANNELS channels, over window index / blocks of the group. The
- * state begins with that of the cache if the group continues a text, else with zeros. j->x is replaced by the outputs.
- */
+/* Task `index` is block index % blocks of window index / blocks. The state begins with that of the cache if the
+ * group continues a text, else with zeros. j->x is replaced by the outputs. */
 static void mamba_recur(void *context, size_t index, size_t worker)
 {
     const mamba_job *const j = context;
@@ -118,7 +114,6 @@ static void mamba_recur(void *context, size_t index, size_t worker)
     kernels->selective_scan(&scan);
 }
 
-/* Multiplies the output of the recurrence of token t, j->x, by silu(z). */
 static void mamba_gate(void *context, size_t t)
 {
     const mamba_job *const j = context;
@@ -127,9 +122,9 @@ static void mamba_gate(void *context, size_t t)
     memcpy(x, z, j->inner * sizeof *x);
 }
 
-/* Computes the inputs of the recurrence (Gu and Dao 2023, arXiv:2312.00752). The input projection gives x and the gate
- * z; x is convolved. A projection of x gives the short vector, B and C of each token, and a projection of the short
- * vector gives the time step, to which softplus is applied. */
+/* As in Gu and Dao 2023 (arXiv:2312.00752), the input projection gives x and the gate z; x is convolved. A
+ * projection of x gives the short vector, B and C of each token, and a projection of the short vector gives the time
+ * step, to which softplus is applied. */
 static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -158,8 +153,6 @@ static organ_status mamba_inputs(mamba_job *j, const float *normed, organ_error 
     return organ_forward_tokens(engine, g->tokens, numbers * ORGAN_SHARE_HARD, softplus_steps, j, error);
 }
 
-/* Runs a Mamba layer (arXiv:2312.00752) on a group: inputs and time steps, the selective scan (a task is a block of
- * channels of one window), the gate, the output projection. */
 organ_status organ_forward_mamba(forward_group *g, const float *normed, float *out, float *work, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

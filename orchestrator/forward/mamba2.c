@@ -16,13 +16,11 @@
 
 #include <string.h>
 
-/* Offsets, in floats, of the parts of a token's row of the input projection: z from 0 on, then x, B, C and dt; `end` is
- * the width of the row. */
+/* Offsets are in floats: z is at 0, then x, B, C and dt; `end` is the width of the row. */
 typedef struct mamba2_row {
     size_t x, b, c, dt, end;
 } mamba2_row;
 
-/* The state of running a Mamba-2 layer for the tokens of a group. */
 typedef struct mamba2_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
@@ -34,28 +32,25 @@ typedef struct mamba2_job {
     const float *norms;                 /* weights of the norm of groups; NULL: the model has no such norm */
 } mamba2_job;
 
-/* Returns the offsets of x, B, C and the time steps, and the width, of a row of the input projection. */
 static mamba2_row row_of(const organ_recurrent_config *r)
 {
     const size_t inner = (size_t)r->heads * r->value_dim, keys = (size_t)r->groups * r->key_dim;
     return (mamba2_row){inner, 2 * inner, 2 * inner + keys, 2 * inner + 2 * keys, 2 * inner + 2 * keys + r->heads};
 }
 
-/* Returns the floats of the state of a head, whose rows are padded for the kernel. */
+/* Rows of the state are padded for the kernel. */
 static size_t head_floats(const organ_recurrent_config *r)
 {
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that a Mamba-2 layer needs for each token: the row of the input projection, the output,
- * and a decay for each head. */
 size_t organ_forward_mamba2_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
     return row_of(&c->recurrent).end + (size_t)c->recurrent.heads * (c->recurrent.value_dim + 1);
 }
 
-/* Returns the floats of a layer's state in the cache: the states of all heads, then the tail of the convolution. */
+/* The states of all heads come first, then the tail of the convolution. */
 size_t organ_forward_mamba2_state(const organ_forward_config *c)
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -63,14 +58,13 @@ size_t organ_forward_mamba2_state(const organ_forward_config *c)
     return r->heads * head_floats(r) + organ_forward_conv_tail(r->kernel, row.dt - row.x);
 }
 
-/* Returns the bytes of a worker's scratch, which contains the state of a head or, at another time, a block of the
- * convolution. */
+/* The scratch contains the state of a head or, at another time, a block of the convolution. */
 size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
 {
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Task of organ_forward_tokens: multiplies z, x, B, C and dt of token t by their factors sizes->scales (Falcon-H1). */
+/* Only Falcon-H1 has these factors, sizes->scales. */
 static void scale_rows(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -80,8 +74,7 @@ static void scale_rows(void *context, size_t t)
             j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Task of organ_forward_tokens: replaces dt of each head of token t by the step s, and computes the decay g (equations
- * at the top of this file). */
+/* dt of each head becomes the step s, which gives the decay g (equations at the top of this file). */
 static void prepare_steps(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -101,7 +94,6 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
-/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
@@ -131,8 +123,6 @@ static void recur_head(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Applies the RMSNorm of each group of heads to `values`, the numbers of a token in y; does nothing if the model has no
- * such norm. */
 static void norm_groups(const mamba2_job *j, float *values)
 {
     const size_t width = j->row.x / j->sizes->groups;
@@ -140,8 +130,8 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Task of organ_forward_tokens: replaces y of token t by (y + D x) silu(z), times out_scale. The norm of groups is
- * applied after the product with silu(z), or with norm_first before it. */
+/* y becomes (y + D x) silu(z), times out_scale. The norm of groups is applied after the product with silu(z), or
+ * with norm_first before it. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -160,8 +150,6 @@ static void gate_tokens(void *context, size_t t)
         y[k] *= r->out_scale;
 }
 
-/* Runs the steps of Mamba-2: the projection of `normed` to z, x, B, C and dt; the convolution of x, B and C; time steps
- * and decays; the recurrence; the gated norm; the output projection to `out`. */
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -190,8 +178,6 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Divides `scratch` into the rows of the input projection, the outputs and the decays of a mamba2_job, and runs a
- * Mamba-2 layer on a group of tokens. */
 organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

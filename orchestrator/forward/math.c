@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the sum of 16 partial sums, added by halves in the order of the kernels, so that bits do not depend on
- * vectorisation. */
+/* Adds by halves in the order of the kernels, so that bits do not depend on vectorisation. */
 static float math_fold_lanes(const float lanes[16])
 {
     float sums[16];
@@ -19,8 +18,7 @@ static float math_fold_lanes(const float lanes[16])
     return sums[0];
 }
 
-/* Returns the mean square of n values. They are summed in 16 lanes in a fixed order, so the bits are the same with all
- * instruction sets. */
+/* The squares are summed in 16 lanes in a fixed order, so the bits are the same with all instruction sets. */
 float organ_forward_mean_square(const float *x, size_t n)
 {
     float lanes[16] = {0};
@@ -33,7 +31,6 @@ float organ_forward_mean_square(const float *x, size_t n)
     return math_fold_lanes(lanes) / (float)n;
 }
 
-/* Computes the RMSNorm of x: y = x / sqrt(mean(x^2) + eps) * (plus + w), without the last factor if w is NULL. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y)
 {
     const float scale = 1.0f / sqrtf(organ_forward_mean_square(x, n) + (float)eps);
@@ -44,7 +41,7 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
         y[k] = x[k] * scale * (plus + w[k]);
 }
 
-/* Returns the sum of (x - *mean)^2, or of x if `mean` is NULL, in the order of organ_forward_mean_square. */
+/* Sums (x - *mean)^2, or x if `mean` is NULL, in the order of organ_forward_mean_square. */
 static float sum_about(const float *x, size_t n, const float *mean)
 {
     float lanes[16] = {0};
@@ -55,8 +52,7 @@ static float sum_about(const float *x, size_t n, const float *mean)
     return math_fold_lanes(lanes);
 }
 
-/* Computes LayerNorm: y = (x - mean) / sqrt(variance + eps) x (plus + weight) + bias; without weights the factor is 1.
- */
+/* y = (x - mean) / sqrt(variance + eps) x (plus + weight) + bias; without weights the factor is 1. */
 static void layer_norm(const forward_norm *norm, const float *x, size_t n, float *y)
 {
     const float mean = sum_about(x, n, NULL) / (float)n;
@@ -67,7 +63,6 @@ static void layer_norm(const forward_norm *norm, const float *x, size_t n, float
     }
 }
 
-/* Computes the norm of n values x into y, which may be x: LayerNorm or RMSNorm, as norm->kind says. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y)
 {
     if (norm->kind == ORGAN_NORM_LAYER)
@@ -76,8 +71,7 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
         organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
 }
 
-/* Subtracts mean + cut x standard deviation from each of n values and sets negative results to 0, so only the largest
- * activations remain (Gemma 3n). */
+/* Only the largest activations remain (Gemma 3n). */
 void organ_forward_cut(float *x, size_t n, float cut)
 {
     float lanes[16] = {0};
@@ -92,7 +86,6 @@ void organ_forward_cut(float *x, size_t n, float cut)
         x[k] = x[k] > from ? x[k] - from : 0;
 }
 
-/* Computes gate = activation(gate) * up for n values. */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n)
 {
@@ -109,9 +102,8 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_gelu(gate, up, n);
 }
 
-/* Computes gate = g logistic(alpha g) (clamped up + 1), with g the smaller of gate and limit. Uses the kernel of SiLU:
- * g logistic(alpha g) is silu(alpha g) / alpha, so gate is set to alpha g and up to (up + 1) / alpha first. A NaN stays
- * a NaN. */
+/* Uses the kernel of SiLU: g logistic(alpha g) is silu(alpha g) / alpha, so gate is set to alpha g and up to (up +
+ * 1) / alpha first. A NaN stays a NaN. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n)
 {
@@ -123,7 +115,7 @@ void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float
     kernels->gate_silu(gate, up, n);
 }
 
-/* Returns the largest of n values and `most`; a NaN is never larger. Independent lanes let the compiler use vectors. */
+/* A NaN is never larger. Independent lanes let the compiler use vectors. */
 static float largest_of(const float *x, size_t n, float most)
 {
     float lanes[16];
@@ -140,9 +132,6 @@ static float largest_of(const float *x, size_t n, float most)
     return most;
 }
 
-/* Adds keys [lo, hi) of a block of n keys to an online softmax. *top is the largest score so far, *sum the sum of
- * exp(score - *top), and out the weighted sum of values so far. If a score is larger than *top, *sum and out are
- * rescaled to the new *top. The scores become exp(score - *top), and 0 outside [lo, hi). */
 void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
                                  float *top, float *sum, float *out)
 {
@@ -175,7 +164,7 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 
 #define VALUES_AT_ONCE ((size_t)256) /* numbers for which activations have buffers on the stack */
 
-/* Computes act(x) of n values with a gated kernel, whose factor up is 1 and changes no bit. */
+/* Uses a gated kernel, whose factor up is 1 and changes no bit. */
 static void activate_by_gate(const organ_kernels *kernels, organ_activation activation, float *x, size_t n)
 {
     float ones[VALUES_AT_ONCE];
@@ -185,7 +174,7 @@ static void activate_by_gate(const organ_kernels *kernels, organ_activation acti
         organ_forward_gate(kernels, activation, x + first, ones, organ_min(VALUES_AT_ONCE, n - first));
 }
 
-/* Computes e^t - 1 for -0.5 <= t <= 0 by its series up to t^9 / 9!; the next term is below 2^-30 of the result. */
+/* The series for -0.5 <= t <= 0 goes up to t^9 / 9!; the next term is below 2^-30 of the result. */
 static float brief_expm1(float t)
 {
     float sum = 1;
@@ -194,8 +183,8 @@ static float brief_expm1(float t)
     return t * sum;
 }
 
-/* Computes xIELU of up to VALUES_AT_ONCE values (equation above): `positive` is a, `negative` is b. For t >= -0.5, e^t
- * - 1 is computed by its series, because the difference would lose digits. */
+/* The equation is above; `positive` is a, `negative` is b, and n is at most VALUES_AT_ONCE. For t >= -0.5, e^t - 1
+ * is computed by its series, because the difference would lose digits. */
 static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p, float *x, size_t n)
 {
     float powers[VALUES_AT_ONCE];
@@ -209,7 +198,6 @@ static void xielu_activate(const organ_kernels *kernels, const forward_xielu *p,
     }
 }
 
-/* Applies an activation without a gate to n values x; only xIELU uses the parameters `p`. */
 void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *p, float *x,
                             size_t n)
 {
@@ -225,7 +213,6 @@ void organ_forward_activate(const organ_kernels *kernels, organ_activation activ
         activate_by_gate(kernels, activation, x, n);
 }
 
-/* Sets rates[k] = -e^stored[k], or copies `stored` if the file already has these numbers (exp_stored). */
 void organ_forward_rates(const organ_kernels *kernels, const organ_recurrent_config *sizes, const float *stored,
                          float *rates, size_t count)
 {

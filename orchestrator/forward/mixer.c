@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* The functions of each kind of mixer; ORGAN_MIXER_NONE has none. */
 static const forward_mixer mixers[] = {
     [ORGAN_MIXER_ATTENTION] = {organ_forward_attention, organ_forward_attention_width, NULL,
                                organ_forward_attention_scratch},
@@ -22,14 +21,11 @@ static const forward_mixer mixers[] = {
                                organ_forward_lightning_scratch},
 };
 
-/* Returns true if one of the layer's mixers is attention. */
 bool organ_forward_attends(const organ_layer_kind *kind)
 {
     return kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION;
 }
 
-/* Returns the floats of scratch for each token of the layer's mixers: those of the wider mixer, and hidden_size more
- * for the output of a second one. */
 size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
@@ -37,14 +33,12 @@ size_t organ_forward_mixer_width(const organ_forward_config *c, const organ_laye
     return organ_max(first, second) + (two->run ? (size_t)c->hidden : 0); /* output of the second */
 }
 
-/* Returns the floats of the states of both mixers of the layer; 0 for attention. */
 size_t organ_forward_mixer_state(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const forward_mixer *const one = &mixers[kind->mixer], *const two = &mixers[kind->second];
     return (one->state ? one->state(c) : 0) + (two->state ? two->state(c) : 0);
 }
 
-/* Returns the largest scratch of a worker, in bytes, that a mixer of the model needs. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *c)
 {
     size_t max = 0;
@@ -56,8 +50,6 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
     return max;
 }
 
-/* Returns the floats of forward_group.room for the mixers of any layer and `tokens` tokens: the normed input, the
- * output, scratch, and the choice of sparse attention. */
 size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */
@@ -65,9 +57,8 @@ size_t organ_forward_mixer_room(const organ_forward *f, size_t tokens)
            organ_forward_index_room(&f->config.latent, tokens, tokens);
 }
 
-/* Adds the mixers to the hidden states: hidden += mixers(norm(hidden)), with the norms and factors of the architecture.
- * A hybrid layer runs two mixers on the same input and adds the sum of their outputs. Clears the state of recurrent
- * mixers in the cache if no token was processed before. Does nothing if the layer has no mixer. */
+/* A hybrid layer runs two mixers on the same input and adds the sum of their outputs. The state of recurrent mixers
+ * in the cache is cleared if no token was processed before. */
 organ_status organ_forward_mix(forward_group *g, organ_error *error)
 {
     const organ_layer_kind *const kind = g->layer->kind;

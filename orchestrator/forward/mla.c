@@ -19,7 +19,6 @@
  * without rms_norm_eps. */
 #define LATENT_EPS 1e-6
 
-/* The state of running a layer's latent attention for the tokens of a group. */
 typedef struct mla_job {
     const forward_latent *latent;
     forward_group *group;
@@ -27,17 +26,14 @@ typedef struct mla_job {
         *low; /* tokens x q_rank: the latent vectors of queries; then tap_latents copies those of keys: tokens x rank */
 } mla_job;
 
-/* Returns the floats of a row of forward_latent.rows: the latent vector and the rotated part of the key. */
+/* A row has the latent vector and the rotated part of the key. */
 static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank + c->rotated; }
 
-/* Returns the floats of mla_job.low and of the indexer's queries and head weights for `tokens` tokens. */
 size_t organ_forward_latent_room(const organ_latent_config *c, size_t tokens)
 {
     return tokens * (organ_max(c->q_rank, c->rank) + (size_t)c->index_heads * (c->index_dim + 1));
 }
 
-/* Returns the floats of a worker's scratch for the mapped queries of a tile and their weighted sums of latent vectors.
- */
 size_t organ_forward_latent_scratch(const organ_latent_config *c)
 {
     return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
@@ -45,9 +41,7 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
-/* Task of organ_forward_tokens: normalises the latent vectors of token t, that of queries (if the model has one) and
- * that of keys and values. Multiplies the second by latent.scale if that is set, and in layers with a rotation rotates
- * the part of the key that all heads share. */
+/* In layers with a rotation the part of the key that all heads share is rotated. */
 static void norm_latents(void *context, size_t t)
 {
     const mla_job *j = context;
@@ -66,9 +60,8 @@ static void norm_latents(void *context, size_t t)
         organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }
 
-/* Task of organ_forward_tokens: in layers with a rotation rotates the second part of each head's query of token t,
- * after the `plain` dimensions. Then multiplies the queries by the factor of the token and by latent.q_scale, if these
- * are set. */
+/* In layers with a rotation the second part of each head's query is rotated, after the `plain` dimensions. Then the
+ * factor of the token and latent.q_scale apply. */
 static void rotate_queries(void *context, size_t t)
 {
     const mla_job *j = context;
@@ -85,8 +78,8 @@ static void rotate_queries(void *context, size_t t)
         q[x] *= c->latent.q_scale;
 }
 
-/* Passes the input of kv_b_proj (in a GGUF file with split matrices, of V) to the tap: the first `rank` numbers of each
- * row of the latent keys, copied without the rotated part to j->low. */
+/* The input of kv_b_proj (in a GGUF file with split matrices, of V) is the first `rank` numbers of each row of the
+ * latent keys, copied without the rotated part to j->low. */
 static organ_status tap_latents(mla_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -98,9 +91,6 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-/* Computes q (from a latent vector if q_rank is set) and the latent rows of keys and values, then normalises and
- * rotates them. In a layer with an indexer it also computes the queries, keys and weights of the indexer. `work` has
- * organ_forward_latent_room floats. */
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
                                           const float *normed, float *work, organ_error *error)
 {
@@ -131,9 +121,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 
 /* ---- a tile of queries ---- */
 
-/* Returns K (`of_key`) or V of head `head` as the factor b of a product with queries or latent vectors. kv_b_proj has K
- * and V as rows for each head, so K becomes a transposed factor. GGUF files with split matrices store V, and K already
- * transposed. */
+/* kv_b_proj has K and V as rows for each head, so K becomes a transposed factor. GGUF files with split matrices
+ * store V, and K already transposed. */
 static organ_product_operand factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
     const organ_latent_config *const l = &g->forward->config.latent;
@@ -151,8 +140,7 @@ static organ_product_operand factor_of_head(const forward_group *g, size_t head,
     return factor;
 }
 
-/* Maps the queries of a head to latent space, where the keys are. The plain part of each query is multiplied by the
- * head's matrix K; the rotated part is copied after the result. */
+/* The plain part of each query is multiplied by the head's matrix K; the rotated part is copied after the result. */
 void organ_forward_latent_query(const forward_group *g, size_t head, const float *q, size_t queries, float *to,
                                 void *packing)
 {
@@ -171,8 +159,6 @@ void organ_forward_latent_query(const forward_group *g, size_t head, const float
         memcpy(to + i * width + l->rank, q + i * stride + l->plain, l->rotated * sizeof *to);
 }
 
-/* Multiplies the attention's weighted sums of latent vectors (queries x rank) by the head's matrix V, which gives the
- * outputs of the head. */
 void organ_forward_latent_value(const forward_group *g, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing)
 {

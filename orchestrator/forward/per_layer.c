@@ -11,8 +11,7 @@
 
 #include <math.h>
 
-/* Finds a weight by its name in a GGUF file (`gguf`), or by its name in safetensors, after the prefix of the text
- * model. rows 0: a vector of `cols` numbers. */
+/* The prefix of the text model stands before names in safetensors. `rows` 0 means a vector of `cols` numbers. */
 static const organ_weight *find_named(const organ_forward *f, const char *name, const char *gguf, uint64_t rows,
                                       uint64_t cols, organ_error *error)
 {
@@ -20,9 +19,8 @@ static const organ_weight *find_named(const organ_forward *f, const char *name, 
                           : organ_forward_text_weight(f, name, rows, cols, error);
 }
 
-/* Finds the tensors of per-layer embeddings (Gemma 3n, Gemma 4) and opens their readers: a table with a row of layers x
- * width numbers for each token, a projection of the embedding to the same number of values, and the norm of the
- * projection. Does nothing if the model has none. */
+/* Gemma 3n and Gemma 4 have a table with a row of layers x width numbers for each token, a projection of the
+ * embedding to the same number of values, and the norm of the projection. */
 organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -48,7 +46,6 @@ organ_status organ_forward_per_layer_open(organ_forward *f, organ_error *error)
     return organ_weight_reader_open(f->model, p->weight, kernels, NULL, &p->projection.reader, error);
 }
 
-/* Closes the readers and frees the weights of the norm. */
 void organ_forward_per_layer_close(forward_per_layer *p)
 {
     organ_weight_reader_close(p->table);
@@ -57,8 +54,6 @@ void organ_forward_per_layer_close(forward_per_layer *p)
     organ_forward_free(p->norm);
 }
 
-/* Sets *bytes to a worker's scratch: a panel of the projection, or a row of either table; 0 without per-layer
- * embeddings. */
 organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -69,8 +64,7 @@ organ_status organ_forward_per_layer_scratch(const organ_forward *f, size_t *byt
     return ORGAN_OK;
 }
 
-/* Returns the floats for a group of `tokens` tokens: input and gate, and the output and (in streams.c) its source, for
- * at most FORWARD_GROUP tokens. */
+/* Output and (in streams.c) its source are for at most FORWARD_GROUP tokens. */
 size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens)
 {
     return c->per_layer_width ? organ_min(tokens, FORWARD_GROUP) * (2 * (size_t)c->per_layer_width + 2 * c->hidden) : 0;
@@ -78,8 +72,8 @@ size_t organ_forward_per_layer_room(const organ_forward_config *c, size_t tokens
 
 /* ---- the input ---- */
 
-/* The per-layer inputs of `tokens` tokens. `table` has the tokens' rows of the per-layer embedding. `inputs` has the
- * projections at first, and then the complete inputs. */
+/* `table` has the tokens' rows of the per-layer embedding. `inputs` has the projections at first, and then the
+ * complete inputs. */
 typedef struct input_job {
     const organ_forward *forward;
     const float *table;
@@ -87,7 +81,7 @@ typedef struct input_job {
     size_t tokens;
 } input_job;
 
-/* Completes the per-layer input of token t: (norm(projection / sqrt(hidden)) + row of the table) / sqrt(2). */
+/* The complete input is (norm(projection / sqrt(hidden)) + row of the table) / sqrt(2). */
 static void complete_inputs(void *context, size_t t)
 {
     const input_job *const j = context;
@@ -103,8 +97,7 @@ static void complete_inputs(void *context, size_t t)
         input[k] = (input[k] + row[k]) * half;
 }
 
-/* Computes the per-layer inputs, count x width, of the `count` tokens at `tokens`. `embedding` and `table` are scratch
- * for the tokens' rows of the embedding and of the per-layer table. */
+/* `embedding` and `table` are scratch for the tokens' rows of the embedding and of the per-layer table. */
 static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t count, float *embedding, float *table,
                                 float *inputs, organ_error *error)
 {
@@ -128,8 +121,8 @@ static organ_status make_inputs(forward_group *g, const uint32_t *tokens, size_t
                                 error);
 }
 
-/* Writes to `out` the per-layer embeddings of tokens [first, first + tokens) of the group, norm(out(act(gate(x)) *
- * input)) of the equations at the top. Until the output is computed, `out` is scratch for embeddings. */
+/* out = norm(out(act(gate(x)) * input)), as in the equations at the top. Until the output is computed, `out` is
+ * scratch for embeddings. */
 organ_status organ_forward_per_layer(forward_group *g, size_t first, size_t tokens, const float *x, float *out,
                                      float *scratch, organ_error *error)
 {

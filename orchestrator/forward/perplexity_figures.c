@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Returns the mean of `count` values and its standard error, computed as for independent values; NaN for fewer than two
- * values. */
 organ_mean organ_mean_of(const double *values, size_t count)
 {
     double sum = 0, square = 0;
@@ -19,7 +17,6 @@ organ_mean organ_mean_of(const double *values, size_t count)
     return (organ_mean){.mean = mean, .error = count < 2 ? NAN : sqrt(square / (n - 1) / n)};
 }
 
-/* Returns the figures of one model from the negative log-likelihoods of `count` tokens. */
 organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
 {
     organ_perplexity_figures f = {.nll = organ_mean_of(nll, count)};
@@ -30,8 +27,8 @@ organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
     return f;
 }
 
-/* Returns the standard error of Y - X to first order (delta method), where X = exp(mean(x)) and Y = exp(mean(y)) are
- * two perplexities: the standard error of the mean of Y y_k - X x_k. `weighed` is scratch for `count` numbers. */
+/* To first order (delta method), with X = exp(mean(x)) and Y = exp(mean(y)), the standard error of Y - X is that of
+ * the mean of Y y_k - X x_k. `weighed` is scratch for `count` numbers. */
 static double difference_error(const double *x, const double *y, double X, double Y, size_t count, double *weighed)
 {
     for (size_t k = 0; k < count; k++)
@@ -39,8 +36,8 @@ static double difference_error(const double *x, const double *y, double X, doubl
     return organ_mean_of(weighed, count).error;
 }
 
-/* Compares the scores of a model with those of the first model on the same tokens; X and Y are the perplexities of the
- * first and of the other model. Standard errors are those of the differences on each token. */
+/* X and Y are the perplexities of the first and of the other model. Standard errors are those of the differences on
+ * each token. */
 organ_status organ_perplexity_compare(const organ_token_scores *first, const organ_token_scores *other, size_t count,
                                       organ_perplexity_comparison *comparison, organ_error *error)
 {

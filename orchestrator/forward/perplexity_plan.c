@@ -7,13 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names of organ_perplexity_style, in the order of the enum. */
+/* The order is that of the enum organ_perplexity_style. */
 static const char *const style_names[] = {"hf", "llama.cpp", "lm-eval"};
 
-/* Returns "hf", "llama.cpp" or "lm-eval". */
 const char *organ_perplexity_style_name(organ_perplexity_style style) { return style_names[style]; }
 
-/* Sets *style to the style of that name; returns false if there is none. */
 bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *style)
 {
     for (size_t k = 0; k < sizeof style_names / sizeof *style_names; k++)
@@ -24,7 +22,6 @@ bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *styl
     return false;
 }
 
-/* Frees the arrays of the plan and empties it. */
 void organ_perplexity_plan_release(organ_perplexity_plan *plan)
 {
     free(plan->tokens);
@@ -34,8 +31,8 @@ void organ_perplexity_plan_release(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* Adds a window with the inputs sequence[at .. at + inputs) to the plan. Each input predicts the token after it; the
- * predictions of inputs first .. inputs - 1 of the window are scored. */
+/* The inputs are sequence[at .. at + inputs). Each input predicts the token after it; the predictions of inputs
+ * first .. inputs - 1 of the window are scored. */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
     const size_t begin = plan->begin[plan->windows];
@@ -47,16 +44,15 @@ static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, si
     plan->begin[++plan->windows] = begin + inputs;
 }
 
-/* Appends `token`, which the last input of the last window predicts, to the inputs of that window if the protocol is
- * `whole`. */
+/* The last input of the last window predicts `token`; only the protocol `whole` has it as an input. */
 static void add_last(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, uint32_t token)
 {
     if (protocol->whole)
         plan->tokens[plan->begin[plan->windows]++] = token;
 }
 
-/* Plans windows as transformers' examples score a text: adjacent windows of `context` tokens, the last one shorter; all
- * tokens but the first of each window are scored. A last window of one token is left out. */
+/* As transformers' examples score a text, windows of `context` tokens are adjacent, and all tokens but the first of
+ * each window are scored. A last window of one token is left out. */
 static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence,
                     size_t count)
 {
@@ -69,7 +65,7 @@ static void plan_hf(organ_perplexity_plan *plan, const organ_perplexity_protocol
     }
 }
 
-/* Plans windows as llama-perplexity does: whole windows of `context` tokens, of which the second half is scored. If the
+/* As llama-perplexity does, only whole windows of `context` tokens count, of which the second half is scored. If the
  * model needs BOS, it replaces the first token of each window. */
 static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol,
                            const uint32_t *sequence, size_t count)
@@ -83,9 +79,9 @@ static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_p
     }
 }
 
-/* Plans windows as lm-evaluation-harness does. Each window predicts the next `context` tokens, the last window the
- * remaining ones. The inputs are the last `context` tokens, or fewer, up to the one before the last predicted token.
- * `sequence` begins with the prefix (BOS or EOS). */
+/* As lm-evaluation-harness does, each window predicts the next `context` tokens, the last window the remaining ones.
+ * The inputs are the last `context` tokens, or fewer, up to the one before the last predicted token. `sequence`
+ * begins with the prefix (BOS or EOS). */
 static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
 {
     for (size_t predicted = 0; predicted + 1 < count;) {
@@ -97,8 +93,7 @@ static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint
     }
 }
 
-/* Checks that the text, `count` tokens with its prefix, is long enough for the style, and that the tokenizer has the
- * tokens that the style needs. Returns ORGAN_USAGE for a context below 4, else ORGAN_BAD_INPUT. */
+/* `count` includes the prefix of the style. Returns ORGAN_USAGE for a context below 4, else ORGAN_BAD_INPUT. */
 static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text,
                                    organ_error *error)
 {
@@ -124,8 +119,6 @@ static organ_status check_protocol(const organ_perplexity_protocol *p, size_t co
     return ORGAN_OK;
 }
 
-/* Puts the prefix of the style before the tokens, cuts them into windows of inputs, and lists the scored inputs (rows)
- * with the tokens that they should predict (targets). */
 organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
                                         const char *text, organ_perplexity_plan *plan, organ_error *error)
 {
@@ -162,7 +155,6 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
-/* Returns the number of runs of white space plus one, as Python's len(re.split(r"\s+", text)). */
 uint64_t organ_perplexity_words(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;

@@ -13,8 +13,7 @@
 #define TOP_LANES ((size_t)16)
 #define TOP_BLOCK ((size_t)1024) /* logits of which the largest is found before its place; a multiple of TOP_LANES */
 
-/* Returns the largest of TOP_BLOCK logits and `most`; a NaN is never larger. Independent lanes let the compiler use
- * vectors. */
+/* Reads TOP_BLOCK logits. A NaN is never larger. Independent lanes let the compiler use vectors. */
 static float largest_of_block(const float *logits, float most)
 {
     float lanes[TOP_LANES];
@@ -28,7 +27,6 @@ static float largest_of_block(const float *logits, float most)
     return most;
 }
 
-/* Returns the index of the largest logit, the lowest among equals. */
 size_t organ_logits_top(const float *logits, size_t count)
 {
     size_t top = 0, k = 1;
@@ -42,15 +40,14 @@ size_t organ_logits_top(const float *logits, size_t count)
     return top;
 }
 
-/* Returns ln of the sum of exp of all logits. Subtracts the largest logit first, so that exp does not overflow. */
+/* The largest logit is subtracted first, so that exp does not overflow. */
 double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count)
 {
     const double top = (double)logits[organ_logits_top(logits, count)];
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
-/* The receiver of the logits of some consecutive scored tokens (a tile) under one model. All arrays begin with the
- * first token of the tile. */
+/* All arrays begin with the first token of the tile. */
 typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
@@ -62,8 +59,7 @@ typedef struct perplexity_score_tile {
     double *sums; /* organ_logits_log_sum of each row */
 } perplexity_score_tile;
 
-/* Computes the negative log-likelihood of token k of the tile under the first model. If there are other models, keeps
- * the logits for the comparison. */
+/* If there are other models, keeps the logits for the comparison. */
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -75,8 +71,6 @@ static void receive_first(void *receiver, size_t k, float *logits)
     t->sums[k] = sum;
 }
 
-/* Computes, for token k of the tile, the negative log-likelihood under a model other than the first, the divergence
- * from the first model, and whether both models have the same most likely token. */
 static void receive_other(void *receiver, size_t k, float *logits)
 {
     const perplexity_score_tile *const t = receiver;
@@ -89,7 +83,6 @@ static void receive_other(void *receiver, size_t k, float *logits)
 
 /* ---- batches ---- */
 
-/* The scoring of a text with `count` models, which share the plan. */
 typedef struct scoring_pass {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
@@ -102,8 +95,6 @@ typedef struct scoring_pass {
     size_t *rows; /* tile_rows: the inputs whose predictions are scored, as indices in the batch */
 } scoring_pass;
 
-/* Returns the end of the batch that begins with window `window`: as many windows as have `batch_tokens` inputs
- * together, at least one. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
 {
     size_t end = window + 1;
@@ -112,8 +103,6 @@ static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t
     return end;
 }
 
-/* Returns the number of batches in which organ_perplexity_score processes the windows of the plan. A batch has at most
- * `batch_tokens` inputs, unless it is a single window that has more. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens)
 {
     size_t batches = 0;
@@ -122,8 +111,6 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-/* Returns ORGAN_BAD_INPUT if the negative log-likelihood or the divergence of model m for one of tokens [first, first +
- * count) is not finite. */
 static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
@@ -134,8 +121,7 @@ static organ_status check_finite(const scoring_pass *s, size_t m, size_t first, 
     return ORGAN_OK;
 }
 
-/* Scores tokens [first, first + count) of the plan with all models. The tokens are in one batch, which begins with
- * input `origin` of the plan. */
+/* The tokens are in one batch, which begins with input `origin` of the plan. */
 static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size_t origin, organ_error *error)
 {
     for (size_t k = 0; k < count; k++)
@@ -160,8 +146,8 @@ static organ_status score_tile(scoring_pass *s, size_t first, size_t count, size
     return ORGAN_OK;
 }
 
-/* Scores windows [from, to): runs them through each model, then scores their tokens tile by tile. *next is the index in
- * the plan of the first scored token of these windows, and becomes that of the first scored token after them. */
+/* *next is the index in the plan of the first scored token of these windows, and becomes that of the first scored
+ * token after them. */
 static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;
@@ -186,7 +172,6 @@ static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t 
     return error->status;
 }
 
-/* Returns ORGAN_BAD_INPUT if the models have different numbers of logits, or if a target token has none. */
 static organ_status check_sources(const scoring_pass *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
@@ -201,8 +186,6 @@ static organ_status check_sources(const scoring_pass *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reports `window` finished windows and, if `scored` is not 0, the perplexity of the first model over the first
- * `scored` tokens. */
 static void print_progress(const scoring_pass *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];
@@ -214,8 +197,6 @@ static void print_progress(const scoring_pass *s, size_t window, size_t scored, 
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 
-/* Scores all windows, a batch at a time. With several models, keeps the first model's logits of up to `tile_rows`
- * tokens, so that the logits of the other models can be compared with them. */
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,

@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Marks the slots of experts. Sets plan->expert to the bytes of the largest expert, and plan->resident to the bytes of
- * all other weights: the sizes of a layer whose experts are streamed. A matrix may begin and end within a page
- * (`edges`: two pages). These pages stay in memory, so they count as resident, and for matrices that are not packed
- * also as bytes of the expert. */
+/* plan->expert is the bytes of the largest expert, plan->resident those of all other weights. A matrix may begin and
+ * end within a page (`edges`: two pages). These pages stay in memory, so they count as resident, and for matrices
+ * that are not packed also as bytes of the expert. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts)
 {
     const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
@@ -35,8 +34,6 @@ void organ_forward_plan_experts(forward_plan *plan, size_t experts)
  * the codes and scales that it is decoded from have at most twice the bytes of the panel together. */
 #define MADE_ROOM ((size_t)1 << 18)
 
-/* Changes the plan to that of a layer whose weights are converted to `as`: the bytes of its slots, and the scratch for
- * loading and for panels. */
 organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_type_change as, forward_plan *plan,
                                          organ_error *error)
 {
@@ -58,7 +55,6 @@ organ_status organ_forward_plan_estimate(const organ_forward *forward, organ_typ
     return error->status;
 }
 
-/* Frees what the plan owns, not the plan itself. */
 void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes the name of a part of layer `layer`: "blk.N.PART" for GGUF; otherwise the prefix of the text model, the word
- * for its list of layers, the number and the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here,
- * and a '%' in the part is replaced by the number of the half, 0 or 1. */
+/* A GGUF name is "blk.N.PART"; others have the prefix of the text model, the word for its list of layers, the number
+ * and the part. LongCat-Flash (`shortcut`): a layer of the file is two layers here, and a '%' in the part is
+ * replaced by the number of the half, 0 or 1. */
 const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, const char *part, char name[256])
 {
     const bool shortcut = f->config.shortcut;
@@ -25,8 +25,6 @@ const char *organ_forward_layer_name(const organ_forward *f, unsigned layer, con
     return name;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT with the stored shape of a weight and the shape that the config requires: matrices x
- * rows x cols, rows x cols, or with rows 0 a vector of `cols` numbers. */
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
                                 uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -43,7 +41,6 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
-/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 in the weight and in `shape`. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;
@@ -56,9 +53,6 @@ static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
     return weight->elements == shape[0] * shape[1];
 }
 
-/* Returns the weight `name` if it has the shape matrices x rows x cols, which is a stack if `matrices` is above 1, and
- * a vector of `cols` numbers if `rows` is 0. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns
- * NULL and sets `error` if the weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -79,17 +73,14 @@ const organ_weight *organ_forward_find_weight(const organ_forward *forward, cons
     return same ? weight : NULL;
 }
 
-/* Returns the weight `name` if it is a matrix of rows x cols, or with rows 0 a vector of `cols` numbers; else NULL with
- * an error. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error)
 {
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a description, which the caller frees, of the same stored values with rank 3 and the given shape. Rows and
- * columns of its quantisation blocks are exchanged. Returns NULL and sets `error` if memory runs out, or if the weight
- * has two dimensions and is quantised. */
+/* Rows and columns of quantisation blocks are exchanged. Fails also if the weight has two dimensions and is
+ * quantised. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)
 {
     if (weight->rank == 2 && weight->scheme != ORGAN_SCHEME_PLAIN) {

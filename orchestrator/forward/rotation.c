@@ -14,9 +14,9 @@
  * token. */
 #define ROWS_AT_ONCE ((size_t)64)
 
-/* Scales a frequency as Llama 3.1 does, by its wavelength in tokens. Shorter than original_context / high_freq_factor:
- * unchanged. At least original_context / low_freq_factor: divided by the factor. Between: interpolated. The bounds are
- * equal in Llama 4 Scout, which has nothing to interpolate. */
+/* Llama 3.1 scales a frequency by its wavelength in tokens. Shorter than original_context / high_freq_factor:
+ * unchanged. At least original_context / low_freq_factor: divided by the factor. Between: interpolated. The bounds
+ * are equal in Llama 4 Scout, which has nothing to interpolate. */
 static float llama3_frequency(const organ_rope_config *rope, float frequency)
 {
     const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
@@ -29,7 +29,7 @@ static float llama3_frequency(const organ_rope_config *rope, float frequency)
     return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
 }
 
-/* Returns the (fractional) dimension whose angle makes `turns` rotations over the original context: the correction
+/* The angle of the (fractional) dimension makes `turns` rotations over the original context: the correction
  * dimension of YaRN (Peng et al. 2023). */
 static double yarn_dimension(const organ_rope_config *rope, double turns)
 {
@@ -54,7 +54,7 @@ static float yarn_frequency(const organ_rope_config *rope, float frequency, unsi
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
-/* Computes frequencies[k] = theta ^ (-2 k / dimensions). Exponent, power and reciprocal are each rounded to FP32, as in
+/* frequencies[k] = theta ^ (-2 k / dimensions). Exponent, power and reciprocal are each rounded to FP32, as in
  * training. */
 static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies,
                               size_t half)
@@ -68,8 +68,8 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 
 /* ---- opening ---- */
 
-/* Sets *factors to the `half` numbers of the tensor `name`, by which a GGUF file divides the frequencies; NULL if the
- * file does not have the tensor. Returns ORGAN_BAD_INPUT if a factor is not above 0 or not finite. */
+/* A GGUF file divides the frequencies by the `half` factors; *factors is NULL if the file does not have the tensor.
+ * Returns ORGAN_BAD_INPUT if a factor is not above 0 or not finite. */
 static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
                                  organ_error *error)
 {
@@ -86,8 +86,7 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     return error->status;
 }
 
-/* Divides the frequencies by the factors of rope_freqs.weight, if the file has this tensor, as GGUF files of Llama 3
- * do. The factors apply to texts of any length. */
+/* GGUF files of Llama 3 have rope_freqs.weight, whose factors apply to texts of any length. */
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;
@@ -98,10 +97,8 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
     return error->status;
 }
 
-/* Computes the frequencies of a rotation: theta^(-2 k / dimensions), changed by its kind (linear, llama3, YaRN,
- * proportional), and reads the factors of LongRoPE. The factors of rope_freqs.weight of a GGUF file divide the
- * frequencies of the main rotation. In families whose local layers use the same factors, they also divide the
- * frequencies of the second rotation, that of local layers. */
+/* The factors of rope_freqs.weight of a GGUF file divide the frequencies of the main rotation. In families whose
+ * local layers use the same factors, they also divide the frequencies of the second rotation, that of local layers. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error)
 {
@@ -133,8 +130,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 
 /* ---- tables ---- */
 
-/* Returns the kind of a window of `tokens` tokens: 0 within the original context, or for rotations that do not change
- * beyond it; longrope beyond it: 1; dynamic beyond it: `tokens`, because each length has other frequencies. */
+/* Kind 1 is longrope beyond the original context. Dynamic beyond it has the kind `tokens`, because each length has
+ * other frequencies. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens)
 {
     const organ_rope_config *const rope = rotation->rope;
@@ -143,9 +140,8 @@ size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t toke
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
 }
 
-/* Returns the frequency of pair k for windows of kind `kind` (organ_forward_rotation_kind). LongRoPE divides by its
- * long factors if the kind is 1, else by its short ones. Dynamic NTK scaling raises theta for a kind above 0, which is
- * the length of the window. */
+/* LongRoPE divides by its long factors if the kind is 1, else by its short ones. Dynamic NTK scaling raises theta
+ * for a kind above 0, which is the length of the window. */
 static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
 {
     const organ_rope_config *const rope = r->rope;
@@ -164,9 +160,8 @@ static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
     return 1.0f / power;
 }
 
-/* Fills the rows of `part` with cos and sin of position x frequency, times the attention factor: long_attention_factor
- * for long windows of LongRoPE if the config has it, else the factor of the rotation. Angles are negative if the
- * rotation is reversed. */
+/* cos and sin are multiplied by the attention factor: long_attention_factor for long windows of LongRoPE if the
+ * config has it, else the factor of the rotation. Angles are negative if the rotation is reversed. */
 static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
     const bool lasting = part->kind && r->rope->long_attention_factor > 0;
@@ -181,15 +176,14 @@ static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
     }
 }
 
-/* Empties the tables if they have more kinds of windows than FORWARD_ROTATION_PARTS, so that they do not grow without
- * limit. */
+/* Discards the tables if they have more kinds of windows than FORWARD_ROTATION_PARTS, so that they do not grow
+ * without limit. */
 void organ_forward_rotation_begin(forward_rotation *rotation)
 {
     if (rotation->part_count > FORWARD_ROTATION_PARTS)
         rotation->part_count = rotation->rows = 0;
 }
 
-/* Reallocates the tables to `rows` rows, keeps their contents, and makes room for one more part. */
 static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *error)
 {
     float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);
@@ -214,8 +208,6 @@ static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *e
     return ORGAN_OK;
 }
 
-/* Sets *first to the table row of position 0 for a window of `tokens` tokens. Computes new rows if no part of the
- * tables has the kind of this window and enough positions. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
 {
     const size_t kind = organ_forward_rotation_kind(rotation, tokens), before = rotation->rows;
@@ -233,8 +225,6 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
     return ORGAN_OK;
 }
 
-/* Rotates `half` pairs of numbers of a head by the angles of table row `position`. Pairs are neighbours, or numbers k
- * and k + half. */
 void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head)
 {
     const float *cosines = rotation->cosines + position * rotation->half,
@@ -248,7 +238,6 @@ void organ_forward_rotate(const forward_rotation *rotation, size_t position, boo
     }
 }
 
-/* Frees the frequencies, the tables and the factors of a rotation. */
 void organ_forward_rotation_close(forward_rotation *rotation)
 {
     organ_forward_free(rotation->frequencies);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Replaces each of n values by its logistic, 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n)
 {
     for (size_t k = 0; k < n; k++)
@@ -19,12 +18,11 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
 
 /* ---- scores of experts ---- */
 
-/* Returns whether the router may choose the expert; `kept` NULL: it may choose all. */
+/* `kept` NULL: the router may choose all experts. */
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
-/* Sets scratch[e] = e^(logit - maximum) for each kept expert e and returns their sum. The logits of kept experts are
- * made contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other
- * experts. */
+/* The logits of kept experts are made contiguous first, so that the order of the sum, and so its bits, equal those
+ * of a router without the other experts. */
 static float softmax_numerators(const organ_router *r, const bool *kept, const float *logits, float *scratch)
 {
     unsigned count = 0;
@@ -41,9 +39,8 @@ static float softmax_numerators(const organ_router *r, const bool *kept, const f
     return sum;
 }
 
-/* Sets `scratch` to the logistic of the logits, after a soft cap if the rule has one. If the rule applies the logistic
- * only after the choice (`late`), copies the capped logits instead. Returns 1: the result is not divided, unlike the
- * numerators of softmax_numerators. */
+/* If the rule applies the logistic only after the choice (`late`), copies the capped logits instead. Returns 1: the
+ * result is not divided, unlike the numerators of softmax_numerators. */
 static float logistics_of(const organ_router *r, const float *logits, float *scratch)
 {
     const organ_router_rule *const rule = &r->config->router;
@@ -55,8 +52,7 @@ static float logistics_of(const organ_router *r, const float *logits, float *scr
     return 1;
 }
 
-/* Returns the score by which an expert is chosen: scratch[expert] plus its correction if the router has corrections.
- * The correction is not part of the factor of the expert's output. */
+/* The correction is not part of the factor of the expert's output. */
 static float score_of(const organ_router *r, const float *scratch, unsigned expert)
 {
     return r->correction ? scratch[expert] + r->correction[expert] : scratch[expert];
@@ -64,9 +60,8 @@ static float score_of(const organ_router *r, const float *scratch, unsigned expe
 
 /* ---- groups ---- */
 
-/* Returns the score of the group of experts [first, first + size): the score of its best kept expert (best_in_group),
- * or the sum of its two best. Returns -infinity if the group does not keep that many experts, so that it is chosen
- * last. */
+/* The score is that of the best kept expert (best_in_group), or the sum of the two best; -infinity if the group does
+ * not keep that many experts, so that it is chosen last. */
 static float group_score(const organ_router *r, const bool *kept, const float *scratch, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -81,8 +76,8 @@ static float group_score(const organ_router *r, const bool *kept, const float *s
     return r->config->router.best_in_group ? best : best + next;
 }
 
-/* Sets scratch[e] to -infinity for each expert e outside the router_groups_used groups with the best scores. Among
- * groups with equal scores the one with the lower number is better. Does nothing if the router has no groups. */
+/* Only the router_groups_used groups with the best scores stay open. Among groups with equal scores the one with the
+ * lower number is better. */
 static void close_groups(const organ_router *r, const bool *kept, float *scratch)
 {
     const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;
@@ -100,8 +95,7 @@ static void close_groups(const organ_router *r, const bool *kept, float *scratch
 
 /* ---- the choice ---- */
 
-/* Returns the kept expert with the highest score that is not among the first `taken` of `chosen`; among equal scores,
- * the lowest number. A NaN is never higher than another score. */
+/* Among equal scores the lowest number wins. A NaN is never higher than another score. */
 static unsigned next_best(const organ_router *r, const bool *kept, const float *scratch,
                           const organ_expert_choice *chosen, unsigned taken)
 {
@@ -120,7 +114,7 @@ static unsigned next_best(const organ_router *r, const bool *kept, const float *
     return best;
 }
 
-/* Sorts the chosen experts by number, so that sums have the same order in every run. */
+/* Sorts by number, so that sums have the same order in every run. */
 static void sort_choices(organ_expert_choice *chosen, unsigned used)
 {
     for (unsigned k = 1; k < used; k++)
@@ -163,9 +157,6 @@ static void route_sparse(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, 2);
 }
 
-/* Chooses the experts of a token and their factors from its logits: softmax or logistic scores, groups, corrections,
- * normalisation and scales as the config says; SparseMixer has its own rule. `kept` NULL: all experts may be chosen.
- * `chosen` receives experts_used experts in ascending order. */
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *scratch,
                          organ_expert_choice *chosen)
 {
@@ -202,7 +193,6 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     sort_choices(chosen, c->experts_used);
 }
 
-/* Sets factors[e] to the logistic of the logit of each expert e (Llama 4). */
 void organ_forward_input_factors(const organ_router *r, const float *logits, float *factors)
 {
     memcpy(factors, logits, organ_forward_choices(r->config) * sizeof *factors);
@@ -211,7 +201,6 @@ void organ_forward_input_factors(const organ_router *r, const float *logits, flo
 
 /* ---- of a layer ---- */
 
-/* Returns the parameters of the layer's router, which are valid as long as the layer. */
 organ_router organ_layer_router(const organ_layer *layer)
 {
     return (organ_router){layer->forward->engine->kernels, &layer->forward->config,
@@ -219,27 +208,21 @@ organ_router organ_layer_router(const organ_layer *layer)
                           organ_forward_values(layer, PART_EXPERT_SCALE)};
 }
 
-/* Returns the number of routed experts of the layer; 0: it is dense. */
 unsigned organ_layer_experts(const organ_layer *layer)
 {
     return layer->plan->experts ? layer->forward->config.experts : 0;
 }
 
-/* Sets the callback that later runs call with the router's logits; NULL removes it. */
 void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
 {
     layer->routed = routed;
     layer->routed_context = context;
 }
 
-/* Sets whether taps receive the inputs of down projections times the router's factors. */
 void organ_layer_tap_weighted(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
-/* Sets the flags of the experts whose taps receive the inputs of all tokens; NULL: none. */
 void organ_layer_set_all_tokens(organ_layer *layer, const bool *experts) { layer->all_tokens = experts; }
 
-/* Returns the least number of experts that a layer must keep. All groups keep the same number, and the experts of a
- * token must fit in router_groups_used groups; groups that are scored by their two best experts need two. */
 unsigned organ_forward_min_experts(const organ_forward_config *c)
 {
     if (c->router_groups < 2)
@@ -249,9 +232,8 @@ unsigned organ_forward_min_experts(const organ_forward_config *c)
     return c->router_groups * (each < least ? least : each);
 }
 
-/* Returns whether each group keeps the same number of experts; `count` is the number of kept experts of all groups. A
- * group is a range of expert numbers, so groups must have equal sizes when the kept experts are renumbered. Returns
- * true without groups or if `kept` is NULL. */
+/* A group is a range of expert numbers, so groups must have equal sizes when the kept experts are renumbered.
+ * `count` is the number of kept experts of all groups. */
 static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
 {
     const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;
@@ -265,9 +247,7 @@ static bool groups_are_even(const organ_forward_config *c, const bool *kept, uns
     return true;
 }
 
-/* Restricts the router of a loaded layer to the kept experts (NULL: all), so that a smaller model can be measured
- * without writing it. Returns ORGAN_USAGE if too few experts are kept or groups keep different numbers; after an error
- * the router may choose all experts. */
+/* After an error the router may choose all experts. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {
     const organ_forward_config *c = &layer->forward->config;

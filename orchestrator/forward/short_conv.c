@@ -4,34 +4,29 @@
  * channels. */
 #include "orchestrator/forward/mixers.h"
 
-/* The short convolution of a layer on a group. rows: tokens x 3 hidden: B, C and x; outs: tokens x hidden: C conv(B x).
- */
+/* rows: tokens x 3 hidden: B, C and x; outs: tokens x hidden: C conv(B x). */
 typedef struct short_conv_job {
     const forward_group *group;
     float *rows, *outs;
     size_t hidden;
 } short_conv_job;
 
-/* Returns the floats of scratch for each token: B, C, x, and their product. */
 size_t organ_forward_short_conv_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
     return 4 * (size_t)c->hidden;
 }
 
-/* Returns the floats of a layer's state in the cache: the tail of the convolution. */
 size_t organ_forward_short_conv_state(const organ_forward_config *c)
 {
     return organ_forward_conv_tail(c->recurrent.kernel, (size_t)c->hidden);
 }
 
-/* Returns the bytes of a worker's scratch: that of the convolution. */
 size_t organ_forward_short_conv_scratch(const organ_forward_config *c)
 {
     return organ_forward_conv_scratch(c->recurrent.kernel);
 }
 
-/* Computes x = B x for token t; a row of j->rows has B, C and x. */
 static void gate_inputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;
@@ -40,7 +35,6 @@ static void gate_inputs(void *context, size_t t)
         row[2 * j->hidden + k] *= row[k];
 }
 
-/* Computes outs = C x for token t, where x has been convolved. */
 static void gate_outputs(void *context, size_t t)
 {
     const short_conv_job *const j = context;
@@ -49,8 +43,8 @@ static void gate_outputs(void *context, size_t t)
         j->outs[t * j->hidden + k] = row[j->hidden + k] * row[2 * j->hidden + k];
 }
 
-/* Runs a short-convolution layer (LFM2) on a group: projects the input to B, C and x, convolves B x over the tokens,
- * multiplies the result by C, and applies the output projection. */
+/* LFM2 projects the input to B, C and x, convolves B x over the tokens, multiplies the result by C, and applies the
+ * output projection. */
 organ_status organ_forward_short_conv(forward_group *g, const float *normed, float *out, float *work,
                                       organ_error *error)
 {

@@ -6,9 +6,6 @@
 /* A streamed layer uses a sixteenth of the memory for the inputs and outputs of its feed-forward. */
 #define SHARE_OF_STATES 16
 
-/* Returns the bytes of a layer in memory. A streamed layer has its resident weights and, for experts, a quarter of
- * `memory`, or the bytes of the largest expert if that is more. Returns all bytes of the layer if this is less, or if
- * the layer cannot be streamed. */
 size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan, uint64_t memory)
 {
     if (!f->may_stream || !plan->experts)
@@ -17,7 +14,6 @@ size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan
     return plan->resident + experts < plan->bytes ? plan->resident + (size_t)experts : plan->bytes;
 }
 
-/* Returns the largest organ_forward_layer_need of all layers. */
 size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
 {
     size_t max = 0;
@@ -26,15 +22,13 @@ size_t organ_forward_largest_layer(const organ_forward *f, uint64_t memory)
     return max;
 }
 
-/* Returns whether a layer is loaded without its experts if the engine has `memory` bytes. */
 bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan, uint64_t memory)
 {
     return organ_forward_layer_need(f, plan, memory) < plan->bytes;
 }
 
-/* Returns the number of tokens whose feed-forward a streamed layer computes together: as many as fit a sixteenth of
- * `memory`, at least FORWARD_GROUP. A token needs its normed input, its output, router logits, and a copy of its hidden
- * state if states are wider than that. */
+/* The share of memory is a sixteenth, for at least FORWARD_GROUP tokens. A token needs its normed input, its output,
+ * router logits, and a copy of its hidden state if states are wider than that. */
 size_t organ_forward_stream_tokens(const organ_forward *f, uint64_t memory)
 {
     const uint64_t copies = f->config.state > f->config.hidden ? 3 : 2;

@@ -15,8 +15,8 @@
 
 /* ---- the matrices at both ends of the model ---- */
 
-/* Opens the reader of the projection `part` (PART_STREAMS_MAKE or PART_STREAMS_END) of stream number + 1. A GGUF file
- * has the projections of all streams in one stack, safetensors have a tensor for each. */
+/* `part` is PART_STREAMS_MAKE or PART_STREAMS_END, for stream number + 1. A GGUF file has the projections of all
+ * streams in one stack, safetensors have a tensor for each. */
 static organ_status open_projection(organ_forward *f, forward_part part, unsigned number, forward_source *source,
                                     organ_error *error)
 {
@@ -35,9 +35,9 @@ static organ_status open_projection(organ_forward *f, forward_part part, unsigne
     return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
 }
 
-/* Opens two projections for each of streams 1, 2, ... (AltUp, arXiv:2301.13310): one computes the stream from the
- * embedding before the first layer, the other maps the stream back after the last layer, before the streams are merged.
- * Does nothing for models without streams. */
+/* Each of streams 1, 2, ... has two projections (AltUp, arXiv:2301.13310): one computes the stream from the
+ * embedding before the first layer, the other maps the stream back after the last layer, before the streams are
+ * merged. */
 organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
 {
     const unsigned others = f->config.streams ? f->config.streams - 1 : 0;
@@ -50,7 +50,6 @@ organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
     return error->status;
 }
 
-/* Closes the readers of both projections of each stream and frees the list. */
 void organ_forward_streams_close(organ_forward *f)
 {
     for (unsigned k = 0; f->streams.ends && k < 2 * (f->config.streams - 1); k++)
@@ -58,8 +57,7 @@ void organ_forward_streams_close(organ_forward *f)
     free(f->streams.ends);
 }
 
-/* Adds to the list the product y = x w^T with matrix streams.ends[end], for `tokens` rows of x and y that are `stride`
- * floats apart. */
+/* Rows of x and y are `stride` floats apart. */
 static organ_status add_projection(forward_products *products, const organ_forward *f, unsigned end, const float *x,
                                    size_t stride, float *y, size_t tokens, organ_error *error)
 {
@@ -72,7 +70,6 @@ static organ_status add_projection(forward_products *products, const organ_forwa
     return ORGAN_OK;
 }
 
-/* Scales `stream` (n numbers) so that its root mean square is that of `first`. */
 static void scale_stream(const float *first, float *stream, size_t n)
 {
     const float target = sqrtf(organ_forward_mean_square(first, n)), own = organ_forward_mean_square(stream, n);
@@ -81,13 +78,11 @@ static void scale_stream(const float *first, float *stream, size_t n)
         stream[k] *= factor;
 }
 
-/* The states of tokens whose streams 1, 2, ... have been projected and are now scaled. */
 typedef struct split_job {
     const organ_forward *forward;
     float *states;
 } split_job;
 
-/* Scales streams 1, 2, ... of token t, which are projections of its embedding, to the root mean square of stream 0. */
 static void split_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -98,8 +93,6 @@ static void split_token(void *context, size_t t, size_t worker)
         scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
 }
 
-/* Computes streams 1, 2, ... of each token: projections of stream 0, scaled to the root mean square of stream 0
- * (split_token). */
 organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
 {
     const organ_forward_config *const c = &f->config;
@@ -120,9 +113,6 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
-/* Writes to row k of `merged`, for each k below `count`, the mean of the streams of token rows[k] in `states`: of
- * stream 0 and of the projections of the other streams. The projections are first scaled to the root mean square of
- * stream 0. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -152,16 +142,14 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
 
 /* ---- a layer ---- */
 
-/* Returns the floats of forward_group.room for a streams_job and for Laurel, for at most FORWARD_GROUP tokens. A token
- * needs its normed input, the product of Laurel's left matrix, and the router's outputs and the coefficients of
- * streams_job. */
+/* A group counts at most FORWARD_GROUP tokens. A token needs its normed input, the product of Laurel's left matrix,
+ * and the router's outputs and the coefficients of streams_job. */
 size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t streams = c->streams, together = organ_min(tokens, FORWARD_GROUP);
     return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
 }
 
-/* Tokens [first, first + tokens) of a group, whose streams are combined by coefficients that a router computes. */
 typedef struct streams_job {
     forward_group *group;
     size_t first, tokens;
@@ -171,7 +159,6 @@ typedef struct streams_job {
     float *coefficients; /* tokens x `width` of route_streams; after tokens x streams^2 floats: router's outputs */
 } streams_job;
 
-/* Runs the task for each token of the job on the workers. */
 static organ_status share_streams(streams_job *j, organ_token_task *task, organ_error *error)
 {
     const organ_forward_config *const c = &j->group->forward->config;
@@ -180,8 +167,7 @@ static organ_status share_streams(streams_job *j, organ_token_task *task, organ_
                                 error);
 }
 
-/* Computes, for token t, the input of the router of streams (AltUp, Gemma 3n): the RMSNorm of its hidden state, divided
- * by hidden_size. */
+/* The input of the router of streams (AltUp, Gemma 3n) is the RMSNorm of the hidden state, divided by hidden_size. */
 static void norm_inputs(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -194,8 +180,7 @@ static void norm_inputs(void *context, size_t t)
         normed[k] /= (float)hidden;
 }
 
-/* Computes j->coefficients = part(tanh(router(norm(from) / hidden_size))), `width` numbers for each token. `part` is a
- * linear layer: PART_STREAMS_PREDICT or PART_STREAMS_CORRECT. */
+/* coefficients = part(tanh(router(norm(from) / hidden_size))), `width` numbers for each token. */
 static organ_status route_streams(streams_job *j, forward_part part, size_t width, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -208,8 +193,7 @@ static organ_status route_streams(streams_job *j, forward_part part, size_t widt
     return organ_forward_apply(g, part, j->first, j->tokens, routed, j->coefficients, width, error);
 }
 
-/* Replaces the streams of token t by their predictions, and copies the prediction of stream 0 to g->hidden:
- * prediction_m = stream_m + sum over n of coefficient_mn stream_n. */
+/* prediction_m = stream_m + sum over n of coefficient_mn stream_n. */
 static void predict_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -231,7 +215,6 @@ static void predict_tokens(void *context, size_t t)
     memcpy(j->group->hidden + (j->first + t) * hidden, state, hidden * sizeof *state);
 }
 
-/* Returns the job for up to FORWARD_GROUP tokens of the group, from `first` on, with its scratch in g->room. */
 static streams_job streams_job_of(forward_group *g, size_t first)
 {
     const size_t tokens = organ_min(FORWARD_GROUP, g->tokens - first), hidden = (size_t)g->forward->config.hidden;
@@ -239,8 +222,6 @@ static streams_job streams_job_of(forward_group *g, size_t first)
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
 
-/* For each token of the group, computes `width` coefficients (route_streams) from its hidden state at from + token x
- * stride, and then runs `task` on the token. */
 static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
                                     organ_token_task *task, organ_error *error)
 {
@@ -254,8 +235,6 @@ static organ_status route_and_share(forward_group *g, const float *from, size_t 
     return error->status;
 }
 
-/* Replaces the streams of all tokens of the group by their predictions, and copies the prediction of stream 0 to
- * g->hidden. */
 organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -263,8 +242,8 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
                            predict_tokens, error);
 }
 
-/* Corrects the streams of token t, which are predictions, by the change of stream 0 in the layer: stream_m =
- * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. `hidden` is the layer's result. */
+/* stream_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m, where `hidden` is the
+ * layer's result. */
 static void correct_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -279,8 +258,6 @@ static void correct_tokens(void *context, size_t t)
     }
 }
 
-/* Corrects all streams of the group by the difference between g->hidden, the layer's result, and the prediction of
- * stream 0. */
 organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -302,7 +279,6 @@ static void scale_first(void *context, size_t t)
     }
 }
 
-/* Adds the output of the per-layer embeddings (in j->coefficients) to streams 1, 2, ... of token t. */
 static void add_to_others(void *context, size_t t)
 {
     const streams_job *const j = context;
@@ -313,7 +289,6 @@ static void add_to_others(void *context, size_t t)
             j->group->states[(j->first + t) * c->state + m * hidden + x] += j->coefficients[t * hidden + x];
 }
 
-/* Computes the per-layer embeddings of all tokens of the group from stream 0, and adds them to streams 1, 2, ... */
 organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -330,8 +305,8 @@ organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *erro
 
 /* ---- Laurel ---- */
 
-/* Computes g->laurel: n + norm(right(left(n))), where n is the norm of the hidden state, and left and right are a
- * low-rank pair of linear layers (LAuReL, arXiv:2411.07501). */
+/* laurel = n + norm(right(left(n))), where n is the norm of the hidden state, and left and right are a low-rank pair
+ * of linear layers (LAuReL, arXiv:2411.07501). */
 organ_status organ_forward_laurel(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
@@ -349,7 +324,7 @@ organ_status organ_forward_laurel(forward_group *g, organ_error *error)
     return error->status;
 }
 
-/* Sets hidden = (hidden + laurel) / sqrt(2), as modeling_gemma3n.py does after the attention. */
+/* hidden = (hidden + laurel) / sqrt(2), as modeling_gemma3n.py does after the attention. */
 organ_status organ_forward_laurel_add(forward_group *g, organ_error *error)
 {
     return organ_forward_combine(g, g->hidden, g->laurel, g->tokens, sqrtf(0.5f), error);

@@ -11,8 +11,7 @@
 
 #define MAX ((uint64_t)1 << 62) /* bytes: result if no amount fits */
 
-/* Returns the least number of bytes above `given` for which `fits` returns true, or MAX if no number below MAX does.
- * Doubles the number until it fits and then bisects; `fits` must be monotonic. */
+/* Doubles the number until it fits and then bisects; `fits` must be monotonic. */
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context)
 {
     uint64_t low = given, high = given + 1;
@@ -27,7 +26,6 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
     return high < MAX ? high : MAX;
 }
 
-/* Formats the value of --memory in the largest unit that divides it: "16M", "1000". */
 static const char *memory_option_text(uint64_t bytes, char out[24])
 {
     const char units[] = {'\0', 'K', 'M', 'G'};
@@ -40,7 +38,6 @@ static const char *memory_option_text(uint64_t bytes, char out[24])
     return out;
 }
 
-/* Reports ORGAN_USAGE with the given and the sufficient bytes; `what` is formatted with `args`. */
 static organ_status refuse_with_arguments(organ_error *error, uint64_t given, uint64_t enough, const char *what,
                                           va_list args)
 {
@@ -50,7 +47,6 @@ static organ_status refuse_with_arguments(organ_error *error, uint64_t given, ui
                       memory_option_text(given, have), text, organ_quantity_option(enough, option));
 }
 
-/* Reports ORGAN_USAGE: --memory `given` is too little for `what`, and `enough` bytes are enough. */
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
 {
     va_list args;
@@ -60,7 +56,6 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     return error->status;
 }
 
-/* Returns ORGAN_OK if `fits` accepts `given` bytes, else ORGAN_USAGE with the least bytes that `fits` accepts. */
 organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
                                   const char *what, ...)
 {
@@ -73,12 +68,11 @@ organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memo
     return error->status;
 }
 
-/* Parts of the messages: amounts of bytes are found in a message by the words before and after them. */
+/* Amounts of bytes are found in a message by the words before and after them. */
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
                   offer_ends[] = " with --scratch DIR";
 
-/* Finds the last `before` in an ORGAN_USAGE message and returns the bytes of the amount between `before` and the next
- * `after`. Returns 0 for other errors and if there is no such amount. */
+/* Returns 0 if there is no such amount, and for errors other than ORGAN_USAGE. */
 static uint64_t amount_between(const organ_error *error, const char *before, const char *after)
 {
     char option[24];
@@ -95,16 +89,13 @@ static uint64_t amount_between(const organ_error *error, const char *before, con
 
 uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
 
-/* Returns the bytes that the message calls enough with --scratch. If the message does not mention --scratch, returns
- * the bytes that it calls enough for --memory. */
+/* If the message does not mention --scratch, returns the bytes that it calls enough for --memory. */
 static uint64_t bytes_with_scratch(const organ_error *error)
 {
     const uint64_t offered = amount_between(error, offer_begins, offer_ends);
     return offered ? offered : organ_memory_named(error);
 }
 
-/* Removes an earlier text about --scratch from a message about too little memory. Then, if `enough` is less than the
- * amount in the message, appends that `enough` bytes suffice with --scratch. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
@@ -117,9 +108,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Copies `other` to *error if *error is no error or its message names fewer bytes than the message of `other`. If both
- * messages name bytes, the larger of their bytes_with_scratch is enough for both parts of the task with --scratch, so
- * the message of *error then offers that number (organ_memory_offer_scratch). */
+/* If both messages name bytes, the larger of their bytes_with_scratch is enough for both parts of the task with
+ * --scratch. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);
@@ -130,8 +120,6 @@ organ_status organ_memory_refuse_both(organ_error *error, const organ_error *oth
     return error->status;
 }
 
-/* Runs `check` and combines its error with *error (organ_memory_refuse_both), unless *error is a fault other than a
- * lack of memory. */
 organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
                                      organ_error *error)
 {

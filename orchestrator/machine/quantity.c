@@ -21,11 +21,10 @@ static int unit_shift(const char *unit)
     return 10 * (int)(letter - letters + 1);
 }
 
-/* Returns whether `c` is an ASCII digit, independently of the locale. */
+/* Does not depend on the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* Sets *bytes to an amount such as "512", "1.5G" or "2GiB"; units are powers of 1024. Returns false if the text is
- * not an amount, or an amount above INT64_MAX. Intermediate values have 128 bits. */
+/* Intermediate values have 128 bits. */
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
 {
     wide whole = 0, part = 0, scale = 1;
@@ -54,13 +53,11 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
     return true;
 }
 
-/* Returns value / divisor, rounded to nearest, halves up. */
 static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
 {
     return value / divisor + (value % divisor >= divisor - divisor / 2);
 }
 
-/* Formats bytes with a decimal unit: one digit after the point below 100, none from there on. */
 char *organ_quantity_text(uint64_t bytes, char out[16])
 {
     static const char *const units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
@@ -81,7 +78,6 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
     return out;
 }
 
-/* Formats bytes as an option's value: whole K below 10 M, else whole M, rounded up. */
 char *organ_quantity_option(uint64_t bytes, char out[24])
 {
     const bool small = bytes < (uint64_t)10 << 20;
@@ -90,8 +86,7 @@ char *organ_quantity_option(uint64_t bytes, char out[24])
     return out;
 }
 
-/* Formats a duration. The rounded value decides the form, so that no text reads "10.00 s", "60.0 s" or "59 min 60
- * s". */
+/* The rounded value decides the form, so that no text reads "10.00 s", "60.0 s" or "59 min 60 s". */
 char *organ_duration_text(double seconds, char out[24])
 {
     if (!(seconds >= 0 && seconds < 1e12)) {
@@ -113,7 +108,6 @@ char *organ_duration_text(double seconds, char out[24])
     return out;
 }
 
-/* Writes a number with commas between thousands. */
 char *organ_count_text(uint64_t count, char out[32])
 {
     char digits[24];
@@ -128,7 +122,6 @@ char *organ_count_text(uint64_t count, char out[32])
     return out;
 }
 
-/* Returns the smallest decimal unit in which `bytes` is below 1000, at most TB, and sets *factor to 1 / that unit. */
 const char *organ_quantity_unit(double bytes, double *factor)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};

@@ -54,8 +54,7 @@ static int rename_no_replace(const char *from, const char *to)
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 
-/* Returns the path with -NUMBER before a model file's ending: model.gguf becomes model-2.gguf. The caller frees it;
- * NULL if memory is exhausted. */
+/* model.gguf becomes model-2.gguf. The caller frees the path. */
 static char *numbered_path(const char *path, unsigned number)
 {
     static const char *const endings[] = {".gguf", ".safetensors"};
@@ -67,8 +66,8 @@ static char *numbered_path(const char *path, unsigned number)
     return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
-/* Returns the first numbered_path of `path`, from number 2 on, at which no file exists; the caller frees it. Returns
- * NULL if there is none below MAX_NAMES or memory is exhausted. */
+/* Names are tried from number 2 on. Returns NULL if there is none below MAX_NAMES or memory is exhausted; the caller
+ * frees the name. */
 static char *name_with_number(const char *path)
 {
     struct stat info;
@@ -81,8 +80,8 @@ static char *name_with_number(const char *path)
     return NULL;
 }
 
-/* Exchanges two names, in one step if the file system can, otherwise in three renames with a temporary name. Returns
- * 0, or an errno with both names unchanged. */
+/* The exchange is one step if the file system can do that, otherwise three renames with a temporary name. After an
+ * error both names are unchanged. */
 static int exchange_names(const char *a, const char *b)
 {
     if (organ_rename_file(a, b, RENAME_EXCHANGE) == 0)
@@ -101,16 +100,15 @@ static int exchange_names(const char *a, const char *b)
     return fault;
 }
 
-/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be read
- * as an option. */
+/* Puts "./" before a path that begins with '-', which would be read as an option. */
 static void print_shell_path(FILE *out, const char *path)
 {
     fputs(*path == '-' ? " ./" : " ", out);
     organ_shell_word(out, path);
 }
 
-/* Returns the command "mv -n FROM TO", quoted for a shell, which the caller frees; NULL if memory is exhausted. Appends
- * " && rm -f NOTE" if `note` is not NULL and the paths are short enough for a message. */
+/* Appends " && rm -f NOTE" if `note` is not NULL and the paths are short enough for a message. The caller frees the
+ * command. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
     const size_t capacity = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
@@ -135,7 +133,6 @@ static char *move_command(const char *from, const char *to, const char *note)
     return text;
 }
 
-/* Returns the shell command that renames `grown` to a free name next to `final`; NULL if memory is exhausted. */
 char *organ_rename_command(const char *grown, const char *final, const char *note)
 {
     char *const other = name_with_number(final), *const command = other ? move_command(grown, other, note) : NULL;
@@ -143,9 +140,7 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
     return command;
 }
 
-/* Renames a former file that must not be removed, now at `grown`, to a free name next to `final`, and sets ORGAN_IO
- * with both names and `why`, the reason. Tries another name if another process takes the free one. If the file cannot
- * be renamed, it stays at `grown`. */
+/* Tries another name if another process takes the free one. If the file cannot be renamed, it stays at `grown`. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;
@@ -162,7 +157,6 @@ void organ_keep_changed_file(const char *grown, const char *final, const char *w
     free(aside);
 }
 
-/* Reports ORGAN_IO because an output could not get its name, with the command that renames it. */
 organ_status organ_rename_fail(const char *grown, const char *final, const char *command, organ_rename_result naming,
                                int fault, organ_error *error)
 {
@@ -176,8 +170,7 @@ organ_status organ_rename_fail(const char *grown, const char *final, const char 
     return error->status;
 }
 
-/* Returns whether `way` allows to replace the file at `path`; if not, *why may have the reason. Returns false also if
- * this cannot be determined. */
+/* Returns false also if this cannot be determined; *why has the reason, if it is known. */
 static bool may_be_replaced(const char *path, const char *like, organ_replace_policy way, organ_error *why)
 {
     if (way == ORGAN_REPLACE_CACHES)
@@ -189,9 +182,8 @@ static bool may_be_replaced(const char *path, const char *like, organ_replace_po
     return way != ORGAN_REPLACE_NOTHING && why->status == ORGAN_OK;
 }
 
-/* Gives a finished output its final name. A file of that name is exchanged first and examined afterwards, so no other
- * process can change it in between. If the exchanged file must not be replaced after all, organ_keep_changed_file keeps
- * it next to `final`. ENOENT means that the file vanished before the exchange: the loop tries again. */
+/* A file of the final name is exchanged first and examined afterwards, so no other process can change it in between.
+ * ENOENT means that the file vanished before the exchange: the loop tries again. */
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error)
 {

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Writes a word quoted for a shell if necessary: in '...', or in bash's $'...' if it has control characters. */
 void organ_shell_word(FILE *out, const char *s)
 {
     bool plain = *s != '\0', control = false;

@@ -8,8 +8,7 @@
 #define SECOND    1000000000 /* nanoseconds */
 #define MAX_PAUSE (SECOND / 5)
 
-/* Creates a thread in which all signals but faults are blocked: a thread inherits the mask of its creator, which is
- * changed only during pthread_create. */
+/* A thread inherits the signal mask of its creator, which is changed only during pthread_create. */
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context), void *context)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
@@ -32,7 +31,6 @@ void organ_condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&monotonic);
 }
 
-/* Waits on the condition for at most MAX_PAUSE. The caller holds the lock. */
 void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock)
 {
     struct timespec until;

@@ -40,8 +40,6 @@ static bool set_aside(void **last)
     return *last != NULL;
 }
 
-/* Returns a topology whose machine is initialised but not loaded; the caller releases it with organ_topology_destroy.
- * Returns NULL if memory is exhausted. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
@@ -101,8 +99,6 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     return error->status;
 }
 
-/* Restricts the topology to a list of CPUs such as "0-7,16". Returns ORGAN_USAGE if the list is malformed or the
- * machine has none of them. */
 static organ_status keep_listed_cpus(organ_topology *topology, const char *allowed, organ_error *error)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -117,8 +113,7 @@ static organ_status keep_listed_cpus(organ_topology *topology, const char *allow
     return error->status;
 }
 
-/* Last step in the creation of a topology: excludes the CPUs that may not be used, surveys the machine of `made` and
- * sets *topology to `made`. If `error` is set already or a step fails, releases `made` instead. */
+/* Releases `made` if `error` is set already or a step fails. */
 static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
@@ -161,7 +156,6 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     return finish_topology(made, topology, error);
 }
 
-/* Returns true if the record has a CPU that may be used. */
 static bool has_cpus(const organ_topology *topology)
 {
     return hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU) > 0 &&
@@ -169,9 +163,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a topology with the machine that the XML text records. Returns NULL if memory is exhausted, or if the record
- * is malformed; sets *malformed in the second case. hwloc may return the same error in both cases, so a second attempt
- * must fail too before the record counts as malformed. */
+/* hwloc may return the same error for an exhausted memory and a malformed record, so a second attempt must fail too
+ * before the record counts as malformed. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -234,7 +227,6 @@ size_t organ_topology_cores(const organ_topology *topology) { return topology->c
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
 size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }
 
-/* Describes node number `node` < organ_topology_nodes; returns zeros for other numbers. */
 organ_node organ_topology_node(const organ_topology *topology, unsigned node)
 {
     if (node >= topology->node_count)
@@ -244,7 +236,6 @@ organ_node organ_topology_node(const organ_topology *topology, unsigned node)
                         .cores = topology->node_cores[node]};
 }
 
-/* Describes the usable CPU with OS number `pu`; returns zeros if there is none. */
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
 {
     for (size_t k = 0; k < topology->worker_cpu_count; k++)
@@ -253,23 +244,19 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
-/* Returns a list such as "8-15,40" of the OS numbers of the CPUs or memory nodes that are not used for the reason
- * `why`; "" if there are none. The caller frees the list. NULL if memory is exhausted. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;
     return hwloc_bitmap_list_asprintf(&list, topology->absent[why]) < 0 ? NULL : list;
 }
 
-/* Sets the place of worker k to CPU k of worker_cpus; more workers than CPUs share CPUs. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places)
 {
     for (size_t k = 0; k < threads; k++)
         places[k] = topology->worker_cpus[k % topology->worker_cpu_count].place;
 }
 
-/* Returns the set as a list like "8-15,40", which the caller frees; NULL if `complete` is false or memory is
- * exhausted. Frees the set. */
+/* Frees the set. Returns NULL if `complete` is false or memory is exhausted; the caller frees the list. */
 static char *format_and_free_set(hwloc_bitmap_t set, bool complete)
 {
     char *list = NULL;
@@ -279,7 +266,6 @@ static char *format_and_free_set(hwloc_bitmap_t set, bool complete)
     return list;
 }
 
-/* Returns the numbers as a list like "8-15,40", which the caller frees; NULL if memory is exhausted. */
 char *organ_topology_list(const unsigned *numbers, size_t count)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -289,10 +275,8 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return format_and_free_set(set, done);
 }
 
-/* Returns a list of CPUs that stay idle if there are `threads` workers, which have the first CPUs of worker_cpus. If
- * `sibling` is true, lists the idle CPUs that are not the first CPU of their core. Otherwise lists the idle first CPUs:
- * of cores of slower kinds if `slower` is true, else of the fastest kind. The caller frees the list; NULL if memory is
- * exhausted. */
+/* With `sibling`, lists the idle CPUs that are not the first CPU of their core; otherwise the idle first CPUs, of
+ * slower cores or of the fastest kind. The caller frees the list. */
 static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -305,8 +289,6 @@ static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bo
     return format_and_free_set(set, done);
 }
 
-/* Lists the usable CPUs that have no worker: first CPUs of fast cores, first CPUs of slower cores, all other CPUs.
- * Returns false if memory is exhausted. */
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
 {
     *cores = idle_worker_cpus(topology, threads, false, false);
@@ -315,7 +297,6 @@ bool organ_topology_idle(const organ_topology *topology, size_t threads, char **
     return *cores && *slower && *siblings;
 }
 
-/* Binds the calling thread to the place's CPU. Returns false if that is not possible. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))
@@ -328,8 +309,6 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
     return pu && hwloc_set_cpubind(topology->machine, pu->cpuset, HWLOC_CPUBIND_THREAD) == 0;
 }
 
-/* Returns the set of CPUs of the machine's objects [from, to) of a type, cores or CPUs. The caller frees the set; NULL
- * if memory is exhausted. */
 static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_type_t type, size_t from, size_t to)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -341,8 +320,7 @@ static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_typ
     return set;
 }
 
-/* Binds the calling thread to its share of the cores: range `share` of `of` equal ranges. With more shares than
- * cores, several processes use the same core. Machines that do not report cores are divided by CPUs. */
+/* Machines that do not report cores are divided by CPUs. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error)
 {
     organ_topology *topology = NULL;
@@ -365,8 +343,6 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     return error->status;
 }
 
-/* Maps `bytes` bytes of zeroed memory, preferably on the node, in huge pages if possible. NULL with errno if memory
- * is exhausted. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

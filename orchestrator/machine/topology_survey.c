@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Orders CPUs as workers get them (for qsort): the first CPUs of all cores before the second ones, and so on; among
- * these, faster cores first; among equally fast cores, the first core of each node before the second of each node. */
+/* The first CPUs of all cores come before the second ones, and so on; among these, faster cores come first; among
+ * equally fast cores, the first core of each node comes before the second of each node. */
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;
@@ -18,14 +18,13 @@ static int worker_cpu_order(const void *left, const void *right)
     return a->place.node < b->place.node ? -1 : a->place.node > b->place.node;
 }
 
-/* Returns the memory node after `node`, the first for NULL; NULL after the last. */
+/* NULL stands before the first node and after the last. */
 static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
 {
     return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
 }
 
-/* Records in `absent` the nodes without memory and those that the process may not use. If no node has memory, the
- * machine is a record without sizes, and all nodes count as having memory. */
+/* If no node has memory, the machine is a record without sizes, and all nodes count as having memory. */
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
@@ -39,15 +38,13 @@ static void note_unusable_nodes(organ_topology *topology)
             hwloc_bitmap_set(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
-/* Returns true if the node has memory that this process may use. */
 static bool is_usable(const organ_topology *topology, hwloc_obj_t node)
 {
     return !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_EMPTY], node->os_index) &&
            !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
-/* Returns the usable node with the least latency from the node `home`, by the system's matrix of latencies; NULL if
- * there is none. */
+/* Compares latencies by the system's matrix. Returns NULL if no node is usable. */
 static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
 {
     unsigned count = 1;
@@ -70,9 +67,9 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     return nearest;
 }
 
-/* Returns the usable memory node for the CPU with OS number `pu`: the first local one, which is ordinary memory if
- * the core has several kinds. If no local node is usable, sets *near to false and returns the usable node nearest to
- * the local one, or any usable node, or the machine's first node if none is usable. */
+/* The first local node is ordinary memory if the core has several kinds. If no local node is usable, sets *near to
+ * false and returns the usable node nearest to the local one, or any usable node, or the machine's first node if
+ * none is usable. */
 static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
 {
     hwloc_obj_t own = NULL, any = NULL;
@@ -93,7 +90,6 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
-/* Returns the index of `node` in topology->nodes; appends `node` if the array does not contain it. */
 static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 {
     size_t k = 0;
@@ -104,8 +100,7 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
     return (unsigned)k;
 }
 
-/* Returns the kind of a CPU's core, 0 for the fastest; hwloc numbers kinds from slow to fast. A core of unknown kind
- * counts as the fastest. */
+/* hwloc numbers kinds from slow to fast. A core of unknown kind counts as the fastest. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -113,15 +108,14 @@ static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
     return rank < 0 ? 0 : (unsigned)(kinds - 1 - rank);
 }
 
-/* Returns the OS number of the package of a CPU, 0 if the machine reports none. */
 static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
 {
     const hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_PACKAGE, pu);
     return package ? package->os_index : 0;
 }
 
-/* Appends the CPU to worker_cpus. `same_core`: the CPU belongs to the same core as the one appended before it; hwloc
- * lists CPUs core by core. A CPU without a core object counts as a core of its own. */
+/* hwloc lists CPUs core by core, so `same_core` compares with the CPU appended before. A CPU without a core object
+ * counts as a core of its own. */
 static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_worker_cpu *const now = &topology->worker_cpus[topology->worker_cpu_count++];
@@ -142,7 +136,7 @@ static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_c
     topology->cores++;
 }
 
-/* Renumbers the kinds of cores without gaps, because a kind may have no usable core. */
+/* A kind may have no usable core, so the numbers may have gaps before. */
 static void number_kinds(organ_topology *topology)
 {
     unsigned next = 0;
@@ -159,7 +153,7 @@ static void number_kinds(organ_topology *topology)
     topology->kinds = next;
 }
 
-/* Records usable nodes that are nearest to no usable CPU. */
+/* These nodes are usable, but nearest to no usable CPU. */
 static void note_remote_nodes(organ_topology *topology)
 {
     for (hwloc_obj_t node = NULL; (node = next_node(topology, node));) {
@@ -171,8 +165,6 @@ static void note_remote_nodes(organ_topology *topology)
     }
 }
 
-/* Sets worker_cpus, nodes, node_cores, cores and kinds from the loaded machine, and sorts worker_cpus into the order in
- * which workers get them (worker_cpu_order). Records unusable and remote nodes in `absent`. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);

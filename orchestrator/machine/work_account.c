@@ -15,7 +15,6 @@ static _Thread_local struct {
     uint64_t serial_since;               /* processor time of this thread when the last run ended */
 } here;
 
-/* Returns the nanoseconds of a clock of processor time. */
 static uint64_t processor_time(clockid_t id)
 {
     struct timespec now;
@@ -23,7 +22,6 @@ static uint64_t processor_time(clockid_t id)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* Adds the time since the last update to the totals. */
 static void bring_up_to_date(void)
 {
     organ_work_account *const t = &here.total;
@@ -61,7 +59,6 @@ void organ_work_end(const organ_work *work)
         organ_activity_attach(here.former, ORGAN_COMPUTING);
 }
 
-/* Subtracts `less` from `sums`. */
 static void subtract_sums(organ_activity_sums *sums, const organ_activity_sums *less)
 {
     for (int k = 0; k < ORGAN_ACTIVITIES; k++) {
@@ -89,7 +86,6 @@ void organ_work_account_take(organ_work_account *account)
     account->serial_processor -= start->serial_processor;
 }
 
-/* Ends a serial part: its times are added to the totals, and the clock `beside` measures this thread. */
 void organ_work_run_begin(void)
 {
     if (!here.open)

@@ -10,7 +10,6 @@
 
 enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 
-/* A thread of the pool. */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
@@ -18,7 +17,6 @@ typedef struct member {
     bool pinned;       /* it is bound to its CPU */
 } member;
 
-/* A pool of threads. */
 struct organ_workers {
     const organ_topology *topology;
     member *members;      /* [number of threads]; the index is the number of the worker */
@@ -35,8 +33,6 @@ struct organ_workers {
     bool closing;                   /* organ_workers_destroy was called */
 };
 
-/* The function of each thread: calls the work of each round (call of organ_workers_start) once, and returns when the
- * pool is closing and no round is left. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -70,7 +66,7 @@ static void *serve_rounds(void *argument)
     return NULL;
 }
 
-/* Binds the calling thread to its CPU. organ_workers_create runs this on all threads as the first round. */
+/* organ_workers_create runs this on all threads as the first round. */
 static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;
@@ -78,8 +74,7 @@ static void pin_member(void *context, size_t worker)
     self->pinned = organ_topology_bind(pool->topology, self->place);
 }
 
-/* Starts the threads of members 0 .. threads - 1 and sets pool->count to the number of threads that run. Stops at the
- * first that cannot be started. Returns 0 or an errno. */
+/* Stops at the first thread that cannot be started. Returns 0 or an errno. */
 static int start_threads(organ_workers *pool, size_t threads)
 {
     pthread_attr_t attributes;
@@ -97,8 +92,6 @@ static int start_threads(organ_workers *pool, size_t threads)
     return fault;
 }
 
-/* Allocates a pool for `threads` threads and sets the place of each; starts none. Returns NULL if memory is exhausted.
- */
 static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);
@@ -122,7 +115,6 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
     return pool;
 }
 
-/* Creates a pool of `threads` threads (0: one per core) and binds each to a CPU if the system allows it. */
 organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
                                   organ_error *error)
 {
@@ -147,7 +139,6 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
     return ORGAN_OK;
 }
 
-/* Ends the threads and frees the pool. NULL is allowed. */
 void organ_workers_destroy(organ_workers *workers)
 {
     if (!workers)
@@ -169,7 +160,6 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
-/* Begins a round: makes every thread call work(context, worker) once. Returns at once. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     organ_work_run_begin();
@@ -183,7 +173,6 @@ void organ_workers_start(organ_workers *workers, void (*work)(void *context, siz
     pthread_mutex_unlock(&workers->lock);
 }
 
-/* Waits until all threads have finished the round. */
 void organ_workers_wait(organ_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
@@ -193,7 +182,6 @@ void organ_workers_wait(organ_workers *workers)
     organ_work_run_end(workers->count, &workers->activities);
 }
 
-/* Runs one round on all threads and waits for its end. */
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     organ_workers_start(workers, work, context);

@@ -6,13 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A part of the work, for sorting the parts by size. */
 typedef struct sized {
     uint64_t bytes; /* size of the part */
     size_t index;   /* number of the part */
 } sized;
 
-/* Orders parts from large to small, and by index if they have the same size (for qsort). */
 static int by_size(const void *a, const void *b)
 {
     const sized *const x = a, *const y = b;
@@ -20,20 +18,17 @@ static int by_size(const void *a, const void *b)
                                 : (x->index > y->index) - (x->index < y->index);
 }
 
-/* A rank and its parts so far: an element of a binary heap. The rank with the fewest bytes is on top, the lowest rank
- * among equals. */
+/* An element of a binary heap. The rank with the fewest bytes is on top, the lowest rank among equals. */
 typedef struct load {
     uint64_t bytes; /* bytes of the parts assigned so far, plus 1 for each part */
     uint32_t rank;
 } load;
 
-/* Returns true if `a` has fewer bytes than `b`, or the same bytes and the lower rank. */
 static bool is_less(const load *a, const load *b)
 {
     return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
 }
 
-/* Restores the order of the heap after the bytes of its first element have grown: moves that element down. */
 static void sink_top(load *heap, size_t count)
 {
     for (size_t at = 0, next; (next = 2 * at + 1) < count; at = next) {
@@ -47,8 +42,6 @@ static void sink_top(load *heap, size_t count)
     }
 }
 
-/* Sets owner[k] to the rank of part k: parts are assigned from the largest on, each to the rank with the fewest bytes
- * so far. All ranks compute the same assignment. */
 organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
                                 organ_error *error)
 {
@@ -75,8 +68,6 @@ organ_status organ_ranks_assign(const organ_ranks *ranks, const uint64_t *bytes,
 
 /* ---- parts ---- */
 
-/* Assigns `count` parts to ranks by their sizes, which the function `bytes` returns. Without ranks every part is local.
- */
 organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
                                      uint64_t (*bytes)(const void *context, size_t part), const void *context,
                                      organ_assignment *assignment, organ_error *error)
@@ -93,7 +84,6 @@ organ_status organ_assignment_create(organ_ranks *ranks, size_t count,
     return error->status;
 }
 
-/* Assigns a contiguous range of parts of about the same length to each rank. */
 organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignment *assignment, organ_error *error)
 {
     *assignment = (organ_assignment){ranks, count, calloc(count + 1, sizeof *assignment->owner)};
@@ -104,7 +94,6 @@ organ_status organ_assign_evenly(organ_ranks *ranks, size_t count, organ_assignm
     return ORGAN_OK;
 }
 
-/* Returns true if the part is assigned to this rank. */
 bool organ_assignment_is_local(const organ_assignment *assignment, size_t part)
 {
     return assignment->owner[part] == organ_ranks_rank(assignment->ranks);
@@ -116,7 +105,6 @@ void organ_assignment_release(organ_assignment *assignment)
     assignment->owner = NULL;
 }
 
-/* Calls `work` for each part of this rank, in order, up to the first error, which it returns. */
 organ_status organ_assignment_run(const organ_assignment *assignment,
                                   organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
                                   organ_error *error)
@@ -129,15 +117,13 @@ organ_status organ_assignment_run(const organ_assignment *assignment,
 
 /* ---- exchange of results ---- */
 
-/* An array with one element for each part. Element k is at first + k * stride; the rank of part k has computed it. */
 typedef struct pieces {
     char *first;         /* element 0 */
     size_t size, stride; /* bytes of an element; bytes from one element to the next */
 } pieces;
 
-/* Copies the elements of the array `p` that rank `rank` has computed to `packed`, in order and without gaps. If `put`
- * is true, copies them from `packed` to the array instead. If `packed` is NULL, copies nothing. Returns the bytes of
- * these elements together. */
+/* Copies elements in order and without gaps, from the array to `packed` or, with `put`, back. If `packed` is NULL,
+ * copies nothing. Returns the bytes of these elements together. */
 static size_t pack_elements(char *packed, const pieces *p, const organ_assignment *assignment, size_t rank, bool put)
 {
     size_t at = 0;
@@ -152,9 +138,7 @@ static size_t pack_elements(char *packed, const pieces *p, const organ_assignmen
     return at;
 }
 
-/* Exchanges results of `size` bytes: each rank sends the results of its parts and receives all others. The result of
- * part k is at first + k * stride. If a rank has an error, `first` or assignment->owner may be NULL; it then sends
- * nothing. */
+/* If a rank has an error, `first` or assignment->owner may be NULL; it then sends nothing. */
 organ_status organ_assignment_complete(const organ_assignment *assignment, const char *where, void *first, size_t size,
                                        size_t stride, organ_error *error)
 {
@@ -178,7 +162,6 @@ organ_status organ_assignment_complete(const organ_assignment *assignment, const
     return error->status;
 }
 
-/* Completes a contiguous array in all ranks: rank owner[k] sends element k. */
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
                                   const uint32_t *owner, organ_error *error)
 {
@@ -186,14 +169,12 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
                                      error);
 }
 
-/* The result of a part, of variable size. */
 typedef struct found_result {
     void *is;       /* the caller's allocation, NULL if there is no result */
     uint64_t bytes; /* its size, 0 if there is no result */
 } found_result;
 
-/* Returns an allocation, which the caller frees, with the results of all parts of this rank one after another, and sets
- * *bytes to their total size. Returns NULL if memory is exhausted. of[k]: result of part k. */
+/* The results are one after another in an allocation, which the caller frees. */
 static char *concatenate_results(const organ_assignment *assignment, const found_result *of, uint64_t *bytes)
 {
     *bytes = 0;
@@ -209,8 +190,8 @@ static char *concatenate_results(const organ_assignment *assignment, const found
     return joined;
 }
 
-/* Sets of[k].is to a new allocation with the result of part k, for each part of another rank that has a result.
- * all->of[r] has the results of rank r one after another, and of[k].bytes is the size of each. */
+/* all->of[r] has the results of rank r one after another, and of[k].bytes is the size of each. The results become
+ * new allocations in of[k].is. */
 static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
                                  found_result *of, organ_error *error)
 {
@@ -231,8 +212,8 @@ static organ_status copy_results(const organ_assignment *assignment, const char 
     return error->status;
 }
 
-/* Exchanges results of different sizes: first the sizes, then the bytes. of[k]: result of part k. If this rank could
- * not allocate `of`, it passes NULL and an error, which becomes the error of all ranks. */
+/* Exchanges the sizes first, then the bytes. A rank that could not allocate `of` passes NULL and an error, which
+ * becomes the error of all ranks. */
 static organ_status exchange_found(const organ_assignment *assignment, const char *where, found_result *of,
                                    organ_error *error)
 {
@@ -250,9 +231,6 @@ static organ_status exchange_found(const organ_assignment *assignment, const cha
     return error->status;
 }
 
-/* Exchanges results of variable size: collects pointers and sizes of this rank's results, exchanges them, and stores
- * pointers to the results of all parts. The pointer of part k is at `first` + k * `stride`; the function `bytes`
- * returns the size of a result; if `bytes` is NULL, results are strings. Does nothing without ranks. */
 organ_status organ_assignment_exchange(const organ_assignment *assignment, const char *where, void *first,
                                        size_t stride, uint64_t (*bytes)(const void *context, size_t part),
                                        const void *context, organ_error *error)
@@ -275,7 +253,7 @@ organ_status organ_assignment_exchange(const organ_assignment *assignment, const
     return error->status;
 }
 
-/* Replaces each of `count` numbers by its sum over all ranks. `counts` may be NULL if *error is set. */
+/* `counts` may be NULL if *error is set. */
 organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
 {
     organ_gathered all = {0};
@@ -292,8 +270,6 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
     return error->status;
 }
 
-/* Returns the rows of rank `rank`. The rows are divided into steps of `step` rows, of which the last may be shorter,
- * and each rank gets a contiguous range of about the same number of steps. */
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
 {
     const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;
@@ -301,14 +277,11 @@ organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t r
     return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
 }
 
-/* Returns the rows of this rank, like organ_ranks_rows. */
 organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step)
 {
     return organ_ranks_rows(ranks, organ_ranks_rank(ranks), rows, step);
 }
 
-/* Exchanges rows of `bytes` bytes: each rank broadcasts its rows of `values` (organ_ranks_rows) and receives all
- * others. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error)
 {

@@ -9,7 +9,7 @@
 #define MIN_PAUSE       20000u /* nanoseconds of the first pause between two tests for messages */
 #define PAUSE_DOUBLINGS 6u     /* the pause doubles this many times */
 
-/* Kinds of notes. The first two go to all ranks, the others (notes for display) to rank 0, which displays them. */
+/* The first two go to all ranks, the others (notes for display) to rank 0, which displays them. */
 typedef enum note_kind {
     NOTE_STOP,   /* request to stop */
     NOTE_FAULT,  /* the sender has an error */
@@ -18,7 +18,7 @@ typedef enum note_kind {
     NOTE_TEXT    /* a message for the user */
 } note_kind;
 
-/* A message from one rank to another at any time between meeting points (organ_ranks_agree). */
+/* Notes are sent at any time between meeting points (organ_ranks_agree). */
 typedef struct note {
     uint32_t kind;    /* note_kind */
     uint32_t stage;   /* number of progress stages that the sender had begun when it sent the note */
@@ -35,15 +35,12 @@ struct organ_early_note {
     note note;
 };
 
-/* Sleeps for MIN_PAUSE x 2^attempt nanoseconds; the pause doubles at most PAUSE_DOUBLINGS times. */
 void organ_ranks_pause_before_retry(unsigned attempt)
 {
     nanosleep(&(struct timespec){.tv_nsec = (long)MIN_PAUSE << (attempt < PAUSE_DOUBLINGS ? attempt : PAUSE_DOUBLINGS)},
               NULL);
 }
 
-/* Sends a note to rank `to`, unless ranks are lost. If sending fails, marks the other ranks as lost. Increments
- * ranks->spoken for a note for display. */
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -54,7 +51,6 @@ static void send_note(organ_ranks *ranks, size_t to, const note *n)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
 }
 
-/* Sends the note to all other ranks and sets *sent; does nothing if *sent is set already. */
 static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
 {
     if (__atomic_exchange_n(sent, true, __ATOMIC_RELAXED))
@@ -64,10 +60,8 @@ static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
             send_note(ranks, r, n);
 }
 
-/* Sends a request to stop to all other ranks, once in a run. */
 void organ_heartbeat_stop_all(organ_ranks *ranks) { send_to_others(ranks, &ranks->sent, &(note){.kind = NOTE_STOP}); }
 
-/* Reports this rank's fault to all other ranks, once until organ_ranks_overcome. */
 void organ_heartbeat_halt_all(organ_ranks *ranks)
 {
     send_to_others(ranks, &ranks->halted,
@@ -76,15 +70,14 @@ void organ_heartbeat_halt_all(organ_ranks *ranks)
 
 /* ---- progress on rank 0 ---- */
 
-/* Passes the bytes, tensor and remark of a note to the display. The caller holds the lock, and a stage has begun. */
+/* The caller holds the lock, and a stage has begun. */
 static void advance_by(organ_ranks *ranks, const note *n)
 {
     organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
                            n->remark[0] ? n->remark : NULL);
 }
 
-/* Appends a copy of a note, whose stage rank 0 has not begun, to ranks->early. If memory is exhausted, drops the note,
- * and the display lacks its line. The caller holds the lock. */
+/* If memory is exhausted, drops the note, and the display lacks its line. The caller holds the lock. */
 static void store_early_note(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
@@ -95,8 +88,8 @@ static void store_early_note(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Removes from ranks->early the notes of the current stage and of earlier stages. Displays those of the current stage
- * if it is open, and drops the rest. The caller holds the lock. */
+/* Displays the notes of the current stage if it is open, and drops those and older ones from the list. The caller
+ * holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -113,8 +106,6 @@ static void show_early(organ_ranks *ranks)
     ranks->early_end = at;
 }
 
-/* The callback `begin` of rank 0: begins a stage of the display, and displays the notes of this stage that have arrived
- * from other ranks already. */
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -126,7 +117,6 @@ static void begin_shown(void *context, const char *what, uint64_t bytes, size_t 
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* The callback `advance` of rank 0: displays rank 0's own progress. */
 static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -135,8 +125,6 @@ static void advance_shown(void *context, uint64_t bytes, const char *tensor, con
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sets the number of stages that have begun to `stages`, the largest number of all ranks. Then displays the kept
- * notes of the current stage and drops those of earlier stages. */
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -145,14 +133,13 @@ void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Frees all kept notes: with the largest number of stages and no open stage, show_early drops each of them. */
+/* With the largest number of stages and no open stage, show_early drops every note. */
 void organ_heartbeat_discard_notes(organ_ranks *ranks)
 {
     ranks->stage = false;
     organ_heartbeat_align(ranks, UINT32_MAX);
 }
 
-/* The callback `end` of rank 0: ends the stage of the display. */
 static void end_shown(void *context)
 {
     organ_ranks *const ranks = context;
@@ -162,7 +149,6 @@ static void end_shown(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* The callback `note` of rank 0: displays rank 0's own text. */
 static void note_shown(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -171,8 +157,8 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* On rank 0: displays a note from rank `from`. A text is displayed at once. A note of progress is kept in ranks->early
- * if rank 0 has not begun its stage, and dropped if no stage is open. */
+/* A text is displayed at once. A note of progress is kept in ranks->early if rank 0 has not begun its stage, and
+ * dropped if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -188,7 +174,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
 
 /* ---- progress on other ranks ---- */
 
-/* The callback `begin` of ranks other than 0: counts the stage; rank 0 displays it. */
+/* Only counts the stage; rank 0 displays it. */
 static void send_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -200,8 +186,6 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Returns a note of that kind with the bytes of progress that were not sent to rank 0 yet, plus `more`, and sets
- * ranks->unsent to 0. */
 static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -211,8 +195,6 @@ static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
     return taken;
 }
 
-/* The callback `advance` of ranks other than 0: adds the bytes to ranks->unsent for the next heartbeat, or, with a
- * finished tensor, sends them to rank 0 at once. */
 static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -228,7 +210,6 @@ static void send_advance(void *context, uint64_t bytes, const char *tensor, cons
     send_note(ranks, 0, &n);
 }
 
-/* The callback `end` of ranks other than 0. */
 static void send_end(void *context)
 {
     organ_ranks *const ranks = context;
@@ -237,8 +218,7 @@ static void send_end(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* The callback `note` of ranks other than 0: sends the text to rank 0 during a stage. Sends nothing between stages:
- * there all ranks have the same texts, and rank 0 displays its own. */
+/* Sends nothing between stages: there all ranks have the same texts, and rank 0 displays its own. */
 static void send_note_text(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -252,8 +232,6 @@ static void send_note_text(void *context, const char *text)
     send_note(ranks, 0, &n);
 }
 
-/* Returns the progress to which this rank reports: on rank 0 it calls `shown`, on all other ranks it sends notes to
- * rank 0. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
 {
     if (!ranks)
@@ -269,9 +247,8 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
 
 /* ---- the thread ---- */
 
-/* Handles a note NOTE_FAULT: requests this rank's work to halt, unless this rank has overcome that fault already.
- * `overcome`: number of faults that the sender had overcome; if this rank has another number, the note is about another
- * fault. */
+/* `overcome` is the number of faults that the sender had overcome; if this rank has another number, the note is
+ * about another fault. */
 static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -280,8 +257,6 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Receives and handles all notes that have arrived: requests to stop, faults, notes for display. Returns when none is
- * left or the ranks are lost. */
 void organ_heartbeat_receive(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -304,8 +279,7 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     }
 }
 
-/* Receives notes until `spoken` notes for display have arrived from rank `rank` since the start, or until ranks are
- * lost. A note that was sent before a collective call (gather, broadcast) can arrive after that call, so a meeting must
+/* A note that was sent before a collective call (gather, broadcast) can arrive after that call, so a meeting must
  * wait for it. */
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
@@ -318,8 +292,6 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
     }
 }
 
-/* One heartbeat: receives notes, sends a request to stop in this rank to all ranks, and sends rank 0 the bytes of
- * progress since the last heartbeat. */
 static void send_heartbeat(organ_ranks *ranks)
 {
     organ_heartbeat_receive(ranks);
@@ -330,7 +302,6 @@ static void send_heartbeat(organ_ranks *ranks)
         send_note(ranks, 0, &n);
 }
 
-/* The heartbeat thread: makes a heartbeat five times a second until organ_heartbeat_end. */
 static void *run_heartbeat(void *context)
 {
     organ_ranks *const ranks = context;
@@ -347,7 +318,6 @@ static void *run_heartbeat(void *context)
     return NULL;
 }
 
-/* Starts the heartbeat thread. Returns ORGAN_IO if it cannot be created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
 {
     const int failed = organ_thread_create(&ranks->heartbeat, NULL, run_heartbeat, ranks);
@@ -355,7 +325,6 @@ organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
     return failed ? organ_fail_errno(error, failed, "cannot start the heartbeat thread") : ORGAN_OK;
 }
 
-/* Ends the heartbeat thread, if it runs; the thread first receives all notes that have arrived. */
 void organ_heartbeat_end(organ_ranks *ranks)
 {
     if (!ranks->beats)

@@ -13,7 +13,6 @@ static const struct launcher {
                  {"mpirun", "PMI_SIZE", "PMI_RANK"},
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 
-/* Sets *number to the number in an environment variable. Returns false if it is not set or not a number. */
 static bool launch_number_of(const char *variable, size_t *number)
 {
     const char *const text = getenv(variable);
@@ -24,15 +23,13 @@ static bool launch_number_of(const char *variable, size_t *number)
     return *end == '\0';
 }
 
-/* Returns the value of the environment variable ORGAN_SILENCE, or "". */
 const char *organ_launch_silence(void)
 {
     const char *const text = getenv(ORGAN_SILENCE_VARIABLE);
     return text ? text : "";
 }
 
-/* Returns the launcher, the rank of this process and the number of processes from the environment. Without a launcher's
- * variables, or if the number is 0, returns rank 0 of 1 process without a launcher. */
+/* Without a launcher's variables, or if the number is 0, the result is rank 0 of 1 process. */
 organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {

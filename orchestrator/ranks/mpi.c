@@ -34,7 +34,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
  * have freed since, so no MPI function may be called any more. Protected by the lock. */
 static int cut;
 
-/* Returns 0 for MPI_SUCCESS, else 1 with MPI's error text in `why`. */
 static int mpi_check(int code, char *why)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -46,8 +45,6 @@ static int mpi_check(int code, char *why)
     return 1;
 }
 
-/* Initialises MPI, and sets *rank to the number of this process and *count to the number of ranks. Returns 0, or 1 with
- * the reason in `why`. */
 int organ_mpi_open(int *rank, int *count, char *why)
 {
     int level = MPI_THREAD_SINGLE;
@@ -61,7 +58,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
            mpi_check(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || mpi_check(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
-/* Takes the lock and returns 0. If organ_mpi_cut was called, returns 1 without the lock and sets `why`. */
+/* Returns 1 without the lock if organ_mpi_cut was called. */
 static int mpi_enter(char *why)
 {
     pthread_mutex_lock(&lock);
@@ -72,7 +69,6 @@ static int mpi_enter(char *why)
     return cut;
 }
 
-/* Releases the lock and returns the result of mpi_check for `code`, the result of an MPI call. */
 static int mpi_leave(int code, char *why)
 {
     const int failed = mpi_check(code, why);
@@ -80,8 +76,8 @@ static int mpi_leave(int code, char *why)
     return failed;
 }
 
-/* Releases the lock, so that other threads can call MPI, calls wait(attempt) and takes the lock again. Returns 0 with
- * the lock, or 1 without it if organ_mpi_cut was called. */
+/* Without the lock, other threads can call MPI. Returns 0 with the lock, or 1 without it if organ_mpi_cut was
+ * called. */
 static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char *why)
 {
     pthread_mutex_unlock(&lock);
@@ -89,8 +85,8 @@ static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char 
     return mpi_enter(why);
 }
 
-/* Waits for the end of a request, then releases the lock. `code`: result of the MPI call that started the request.
- * Returns 0, or 1 with a reason in `why`. The caller holds the lock. */
+/* `code` is the result of the MPI call that started the request. The caller holds the lock, which is released at the
+ * end. */
 static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
 {
     int done = 0;
@@ -104,7 +100,6 @@ static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned at
     return mpi_leave(code, why);
 }
 
-/* Exchanges `bytes` bytes of each rank: the bytes of rank r arrive at all + r * bytes. */
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why)
 {
     MPI_Request request;
@@ -114,8 +109,7 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
                         &request, wait, why);
 }
 
-/* Sends `bytes` bytes at `data` from rank `from` to all ranks, in pieces of STEP, because MPI counts with int. Calls
- * `wait` between two tests of a request. */
+/* Sends pieces of STEP bytes, because MPI counts with int. */
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
 {
     int failed = 0;
@@ -130,16 +124,14 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     return failed;
 }
 
-/* Notes and signs of life that are sent and perhaps not yet delivered. Senders do not wait for the receiver, so MPI
- * reads the bytes from here. */
+/* Senders do not wait for the receiver, so MPI reads the bytes of notes and signs of life from here. */
 static struct {
     MPI_Request request; /* MPI_REQUEST_NULL if the place is free */
     char bytes[ORGAN_TRANSPORT_NOTE_BYTES];
 } sent[NOTES];
 static int begun; /* number of places in `sent` that were ever used */
 
-/* Returns the index of a free place in `sent`, or -1 if all places are in use. Sets *code after an error of MPI. The
- * caller holds the lock. */
+/* Returns -1 if all places are in use. The caller holds the lock. */
 static int free_place(int *code)
 {
     for (int k = 0; k < begun && *code == MPI_SUCCESS; k++) {
@@ -152,8 +144,6 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
-/* Sends a note without waiting for its receipt: copies it to a free place of `sent`. Waits if there is no free place.
- */
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
@@ -169,8 +159,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     return mpi_leave(code, why);
 }
 
-/* Sends a sign of life that consists of the number `word` to rank `to`. Drops it if no place is free, because
- * another sign follows. Returns 0, or nonzero with the reason in `why`. */
+/* Drops the sign if no place is free, because another sign follows. */
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;
@@ -184,8 +173,7 @@ int organ_mpi_beat(int to, int word, char *why)
     return mpi_leave(code, why);
 }
 
-/* If a message with that tag has arrived, receives it into `note`, sets *there to 1 and *status to its sender and
- * length; otherwise sets *there to 0. Returns MPI's code. The caller holds the lock. */
+/* Returns MPI's code. The caller holds the lock. */
 static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
@@ -194,8 +182,6 @@ static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *the
                : code;
 }
 
-/* Receives a note of at most `capacity` bytes if one has arrived, and sets *bytes to its length and *from to its
- * sender; otherwise *bytes is 0. */
 int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, char *why)
 {
     MPI_Status status;
@@ -212,7 +198,6 @@ int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, cha
     return mpi_leave(code, why);
 }
 
-/* Receives a sign of life if one has arrived: its number into *word, its sender into *from; otherwise *from is -1. */
 int organ_mpi_take_beat(int *from, int *word, char *why)
 {
     MPI_Status status;
@@ -226,7 +211,6 @@ int organ_mpi_take_beat(int *from, int *word, char *why)
     return mpi_leave(code, why);
 }
 
-/* Makes all waiting and later calls fail. */
 void organ_mpi_cut(void)
 {
     pthread_mutex_lock(&lock);

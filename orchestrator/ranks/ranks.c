@@ -23,7 +23,6 @@ size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count
 
 bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
 
-/* Returns true on a rank other than 0 if the watch considers rank 0 lost. */
 bool organ_ranks_without_first(const organ_ranks *ranks)
 {
     return ranks && ranks->rank && __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) == 0;
@@ -33,7 +32,6 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 
 /* ---- meeting points ---- */
 
-/* The data that a rank sends to all others at a meeting point. */
 typedef struct arrival {
     uint64_t bytes;         /* number of bytes that this rank will broadcast to the others */
     uint64_t spoken;        /* notes that this rank has sent to rank 0 for display since the start */
@@ -44,9 +42,8 @@ typedef struct arrival {
     char message[sizeof((organ_error *)NULL)->message]; /* of its error, "" for none */
 } arrival;
 
-/* Sets ORGAN_IO in *error: rank `silent` has sent nothing for too long. If *error is an interruption already, replaces
- * it and quotes its message, because abandon_run requests a stop when a rank is silent, which causes the interruption.
- */
+/* If *error is an interruption already, its message is quoted, because abandon_run requests a stop when a rank is
+ * silent, which causes the interruption. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;
@@ -60,8 +57,8 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
                       before.message);
 }
 
-/* Marks the other ranks as lost and sets ORGAN_IO in *error. The message names the silent rank if the watch has found
- * one, else it quotes `why`, the reason of the transport or "". */
+/* The message names the silent rank if the watch has found one, else it quotes `why`, the reason of the transport or
+ * "". */
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
     const int silent = __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE);
@@ -71,9 +68,9 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
-/* Returns the arrival with the fault that all ranks adopt: the fault of the lowest rank that has one other than an
- * interruption, or else of the lowest rank with an interruption. Interruptions come last because they mostly follow
- * the fault of another rank. Returns NULL if no rank has a fault. */
+/* The fault is that of the lowest rank that has one other than an interruption, or else of the lowest rank with an
+ * interruption. Interruptions come last because they mostly follow the fault of another rank. Returns NULL if no
+ * rank has a fault. */
 static const arrival *find_fault(const organ_ranks *ranks, const arrival *arrivals)
 {
     const arrival *found = NULL;
@@ -84,7 +81,6 @@ static const arrival *find_fault(const organ_ranks *ranks, const arrival *arriva
     return found;
 }
 
-/* Returns true if the arrivals of all ranks have the status and message of `expected`. */
 static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const arrival *expected)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -93,8 +89,8 @@ static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const 
     return true;
 }
 
-/* Sets *error to the common fault, as all ranks do. The message gets a prefix that names the rank at fault, unless all
- * ranks have the same message or the fault was common before. */
+/* The message gets a prefix that names the rank at fault, unless all ranks have the same message or the fault was
+ * common before. */
 static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals, const arrival *fault,
                                      organ_error *error)
 {
@@ -115,8 +111,7 @@ static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals
     return error->status;
 }
 
-/* Returns ORGAN_IO if ranks meet at different steps: their next exchanges would not match, and they would wait for
- * each other forever. */
+/* The next exchanges of ranks at different steps would not match, and they would wait for each other forever. */
 static organ_status check_same_step(const organ_ranks *ranks, const arrival *arrivals, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
@@ -126,8 +121,8 @@ static organ_status check_same_step(const organ_ranks *ranks, const arrival *arr
     return ORGAN_OK;
 }
 
-/* Sends this rank's arrival to all ranks and receives theirs in arrivals[rank]. A rank with an error first sends the
- * others a request to stop or to halt, so that they come to the meeting point early. */
+/* A rank with an error first sends the others a request to stop or to halt, so that they come to the meeting point
+ * early. */
 static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *arrivals,
                                       organ_error *error)
 {
@@ -149,8 +144,6 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
                : ORGAN_OK;
 }
 
-/* Allocates all->of[r] for the bytes of each rank and sets all->bytes[r], both from the sizes in the arrivals. Returns
- * false if memory is exhausted. */
 static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
 {
     for (size_t r = 0; r < all->count; r++) {
@@ -162,8 +155,8 @@ static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
     return true;
 }
 
-/* Broadcasts the bytes of each rank r to all->of[r] of all ranks. First the ranks exchange whether each has memory,
- * because the others would wait forever for a rank that cannot take part. Returns an error if any rank has none. */
+/* First the ranks exchange whether each has memory, because the others would wait forever for a rank that cannot
+ * take part. */
 static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
                                        organ_gathered *all, organ_error *error)
 {
@@ -190,7 +183,6 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
     return error->status;
 }
 
-/* Returns true if any rank has bytes to broadcast. */
 static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -199,8 +191,6 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
     return false;
 }
 
-/* Exchanges arrivals, and then the bytes of each rank, with all ranks. `mine`: the `bytes` bytes of this rank. If any
- * rank has an error, all ranks get the same error. Returns an error also if the ranks are at different steps. */
 static organ_status exchange_with_all(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                       organ_gathered *all, arrival *arrivals, organ_error *error)
 {
@@ -215,7 +205,6 @@ static organ_status exchange_with_all(organ_ranks *ranks, const char *where, con
     return error->status ? error->status : check_same_step(ranks, arrivals, error);
 }
 
-/* Sets *all to empty entries for `count` ranks. Returns false if memory is exhausted. */
 static bool make_places(organ_gathered *all, size_t count)
 {
     *all = (organ_gathered){.of = calloc(count, sizeof *all->of), .bytes = calloc(count, sizeof *all->bytes)};
@@ -252,7 +241,6 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
     return error->status;
 }
 
-/* Meets all ranks without data: if a rank has an error, all get the same error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
 {
     organ_gathered nothing = {0};
@@ -263,7 +251,6 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     return error->status;
 }
 
-/* Meets all ranks and gathers the bytes of each; without ranks copies this process's bytes. */
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                 organ_gathered *all, organ_error *error)
 {
@@ -287,8 +274,8 @@ void organ_gathered_release(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* The function `wait` of organ_ranks_broadcast. All ranks call the broadcast right after a meeting, so it ends soon:
- * the first BRIEF_TURNS waits only yield the processor, and later ones sleep. */
+/* All ranks call the broadcast right after a meeting, so it ends soon: the first BRIEF_TURNS waits only yield the
+ * processor, and later ones sleep. */
 static void wait_briefly(unsigned attempt)
 {
     if (attempt < BRIEF_TURNS)
@@ -297,7 +284,6 @@ static void wait_briefly(unsigned attempt)
         organ_ranks_pause_before_retry(attempt - BRIEF_TURNS);
 }
 
-/* Copies `bytes` bytes at `data` from rank `from` to all others. */
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -309,7 +295,6 @@ organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, 
                                                                                  : error->status;
 }
 
-/* Returns ORGAN_USAGE if there are several ranks; `what` is the work that they cannot divide. */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
 {
     if (organ_ranks_count(ranks) < 2)
@@ -320,12 +305,11 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 
 /* ---- joining and leaving ---- */
 
-/* Folders in which the module may be, relative to the program's folder: the same folder in a build, the library
- * directory in an installation. */
+/* Folders are relative to the program's folder: the same folder in a build, the library directory in an
+ * installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
-/* Returns the path of the module in `folder`, which is relative to the program's folder; NULL if this folder has no
- * module. The caller frees the path. */
+/* Returns NULL if this folder has no module. The caller frees the path. */
 static char *find_module(const char *folder)
 {
     char program[4096];
@@ -342,8 +326,7 @@ static char *find_module(const char *folder)
     return NULL;
 }
 
-/* Loads the module with the functions of MPI from the first of module_folders that has one, else from the system's
- * library path. The program itself needs no MPI library. */
+/* Tries module_folders first, then the system's library path. The program itself needs no MPI library. */
 static organ_status load_transport(organ_transport *transport, organ_error *error)
 {
     static const char *const names[ORGAN_TRANSPORT_FUNCTIONS] = ORGAN_TRANSPORT_NAMES;
@@ -356,16 +339,14 @@ static organ_status load_transport(organ_transport *transport, organ_error *erro
     return error->status;
 }
 
-/* Data that each rank sends to all others when they join. */
 typedef struct introduction {
     char host[ORGAN_HOST_ROOM], version[32];
     cpu_set_t cpus;   /* CPUs on which the rank may run */
     char silence[16]; /* ORGAN_SILENCE in the rank's environment */
 } introduction;
 
-/* Restricts this rank to its share of its CPUs, if other ranks on the same host have exactly the same CPUs. The
- * launcher has then bound none of these ranks, and all would start their workers at the first core. of[r]: introduction
- * of rank r. */
+/* If ranks on one host have exactly the same CPUs, the launcher has bound none of them, and all would start their
+ * workers at the first core. */
 static organ_status divide_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -378,8 +359,7 @@ static organ_status divide_cores(const organ_ranks *ranks, const introduction *o
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
 
-/* Sets the seconds of silence after which a rank is lost from `text`, rank 0's value of ORGAN_SILENCE: launchers do
- * not pass the variable to every host. */
+/* `text` is rank 0's value of ORGAN_SILENCE, because launchers do not pass the variable to every host. */
 static organ_status read_silence(organ_ranks *ranks, const char *text, organ_error *error)
 {
     char *end = NULL;
@@ -393,8 +373,7 @@ static organ_status read_silence(organ_ranks *ranks, const char *text, organ_err
     return ORGAN_OK;
 }
 
-/* Exchanges the introductions of all ranks when the run begins. Sets ranks->hosts and the limit of silence, and divides
- * the CPUs. Returns ORGAN_USAGE if versions of organ differ, because the formats of their notes may differ. */
+/* Returns ORGAN_USAGE if versions of organ differ, because the formats of their notes may differ. */
 static organ_status exchange_introductions(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
@@ -425,8 +404,6 @@ static organ_status exchange_introductions(organ_ranks *ranks, organ_error *erro
     return error->status;
 }
 
-/* Initialises MPI and exchanges introductions. Returns ORGAN_USAGE if MPI has another number of ranks than the launcher
- * started. */
 static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -443,8 +420,6 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     return exchange_introductions(ranks, error);
 }
 
-/* Connects to the other ranks with a transport, and starts the heartbeat thread and the thread that watches for silent
- * ranks. *result is NULL after an error. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **result, organ_error *error)
 {
@@ -466,7 +441,6 @@ organ_status organ_ranks_join_by(const organ_transport *transport, const organ_l
     return error->status;
 }
 
-/* Loads the MPI module and joins the ranks that the launcher has started; *ranks stays NULL for a single process. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error)
 {
     organ_transport transport;
@@ -482,8 +456,7 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
-/* Waits until all ranks have called this function: meets them until all meet at `where`. A rank at another meeting
- * point gets the common fault there and then calls this function. */
+/* A rank at another meeting point gets the common fault there and then calls this function. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
@@ -494,8 +467,7 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
     return error->status;
 }
 
-/* Clears the request to halt and increments ranks->overcome, so that receive_fault ignores notes about the same fault
- * that arrive later. */
+/* ranks->overcome lets receive_fault ignore notes about the same fault that arrive later. */
 void organ_ranks_overcome(organ_ranks *ranks)
 {
     if (!ranks)
@@ -507,13 +479,11 @@ void organ_ranks_overcome(organ_ranks *ranks)
     __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
 }
 
-/* Returns the error's message without the prefix that set_common_fault put before it. */
 const char *organ_ranks_message(const organ_ranks *ranks, const organ_error *error)
 {
     return error->message + (ranks && strcmp(ranks->agreed, error->message) == 0 ? ranks->named : 0);
 }
 
-/* Meets all ranks for the last time, ends the threads and MPI, and releases `ranks`. NULL is allowed. */
 void organ_ranks_leave(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", here = 0;

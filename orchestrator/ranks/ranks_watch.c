@@ -6,17 +6,14 @@
 
 #define POLLS_A_SECOND 5u /* wake-ups of the watch per second: organ_condition_wait waits for a fifth of a second */
 
-/* Returns the number of ranks to watch: rank 0 watches all, the others only rank 0. */
 static size_t ranks_to_watch(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
-/* Returns whether the other ranks cannot be reached. */
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
-/* Marks the other ranks as lost: from now on, this rank neither sends to them nor receives. */
 static void mark_lost(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
-/* Sends a sign of life to each watched rank but `lost_rank`. The sign contains `lost_rank`, the rank that is considered
- * lost, or -1. Sends nothing after organ_watch_hush. */
+/* A sign of life contains `lost_rank`, the rank that is considered lost, or -1. Sends nothing after
+ * organ_watch_hush. */
 static void send_beats(organ_ranks *ranks, int lost_rank)
 {
     organ_watch *const w = &ranks->watch;
@@ -28,8 +25,8 @@ static void send_beats(organ_ranks *ranks, int lost_rank)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Ends this rank's run because rank `silent` is lost: makes the transport fail and requests a stop. First sends
- * `silent` to the watched ranks: without that, the others would report rank 0 as silent when rank 0 has ended. */
+/* First sends `silent` to the watched ranks: without that, the others would report rank 0 as silent when rank 0 has
+ * ended. */
 static void abandon_run(organ_ranks *ranks, int silent)
 {
     send_beats(ranks, silent);
@@ -39,8 +36,6 @@ static void abandon_run(organ_ranks *ranks, int silent)
     organ_stop_request(ranks->stop);
 }
 
-/* Receives all signs of life that have arrived. Each resets naps[] of its sender; one that names a lost rank ends the
- * run. */
 static void receive_beats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -54,10 +49,9 @@ static void receive_beats(organ_ranks *ranks)
     }
 }
 
-/* Increments naps[] of each watched rank, and ends the run if a rank has sent no sign of life during w->seconds + 1
- * seconds of wake-ups; the extra second is the interval between two signs of life. The watch counts wake-ups instead of
- * time: if this process itself was suspended, it has no wake-ups for that time, and receives the signs that arrived
- * meanwhile before it counts again. */
+/* A rank may be silent for w->seconds + 1 seconds; the extra second is the interval between two signs of life. The
+ * watch counts wake-ups instead of time: if this process itself was suspended, it has no wake-ups for that time, and
+ * receives the signs that arrived meanwhile before it counts again. */
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
@@ -66,8 +60,6 @@ static void count_silence(organ_ranks *ranks)
             abandon_run(ranks, (int)r);
 }
 
-/* The work of the watch at wake-up number `poll`: sends signs of life once a second, receives those of others, and
- * counts the silence of each rank. */
 void organ_watch_poll(organ_ranks *ranks, unsigned poll)
 {
     if (poll % POLLS_A_SECOND == 0)
@@ -76,7 +68,6 @@ void organ_watch_poll(organ_ranks *ranks, unsigned poll)
     count_silence(ranks);
 }
 
-/* Runs the thread of the watch until the run ends or a rank is lost. */
 static void *run_watch(void *context)
 {
     organ_ranks *const ranks = context;
@@ -93,7 +84,6 @@ static void *run_watch(void *context)
     return NULL;
 }
 
-/* Starts the thread of the watch, unless the limit of silence is 0. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
 {
     organ_watch *const w = &ranks->watch;
@@ -108,7 +98,6 @@ organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
                   : ORGAN_OK;
 }
 
-/* Stops this rank's signs of life, before ranks leave: none may reach a rank that has left. */
 void organ_watch_hush(organ_ranks *ranks)
 {
     pthread_mutex_lock(&ranks->watch.lock);
@@ -116,9 +105,6 @@ void organ_watch_hush(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
-/* If this is not rank 0 and rank 0 has named a lost rank, waits for the launcher's signal, for twice the allowed
- * seconds of silence, at most 10 s: a launcher ends all ranks when one ends with an error, and rank 0 must print its
- * error first. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks)
 {
     const unsigned max = 10, seconds = 2 * ranks->watch.seconds < max ? 2 * ranks->watch.seconds : max;
@@ -132,7 +118,6 @@ void organ_watch_wait_for_rank_0(organ_ranks *ranks)
     pthread_mutex_unlock(&ranks->watch.lock);
 }
 
-/* Ends the thread of the watch, if it runs, and receives the last signs of life. */
 void organ_watch_end(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;

@@ -12,21 +12,19 @@
 
 static volatile sig_atomic_t renewal_requested; /* set by the handler of SIGHUP, cleared by organ_serve */
 
-/* Handler of SIGHUP. */
 static void request_renewal(int number)
 {
     (void)number;
     renewal_requested = 1;
 }
 
-/* Longest time for the replies in progress when the server stops. */
 enum { SECONDS_TO_FINISH = 10 };
 
 const organ_area *const organ_areas[] = {&organ_area_server, &organ_area_models, &organ_area_files,
                                          &organ_area_jobs,   &organ_area_page,   NULL};
 
-/* Opens the server and runs its main loop: ten times a second it checks deadlines (organ_server_tick) and, after
- * SIGHUP, reads tokens and certificate again and reopens the audit log (organ_server_renew). */
+/* The main loop runs ten times a second: it checks deadlines (organ_server_tick) and, after SIGHUP, calls
+ * organ_server_renew. */
 organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};

@@ -13,16 +13,14 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define PAGE             4096
 
-/* Returns the bytes of the item that this pass reads; 0 if another rank processes the item. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
-/* The tensor as a grid of units. A unit is an element, or a block of elements that are stored together. */
+/* A unit is an element, or a block of elements that are stored together. */
 typedef struct unit_grid {
     size_t unit;       /* bytes of a unit */
     size_t rows, cols; /* units of one matrix of the tensor */
 } unit_grid;
 
-/* Returns the grid of units of one matrix of the tensor. */
 static unit_grid grid_of(const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -30,18 +28,17 @@ static unit_grid grid_of(const organ_tensor *tensor)
     return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
 }
 
-/* Returns the bytes of a tile of `tensor` in a flat pass (pass->tile_rows is 0), whose tiles are runs of consecutive
- * units regardless of the tensor's shape: FLAT_TILE, rounded down to whole units. */
+/* The tiles of a flat pass (pass->tile_rows is 0) are runs of consecutive units regardless of the tensor's shape:
+ * FLAT_TILE bytes, rounded down to whole units. */
 static size_t flat_tile(const organ_tensor *tensor)
 {
     const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;
     return FLAT_TILE / unit * unit;
 }
 
-/* Returns the columns of a tile in a row of `cols` units. */
 static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
 
-/* Returns the bytes of one row of tiles, or of one tile in a flat pass: the smallest possible band of this tensor. */
+/* A row of tiles, or one tile in a flat pass, is the smallest possible band of this tensor. */
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)
@@ -50,7 +47,6 @@ static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
     return organ_min(pass->tile_rows, g.rows) * g.cols * g.unit;
 }
 
-/* Returns the largest number of tiles in a band of `band_bytes` bytes of the tensor. */
 static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
 {
     if (pass->tile_rows == 0)
@@ -62,7 +58,6 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 
 size_t organ_band_max_slots(size_t workers) { return 2 * workers + 6; }
 
-/* The inputs and the result of planning. */
 typedef struct band_plan_planning {
     const organ_pass *pass;
     size_t workers;
@@ -70,10 +65,9 @@ typedef struct band_plan_planning {
     organ_band_plan plan; /* the result */
 } band_plan_planning;
 
-/* Sets the limits of the plan for `memory` bytes. The memory that the scratch leaves free is divided among
- * organ_band_max_slots bands, but a band has not more than COMFORTABLE_BAND bytes nor less than p->least. Returns
- * false if two bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls
- * it as its `fits`. */
+/* The memory that the scratch leaves free is divided among organ_band_max_slots bands, but a band has not more than
+ * COMFORTABLE_BAND bytes nor less than p->least. Returns false if two bands or pass->least bytes do not fit; always
+ * true if the pass has no bytes. organ_memory_enough calls it as its `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -95,8 +89,8 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-/* Returns a planning in which the members that do not depend on the memory are set. Sets *widest to the tensor with the
- * most bytes in a row of tiles, for messages; NULL if the pass has no bytes. */
+/* The result lacks the members that depend on the memory. *widest is the tensor with the most bytes in a row of
+ * tiles, for messages; NULL if the pass has no bytes. */
 static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     band_plan_planning p = {.pass = pass, .workers = workers};
@@ -116,7 +110,6 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
     return p;
 }
 
-/* Returns the least memory, in bytes, for which plan_bands returns true. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
 {
     const organ_tensor *widest;
@@ -124,8 +117,6 @@ uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
     return organ_memory_enough(0, plan_bands, &p);
 }
 
-/* Chooses the sizes of bands and the number of slots for the memory. If two bands and the scratch do not fit, returns
- * ORGAN_USAGE with the needed memory in the message. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
                                   organ_error *error)
 {
@@ -141,8 +132,8 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     return ORGAN_OK;
 }
 
-/* Sets the sizes of the next band of a flat pass: one row of bytes, as many whole tiles as fit plan->band_bytes, or the
- * `remaining` bytes of the tensor if they are fewer. */
+/* The band is one row of bytes: as many whole tiles as fit plan->band_bytes, or the `remaining` bytes of the tensor
+ * if they are fewer. */
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t remaining,
                        organ_band_shape *shape)
 {
@@ -155,8 +146,8 @@ static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, 
     shape->tile_cols = tile;
 }
 
-/* Sets the sizes of the next band: as many whole rows of tiles as fit plan->band_bytes, within one matrix of the
- * tensor. The band begins at byte `done` of the tensor. */
+/* The band has as many whole rows of tiles as fit plan->band_bytes, within one matrix of the tensor. It begins at
+ * byte `done` of the tensor. */
 static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, const organ_tensor *tensor, uint64_t done,
                        organ_band_shape *shape)
 {
@@ -172,8 +163,7 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
-/* Returns the next span if it comes before the next item of the cursor in file order, else NULL. A span of 0 bytes
- * comes before all items. */
+/* Returns NULL if the next item of the cursor comes first in file order. A span of 0 bytes comes before all items. */
 static const organ_pass_span *next_span(const organ_pass *pass, const organ_band_cursor *cursor)
 {
     if (!pass->moves || cursor->span == pass->moves->count)
@@ -185,8 +175,7 @@ static const organ_pass_span *next_span(const organ_pass *pass, const organ_band
     return span->file < tensor->file || (span->file == tensor->file && span->offset < tensor->offset) ? span : NULL;
 }
 
-/* Sets *shape to the next part of a span and moves the cursor past it. Parts that the pass reads end at page
- * boundaries, so that whole pages are written. */
+/* Parts that the pass reads end at page boundaries, so that whole pages are written. */
 static void shape_span(const organ_band_plan *plan, const organ_pass_span *span, organ_band_cursor *cursor,
                        organ_band_shape *shape)
 {
@@ -202,8 +191,6 @@ static void shape_span(const organ_band_plan *plan, const organ_pass_span *span,
     }
 }
 
-/* Sets *shape to the next band of the pass and moves the cursor past it; returns false after the last band. Skips items
- * without bytes and items of other ranks. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {
@@ -229,7 +216,6 @@ bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_
     return true;
 }
 
-/* Returns tile t of a band whose bytes are at `data` (and at `other`, the band of the counterpart, or NULL). */
 organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other)
 {
     const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;

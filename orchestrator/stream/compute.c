@@ -10,8 +10,7 @@ static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
 
 const char *organ_compute_name(organ_compute compute) { return names[compute]; }
 
-/* Sets engine->compute and engine->dots. AMX instructions can only be used if the operating system permits this process
- * to use the registers of AMX, so the function requests this permission. */
+/* AMX instructions can only be used if the operating system permits this process to use the registers of AMX. */
 organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error)
 {
     organ_cpu cpu = organ_cpu_detect();

@@ -23,7 +23,6 @@
 
 #define DEEPEST 32 /* largest depth of nested folders; a model directory has one or two */
 
-/* The listing of the files below a directory. */
 typedef struct copy_tree_walk {
     char path[PATH_MAX];     /* path of the current entry */
     const char *const *skip; /* relative paths to leave out */
@@ -34,8 +33,8 @@ typedef struct copy_tree_walk {
     organ_error *error;
 } copy_tree_walk;
 
-/* Returns whether an entry with this relative path is left out: the mark of an unfinished output (ORGAN_GROWING_MARK),
- * unfinished outputs (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
+/* `name` is a relative path. Leaves out the mark of an unfinished output (ORGAN_GROWING_MARK), unfinished outputs
+ * (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
@@ -45,7 +44,6 @@ static bool is_skipped(const copy_tree_walk *w, const char *name)
     return found;
 }
 
-/* Appends the file at w->path to the list, with its path relative to the listed directory, and adds its size. */
 static void list_file(copy_tree_walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
@@ -60,8 +58,7 @@ static void list_file(copy_tree_walk *w, const struct stat *info)
 
 static void list_folder(copy_tree_walk *w, size_t length, int depth);
 
-/* If w->path (`length` bytes) is a file or a link to a file, lists it; if it is a folder, lists its content. Ignores
- * all other entries, such as links to folders and sockets. */
+/* Ignores links to folders, sockets and other special files. */
 static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 {
     struct stat info;
@@ -76,8 +73,7 @@ static void visit_entry(copy_tree_walk *w, size_t length, int depth)
         list_folder(w, length, depth);
 }
 
-/* Lists the files below the folder w->path, a path of `length` bytes. `depth`: its nesting below the listed directory;
- * fails with ELOOP at DEEPEST. Does not use fts(3), because that of glibc crashes if an allocation fails. */
+/* Does not use fts(3), because that of glibc crashes if an allocation fails. Fails with ELOOP at depth DEEPEST. */
 static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;
@@ -102,7 +98,7 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
         closedir(folder);
 }
 
-/* Lists the files below a directory, with paths relative to it, in byte order; `skip` has the names to leave out. */
+/* The list is in byte order. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error)
 {
@@ -128,8 +124,6 @@ void organ_list_release(organ_file_list *list)
     *list = (organ_file_list){0};
 }
 
-/* Creates the folders on `path` after its first `root` bytes, without the last component. Folders that exist already
- * are no error. */
 organ_status organ_make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
@@ -143,8 +137,6 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
     return error->status;
 }
 
-/* Copies the open file `from` to `to_path` by reflink, or else its bytes, and synchronises the copy. Removes an earlier
- * file at `to_path`. */
 static organ_status copy_open(int from, const char *from_path, const char *to_path, organ_error *error)
 {
     struct stat info;
@@ -162,7 +154,6 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     return error->status;
 }
 
-/* Copies directory/name to to_directory/to_name and creates missing folders of the new path. */
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
                              organ_error *error)
 {

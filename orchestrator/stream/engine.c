@@ -8,13 +8,11 @@
 #define CLEARLY_QUICKER 0.97
 #define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 
-/* An engine with the topology that it created and must destroy. */
 typedef struct own_engine {
     organ_engine engine; /* first member: the caller has a pointer to it */
     organ_topology *topology;
 } own_engine;
 
-/* Ends the threads and frees the engine with its topology. NULL is allowed. */
 void organ_engine_destroy(organ_engine *engine)
 {
     own_engine *const own = (own_engine *)engine;
@@ -25,8 +23,6 @@ void organ_engine_destroy(organ_engine *engine)
     free(own);
 }
 
-/* Creates an engine. `kernels` NULL: the best for this CPU; `threads` 0: one per core; `memory` 0: USUAL_MEMORY bytes.
- */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error)
 {
@@ -47,11 +43,11 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
     return ORGAN_OK;
 }
 
-/* Rows and columns of the tile that is timed, and how often each table of kernels is timed. */
+/* TRIAL_ROWS x TRIAL_COLS is the tile that is timed, TRIALS times with each table of kernels. */
 enum { TRIAL_ROWS = 64, TRIAL_COLS = 256, TRIALS = 8 };
 
-/* Returns the processor time, in seconds, that this thread needs for one physarum tile of pseudo-random values. `tile`
- * has TRIAL_ROWS x TRIAL_COLS floats, `scratch` organ_physarum_scratch bytes. */
+/* The processor time of this thread is in seconds. `tile` has TRIAL_ROWS x TRIAL_COLS pseudo-random floats,
+ * `scratch` organ_physarum_scratch bytes. */
 static double time_tile(const organ_kernels *kernels, float *tile, void *scratch)
 {
     const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = 6};
@@ -65,9 +61,8 @@ static double time_tile(const organ_kernels *kernels, float *tile, void *scratch
     return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
 }
 
-/* Times a physarum tile TRIALS times with each of two tables, the engine's kernels and their twin, in turn. Returns the
- * twin only if its least time is below CLEARLY_QUICKER of the other's; also returns the engine's kernels if there is no
- * twin or no memory. */
+/* Times both tables in turn. The twin is chosen only if its least time is below CLEARLY_QUICKER of the other's.
+ * Returns the engine's kernels if there is no twin or no memory. */
 const organ_kernels *organ_engine_choose_tile(const organ_engine *engine)
 {
     const organ_kernels *const tables[] = {engine->kernels, organ_kernels_other_tile(engine->kernels)};

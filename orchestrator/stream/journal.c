@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Returns the content of the journal, which the caller frees, and sets *size to its bytes. Returns NULL with errno if
- * reading fails, so that the caller does not take a failing disk for a shorter journal. */
+/* Returns NULL with errno if reading fails, so that the caller does not take a failing disk for a shorter journal.
+ * The caller frees the content. */
 static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
@@ -31,9 +31,8 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* Parses the complete lines of `text`, appends them to the array `lines`, and returns the number of their bytes. Stops
- * at a line that is not a JSON object. Sets *no_memory if an allocation failed: the caller must then not cut off the
- * lines that were not parsed. */
+/* Returns the bytes of the complete lines up to the first that is not a JSON object. Sets *no_memory if an
+ * allocation failed: the caller must then not cut off the lines that were not parsed. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
@@ -50,8 +49,7 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     return whole;
 }
 
-/* Reads the lines of the open journal. Cuts off an incomplete last line, which a crash has left. If a line is not a
- * JSON object, cuts off this line and everything after it. */
+/* Cuts off an incomplete last line, which a crash has left, and everything from a line on that is not a JSON object. */
 static organ_status read_journal_lines(const organ_journal *journal, json_t **lines, organ_error *error)
 {
     const char *const path = journal->path;
@@ -94,8 +92,7 @@ organ_status organ_journal_open_locked(const char *path, const char *busy, organ
     return read_journal_lines(journal, lines, error);
 }
 
-/* Appends a line with one write and without a buffer, so that all lines before it stay complete if the run is killed.
- */
+/* The line is written without a buffer, so that all lines before it stay complete if the run is killed. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
     char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;
@@ -110,7 +107,6 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     return error->status;
 }
 
-/* Removes all lines. */
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
 {
     if (organ_resize_file(journal->fd, 0))

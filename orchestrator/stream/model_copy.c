@@ -20,8 +20,7 @@
  * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
-/* A copy of a model. A pass copies the bytes outside of the replaced tensors, while it or the caller writes the
- * replaced tensors. */
+/* A pass copies the bytes outside of the replaced tensors, while it or the caller writes the replaced tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
@@ -41,8 +40,7 @@ struct organ_model_copy {
     bool handed; /* organ_model_copy_moves was called: the pass copies the spans */
 };
 
-/* Sets *list to one file, the index of the safetensors shards, without which the copied shards could not be read
- * together. */
+/* Lists the index of the safetensors shards, without which the copied shards could not be read together. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     char *const path = organ_format("%s/%s", donor->directory, donor->index);
@@ -60,10 +58,8 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     return error->status;
 }
 
-/* Lists the files of a model's directory that have no weights, without an index that the model does not use: its shards
- * would belong to another model. If the model is not the whole directory, lists only the
- * index of its shards, or nothing if it has no index. Returns ORGAN_USAGE for a model at a URL that was opened as a
- * directory or by its index. */
+/* Leaves out an index that the model does not use: its shards would belong to another model. If the model is not the
+ * whole directory, lists only the index of its shards, or nothing if it has no index. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -86,15 +82,14 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     return error->status;
 }
 
-/* One of the donor's files and its copy, both open. */
 typedef struct model_copy_pair {
     size_t file;           /* index of the file in the model */
     int from;              /* descriptor of the donor's file */
     organ_direct_file *to; /* the copy */
 } model_copy_pair;
 
-/* Returns whether this rank copies the next `bytes` bytes, and moves copy->passed past them. Each rank copies one
- * contiguous share of the bytes of all files, in the order of the files. */
+/* Moves copy->passed past the bytes. Each rank copies one contiguous share of the bytes of all files, in the order
+ * of the files. */
 static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
@@ -102,7 +97,6 @@ static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* Appends a span to the list. */
 static organ_status add_span(organ_model_copy *copy, organ_pass_span span, organ_error *error)
 {
     if (!organ_grow(&copy->spans, copy->span_count, &copy->span_capacity, sizeof *copy->spans))
@@ -111,9 +105,9 @@ static organ_status add_span(organ_model_copy *copy, organ_pass_span span, organ
     return ORGAN_OK;
 }
 
-/* Lists those of the bytes [from, to) of a file that are in this rank's share. They are copied by organ_copy_range if
- * they are few, if direct writes do not suit the file system, or if an interrupted run began the file: that run may
- * have reflinked its blocks, which organ_copy_range can do again, and copied bytes would need more disk space. */
+/* Bytes are copied by organ_copy_range if they are few, if direct writes do not suit the file system, or if an
+ * interrupted run began the file: that run may have reflinked its blocks, which organ_copy_range can do again, and
+ * copied bytes would need more disk space. */
 static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, uint64_t to, organ_error *error)
 {
     while (from < to && !error->status) {
@@ -131,7 +125,6 @@ static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, 
     return error->status;
 }
 
-/* Returns the bytes of replaced tensors in a file. */
 static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_file *file)
 {
     uint64_t bytes = 0;
@@ -140,8 +133,7 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
     return bytes;
 }
 
-/* Lists all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted
- * by offset. */
+/* Lists header, gaps and tensors that are not replaced. Tensors of a file are sorted by offset. */
 static organ_status list_shard(organ_model_copy *copy, size_t f, organ_error *error)
 {
     const organ_model *donor = copy->donor;
@@ -156,7 +148,6 @@ static organ_status list_shard(organ_model_copy *copy, size_t f, organ_error *er
     return error->status ? error->status : list_range(copy, f, done, file->size, error);
 }
 
-/* Opens file f of the donor and its copy, calls `with` for the pair, and releases both. Returns the error of `with`. */
 static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argument,
                               organ_status (*with)(organ_model_copy *, model_copy_pair *, const void *, organ_error *),
                               organ_error *error)
@@ -172,8 +163,7 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argu
     return error->status;
 }
 
-/* Copies a file without weights. Reports and other files in the donor's folder organ/ go to organ/donor/, because the
- * output has its own organ/. */
+/* Reports and other files in the donor's folder organ/ go to organ/donor/, because the output has its own organ/. */
 static organ_status copy_other_file(const organ_model_copy *copy, const char *name, organ_error *error)
 {
     const bool record = strncmp(name, "organ/", 6) == 0;
@@ -185,7 +175,6 @@ static organ_status copy_other_file(const organ_model_copy *copy, const char *na
     return error->status;
 }
 
-/* Copies a part of a span inside the kernel, and lets the disk begin with it. */
 static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
 {
     const organ_pass_span *const part = span;
@@ -195,8 +184,7 @@ static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, c
     return error->status;
 }
 
-/* Implements organ_pass_moves.move. A file number after those of the donor's shards is that of a file without
- * weights. */
+/* A file number after those of the donor's shards is that of a file without weights. */
 static organ_status move_part(void *context, const organ_pass_span *part, const void *data, organ_error *error)
 {
     organ_model_copy *const copy = context;
@@ -209,9 +197,8 @@ static organ_status move_part(void *context, const organ_pass_span *part, const 
     return with_pair(copy, part->file, part, copy_span_part, error);
 }
 
-/* Creates a file of the output with the size of the model's file, and sets its state. In a new output the file becomes
- * a reflink of the original if possible, so that only replaced tensors need disk space. A resumed output keeps its
- * file. */
+/* In a new output the file becomes a reflink of the original if possible, so that only replaced tensors need disk
+ * space. A resumed output keeps its file. */
 static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, const void *argument, organ_error *error)
 {
     (void)argument;
@@ -222,11 +209,11 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, const
     return organ_direct_resize(p->to, copy->donor->files[p->file].size, error);
 }
 
-/* Returns whether another rank created the output: only the rank that created it has its lock. */
+/* Only the rank that created the output has its lock. */
 static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
-/* Sets the path of each file of the copy: `single` is the name of the copy's only file; NULL: the files get the names
- * of the original. Creates the files, unless another rank has created them. */
+/* `single` is the name of the copy's only file; NULL: the files get the names of the original. Another rank may have
+ * created the files. */
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
@@ -240,8 +227,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
     return error->status;
 }
 
-/* Returns the bytes of the copy for which the file system has not allocated blocks yet. A reflinked file needs blocks
- * only for its replaced tensors. */
+/* A reflinked file needs blocks only for its replaced tensors. */
 static uint64_t space_needed(const organ_model_copy *copy)
 {
     uint64_t need = copy->others.bytes;
@@ -257,16 +243,13 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
-/* Returns the state of each file (SHARED, RESUMED or PLAIN), one byte for each, for organ_model_copy_start in other
- * ranks. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 {
     *bytes = copy->donor->file_count;
     return copy->made;
 }
 
-/* Lists the share of rank `writer` of `writers`: files without weights, and ranges of shards. made[f] is the state of
- * file f: SHARED, RESUMED or PLAIN. `made` may be copy->made itself, hence memmove. */
+/* `made` may be copy->made itself, hence memmove. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
@@ -301,8 +284,6 @@ const organ_pass_moves *organ_model_copy_moves(organ_model_copy *copy)
 
 bool organ_model_copy_waits(const organ_model_copy *copy) { return copy->behind; }
 
-/* Creates the output's files with the sizes of the donor's files and checks the free space. `replaced` flags the
- * tensors that the caller writes. In a rank that joined the output, only sets the paths. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
                                     const char *single, organ_model_copy **result, organ_error *error)
 {
@@ -344,7 +325,6 @@ organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, vo
     return organ_shared_files_read(copy->files, file, data, bytes, offset, error);
 }
 
-/* Copies this rank's share, unless the caller's pass has done so, and flushes the output to disk. */
 organ_status organ_model_copy_finish(organ_model_copy *copy, const organ_engine *engine, organ_error *error)
 {
     const organ_pass pass = {.model = copy->donor, .moves = &copy->moves, .behind = copy->behind};
@@ -356,7 +336,6 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, const organ_engine 
                                error); /* the unaligned ends of units were written through the page cache */
 }
 
-/* Closes the files and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)

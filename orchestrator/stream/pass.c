@@ -11,7 +11,6 @@
 
 /* ---- companions ---- */
 
-/* Implements the callback of organ_writers_create: writes a queued band. */
 static void write_band(void *run, organ_queued_write *queued)
 {
     organ_pass_run_state *const r = run;
@@ -21,7 +20,6 @@ static void write_band(void *run, organ_queued_write *queued)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Starts a companion for each worker if the pass writes behind. */
 static organ_status start_companions(organ_pass_run_state *r, organ_error *error)
 {
     if (!r->pass->behind)
@@ -31,7 +29,7 @@ static organ_status start_companions(organ_pass_run_state *r, organ_error *error
 
 /* ---- the calling thread ---- */
 
-/* Takes all complete items off their queue. With the lock. */
+/* The caller holds the lock. */
 static organ_pass_open *take_complete(organ_pass_run_state *r)
 {
     organ_pass_open *const items = r->complete;
@@ -40,7 +38,7 @@ static organ_pass_open *take_complete(organ_pass_run_state *r)
     return items;
 }
 
-/* Passes finished items to `tell`: those that no unfinished item is before, or with `all` every one. */
+/* An item is told when no unfinished item is before it, or with `all` at once. */
 static void tell_items(organ_pass_run_state *r, bool all)
 {
     const organ_pass *const pass = r->pass;
@@ -53,7 +51,7 @@ static void tell_items(organ_pass_run_state *r, bool all)
     }
 }
 
-/* Frees the items, and passes each to `finish` unless it or an earlier item failed there. Returns false after that. */
+/* Stops passing items to `finish` after the first that fails there, and then returns false. */
 static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool usable)
 {
     for (organ_pass_open *next; items; items = next) {
@@ -78,8 +76,8 @@ static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool u
     return usable;
 }
 
-/* Waits until there are complete items or a fifth of a second has passed. Returns false if nothing more will come. With
- * the lock. */
+/* Waits for complete items or a fifth of a second. Returns false if nothing more will come. The caller holds the
+ * lock. */
 static bool await_items(organ_pass_run_state *r)
 {
     if (organ_stop_is_requested(r->engine->stop)) {
@@ -97,7 +95,6 @@ static bool await_items(organ_pass_run_state *r)
     return true;
 }
 
-/* Finishes items, in the order in which they become complete, and reports progress, until the pass ends. */
 static void receive_items(organ_pass_run_state *r)
 {
     bool usable = true;
@@ -122,7 +119,7 @@ static void receive_items(organ_pass_run_state *r)
 
 /* ---- memory ---- */
 
-/* Allocates the scratch of each worker on its NUMA node, and slot k on the node of worker k modulo the workers, so that
+/* The scratch of each worker is on its NUMA node, and slot k on the node of worker k modulo the workers, so that
  * each node has slots in proportion to its workers. */
 static organ_status allocate_slots(organ_pass_run_state *r, organ_error *error)
 {
@@ -153,7 +150,6 @@ static organ_status allocate_slots(organ_pass_run_state *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Frees the buffers of the slots and of the workers. */
 static void release_slots(organ_pass_run_state *r)
 {
     const organ_topology *topology = r->engine->topology;
@@ -169,7 +165,6 @@ static void release_slots(organ_pass_run_state *r)
     free(r->ended);
 }
 
-/* Sets the initial state of the pass, with its plan. */
 static void begin_run(organ_pass_run_state *r)
 {
     r->buffer_bytes = r->plan.band_bytes + 2 * ORGAN_PASS_PAGE;
@@ -189,7 +184,6 @@ static void end_run(organ_pass_run_state *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Runs a pass: workers read, process and write bands, companions wait in writes, and this thread finishes items. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
 {
     organ_pass_run_state r = {.pass = pass, .engine = engine};

@@ -40,7 +40,6 @@ organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node)
     return any;
 }
 
-/* Puts the band into its item, which it opens if the band is the first one. Returns false if memory ran out. */
 static bool join_item(organ_pass_run_state *r, organ_pass_slot *s)
 {
     if (!r->open) {
@@ -57,7 +56,6 @@ static bool join_item(organ_pass_run_state *r, organ_pass_slot *s)
     return true;
 }
 
-/* Puts the band at the end of its chain, or begins a new one. */
 static void join_chain(organ_pass_run_state *r, organ_pass_slot *s)
 {
     const organ_pass *const pass = r->pass;
@@ -116,8 +114,6 @@ organ_band organ_pass_band(const organ_pass_run_state *r, const organ_pass_slot 
                         .other = item->other ? s->data[1] : NULL};
 }
 
-/* Frees the slot of a band that is written and retired, and passes its item to the calling thread if this was the last
- * band of it. */
 static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_pass_open *const of = s->of;
@@ -144,7 +140,6 @@ static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
         pthread_cond_signal(&r->finished);
 }
 
-/* Retires the band and the processed bands after it in its chain. */
 static void retire_chain(organ_pass_run_state *r, organ_pass_slot *s)
 {
     while (s && s->turn && s->worked && !s->retired) {

@@ -20,14 +20,12 @@ enum { MAX_AHEAD = 16 }; /* bands that are announced at once */
 
 /* ---- reading ---- */
 
-/* A range of a file that a band will read. */
 typedef struct pass_range {
     const organ_model *model;
     size_t file;
     uint64_t offset, bytes;
 } pass_range;
 
-/* Sets `ranges` to the ranges that a band reads, at most two, and returns their number. */
 static size_t ranges_of(const organ_pass *pass, const organ_band_shape *shape, pass_range ranges[2])
 {
     if (shape->is_span) {
@@ -41,7 +39,7 @@ static size_t ranges_of(const organ_pass *pass, const organ_band_shape *shape, p
     return item->other ? 2 : 1;
 }
 
-/* Sets `next` to the bands that should now be announced to the kernel, and returns their number. With the lock. */
+/* The caller holds the lock. */
 static size_t bands_ahead(organ_pass_run_state *r, organ_band_shape next[MAX_AHEAD])
 {
     size_t count = 0;
@@ -57,7 +55,7 @@ static size_t bands_ahead(organ_pass_run_state *r, organ_band_shape next[MAX_AHE
     return count;
 }
 
-/* Asks the kernel to read the bands into the page cache. Files that the model does not keep open are not announced. */
+/* Files that the model does not keep open are not announced. */
 static void announce(const organ_pass *pass, const organ_band_shape *next, size_t count)
 {
     pass_range ranges[2];
@@ -71,8 +69,8 @@ static void announce(const organ_pass *pass, const organ_band_shape *next, size_
         }
 }
 
-/* Returns the worker's own descriptor of a file, because the kernel keeps the state of its reading ahead in it.
- * Returns the model's descriptor if the file cannot be opened again. */
+/* Each worker has its own descriptor, because the kernel keeps the state of its reading ahead in it. Returns the
+ * model's descriptor if the file cannot be opened again. */
 static int own_descriptor(organ_pass_hand *hand, int side, const organ_model *model, size_t file)
 {
     char path[40];
@@ -86,7 +84,6 @@ static int own_descriptor(organ_pass_hand *hand, int side, const organ_model *mo
     return hand->fd[side] >= 0 ? hand->fd[side] : model->files[file].fd;
 }
 
-/* Reads the bytes of a band, and of its counterpart if it has one, into the slot, and zeroes its results. */
 static organ_status fill_slot(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s, organ_error *error)
 {
     pass_range ranges[2];
@@ -108,8 +105,8 @@ static organ_status fill_slot(organ_pass_run_state *r, organ_pass_hand *hand, or
 
 /* ---- tiles ---- */
 
-/* Takes tiles [*from, *to) of a band: the remaining ones divided by twice the workers, at least one, so that many small
- * tiles are taken together and the last ones are spread over the workers. Returns false if none is left. */
+/* Takes the remaining tiles divided by twice the workers, at least one, so that many small tiles are taken together
+ * and the last ones are spread over the workers. Returns false if none is left. */
 static bool take_tiles(const organ_pass_run_state *r, organ_pass_slot *s, size_t *from, size_t *to)
 {
     size_t taken = atomic_load(&s->taken), share;
@@ -124,7 +121,7 @@ static bool take_tiles(const organ_pass_run_state *r, organ_pass_slot *s, size_t
     return true;
 }
 
-/* Records the end of the run if a stop was requested. Without the lock. */
+/* The caller does not hold the lock. */
 static void heed_stop(organ_pass_run_state *r)
 {
     if (!organ_stop_is_requested(r->engine->stop) || r->failed == 0)
@@ -136,15 +133,14 @@ static void heed_stop(organ_pass_run_state *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Counts `count` finished tiles. Returns true if nothing of the band is left: then the caller completes it, and no
- * other thread uses the slot any more. */
+/* Returns true if nothing of the band is left: then the caller completes it, and no other thread uses the slot any
+ * more. */
 static bool tiles_are_done(organ_pass_slot *s, size_t count)
 {
     const size_t all = s->shape.tiles + 1; /* one for the reader of the band, so that it is the last to take tiles */
     return atomic_fetch_add(&s->done, count) + count == all;
 }
 
-/* Processes tiles [from, to) of a band, unless it is given up. Returns as tiles_are_done. */
 static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t from, size_t to, void *scratch)
 {
     for (size_t t = from; t < to && !organ_pass_given_up(r, s); t++) {
@@ -155,7 +151,6 @@ static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t fr
     return tiles_are_done(s, to - from);
 }
 
-/* Passes a band whose tiles are all processed to `store`, then continues with it. */
 static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
 {
     organ_error error = {0};
@@ -171,7 +166,6 @@ static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Reads the claimed band and processes its tiles, together with workers that have nothing else to do. */
 static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s,
                          const organ_band_shape *next, size_t announced)
 {
@@ -197,7 +191,6 @@ static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_p
 
 /* ---- the loop ---- */
 
-/* Returns the slot of the first band in file order that has tiles which no worker has taken; NULL if there is none. */
 static organ_pass_slot *slot_with_tiles(organ_pass_run_state *r)
 {
     organ_pass_slot *first = NULL;
@@ -210,8 +203,7 @@ static organ_pass_slot *slot_with_tiles(organ_pass_run_state *r)
     return first;
 }
 
-/* Waits until there may be something to do. A worker without memory for its next band waits for writes, if there are
- * any, else for other workers. */
+/* A worker without memory for its next band waits for writes, if there are any, else for other workers. */
 static void await_change(organ_pass_run_state *r)
 {
     organ_activity what = r->reading ? ORGAN_READING : ORGAN_WAITING;
@@ -224,7 +216,7 @@ static void await_change(organ_pass_run_state *r)
     organ_activity_begin(before);
 }
 
-/* Begins a band or helps with one. Returns false if this worker has nothing more to do. The lock is held. */
+/* Returns false if this worker has nothing more to do. The caller holds the lock. */
 static bool take_step(organ_pass_run_state *r, size_t worker)
 {
     organ_pass_hand *const hand = &r->hands[worker];

@@ -23,7 +23,6 @@ enum {
     PANEL_BYTES = 1 << 19
 };
 
-/* Products that the workers compute together. */
 typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
@@ -35,41 +34,33 @@ typedef struct product_split {
     organ_first_fault fault; /* of panels->make */
 } product_split;
 
-/* How the result c of a product is divided into parts. */
 typedef struct product_cut {
     size_t rows, columns; /* of c in a part */
     size_t across, parts; /* parts next to each other in a row of parts; all parts of the product */
 } product_cut;
 
-/* Returns the rows of a panel: as many as fit PANEL_BYTES, a multiple of MIN_PANEL, at least MIN_PANEL. */
 size_t organ_panel_rows(size_t k, organ_real type)
 {
     const size_t row = organ_max(k, 1) * organ_real_bytes(type);
     return organ_max(PANEL_BYTES / row / MIN_PANEL, 1) * MIN_PANEL;
 }
 
-/* Returns the bytes of a panel of organ_panel_rows rows, rounded up to 64. */
 size_t organ_panel_bytes(size_t k, organ_real type)
 {
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
 }
 
-/* Returns whether b of the product is decoded into panels while it runs. */
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
-/* Returns whether product number `product` is computed with the parts of the product before it. */
 static bool is_joined(const product_split *d, size_t product) { return d->panels && d->panels[product].joined; }
 
-/* Returns the columns of a part of a result with n columns: at most `max`, and so many that the parts are equal but for
- * a multiple of COLUMNS_STEP. */
+/* Parts are equal but for a multiple of COLUMNS_STEP. */
 static size_t columns_of_part(size_t n, size_t max)
 {
     const size_t across = organ_max(organ_pieces_of(n, max), 1);
     return organ_max(organ_pieces_of(organ_pieces_of(n, across), COLUMNS_STEP), 1) * COLUMNS_STEP;
 }
 
-/* Returns how the result of product number `product` is divided into parts for the workers: rows and columns of a part,
- * and the number of parts. */
 static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
@@ -85,8 +76,8 @@ static product_cut product_cut_of(const product_split *d, size_t product)
 
 size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Returns the operand without its first `row` rows. A row is `stride` elements after the row before it; in a transposed
- * operand, which is stored by columns, one element after it. */
+/* A row is `stride` elements after the row before it; in a transposed operand, which is stored by columns, one
+ * element after it. */
 organ_product_operand organ_factor_from(organ_product_operand operand, size_t row)
 {
     const size_t rows = row * (operand.transposed ? 1 : operand.stride);
@@ -94,8 +85,8 @@ organ_product_operand organ_factor_from(organ_product_operand operand, size_t ro
     return operand;
 }
 
-/* Decodes rows [first, first + part->n) of b of product number `product` into `scratch` and sets part->b to them. The
- * scratch memory of `make` follows the panel. Returns false if `make` has failed here or in another part. */
+/* The panel is in `scratch`, followed by the scratch memory of `make`. Returns false if `make` has failed here or in
+ * another part. */
 static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];
@@ -111,8 +102,7 @@ static bool make_panel(product_split *d, size_t product, size_t first, organ_pro
     return true;
 }
 
-/* Copies the biases of a product, if it has any, to each row of part->c; the part begins at column `column` of the
- * result. Only products with FP32 results have biases. */
+/* The part begins at column `column` of the result. Only products with FP32 results have biases. */
 static void copy_biases(const product_split *d, size_t product, size_t column, const organ_product *part)
 {
     const float *const biases = d->panels ? d->panels[product].biases : NULL;
@@ -120,8 +110,7 @@ static void copy_biases(const product_split *d, size_t product, size_t column, c
         memcpy((float *)part->c + row * part->c_stride, biases + column, part->n * sizeof *biases);
 }
 
-/* Computes the part of product number `product` that begins at row `row` and column `column` of its c. Each sum over k
- * is computed within one part, so the division into parts does not change a bit of c. */
+/* Each sum over k is computed within one part, so the division into parts does not change a bit of c. */
 static void compute_part(product_split *d, size_t product, size_t row, size_t column, product_cut c,
                          unsigned char *scratch)
 {
@@ -144,8 +133,8 @@ static void compute_part(product_split *d, size_t product, size_t row, size_t co
         d->panels[product].after(d->panels[product].after_context, row, part.m, column, part.n);
 }
 
-/* Computes part number `index`, counted over all products of the call but the joined ones, on a worker, and the same
- * part of the products that are joined to its product. */
+/* Parts are counted over all products of the call but the joined ones, which are computed with the product before
+ * them. */
 static void run_part(void *context, size_t index, size_t worker)
 {
     product_split *const d = context;
@@ -161,24 +150,21 @@ static void run_part(void *context, size_t index, size_t worker)
     while (++product < d->count && is_joined(d, product));
 }
 
-/* Returns the bytes of scratch memory of organ_products_run. */
 size_t organ_products_scratch(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Returns the cost of a product in the units of organ_share_work: its multiplications, and ORGAN_SHARE_NUMBER units for
- * each value of b that is decoded for panels. */
+/* The cost is the number of multiplications, and ORGAN_SHARE_NUMBER for each value of b that is decoded for panels. */
 static double work_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     return (double)p->n * (double)p->k * ((double)p->m + (has_decoded_panels(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-/* Returns the time of all parts, in columns of a part that are computed one after another, if parts have at most
- * `columns` columns: so many rounds as it takes until all workers together have computed all parts, each with the
- * columns and the packing of its product and of those that are joined to it. An eighth of a round is added for the wait
- * for the last worker, which shorter parts reduce. */
+/* The unit of time is one column of a part. There are as many rounds as it takes until all workers together have
+ * computed all parts, each with the columns and the packing of its product and of those that are joined to it. An
+ * eighth of a round is added for the wait for the last worker, which shorter parts reduce. */
 static size_t time_of_parts(const product_split *d, size_t columns)
 {
     size_t parts = 0, longest = 0, part = 0;
@@ -192,7 +178,7 @@ static size_t time_of_parts(const product_split *d, size_t columns)
     return (8 * organ_pieces_of(parts, organ_workers_count(d->engine->workers)) + 1) * longest;
 }
 
-/* Returns the columns that a part may have so that the workers are done first; of equal times, the more columns. */
+/* Of equal times, the one with more columns wins. */
 static size_t best_columns(const product_split *d)
 {
     static const size_t candidates[] = {MAX_COLUMNS, 1536, 1024, 896, 768, 640, 512, 448,        384,
@@ -206,7 +192,6 @@ static size_t best_columns(const product_split *d)
     return best;
 }
 
-/* Chooses d->columns and runs all parts of all products on the workers. */
 static void run_products(product_split *d, const organ_stop *stop)
 {
     size_t parts = 0;
@@ -219,7 +204,6 @@ static void run_products(product_split *d, const organ_stop *stop)
     organ_share_work(d->engine, stop, parts, work, run_part, d);
 }
 
-/* Computes products whose operands are in memory, on all workers. */
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch)
 {
@@ -228,8 +212,6 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
     run_products(&d, stop);
 }
 
-/* Computes products on all workers; b of products[k] is decoded in panels if panels[k].make is set. Returns the first
- * error of `make`. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error)

@@ -13,8 +13,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
         progress->begin(progress->context, what, bytes, tensors);
 }
 
-/* Reports processed bytes, and a finished tensor with a remark; both may be NULL. Calls organ_rows_passed, so that
- * large arrays give memory back during a long stage (paged_rows.h). */
+/* Calls organ_rows_passed, so that large arrays give memory back during a long stage (paged_rows.h). */
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_rows_passed();
@@ -28,14 +27,13 @@ void organ_progress_end(const organ_progress *progress)
         progress->end(progress->context);
 }
 
-/* Reports a note for each warning about the model's files. */
 void organ_progress_warn(const organ_progress *progress, const organ_model *model)
 {
     for (size_t k = 0; k < model->warning_count; k++)
         organ_progress_note(progress, "warning: %s", model->warnings[k]);
 }
 
-/* Formats a note, at most 999 characters, and passes it to the callback; does nothing if there is no callback. */
+/* A note has at most 999 characters. */
 static void progress_note(const organ_progress *progress, const char *format, va_list args)
 {
     char text[1000];
@@ -53,7 +51,6 @@ void organ_progress_note(const organ_progress *progress, const char *format, ...
     va_end(args);
 }
 
-/* Reports a note that all ranks have, on rank 0 only. */
 void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
 {
     va_list args;

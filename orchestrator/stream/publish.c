@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Returns whether `path` is a directory without entries; false also if the directory cannot be read. */
 static bool is_empty_directory(const char *path)
 {
     const int folder = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
@@ -31,8 +30,7 @@ static bool is_empty_directory(const char *path)
     return empty;
 }
 
-/* Sets publish->final, parent, partial and note from the user's path. Returns ORGAN_USAGE if the path is empty, or if
- * its last component is ".", ".." or the root. */
+/* A name is missing if the path is empty, or if its last component is ".", ".." or the root. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->folder = publish->mark = -1;
@@ -56,14 +54,12 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 
 /* ---- holding the partial directory ---- */
 
-/* Returns the descriptors of the locked partial directory. */
 static organ_partial partial_of(const organ_publish *publish)
 {
     return (organ_partial){.folder = publish->lock, .mark = publish->mark};
 }
 
-/* Opens and locks the partial directory, and keeps the descriptors in *publish; sets *missing if there is none. Returns
- * ORGAN_USAGE if another process has locked it. */
+/* Sets *missing if there is no directory. Returns ORGAN_USAGE if another process has locked it. */
 static organ_status lock_partial(organ_publish *publish, bool *missing, organ_error *error)
 {
     organ_partial partial;
@@ -86,7 +82,6 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
                                           : ORGAN_OK;
 }
 
-/* Releases the partial directory and its lock; keeps all files. */
 static void release_partial(organ_publish *publish)
 {
     organ_held_folder_drop(publish->held);
@@ -104,8 +99,7 @@ organ_status organ_publish_hold(organ_publish *publish, organ_error *error)
     return publish->held ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Marks the partial directory, which this process has locked, as unfinished and as its own: with a new random token.
- * From then on, paths below the directory lead to the locked one. */
+/* The mark gets a new random token. From then on, paths below the directory lead to the locked one. */
 static organ_status own_partial(organ_publish *publish, organ_error *error)
 {
     organ_partial partial = partial_of(publish);
@@ -119,7 +113,6 @@ static organ_status own_partial(organ_publish *publish, organ_error *error)
                  : organ_publish_hold(publish, error);
 }
 
-/* Removes the locked partial directory and the note. */
 static organ_status remove_partial(const organ_publish *publish, organ_error *error)
 {
     const organ_partial partial = partial_of(publish);
@@ -136,27 +129,24 @@ organ_status organ_publish_move_journal(const organ_publish *publish, const char
                  : organ_fail_errno(error, errno, "%s: the journal cannot be renamed to or from it", publish->note);
 }
 
-/* Returns whether the partial directory has an entry of this name. */
 static bool entry_exists(const organ_publish *publish, const char *name)
 {
     struct stat info;
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Returns whether the output is a single file, not a directory: its name ends with .gguf or .safetensors. */
 static bool is_single(const organ_publish *publish)
 {
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
-/* Returns whether the partial directory has the mark of an unfinished output, or a journal. */
 static bool is_unfinished(const organ_publish *publish)
 {
     return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* Returns whether the partial directory contains nothing of value: the output is a single file that has been renamed
- * and only reports remain, which organ_check_replaceable accepts. */
+/* Reports alone have no value: the output is a single file that has been renamed, and organ_check_replaceable
+ * accepts them. */
 static bool has_nothing_of_value(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
@@ -187,8 +177,6 @@ organ_status organ_publish_fail_awaiting(const organ_publish *publish, organ_err
     return error->status;
 }
 
-/* Returns whether the partial directory contains the finished output that the note lists: the directory, or the model's
- * file in it, has the first inode of the note. */
 static bool has_noted_output(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
@@ -197,8 +185,7 @@ static bool has_noted_output(const organ_publish *publish, const organ_naming_no
            info.st_ino == note->nodes[0];
 }
 
-/* Turns a finished output back into an unfinished run: sets the mark and renames the note to the journal, which lists
- * all tensors as done. Sets publish->whole and publish->resumed to true unless that fails. */
+/* The note becomes the journal, which lists all tensors as done. */
 static organ_status reopen_finished(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
@@ -275,8 +262,7 @@ static organ_status check_name_free(const organ_publish *publish, organ_error *e
     return error->status;
 }
 
-/* Takes the partial directory, which this process has locked. Another run may have published the output since
- * publish_check_place, so the name is checked again. */
+/* Another run may have published the output since publish_check_place, so the name is checked again. */
 static organ_status take_partial(organ_publish *publish, organ_publish_mode way, bool *gone, organ_error *error)
 {
     if (check_name_free(publish, error) && organ_is_empty_folder(publish->lock))
@@ -286,8 +272,7 @@ static organ_status take_partial(organ_publish *publish, organ_publish_mode way,
 
 #define TAKES 64 /* attempts at a partial directory that other runs create and remove meanwhile */
 
-/* Creates the partial directory, or continues that of an earlier run. The process that gets the lock takes a new
- * directory, even if another process has created it. Returns ORGAN_USAGE if the parent directory does not exist. */
+/* The process that gets the lock takes a new directory, even if another process has created it. */
 static organ_status make_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     struct stat info;
@@ -312,20 +297,17 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
     return organ_fail(error, ORGAN_USAGE, "%s: other processes are writing this output", publish->final);
 }
 
-/* Finishes the renaming of an earlier run that was killed after its output got its name (organ_naming_finish). */
 static organ_status finish_killed(const organ_publish *publish, organ_error *error)
 {
     const organ_naming_place place = {publish->final, publish->partial, publish->parent, publish->note, publish->like};
     return organ_naming_finish(&place, error);
 }
 
-/* Finishes the renaming of an earlier run that was killed, then checks that the name is free (check_name_free). */
 static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     return finish_killed(publish, error) ? error->status : check_name_free(publish, error);
 }
 
-/* Checks whether organ_publish_begin would accept the name, without creating anything. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
@@ -335,8 +317,6 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     return error->status;
 }
 
-/* Sets the paths, checks that the name may be used, and creates or continues the partial directory, locked and with the
- * mark. */
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error)
 {
@@ -347,7 +327,6 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
     return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
-/* Finishes the renaming of an earlier run whose output `final` has its name already (organ_naming_finish). */
 organ_status organ_publish_finish(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
@@ -372,7 +351,7 @@ bool organ_publish_waits(const char *final)
     return waits;
 }
 
-/* Removes a finished output that could not get its name, and its note. An unfinished output stays for --resume. */
+/* An unfinished output stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
@@ -384,13 +363,12 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
-/* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);
 }
 
-/* Removes the partial directory and the note, unless the output is complete or another rank owns the directory. */
+/* If another rank owns the directory, nothing is removed. */
 void organ_publish_abandon(organ_publish *publish)
 {
     if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING &&
@@ -398,7 +376,6 @@ void organ_publish_abandon(organ_publish *publish)
         remove_partial(publish, &(organ_error){0});
 }
 
-/* Frees the paths and releases the lock; keeps all files. */
 void organ_publish_end(organ_publish *publish)
 {
     if (publish->partial)

@@ -17,13 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Fails because the partial directory could not be synchronised; `fault` is the errno. */
+/* `fault` is an errno. */
 static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
 {
     return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
 }
 
-/* Removes file `name` of the partial directory; a missing file is no error. */
+/* A missing file is no error. */
 static organ_status remove_entry(const organ_publish *publish, const char *name, organ_error *error)
 {
     if (unlinkat(publish->lock, name, 0) && errno != ENOENT)
@@ -31,7 +31,7 @@ static organ_status remove_entry(const organ_publish *publish, const char *name,
     return error->status;
 }
 
-/* Removes the mark, which makes the output complete (ORGAN_OUTPUT_KEPT). */
+/* Without the mark the output is complete (ORGAN_OUTPUT_KEPT). */
 static organ_status remove_mark(organ_publish *publish, organ_error *error)
 {
     if (remove_entry(publish, ORGAN_GROWING_MARK, error))
@@ -43,7 +43,7 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Removes the folder of journals if it is empty. A folder that contains reports stays, without an error. */
+/* A folder that contains reports stays, without an error. */
 static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
     if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_is_system_failure(errno))
@@ -51,11 +51,9 @@ static organ_status remove_journal_folder(const organ_publish *publish, organ_er
     return error->status;
 }
 
-/* Writes the note of a finished output (naming_note.h), all of whose data is on the disk. `names`: the files of the
- * output, terminated by NULL; NULL: the output is the whole partial directory. If `journal` is NULL, creates the note
- * as a new file. Otherwise `journal` is the journal of rank 0: the function removes the journals of the other ranks,
- * appends the line of the note to `journal` and renames `journal` to the note. It also removes the folder of journals
- * if this is then empty. */
+/* All data of the output is on the disk. `names` are the files of the output, terminated by NULL; NULL: the output
+ * is the whole partial directory. If `journal` is NULL, creates the note as a new file. Otherwise removes the
+ * journals of the other ranks, and renames `journal`, with the line of the note, to the note. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -82,7 +80,6 @@ static organ_status write_finished_note(const organ_publish *publish, const char
                                                                       : remove_journal_folder(publish, error);
 }
 
-/* Synchronises a directory with the disk. Returns 0 or an errno. */
 static int sync_folder(const char *path)
 {
     const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
@@ -92,7 +89,6 @@ static int sync_folder(const char *path)
     return fault;
 }
 
-/* Synchronises a directory with the disk; ORGAN_IO if that fails. */
 organ_status organ_sync_directory(const char *path, organ_error *error)
 {
     const int fault = sync_folder(path);
@@ -101,9 +97,8 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
 
 /* ---- renaming ---- */
 
-/* A planned renaming of a complete output or of one of its files. The plan is made, with all its allocations, before
- * the mark of the output is removed. Afterwards no allocation can fail: either the output gets its name, or the message
- * states how to rename it. */
+/* The plan is made, with all its allocations, before the mark of the output is removed. Afterwards no allocation can
+ * fail: either the output gets its name, or the message states how to rename it. */
 typedef struct naming_plan {
     char *grown, *final; /* present and final path */
     char *command;       /* shell command that renames the output by hand, for messages */
@@ -116,10 +111,10 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* Sets *plan, which the caller frees with free_plan. The present path is file `name` of the partial directory, or that
- * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note` is
- * the note that stays if the directory cannot be renamed; the command for the user then also removes the note. NULL: no
- * note. If `name` is not NULL, `note` is not used. */
+/* The present path is file `name` of the partial directory, or that directory if `name` is NULL. The new path is
+ * `final`, or `name` in the parent directory if `final` is NULL. `note` (NULL: none) stays if the directory cannot
+ * be renamed; the command for the user then also removes it. If `name` is not NULL, `note` is not used. The caller
+ * frees *plan with free_plan. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {
@@ -130,9 +125,8 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED. An
- * output of single files has this stage as soon as its first file, the model, is renamed, even if a report cannot be
- * renamed afterwards. If the renaming fails, `error` has the command that the user can run. */
+/* An output of single files has the stage ORGAN_OUTPUT_NAMED as soon as its first file, the model, is renamed, even
+ * if a report cannot be renamed afterwards. If the renaming fails, `error` has the command that the user can run. */
 static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
@@ -145,7 +139,6 @@ static organ_rename_result publish_rename(organ_publish *publish, const naming_p
     return naming;
 }
 
-/* Fails because the output has its name but `path` could not be synchronised with the disk. */
 static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
 {
     return organ_fail_errno(error, errnum,
@@ -154,7 +147,7 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Fails because another run has taken the partial directory, on a file system whose locks do not reach it. */
+/* The file system has locks that do not reach the other run. */
 static organ_status fail_lost(organ_publish *publish, organ_error *error)
 {
     publish->stage = ORGAN_OUTPUT_LOST;
@@ -164,8 +157,8 @@ static organ_status fail_lost(organ_publish *publish, organ_error *error)
                       publish->final, publish->partial);
 }
 
-/* Before each step that publishes: fails if the path no longer leads to the directory of this run, or if another run
- * has written its token into the mark. */
+/* Called before each step that publishes. Fails if the path no longer leads to the directory of this run, or if
+ * another run has written its token into the mark. */
 static organ_status check_own(organ_publish *publish, organ_error *error)
 {
     return organ_partial_is_at(&(organ_partial){publish->lock, -1}, publish->partial) &&
@@ -174,8 +167,7 @@ static organ_status check_own(organ_publish *publish, organ_error *error)
                : fail_lost(publish, error);
 }
 
-/* Removes the permissions that the output must not have from its files, before they get their names. The mark has those
- * of every new file: if it has none of these, no file has. */
+/* The mark has the permissions of every new file: if it has none that must be removed, no file has. */
 static organ_status close_files(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
@@ -184,8 +176,7 @@ static organ_status close_files(const organ_publish *publish, organ_error *error
     return fault ? organ_fail_errno(error, fault, "%s: permissions cannot be changed", publish->partial) : ORGAN_OK;
 }
 
-/* Returns whether the final name now leads to an unfinished output of another run, because that run had taken the path
- * of the partial directory before the renaming. */
+/* Another run may have taken the path of the partial directory before the renaming. */
 static bool another_was_named(const organ_publish *publish)
 {
     struct stat info;
@@ -196,8 +187,8 @@ static bool another_was_named(const organ_publish *publish)
     return other;
 }
 
-/* Renames the partial directory as planned and releases its lock. If another output has the name, locks that first:
- * until this run has removed it, no other run takes it for an unfinished output. *former: that lock. */
+/* If another output has the name, locks that first: until this run has removed it, no other run takes it for an
+ * unfinished output. *former becomes that lock. */
 static organ_rename_result rename_directory(organ_publish *publish, const naming_plan *plan, organ_partial *former,
                                             organ_error *error)
 {
@@ -224,10 +215,9 @@ static organ_rename_result rename_directory(organ_publish *publish, const naming
     return naming;
 }
 
-/* Removes the output that had the name before and has the path of the partial directory now, and then the note.
- * `former`: its lock, or none. First sets the mark of an unfinished output in it: if a kill or a power cut ends the
- * removal, the mark permits the next run to remove the rest. Returns 0 or an errno; 0 also if another run has removed
- * it or is removing it. */
+/* The former output has the path of the partial directory now. First sets the mark of an unfinished output in it: if
+ * a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Returns 0 or an errno; 0
+ * also if another run has removed it or is removing it. */
 static int remove_former_output(const organ_publish *publish, organ_partial *former, const char *note)
 {
     int fault = 0;
@@ -243,10 +233,9 @@ static int remove_former_output(const organ_publish *publish, organ_partial *for
     return organ_partial_remove(former, publish->partial, note);
 }
 
-/* The last steps after the output has its name: synchronises the parent directory, removes the output with the run's
- * choices if publish->choice is set, then, if `removes`, the former output or the directory in which single files were
- * written (`rest`), and at last the note. In the reverse order, a power cut could leave a part of the former output
- * under the name. If something cannot be removed, the note stays, and the next run removes both. */
+/* First synchronises the parent directory and at last removes the note: in the reverse order, a power cut could
+ * leave a part of the former output under the name. `removes` includes the former output or the directory in which
+ * single files were written (`rest`). If something cannot be removed, the note stays, and the next run removes both. */
 static void end_named(const organ_publish *publish, organ_partial *rest, bool removes, organ_error *error)
 {
     struct stat info;
@@ -264,8 +253,8 @@ static void end_named(const organ_publish *publish, organ_partial *rest, bool re
         fail_unsynchronised(publish, publish->parent, fault, error);
 }
 
-/* The last step of a commit. A finished output that could not be renamed keeps its note if the note has a journal, so
- * that the same command can continue. */
+/* A finished output that could not be renamed keeps its note if the note has a journal, so that the same command can
+ * continue. */
 static void end_commit(const organ_publish *publish, const char *journal, organ_partial *rest, bool removes,
                        organ_error *error)
 {
@@ -275,8 +264,8 @@ static void end_commit(const organ_publish *publish, const char *journal, organ_
         unlink(publish->note);
 }
 
-/* Synchronises the folder of journals, if it exists, and the partial directory, because reports, journal and mark were
- * created or removed in them after the data was synchronised. Returns 0 or an errno. */
+/* Reports, journal and mark were created or removed in both directories after the data was synchronised. Returns 0
+ * or an errno. */
 static int sync_names(const organ_publish *publish)
 {
     const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -288,9 +277,7 @@ static int sync_names(const organ_publish *publish)
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
 }
 
-/* Renames the partial directory to its final name: synchronises its entries, writes the note, removes the mark,
- * renames, and removes the output that had the name before. The order ensures that after a crash an incomplete output
- * never has the final name. */
+/* The order of the steps ensures that after a crash an incomplete output never has the final name. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
@@ -318,8 +305,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
 
-/* Renames one file of a single-file output. If another file had the name, removes that file at once, because the
- * partial directory must be empty in the end. */
+/* If another file had the name, removes that file at once, because the partial directory must be empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     if (publish_rename(publish, plan, error) == ORGAN_RENAMED_REPLACING && organ_remove_tree(plan->grown))
@@ -327,9 +313,6 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-/* Renames the files of a finished output to their final names, one at a time, the model first. Before that,
- * synchronises the partial directory, writes the note and removes the mark and an empty folder at the final name. At
- * the end removes the partial directory and the note (end_named). */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -363,8 +346,6 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     return error->status;
 }
 
-/* Turns a reopened output (publish->whole) back into a finished output under its temporary name: renames the journal to
- * the note and removes the mark. Then fails with the command that renames the output. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error)
 {
     *error = (organ_error){0};

@@ -12,9 +12,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* Writes the token into the mark of the unfinished output, where organ_publish_join of the other ranks reads it. The
- * lock of the mark becomes one that all ranks hold: if rank 0 is lost, it keeps other runs away until the last rank has
- * ended. The lock of the directory stays with rank 0. */
+/* The lock of the mark becomes one that all ranks hold: if rank 0 is lost, it keeps other runs away until the last
+ * rank has ended. The lock of the directory stays with rank 0. */
 organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error)
 {
     organ_partial partial = {.folder = publish->lock, .mark = publish->mark};
@@ -27,8 +26,6 @@ organ_status organ_publish_set_token(organ_publish *publish, const char *token, 
     return error->status;
 }
 
-/* Opens the directory and its mark on another rank. Returns false if they are not there or the mark has another
- * token. */
 static bool join_partial(organ_publish *publish, const char *token)
 {
     snprintf(publish->token, sizeof publish->token, "%s", token);
@@ -41,8 +38,6 @@ static bool join_partial(organ_publish *publish, const char *token)
     return publish->mark >= 0;
 }
 
-/* Opens, on another rank, the output that rank 0 began. If the mark has the token, the ranks share the file system;
- * otherwise returns ORGAN_IO. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error)
 {
     *publish = (organ_publish){.lock = -1};
@@ -62,13 +57,11 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
 #define MARKS_OFFSET ((off_t)64)
 #define MARK_BYTES   24
 
-/* Writes to `mark` the text of a rank's mark: MARK_BYTES characters that contain its number. */
 static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
 {
     snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank); /* 6: the characters of "\nrank " */
 }
 
-/* Writes this rank's mark at its place in ORGAN_GROWING_MARK (organ_publish_verify reads all marks). */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char mark[MARK_BYTES + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
@@ -84,8 +77,7 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
     return error->status;
 }
 
-/* Reads the marks of all `count` ranks. A missing mark means that the file system does not show each rank what the
- * others wrote to the same page. */
+/* A missing mark means that the file system does not show each rank what the others wrote to the same page. */
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
     char mark[MARK_BYTES + 1], found[MARK_BYTES], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);

@@ -24,8 +24,7 @@ void organ_read_ahead_close(organ_read_ahead *ahead)
         close(ahead->fd);
 }
 
-/* Opens the file for announcements, unless it is open. ahead->fd becomes -1 for a file at a URL and for one that cannot
- * be opened. */
+/* ahead->fd becomes -1 for a file at a URL and for one that cannot be opened. */
 static void open_announced(organ_read_ahead *ahead, const organ_model_file *file)
 {
     if (ahead->file == file)
@@ -36,7 +35,6 @@ static void open_announced(organ_read_ahead *ahead, const organ_model_file *file
     ahead->file = file;
 }
 
-/* Announces the next bytes, at most ANNOUNCE, and moves the position past them. */
 static void announce_next(organ_read_ahead *ahead)
 {
     const organ_read_range range = ahead->range(ahead->context, ahead->next);

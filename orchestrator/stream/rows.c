@@ -8,7 +8,6 @@
 
 /* ---- sets of rows ---- */
 
-/* A running walk; one set of rows is in memory. */
 typedef struct rows_run {
     const organ_row_walk *walk;
     const organ_engine *engine;
@@ -19,11 +18,11 @@ typedef struct rows_run {
     organ_error error;    /* of that unit */
 } rows_run;
 
-/* Takes the next unit or task of the set and returns its index, which may be beyond the last. */
+/* The result may be beyond the last index. */
 static size_t next_index(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
-/* Keeps the error of a unit, unless a unit with a lower index has failed. Workers take units in ascending order and
- * finish those that they took, so the lowest failing unit of the set is always read, for any number of workers. */
+/* Workers take units in ascending order and finish those that they took, so the lowest failing unit of the set is
+ * always read, for any number of workers. */
 static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
 {
     pthread_mutex_lock(&r->lock);
@@ -34,8 +33,6 @@ static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Runs on each worker: a worker below w->readers takes units of the set until none remains or one of its units fails;
- * all other workers do nothing. */
 static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -55,8 +52,6 @@ static void rows_read_units(void *context, size_t worker)
     }
 }
 
-/* Runs on each worker: a worker below w->helpers takes tasks of the set until none remains; all other workers do
- * nothing. */
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
@@ -65,8 +60,6 @@ static void rows_run_tasks(void *context, size_t worker)
         w->task(w->context, &r->set, k, worker);
 }
 
-/* Processes the set that begins at row r->set.first: reads all its units, runs the tasks, then passes the set to
- * `retire`. If a unit fails, returns its error without running the tasks. */
 static organ_status rows_run_set(rows_run *r, organ_error *error)
 {
     const organ_row_walk *const w = r->walk;
@@ -86,7 +79,6 @@ static organ_status rows_run_set(rows_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Walks over all rows, one set after another; ends at the first set that fails. */
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error)
 {
     rows_run r = {.walk = walk, .engine = engine};
@@ -99,8 +91,6 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
-/* Sets *rows to the number of rows to read at once from each source: about `values` values, rounded up to whole steps
- * of the source that needs most rows, at most all rows. */
 organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
 {
     *rows = 1;
@@ -114,8 +104,7 @@ organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, s
     return error->status;
 }
 
-/* Sets *bytes to the scratch memory of the source that needs most for `rows` rows: callers read the sources in turn,
- * with the same scratch memory. */
+/* Callers read the sources in turn, with the same scratch memory. */
 organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -127,7 +116,6 @@ organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, 
     return error->status;
 }
 
-/* Opens a reader for each source and reports its note. */
 organ_status organ_row_sources_open(organ_row_sources *s, const organ_progress *progress, organ_error *error)
 {
     char note[256];
@@ -146,7 +134,6 @@ void organ_row_sources_close(organ_row_sources *s)
         organ_weight_reader_close(s->reader[k]);
 }
 
-/* Returns the sum over all sources of the stored bytes of `rows` rows. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 {
     uint64_t bytes = 0;
@@ -157,8 +144,6 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 
 /* ---- rows of one weight, on one thread ---- */
 
-/* Opens a weight and allocates memory for `capacity` rows, at most all rows. With whole_steps, first rounds `capacity`
- * up to a multiple of the reader's step. */
 organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error)
 {
@@ -181,14 +166,11 @@ void organ_row_buffer_close(organ_row_buffer *b)
     *b = (organ_row_buffer){0};
 }
 
-/* Reads rows [first, first + rows), at most b->capacity, to b->values as FP32. */
 organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t rows, organ_error *error)
 {
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }
 
-/* Reads rows of [first, end), from `first` on, as many as fit in the buffer, and returns their number; 0 at the end or
- * after an error. */
 size_t organ_row_buffer_next(organ_row_buffer *b, uint64_t first, uint64_t end, organ_error *error)
 {
     if (error->status || first >= end)

@@ -6,7 +6,6 @@
 
 #define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
 
-/* The arguments and the state of a call of organ_share_work. */
 typedef struct sharing {
     const organ_stop *stop;
     size_t count, next; /* number of tasks; first task that no worker has taken, atomic */
@@ -14,7 +13,6 @@ typedef struct sharing {
     void *context;
 } sharing;
 
-/* Runs tasks on a worker until none is left or a stop is requested. */
 static void run_share(void *context, size_t worker)
 {
     sharing *const s = context;
@@ -23,8 +21,6 @@ static void run_share(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
-/* Runs tasks 0 .. count - 1 on all workers. Runs them on this thread, as worker 0, if there is one task or `work` is
- * below GRAIN. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context)
 {
@@ -35,14 +31,12 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
         organ_workers_run(engine->workers, run_share, &s);
 }
 
-/* Runs tasks on all workers like organ_share_work, whatever their cost. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context)
 {
     organ_share_work(engine, stop, count, INFINITY, task, context);
 }
 
-/* The arguments and the state of a call of organ_share_try. */
 typedef struct share_attempt {
     const organ_stop *stop;
     organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error);
@@ -53,7 +47,6 @@ typedef struct share_attempt {
     organ_error error;    /* of that task */
 } share_attempt;
 
-/* Takes the next task. Returns false if none is left, one has failed, or a stop is requested. */
 static bool take_attempt(share_attempt *s, size_t *index)
 {
     pthread_mutex_lock(&s->lock);
@@ -63,8 +56,8 @@ static bool take_attempt(share_attempt *s, size_t *index)
     return go;
 }
 
-/* Runs tasks on a worker and keeps the error of the lowest task that fails. A task that was taken is finished, so the
- * lowest failing task is always tried. */
+/* Keeps the error of the lowest task that fails. A task that was taken is finished, so the lowest failing task is
+ * always tried. */
 static void run_attempts(void *context, size_t worker)
 {
     share_attempt *const s = context;
@@ -81,7 +74,6 @@ static void run_attempts(void *context, size_t worker)
     }
 }
 
-/* Runs the tasks on all workers; then reports the lowest failure, or tasks that were not begun because of a stop. */
 organ_status organ_share_try(const organ_engine *engine, size_t count,
                              organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error),
                              void *context, organ_error *error)

@@ -32,20 +32,17 @@
 
 enum { MOST_SLOTS = 2 };
 
-/* A part of a transfer that one worker moves. */
 typedef struct transfer_part {
     size_t number;              /* index of the transfer */
     organ_transfer_extent here; /* range of its bytes in the output, and after the last step their digest */
 } transfer_part;
 
-/* The condition on which a worker waits until it may hash its step or a write has ended. */
 typedef struct transfer_wait {
     pthread_cond_t turn;     /* the bytes before the step are hashed, an earlier part failed, or a write has ended */
     const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
     uint64_t at;             /* offset of the step in the transfer */
 } transfer_wait;
 
-/* The transfers of a call of organ_transfer_run, which its workers share. */
 typedef struct transfer_pool {
     organ_transfer *transfers;
     size_t count;
@@ -70,7 +67,6 @@ typedef struct transfer_pool {
     organ_reader_gate gate; /* limits the workers that read at the same time */
 } transfer_pool;
 
-/* A buffer of a worker, and the write that takes its bytes. */
 typedef struct transfer_slot {
     organ_queued_write queued; /* first member: writers have a pointer to it */
     unsigned char *memory;     /* pool->step bytes, aligned to a page */
@@ -86,7 +82,6 @@ typedef struct transfer_slot {
     size_t bytes, source;      /* bytes written, and the bytes of the source tensor that they were made from */
 } transfer_slot;
 
-/* State of one worker. */
 typedef struct transfer_worker {
     transfer_pool *pool;
     transfer_slot slots[MOST_SLOTS];
@@ -101,15 +96,14 @@ typedef struct transfer_worker {
 
 /* ---- parts ---- */
 
-/* Returns the bytes that the transfer writes. */
 static uint64_t transfer_bytes(const organ_transfer *t)
 {
     const organ_dtype_info *const to = organ_dtype_describe(t->as);
     return t->as == t->tensor->dtype ? t->tensor->bytes : t->tensor->elements / to->elements * to->bytes;
 }
 
-/* Returns the bytes of the part that begins at byte `at` of the transfer, if it is not the last one. Parts of copied
- * tensors end on a page of the output, so that only the two ends of a tensor are written through the page cache. */
+/* `at` is a byte of the transfer where a part begins. Parts of copied tensors end on a page of the output, so that
+ * only the two ends of a tensor are written through the page cache. */
 static size_t part_bytes(const transfer_pool *c, const organ_transfer *t, uint64_t at)
 {
     const organ_dtype_info *const to = organ_dtype_describe(t->as);
@@ -118,13 +112,12 @@ static size_t part_bytes(const transfer_pool *c, const organ_transfer *t, uint64
     return (t->whole ? 1 : EXTENT / STEP) * CONVERT / to->elements * to->bytes;
 }
 
-/* Returns whether part `a` comes before part `b`. */
 static bool is_before(const transfer_part *a, const transfer_part *b)
 {
     return a->number != b->number ? a->number < b->number : a->here.at < b->here.at;
 }
 
-/* Keeps the error of a part, unless an earlier part has failed. Call with the lock held. */
+/* Keeps the error of the earliest part. The caller holds the lock. */
 static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, const organ_error *error)
 {
     if (!error->status || (c->fault.status && !is_before(part, &c->failed)))
@@ -135,8 +128,7 @@ static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, con
         pthread_cond_signal(&c->waits[k].turn);
 }
 
-/* Takes the next part. Returns false if none is left, a part has failed, or a stop is requested. Parts are taken in
- * order, and a part that was taken is finished, so the earliest part that fails is always tried. */
+/* Parts are taken in order, and a part that was taken is finished, so the earliest part that fails is always tried. */
 static bool take_part(transfer_pool *c, transfer_part *part)
 {
     pthread_mutex_lock(&c->lock);
@@ -164,14 +156,12 @@ static bool take_part(transfer_pool *c, transfer_part *part)
     return go;
 }
 
-/* Implements organ_read_ahead.range: the tensor of a transfer. */
 static organ_read_range range_of_transfer(const void *transfers, size_t index)
 {
     const organ_transfer *const t = (const organ_transfer *)transfers + index;
     return (organ_read_range){t->model, t->tensor};
 }
 
-/* Announces reads beyond those that are processed. */
 static void announce_transfers(transfer_pool *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -180,7 +170,6 @@ static void announce_transfers(transfer_pool *c)
     organ_read_ahead_move(&c->ahead, moved);
 }
 
-/* Returns whether a worker need not complete a part: an earlier part has failed, or a stop is requested. */
 static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 {
     pthread_mutex_lock(&c->lock);
@@ -191,7 +180,6 @@ static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 
 /* ---- writes ---- */
 
-/* Implements the callback of organ_writers_create: writes the bytes of a slot and wakes its worker. */
 static void write_slot(void *pool, organ_queued_write *queued)
 {
     transfer_pool *const c = pool;
@@ -203,8 +191,7 @@ static void write_slot(void *pool, organ_queued_write *queued)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Begins to write the bytes of slot `s` from `data`, on a writer if the write waits for a disk. The slot is busy until
- * end_write. */
+/* The slot is busy until end_write. A writer takes the write if it waits for a disk. */
 static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned char *data)
 {
     s->busy = true;
@@ -218,9 +205,8 @@ static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned cha
         organ_direct_write(&h->file, data, s->bytes, h->pool->transfers[s->part.number].offset + s->at, &s->error);
 }
 
-/* Passes a tensor's bytes that were written to the progress and, if they complete an extent or the tensor, to the
- * callbacks. After an error a tensor may be written but not hashed as a whole; it is then not reported. Call with the
- * lock held. */
+/* After an error a tensor may be written but not hashed as a whole; it is then not reported. The caller holds the
+ * lock. */
 static void report_written(transfer_pool *c, const transfer_slot *s, organ_error *error)
 {
     organ_transfer *const t = &c->transfers[s->part.number];
@@ -241,8 +227,8 @@ static void report_written(transfer_pool *c, const transfer_slot *s, organ_error
         organ_progress_advance(c->progress, 0, t->tensor->name, NULL);
 }
 
-/* Waits until the slot's write has ended, if one was begun, and reports it. Returns false if the write or a callback
- * failed; the error is kept then. The slots are ended in the order in which they were begun. */
+/* Returns false if the write or a callback failed; the error is kept then. The slots are ended in the order in which
+ * they were begun. */
 static bool end_write(transfer_worker *h, transfer_slot *s)
 {
     transfer_pool *const c = h->pool;
@@ -264,7 +250,6 @@ static bool end_write(transfer_worker *h, transfer_slot *s)
     return !s->error.status;
 }
 
-/* Ends the writes of all slots, the oldest first. */
 static void end_writes(transfer_worker *h)
 {
     for (size_t k = 0; k < h->pool->slots; k++)
@@ -273,8 +258,7 @@ static void end_writes(transfer_worker *h)
 
 /* ---- source and target ---- */
 
-/* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
- * usually in the same file; otherwise closes h->file first. */
+/* Keeps the open file if it is the same, because consecutive tensors are usually in the same file. */
 static organ_status open_target(transfer_worker *h, const organ_transfer *t, organ_error *error)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
@@ -287,7 +271,6 @@ static organ_status open_target(transfer_worker *h, const organ_transfer *t, org
     return error->status;
 }
 
-/* Opens the model's file with the tensor again as h->fd, unless it is open already. */
 static organ_status open_source(transfer_worker *h, const organ_transfer *t, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -303,8 +286,6 @@ static organ_status open_source(transfer_worker *h, const organ_transfer *t, org
     return ORGAN_OK;
 }
 
-/* Reads `bytes` bytes of the tensor from its byte `from` on, through h->fd or, for a file at a URL, through the
- * model. */
 static organ_status read_source(const transfer_worker *h, const organ_transfer *t, void *data, size_t bytes,
                                 uint64_t from, organ_error *error)
 {
@@ -320,8 +301,8 @@ static organ_status read_source(const transfer_worker *h, const organ_transfer *
 
 /* ---- one step ---- */
 
-/* Reads the next bytes of a copied tensor into the slot, up to a page of the output, and sets *data to them. They are
- * congruent with their offset in the file modulo a page, as O_DIRECT requires. */
+/* Reads up to a page of the output. The bytes at *data are congruent with their offset in the file modulo a page, as
+ * O_DIRECT requires. */
 static organ_status read_step(const transfer_worker *h, const organ_transfer *t, transfer_slot *s, unsigned char **data,
                               organ_error *error)
 {
@@ -331,9 +312,7 @@ static organ_status read_step(const transfer_worker *h, const organ_transfer *t,
     return read_source(h, t, *data, s->bytes, s->at, error);
 }
 
-/* Reads the next elements of a converted tensor into the slot, widens them to FP32 and narrows them, and sets *data to
- * the result. The stored elements (at most 8 bytes each), the FP32 values and the result are in different parts of the
- * slot. */
+/* The stored elements (at most 8 bytes each), the FP32 values and the result are in different parts of the slot. */
 static organ_status convert_step(const transfer_worker *h, const organ_transfer *t, transfer_slot *s,
                                  unsigned char **data, organ_error *error)
 {
@@ -354,8 +333,7 @@ static organ_status convert_step(const transfer_worker *h, const organ_transfer 
                                  error);
 }
 
-/* Waits until the bytes before a step are hashed. Returns false if an earlier part has failed, because they may then
- * never be hashed. */
+/* Returns false if an earlier part has failed, because the bytes before may then never be hashed. */
 static bool await_turn(transfer_pool *c, transfer_wait *wait, const transfer_slot *s)
 {
     const organ_transfer *const t = &c->transfers[s->part.number];
@@ -372,8 +350,6 @@ static bool await_turn(transfer_pool *c, transfer_wait *wait, const transfer_slo
     return mine;
 }
 
-/* Adds the bytes of a step to the digest of the whole tensor, after those before it, and wakes the worker with the next
- * step. */
 static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_slot *s, const unsigned char *data)
 {
     organ_transfer *const t = &c->transfers[s->part.number];
@@ -388,8 +364,7 @@ static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Moves the next bytes of a part through the slot whose turn it is. Sets *bytes to their number. Returns false after an
- * error of this step, or of an earlier one of this worker, which is kept already. */
+/* Returns false after an error of this step, or of an earlier one of this worker, which is kept already. */
 static bool move_step(transfer_worker *h, transfer_part *part, uint64_t at, size_t *bytes, organ_error *error)
 {
     const organ_transfer *const t = &h->pool->transfers[part->number];
@@ -416,7 +391,6 @@ static bool move_step(transfer_worker *h, transfer_part *part, uint64_t at, size
 
 /* ---- workers ---- */
 
-/* Moves a part in steps, an empty one in a step of no bytes. Ends early if the part is in vain. */
 static void move_part(transfer_worker *h, transfer_part *part)
 {
     const organ_transfer *const t = &h->pool->transfers[part->number];
@@ -437,7 +411,6 @@ static void move_part(transfer_worker *h, transfer_part *part)
     pthread_mutex_unlock(&h->pool->lock);
 }
 
-/* Runs on each worker: moves parts until none is left, one fails, or a stop is requested. */
 static void run_transfers(void *context, size_t worker)
 {
     transfer_pool *const c = context;
@@ -462,7 +435,6 @@ static void run_transfers(void *context, size_t worker)
 
 /* ---- the run ---- */
 
-/* Returns how many workers can have a part at the same time, at most `most`. */
 static size_t count_parts(const transfer_pool *c, size_t most)
 {
     size_t parts = 0;
@@ -471,7 +443,7 @@ static size_t count_parts(const transfer_pool *c, size_t most)
     return organ_min(parts, most);
 }
 
-/* Returns whether writes wait for a disk: some are long, and the first file is written with direct I/O. */
+/* Writes wait for a disk if some are long and the first file is written with direct I/O. */
 static bool writes_wait(const transfer_pool *c)
 {
     organ_direct_file file;
@@ -486,7 +458,6 @@ static bool writes_wait(const transfer_pool *c)
     return direct;
 }
 
-/* Chooses the number of active workers and their buffers for the memory of the engine. */
 static void plan_transfer_buffers(transfer_pool *c)
 {
     const organ_engine *const e = c->engine;
@@ -498,7 +469,6 @@ static void plan_transfer_buffers(transfer_pool *c)
         c->step *= 2;
 }
 
-/* Allocates buffers and digests for as many workers as have parts and as the memory has room for. */
 static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *error)
 {
     const organ_engine *const e = c->engine;
@@ -521,7 +491,7 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
     return error->status;
 }
 
-/* Frees what allocate_transfer_buffers allocated, also after it has failed, and digests of unfinished transfers. */
+/* Accepts what allocate_transfer_buffers leaves after it has failed. Frees digests of unfinished transfers. */
 static void release_transfer_pool(transfer_pool *c)
 {
     organ_writers_destroy(c->writers);
@@ -540,7 +510,6 @@ static void release_transfer_pool(transfer_pool *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-/* Runs the transfers on the workers of `engine`. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
                                 const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {

@@ -10,7 +10,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Creates a new file of `size` bytes; fails if the file exists. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
     const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
@@ -22,7 +21,6 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
     return error->status;
 }
 
-/* Writes bytes from memory at `offset` of the file at `path`. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     organ_direct_file file;
@@ -33,7 +31,6 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
-/* Synchronises the file system that contains `directory` with the disk (syncfs). */
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
     const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
@@ -44,7 +41,7 @@ organ_status organ_transfer_sync(const char *directory, organ_error *error)
     return error->status;
 }
 
-/* Returns ORGAN_IO with errnum ENOSPC if the file system of `directory` has less than `bytes` bytes free. */
+/* The error has errnum ENOSPC. */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error)
 {

@@ -10,7 +10,6 @@
  * read at once. */
 enum { TILE = 64, GROUP = 32, STEP = 256 };
 
-/* Addresses of the arrays of a tile in the scratch memory. */
 typedef struct tile_parts {
     unsigned char *codes, *exponents; /* as stored: [TILE][groups] of GROUP / 2 bytes, and of 1 byte */
     unsigned char *room;              /* for organ_weight_fetch_columns */
@@ -18,8 +17,7 @@ typedef struct tile_parts {
     float *values;                    /* decoded: [TILE][groups x GROUP] */
 } tile_parts;
 
-/* Lays out the arrays for `rows` rows (inputs) from address *at on, and advances *at past them. The rows may begin and
- * end within a group, so they touch up to two groups more than they fill. */
+/* The rows are inputs. They may begin and end within a group, so they touch up to two groups more than they fill. */
 static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
     const size_t groups = rows / GROUP + 2;
@@ -31,7 +29,6 @@ static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
     return p;
 }
 
-/* Returns the bytes of scratch memory for `rows` rows: the arrays of a tile, laid out from address 0 on. */
 static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -40,8 +37,6 @@ static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Sets r->groups, r->step and r->batch. Returns ORGAN_BAD_INPUT if the weight has no scales, or if codes or scales do
- * not have the expected number of bytes. */
 static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -57,8 +52,7 @@ static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Decodes stored rows [row, row + count), counted over all experts, and of these the groups [from, from + groups), to
- * p->values. */
+/* Rows are counted over all experts. Decodes groups [from, from + groups) of them to p->values. */
 static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
                                 const tile_parts *p, organ_error *error)
 {
@@ -77,8 +71,8 @@ static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size
     return ORGAN_OK;
 }
 
-/* Reads rows of the weight (inputs) to `values`, [rows->count][cols] of FP32: decodes tiles of TILE stored rows
- * (outputs) and transposes them. `as` is always F32, because the family has no function `writes`. */
+/* `values` is [rows->count][cols]. Stored rows are outputs, so tiles of TILE stored rows are decoded and transposed.
+ * `as` is always F32, because the family has no function `writes`. */
 static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                 unsigned char *scratch, organ_error *error)
 {

@@ -8,9 +8,9 @@
 /* Number of a weight's tensors that organ_weight_reader_hold keeps in memory. */
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* Returns the byte range of tensor k (0: codes, 1: scales, 2: zero points, 3: biases) that matrices [first, first +
- * count) need: their share of the tensor if its bytes can be divided evenly among all matrices, else the whole tensor.
- * The member `tensor` of the result is NULL if the weight has no tensor k. */
+/* `k` is 0 for codes, 1 for scales, 2 for zero points, 3 for biases. The matrices need their share of the tensor if
+ * its bytes can be divided evenly among all matrices, else the whole tensor. The member `tensor` of the result is
+ * NULL if the weight has no tensor k. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
@@ -20,8 +20,6 @@ static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_
     return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
 }
 
-/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices; each tensor's range is rounded
- * up to 64 bytes. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
@@ -32,8 +30,7 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
     return bytes;
 }
 
-/* Reads the tensors' ranges for matrices [first, first + count) into `memory`, each at a multiple of 64 bytes, and
- * records them in reader->held, where organ_weight_fetch finds them. */
+/* Each range begins at a multiple of 64 bytes. organ_weight_fetch finds the ranges in reader->held. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error)
 {
@@ -53,7 +50,6 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     return ORGAN_OK;
 }
 
-/* Returns the address of bytes [at, at + bytes) of a tensor if organ_weight_reader_hold has read them, else NULL. */
 const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                             size_t bytes)
 {
@@ -65,7 +61,6 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
     return NULL;
 }
 
-/* Copies bytes of a tensor from memory, if organ_weight_reader_hold has read them, or from the file. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error)
 {

@@ -54,18 +54,18 @@ struct organ_weight_reader {
     size_t batch;         /* rows that are read and decoded at once */
     /* rows that share stored data (a block of scales, a word): reading them separately costs more */
     size_t step;
-    uint64_t stored;         /* stored bytes of the weight, companions included */
-    float *table;            /* plain types of at most 8 bits: the value of each code */
-    organ_code code;         /* packed: the kind of codes for the kernels */
-    size_t row_bytes;        /* packed: bytes of the codes of a row */
-    size_t group, groups;    /* packed: columns that share a scale, and how many such groups a row has */
-    weight_grid scale, zero; /* packed: scales; zero points if they have the layout of the scales */
-    bool packed_zero;        /* PACKED, AWQ gemv: zero points are codes in words, not a grid */
-    bool plus_one;           /* GPTQ: zero points are stored minus 1, so 1 is added to each */
-    int32_t *g_idx;          /* group of each column; NULL: columns are in the order of their groups */
-    float *global;           /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
+    uint64_t stored;             /* stored bytes of the weight, companions included */
+    float *table;                /* plain types of at most 8 bits: the value of each code */
+    organ_code code;             /* packed: the kind of codes for the kernels */
+    size_t row_bytes;            /* packed: bytes of the codes of a row */
+    size_t group, groups;        /* packed: columns that share a scale, and how many such groups a row has */
+    weight_grid scale, zero;     /* packed: scales; zero points if they have the layout of the scales */
+    bool packed_zero;            /* PACKED, AWQ gemv: zero points are codes in words, not a grid */
+    bool plus_one;               /* GPTQ: zero points are stored minus 1, so 1 is added to each */
+    int32_t *g_idx;              /* group of each column; NULL: columns are in the order of their groups */
+    float *global;               /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
     organ_weight_reader **parts; /* of the parts of a made weight; NULL: it is stored */
-    weight_held held[4];     /* codes, scales, zero points and biases that organ_weight_reader_hold has read */
+    weight_held held[4];         /* codes, scales, zero points and biases that organ_weight_reader_hold has read */
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,

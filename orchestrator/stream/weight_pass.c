@@ -20,16 +20,13 @@
 
 #define PAGE ((size_t)4096)
 
-/* How the rows of an item are divided into strips. All members are 0 if the weight has no elements. */
 typedef struct weight_pass_cut {
     uint64_t rows, matrix_rows; /* rows of all matrices together, and of one matrix */
     size_t cols, strip_rows;    /* columns; rows of a strip, the last strip of a matrix may have fewer */
 } weight_pass_cut;
 
-/* How far an item is opened. */
 typedef enum item_state { ITEM_CLOSED, ITEM_OPENING, ITEM_OPEN, ITEM_FAILED } item_state;
 
-/* An item from the time its first strip is taken until its last strip is retired. */
 typedef struct open_item {
     item_state state;
     organ_weight_reader *reader[2]; /* of the weight, and of its counterpart or NULL */
@@ -38,8 +35,8 @@ typedef struct open_item {
     organ_error error; /* if `state` is ITEM_FAILED */
 } open_item;
 
-/* A strip from the time a worker takes it until the calling thread retires it. An item without rows has one strip
- * without rows, which opens the item and is neither processed nor passed to `retire`. */
+/* A slot is in use from the time a worker takes the strip until the calling thread retires it. An item without rows
+ * has one strip without rows, which opens the item and is neither processed nor passed to `retire`. */
 typedef struct weight_pass_slot {
     organ_weight_strip strip; /* rows and values of the strip */
     void *result;             /* pass->result_bytes bytes, within weight_pass_run.results */
@@ -47,7 +44,6 @@ typedef struct weight_pass_slot {
     organ_error error;        /* of the worker */
 } weight_pass_slot;
 
-/* Sizes of the buffers, and number of workers and strips. */
 typedef struct buffer_plan {
     /* bytes in the buffer of one worker, each a multiple of a page: values of a strip, values of its counterpart,
      * scratch of the weight reader, scratch of the callback `work` */
@@ -56,7 +52,6 @@ typedef struct buffer_plan {
     size_t window; /* largest number of strips that are taken and not yet retired */
 } buffer_plan;
 
-/* The state of a pass. */
 typedef struct weight_pass_run {
     const organ_weight_pass *pass;
     const organ_engine *engine;
@@ -80,11 +75,10 @@ typedef struct weight_pass_run {
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
-/* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple, and whole steps of
- * the reader (rows that share scales) unless a step is much longer than that. */
+/* A strip has about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple rows, and whole steps of the reader
+ * (rows that share scales) unless a step is much longer than that. */
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
@@ -103,8 +97,8 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
     return c;
 }
 
-/* Enlarges the buffer sizes of *plan to what item number `item` needs, from headers alone. Returns ORGAN_BAD_INPUT if
- * the headers are invalid or the counterpart has another number of rows or columns. */
+/* Reads headers alone. Returns ORGAN_BAD_INPUT if they are invalid or the counterpart has another number of rows or
+ * columns. */
 static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_plan *plan, organ_error *error)
 {
     const organ_weight_item *both = &r->pass->items[item];
@@ -132,15 +126,13 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     return ORGAN_OK;
 }
 
-/* Returns the bytes of the buffer of one worker. */
 static size_t worker_bytes(const buffer_plan *plan)
 {
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Sets the buffer sizes of *plan to what the largest item needs, and *widest to the index of that item. Sets *each to
- * the bytes that one worker needs: its buffer and the results of 4 strips, because plan_buffers sets the window to 4
- * strips per worker. */
+/* *widest is the index of the largest item. *each is a worker's buffer and the results of 4 strips, because
+ * plan_buffers sets the window to 4 strips per worker. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {
@@ -157,7 +149,6 @@ static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, s
     return ORGAN_OK;
 }
 
-/* Returns the bytes that one worker needs, the least memory of a pass; 0 after an error of the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     const weight_pass_run r = {.pass = pass, .engine = engine};
@@ -167,8 +158,6 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
-/* Sets r->plan: buffer sizes, the number of workers that the memory has room for, and the window. Returns ORGAN_USAGE
- * if there is no room for one worker. */
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
@@ -188,10 +177,9 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 
 /* ---- taking strips ---- */
 
-/* Returns the item's entry in the ring. */
 static open_item *entry_of(const weight_pass_run *r, size_t item) { return &r->items[item % r->plan.window]; }
 
-/* Implements organ_read_ahead.range: there are eight tensors of each item, some of which do not exist. */
+/* Each item has eight tensors, some of which do not exist. */
 static organ_read_range range_of_item(const void *run, size_t index)
 {
     const organ_weight_pass *const pass = ((const weight_pass_run *)run)->pass;
@@ -202,7 +190,6 @@ static organ_read_range range_of_item(const void *run, size_t index)
     return (organ_read_range){index % 8 < 4 ? pass->model : pass->other_model, parts[index % 4]};
 }
 
-/* Returns about how many stored bytes a strip has, with those of its counterpart. */
 static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c, const organ_weight_strip *strip)
 {
     const organ_weight_item *const item = &r->pass->items[strip->item];
@@ -210,8 +197,7 @@ static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c,
     return c->rows ? (uint64_t)((double)all * ((double)strip->rows / (double)c->rows)) : all;
 }
 
-/* Begins the item of the next strip: sets its cut, from headers alone. plan_buffers has read them without an error.
- * Call with the lock held. */
+/* Reads headers alone, which plan_buffers has read without an error. The caller holds the lock. */
 static void begin_item(weight_pass_run *r)
 {
     organ_weight_reader reader;
@@ -222,7 +208,7 @@ static void begin_item(weight_pass_run *r)
         item->cut = weight_pass_cut_of(r->pass, &reader);
 }
 
-/* Takes the next strip and returns its slot. Call with the lock held. */
+/* The caller holds the lock. */
 static weight_pass_slot *take_strip(weight_pass_run *r)
 {
     if (r->row == 0)
@@ -246,8 +232,8 @@ static weight_pass_slot *take_strip(weight_pass_run *r)
     return s;
 }
 
-/* Waits until a strip may be taken: one is left, and fewer than plan.window strips are taken and not retired. Takes the
- * strip and returns its slot. Returns NULL if no strip is left, a strip has failed, or the pass was halted. */
+/* A strip may be taken if fewer than plan.window strips are taken and not retired. Returns NULL if no strip is left,
+ * a strip has failed, or the pass was halted. */
 static weight_pass_slot *await_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
@@ -267,7 +253,6 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
 
 /* ---- items ---- */
 
-/* Opens the readers of an item, which may read, and calls pass->begin. */
 static organ_status open_readers(weight_pass_run *r, size_t number, open_item *item)
 {
     const organ_weight_pass *const pass = r->pass;
@@ -284,7 +269,6 @@ static organ_status open_readers(weight_pass_run *r, size_t number, open_item *i
     return error->status;
 }
 
-/* Opens the item, or waits until the worker that has begun to open it is done. Returns the error of the item. */
 static organ_status await_item(weight_pass_run *r, size_t number, organ_error *error)
 {
     open_item *const item = entry_of(r, number);
@@ -307,7 +291,7 @@ static organ_status await_item(weight_pass_run *r, size_t number, organ_error *e
     return error->status;
 }
 
-/* Closes the readers and zeroes the entry, which is then free for a later item. */
+/* The zeroed entry is free for a later item. */
 static void close_item(open_item *item)
 {
     organ_weight_reader_close(item->reader[0]);
@@ -317,8 +301,8 @@ static void close_item(open_item *item)
 
 /* ---- strips ---- */
 
-/* Looks for values of a strip that are infinite in `values` (type pass->as) although they are finite in the weight, and
- * refuses or limits them. Reads rows with infinite values again, as FP32. `scratch`: that of the reader. */
+/* Refuses or limits values that are infinite in `values` (type pass->as) although they are finite in the weight.
+ * Rows with infinite values are read again, as FP32. `scratch` is that of the reader. */
 static organ_status limit_strip(const weight_pass_run *r, const organ_weight_reader *reader,
                                 const organ_weight_strip *strip, uint16_t *values, void *scratch, organ_error *error)
 {
@@ -346,8 +330,6 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
                                    : error->status;
 }
 
-/* Reads a strip of the weight into `buffer` and of its counterpart, if there is one, into `other`. `scratch`: that of
- * the readers. */
 static organ_status read_pass_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer,
                                     unsigned char *other, void *scratch)
 {
@@ -365,7 +347,6 @@ static organ_status read_pass_strip(weight_pass_run *r, weight_pass_slot *s, uns
     return s->error.status;
 }
 
-/* Opens the item of a strip, reads the strip into `buffer` and calls pass->work. */
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
     const organ_weight_pass *const pass = r->pass;
@@ -379,7 +360,6 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     return pass->work(pass->context, &s->strip, scratch, s->result, &s->error);
 }
 
-/* Runs on each worker: processes strips until the pass ends. Workers without a buffer return at once. */
 static void work_on_strips(void *context, size_t worker)
 {
     weight_pass_run *r = context;
@@ -403,8 +383,6 @@ static void work_on_strips(void *context, size_t worker)
 
 /* ---- the calling thread ---- */
 
-/* Passes the result of the oldest strip to pass->retire and frees its slot. Returns the error of the strip or of
- * pass->retire. */
 static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_error *error)
 {
     if (s->error.status) {
@@ -422,8 +400,7 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
     return ORGAN_OK;
 }
 
-/* Waits until the oldest strip that is not retired is done, and returns its slot. Returns NULL after the last strip, or
- * with ORGAN_INTERRUPTED if a stop is requested. */
+/* Returns NULL after the last strip, or with ORGAN_INTERRUPTED if a stop is requested. */
 static weight_pass_slot *await_done(weight_pass_run *r, organ_error *error)
 {
     weight_pass_slot *s = NULL;
@@ -441,8 +418,8 @@ static weight_pass_slot *await_done(weight_pass_run *r, organ_error *error)
     return error->status ? NULL : s;
 }
 
-/* Runs on the calling thread: retires strips in order, until all are retired, the pass is stopped, or a strip or a
- * callback fails. Then makes the workers return after their current strips. */
+/* Runs on the calling thread. Strips are retired in order; at the end, the workers return after their current
+ * strips. */
 static void drive_weight_pass(weight_pass_run *r, organ_error *error)
 {
     for (weight_pass_slot *s; (s = await_done(r, error)) && retire_next(r, s, error) == ORGAN_OK;)
@@ -453,8 +430,8 @@ static void drive_weight_pass(weight_pass_run *r, organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Allocates the rings of items and slots, the results, and for each active worker a buffer on its NUMA node. Each strip
- * that is taken may be of another item, so as many items as strips may be open. */
+/* Each active worker has a buffer on its NUMA node. Each strip that is taken may be of another item, so as many
+ * items as strips may be open. */
 static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
@@ -474,7 +451,7 @@ static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Closes the items that are still open, and frees all that allocate_queue allocated, also after it has failed. */
+/* Accepts what allocate_queue leaves after it has failed. */
 static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)
@@ -493,8 +470,6 @@ static void release_queue(weight_pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Runs a pass over weights: workers open weights and read, decode and process strips; this thread retires strips in
- * order. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     weight_pass_run r = {.pass = pass, .engine = engine};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Format of a float of at most 8 bits, most significant first: sign, exponent, mantissa. */
+/* Sizes of the fields, most significant first. */
 typedef struct small_float {
     organ_dtype dtype;
     unsigned exponent_bits, mantissa_bits; /* number of bits of exponent and mantissa */
@@ -26,8 +26,8 @@ static const small_float small_floats[] = {
     {ORGAN_F8_E5M2FNUZ, 5, 2, 16, FNUZ},
 };
 
-/* Returns the value of a code in format *f: (2^mantissa_bits + mantissa) x 2^(exponent - bias - mantissa_bits), or, for
- * exponent 0 (subnormal), mantissa x 2^(1 - bias - mantissa_bits). */
+/* The value is (2^mantissa_bits + mantissa) x 2^(exponent - bias - mantissa_bits), or, for exponent 0 (subnormal),
+ * mantissa x 2^(1 - bias - mantissa_bits). */
 static float small_value(const small_float *f, unsigned code)
 {
     const unsigned exponents = 1u << f->exponent_bits, mantissas = 1u << f->mantissa_bits;
@@ -45,7 +45,7 @@ static float small_value(const small_float *f, unsigned code)
     return sign ? -value : value;
 }
 
-/* Returns the bits of a code of a type that is decoded with r->table; 0 for all other types. */
+/* Types of 0 bits are not decoded with r->table. */
 static unsigned table_bits(organ_dtype dtype)
 {
     switch (dtype) {
@@ -67,7 +67,6 @@ static unsigned table_bits(organ_dtype dtype)
     }
 }
 
-/* Returns the value of a code of a type for which table_bits is not 0. */
 static float table_value(organ_dtype dtype, unsigned code)
 {
     for (size_t k = 0; k < sizeof small_floats / sizeof *small_floats; k++)
@@ -78,7 +77,6 @@ static float table_value(organ_dtype dtype, unsigned code)
     return dtype == ORGAN_BOOL ? (float)(code != 0) : (float)code;
 }
 
-/* Returns ORGAN_BAD_INPUT for types that are not real numbers, such as complex ones. */
 static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
@@ -88,8 +86,7 @@ static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads the scale of each matrix if there is one, and makes the table of values if the type has at most 8 bits. The
- * table has 256 entries for any width. Sets no note. */
+/* Each matrix may have a scale. The table of values has 256 entries for any width of the codes. */
 static organ_status load_plain(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
@@ -106,22 +103,20 @@ static organ_status load_plain(organ_weight_reader *r, char note[256], organ_err
     return ORGAN_OK;
 }
 
-/* The place of consecutive codes in a tensor. Codes of 4 or 6 bits may begin within a byte. */
+/* Codes of 4 or 6 bits may begin within a byte. */
 typedef struct bit_range {
     uint64_t byte;  /* first byte with a bit of the codes */
     unsigned shift; /* bit of that byte at which the first code begins */
     size_t bytes;   /* bytes that contain the codes */
 } bit_range;
 
-/* Returns the place of codes [at, at + n), of `bits` bits each. */
 static bit_range bytes_of_codes(unsigned bits, uint64_t at, size_t n)
 {
     const uint64_t from = at * bits;
     return (bit_range){from / 8, (unsigned)(from % 8), (size_t)((from % 8 + (uint64_t)n * bits + 7) / 8)};
 }
 
-/* Returns the bytes of scratch memory for `rows` rows. Codes of less than a byte need two more, because they may begin
- * and end within a byte. */
+/* Codes of less than a byte need two bytes more, because they may begin and end within a byte. */
 static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
 {
     const organ_dtype_info *type = organ_dtype_describe(r->weight->codes->dtype);
@@ -129,8 +124,7 @@ static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
     return bits ? n * bits / 8 + 2 : n / type->elements * type->bytes;
 }
 
-/* Sets values[k] to the table's value of code k. The n codes of `bits` bits are packed without gaps, lowest bits first,
- * from bit `shift` of the first byte on. */
+/* Codes are packed without gaps, lowest bits first, from bit `shift` of the first byte on. */
 static void look_up_codes(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
                           float *values)
 {
@@ -143,7 +137,7 @@ static void look_up_codes(const float *table, unsigned bits, const unsigned char
     }
 }
 
-/* Converts n unsigned integers of 16, 32 or 64 bits to FP32; organ_widen has only the types of GGUF. */
+/* Unsigned integers of 16, 32 or 64 bits: organ_widen has only the types of GGUF. */
 static void cast_integers(organ_dtype dtype, const unsigned char *from, size_t n, float *values)
 {
     const size_t size = organ_dtype_describe(dtype)->bytes;
@@ -154,9 +148,8 @@ static void cast_integers(organ_dtype dtype, const unsigned char *from, size_t n
     }
 }
 
-/* Reads rows of a plain tensor to `values`. Values that have type `as` in the file are read in place, without a change;
- * otherwise `as` is F32: looks up codes of at most 8 bits in r->table, converts all other types, and multiplies by the
- * scale of the matrix, which only NVFP4 blocks of GGUF can have. */
+/* Values that have type `as` in the file are read in place, without a change; otherwise `as` is F32. Only NVFP4
+ * blocks of GGUF can have a scale for each matrix. */
 static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {
@@ -188,7 +181,6 @@ static organ_status read_plain(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-/* Returns whether read_plain can write type `as` in addition to F32: only the stored type itself. */
 static bool plain_writes(const organ_weight_reader *r, organ_dtype as) { return as == r->weight->codes->dtype; }
 
 const weight_family organ_weight_family_plain = {prepare_plain, load_plain, plain_scratch, read_plain, plain_writes};

@@ -11,7 +11,6 @@
 
 static const weight_family made_family; /* defined below, because it reads other weights */
 
-/* Returns the functions that decode the weight's scheme. */
 static const weight_family *weight_family_of(const organ_weight *weight)
 {
     if (weight->made)
@@ -27,7 +26,6 @@ static const weight_family *weight_family_of(const organ_weight *weight)
     }
 }
 
-/* Sets the members of *reader that follow from the headers: defaults, then the family's `prepare`. */
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
@@ -41,8 +39,6 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
     return reader->family->prepare(reader, error);
 }
 
-/* Opens a weight for reading decoded rows: checks the headers, then loads the data that all rows need. `note` (unless
- * NULL) becomes a remark about the weight's format, or "". */
 organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
                                       organ_error *error)
@@ -84,17 +80,15 @@ uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)
 }
 uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return reader->shape.cols; }
 
-/* Returns the smaller of a row count of a weight and a size. */
 static size_t smaller_size(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
-/* Returns whether the family decodes directly to type `as`. If not, read_batch rounds from FP32. */
 static bool can_write(const organ_weight_reader *reader, organ_dtype as)
 {
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
 }
 
-/* Returns the bytes of the FP32 values of `rows` rows, which read_batch puts first into the scratch memory to round
- * them; 0 if the family decodes directly to BF16 and F16. */
+/* read_batch puts FP32 values into the scratch memory to round them; 0 bytes if the family decodes directly to BF16
+ * and F16. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
     if (can_write(reader, ORGAN_BF16) && can_write(reader, ORGAN_F16))
@@ -102,29 +96,25 @@ static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
 
-/* Returns the bytes of scratch memory for reading `rows` rows, which are read in batches of reader->batch. */
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
 {
     const size_t batch = smaller_size(rows, reader->batch);
     return floats_bytes(reader, batch) + weight_round(reader->family->scratch(reader, batch));
 }
 
-/* Returns `rows` rounded up to a multiple of reader->step, at least one step. */
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows)
 {
     const size_t steps = rows / reader->step + (rows % reader->step != 0);
     return (steps ? steps : 1) * reader->step;
 }
 
-/* Returns the share of `rows` rows in the stored bytes of the weight, for the progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows)
 {
     const uint64_t all = organ_weight_reader_rows(reader);
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
-/* Sets *step to the result of organ_weight_reader_step for a reader of this weight: `rows`, rounded up to whole steps.
- * Uses only the headers, without I/O. Leaves *step unchanged on error. */
+/* Leaves *step unchanged on error. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {
@@ -134,7 +124,6 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
     return error->status;
 }
 
-/* Sets *scratch to the bytes of scratch memory for reading `rows` rows, from the headers alone; 0 on error. */
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {
@@ -145,7 +134,6 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
     return error->status;
 }
 
-/* Reads a batch of rows as type `as`. If the family does not write that type, decodes to FP32 and rounds. */
 static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                void *scratch, organ_error *error)
 {
@@ -162,8 +150,7 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-/* Reads rows [first, first + rows), counted over all matrices, as type `as`, in batches that do not extend over two
- * matrices. */
+/* Rows are counted over all matrices. A batch does not extend over two matrices. */
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error)
 {
@@ -187,7 +174,6 @@ organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first
 /* Rows of one part are read into a buffer, changed there by the function of the place, and copied to their positions.
  */
 
-/* Rows of a made weight that are read, and the part of which they are read. */
 typedef struct made_range {
     const organ_weight_reader *from; /* of part->from */
     const organ_made_part *part;
@@ -201,21 +187,19 @@ typedef struct made_range {
 
 static bool made_is_vector(const organ_weight *weight) { return weight->rank == 1; }
 
-/* Returns the rows of a weight that are read at once; all of a vector, which places count as a column. */
+/* A vector, which places count as a column, is read as a whole. */
 static size_t made_group(const organ_weight_reader *from)
 {
     const size_t cols = from->shape.cols ? (size_t)from->shape.cols : 1;
     return cols < WEIGHT_BATCH_VALUES && !made_is_vector(from->weight) ? WEIGHT_BATCH_VALUES / cols : 1;
 }
 
-/* Returns the bytes of the buffer of a part. */
 static size_t made_buffer(const organ_weight_reader *from)
 {
     return weight_round(made_group(from) * (size_t)from->shape.cols * sizeof(float));
 }
 
-/* Checks the headers of all parts. A transposed part is read as a whole for any number of rows, so that all requested
- * rows are one batch. */
+/* A transposed part is read as a whole for any number of rows, so that all requested rows are one batch. */
 static organ_status prepare_made(organ_weight_reader *r, organ_error *error)
 {
     const organ_made *const made = r->weight->made;
@@ -240,7 +224,6 @@ static organ_status load_made(organ_weight_reader *r, char note[256], organ_erro
     return error->status;
 }
 
-/* Returns the largest buffer of a part and scratch memory for reading it. */
 static size_t made_scratch(const organ_weight_reader *r, size_t rows)
 {
     const organ_made *const made = r->weight->made;
@@ -257,7 +240,6 @@ static size_t made_scratch(const organ_weight_reader *r, size_t rows)
     return most;
 }
 
-/* Changes values of safetensors to those of GGUF or, if `inverse`, back. */
 static void made_apply(const organ_row_place *place, bool inverse, float *values, size_t count)
 {
     const float product = place->factors[0] * place->factors[1];
@@ -277,8 +259,7 @@ static void made_apply(const organ_row_place *place, bool inverse, float *values
         }
 }
 
-/* Reads `count` rows of the part's weight, at most a group, and applies the place's function. Returns their address in
- * the buffer; NULL after an error. */
+/* Reads at most a group. Returns the address of the rows in the buffer; NULL after an error. */
 static const float *made_fetch(const made_range *g, uint64_t row, size_t count, organ_error *error)
 {
     const bool vector = made_is_vector(g->part->from);
@@ -289,7 +270,6 @@ static const float *made_fetch(const made_range *g, uint64_t row, size_t count, 
     return values;
 }
 
-/* Copies one row, or a part of its columns, of the part's weight to a row of the made weight. */
 static void made_copy_row(const made_range *g, const float *from, float *to)
 {
     const organ_row_place *const p = &g->part->place;
@@ -302,7 +282,6 @@ static void made_copy_row(const made_range *g, const float *from, float *to)
         memcpy(to, from, g->cols * sizeof *to);
 }
 
-/* Finds a row of the made weight in the part's weight (organ_row_place_to_gguf, organ_row_place_to_hf). */
 static bool made_find(const made_range *g, uint64_t row, uint64_t *from, uint64_t *column, uint64_t *left)
 {
     const organ_row_place *const place = &g->part->place;
@@ -310,8 +289,8 @@ static bool made_find(const made_range *g, uint64_t row, uint64_t *from, uint64_
                       : organ_row_place_to_gguf(place, &g->source, row, from, column, left);
 }
 
-/* Reads the rows from `row` on that are consecutive in both weights, at most a group; `from` is the first of them in
- * the part's weight. Returns their number. */
+/* Reads rows that are consecutive in both weights, at most a group; `from` is the first of them in the part's
+ * weight. Returns their number. */
 static uint64_t made_read_rows(const made_range *g, uint64_t row, uint64_t from, organ_error *error)
 {
     const uint64_t most = made_is_vector(g->part->from) ? g->end - row : g->group;
@@ -325,8 +304,7 @@ static uint64_t made_read_rows(const made_range *g, uint64_t row, uint64_t from,
     return count;
 }
 
-/* Reads `count` rows from `row` on of a block that is transposed: they are columns of the part's weight, from `column`
- * on, whose rows begin at `from`. */
+/* Rows of a transposed block are columns of the part's weight, from `column` on, whose rows begin at `from`. */
 static void made_read_columns(const made_range *g, uint64_t row, uint64_t count, uint64_t from, uint64_t column,
                               organ_error *error)
 {
@@ -344,7 +322,6 @@ static void made_read_columns(const made_range *g, uint64_t row, uint64_t count,
     }
 }
 
-/* Reads the rows of the range that the part has. */
 static organ_status made_read_part(const made_range *g, organ_error *error)
 {
     for (uint64_t row = g->first, from, column, left, count; row < g->end && !error->status; row += count) {

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-/* Addresses of the arrays of a batch in the scratch memory. */
 typedef struct batch_parts {
     unsigned char *codes; /* rows of codes as stored */
     unsigned char *loose; /* one row of codes, a byte each, if the kernels do not decode the stored form (is_loose) */
@@ -19,60 +18,55 @@ typedef struct batch_parts {
     float *scale_of, *zero_of; /* with a g_idx: one number for each column */
 } batch_parts;
 
-/* Returns whether the weight is in AutoAWQ's gemv format. */
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
 
-/* Returns whether the weight has MLX's affine mode, with biases in place of zero points. */
+/* MLX's affine mode has biases in place of zero points. */
 static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
 
-/* Returns whether codes are stored in words of 32 bits (compressed-tensors, AutoAWQ's gemv, MLX). */
+/* Codes in words of 32 bits occur in compressed-tensors, AutoAWQ's gemv and MLX. */
 static bool in_words(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r);
 }
 
-/* Returns whether the weight is NVFP4 of ModelOpt, recognised by its global scale, which multiplies. ModelOpt reads
- * E2M1 code 8 as 0, the kernels as -0. The zero point -0.0 corrects this: its subtraction changes -0 to 0 and nothing
- * else. */
+/* NVFP4 of ModelOpt is recognised by its global scale, which multiplies. ModelOpt reads E2M1 code 8 as 0, the
+ * kernels as -0. The zero point -0.0 corrects this: its subtraction changes -0 to 0 and nothing else. */
 static bool is_modelopt(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
 
-/* Returns whether p->zeros is used: for zero points, which are subtracted from the codes, or for biases of MLX. */
 static bool has_zero(const organ_weight_reader *r)
 {
     return r->zero.tensor || r->packed_zero || in_words(r) || is_modelopt(r);
 }
 
-/* Returns whether codes must be unpacked to bytes first, because the kernels decode only codes of 4 and 8 bits. */
+/* The kernels decode only codes of 4 and 8 bits; others must be unpacked to bytes first. */
 static bool is_loose(const organ_weight_reader *r)
 {
     return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
 }
 
-/* Returns an upper bound of the words of packed zero points that `rows` rows extend over in one group: the words that
- * their codes fill, and 2 because the first and the last word may be partly used. Dense codes are counted from the
- * previous multiple of 32 rows, where a code begins at a word. */
+/* Returns an upper bound for one group: the words that the codes of `rows` zero points fill, and 2 because the first
+ * and the last word may be partly used. Dense codes are counted from the previous multiple of 32 rows, where a code
+ * begins at a word. */
 static size_t zero_words(const organ_weight_reader *r, size_t rows)
 {
     const unsigned bits = r->weight->bits;
     return r->weight->dense_words ? (rows + 31) * bits / 32 + 2 : rows / (32 / bits) + 2;
 }
 
-/* Returns the number of words with the zero points of one row in AutoAWQ's gemv, where a word has codes of one row. */
+/* In AutoAWQ's gemv a word has zero points of one row. */
 static size_t zero_row_words(const organ_weight_reader *r)
 {
     return (size_t)weight_up(r->groups, 32 / r->weight->bits);
 }
 
-/* Returns the bytes of the grid's rows that can apply to `rows` rows of the weight, as FP32. */
 static size_t grid_bytes(const weight_grid *grid, size_t rows)
 {
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
 
-/* Lays out the arrays for `rows` rows from address *at on, and advances *at past them. */
 static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
@@ -97,7 +91,6 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
-/* Returns the bytes of scratch memory for a batch of `rows` rows: its arrays laid out from address 0 on. */
 static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -107,7 +100,6 @@ static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 
 /* ---- checks of the headers ---- */
 
-/* Returns the kind of the codes, for the decoding kernels. */
 static organ_code weight_rows_code_of(const organ_weight *w)
 {
     switch (w->scheme) {
@@ -128,8 +120,6 @@ static organ_code weight_rows_code_of(const organ_weight *w)
     }
 }
 
-/* Sets r->row_bytes. Returns ORGAN_BAD_INPUT if the bytes of the codes are not a multiple of the rows, or too few for
- * the columns of a row. */
 static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -148,8 +138,6 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the kind of code, the grids of scales and zero points, and r->step, from the headers. Returns ORGAN_BAD_INPUT if
- * a tensor has the wrong type or too few elements. */
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -183,7 +171,6 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 
 /* ---- checks of the bytes ---- */
 
-/* Reads the group of each column and the global scales, if the weight has them. Sets no note. */
 static organ_status load_rows(organ_weight_reader *r, char note[256], organ_error *error)
 {
     (void)note;
@@ -194,8 +181,8 @@ static organ_status load_rows(organ_weight_reader *r, char note[256], organ_erro
 
 /* ---- rows ---- */
 
-/* Reads zero points of compressed-tensors to p->zeros, [rows][groups]. A word has zero points of several rows of one
- * group: the words are stored as [words][groups], so this function transposes them and unpacks each group. */
+/* A word of compressed-tensors has zero points of several rows of one group: the words are stored as
+ * [words][groups], so this function transposes them and unpacks each group. p->zeros is [rows][groups]. */
 static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                       organ_error *error)
 {
@@ -216,7 +203,7 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Reads zero points of AutoAWQ's gemv to p->zeros, [rows][groups]. The words of a row are followed by padding words. */
+/* In AutoAWQ's gemv the words of a row are followed by padding words. p->zeros is [rows][groups]. */
 static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
@@ -235,16 +222,14 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the number of floats in the grid's rows that apply to rows *rows of the weight. */
 static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
 {
     const uint64_t from = rows->first / grid->block_rows, last = (rows->first + rows->count - 1) / grid->block_rows;
     return (size_t)((last - from + 1) * grid->stride);
 }
 
-/* Reads the zero points or biases of a batch of rows to p->zeros, as FP32. For codes in words it adds half of their
- * range. Without a tensor of zero points, sets one row of constants: that half for codes in words, -0.0 for ModelOpt
- * (is_modelopt). */
+/* Adds half of their range to zero points of codes in words. Without a tensor of zero points, sets one row of
+ * constants: that half for codes in words, -0.0 for ModelOpt (is_modelopt). */
 static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                    organ_error *error)
 {
@@ -260,8 +245,6 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
     return ORGAN_OK;
 }
 
-/* Reads the scales of a batch of rows to p->scales, as FP32. If the weight has a global scale, multiplies them by it,
- * or divides them if weight->divides is set. */
 static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
@@ -276,9 +259,8 @@ static organ_status read_row_scales(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the zero points (MLX: biases) of row k of the batch, one per group; NULL if there are none. Packed zero
- * points have a row for each row of the weight, constants have one row for all, a grid has one for each block of rows.
- */
+/* Packed zero points have a row for each row of the weight, constants have one row for all, a grid has one for each
+ * block of rows. Returns NULL if there are none. */
 static const float *zeros_of(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, size_t k)
 {
     if (r->packed_zero)
@@ -289,10 +271,10 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
-/* Adds the bias of each group to the products code x scale of one row, which are in p->narrow, or in `values` if the
- * scales are FP32; the sums go to `values`. MLX rounds product and sum to the type of the scales. Here the sum is
- * rounded to FP32 first and then to that type. The double rounding gives the same result, because FP32 has at least 2 p
- * + 2 bits for a type of p bits: BF16 needs 18, F16 needs 24, FP32 has 24. */
+/* The products code x scale of one row are in p->narrow, or in `values` if the scales are FP32. MLX rounds product
+ * and sum to the type of the scales. Here the sum is rounded to FP32 first and then to that type. The double
+ * rounding gives the same result, because FP32 has at least 2 p + 2 bits for a type of p bits: BF16 needs 18, F16
+ * needs 24, FP32 has 24. */
 static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
 {
     const organ_kernels *const k = r->kernels;
@@ -318,7 +300,7 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
     }
 }
 
-/* Decodes the codes of one row with its scales and zero points, one per group; for MLX, `zeros` are the biases. */
+/* Scales and zero points have one number per group; for MLX, `zeros` are the biases. */
 static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes,
                        const float *scales, const float *zeros, organ_dtype as, void *values)
 {
@@ -337,7 +319,6 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
     organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
 }
 
-/* Reads a batch of rows of one matrix and decodes them to `values`, [rows->count][cols] of type `as`. */
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                               unsigned char *scratch, organ_error *error)
 {
@@ -355,8 +336,7 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     return ORGAN_OK;
 }
 
-/* Returns whether read_rows can decode to type `as`. For MLX only FP32: weight_reader.c rounds the FP32 values to other
- * types. */
+/* MLX is decoded to FP32 only: weight_reader.c rounds the FP32 values to other types. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
     return is_mlx(r) ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);

@@ -8,21 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns whether the tensor's bytes are E4M3 codes: type F8_E4M3, or U8 in NVFP4 of MLX. In other schemes U8 scales
- * are exponents. */
+/* E4M3 codes have type F8_E4M3, or U8 in NVFP4 of MLX. In other schemes U8 scales are exponents. */
 static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E4M3 || (tensor->dtype == ORGAN_U8 && r->weight->scheme == ORGAN_SCHEME_NVFP4);
 }
 
-/* Returns whether the tensor's bytes are exponents of 2 with a bias of 127: type F8_E8M0, or scales of type U8. */
+/* Exponents of 2 with a bias of 127 have type F8_E8M0, or U8. */
 static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E8M0 ||
            (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale && !is_e4m3(r, tensor));
 }
 
-/* Returns whether the tensor has a type that can be read as scales. */
 static bool is_scale_type(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     switch (tensor->dtype) {
@@ -37,8 +35,7 @@ static bool is_scale_type(const organ_weight_reader *r, const organ_tensor *tens
     }
 }
 
-/* Converts n scales, zero points or biases to FP32. Multiplies scales and biases, but not zero points, by
- * model->scale_times if that is not 0. */
+/* Zero points are not multiplied by model->scale_times. */
 void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n,
                         float *floats)
 {
@@ -56,8 +53,8 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
         floats[k] *= times;
 }
 
-/* Sets *grid to the layout of a companion, whose shape may differ from rows x groups: the tensor has one grid for each
- * matrix, or one for all matrices of a stack (grid->matrix 0), and rows may have unused elements at their end. */
+/* The shape of a companion may differ from rows x groups: the tensor has one grid for each matrix, or one for all
+ * matrices of a stack (grid->matrix 0), and rows may have unused elements at their end. */
 organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error)
 {
@@ -89,21 +86,19 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     return ORGAN_OK;
 }
 
-/* Returns the largest number of grid rows that `rows` consecutive rows of a matrix need: one more than the blocks that
- * they fill, since they may begin within a block, and at most all rows of the grid. */
+/* Returns one more than the blocks that the rows fill, since they may begin within a block, and at most all rows of the
+ * grid. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
 {
     const uint64_t max = weight_up(rows, grid->block_rows) + 1;
     return rows == 0 ? 0 : (size_t)(max < grid->rows ? max : grid->rows);
 }
 
-/* Returns the bytes of the stored grid rows that `rows` rows of a matrix can need. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
 {
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
-/* Reads the rows of the grid that apply to *rows, with one read into `scratch`, and converts them to FP32. */
 organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error)
 {
@@ -116,9 +111,6 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
-/* Loads r->global: for each matrix the scale of its scales (NVFP4) or of its values (a plain GGUF tensor). If the file
- * has one scale for all matrices, copies it to each. Returns ORGAN_BAD_INPUT if the tensor has another number of
- * elements or is not F32. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;
@@ -138,8 +130,7 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     return ORGAN_OK;
 }
 
-/* Loads r->g_idx, the group of each column (GPTQ with act order). Leaves r->g_idx NULL if columns are in the order of
- * their groups, because this is faster to decode. Returns ORGAN_BAD_INPUT for a group that does not exist. */
+/* Columns in the order of their groups are faster to decode without r->g_idx. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->g_idx;
@@ -177,9 +168,9 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
-/* Copies bytes [first, first + n) of each of the rows to `to`: with one call if these are whole rows, otherwise usually
- * with a call for each row. If the rows must be read from the file and at most WORTH_A_CALL bytes of a row are left
- * out, one call reads as many whole rows as `scratch` has room for. */
+/* Whole rows are copied with one call, others usually with a call for each row. If the rows must be read from the
+ * file and at most WORTH_A_CALL bytes of a row are left out, one call reads as many whole rows as `scratch` has room
+ * for. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)
@@ -207,8 +198,8 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     return ORGAN_OK;
 }
 
-/* Sets r->group and r->groups. With a g_idx, the number of groups is the extent of the scales along axis `across`,
- * counted from the last axis: the tensor may have more groups than the columns fill. */
+/* With a g_idx, the number of groups is the extent of the scales along the axis: the tensor may have more groups
+ * than the columns fill. */
 organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -222,8 +213,8 @@ organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, o
     return ORGAN_OK;
 }
 
-/* Decodes a row of codes. If columns are not in the order of their groups (g_idx), first copies scale and zero point of
- * each column to `scale_of` and `zero_of`, so that the kernel decodes groups of one column. */
+/* With a g_idx, scale and zero point of each column are copied first, so that the kernel decodes groups of one
+ * column. */
 void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales,
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values)
 {
@@ -238,8 +229,8 @@ void organ_weight_decode(const organ_weight_reader *r, const unsigned char *code
                                                        values, cols);
 }
 
-/* Returns the 32-bit words that contain codes [first, first + n) of a row. If dense, span.from is a multiple of `bits`
- * words, where 32 codes begin, so that a code begins at the first bit of the first word. */
+/* If dense, span.from is a multiple of `bits` words, where 32 codes begin, so that a code begins at the first bit of
+ * the first word. */
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)
 {
     const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* `unit` codes fill `words` words */
@@ -249,14 +240,12 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
                          .skip = (size_t)(first - from * unit)};
 }
 
-/* Returns whether the decoding kernels write type `as`; the same for every reader. */
 bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as)
 {
     (void)reader;
     return as == ORGAN_F32 || as == ORGAN_BF16 || as == ORGAN_F16;
 }
 
-/* Converts a type that organ_weight_can_decode_to accepts to the index of the decoding kernels. */
 organ_real organ_weight_real(organ_dtype as)
 {
     if (as == ORGAN_F32)

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Counts of the zero points of a weight, as stored. */
+/* The counts are of zero points as stored. */
 typedef struct zero_census {
     uint64_t all;                        /* number of zero points */
     uint64_t half, below_half, greatest; /* equal to half of the range, to one less, to the largest code */
 } zero_census;
 
-/* Adds n zero points of `bits` bits, one in each byte, to the counts. */
+/* Each byte of `codes` is a zero point of `bits` bits. */
 static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_census *census)
 {
     const uint8_t half = (uint8_t)(1u << (bits - 1)), greatest = (uint8_t)((1u << bits) - 1);
@@ -25,7 +25,6 @@ static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_cens
     }
 }
 
-/* Counts all zero points of the weight, one row of the tensor (the zero points of a group) at a time. */
 static organ_status count_zero_points(const organ_weight_reader *r, zero_census *census, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->zero;
@@ -46,9 +45,8 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
     return error->status;
 }
 
-/* Sets r->plus_one: true if zero points are stored minus 1 (gptq), false if unchanged (gptq_v2). Decides by the zero
- * points if all are those of a symmetric weight, else by the label in the configuration. Writes a note if these two
- * contradict each other, or if the added 1 changes the largest code to 0. */
+/* gptq stores zero points minus 1, gptq_v2 unchanged. The zero points decide if all are those of a symmetric weight.
+ * The note also tells if the added 1 changes the largest code to 0. */
 organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_weight *w = r->weight;

@@ -15,10 +15,8 @@ enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 /* Output 8 c + k is in nibble awq_nibble[k] of word c. */
 static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
-/* Returns whether the weight is in AutoAWQ's gemm format; otherwise it is GPTQ. */
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
-/* Addresses of the arrays of a strip of outputs in the scratch memory. */
 typedef struct strip_parts {
     unsigned char *words;      /* the columns of the stored matrix, in stored order */
     unsigned char *turned;     /* the words transposed; before that, scratch of organ_weight_fetch_columns */
@@ -28,22 +26,19 @@ typedef struct strip_parts {
     float *scale_of, *zero_of; /* with a g_idx: one number for each column of the weight */
 } strip_parts;
 
-/* Returns an upper bound of the stored columns that contain `rows` outputs. In AWQ the outputs may begin and end within
- * a word, hence 2 more. */
+/* Returns an upper bound. In AWQ the outputs may begin and end within a word, hence 2 more. */
 static size_t word_columns(const organ_weight_reader *r, size_t rows)
 {
     return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
 }
 
-/* Returns the number of rows of the stored matrix of words. */
 static size_t stored_rows(const organ_weight_reader *r)
 {
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Lays out the arrays for `rows` outputs from address *at on, and advances *at past them. p.loose has 8 bytes more,
- * which unpack_halves may write. p.line has room for a stored scale, a float and a code of each output, and for
- * rounding. */
+/* p.loose has 8 bytes more, which unpack_halves may write. p.line has room for a stored scale, a float and a code of
+ * each output, and for rounding. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
@@ -59,7 +54,6 @@ static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
-/* Returns the bytes of scratch memory for a strip of `rows` outputs: its arrays laid out from address 0 on. */
 static size_t words_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -67,7 +61,6 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Returns ORGAN_BAD_INPUT if a tensor does not have `need` elements; `what` names the elements in the message. */
 static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
                                    const char *what, organ_error *error)
 {
@@ -77,11 +70,9 @@ static organ_status check_elements(const organ_weight_reader *r, const organ_ten
                       tensor->elements, what, r->weight->name, need);
 }
 
-/* GPTQ: returns the number of words with the zero points of all outputs in one group. */
+/* GPTQ only: the words have the zero points of all outputs in one group. */
 static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
 
-/* Checks types and sizes of codes, scales and zero points, and sets r->code, r->step and r->batch. Returns
- * ORGAN_BAD_INPUT if a type or size is wrong. */
 static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -114,8 +105,6 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reads the group of each column, and for GPTQ decides the version of the zero points, with a note if it contradicts
- * the label. */
 static organ_status load_words(organ_weight_reader *r, char note[256], organ_error *error)
 {
     if (organ_weight_load_g_idx(r, error))
@@ -123,8 +112,8 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* Treats the tensor as rows of `width` elements. Reads elements [first, first + n) of each of the rows [row, row +
- * rows) to `to`, without gaps. `scratch`: WEIGHT_ROOM bytes. */
+/* Treats the tensor as rows of `width` elements, and reads elements [first, first + n) of each row without gaps.
+ * `scratch` has WEIGHT_ROOM bytes. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
                                 uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *scratch,
                                 organ_error *error)
@@ -133,7 +122,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
     return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, scratch, error);
 }
 
-/* Reads the scales of a strip of outputs to p->scales, [outputs][groups]; the file has [groups][outputs]. */
+/* p->scales is [outputs][groups]; the file has [groups][outputs]. */
 static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                       organ_error *error)
 {
@@ -150,7 +139,6 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Reads the stored zero points of a strip of outputs in one group to `codes`, one in each byte. */
 static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group,
                                     const strip_parts *p, unsigned char *codes, organ_error *error)
 {
@@ -172,8 +160,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Reads the zero points of a strip of outputs to p->zeros, [outputs][groups]. Symmetric weights store none: their zero
- * point is the middle of the range. */
+/* p->zeros is [outputs][groups]. Symmetric weights store no zero points: theirs is the middle of the range. */
 static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                      organ_error *error)
 {
@@ -189,8 +176,8 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     return ORGAN_OK;
 }
 
-/* Transposes p->words to p->turned, so that the codes of an output are contiguous: whole words of GPTQ, single bytes of
- * AutoAWQ, each with the codes of two outputs. `columns`: stored columns of the strip. */
+/* Makes the codes of an output contiguous: transposes whole words of GPTQ, single bytes of AutoAWQ, each with the
+ * codes of two outputs. `columns` counts stored columns of the strip. */
 static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
@@ -201,7 +188,7 @@ static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, 
                             columns);
 }
 
-/* Unpacks the low (shift 0) or high (shift 4) halves of n bytes to n codes, one a byte; writes up to 7 bytes more. */
+/* Each byte has a code in its low (shift 0) and its high half (shift 4). Writes up to 7 bytes more than n. */
 static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {
@@ -212,9 +199,8 @@ static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, 
     }
 }
 
-/* Returns the codes of one output in the form that the kernels decode: packed for 4 and 8 bits of GPTQ, else a byte
- * each in p->loose, valid until the next call. `at`: output, counted from the first of the strip's first stored column.
- */
+/* The kernels decode codes of 4 and 8 bits of GPTQ as they are packed; others become a byte each in p->loose, valid
+ * until the next call. `at` is counted from the first output of the strip's first stored column. */
 static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
 {
     const size_t cols = (size_t)r->shape.cols;
@@ -230,7 +216,6 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     return p->loose;
 }
 
-/* Reads a strip of outputs and decodes them to `values`, [rows->count][cols] of type `as`. */
 static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {

@@ -3,15 +3,14 @@
 
 #include <string.h>
 
-/* Returns whether the kernels convert the type to FP32. Looks into the scalar table, because all kernel tables support
- * the same types. */
+/* All kernel tables support the same types, so the scalar table is enough. */
 bool organ_can_widen(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;
     return type >= 0 && organ_kernels_scalar->dequantize[type];
 }
 
-/* Returns whether none of n values is NaN or infinite: the bits of such a value have all bits of the exponent set. */
+/* NaN and infinite values have all bits of the exponent set. */
 bool organ_all_finite(const float *values, size_t n)
 {
     uint32_t rejected = 0;
@@ -23,20 +22,17 @@ bool organ_all_finite(const float *values, size_t n)
     return !rejected;
 }
 
-/* Returns whether the kernels convert FP32 to the type, by the scalar table. */
 bool organ_can_narrow(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;
     return type >= 0 && organ_kernels_scalar->quantize[type];
 }
 
-/* Converts units (elements, or blocks of a block type) to FP32. */
 void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count)
 {
     kernels->dequantize[organ_dtype_describe(dtype)->ggml](units, values, units_count);
 }
 
-/* Converts FP32 values to units (elements, or blocks of a block type). */
 void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units, size_t units_count)
 {
     kernels->quantize[organ_dtype_describe(dtype)->ggml](values, units, units_count);

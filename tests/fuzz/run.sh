@@ -26,7 +26,7 @@ mkdir -p "$place/faults" "$place/corpus" "$place/logs"
 built() {
     local tree=build/$1
     mkdir -p "$tree"
-    ln -sfn ../../{packaging,kernels,formats,orchestrator,tests,bench,docs,fixtures} "$tree/"
+    ln -sfn ../../{packaging,include,kernels,formats,orchestrator,tests,bench,docs,fixtures} "$tree/"
     # Checking vectors in the SIMD tables would take minutes; undefined behaviour of a body shows in the scalar table.
     (cd "$tree" && CC=$clang CFLAGS="-g1 $2" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" "${NINJA:-ninja}" -f ../../build.ninja "$3" >"$place/logs/build" 2>&1) || {
         tail -n 40 "$place/logs/build" >&2

@@ -15,8 +15,6 @@
 
 /* ---- bars ---- */
 
-/* Sets the ends of a bar's whisker to the least and the greatest of the members style->values[0] of those rows that
- * have the bar's name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -31,9 +29,8 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* Returns the bar for a row with this name: with style->sums the existing one of the `*count` bars with this name, if
- * any; otherwise a new bar, bars[*count], and adds 1 to *count. With style->sums the values of a new bar are 0, so that
- * values of rows can be added, otherwise NaN; a second value that the style does not name is always NaN. */
+/* With style->sums a name has one bar, whose values begin at 0 so that values of rows can be added; otherwise each
+ * row has a new bar, whose values begin as NaN. A second value that the style does not name is always NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -44,8 +41,6 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-/* Draws `count` bars as a chart with the texts of `style`. Returns an SVG document, which the caller frees; NULL if
- * `bars` is NULL or memory runs out. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -56,8 +51,6 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns the text of the template `words`, filled in with members of `row`. The caller frees it. NULL if the text is
- * empty or memory runs out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -67,7 +60,6 @@ static char *charts_words_of(organ_view_walk *walk, const json_t *row, const cha
     return text;
 }
 
-/* Frees the remarks of the bars and, if style->named is set, their names, which bar_name_of then has allocated. */
 static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
@@ -77,9 +69,7 @@ static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size
     }
 }
 
-/* Sets the two values of a bar to those of a row; with style->sums adds the row's values to them. If the style names
- * members for a whisker, sets its ends: to `low` and `high` of the row, or to the first value minus and plus `error`.
- * Also sets the level of indentation. */
+/* The whisker ends at the row's `low` and `high`, or at the first value minus and plus `error`. */
 static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
@@ -98,8 +88,6 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-/* Converts the values of all bars from bytes to the unit (kB, MB, ...) that fits the largest value, and writes a blank
- * and the name of this unit to `unit`. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;
@@ -111,7 +99,6 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
             bars[k].value[v] *= factor;
 }
 
-/* Comparison for qsort: bars by their first value, ascending; NaN last. */
 static int by_first_value(const void *a, const void *b)
 {
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
@@ -120,8 +107,6 @@ static int by_first_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Draws the bars, puts the chart on the page, and frees the bars with their names and remarks. The page fails if `bars`
- * is NULL or memory runs out. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -143,15 +128,13 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free(second);
 }
 
-/* Returns the name of a row's bar: the text of the template style->named, which free_words frees, or without a template
- * the row's member style->name. Returns NULL if the text of the template is empty or memory runs out. */
+/* The caller frees the name by free_words, if style->named is set. */
 static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* Makes the bars of the rows and adds their number to *count, which must be 0. put_bars frees the bars. Returns NULL if
- * memory runs out, or if the template style->named gives an empty text for a row. */
+/* *count must be 0. Also returns NULL if the template style->named gives an empty text for a row. */
 static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {
@@ -175,8 +158,6 @@ static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *
     return bars;
 }
 
-/* Puts the chart of a BARS block on the page, with style->ascending sorted by the first values. If memory runs out, the
- * page fails. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_bars_of *const style = block->bars;
@@ -191,9 +172,9 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
-/* Makes the map of layers and roles of a MAP block. The values of all rows of a cell are combined to their mean,
- * minimum or maximum. Outlines the cells of the rows `marks`, a JSON array or NULL, and cells with a row whose absolute
- * value is above style->beyond. The caller destroys the map. If memory runs out, returns NULL or sets map->failed. */
+/* The values of all rows of a cell are combined to their mean, minimum or maximum. Outlines the cells of the rows
+ * `marks`, a JSON array or NULL, and cells with a row whose absolute value is above style->beyond. The caller
+ * destroys the map. If memory runs out, returns NULL or sets map->failed. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -221,8 +202,8 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
     return map;
 }
 
-/* Returns true if the map is drawn. Not drawn are a map without cells, with style->inside a map of one cell, and with
- * style->varies a map whose values are all equal. */
+/* Not drawn are a map without cells, with style->inside a map of one cell, and with style->varies a map whose values
+ * are all equal. */
 static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
@@ -234,9 +215,8 @@ static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
     return cells > (style->inside ? 1 : 0) && (!style->varies || least < max);
 }
 
-/* Sets chart->high, the upper end of the colour scale, to the largest value of the map; the scale begins at 0. With
- * `bytes` also converts all values from bytes to the unit that fits the largest, and sets chart->value_label to
- * `label`, into which it writes the old label and the name of the unit. */
+/* The scale begins at 0. With `bytes` also converts all values to the unit that fits the largest, and sets
+ * chart->value_label to `label`, into which it writes the old label and the name of the unit. */
 static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *chart, char label[64])
 {
     double factor = 1;
@@ -252,8 +232,6 @@ static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *ch
         map->value[k] *= factor;
 }
 
-/* Puts the heat map of a MAP block on the page, a value for each role and layer; nothing if is_map_drawn returns false.
- * The map shows no numbers if it has more than ORGAN_BLOCK_CELLS cells. */
 void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;

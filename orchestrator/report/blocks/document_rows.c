@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Merges a row into the rows of its kind. `known` maps each kind to the copy of its first row in `kept`. If `known` has
- * the kind, adds 1 to the copy's member "count". Otherwise appends a copy of the row, with "count" 1, to `kept` and
- * stores it in `known`. Returns false if out of memory. */
+/* `known` maps each kind to the copy of its first row in `kept`; the copy's member "count" is the number of merged
+ * rows. Returns false if out of memory. */
 static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row)
 {
     json_t *const first = json_object_get(known, kind);
@@ -22,8 +21,6 @@ static bool merge_row(json_t *kept, json_t *known, const char *kind, json_t *row
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
 }
 
-/* Returns a copy of the first row of each kind, with the number of rows of this kind as "count". The kind of a row is
- * the text of the words `same` over the row. */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same)
 {
     json_t *const kept = json_array(), *const known = json_object();
@@ -43,7 +40,6 @@ json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *
     return NULL;
 }
 
-/* Returns the rows that satisfy `where` and whose member `new` differs from that of the last returned row. */
 json_t *organ_rows_of_new_value(const json_t *report, const json_t *rows, const char *where, const char *new)
 {
     json_t *const kept = json_array();

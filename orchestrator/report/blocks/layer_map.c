@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A value or a mark that was added to a cell. */
 struct organ_layer_map_note {
     long long layer; /* LLONG_MAX: no layer; sorted last */
     /* number of the role in order of appearance; organ_layer_map_finish changes it to the sorted order */
@@ -39,8 +38,8 @@ void organ_layer_map_destroy(organ_layer_map *map)
     free(map);
 }
 
-/* Returns the number of a role, which is added if it is new. If there is no room for a new role, returns the number of
- * the last role or, with in_order_of_rows, ORGAN_LAYER_MAP_ROLES. */
+/* Adds a new role. If there is no room for it, returns the number of the last role or, with in_order_of_rows,
+ * ORGAN_LAYER_MAP_ROLES. */
 static size_t role_of(organ_layer_map *map, const char *role)
 {
     for (size_t k = 0; k < map->roles; k++)
@@ -52,8 +51,6 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
-/* Appends a value or a mark of `role` to the notes. Does nothing if the map keeps the order of rows and has no room for
- * the role. */
 static void append_layer_note(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
@@ -84,8 +81,8 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
 
 /* ---- the finished map ---- */
 
-/* Returns the position of a role in the order in which a layer computes its roles (organ_anatomy_row). The role "other"
- * is after all known roles, and a name that is no role is last. */
+/* The order is that in which a layer computes its roles (organ_anatomy_row). The role "other" is after all known
+ * roles, and a name that is no role is last. */
 static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
@@ -95,8 +92,6 @@ static int layer_map_place_of(const char *role)
     return row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
-/* Sorts the roles by their order in the computation of a layer, and changes the numbers of the roles in the notes
- * accordingly. */
 static void order_roles(organ_layer_map *map)
 {
     size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
@@ -116,7 +111,6 @@ static void order_roles(organ_layer_map *map)
         map->notes[k].role = place[map->notes[k].role];
 }
 
-/* Compares notes for qsort by layer, then by role; 0: the same cell. */
 static int by_cell(const void *a, const void *b)
 {
     const organ_layer_map_note *const x = a, *const y = b;
@@ -124,7 +118,6 @@ static int by_cell(const void *a, const void *b)
                                 : (x->role > y->role) - (x->role < y->role);
 }
 
-/* Counts the layers in the notes, which are sorted, and allocates the cells; returns false if out of memory. */
 static bool allocate_layer_map(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)
@@ -136,8 +129,8 @@ static bool allocate_layer_map(organ_layer_map *map)
     return map->layer && map->value && map->marked;
 }
 
-/* Sets the value and the mark of a cell from its notes, which are adjacent and begin with note `first`; `layer` is the
- * index of the cell's layer. Returns the number of these notes. */
+/* The notes of a cell are adjacent, from note `first` on; `layer` is the index of the cell's layer. Returns the
+ * number of these notes. */
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;
@@ -159,8 +152,6 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
     return count;
 }
 
-/* Arranges the collected values as a matrix of roles x layers; values outside the layers are in the last column.
- * Returns false if there are no values, or if out of memory. */
 bool organ_layer_map_finish(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)
@@ -187,7 +178,6 @@ bool organ_layer_map_finish(organ_layer_map *map)
     return true;
 }
 
-/* Draws the matrix of roles and layers as a heat map. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style)
 {
     if (!map || map->failed || map->layers == 0)

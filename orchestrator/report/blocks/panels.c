@@ -9,8 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Data of a chart of panels. maps[] has a map for each series and, if the chart has a band, two for its lower and upper
- * edge. */
 typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MAX + 2];
     size_t count, series_count; /* lengths of maps[], and of names[] and series[] */
@@ -20,8 +18,6 @@ typedef struct panel_maps {
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MAX]; /* by panel and series: a value for each layer */
 } panel_maps;
 
-/* Makes a map of the member `value` of each of `rows`, times `factor`. The layer and the role of row k are the members
- * "layer" and `role` of places[k]; rows without them are left out. Returns NULL if out of memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {
@@ -43,7 +39,6 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     return NULL;
 }
 
-/* Appends a map to p->maps. Returns false for NULL: memory ran out. */
 static bool add_map(panel_maps *p, organ_layer_map *map)
 {
     p->maps[p->count] = map;
@@ -51,7 +46,7 @@ static bool add_map(panel_maps *p, organ_layer_map *map)
     return map != NULL;
 }
 
-/* Replaces each finite value by -INFINITY, so that the band extends down to the floor of the plot, and all others by
+/* Each finite value becomes -INFINITY, so that the band extends down to the floor of the plot; all others become
  * NAN. */
 static void open_below(organ_layer_map *map)
 {
@@ -59,8 +54,7 @@ static void open_below(organ_layer_map *map)
         map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
 }
 
-/* Makes a map of values for each series that has rows and, if the style has a band, two maps for its lower and upper
- * edge. Returns false if out of memory. */
+/* Series without rows get no map; a band has two, for its lower and upper edge. Returns false if out of memory. */
 static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, style->series[0].rows);
@@ -87,8 +81,6 @@ static bool gather_maps(panel_maps *p, const organ_panels_of *style, const organ
     return complete;
 }
 
-/* Makes a panel for each role of the maps; with `band` the last two maps are the edges of a band. Returns the number of
- * panels, at least 1: an empty panel shows that there are no values. */
 static size_t arrange_panels(panel_maps *p, bool band)
 {
     const organ_layer_map *const first = p->maps[0];
@@ -109,7 +101,6 @@ static size_t arrange_panels(panel_maps *p, bool band)
     return 1;
 }
 
-/* Frees the maps and the names of the series. */
 static void free_maps(panel_maps *p)
 {
     for (size_t k = 0; k < p->count; k++)
@@ -118,8 +109,6 @@ static void free_maps(panel_maps *p)
         free(p->names[k]);
 }
 
-/* Draws a chart with a panel for each role: values over the layers. The caller frees *svg, which is NULL on error.
- * Returns ORGAN_IO if out of memory. */
 static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};

@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-/* Writes an empty line before a block, unless it is the first block or an item that follows another item of a list. */
 static void begin_block(organ_view_walk *walk, bool item)
 {
     if (walk->began && !(item && walk->in_list))
@@ -13,7 +12,6 @@ static void begin_block(organ_view_walk *walk, bool item)
     walk->in_list = item;
 }
 
-/* Prints a block of words as Markdown: the sign of its kind ("# ", "- "), then its text. */
 static void markdown_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     static const char *const leads[] = {
@@ -24,7 +22,6 @@ static void markdown_words(organ_view_walk *walk, const organ_block *block, cons
     fprintf(walk->out, "%s%s\n", leads[block->kind], text);
 }
 
-/* Prints and destroys the table. A Markdown file has no captions. */
 static void markdown_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
@@ -33,7 +30,6 @@ static void markdown_table(organ_view_walk *walk, organ_table *table, const char
     organ_table_destroy(table);
 }
 
-/* Writes an object of terms and their definitions as a list. */
 static void put_terms(FILE *out, const json_t *terms)
 {
     const char *term;
@@ -46,7 +42,6 @@ static void put_terms(FILE *out, const json_t *terms)
     }
 }
 
-/* Writes checks, terms or cautions in Markdown. */
 static void markdown_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS) {

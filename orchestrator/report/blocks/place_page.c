@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-/* Writes each line of `text` that is not empty as a paragraph. */
 static void put_lines(organ_html *html, const char *text)
 {
     while (*text) {
@@ -16,7 +15,6 @@ static void put_lines(organ_html *html, const char *text)
     }
 }
 
-/* Writes a block of words to a page. An item is only added to walk->items; walk_blocks writes the list at its end. */
 static void page_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
@@ -43,13 +41,11 @@ static void page_words(organ_view_walk *walk, const organ_block *block, const ch
     }
 }
 
-/* Prints and destroys the table. */
 static void page_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     organ_html_table(walk->html, table, caption);
 }
 
-/* Prints a list of checks, of warnings in a box, or of terms as part of a page. */
 static void page_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)

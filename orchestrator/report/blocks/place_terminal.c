@@ -4,13 +4,11 @@
 #include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
-/* Prints `lead` and a paragraph that is broken at the width of the terminal and indented by the width of `lead`. */
 static void print_wrapped(const organ_view_walk *walk, const char *lead, const char *text)
 {
     organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
 }
 
-/* Writes a block of text to the terminal. */
 static void terminal_words(organ_view_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
@@ -31,7 +29,6 @@ static void terminal_words(organ_view_walk *walk, const organ_block *block, cons
     }
 }
 
-/* Prints and destroys the table. A terminal shows no captions. */
 static void terminal_table(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
@@ -40,7 +37,6 @@ static void terminal_table(organ_view_walk *walk, organ_table *table, const char
     fputc('\n', walk->out);
 }
 
-/* Prints checks as a table and warnings as a list; does nothing for terms, which a terminal does not show. */
 static void terminal_list(organ_view_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)

@@ -14,8 +14,6 @@
 
 /* ---- grids ---- */
 
-/* Stores in `used` those of the names style->members under which at least one row has a finite number. Returns how many
- * it has stored. */
 static size_t find_number_members(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t count = 0;
@@ -29,8 +27,6 @@ static size_t find_number_members(const organ_grid_of *style, const json_t *rows
     return count;
 }
 
-/* Returns the number of columns of a grid. With style->members these are the members that rows have; their names are
- * stored in `used`. Otherwise it is the length of the longest array style->values of all rows. */
 static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t max = 0;
@@ -43,8 +39,6 @@ static size_t columns_of(const organ_grid_of *style, const json_t *rows, const c
     return max;
 }
 
-/* Returns the value of a cell of a GRID block, times style->factor (0: times 1): the member used[column] of `row` or,
- * without style->members, element `column` of the row's array style->values. NaN if it is missing. */
 static double grid_value(const organ_grid_of *style, const json_t *row, const char *const *used, size_t column)
 {
     if (style->members)
@@ -55,8 +49,6 @@ static double grid_value(const organ_grid_of *style, const json_t *row, const ch
     return (style->factor != 0 ? style->factor : 1) * json_number_value(value);
 }
 
-/* Puts the heat map of a GRID block on the page. If memory runs out, the page fails. The map shows no numbers if it has
- * more than ORGAN_BLOCK_CELLS cells. */
 void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 {
     enum { MEMBERS_MAX = 16 }; /* limit of the length of style->members */
@@ -91,9 +83,9 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- curves ---- */
 
-/* Makes a map in which each line of the chart is a role: with style->name a line for each name that rows have,
- * otherwise a line for each of the members style->values. Skips rows that belong to no layer. The caller destroys the
- * map. If memory runs out, returns NULL or sets map->failed. */
+/* Each line of the chart is a role of the map: with style->name a line for each name that rows have, otherwise one
+ * for each of the members style->values. Skips rows that belong to no layer. The caller destroys the map. If memory
+ * runs out, returns NULL or sets map->failed. */
 static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *rows)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -113,8 +105,7 @@ static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *row
     return map;
 }
 
-/* Returns true if the line `name` is drawn: style->only is NULL, or at least one of the rows with this name satisfies
- * this condition. */
+/* A line is shown if style->only is NULL, or at least one of the rows with this name satisfies this condition. */
 static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, const json_t *rows, const char *name)
 {
     for (size_t k = 0; style->only && k < json_array_size(rows); k++) {
@@ -126,8 +117,6 @@ static bool is_shown(const organ_view_walk *walk, const organ_curves_of *style, 
     return !style->only;
 }
 
-/* Puts the chart of a CURVES block, lines over the layers, on the page; nothing if no line is drawn. If memory runs
- * out, the page fails. */
 void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_curves_of *const style = block->curves;
@@ -162,8 +151,6 @@ void organ_curves_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- points ---- */
 
-/* Sets `named` of the `max` points with the largest x + y, which are farthest to the upper right. Skips points whose x
- * or y is not finite. */
 static void name_farthest(organ_point *points, size_t count, size_t max)
 {
     for (size_t named = 0; named < max && named < count; named++) {
@@ -177,8 +164,6 @@ static void name_farthest(organ_point *points, size_t count, size_t max)
     }
 }
 
-/* Returns the index in style->style.kinds of the row's kind, the text of its member style->kind. Returns the last index
- * if the text is not in this list, 0 if style->kind is NULL. */
 static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;
@@ -188,8 +173,6 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
     return kind;
 }
 
-/* Puts the scatter chart of a POINTS block on the page: a point for each row, and names next to style->named points
- * that are farthest to the upper right. If memory runs out, the page fails. */
 void organ_points_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_points_of *const style = block->points;

@@ -13,8 +13,6 @@
 
 enum { MAX_HIGHLIGHTS = 8, ITEM_COLUMNS = 4 }; /* limits: results at the top of a page; columns of values in ITEMS */
 
-/* Returns the expanded words as text in the form of the walk's output; the caller frees the text. If memory runs out,
- * records that in the walk and returns NULL. */
 static char *walk_words_of(organ_view_walk *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->writer->form);
@@ -23,7 +21,7 @@ static char *walk_words_of(organ_view_walk *walk, const char *words)
     return text;
 }
 
-/* Returns the value at the path block->rows, NULL if there is none. If block->rows is NULL, returns the walk's row. */
+/* NULL if there is no value at block->rows; without block->rows, the result is the walk's row. */
 static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block *block)
 {
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
@@ -31,7 +29,6 @@ static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block
 
 /* ---- tables ---- */
 
-/* Prints a block of words: HEADING to ITEM. */
 static void put_words(organ_view_walk *walk, const organ_block *block)
 {
     char *const text = walk_words_of(walk, block->words);
@@ -40,7 +37,6 @@ static void put_words(organ_view_walk *walk, const organ_block *block)
     free(text);
 }
 
-/* Prints and destroys the table; `caption` are words, or NULL. */
 static void put_table_of(organ_view_walk *walk, organ_table *table, const char *caption)
 {
     char *const text = caption ? walk_words_of(walk, caption) : NULL;
@@ -48,8 +44,6 @@ static void put_table_of(organ_view_walk *walk, organ_table *table, const char *
     free(text);
 }
 
-/* Writes a sentence below a shortened table, which shows only the first `max` of `count` rows; `what` names the rows.
- */
 static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const char *what)
 {
     static const char said[] = "The table shows the first %s of %s %s; the JSON report has all.";
@@ -65,8 +59,6 @@ static void put_cut_note(organ_view_walk *walk, size_t max, size_t count, const 
     fputc('\n', walk->out);
 }
 
-/* Prints a TABLE block: a line for each row, then subtotals and the total. Leaves out columns whose condition is false
- * for the report. Pages and Markdown files have at most style->max lines of rows. */
 static void put_table(organ_view_walk *walk, const organ_block *block)
 {
     const organ_table_of *const style = block->table;
@@ -95,8 +87,6 @@ static void put_table(organ_view_walk *walk, const organ_block *block)
     free(total);
 }
 
-/* Stores in `rows` the JSON objects for which an ITEMS block has a column of values, and returns their number. They are
- * the elements at the path style->of, at most ITEM_COLUMNS, or without style->of the walk's row. */
 static size_t value_rows(const organ_view_walk *walk, const organ_items_of *style, const json_t *rows[ITEM_COLUMNS])
 {
     const json_t *const of = style->of ? organ_scope_at(&walk->scope, style->of) : NULL;
@@ -109,8 +99,6 @@ static size_t value_rows(const organ_view_walk *walk, const organ_items_of *styl
     return 1;
 }
 
-/* Adds sentences to a table that has a column for each of the `count` rows: line k has sentence k of each row's member
- * `list`, an array. A row with fewer sentences has empty cells. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
     size_t max = 0;
@@ -121,8 +109,6 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
-/* Prints an ITEMS block: a table with a line for each item whose condition is true, and a column for each object of
- * value_rows, such as two models to compare. */
 static void put_items(organ_view_walk *walk, const organ_block *block)
 {
     const organ_items_of *const style = block->items;
@@ -151,8 +137,6 @@ static void put_items(organ_view_walk *walk, const organ_block *block)
         free(titles[k]);
 }
 
-/* Prints a HIGHLIGHTS block: the results at the top of a page. Shows the first MAX_HIGHLIGHTS items whose condition
- * is true. */
 static void put_highlights(organ_view_walk *walk, const organ_block *block)
 {
     organ_html_metric figures[MAX_HIGHLIGHTS] = {{NULL, NULL}};
@@ -173,7 +157,6 @@ static void put_highlights(organ_view_walk *walk, const organ_block *block)
         free(texts[k]);
 }
 
-/* Prints a FIGURE block: the chart that block->draw returns, with the block's words as its caption. */
 static void put_figure(organ_view_walk *walk, const organ_block *block)
 {
     char *const caption = walk_words_of(walk, block->words);
@@ -183,7 +166,6 @@ static void put_figure(organ_view_walk *walk, const organ_block *block)
 
 /* ---- the walk ---- */
 
-/* Writes the list of the collected items to the page. Without items (walk->items NULL), writes nothing. */
 static void end_list(organ_view_walk *walk)
 {
     organ_html_list(walk->html, walk->items);
@@ -193,8 +175,7 @@ static void end_list(organ_view_walk *walk)
 
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count);
 
-/* Prints the inner blocks of a block with `row` as their row. The recursion is as deep as the constant tables of the
- * view. */
+/* The recursion is as deep as the constant tables of the view. */
 static void walk_row(organ_view_walk *walk, const organ_block *block, const json_t *row)
 {
     const json_t *const before = walk->scope.row;
@@ -203,7 +184,6 @@ static void walk_row(organ_view_walk *walk, const organ_block *block, const json
     walk->scope.row = before;
 }
 
-/* Prints block->rest, a sentence that says how many of `all` rows are not shown. */
 static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
@@ -216,8 +196,6 @@ static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_
     json_decref(row);
 }
 
-/* Prints an EACH block: its inner blocks once for each row, for at most block->max rows (0: no limit), and block->rest
- * if there are more rows. */
 static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);
@@ -229,8 +207,7 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-/* Prints a TOGETHER block: its inner blocks once, with the row {"rows": the selected rows}. Prints nothing if no row is
- * selected. */
+/* The inner blocks get the row {"rows": the selected rows}. Nothing is printed if no row is selected. */
 static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
@@ -242,7 +219,6 @@ static void walk_together(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-/* Prints a CHECKS, CAUTIONS or TERMS block, unless its array or object is empty. */
 static void put_list(organ_view_walk *walk, const organ_block *block)
 {
     const json_t *const rows = walk_rows_of(walk, block);
@@ -250,15 +226,12 @@ static void put_list(organ_view_walk *walk, const organ_block *block)
         walk->writer->list(walk, block, rows);
 }
 
-/* Prints a PART block: its inner blocks with the object at block->rows as their row. Prints nothing if that is no
- * object. */
 static void put_part(organ_view_walk *walk, const organ_block *block)
 {
     if (json_is_object(walk_rows_of(walk, block)))
         walk_row(walk, block, walk_rows_of(walk, block));
 }
 
-/* Prints an ENDING block: the definitions and the run of the report, which is the walk's row. */
 static void put_ending(organ_view_walk *walk, const organ_block *block)
 {
     (void)block;
@@ -267,7 +240,6 @@ static void put_ending(organ_view_walk *walk, const organ_block *block)
     walk->ended = true;
 }
 
-/* Prints a MADE block: its inner blocks with a row that block->make computes. */
 static void walk_made_row(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
@@ -278,7 +250,6 @@ static void walk_made_row(organ_view_walk *walk, const organ_block *block)
     json_decref(made);
 }
 
-/* The function that prints a block, by its kind. */
 static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,
     [ORGAN_BLOCK_SECTION] = put_words,       [ORGAN_BLOCK_SAY] = put_words,
@@ -294,8 +265,6 @@ static void (*const put_kind[])(organ_view_walk *walk, const organ_block *block)
     [ORGAN_BLOCK_MADE] = walk_made_row,      [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
-/* Prints each block that is for this output and whose condition is true. On a page, consecutive ITEM blocks, also those
- * inside EACH blocks, form one list. */
 static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -316,7 +285,7 @@ static const organ_block bound_line =
           "thread|{run.activity.bound=waiting?workers that wait for each other|{run.activity.bound}}}} "
           "({run.activity.bound_share:%.0f}).\n");
 
-/* Prints all blocks of a view. Their row is the report or, if the view has `make`, the object that it returns. */
+/* The row of the blocks is the report or, if the view has `make`, the object that it returns. */
 static void walk_view(organ_view_walk *walk, const organ_view *view)
 {
     const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,
@@ -327,8 +296,6 @@ static void walk_view(organ_view_walk *walk, const organ_view *view)
     walk_blocks(walk, &all, 1);
 }
 
-/* Writes a report as text for the terminal or as Markdown. The caller frees *text, which is NULL on error. Returns
- * ORGAN_IO if out of memory. */
 static organ_status write_text(organ_view_walk *walk, const organ_view *view, const json_t *report, char **text,
                                organ_error *error)
 {
@@ -365,7 +332,6 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
-/* Makes the HTML page of a report. The caller frees *text, which is NULL on error. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};

@@ -18,7 +18,6 @@ void organ_block_lacks_memory(organ_view_walk *walk)
         organ_fail(walk->error, ORGAN_IO, "no memory for a report");
 }
 
-/* Adds the cell of the column "result" of a check. */
 static void result_cell(organ_table *table, const json_t *check)
 {
     organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
@@ -32,7 +31,6 @@ organ_table *organ_block_checks(const json_t *checks)
     return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
-/* Returns an array of the objects at `paths`, which are separated by blanks. Paths without a value are left out. */
 static json_t *rows_at(const organ_scope *scope, const char *paths)
 {
     json_t *const rows = json_array();
@@ -46,9 +44,8 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
-/* If block->rows has several paths, returns the objects at these paths. Without `where`, `same` and `new`, returns a
- * new reference to the report's own array or object. Otherwise makes an array of the selected rows; if `same` is set,
- * `new` has no effect. */
+/* Without `where`, `same` and `new`, returns a new reference to the report's own array or object. If `same` is set,
+ * `new` has no effect. block->rows may have several paths. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))
@@ -74,7 +71,6 @@ double organ_block_number(const json_t *row, const char *path, double factor)
     return (factor != 0 ? factor : 1) * organ_json_number(row, path);
 }
 
-/* Puts the SVG document `svg` on the page and frees it; NULL makes the page fail. `caption` is a template. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption)
 {
     char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);

@@ -12,14 +12,13 @@
 
 enum { MAX_COLUMNS = 12, MAX_NUMBERS = 16 }; /* limits: columns of a table (put_list); numbers of a printed list */
 
-/* Returns whether the name `key` of a member is `kind` or ends with it, as "read_seconds" with "seconds". */
 static bool key_ends_with(const char *key, const char *kind)
 {
     return strcmp(key, kind) == 0 || organ_ends_with(key, kind);
 }
 
-/* Writes the value of a member by its type. For a number, the name `key` decides whether it is written as a time, an
- * amount of bytes, a percentage or a plain number. */
+/* For a number, the name `key` decides whether it is written as a time, an amount of bytes, a percentage or a plain
+ * number. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
     char text[32], room[ORGAN_NUMBER_ROOM];
@@ -44,7 +43,6 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs("-", out);
 }
 
-/* Adds a cell with a value; for a list, with its values separated by commas. */
 static void value_cell(organ_table *table, const char *key, const json_t *value)
 {
     organ_text text;
@@ -62,8 +60,7 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
     organ_table_take(table, cell);
 }
 
-/* Adds a cell with the name of a member, with blanks for "_": "bytes_per_second" becomes "bytes per second". `before`
- * (or ""), the name of the object around the member, precedes it. */
+/* "bytes_per_second" becomes "bytes per second". `before` (or "") is the name of the object around the member. */
 static void name_cell(organ_table *table, const char *before, const char *key)
 {
     char *name = organ_format("%s%s%s", before, *before ? ", " : "", key);
@@ -72,18 +69,14 @@ static void name_cell(organ_table *table, const char *before, const char *key)
     organ_table_take(table, name);
 }
 
-/* Returns whether a member is not printed: an empty list, or many numbers, such as the seconds of every module. */
 static bool is_omitted(const json_t *value)
 {
     const size_t count = json_array_size(value);
     return json_is_array(value) && (count == 0 || (count > MAX_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
-/* Returns whether the value is an array whose first element is an object. */
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
-/* Adds a row for each member of `object` that is a number, a text or a short list. For a member that is an object, adds
- * the rows of its members; `before` is then its key, and "" for `object` itself. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;
@@ -99,7 +92,6 @@ static void member_rows(organ_table *table, const char *before, const json_t *ob
     }
 }
 
-/* Writes an array of objects as a table. Its columns are the members of the first object, at most MAX_COLUMNS. */
 static void put_list(organ_html *html, const char *name, const json_t *list)
 {
     organ_column columns[MAX_COLUMNS];
@@ -118,7 +110,6 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_html_table(html, table, name);
 }
 
-/* Writes the section about the run: a table of the members of `run`, then a table for each list of objects. */
 static void put_run(organ_html *html, const json_t *run)
 {
     static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};
@@ -150,8 +141,6 @@ void organ_html_terms(organ_html *html, const json_t *terms, const char *term, c
     organ_html_table(html, table, NULL);
 }
 
-/* Prints the section "Definitions", a table of the terms in `definitions`, and then the section of `run`. Leaves out a
- * section whose object is NULL or empty. */
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run)
 {
     if (json_object_size(definitions)) {

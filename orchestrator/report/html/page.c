@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A page that is being written. The table of contents precedes the body but is complete only after it, so a page is
- * three texts that are joined at the end. */
 struct organ_html {
     organ_text front, contents, body;
     size_t sections, charts, tables; /* numbers of those written so far */
@@ -22,7 +20,6 @@ struct organ_html {
     bool failed;                     /* memory ran out: the page would be incomplete */
 };
 
-/* Writes `text`, escaped, between two pieces of markup. */
 static void put_between(FILE *out, const char *before, const char *text, const char *behind)
 {
     fputs(before, out);
@@ -30,7 +27,6 @@ static void put_between(FILE *out, const char *before, const char *text, const c
     fputs(behind, out);
 }
 
-/* Writes the HTML head with styles, and the header of the page: kind, title and, unless NULL, the lead. */
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
@@ -49,7 +45,6 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
     fputs("</header>\n", out);
 }
 
-/* Begins a page in three texts, which are joined at its end: front, table of contents, body. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error)
 {
     organ_html *const html = calloc(1, sizeof *html);
@@ -83,7 +78,7 @@ void organ_html_metrics(organ_html *html, const organ_html_metric *figures, size
     fputs("</ul>\n", html->body.out);
 }
 
-/* Writes the anchor of a section: "s", its number, and words of its title, such as "s3-sparsity-by-layer". */
+/* The anchor is "s", the section's number, and words of its title, such as "s3-sparsity-by-layer". */
 static void put_anchor(FILE *out, size_t number, const char *title)
 {
     bool gap = true;
@@ -99,7 +94,6 @@ static void put_anchor(FILE *out, size_t number, const char *title)
     }
 }
 
-/* Ends the section before, begins a new one and adds it to the table of contents. */
 void organ_html_section(organ_html *html, const char *title)
 {
     FILE *const out = html->body.out, *const contents = html->contents.out;
@@ -164,8 +158,7 @@ void organ_html_fail(organ_html *html) { html->failed = true; }
 
 /* ---- tables ---- */
 
-/* Writes the class attribute of a table: a class for each column that is not plain text aligned to the left. Classes of
- * cells would be longer. */
+/* A class for each column that is not plain text aligned to the left: classes of cells would be longer. */
 static void put_column_classes(FILE *out, const organ_table_view *view)
 {
     bool first = true;
@@ -181,8 +174,6 @@ static void put_column_classes(FILE *out, const organ_table_view *view)
     fputs(first ? "" : "\"", out);
 }
 
-/* Writes cells [from, to) as rows of `group`, a table's tbody or tfoot. If the last row is incomplete, fills it up with
- * empty cells. An empty tfoot is not written. */
 static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
 {
     if (from >= to && strcmp(group, "tfoot") == 0)
@@ -199,8 +190,7 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
     fprintf(out, "</%s>\n", group);
 }
 
-/* Writes the caption of a table. Without a caption, the table gets an invisible one for screen readers: its number and
- * the title of its section. */
+/* Without a caption, the table gets an invisible one for screen readers: its number and the title of its section. */
 static void put_caption(const organ_html *html, const char *caption)
 {
     FILE *const out = html->body.out;
@@ -215,7 +205,6 @@ static void put_caption(const organ_html *html, const char *caption)
     fputs("</span></caption>\n", out);
 }
 
-/* Writes a table into a box, in which it scrolls if it is wider than the page. */
 static void put_table(const organ_html *html, const organ_table_view *view, const char *caption)
 {
     FILE *const out = html->body.out;
@@ -251,7 +240,6 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
     organ_table_destroy(table);
 }
 
-/* Writes a table with the columns check, result and detail. */
 void organ_html_checks(organ_html *html, const json_t *checks)
 {
     FILE *const out = html->body.out;
@@ -275,8 +263,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
 
 /* ---- charts ---- */
 
-/* Writes `svg` up to the string `mark`, without it, and returns the address after it. If the mark is missing, writes
- * all of `svg` and returns its end. */
+/* Returns the address after `mark`. If the mark is missing, writes all of `svg` and returns its end. */
 static const char *put_until(FILE *out, const char *svg, const char *mark)
 {
     const char *const found = strstr(svg, mark);
@@ -284,9 +271,8 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* Writes a chart without its style, which the page has once. The ids of the chart get its number, because ids must be
- * unique in the page. Returns the start of the chart's table of numbers, which is left out here, or NULL if it has
- * none. */
+/* Omits the chart's style, which the page has once. The ids of the chart get its number, because ids must be unique
+ * in the page. Returns the start of the chart's table of numbers, which is left out here, or NULL if it has none. */
 static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
@@ -306,15 +292,12 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     return numbers + strlen("<metadata>");
 }
 
-/* Writes the title of the chart `svg`. The title is escaped already. */
 static void put_title(FILE *out, const char *svg)
 {
     const char *const title = strstr(svg, "<title>") + strlen("<title>");
     fwrite(title, 1, strcspn(title, "<"), out);
 }
 
-/* Writes the values of figure `number` as a folded table: for screen readers, and because it has more digits than the
- * figure. `svg` is the chart, and `numbers` is its table of numbers (put_inline). */
 static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,
@@ -328,7 +311,6 @@ static void page_put_numbers(FILE *out, const char *svg, const char *numbers, si
     fputs("</table>\n</div></details>\n", out);
 }
 
-/* Adds a chart as a numbered figure, with its values as a table. Takes over `svg`; NULL fails the page. */
 void organ_html_chart(organ_html *html, char *svg, const char *caption)
 {
     if (svg) {
@@ -349,7 +331,6 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption)
 
 /* ---- the end of the page ---- */
 
-/* Writes the end of the page: closes the last section, and adds the footer and the script. */
 static void put_end(organ_html *html)
 {
     FILE *const out = html->body.out;
@@ -361,8 +342,8 @@ static void put_end(organ_html *html)
             organ_html_script);
 }
 
-/* Stores the three texts of the page in parts[0] to parts[2]; the caller frees them. Continues after a text that
- * failed, so that the streams of all three are closed. Returns false if out of memory. */
+/* The caller frees parts[0] to parts[2]. Continues after a text that failed, so that the streams of all three are
+ * closed. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};
@@ -373,8 +354,6 @@ static bool write_parts(organ_html *html, char *parts[3])
     return complete;
 }
 
-/* Joins the parts of a page to *text and frees `html`. The table of contents is left out if the page has fewer than two
- * sections. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error)
 {
     char *parts[3] = {NULL, NULL, NULL};

@@ -11,7 +11,6 @@
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
 
-/* A chart that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct chart_drawing {
     const organ_chart *chart;
     FILE *out;
@@ -22,7 +21,6 @@ typedef struct chart_drawing {
     double left_now, top_now; /* left and top edge of the plot area that is being drawn */
 } chart_drawing;
 
-/* Writes a line of text to the chart; the arguments after `d` are those of organ_svg_label. */
 static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s,
                       size_t longest)
 {
@@ -31,32 +29,27 @@ static void put_label(const chart_drawing *d, double x, double y, const char *cl
 
 /* ---- marks ---- */
 
-/* Returns the index of the series' colour, marker and dash. */
 static unsigned style_of(const chart_drawing *d, size_t series)
 {
     return d->chart->series[series].style % ORGAN_CHART_COLOURS;
 }
 
-/* Returns whether value k of a series can be drawn: it is finite, and above 0 on a logarithmic scale. */
 static bool is_drawn(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
     const double *const y = panel->y[series];
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
-/* Returns the x coordinate of the place x in the plot area that is being drawn, in pixels. */
 static double at_x(const chart_drawing *d, double x)
 {
     return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width;
 }
 
-/* Returns the y coordinate of the value y in the plot area that is being drawn, in pixels. */
 static double at_y(const chart_drawing *d, double y)
 {
     return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;
 }
 
-/* Writes the tooltip of a mark: name of the series, label and value of x, value of y. */
 static void put_tip(const chart_drawing *d, size_t series, double x, double y)
 {
     char place[32], value[32];
@@ -67,7 +60,6 @@ static void put_tip(const chart_drawing *d, size_t series, double x, double y)
     fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
-/* Draws a series as a line with gaps at missing values. */
 static void put_line(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
@@ -91,8 +83,8 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* Draws the markers of a series. A marker that would be less than 9 pixels to the right of the marker before is left
- * out, unless its value has no neighbours and so no line. */
+/* A marker that would be less than 9 pixels to the right of the marker before is left out, unless its value has no
+ * neighbours and so no line. */
 static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const double *const y = panel->y[series];
@@ -112,8 +104,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* Returns the smallest distance between neighbouring places (x) of a panel, over all panels, in pixels: the room for a
- * group of bars. If no panel has two places, returns the width of 1 on the x axis. The result is at least 0.02. */
+/* The distance, in pixels and over all panels, is the room for a group of bars. If no panel has two places, returns
+ * the width of 1 on the x axis. The result is at least 0.02. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -129,8 +121,6 @@ static double smallest_x_step(const chart_drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
-/* Draws a series as bars. At each place there is a group of `slots` bars, of which this series has number `slot`, from
- * 0. */
 static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
     /* a fifth of the distance between groups is empty; a bar has at most 64 pixels */
@@ -151,8 +141,7 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
     }
 }
 
-/* Returns whether the band has both edges at place k, above 0 on a logarithmic scale. A lower edge of -INFINITY counts
- * as an edge, the floor of the plot. */
+/* A lower edge of -INFINITY counts as an edge, the floor of the plot. */
 static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     const double low = panel->band_low[k], high = panel->band_high[k];
@@ -160,8 +149,7 @@ static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size
            !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
 }
 
-/* Returns the position of the lower edge of the band at place k, in pixels; the floor of the plot area if the value is
- * not finite (-INFINITY: no lower end). */
+/* The result is in pixels; it is the floor of the plot area if the value is not finite (-INFINITY: no lower end). */
 static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
@@ -195,8 +183,6 @@ static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 
 /* ---- panels ---- */
 
-/* Draws the horizontal grid lines and the axis of a panel. Writes the labels of y if the panel is in the first column,
- * and the labels of x if no panel is below it (`last_row`). */
 static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
@@ -219,7 +205,6 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
                   d->x.ticks[k].text, 32);
 }
 
-/* Returns whether the panel has a value that is drawn. */
 static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
 {
     for (size_t s = 0; s < d->chart->series_count; s++)
@@ -229,8 +214,7 @@ static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
     return false;
 }
 
-/* Draws panel `index` of the chart. Later elements cover earlier ones: axes, band, bars or lines, markers, and the
- * reference lines last. */
+/* Later elements cover earlier ones: axes, band, bars or lines, markers, and the reference lines last. */
 static void put_panel(chart_drawing *d, size_t index)
 {
     const organ_chart *const c = d->chart;
@@ -268,7 +252,6 @@ static void put_panel(chart_drawing *d, size_t index)
 
 /* ---- the frame ---- */
 
-/* Draws the legend's sample of a series, 24 pixels wide, with its left end at (x, y). */
 static void put_swatch(const chart_drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
@@ -286,8 +269,7 @@ static void put_swatch(const chart_drawing *d, size_t series, double x, double y
     }
 }
 
-/* Draws the legend with its first row centred at `y`, or only measures it if `drawn` is false. Returns the y of the row
- * after the legend. */
+/* The first row is centred at `y`. Only measures the legend if `drawn` is false. Returns the y of the row after it. */
 static double put_legend(const chart_drawing *d, double y, bool drawn)
 {
     const organ_chart *const c = d->chart;
@@ -313,7 +295,6 @@ static double put_legend(const chart_drawing *d, double y, bool drawn)
     return y + LEGEND_ROW;
 }
 
-/* Chooses both axes so that all drawn values and edges of bands fit. */
 static void choose_scales(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -346,16 +327,14 @@ static void choose_scales(chart_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
-/* Returns the number of columns in which `panels` panels are arranged. Rows are full, or group the panels well: of
- * seven projections, the four of attention are above the three of the feed-forward. */
+/* Rows are full, or group the panels well: of seven projections, the four of attention are above the three of the
+ * feed-forward. */
 static size_t columns_for(size_t panels)
 {
     static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
     return panels < sizeof columns ? columns[panels] : 4;
 }
 
-/* Computes the number of columns and rows of panels, their sizes, and the height of the chart with title and legend.
- * Titles of panels need 18 pixels in each row. */
 static void chart_arrange(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -374,7 +353,6 @@ static void chart_arrange(chart_drawing *d)
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }
 
-/* Begins the document: title, subtitle, legend and the labels of both axes. */
 static void put_frame(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -387,10 +365,10 @@ static void put_frame(const chart_drawing *d)
 
 /* ---- the numbers ---- */
 
-/* limit of places of all panels together: a chart with more has no table of numbers, since the JSON report has them */
+/* The limit is for all panels together: a chart with more places has no table of numbers, since the JSON report has
+ * them. */
 enum { MAX_ROWS = 2500 };
 
-/* Returns whether the chart names a band and at least one panel has one. */
 static bool has_band(const organ_chart *c)
 {
     bool band = false;
@@ -399,8 +377,6 @@ static bool has_band(const organ_chart *c)
     return band && c->band_name;
 }
 
-/* Writes the titles of the table of numbers. `titled`: the first column has the title of the panel; `band`: the last
- * two columns have the edges of the band. */
 static void put_numbers_head(const chart_drawing *d, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
@@ -417,7 +393,6 @@ static void put_numbers_head(const chart_drawing *d, bool titled, bool band)
     organ_svg_numbers_row(d->out);
 }
 
-/* Writes the values at place k of a panel as a row of the table of numbers, with the columns of put_numbers_head. */
 static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
@@ -433,8 +408,6 @@ static void put_numbers_row(const chart_drawing *d, const organ_chart_panel *pan
     organ_svg_numbers_row(d->out);
 }
 
-/* Writes the table of numbers, panel by panel: a row for each place at which a series has a value. Writes no table if
- * the panels have no places, or more than MAX_ROWS together. */
 static void chart_put_numbers(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -457,8 +430,6 @@ static void chart_put_numbers(const chart_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws lines or bars in one or more panels with the same axes. Sets *svg to the SVG document, which the caller frees;
- * NULL on error. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
     chart_drawing d = {.chart = chart};

@@ -10,8 +10,7 @@
 
 /* ---- numbers ---- */
 
-/* Rounds |value| to `digits` significant digits (at most 15), stores these in `figures` without a decimal point, and
- * returns the power of ten of the first digit. */
+/* `figures` has at most 15 digits and no decimal point; the result is the power of ten of the first digit. */
 static int decimal_digits(double value, int digits, char figures[16])
 {
     char text[48];
@@ -25,8 +24,6 @@ static int decimal_digits(double value, int digits, char figures[16])
     return *at ? atoi(at + 1) : 0;
 }
 
-/* Writes a number with at most `digits` significant digits and without trailing zeros. If its power of ten is below -4
- * or above 8, writes it in scientific notation. */
 char *organ_number_text(double value, int digits, char out[32])
 {
     char figures[16];
@@ -47,7 +44,6 @@ char *organ_number_text(double value, int digits, char out[32])
     return out;
 }
 
-/* Writes the power 10^exponent as "10" and the exponent in superscript digits. */
 static void power_text(int exponent, char out[32])
 {
     static const char *const raised[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
@@ -58,8 +54,7 @@ static void power_text(int exponent, char out[32])
         used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
 }
 
-/* Writes the label of the tick at count * step of a linear scale. Computes with integers if they suffice, so that
- * 3 * 0.1 is "0.3". */
+/* Computes with integers if they suffice, so that 3 * 0.1 is "0.3". */
 static void tick_text(double count, const organ_scale *scale, char out[32])
 {
     const double integer = count * scale->mantissa;
@@ -76,7 +71,6 @@ static void tick_text(double count, const organ_scale *scale, char out[32])
 
 /* ---- scales ---- */
 
-/* Returns n limited to the range from `least` to `max`. */
 static int chart_scale_within(int n, int least, int max)
 {
     if (n < least)
@@ -84,8 +78,7 @@ static int chart_scale_within(int n, int least, int max)
     return n > max ? max : n;
 }
 
-/* Sets the step of the scale (step, mantissa, exponent) to the smallest number of the form 1, 2 or 5 x 10^n that is at
- * least `least`. */
+/* The step is the smallest number of the form 1, 2 or 5 x 10^n that is at least `least`. */
 static void choose_step(organ_scale *s, double least)
 {
     char figures[16];
@@ -101,8 +94,6 @@ static void choose_step(organ_scale *s, double least)
     s->step = s->mantissa * pow(10, s->exponent);
 }
 
-/* Returns a logarithmic scale that contains low and high (above 0) and begins and ends at whole powers of 10, with
- * about `ticks` ticks. */
 static organ_scale log_scale(double low, double high, unsigned ticks)
 {
     organ_scale s = {.log = true, .first = floor(log10(low)), .last = ceil(log10(high))};
@@ -113,9 +104,8 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
     return s;
 }
 
-/* Returns a scale that contains low and high and begins and ends at ticks. Its step is 1, 2 or 5 times a power of 10,
- * or with `log` whole decades. low > high means that there are no values: the scale is then 0 .. 1, or 0.1 .. 1 with
- * `log`. */
+/* The step is 1, 2 or 5 times a power of 10, or with `log` whole decades. The default scale is 0 .. 1, or 0.1 .. 1
+ * with `log`. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers)
 {
     /* rounding both ends outwards adds up to two ticks */
@@ -159,7 +149,6 @@ double organ_scale_place(const organ_scale *s, double value)
     return ((s->log ? log10(value) : value / s->step) - s->first) / (s->last - s->first);
 }
 
-/* Makes ticks at 1, 2 and 5 of each decade, for a logarithmic scale of at most two decades. Returns their number. */
 static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     static const double parts[] = {1, 2, 5};
@@ -172,7 +161,6 @@ static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS
     return count;
 }
 
-/* Writes the ticks of a scale, each with its place on the axis from 0 to 1 and its label, and returns their number. */
 size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MAX_TICKS])
 {
     size_t count = 0;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Widths, heights and places in pixels, and limits. */
 enum {
     WIDTH = 960,
     LEFT = 20,
@@ -25,8 +24,6 @@ enum {
 
 #define LEAST_SPAN 0.02 /* of a scale, relative to its largest absolute value */
 
-/* A heat map that is being drawn; sizes and places are in pixels. A cell of the picture stands for row_step x
- * column_step cells of the map. */
 typedef struct heat_map_drawing {
     const organ_heat_map *map;
     FILE *out;
@@ -46,9 +43,8 @@ typedef struct heat_map_drawing {
 
 /* ---- the picture's cells ---- */
 
-/* Chooses row_step and column_step, and sets rows and columns of the picture. Begins with the smallest steps that give
- * at most MAX_SIDE rows and columns. While the picture has more than MAX_CELLS cells, adds 1 to row_step if it has more
- * rows than columns, else to column_step. */
+/* Begins with the smallest steps that give at most MAX_SIDE rows and columns. While the picture has more than
+ * MAX_CELLS cells, adds 1 to row_step if it has more rows than columns, else to column_step. */
 static void choose_steps(heat_map_drawing *d)
 {
     d->row_step = (d->map->rows + MAX_SIDE - 1) / MAX_SIDE;
@@ -67,8 +63,6 @@ static void choose_steps(heat_map_drawing *d)
     }
 }
 
-/* Computes the cell of the picture at (row, column): the mean of the finite values of the cells of the map that are
- * merged into it. The cell is marked if one of these is marked. */
 static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
@@ -89,8 +83,8 @@ static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
     d->marks = d->marks || marked;
 }
 
-/* Chooses the range of the colours (low, high) and the decimals of the numbers. The range is that of the map. If the
- * map has none, it is the range of the values, widened if all values are equal or nearly equal. */
+/* The range is that of the map. If the map has none, it is the range of the values, widened if all values are equal
+ * or nearly equal. */
 static void choose_scale(heat_map_drawing *d)
 {
     organ_extent own = ORGAN_EXTENT_NONE;
@@ -121,9 +115,8 @@ static void choose_scale(heat_map_drawing *d)
 
 /* ---- numbers ---- */
 
-/* Writes a value to `out` and returns `out`. The number has d->decimals decimals, as in all cells of the map, but one
- * significant digit if these decimals would show a value other than 0 as 0. If d->decimals is negative, each number has
- * three significant digits. */
+/* The number has d->decimals decimals, as in all cells of the map, but one significant digit if these decimals would
+ * show a value other than 0 as 0. If d->decimals is negative, each number has three significant digits. */
 static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
     if (d->decimals >= 0 && value != 0 &&
@@ -132,17 +125,14 @@ static const char *value_text(const heat_map_drawing *d, double value, char out[
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
-/* Returns the number of the colour of a value, from 0 to STEPS - 1. */
 static unsigned step_of(const heat_map_drawing *d, double value)
 {
     const double place = (value - d->low) / (d->high - d->low);
     return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
 }
 
-/* Returns the letter in the CSS classes of the colours: 'd' for a diverging scale, 'q' for one from pale to deep. */
 static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
-/* Returns names[at]; if `names` is NULL, the number `at`, written to `number`. */
 static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
 {
     if (names)
@@ -153,8 +143,6 @@ static const char *heat_map_name_of(const char *const *names, size_t at, char nu
 
 /* ---- layout ---- */
 
-/* Returns the width of the widest name in pixels, at most that of LONGEST_NAME characters. Without names, returns the
- * width of the last number, since rows or columns are then numbered. */
 static double widest_name(const char *const *names, size_t count)
 {
     char number[32];
@@ -166,8 +154,6 @@ static double widest_name(const char *const *names, size_t count)
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
-/* Chooses the font size of the numbers in the cells, 8 to 12 pixels; 0 if they do not fit or the map is plain. A digit
- * is about 0.58 of the font size wide. */
 static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
@@ -179,14 +165,13 @@ static void choose_text_size(heat_map_drawing *d)
     d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
 }
 
-/* Returns whether the label of the rows is written horizontally above them, because it is longer than all rows together
- * are high. Otherwise it is upright, left of the rows. */
+/* The label is horizontal above the rows if it is longer than all rows together are high. Otherwise it is upright,
+ * left of the rows. */
 static bool is_row_label_horizontal(const heat_map_drawing *d)
 {
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
 }
 
-/* Computes the sizes of cells and the places of labels. */
 static void heat_map_arrange(heat_map_drawing *d)
 {
     const organ_heat_map *const m = d->map;
@@ -211,19 +196,15 @@ static void heat_map_arrange(heat_map_drawing *d)
 
 /* ---- cells ---- */
 
-/* Returns the left edge of a column of cells, in pixels. */
 static double x_of(const heat_map_drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
 
-/* Returns the top edge of a row of cells, in pixels. */
 static double y_of(const heat_map_drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
 
-/* Writes the path data of a rectangle that begins at the cell (row, column): one cell high and `width` pixels wide. */
 static void put_cell_path(const heat_map_drawing *d, size_t row, size_t column, double width)
 {
     ORGAN_SVG(d->out, "M%f %fh%fv%fh-%fz", x_of(d, column), y_of(d, row), width, d->cell_height, width);
 }
 
-/* Writes the tooltip of a cell: names of row and column, value, mark. */
 static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
 {
     char number[32];
@@ -250,7 +231,6 @@ static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
     fputs("</title>", d->out);
 }
 
-/* Draws a cell with its tooltip and, if the numbers fit, its number. A cell without a value is crossed out. */
 static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
 {
     char text[32];
@@ -272,7 +252,6 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     fprintf(d->out, " class=\"oc-t%c%u\">%s</text>\n", ramp_of(d), step, value_text(d, value, text));
 }
 
-/* Draws all cells of colour number `step` as one path, in which adjacent cells of a row are one rectangle. */
 static void put_colour(const heat_map_drawing *d, unsigned step)
 {
     bool open = false;
@@ -294,8 +273,7 @@ static void put_colour(const heat_map_drawing *d, unsigned step)
         fputs("\"/>\n", d->out);
 }
 
-/* Draws the cells, then the outlines of the marked ones. In a plain map all cells of a colour are one path, which makes
- * the file of a large map small. */
+/* In a plain map all cells of a colour are one path, which makes the file of a large map small. */
 static void put_cells(const heat_map_drawing *d)
 {
     if (d->map->plain)
@@ -330,7 +308,6 @@ static size_t names_step(double pitch, double name_size)
     return 1000000000; /* only the first name */
 }
 
-/* Writes the names of the rows, every n-th if not all fit, and the label of the rows. */
 static void put_row_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -345,8 +322,6 @@ static void put_row_names(const heat_map_drawing *d)
     organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
-/* Writes the names of the columns, and below them the label of the column axis. Long names are slanted; if not all
- * names fit, writes only every n-th. */
 static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
@@ -372,7 +347,6 @@ static void put_column_names(const heat_map_drawing *d)
 
 /* ---- the numbers ---- */
 
-/* Writes the name of row k of the picture (`row`), or of column k, as a cell of the table of numbers. */
 static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
 {
     char number[32];
@@ -380,7 +354,7 @@ static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
                                        : heat_map_name_of(d->map->column_names, k * d->column_step, number));
 }
 
-/* Writes the values of the picture as a table. The longer side of the picture has the rows of the table. */
+/* The longer side of the picture has the rows of the table. */
 static void heat_map_put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;
@@ -410,7 +384,6 @@ static void heat_map_put_numbers(const heat_map_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws the key: the colour scale as a strip, then the meaning of an outline and of a crossed cell. */
 static void put_key(const heat_map_drawing *d)
 {
     char number[32];
@@ -440,7 +413,6 @@ static void put_key(const heat_map_drawing *d)
     }
 }
 
-/* Draws the whole map. */
 static void put_heat_map(const heat_map_drawing *d)
 {
     char note[80] = "";
@@ -460,7 +432,6 @@ static void put_heat_map(const heat_map_drawing *d)
     fputs("</svg>\n", d->out);
 }
 
-/* Merges the cells of the map to those of the picture, chooses scale and sizes, and draws the picture. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
 {
     heat_map_drawing d = {.map = map};

@@ -8,7 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Widths, heights and places in pixels, and limits. */
 enum {
     WIDTH = 960,
     LEFT = 20,
@@ -20,7 +19,6 @@ enum {
     INSET = 16           /* indentation of each level */
 };
 
-/* A chart of bars that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct ranking_drawing {
     const organ_ranking *ranking;
     FILE *out;
@@ -32,8 +30,7 @@ typedef struct ranking_drawing {
     double left, width, top, row_height, height;
 } ranking_drawing;
 
-/* Writes a value and the unit to `out` and returns `out`. The value has d->decimals decimals; if d->decimals is
- * negative, it has ranking->digits significant digits. */
+/* If d->decimals is negative, the value has ranking->digits significant digits. */
 static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
@@ -45,8 +42,7 @@ static const char *value_text(const ranking_drawing *d, double value, char out[6
 
 /* ---- layout ---- */
 
-/* Chooses the decimals of all values. If the smallest value other than 0 is below 1 in the last decimal, sets -1: each
- * value then has its own decimals. */
+/* -1 means that each value has its own decimals: the smallest value other than 0 is below 1 in the last decimal. */
 static void choose_decimals(ranking_drawing *d)
 {
     organ_extent sizes = {INFINITY, 0};
@@ -59,7 +55,6 @@ static void choose_decimals(ranking_drawing *d)
         d->decimals = -1;
 }
 
-/* Chooses an axis that contains 0, all values and all whiskers. */
 static void choose_scale(ranking_drawing *d)
 {
     organ_extent all = {0, 0};
@@ -74,8 +69,6 @@ static void choose_scale(ranking_drawing *d)
     d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
-/* Computes the widths of names and plot area, and the height of the chart. Names have at most 330 pixels, values with
- * remarks at most 400. */
 static void ranking_arrange(ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -97,7 +90,6 @@ static void ranking_arrange(ranking_drawing *d)
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
-/* Returns the x coordinate of a value in pixels. */
 static double x_of(const ranking_drawing *d, double value)
 {
     return d->left + organ_scale_place(&d->axis.scale, value) * d->width;
@@ -105,7 +97,6 @@ static double x_of(const ranking_drawing *d, double value)
 
 /* ---- drawing ---- */
 
-/* Draws title, subtitle and, for two series, the legend. */
 static void put_head(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -124,7 +115,6 @@ static void put_head(const ranking_drawing *d)
     }
 }
 
-/* Draws the grid lines with their numbers, the axis at 0 and its label. */
 static void put_axis(const ranking_drawing *d)
 {
     const double bottom = d->top + d->row_height * (double)d->count + 4;
@@ -137,8 +127,6 @@ static void put_axis(const ranking_drawing *d)
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
 }
 
-/* Draws bar `v` (0 or 1) of a row, from `y` down and `thick` pixels high, with its tooltip, and writes its value to the
- * right of it. The first bar also has the whisker and the remark of the row. A missing value is a dash. */
 static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
 {
     char text[64];
@@ -170,7 +158,6 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
                         bar->remark, LONGEST_REMARK);
 }
 
-/* Draws row k: its name, indented by its depth, and its one or two bars. */
 static void put_row(const ranking_drawing *d, size_t k)
 {
     const organ_ranking_bar *const bar = &d->ranking->bars[k];
@@ -188,8 +175,6 @@ static void put_row(const ranking_drawing *d, size_t k)
         put_bar(d, bar, 1, y + thick + 2, 10);
 }
 
-/* Writes the numbers of the chart as a table for screen readers. The table has columns for whiskers and remarks if any
- * bar has them. */
 static void ranking_put_numbers(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
@@ -223,7 +208,6 @@ static void ranking_put_numbers(const ranking_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws the chart: at most MAX_BARS rows of bars. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
     ranking_drawing d = {.ranking = ranking,

@@ -11,12 +11,10 @@
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 24, TITLE_ROW = 26, LEGEND_ROW = 22, PLOT_HEIGHT = 420, LONGEST_NAME = 32 };
 
-/* A rectangle in pixels. */
 typedef struct box {
     double left, top, right, bottom;
 } box;
 
-/* A scatter chart that is being drawn; all sizes are in pixels of the SVG. */
 typedef struct scatter_drawing {
     const organ_scatter *scatter;
     FILE *out;
@@ -27,19 +25,16 @@ typedef struct scatter_drawing {
     size_t taken_count;
 } scatter_drawing;
 
-/* Returns whether both coordinates are finite, and above 0 on a logarithmic axis. */
 static bool point_is_drawn(const organ_scatter *s, const organ_point *p)
 {
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
-/* Returns the x coordinate, in pixels, of a point with the value x. */
 static double at_x(const scatter_drawing *d, double x)
 {
     return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT);
 }
 
-/* Returns the y coordinate, in pixels, of a point with the value y. */
 static double at_y(const scatter_drawing *d, double y)
 {
     return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT;
@@ -47,8 +42,6 @@ static double at_y(const scatter_drawing *d, double y)
 
 /* ---- the frame ---- */
 
-/* If all points have the same coordinate on an axis, widens the range of the axis, so that the points are in its
- * middle. */
 static void widen_single_value(organ_extent *range, bool log)
 {
     if (range->low != range->high)
@@ -58,7 +51,6 @@ static void widen_single_value(organ_extent *range, bool log)
     range->high = log ? range->high * 2 : range->high + margin;
 }
 
-/* Chooses both axes so that all points that can be drawn fit, and counts the others. */
 static void choose_scales(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -78,8 +70,7 @@ static void choose_scales(scatter_drawing *d)
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 
-/* Draws the legend with its first row centred at `y`, or only measures it if `drawn` is false. Returns the y of the row
- * after the legend. */
+/* The first row is centred at `y`. Only measures the legend if `drawn` is false. Returns the y of the row after it. */
 static double put_legend(const scatter_drawing *d, double y, bool drawn)
 {
     double x = LEFT;
@@ -100,13 +91,11 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
     return d->scatter->kind_count ? y + LEGEND_ROW : y;
 }
 
-/* Returns the y of the first row of the legend, below title and subtitle. */
 static double head_height(const scatter_drawing *d)
 {
     return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
 }
 
-/* Begins the document: title, subtitle, a note on points that are not drawn, legend and the labels of both axes. */
 static void put_frame(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -120,7 +109,6 @@ static void put_frame(const scatter_drawing *d)
     organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
 }
 
-/* Draws grid lines, tick labels and axes. */
 static void put_axes(const scatter_drawing *d)
 {
     const double bottom = d->top + PLOT_HEIGHT;
@@ -139,7 +127,6 @@ static void put_axes(const scatter_drawing *d)
 
 /* ---- points ---- */
 
-/* Draws a line from each point with `joined` to the previous point of the same kind, if both points can be drawn. */
 static void put_joins(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -159,7 +146,6 @@ static void put_joins(const scatter_drawing *d)
     }
 }
 
-/* Draws the marker of a point, with its name and values as a tooltip. */
 static void put_point(const scatter_drawing *d, const organ_point *p)
 {
     char x[32], y[32];
@@ -170,8 +156,6 @@ static void put_point(const scatter_drawing *d, const organ_point *p)
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 
-/* Returns whether the box of a label is inside the plot area, with 8 pixels of tolerance above and below, and overlaps
- * none of the boxes in d->taken. */
 static bool is_free(const scatter_drawing *d, const box *b)
 {
     if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
@@ -184,8 +168,6 @@ static bool is_free(const scatter_drawing *d, const box *b)
     return true;
 }
 
-/* Writes the name of a point at the first free place: to the right of the point, to its left, above or below it. Writes
- * nothing if no place is free. */
 static void put_name(scatter_drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
@@ -202,7 +184,6 @@ static void put_name(scatter_drawing *d, const organ_point *p)
         }
 }
 
-/* Draws lines, points and names; the names avoid the named points and each other. */
 static void put_points(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -222,8 +203,8 @@ static void put_points(scatter_drawing *d)
 
 enum { MAX_ROWS = 400 }; /* limit of points in the table of numbers */
 
-/* Writes the points as a table for screen readers, unless the page has such a table already (`listed`) or there are
- * more than MAX_ROWS points. */
+/* The table is for screen readers; it is left out if the page has such a table already (`listed`) or there are more
+ * than MAX_ROWS points. */
 static void scatter_put_numbers(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -253,7 +234,6 @@ static void scatter_put_numbers(const scatter_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws the chart: axes, lines between points, points and names. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
     scatter_drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};

@@ -72,8 +72,6 @@ const char organ_svg_heat_style[] =
     ".oc-td6,.oc-td7,.oc-td8,.oc-td9,.oc-td10,.oc-td11,.oc-td12,.oc-td13,.oc-td14{fill:#ffffff}\n"
     "}\n";
 
-/* Writes [from, end), a line of tab-separated cells that are escaped already, as a row of an HTML table. `head`: as its
- * row of titles. */
 static void put_row(FILE *out, const char *from, const char *end, bool head)
 {
     fputs("<tr>", out);

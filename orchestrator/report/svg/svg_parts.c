@@ -40,7 +40,6 @@ void organ_svg_text(FILE *out, const char *s, size_t longest)
     free(cut);
 }
 
-/* 6.6 pixels are the mean width of a character in the font size of 12 pixels. */
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
 double organ_svg_pixels_cut(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 
@@ -81,7 +80,6 @@ void organ_svg_line_end(FILE *out, unsigned style)
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
 
-/* The shapes: circle, square, triangle, rhombus, inverted triangle, cross. */
 void organ_svg_marker(FILE *out, unsigned style, double x, double y)
 {
     const unsigned kind = organ_svg_shape(style);
@@ -101,7 +99,6 @@ void organ_svg_marker(FILE *out, unsigned style, double x, double y)
     fprintf(out, "\" class=\"oc-mark oc-f%u\">", style % ORGAN_SVG_LOOKS);
 }
 
-/* Begins an SVG file: title, description, style, background. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
                      const char *more_style)
 {
@@ -121,8 +118,8 @@ void organ_svg_begin(FILE *out, double width, double height, const char *title, 
 void organ_svg_numbers_begin(FILE *out) { fputs("<metadata>", out); }
 void organ_svg_numbers_end(FILE *out) { fputs("</metadata>\n", out); }
 
-/* Writes a text cell, cut in its middle to 120 columns, and a tab; NULL is an empty cell. Control characters become
- * visible, so no cell contains a tab or a line end. */
+/* Cuts the text in its middle to 120 columns. Control characters become visible, so no cell contains a tab or a line
+ * end. */
 void organ_svg_numbers_text(FILE *out, const char *s)
 {
     organ_svg_text(out, s, 120);

@@ -35,7 +35,6 @@ json_t *organ_json_row_at(const json_t *rows, size_t k)
 
 /* ---- printing ---- */
 
-/* Writes a piece of JSON for json_dump_callback: 0, or -1 on a write error. */
 static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
 
 int organ_real_digits(double value)
@@ -49,14 +48,12 @@ int organ_real_digits(double value)
     return digits;
 }
 
-/* Prints a value that is neither array nor object. Returns false if out of memory or on a write error. */
 static bool print_scalar(const json_t *value, FILE *out)
 {
     const size_t digits = json_is_real(value) ? (size_t)organ_real_digits(json_real_value(value)) : 0;
     return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)) == 0;
 }
 
-/* Returns whether all elements of an array are numbers; true for an empty array. */
 static bool has_only_numbers(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -65,7 +62,6 @@ static bool has_only_numbers(const json_t *array)
     return true;
 }
 
-/* Begins a line with `indent` blanks; does nothing if `indent` is negative, because the document is on one line. */
 static void new_line(FILE *out, int indent)
 {
     if (indent >= 0)
@@ -74,8 +70,8 @@ static void new_line(FILE *out, int indent)
 
 static bool print_value(const json_t *value, FILE *out, int indent);
 
-/* Prints an array on a line that is indented by `indent` blanks (< 0: the whole document is on one line). An array of
- * numbers is on one line, with blanks after its commas. Returns false if out of memory. */
+/* `indent` < 0: the whole document is on one line. An array of numbers is always on one line, with blanks after its
+ * commas. Returns false if out of memory. */
 static bool print_array(const json_t *array, FILE *out, int indent)
 {
     const bool flat = indent < 0 || has_only_numbers(array);
@@ -93,8 +89,7 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the key of a member and a colon, on a new line indented by `inner` blanks (< 0: on the same line). Prints a
- * comma in front, unless the member is the first. Returns false if out of memory. */
+/* `inner` < 0: the key stays on the same line. Returns false if out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -106,8 +101,8 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
     return complete;
 }
 
-/* Prints an object whose members are created and released one at a time, because all together would need much memory.
- * `indent`, at least 0, is that of the line on which the object begins. Returns false if out of memory. */
+/* The members are created and released one at a time, because all together would need much memory. `indent`, at
+ * least 0, is that of the line on which the object begins. Returns false if out of memory. */
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
     bool complete = true;
@@ -124,8 +119,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints an object on a line that is indented by `indent` blanks (< 0: the whole document is on one line). If `rows` is
- * not NULL, print_rows prints the value of the member rows->key. Returns false if out of memory. */
+/* `indent` < 0: the whole document is on one line. print_rows prints the value of the member rows->key (`rows` NULL:
+ * none). Returns false if out of memory. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -146,8 +141,8 @@ static bool print_members(const json_t *object, const organ_long_member *rows, F
     return complete;
 }
 
-/* Prints any value; nested values recurse. `indent`: of the line that the value is on (< 0: the document is on one
- * line). Returns false if out of memory. */
+/* `indent` is that of the line that the value is on (< 0: the document is on one line). Returns false if out of
+ * memory. */
 static bool print_value(const json_t *value, FILE *out, int indent)
 {
     if (json_is_array(value))
@@ -155,8 +150,6 @@ static bool print_value(const json_t *value, FILE *out, int indent)
     return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
 }
 
-/* Prints the last newline. Returns ORGAN_IO if memory ran out (`complete` is false), but not on a write error, which
- * stays in the error flag of `out`. */
 static organ_status end_document(bool complete, FILE *out, organ_error *error)
 {
     fputc('\n', out);
@@ -164,7 +157,6 @@ static organ_status end_document(bool complete, FILE *out, organ_error *error)
                                    : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
-/* Prints the document; `indent` 0: on several lines, -1: on one line. Returns ORGAN_IO if out of memory. */
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
     if (organ_memory_work_check("a report", error) != ORGAN_OK)
@@ -195,7 +187,6 @@ json_t *organ_document_string(const char *s)
 
 #define MAX_DRAFTS 100 /* temporary names that open_draft tries */
 
-/* A file that is written under a temporary name next to `path`. */
 typedef struct draft {
     const char *path;
     organ_replace_policy way; /* which file of that path the draft may replace */
@@ -204,8 +195,6 @@ typedef struct draft {
     int fd;                   /* of the temporary file; -1: not open */
 } draft;
 
-/* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME"; the caller frees it. If a file has this name already, the caller
- * tries the next number. */
 static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
@@ -213,8 +202,8 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock) and the file is
- * empty or begins like a report of organ. Keeps all other files. */
+/* Removes the draft only if its writer has ended (a running writer holds its lock) and the file is empty or begins
+ * like a report of organ. */
 static void remove_abandoned_draft(int folder, const char *name)
 {
     struct stat info, named;
@@ -228,7 +217,6 @@ static void remove_abandoned_draft(int folder, const char *name)
         close(fd);
 }
 
-/* Removes the drafts that killed runs have left of this file. */
 static void remove_abandoned_drafts(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
@@ -244,16 +232,15 @@ static void remove_abandoned_drafts(const char *path)
     free(directory);
 }
 
-/* Locks a new draft. Returns false if another process takes the draft for abandoned and removes it: the other process
- * holds the lock, or has removed the name already. Returns true if the file system has no locks. */
+/* Returns false if another process takes the draft for abandoned: it holds the lock, or has removed the name
+ * already. Returns true if the file system has no locks. */
 static bool is_locked_draft(int fd)
 {
     struct stat info;
     return organ_lock_at_once(fd, LOCK_EX) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
-/* Removes abandoned drafts of d->path and creates a new one, locked so that other processes do not remove it. Returns
- * ORGAN_IO if no file can be created; the draft then needs no close_draft. */
+/* The draft is locked so that other processes do not remove it. After ORGAN_IO it needs no close_draft. */
 static organ_status open_draft(draft *d, organ_error *error)
 {
     const char *const path = d->path;
@@ -278,9 +265,8 @@ static organ_status open_draft(draft *d, organ_error *error)
     return organ_fail_errno(error, reason, "%s: cannot be written", path);
 }
 
-/* Closes the draft and renames it to its final name. Removes it instead if `status` is an error, or if closing or
- * renaming fails. If another file took the name meanwhile, keeps the draft and names it in the message. Returns
- * `status` or the new error. */
+/* Removes the draft instead of renaming it if `status` is an error, or if closing or renaming fails. If another file
+ * took the name meanwhile, keeps the draft and names it in the message. Returns `status` or the new error. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
@@ -304,7 +290,6 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
 
 #define HELD 16 /* last bytes that a stream keeps until its end: at least the longest organ_seal_end */
 
-/* A file that is written in pieces and sealed at its end. */
 typedef struct draft_stream {
     int fd, fault;                      /* fault: errno of the first piece that failed; 0: none */
     XXH3_state_t *state;                /* digest of all written bytes */
@@ -313,7 +298,6 @@ typedef struct draft_stream {
     size_t held_count, head_count;
 } draft_stream;
 
-/* Writes the next `count` bytes to the file and adds them to the digest. */
 static void put_bytes(draft_stream *s, const char *bytes, size_t count)
 {
     if (s->fault || count == 0)
@@ -323,9 +307,8 @@ static void put_bytes(draft_stream *s, const char *bytes, size_t count)
         s->fault = errno;
 }
 
-/* Writes the next `count` bytes of the stream, except the last HELD, and returns `count`. Continues if a signal
- * interrupts a write, which stdio alone does not. After an error it returns 0, which sets the error flag of the stream.
- */
+/* Holds back the last HELD bytes. Continues if a signal interrupts a write, which stdio alone does not. After an
+ * error it returns 0, which sets the error flag of the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -341,7 +324,6 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Returns whether the stream ends with what follows a seal of this form. */
 static bool can_be_sealed(const draft_stream *s, organ_seal_form form)
 {
     const char *const end = organ_seal_end(form);
@@ -349,9 +331,8 @@ static bool can_be_sealed(const draft_stream *s, organ_seal_form form)
     return s->held_count >= length && memcmp(s->held + s->held_count - length, end, length) == 0;
 }
 
-/* Returns the form in which the stream of the draft is sealed, or ORGAN_SEAL_FORMS if it is not: a text that is no
- * report, or a document that does not begin with a schema of organ or is the manifest of an organ directory, which
- * programs may edit. */
+/* Returns ORGAN_SEAL_FORMS for what is not sealed: a text that is no report, or a document that does not begin with
+ * a schema of organ or is the manifest of an organ directory, which programs may edit. */
 static organ_seal_form seal_form(const draft *d, const draft_stream *s)
 {
     static const char schema[] = "{\n  \"schema\": \"organ.", manifest[] = "manifest/";
@@ -369,7 +350,6 @@ static organ_seal_form seal_form(const draft *d, const draft_stream *s)
     return form < ORGAN_SEAL_FORMS && can_be_sealed(s, form) ? form : ORGAN_SEAL_FORMS;
 }
 
-/* Writes the held bytes of the stream with the seal of the draft (formats/model/seal.h). */
 static void end_stream(const draft *d, draft_stream *s)
 {
     char seal[ORGAN_SEAL_BYTES];
@@ -380,8 +360,7 @@ static void end_stream(const draft *d, draft_stream *s)
         put_bytes(s, seal, organ_seal_text(form, (uint64_t)XXH3_64bits_digest(s->state), seal));
 }
 
-/* Calls `print` with a stream into the temporary file. Returns the error of `print`, or ORGAN_IO on a write error, also
- * on one that stdio notices only when the stream is closed. */
+/* Also returns ORGAN_IO on a write error that stdio notices only when the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
@@ -402,7 +381,6 @@ static organ_status print_into(draft *d, organ_printer *print, const void *conte
     return lost && !error->status ? organ_fail(error, ORGAN_IO, "%s: no memory", d->path) : error->status;
 }
 
-/* Prints the draft, synchronises it and renames it to its path. */
 static organ_status write_draft(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     if (organ_memory_work_check(d->path, error) != ORGAN_OK || open_draft(d, error) != ORGAN_OK)
@@ -417,7 +395,6 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
     return write_draft(&(draft){.path = path, .way = ORGAN_REPLACE_REPORTS}, print, context, error);
 }
 
-/* Returns whether the last member of the document is "run". */
 static bool has_run_last(const json_t *document)
 {
     const char *key, *last = "";
@@ -426,7 +403,6 @@ static bool has_run_last(const json_t *document)
     return strcmp(last, "run") == 0;
 }
 
-/* Prints a document for organ_printed_write. */
 static organ_status print_json(const void *document, FILE *out, organ_error *error)
 {
     return organ_document_print(document, out, error);
@@ -444,14 +420,12 @@ organ_status organ_document_replace(const char *path, const json_t *document, or
     return write_draft(&d, print_json, document, error);
 }
 
-/* The arguments of print_long. */
 typedef struct long_document {
     const json_t *document;
     const organ_long_member *rows;
 } long_document;
 
-/* Prints a document with a long member for organ_printed_write; `context` is a long_document. Returns ORGAN_IO if an
- * allocation was refused while the document was built (organ_memory_work_check), or if memory runs out. */
+/* Returns ORGAN_IO also if an allocation was refused while the document was built (organ_memory_work_check). */
 static organ_status print_long(const void *context, FILE *out, organ_error *error)
 {
     const long_document *const d = context;
@@ -467,7 +441,6 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
     return write_draft(&d, print_long, &(long_document){document, rows}, error);
 }
 
-/* Prints a text for organ_printed_write. */
 static organ_status print_text(const void *text, FILE *out, organ_error *error)
 {
     fputs(text, out);
@@ -495,8 +468,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Finds the first element of `array` that has a value at `path` other than null, false, 0 and empty ones. Returns this
- * value; NULL if no element has one. The recursion is as deep as a constant path. */
+/* Finds the first element that has a value at `path` other than null, false, 0 and empty ones. The recursion is as
+ * deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -507,7 +480,6 @@ static const json_t *first_at(const json_t *array, const char *path)
     return NULL;
 }
 
-/* Returns the first element of `array` in which a member has the string `name` as its value; NULL if there is none. */
 static const json_t *element_called(const json_t *array, const char *name)
 {
     const char *key;
@@ -521,8 +493,6 @@ static const json_t *element_called(const json_t *array, const char *name)
     return NULL;
 }
 
-/* Returns the value at `path`: keys between dots, from the value `at` on. In an array a key is an index, "@NAME" or "*"
- * (document.h). NULL if there is no such value. */
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
     organ_json_spool_visit(at);

@@ -5,9 +5,8 @@
 
 #include <string.h>
 
-/* Adds the cell of a field for a row: by the field's function, else by its words, else the member at its path, as text
- * or as a number in the field's form ("-" if it is no number). A missing member gives ORGAN_FIELD_MISSING unless the
- * field has the flag ORGAN_FIELD_MAYBE. */
+/* The field's function has precedence, then its words, then the member at its path. A missing member gives
+ * ORGAN_FIELD_MISSING unless the field has the flag ORGAN_FIELD_MAYBE. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
     char text[ORGAN_NUMBER_ROOM];
@@ -41,8 +40,6 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
     }
 }
 
-/* Returns the column for a field: texts are aligned to the left; numbers, words and functions to the right, unless the
- * field has ORGAN_FIELD_LEFT. */
 static organ_column column_of(const organ_field *field)
 {
     const bool left = (!field->form && !field->words && !field->put) || (field->flags & ORGAN_FIELD_LEFT);
@@ -50,7 +47,6 @@ static organ_column column_of(const organ_field *field)
                           field->flags & ORGAN_FIELD_CODE};
 }
 
-/* Returns a table with a column for each field and a line for each of the first `max` rows. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t max)
 {
     organ_column columns[ORGAN_FIELDS_MAX] = {{0}};

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Returns whether the bytes are one of Unicode's noncharacters, U+FDD0 to U+FDEF and the last two of each plane: XML
- * forbids two of them, and all are errors in HTML. */
+/* Unicode's noncharacters are U+FDD0 to U+FDEF and the last two of each plane: XML forbids two of them, and all are
+ * errors in HTML. */
 static bool is_no_character(const unsigned char *s, size_t length)
 {
     if (length == 3)
@@ -14,8 +14,6 @@ static bool is_no_character(const unsigned char *s, size_t length)
     return length == 4 && (s[1] & 0x0F) == 0x0F && s[2] == 0xBF && s[3] >= 0xBE;
 }
 
-/* Writes one character of `length` bytes: a special character of HTML as an entity, a noncharacter of Unicode as
- * U+FFFD, because XML forbids some of them. */
 static void put_quoted(FILE *out, const char *s, size_t length)
 {
     static const char special[] = "&<>\"";

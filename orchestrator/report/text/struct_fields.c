@@ -23,7 +23,7 @@ bool organ_exact_value(const json_t *text, double *value)
     return digits && end != digits && *end == '\0';
 }
 
-/* Returns a real number as JSON. JSON has no infinity and no NaN, so they become strings. */
+/* JSON has no infinity and no NaN, so they become strings. */
 static json_t *real_json(double value)
 {
     if (isfinite(value))
@@ -33,13 +33,12 @@ static json_t *real_json(double value)
     return json_string(value > 0 ? "inf" : "-inf");
 }
 
-/* Returns the number of a JSON value that real_json made: also of "nan", "inf" and "-inf". */
+/* The strings "nan", "inf" and "-inf" are numbers, too (real_json). */
 static double real_value(const json_t *json)
 {
     return json_is_string(json) ? organ_strtod(json_string_value(json), NULL) : json_number_value(json);
 }
 
-/* Returns the field at the address `at` as JSON, by its type. */
 json_t *organ_field_json(const organ_struct_field *field, const void *at)
 {
     switch (field->type) {
@@ -63,8 +62,8 @@ json_t *organ_field_json(const organ_struct_field *field, const void *at)
     return NULL;
 }
 
-/* Stores an integer at the address `at` in the type of the field; a negative one as 0 if that type is unsigned. Stores
- * 0 and returns false if `json` is not an integer. */
+/* A negative number becomes 0 if the field's type is unsigned. Stores 0 and returns false if `json` is not an
+ * integer. */
 static bool field_read_integer(organ_field_type type, const json_t *json, void *at)
 {
     const json_int_t value = json_integer_value(json);
@@ -77,8 +76,6 @@ static bool field_read_integer(organ_field_type type, const json_t *json, void *
     return json_is_integer(json);
 }
 
-/* Stores `json` in the field at the address `at`. Returns false if `json` has another type than the field. Real fields
- * also accept strings such as "inf". */
 bool organ_field_read(const organ_struct_field *field, const json_t *json, void *at)
 {
     switch (field->type) {
@@ -103,8 +100,6 @@ bool organ_field_read(const organ_struct_field *field, const json_t *json, void 
 
 /* ---- rows ---- */
 
-/* Adds the `count` fields of the struct at `row` to `object`, which it takes over. Returns `object`, or NULL if memory
- * runs out. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row)
 {
     for (size_t k = 0; k < count && object; k++)

@@ -11,22 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A range of Unicode code points, both ends included. */
 typedef struct range {
     uint32_t first, last;
 } range;
 
-/* Blocks of zero-width characters that occur in names and paths; terminals support more. */
+/* Terminals support more scripts and signs, but only these blocks occur in names and paths. */
 static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD},
                                    {0x0610, 0x061A}, {0x064B, 0x065F}, {0x200B, 0x200D},
                                    {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}};
-/* Blocks of characters that fill two columns: East Asian scripts and emoji. */
 static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},  {0x3041, 0x4DBF},   {0x4E00, 0x9FFF},
                                  {0xA000, 0xA4CF},   {0xAC00, 0xD7A3},  {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},
                                  {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},  {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF},
                                  {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
 
-/* Returns whether one of `count` ranges contains the code point; WITHIN takes an array of ranges. */
 static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 {
     for (size_t k = 0; k < count; k++)
@@ -36,11 +33,9 @@ static bool is_in_ranges(const range *ranges, size_t count, uint32_t code)
 }
 #define WITHIN(ranges, code) is_in_ranges(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
-/* Decodes the first character of `s`. Returns its length in bytes, or 0 if it is not valid UTF-8. */
 static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
-/* Writes `s` with the bytes of invalid and invisible characters as \xNN, so that names from files cannot control the
- * terminal. Passes all other characters to `put`. */
+/* Names from files must not control the terminal. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
@@ -56,7 +51,6 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
     }
 }
 
-/* Writes the first `length` bytes of `s` unchanged (an organ_text_put). */
 static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
 
 void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
@@ -73,7 +67,6 @@ char *organ_text_made_visible(const char *s)
     return visible;
 }
 
-/* Returns the columns that a terminal needs for a character: 0, 1 or 2. */
 static size_t columns_of_character(uint32_t code)
 {
     if (code < 0x300)
@@ -83,7 +76,6 @@ static size_t columns_of_character(uint32_t code)
     return WITHIN(two_wide, code) ? 2 : 1;
 }
 
-/* Returns the length in bytes of the longest prefix of `s` that fits in `width` columns. */
 static size_t prefix_within(const char *s, size_t width)
 {
     size_t used = 0, at = 0;
@@ -110,8 +102,6 @@ size_t organ_text_width(const char *s)
     return width;
 }
 
-/* Returns the text cut in its middle to `width` columns, with an ellipsis at the cut; a shorter text is copied
- * unchanged. The caller frees the result. */
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
     const size_t full_width = organ_text_width(s);
@@ -131,8 +121,6 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     return organ_format("%.*s%s%s", (int)head, s, gap, s + tail);
 }
 
-/* Writes `lead` and then the words of `s`, broken to the page's width; further lines are indented by `indent` columns.
- */
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
 {
     size_t at = organ_text_width(lead);
@@ -159,8 +147,7 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
     fputc('\n', out);
 }
 
-/* Returns whether the first `length` bytes of `line` have a command of organ, at the beginning or after two blanks.
- * Lines with a command are not wrapped, so that they can be copied. */
+/* Lines with a command of organ, at the beginning or after two blanks, are not wrapped, so that they can be copied. */
 static bool is_command(const char *line, size_t length)
 {
     const char *const command = strstr(line, "organ "), *const end = line + length;
@@ -168,8 +155,7 @@ static bool is_command(const char *line, size_t length)
     return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
-/* Writes one line of `length` bytes as lines of at most page->width columns (0: no limit). Continuation lines are
- * indented by 2 columns more than the line. A line break replaces the blanks before a word. */
+/* Continuation lines are indented by 2 columns more than the line. A line break replaces the blanks before a word. */
 static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
 {
     const size_t indent = strspn(line, " ");
@@ -205,7 +191,6 @@ void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
     }
 }
 
-/* Formats a text and writes it like organ_text_wrap, indented by the lead's width. */
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
 {
     char *raw = NULL;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A table in memory: titles, and cells row by row. */
 struct organ_table {
     organ_column *columns;
     size_t column_count, cell_count, capacity; /* capacity: allocated length of `cells` */
@@ -19,13 +18,11 @@ struct organ_table {
     bool failed;                               /* memory ran out: the table would be incomplete */
 };
 
-/* GAP: blanks between columns. INDENT: blanks before the first column. SHORTEST: least width to which a column is
- * shortened. */
+/* All values are in columns. SHORTEST is the least width to which a column is shortened. */
 enum { GAP = 2, INDENT = 2, SHORTEST = 12 };
-/* The widest padding of a Markdown cell, in columns: a longer cell does not widen the others of its column. */
+/* The limit is in columns: a longer Markdown cell does not widen the others of its column. */
 enum { WIDEST_PADDING = 72 };
 
-/* Creates a table without cells and copies the `count` columns, but not their titles. NULL if memory runs out. */
 organ_table *organ_table_create(const organ_column *columns, size_t count)
 {
     organ_column *const own = malloc(count * sizeof *own + 1);
@@ -49,7 +46,6 @@ void organ_table_destroy(organ_table *table)
     free(table);
 }
 
-/* Makes space for one more cell; false if out of memory. */
 static bool reserve_cell(organ_table *table)
 {
     if (table->cell_count < table->capacity)
@@ -97,7 +93,6 @@ void organ_table_part_at(organ_table *table, size_t column)
         table->part_column = column;
 }
 
-/* Returns ORGAN_IO if the table is NULL or memory ran out while cells were added. */
 static organ_status check_complete(const organ_table *table, organ_error *error)
 {
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
@@ -114,7 +109,6 @@ organ_status organ_table_view_of(const organ_table *table, organ_table_view *vie
 
 /* ---- terminal ---- */
 
-/* Computes the width of each column in columns of the terminal: that of its widest cell or title. */
 static void text_table_measure(const organ_table *table, size_t *widths)
 {
     for (size_t c = 0; c < table->column_count; c++)
@@ -126,21 +120,19 @@ static void text_table_measure(const organ_table *table, size_t *widths)
     }
 }
 
-/* Columns that are printed together: the first `names` columns and columns [from, to). If a table is too wide, it is
- * printed in several such parts. */
+/* The first `names` columns and columns [from, to) are printed together. If a table is too wide, it is printed in
+ * several such parts. */
 typedef struct text_table_part {
     const size_t *widths;   /* of all columns */
     size_t names, from, to; /* indices of columns; from >= names */
 } text_table_part;
 
-/* Returns the index in the table of the k-th column of a part; column_count after the last. */
 static size_t column_of(const organ_table *table, const text_table_part *p, size_t k)
 {
     const size_t column = k < p->names ? k : p->from + k - p->names;
     return k < p->names || column < p->to ? column : table->column_count;
 }
 
-/* Returns the width of a line of part `p` in columns of the terminal, with the indentation. */
 static size_t line_width(const organ_table *table, const text_table_part *p)
 {
     size_t width = INDENT;
@@ -149,8 +141,8 @@ static size_t line_width(const organ_table *table, const text_table_part *p)
     return width;
 }
 
-/* Returns the number of columns that name a row: the columns of numbers before the first column with text, and that
- * column. Returns 1 if these would be all columns of the table. */
+/* The columns that name a row are the columns of numbers before the first column with text, and that column; only
+ * the first if these would be all columns of the table. */
 static size_t names_of(const organ_table *table)
 {
     size_t names = 1;
@@ -159,8 +151,8 @@ static size_t names_of(const organ_table *table)
     return names < table->column_count ? names : 1;
 }
 
-/* Returns the part of the table that begins at column `from`. It has at least one column, and as many as fit in `limit`
- * (0: all). If the part is not the last one and has part_column after its first column, it ends before part_column. */
+/* The part has at least one column, and as many as fit in `limit` (0: all). If it is not the last one and has
+ * part_column after its first column, it ends before part_column. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
@@ -176,8 +168,8 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
     return p;
 }
 
-/* Shortens columns that permit it, always the widest by one, until the table fits in `limit`. If the table still does
- * not fit, it is printed in parts, so these columns are instead shortened to half of `limit` only. */
+/* If the table still does not fit in `limit`, it is printed in parts, so these columns are then shortened to half of
+ * `limit` only. */
 static void shrink_columns(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
@@ -199,9 +191,8 @@ static void shrink_columns(const organ_table *table, size_t *widths, size_t limi
     }
 }
 
-/* Makes the smallest possible parts fit in `limit` columns (0: no limit): a part has the columns of names and at least
- * one other column. If they are too wide together, shortens the last column of names or the other column, whichever is
- * wider. Columns of numbers are never shortened. */
+/* The smallest part has the columns of names and one other column. If they are too wide for `limit` (0: no limit),
+ * shortens the last column of names or the other column, whichever is wider. Columns of numbers are never shortened. */
 static void shrink_names_and_column(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -217,7 +208,6 @@ static void shrink_names_and_column(const organ_table *table, size_t *widths, si
     }
 }
 
-/* Prints a cell, padded to the width of its column. The last cell of a line is not padded on the right. */
 static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
 {
     const size_t used = organ_text_width(text);
@@ -228,7 +218,6 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-/* Prints the columns of part `p` of a row that has `count` cells. Returns false if out of memory. */
 static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
                       const organ_page *page)
 {
@@ -249,7 +238,6 @@ static bool print_row(const organ_table *table, char *const *cells, size_t count
     return true;
 }
 
-/* Prints the titles of the columns of this part of the table as one line. */
 static void print_titles(const organ_table *table, const text_table_part *p, FILE *out)
 {
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
@@ -260,7 +248,6 @@ static void print_titles(const organ_table *table, const text_table_part *p, FIL
     fputc('\n', out);
 }
 
-/* Prints a horizontal line as wide as the part. */
 static void print_rule(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     fprintf(out, "%*s", INDENT, "");
@@ -269,7 +256,6 @@ static void print_rule(const organ_table *table, const text_table_part *p, FILE 
     fputc('\n', out);
 }
 
-/* Prints part `p` of the table: titles, a line, and the part's columns of all rows. Returns false if out of memory. */
 static bool print_part(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     print_titles(table, p, out);
@@ -285,8 +271,6 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
     return complete;
 }
 
-/* Prints a table within the page's width. First shortens texts. Columns that still do not fit are printed in further
- * parts below, each with the columns that name the rows. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
 {
     if (check_complete(table, error) != ORGAN_OK)
@@ -310,7 +294,6 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
 
 /* ---- Markdown ---- */
 
-/* Prints a cell as Markdown code: between fences of one backtick more than the longest run of backticks in `s`. */
 static void markdown_code(FILE *out, const char *s)
 {
     size_t run = 0, longest = 0;
@@ -328,7 +311,6 @@ static void markdown_code(FILE *out, const char *s)
         fputc('`', out);
 }
 
-/* Writes text with Markdown's special characters escaped, or as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code)
 {
     if (code && *s) {
@@ -345,9 +327,9 @@ void organ_markdown_text(FILE *out, const char *s, bool code)
     }
 }
 
-/* Returns entry k of the table as Markdown, which the caller frees; NULL if out of memory. Entries are the titles and
- * then the cells, row by row; entries after the last cell are "". Each entry is made twice, to measure and to print it,
- * instead of storing all: a table of 100,000 rows has a million entries. */
+/* The caller frees the entry. Entries are the titles and then the cells, row by row; entries after the last cell are
+ * "". Each entry is made twice, to measure and to print it, instead of storing all: a table of 100,000 rows has a
+ * million entries. */
 static char *markdown_entry(const organ_table *table, size_t k)
 {
     const size_t column = k % table->column_count, cell = k - table->column_count;
@@ -366,8 +348,6 @@ static char *markdown_entry(const organ_table *table, size_t k)
     return entry;
 }
 
-/* Prints the line of dashes below the titles of a Markdown table; a colon at the end of the dashes aligns a column to
- * the right. */
 static void markdown_rule(const organ_table *table, const size_t *widths, FILE *out)
 {
     for (size_t c = 0; c < table->column_count; c++) {
@@ -379,8 +359,7 @@ static void markdown_rule(const organ_table *table, const size_t *widths, FILE *
     fputs("|\n", out);
 }
 
-/* Prints the first `count` entries (markdown_entry) as rows of Markdown, padded so that the source is readable, too.
- * Stores the padded widths of the columns in widths[], which must be 0. Returns ORGAN_IO if out of memory. */
+/* widths[] must be 0; it gets the padded widths of the columns. */
 static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;

@@ -18,7 +18,6 @@
 
 enum { LONGEST_PATH = 128, LONGEST_FORM = 32 }; /* bytes with the final 0; longer paths and forms are cut */
 
-/* Copies the first `length` bytes of `s` to `out`, cut to its `size`, and returns `out`. */
 static const char *words_name_of(const char *s, size_t length, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)length, s);
@@ -33,16 +32,12 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return organ_json_at(absolute ? scope->report : scope->row, path + (absolute || strcmp(path, ".") == 0));
 }
 
-/* Returns the text `named` as a number if it begins with a digit or a minus; otherwise the value at the path `named` as
- * a number (organ_json_amount). */
 static double amount_named(const organ_scope *scope, const char *named)
 {
     return isdigit((unsigned char)*named) || *named == '-' ? organ_strtod(named, NULL)
                                                            : organ_json_amount(organ_scope_at(scope, named));
 }
 
-/* Returns whether a term of a condition is true: "path", "!path", "path=value" or "path>value". For a number, the value
- * may be the path of another number. */
 static bool term_is_true(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], requested[LONGEST_PATH];
@@ -67,7 +62,7 @@ static bool term_is_true(const organ_scope *scope, const char *term, size_t leng
     return holds != negated;
 }
 
-/* Returns whether a condition is true: terms joined by '&' and '|', of which '&' binds more tightly. */
+/* '&' binds more tightly than '|'. */
 static bool condition_is_true(const organ_scope *scope, const char *condition, size_t length)
 {
     bool all = true;
@@ -93,7 +88,6 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition)
 
 /* ---- members ---- */
 
-/* Writes text of the document, escaped for the output `to`; `code` formats it as code in Markdown. */
 static void put_text(FILE *out, const char *s, bool code, organ_words_for to)
 {
     if (to == ORGAN_WORDS_MARKDOWN)
@@ -104,7 +98,6 @@ static void put_text(FILE *out, const char *s, bool code, organ_words_for to)
         fputs(s, out);
 }
 
-/* Writes the value of a placeholder that has no form: a text, a number, yes or no; "-" for all other values. */
 static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for to)
 {
     if (json_is_string(value))
@@ -119,7 +112,6 @@ static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for
         fputs("-", out);
 }
 
-/* Writes the elements of an array with `between` between two. */
 static void put_joined(FILE *out, const json_t *array, const char *between, organ_words_for to)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
@@ -128,8 +120,7 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
     }
 }
 
-/* Returns the format of the form ~0 for a number with the absolute value `size`: three decimals below 100, none from
- * 100 on; an exponent below 0.001 and from a million on. */
+/* The form ~0 has three decimals below 100, none from 100 on; an exponent below 0.001 and from a million on. */
 static const char *general_form(double size)
 {
     if (size != 0 && (size < 0.001 || size >= 1e6))
@@ -137,8 +128,7 @@ static const char *general_form(double size)
     return size != 0 && size < 100 ? "%.3f" : "%.0f";
 }
 
-/* Prints x with `digits` decimals, or in the format of general_form if `digits` is 0. Returns the text, without a minus
- * before a rounded 0. */
+/* 0 digits select the format of general_form. A rounded 0 has no minus. */
 static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);
@@ -149,8 +139,7 @@ static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROO
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
-/* Returns x as a count: 0 if x is negative or NaN, UINT64_MAX if x is too large. A document of another program may have
- * any number. */
+/* A document of another program may have any number: negative and NaN give 0, too large gives UINT64_MAX. */
 static uint64_t words_count_of(double x)
 {
     if (!(x > 0))
@@ -158,9 +147,8 @@ static uint64_t words_count_of(double x)
     return x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX;
 }
 
-/* Writes a number in a form: "count", "bytes", "percent", "share" (x 100 as percent), "time", "~N" (N decimals;
- * words_rounded), "%.Nf" and "%.N" (x 100, with and without a percent sign), ".Nf", ".Ne" or ".Ng". Returns
- * ORGAN_FIELD_MISSING for an unknown form. */
+/* "share" is x 100 as percent; "~N" has N decimals (words_rounded); "%.Nf" and "%.N" are x 100, with and without a
+ * percent sign. */
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t capacity = ORGAN_NUMBER_ROOM;
@@ -187,7 +175,6 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     return out;
 }
 
-/* Returns the number of decimals that show two digits of an error, from 4 to 6, or from 2 to 4 for a percentage. */
 static int decimals_for(double error, bool percent)
 {
     const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
@@ -196,8 +183,8 @@ static int decimals_for(double error, bool percent)
     return digits > least + 2 ? least + 2 : digits;
 }
 
-/* Writes the number `value` at `path` and its standard error, the member at PATH_error. The form selects both
- * (measured), only the number (figure) or only the error (deviation); its prefixes are those of words.h. */
+/* The standard error is the member at PATH_error. The form selects both (measured), only the number (figure) or only
+ * the error (deviation); its prefixes are those of words.h. */
 static void put_value_and_error(FILE *out, const organ_scope *scope, const char *path, const json_t *value,
                                 const char *form)
 {
@@ -223,14 +210,12 @@ static void put_value_and_error(FILE *out, const organ_scope *scope, const char 
         organ_fprintf(out, " %s %.*f", between, decimals, e);
 }
 
-/* Returns the part of `key`, the name of an adapter's tensor, after the prefix that peft writes before each. */
 static const char *words_module_of(const char *key)
 {
     const size_t length = sizeof PEFT_PREFIX - 1;
     return key + (strncmp(key, PEFT_PREFIX, length) == 0 ? length : 0);
 }
 
-/* Writes a path up to its last dot: "OUT." for "OUT.gguf". */
 static void put_stem(FILE *out, const char *path, organ_words_for to)
 {
     const char *const dot = strrchr(path, '.');
@@ -241,8 +226,8 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
-/* Prints a model such as report.donor: "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)". If parts of the
- * model are not run, adds for example "; not run: vision, 300 tensors of 800 MB" before the last parenthesis. */
+/* Prints "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)". If parts of the model are not run, adds for
+ * example "; not run: vision, 300 tensors of 800 MB" before the last parenthesis. */
 static void put_model(FILE *out, const json_t *model)
 {
     char size[16], count[32];
@@ -263,7 +248,6 @@ static void put_model(FILE *out, const json_t *model)
     fputc(')', out);
 }
 
-/* Returns the sum of the members `key` over the rows, each as a number (organ_json_amount). */
 static double words_sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
@@ -272,7 +256,6 @@ static double words_sum_of(const json_t *rows, const char *key)
     return sum;
 }
 
-/* Writes the sum of one member over the rows. `form` is the member's key and, after a colon, the form of the sum. */
 static void put_sum(FILE *out, const json_t *rows, const char *form)
 {
     char key[LONGEST_FORM], text[ORGAN_NUMBER_ROOM];
@@ -281,7 +264,6 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
     fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
-/* Writes a value in the form of its placeholder, such as "bytes" in {totals.bytes:bytes}. words.h lists the forms. */
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
     char number[ORGAN_NUMBER_ROOM];
@@ -316,8 +298,6 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
-/* Returns the number of bytes before the first `stop` outside inner braces, among the first `length` bytes of `s`;
- * `length` if there is none. */
 static size_t length_before(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;
@@ -332,14 +312,12 @@ static size_t length_before(const char *s, size_t length, char stop)
 
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for to);
 
-/* Returns whether put_value_and_error writes this form. */
 static bool is_measured(const char *form)
 {
     form += strspn(form, "%+~");
     return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
 }
 
-/* Expands the placeholder `place`, given without its braces: "path:form", or "condition?words|other words". */
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
@@ -365,8 +343,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
         fputs(ORGAN_FIELD_MISSING, out);
 }
 
-/* Writes the first `length` bytes of `words` with their placeholders expanded. Recurses only into inner braces, whose
- * depth is that of a constant sentence. */
+/* Recurses only into inner braces, whose depth is that of a constant sentence. */
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for to)
 {
     for (size_t at = 0; at < length; at++) {

@@ -10,14 +10,10 @@
 
 enum { MAX_KINDS = 24 }; /* entries of the legend */
 
-/* Returns the models of the report; the first is the donor. */
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
 
-/* Returns model m of the report; model 0 is the donor. */
 static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
-/* Returns the name of the kind (line and legend entry) of a model: the name of its experiment; if it has none, its
- * method; "no log" if neither is known. */
 static const char *kind_name(const json_t *model)
 {
     const char *const method = organ_json_text(model, "method"), *const name =
@@ -27,8 +23,8 @@ static const char *kind_name(const json_t *model)
     return *method ? method : "no log";
 }
 
-/* The points of a chart. Each model but the first, the donor, has a point. If lines begin at the donor, the donor has a
- * point on the line of each kind, and one with a name. */
+/* Each model but the first, the donor, has a point. If lines begin at the donor, the donor has a point on the line
+ * of each kind, and one with a name. */
 typedef struct cloud {
     const json_t *report;
     const char *kinds[MAX_KINDS]; /* names of the kinds, by organ_point.kind */
@@ -36,7 +32,6 @@ typedef struct cloud {
     organ_point *points;          /* x: killed target weights in percent */
 } cloud;
 
-/* Compares points for qsort: by kind, then by sparsity (x). */
 static int by_sparsity(const void *a, const void *b)
 {
     const organ_point *const p = a, *const q = b;
@@ -45,8 +40,8 @@ static int by_sparsity(const void *a, const void *b)
     return p->x < q->x ? -1 : p->x > q->x;
 }
 
-/* Lists the different kinds of the models in c->kinds, at most MAX_KINDS - 1: the last place is for the donor. Models
- * of further kinds get the last kind listed (kind_of). */
+/* Lists at most MAX_KINDS - 1 kinds: the last place is for the donor. Models of further kinds get the last kind
+ * listed (kind_of). */
 static void name_kinds(cloud *c)
 {
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
@@ -59,7 +54,6 @@ static void name_kinds(cloud *c)
     }
 }
 
-/* Returns the index of the model's kind in c->kinds; the last index if its kind is not listed. */
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
     unsigned k = 0;
@@ -68,10 +62,9 @@ static unsigned kind_of(const cloud *c, const json_t *model)
     return k;
 }
 
-/* Collects the points of the models: the number at the path `key` over the sparsity of the target weights. With
- * `origin`, the line of each kind begins at the donor, and the donor becomes the last kind: the other kinds have the
- * same index, and therefore the same style, in both charts. The caller frees c->points. Returns false if out of memory.
- */
+/* With `origin`, the line of each kind begins at the donor, and the donor becomes the last kind: the other kinds
+ * have the same index, and therefore the same style, in both charts. The caller frees c->points. Returns false if
+ * out of memory. */
 static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
@@ -104,8 +97,7 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
     return true;
 }
 
-/* Returns whether the largest y is more than 8 times the smallest positive one, so that a logarithmic scale shows the
- * points better. */
+/* From a ratio of 8 between the largest and the smallest positive y, a logarithmic scale shows the points better. */
 static bool is_wide(const cloud *c)
 {
     double least = INFINITY, max = 0;
@@ -117,8 +109,6 @@ static bool is_wide(const cloud *c)
     return max > 8 * least;
 }
 
-/* Draws the models of an evaluation: the number at the path `key` over sparsity, with the texts of `chart`; `origin`:
- * lines begin at the donor. Returns an SVG; NULL if out of memory. */
 static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
 {
     cloud c = {.report = report};

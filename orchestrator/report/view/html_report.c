@@ -17,8 +17,6 @@ void organ_html_report_schemas(char *out, size_t size)
         length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", organ_views[k]->schema);
 }
 
-/* Makes the page of a report by the view of its schema. If an allocation failed meanwhile,
- * organ_memory_work_end reports it, so that no incomplete page is returned. */
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
 {
     const char *const schema = organ_json_text(report, "schema");

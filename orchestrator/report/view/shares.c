@@ -10,14 +10,10 @@
 
 enum { MAX_ROLES = 32 }; /* limit of roles; further ones are left out */
 
-/* Returns the modules of the report. */
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 
-/* Returns the role of a module. */
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
-/* Stores the different roles of the modules, in the order in which they first occur, at most MAX_ROLES. Returns their
- * number. */
 static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 {
     size_t count = 0;
@@ -34,19 +30,16 @@ static size_t roles_of(const json_t *modules, const char *roles[MAX_ROLES])
 
 /* ---- by role ---- */
 
-/* The lowest and highest rank of several modules. */
 typedef struct shares_span {
     json_int_t from, to;
 } shares_span;
 
-/* Extends the span so that it contains `value`. `first`: the span is empty, so value becomes both ends. */
 static void widen_span(shares_span *s, bool first, json_int_t value)
 {
     s->from = first || value < s->from ? value : s->from;
     s->to = first || value > s->to ? value : s->to;
 }
 
-/* Sums over the modules of a role, or over all modules. */
 typedef struct share_fold {
     json_int_t modules, elements;
     shares_span rank, before; /* ranks of the modules now, and before a resize */
@@ -55,7 +48,7 @@ typedef struct share_fold {
     double least, max;        /* lowest and highest share of a module */
 } share_fold;
 
-/* Adds the module `row` to the sums. A module without a finite share or norm counts only for ranks and elements. */
+/* A module without a finite share or norm counts only for ranks and elements. */
 static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
 {
     const double share = organ_json_number(row, of->share), norm = organ_json_number(row, of->norm);
@@ -71,8 +64,6 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->max = fmax(f->max, share);
 }
 
-/* Returns the row of organ_share_roles for the modules of a role, or for all modules if `role` is NULL. "share" is null
- * if no module changes anything (0 / 0). */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
     share_fold f = {.least = INFINITY, .max = -INFINITY};
@@ -98,7 +89,6 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 
 /* ---- over the rank ---- */
 
-/* The curves of organ_rank_curves over the ranks 1 to `ranks`. */
 typedef struct curves {
     const char *roles[MAX_ROLES];
     size_t role_count, ranks; /* ranks: the largest number of singular values of a module */
@@ -107,17 +97,15 @@ typedef struct curves {
     const double *y[MAX_ROLES][1]; /* the lines of each panel: POOLED */
 } curves;
 
-/* The arrays of a role: the share over all its modules together, the lowest and the highest share of a module. OF_ROLE
- * is the number of arrays. */
+/* A role has the share over all its modules together, and the lowest and the highest share of a module. OF_ROLE is
+ * the number of arrays. */
 enum { POOLED, MIN, MAX, OF_ROLE };
 
-/* Returns the array `which` (POOLED, MIN or MAX) of a role, `ranks` numbers. */
 static double *curve_values(const curves *c, size_t role, size_t which)
 {
     return c->values + (1 + role * OF_ROLE + which) * c->ranks;
 }
 
-/* Returns the largest number of singular values that a module has; 0 if of->spectrum is NULL. */
 static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
 {
     size_t ranks = 0;
@@ -128,8 +116,8 @@ static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
     return ranks;
 }
 
-/* Adds the module `row` to the curves of its role. For each k, the module's first k singular values explain a part of
- * its squared norm: adds 100 times this part to POOLED, and widens MIN and MAX to the explained share in percent. */
+/* For each k, the module's first k singular values explain a part of its squared norm: adds 100 times this part to
+ * POOLED, and widens MIN and MAX to the explained share in percent. */
 static void add_module(const curves *c, const organ_share_of *of, const json_t *row, size_t role)
 {
     const json_t *const spectrum = json_object_get(row, of->spectrum);
@@ -148,8 +136,8 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
     }
 }
 
-/* Computes the curves of a role in percent: POOLED is the explained share of the squared norms of all its modules
- * together, MIN and MAX are the lowest and highest share of a module. Makes the panel of the role. */
+/* All are in percent: POOLED is the explained share of the squared norms of all modules together, MIN and MAX are
+ * the lowest and highest share of a module. */
 static void fill_role(curves *c, const json_t *modules, const organ_share_of *of, size_t role)
 {
     double energy = 0;

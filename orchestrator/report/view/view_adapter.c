@@ -13,13 +13,11 @@ enum { MAX_FINDINGS = 500 }; /* lines of the table of findings on a page */
 
 /* ---- fields and blocks of both views ---- */
 
-/* Members of a module: the kept share, the norm and the singular values of its change. */
+/* The members are the kept share, the norm and the singular values of a module's change. */
 static const organ_share_of kept = {"explained", "norm", "sigma"};
 
-/* Returns the kept share by role (organ_share_roles). */
 static json_t *kept_roles(const json_t *report) { return organ_share_roles(report, &kept); }
 
-/* Draws the share that any rank would keep (organ_rank_curves). */
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &kept); }
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),

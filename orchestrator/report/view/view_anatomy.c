@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-/* Returns the name of a group for readers, with its content: "skeleton (attention)" for "skeleton". */
 static const char *full_name(const char *name)
 {
     static const char *const names[][2] = {
@@ -34,8 +33,6 @@ json_t *organ_size_rows(const json_t *rows, const char *key)
     return sizes;
 }
 
-/* Returns element [layer][role] of the array `matrix` ("bytes", "elements" or "grafted") of report.by_layer; 0 if it is
- * missing. `layer` and `role` are indices of by_layer.layers and by_layer.roles. */
 static double number_in(const json_t *by_layer, const char *matrix, size_t layer, size_t role)
 {
     return json_number_value(organ_json_row_at(organ_json_row_at(json_object_get(by_layer, matrix), layer), role));

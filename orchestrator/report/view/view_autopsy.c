@@ -21,8 +21,6 @@ enum {
 
 /* ---- the rows of charts: figures and limits of each weight ---- */
 
-/* Returns the healthy range (report.ranges) of the role of the tensor `row`; with `expected`, the expected range of
- * that role. */
 static const json_t *limits_of(const json_t *report, const json_t *row, bool expected)
 {
     const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));
@@ -30,22 +28,17 @@ static const json_t *limits_of(const json_t *report, const json_t *row, bool exp
     return expected ? json_object_get(limits, "expected") : limits;
 }
 
-/* Returns the lower limit (`end` 0) or the upper limit (`end` 1) of std in `limits`, a result of limits_of. Returns NaN
- * if `limits` has no such limit. */
 static double std_limit(const json_t *limits, size_t end)
 {
     const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);
     return json_is_number(limit) ? json_number_value(limit) : NAN;
 }
 
-/* Returns the largest absolute value of a tensor, or of a range, from its "min" and "max". */
 static double largest_absolute_value(const json_t *row)
 {
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
 
-/* Returns the relative error, in percent, that is usual for the scheme in which the weight `row` is stored: the low
- * (end 0) or high end (1) of the scheme's range in report.schemes; NaN if it has no range. */
 static double usual_error(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
@@ -58,20 +51,18 @@ static double usual_error(const json_t *report, const json_t *row, size_t end)
     return NAN;
 }
 
-/* Returns the relative error of the weight against the other model in percent, 100 if the error is larger; NaN if the
- * weight was not compared. */
 static double percent_of(const json_t *row)
 {
     const double percent = 100 * organ_json_number(row, "against_other.relative_error");
     return percent > 100 ? 100 : percent;
 }
 
-/* Returns value / limit; NaN unless value is at least 0 and limit above 0. */
+/* NaN stands for no limit. */
 static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* Returns how far the weight `row` exceeds its limits, as the largest of five ratios: |mean|, std, -min and max are
- * each divided by their upper limit; the fifth ratio is the lower limit of std divided by std. 1 is at a limit, 2 at
- * twice the limit. The result is at most MAX; NaN if no ratio can be computed. */
+/* The excess is the largest of five ratios: |mean|, std, -min and max are each divided by their upper limit; the
+ * fifth ratio is the lower limit of std divided by std. 1 is at a limit, 2 at twice the limit. The result is at most
+ * MAX; NaN if no ratio can be computed. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
@@ -106,8 +97,7 @@ static json_t *autopsy_place_of(const json_t *report, const json_t *row)
         SET_FINITE("usual_least", usual_error(report, row, 0)), SET_FINITE("usual_most", usual_error(report, row, 1)));
 }
 
-/* Returns the rows (autopsy_place_of) of the weights that belong to a layer. `matrices`: only matrices; `names`: only
- * weights whose names are members of this object; NULL: all. */
+/* `matrices` selects only matrices; `names` only weights whose names are members of this object (NULL: all). */
 static json_t *places_of(const json_t *report, bool matrices, const json_t *names)
 {
     const json_t *const tensors = json_object_get(report, "tensors");
@@ -122,9 +112,8 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* Returns whether the member `value` of any row is near the row's member `limit`: beyond this limit, or within a factor
- * of 5 of it. `upper`: `limit` is an upper limit. Charts draw only limits that a weight is near. With `limit` NULL,
- * returns whether any row has a number `value`. */
+/* Near is beyond the limit, or within a factor of 5 of it. `upper`: `limit` is an upper limit. Charts draw only
+ * limits that a weight is near. With `limit` NULL, returns whether any row has a number `value`. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
@@ -146,8 +135,6 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
-/* Returns a string such as "4 q_proj, 1 embed": the number of weights of each role outside the expected ranges. Leaves
- * out further roles once the string has 360 characters. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -162,7 +149,6 @@ static json_t *unexpected_of(const json_t *roles)
     return json_string(text);
 }
 
-/* Returns the number of weights of all roles that are outside the expected ranges. */
 static unsigned long long count_outside_expected(const json_t *roles)
 {
     unsigned long long sum = 0;
@@ -171,8 +157,8 @@ static unsigned long long count_outside_expected(const json_t *roles)
     return sum;
 }
 
-/* Returns whether all tensors of each role that has any outside of the expected ranges are outside, and these are 8 or
- * more: the ranges, which were measured on other models, then say nothing about single tensors. */
+/* If all tensors of each role that has any outside of the expected ranges are outside, and these are 8 or more, then
+ * the ranges, which were measured on other models, say nothing about single tensors. */
 static bool ranges_do_not_fit(const json_t *roles)
 {
     enum { ENOUGH = 8 };
@@ -185,7 +171,6 @@ static bool ranges_do_not_fit(const json_t *roles)
     return count_outside_expected(roles) >= ENOUGH;
 }
 
-/* Returns whether the model has weights of the role, in experts or not. */
 static bool autopsy_has_role(const json_t *report, const char *name)
 {
     const json_t *const rows = json_object_get(report, "roles");
@@ -198,8 +183,8 @@ static bool autopsy_has_role(const json_t *report, const char *name)
     return false;
 }
 
-/* Returns two rows for each role that the model has: its expected range and its healthy range. report.ranges has the
- * ranges of all roles. */
+/* The ranges are the expected and the healthy one of each role that the model has; report.ranges has those of all
+ * roles. */
 static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
@@ -221,7 +206,6 @@ static json_t *ranges_of(const json_t *report)
     return rows;
 }
 
-/* Returns the number of remarks that a terminal does not show: those of all rows of `senses` from MAX_SHOWN on. */
 static unsigned long long count_unshown(const json_t *senses)
 {
     unsigned long long hidden = 0;

@@ -96,8 +96,6 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns an array for the chart of kept experts: 1 for each expert of the layer that is kept, 0 for each other. A
- * layer without "kept_experts" keeps all. The indices in "kept_experts" ascend. */
 static json_t *flags_of(const json_t *layer)
 {
     const json_t *const kept = json_object_get(layer, "kept_experts");
@@ -111,9 +109,9 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
-/* Returns a copy of the report for the page. Its "layers" has only the layers that the output has. Its new member
- * "kept" has a row for each of these layers that has experts: {"name": the donor's number of the layer, "flags":
- * flags_of}. Returns NULL if memory runs out. */
+/* "layers" of the copy has only the layers that the output has. Its new member "kept" has a row for each of these
+ * layers that has experts: {"name": the donor's number of the layer, "flags": flags_of}. Returns NULL if memory runs
+ * out. */
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();

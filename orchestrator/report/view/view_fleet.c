@@ -15,18 +15,15 @@
 
 /* ---- members that the view adds to the report ---- */
 
-/* The parts of a model, by their names in reports. */
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 enum { PARTS = sizeof parts / sizeof *parts - 1 };
 
-/* Returns the bytes of the part parts[part] of a model; 0 if it has none. */
 static double fleet_bytes_of(const json_t *model, size_t part)
 {
     return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), parts[part]), "bytes");
 }
 
-/* Returns a row for each model with parts: {"name", and for each part its percent of the bytes of all parts}. Parts
- * that no model has are omitted. */
+/* A row is {"name", and for each part its percent of the bytes of all parts}. Parts that no model has are omitted. */
 static json_t *anatomies_of(const json_t *models)
 {
     json_t *const rows = json_array();
@@ -48,8 +45,6 @@ static json_t *anatomies_of(const json_t *models)
     return rows;
 }
 
-/* Returns a row for each group of report.prunings, models that were pruned in the same way: {"number" from 1, "words",
- * "models"}. */
 static json_t *experiments_of(const json_t *groups)
 {
     json_t *const rows = json_array();
@@ -62,8 +57,6 @@ static json_t *experiments_of(const json_t *groups)
     return rows;
 }
 
-/* Returns copies of report.models, each with "seconds" of report.run.models, the time that this run needed for it;
- * models that were skipped have none. */
 static json_t *timed_models(const json_t *report)
 {
     json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();
@@ -79,8 +72,7 @@ static json_t *timed_models(const json_t *report)
     return models;
 }
 
-/* Returns a copy of the report with the members that the view adds: "found" (number of models and other files),
- * "models" with times, "anatomies" and "experiments". */
+/* The view adds "found" (number of models and other files), "models" with times, "anatomies" and "experiments". */
 static json_t *fleet_of(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)(uintptr_t)report);

@@ -10,8 +10,8 @@
 
 #define FITS "!mismatches" /* condition: source and target fit */
 
-/* Returns the row of group k of the array `context` for the chart of parts: the bytes of the output that "stayed" the
- * target's, and those "grafted" from the source; null instead of 0, for which no bar is drawn. */
+/* The row has the bytes of the output that "stayed" the target's, and those "grafted" from the source; null instead
+ * of 0, for which no bar is drawn. */
 static json_t *part_row(const void *context, size_t k)
 {
     const json_t *const row = organ_json_row_at(context, k);
@@ -21,8 +21,6 @@ static json_t *part_row(const void *context, size_t k)
                         SET_REAL_OF("grafted", grafted > 0, grafted));
 }
 
-/* Returns a copy of the report with three more members: "parts", "cells" (view_anatomy.h), and "definitions", those of
- * the report's evaluation. */
 static json_t *with_graft_rows(const json_t *report)
 {
     const json_t *const groups = json_object_get(report, "groups");

@@ -37,8 +37,6 @@ static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_F
 
 static const organ_field files[] = {FILE_FIELDS};
 
-/* Adds a cell that lists the tensors in which a packed weight is stored, by the last part of each name: "qweight scales
- * qzeros g_idx". */
 static void stored_cell(organ_table *table, const json_t *row)
 {
     static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
@@ -59,7 +57,6 @@ static const organ_field weights[] = {
 
 /* ---- the page ---- */
 
-/* Returns an array of short sentences with facts of config.json: "24 layers", "hidden 896". */
 static json_t *facts_of(const json_t *report)
 {
     static const organ_item facts[] = {
@@ -85,14 +82,11 @@ static json_t *facts_of(const json_t *report)
     return list;
 }
 
-/* Returns a row of the block CHECKS with `detail`, a string. */
 static json_t *check_of(bool ok, const json_t *detail)
 {
     return ORGAN_OBJECT(SET_TEXT("check", "headers, index and config"), SET_FLAG("ok", ok), SET_HELD("detail", detail));
 }
 
-/* Returns the rows of the block CHECKS: a failed check for each problem, or one passed check if there is no problem;
- * then a passed check for each warning. */
 static json_t *checks_of(const json_t *report)
 {
     const json_t *const problems = json_object_get(report, "problems"), *const warnings =
@@ -108,8 +102,8 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, and the rows of
- * organ_size_rows and organ_layer_cells. The member "typed" is true if the model type differs from the architecture. */
+/* The view computes facts, checks, bits of an element, and the rows of organ_size_rows and organ_layer_cells. The
+ * member "typed" is true if the model type differs from the architecture. */
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Figures that identify a tensor: tensors of equal figures have equal values with near certainty. Mean, std and
- * kurtosis are rounded: their last bits depend on the type and the order of rows that a tensor is stored in. */
 typedef struct fingerprint {
     double of[6]; /* mean / std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
@@ -20,7 +18,6 @@ typedef struct fingerprint {
     uint64_t owners; /* bit m is set: model m has a tensor with these figures */
 } fingerprint;
 
-/* Compares fingerprints for qsort by their figures, then by the number of elements; 0: the same tensor. */
 static int by_values(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
@@ -30,14 +27,12 @@ static int by_values(const void *a, const void *b)
     return (x->elements > y->elements) - (x->elements < y->elements);
 }
 
-/* Compares fingerprints for qsort by their model. */
 static int by_model(const void *a, const void *b)
 {
     const fingerprint *const x = a, *const y = b;
     return (x->model > y->model) - (x->model < y->model);
 }
 
-/* Rounds x to 33 significant bits. */
 static double lineage_rounded(double x)
 {
     int exponent;
@@ -45,8 +40,8 @@ static double lineage_rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Computes the fingerprint of a tensor, a row of "per_tensor". Returns false if a figure is missing, or if the tensor
- * is constant, such as a new norm: unrelated models have equal constant tensors, so they prove no kinship. */
+/* Returns false if a figure is missing, or if the tensor is constant, such as a new norm: unrelated models have
+ * equal constant tensors, so they prove no kinship. */
 static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};
@@ -66,7 +61,6 @@ static bool read_fingerprint(const json_t *tensor, size_t model, fingerprint *p)
     return true;
 }
 
-/* Reads the fingerprints of the tensors of models [0, max). Returns their number. */
 static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *prints)
 {
     size_t count = 0;
@@ -78,8 +72,6 @@ static size_t read_fingerprints(const json_t *models, size_t max, fingerprint *p
     return count;
 }
 
-/* Sets `owners` of each fingerprint to the set of models that have an equal fingerprint. Leaves the fingerprints sorted
- * by model. */
 static void find_owners(fingerprint *prints, size_t count)
 {
     qsort(prints, count, sizeof *prints, by_values);
@@ -94,8 +86,8 @@ static void find_owners(fingerprint *prints, size_t count)
 }
 
 /* Sets *model to the model of the set `among` (a bit for each model) that has the most of these fingerprints, and
- * returns how many it has. Ignores fingerprints that are also of a model of the set `but`. Sets *model to NONE and
- * returns 0 if no model has any. */
+ * returns how many it has. Ignores fingerprints that are also of a model of the set `but`. Without any, *model is
+ * NONE. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
@@ -111,9 +103,9 @@ static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t a
     return best;
 }
 
-/* Tests whether a model, given by its `count` fingerprints, is a chimera of two models of the set `among`. It is one if
- * the model with the most of these fingerprints (the body) does not have all, and a single other model (the donor) has
- * all that the body lacks. If so, sets body, donor and their counts, and returns true. */
+/* A model is a chimera of two if the model with the most of its fingerprints (the body) does not have all, and a
+ * single other model (the donor) has all that the body lacks. If so, sets body, donor and their counts, and returns
+ * true. */
 static bool find_parents(const fingerprint *prints, size_t count, uint64_t among, organ_lineage *lineage)
 {
     size_t body, donor;
@@ -128,9 +120,9 @@ static bool find_parents(const fingerprint *prints, size_t count, uint64_t among
     return true;
 }
 
-/* Fills lineage[] for the models of the `known` fingerprints, which are sorted by model. The first pass finds parents
- * among all models. The second pass excludes chimeras as parents, so that two chimeras of the same parents are not
- * described by each other. If the second pass finds no parents of a model, those of the first pass stay. */
+/* The `known` fingerprints are sorted by model. The first pass finds parents among all models. The second pass
+ * excludes chimeras as parents, so that two chimeras of the same parents are not described by each other. If the
+ * second pass finds no parents of a model, those of the first pass stay. */
 static void lineage_finish(const fingerprint *prints, size_t known, organ_lineage *lineage)
 {
     uint64_t chimeras = 0;
@@ -150,8 +142,6 @@ static void lineage_finish(const fingerprint *prints, size_t known, organ_lineag
     }
 }
 
-/* Appends the model `root` to order[0 .. *used), and after each appended model the chimeras of which it is the body.
- * `done` flags appended models, so that each is appended once, even if bodies form a circle. */
 static void put_in_order(const organ_lineage *lineage, size_t count, size_t root, size_t *order, size_t *used,
                          bool *done)
 {
@@ -169,7 +159,6 @@ static void put_in_order(const organ_lineage *lineage, size_t count, size_t root
     }
 }
 
-/* Stores the indices of the models in `order`, each chimera after its body, and sets `depth` of each model. */
 static organ_status lineage_arrange(organ_lineage *lineage, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);

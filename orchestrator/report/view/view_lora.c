@@ -6,13 +6,11 @@
 
 enum { MAX_SHOWN = 8, MAX_OTHERS = 500 }; /* lines of a list of other tensors, on a terminal and in a file */
 
-/* Members of a module: the explained share, the norm and the singular values of its change. */
+/* The members are the explained share, the norm and the singular values of a module's change. */
 static const organ_share_of explained = {"explained", "change_norm", "spectrum"};
 
-/* Returns the explained share by role (organ_share_roles). */
 static json_t *explained_roles(const json_t *report) { return organ_share_roles(report, &explained); }
 
-/* Draws the explained share over the rank (organ_rank_curves). */
 static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &explained); }
 
 static const organ_item highlights[] = {
@@ -22,7 +20,7 @@ static const organ_item highlights[] = {
     {NULL, "{dry_run?rank, at most|rank}", "{totals.rank_from}{totals.rank_to>totals.rank_from? to {totals.rank_to}}"},
     {NULL, "modules", "{totals.modules:count}"}};
 
-/* Columns of the table of roles. "-" for a role whose modules are all unchanged: it has no factors. */
+/* A role whose modules are all unchanged has "-": it has no factors. */
 static const organ_field projections[] = {
     FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_COUNT("modules", "modules"),

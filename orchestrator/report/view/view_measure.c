@@ -11,8 +11,8 @@
 
 #include <math.h>
 
-/* Limits. A well (gravitational well) is a tensor whose theta is lower than that of its neighbours in the layers before
- * and after. */
+/* A well (gravitational well) is a tensor whose theta is lower than that of its neighbours in the layers before and
+ * after. */
 enum {
     MAX_POINTS = 1200,     /* tensors that charts show as points; if there are more, charts show means */
     MAX_SAID = 20,         /* tensors without theta that are named on a terminal and in a Markdown file */
@@ -131,9 +131,8 @@ static const organ_item highlights[] = {
     {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
     {NULL, "gravitational wells", "{wells:size}"}};
 
-/* Returns rows {"name": the role, "group", "E", "K", "C"} for the charts, each for a cell (a role in a layer). maps[0],
- * [1] and [2] have the means of E, K and C in each cell. Cells without a mean are left out; of the others, every
- * `step`-th has a row. */
+/* A row is {"name": the role, "group", "E", "K", "C"} of a cell (a role in a layer). maps[0], [1] and [2] have the
+ * means of E, K and C in each cell. Cells without a mean are left out; of the others, every `step`-th has a row. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
 {
     json_t *const rows = json_array();
@@ -151,7 +150,6 @@ static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
     return rows;
 }
 
-/* Returns the number of cells that have a mean. */
 static size_t finite_cells(const organ_layer_map *map)
 {
     size_t count = 0;
@@ -160,9 +158,8 @@ static size_t finite_cells(const organ_layer_map *map)
     return count;
 }
 
-/* Returns {"rows", "step"} for the charts of a model that has too many tensors for a point each. A row has the means
- * over the tensors of a role in a layer. If there would be more than about 3 * MAX_POINTS rows, only every "step"-th is
- * kept. */
+/* A model with too many tensors for a point each gets rows with the means over the tensors of a role in a layer. If
+ * there would be more than about 3 * MAX_POINTS rows, only every "step"-th is kept. */
 static json_t *means_of(const json_t *model)
 {
     static const char *const keys[] = {"E", "K", "C"};
@@ -328,8 +325,8 @@ static const organ_block large_model[] = {
     EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .max = MAX_SECTIONS,                                              \
             .rest = "The first {most} of {all} models have sections of their own; the JSON report has all.")
 
-/* Returns {"models", "many_cells"}. "many_cells" is true if the heat maps of all models would have more than MAX_CELLS
- * cells; line charts then replace them. */
+/* "many_cells" is true if the heat maps of all models would have more than MAX_CELLS cells; line charts then replace
+ * them. */
 static json_t *with_many_cells(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

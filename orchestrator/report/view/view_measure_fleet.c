@@ -15,7 +15,6 @@ enum { MAX_NAMED = 30 }; /* limit of points with names in a chart */
 
 /* ---- tables ---- */
 
-/* Adds a cell with the number of parameters in three digits: 494M, 1.54B. */
 static void params_cell(organ_table *table, const json_t *model)
 {
     static const char units[] = {'K', 'M', 'B', 'T'};
@@ -54,14 +53,11 @@ static const organ_field lineage_fields[] = {FIELD_TEXT("model", "model", ORGAN_
 
 /* ---- which models share tensors ---- */
 
-/* Returns the name of models[k]. */
 static const char *measure_fleet_name_of(const json_t *models, size_t k)
 {
     return organ_json_text(organ_json_row_at(models, k), "model.name");
 }
 
-/* Returns a row of the table of shared tensors: models[model] is `what` ("shares tensors with") models[of], with
- * which it shares `shared` of its `tensors` tensors. */
 static json_t *lineage_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared,
                            size_t tensors)
 {
@@ -70,9 +66,8 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
                         SET_COUNT("tensors", tensors));
 }
 
-/* Adds the rows of models[model], whose lineage is `own`, to the table of shared tensors. A chimera has two rows, for
- * its body and its donor. Another model has one row, for the model that shares the most tensors with it, or none if no
- * model shares any. */
+/* A chimera has two rows, for its body and its donor. Another model has one row, for the model that shares the most
+ * tensors with it, or none if no model shares any. */
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
@@ -87,8 +82,6 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
     }
 }
 
-/* Returns an array with the mean theta of each layer, at the index of the layer's number; null for a missing layer.
- * Layers from number MAX on are left out, because a wrong number would make the array huge. */
 static json_t *layer_thetas(const json_t *model)
 {
     enum { MAX = 1024 };
@@ -106,8 +99,6 @@ static json_t *layer_thetas(const json_t *model)
     return thetas;
 }
 
-/* Returns the row of models[model], whose lineage is `own`, for the charts: theta of the model, of its groups and of
- * its layers; for a chimera also the name of its donor and the number of tensors from it. */
 static json_t *model_row(const json_t *models, const organ_lineage *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
@@ -129,8 +120,6 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
     return row;
 }
 
-/* Stores in ends[0] the smallest positive number at `key` of the models (INFINITY if none is positive), and in ends[1]
- * the largest (at least 0). */
 static void ends_of(const json_t *models, const char *key, double ends[2])
 {
     ends[0] = INFINITY;
@@ -167,7 +156,6 @@ static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, cons
                         SET("kin", rows), SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
 }
 
-/* Finds which of report.models share tensors, and returns the row of fleet_blocks (fleet_of); NULL if out of memory. */
 static json_t *with_lineage(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");
@@ -182,8 +170,6 @@ static json_t *with_lineage(const json_t *report)
     return made;
 }
 
-/* Returns {"models", "least", "most"} for the main results: the lowest positive and the highest mean theta of
- * report.models; "least" is 0 if no theta is positive. */
 static json_t *with_ends(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

@@ -4,13 +4,12 @@
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
-/* limits: keys without a weight on a page; modules listed as "erased" by rounding */
+/* The limits are for keys without a weight on a page, and for modules listed as "erased" by rounding. */
 enum { MAX_UNPLACED = 500, MAX_ERASED = 5 };
 
-/* Members of a module: the share of its change that is in the output, and the norm of the change. */
+/* The members are the share of a module's change that is in the output, and the norm of the change. */
 static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 
-/* Returns the arrived share by role (organ_share_roles). */
 static json_t *arrived_roles(const json_t *report) { return organ_share_roles(report, &arrived); }
 
 static const organ_item highlights[] = {

@@ -72,12 +72,11 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 /* ---- rows: a noise with its modules ---- */
 
-/* Returns the absolute value of the number `key` of a row; NaN if there is none. */
 static double absolute_member(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
-/* Returns {"what", "module", "value", "z"} for the module whose figure `key` has the largest absolute value; null if no
- * module has this figure. `modules` are rows of modules_of_noise, which have figures in their member "this"; `what` is
- * the name of the figure for readers. Only the cosine has a "z". */
+/* Returns {"what", "module", "value", "z"} for the module whose figure `key` has the largest absolute value; null if
+ * no module has this figure. `modules` have figures in their member "this"; `what` is the name of the figure for
+ * readers. Only the cosine has a "z". */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
 {
     const json_t *best = NULL;
@@ -94,7 +93,6 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
                 : json_null();
 }
 
-/* Returns copies of report.modules, each with the additional member "this": the module's figures for noise n. */
 static json_t *modules_of_noise(const json_t *report, size_t n)
 {
     const json_t *const modules = organ_json_at(report, "modules");
@@ -108,8 +106,8 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     return rows;
 }
 
-/* Returns {"noises": [...]}, copies of report.noises with three more members: "modules" (modules_of_noise); "extremes",
- * extreme_of for three figures; and "second", false for the first noise only. */
+/* The copies of report.noises have three more members: "modules" (modules_of_noise); "extremes", extreme_of for
+ * three figures; and "second", false for the first noise only. */
 static json_t *noises_of(const json_t *report)
 {
     const json_t *const found = organ_json_at(report, "noises");
@@ -161,7 +159,6 @@ static const organ_field modules[] = {
     FIELD_MAYBE_ROUNDED("draws mean", "chance.mean", 5), FIELD_MAYBE_ROUNDED("draws std", "chance.std", 5),
     FIELD_MAYBE_ROUNDED("z draws", "this.z", 2),         FIELD_COUNT("k", "k"),
     FIELD_MAYBE_ROUNDED("leakage", "this.leakage", 4),   FIELD_MAYBE_ROUNDED("expected", "this.leakage_expected", 4)};
-/* Columns on a page, fewer than in the Markdown file, which also has the figures of random draws and norms. */
 static const organ_field page_modules[] = {
     FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),  FIELD_MAYBE_GENERAL("|N|/|K|", "this.ratio", 3),
     FIELD_MAYBE_ROUNDED("cosine", "this.cosine", 5),   FIELD_MAYBE_ROUNDED("chance", "chance.std_exact", 5),

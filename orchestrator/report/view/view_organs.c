@@ -19,7 +19,6 @@ enum { MAX_CHANGED = 1000 }; /* lines of the table of changed tensors on a page 
 
 /* ---- extract ---- */
 
-/* Returns a copy of the report with the members "sizes" and "cells" (view_anatomy.h). */
 static json_t *with_extract_rows(const json_t *report)
 {
     json_t *const extended = json_copy((json_t *)(uintptr_t)report);
@@ -71,7 +70,6 @@ const organ_view organ_extract_view = {
 
 /* ---- assemble ---- */
 
-/* Returns the row of changed tensor k: its name and role; `context` is the array of names. */
 static json_t *changed_row(const void *context, size_t k)
 {
     const char *const name = organ_json_text(organ_json_row_at(context, k), "");
@@ -79,8 +77,6 @@ static json_t *changed_row(const void *context, size_t k)
                         SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
 }
 
-/* Returns a copy of the report with "sizes" and "cells" (view_anatomy.h), and "changed_rows": name and role of each
- * changed tensor. */
 static json_t *with_assemble_rows(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");

@@ -26,9 +26,8 @@ const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}"
                                                   FIELD_COUNT("killed", "killed"), FIELD_COUNT("of", "elements"),
                                                   FIELD_PERCENT("percent", "percent")};
 
-/* Draws a chart of one panel: a line over `rows`, a band around or below it, and, if `style` has a second series, a
- * line at `level`. `members` are the rows' members with x, y, and the low and high edge of the band. Returns an SVG,
- * which the caller frees; NULL if out of memory. */
+/* The band is around or below the line. If `style` has a second series, it is a line at `level`. `members` are the
+ * rows' members with x, y, and the low and high edge of the band. The caller frees the SVG; NULL if out of memory. */
 static char *draw_line(organ_chart style, const json_t *rows, const char *const members[4], double level)
 {
     const size_t count = json_array_size(rows);
@@ -51,7 +50,6 @@ static char *draw_line(organ_chart style, const json_t *rows, const char *const 
     return svg;
 }
 
-/* Draws the percent of killed weights of each layer, with a band from its lowest to its highest tensor. */
 static char *draw_layers(const json_t *report)
 {
     static const organ_chart_series series[] = {{"all targets of the layer", 0, false},
@@ -73,7 +71,6 @@ static char *draw_layers(const json_t *report)
                      organ_json_real(report, "totals.target.percent"));
 }
 
-/* Draws the percent of weights in each range of magnitudes, and the killed part of it as an area. */
 static char *draw_magnitudes(const json_t *report)
 {
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};
@@ -92,9 +89,8 @@ static char *draw_magnitudes(const json_t *report)
 
 /* ---- one tensor ---- */
 
-/* Returns the number of weights in the tile of row r and column c of a tensor's map of tiles. A tile has map."tile"
- * rows and columns of weights, and fewer at the edges of a matrix. The matrices of a stack of experts are one below the
- * other in the map. */
+/* A tile has map."tile" rows and columns of weights, and fewer at the edges of a matrix. The matrices of a stack of
+ * experts are one below the other in the map. */
 static double tile_weights(const json_t *map, size_t r, size_t c)
 {
     const unsigned long long side = organ_json_count(map, "tile"), rows = organ_json_count(map, "matrix_rows"),
@@ -105,8 +101,6 @@ static double tile_weights(const json_t *map, size_t r, size_t c)
     return height * width;
 }
 
-/* Draws the percent of killed weights in each tile of a tensor as a heat map; `map` is report.tile_map. Cells have no
- * numbers if there are more than MAX_NUMBERED. Returns an SVG, which the caller frees; NULL if out of memory. */
 static char *draw_tiles(const json_t *map)
 {
     enum { MAX_NUMBERED = 600 };

@@ -9,22 +9,17 @@
 
 enum { MAX_TENSORS = 2000 }; /* lines of the table of tensors on a page */
 
-/* Returns the array of the report's target tensors. */
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
-/* Returns a shallow copy of an object; an empty object for any other value. */
 static json_t *copy_of(const json_t *row)
 {
     return json_is_object(row) ? json_copy((json_t *)(uintptr_t)row) : json_object();
 }
 
-/* Returns the part in percent of the whole; 0 if the whole is 0. */
 static double percent_of(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
 /* ---- all targets, projections ---- */
 
-/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor or, in a report
- * without per_tensor, computed from report.projections. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =
@@ -45,13 +40,11 @@ static json_t *spread_of_all(const json_t *report)
                         SET_REAL("min", tensors ? min : 0), SET_REAL("max", max));
 }
 
-/* Returns fold.all: the row of all targets. */
 static json_t *all_targets(const json_t *report)
 {
     return organ_json_joined(spread_of_all(report), copy_of(organ_json_at(report, "totals.target")));
 }
 
-/* Returns the row of denominator k of the report: 0 target weights, 1 all weights. */
 static json_t *total_row(const void *context, size_t k)
 {
     static const char *const totals[][2] = {{"totals.target", "target: every weight of the pruned tensors"},
@@ -61,7 +54,6 @@ static json_t *total_row(const void *context, size_t k)
     return row;
 }
 
-/* Returns the row of the bar of projection k; after the last projection, the row of all targets. */
 static json_t *bar_row(const void *context, size_t k)
 {
     const json_t *const report = context, *const projections = json_object_get(report, "projections");
@@ -76,16 +68,15 @@ static json_t *bar_row(const void *context, size_t k)
 
 /* ---- layers ---- */
 
-/* Returns the number of a row's layer; INFINITY if it has none, because rows outside layers are sorted last. */
+/* INFINITY stands for no layer, because rows outside layers are sorted last. */
 static double layer_number(const json_t *row)
 {
     const json_t *const layer = json_object_get(row, "layer");
     return json_is_integer(layer) && json_integer_value(layer) >= 0 ? (double)json_integer_value(layer) : INFINITY;
 }
 
-/* Stores for each of the `count` rows k of report.layers the lowest and highest "percent" of the layer's tensors in
- * low[k] and high[k]; NaN if the row has no layer number, or the layer has no tensor. Layers ascend, so each tensor's
- * layer is found by binary search. */
+/* low[k] and high[k] are the lowest and highest "percent" of the tensors of layer k; NaN if the row has no layer
+ * number, or the layer has no tensor. Layers ascend, so each tensor's layer is found by binary search. */
 static void spread_layers(const json_t *report, size_t count, double *low, double *high)
 {
     const json_t *const layers = json_object_get(report, "layers"), *const tensors = tensors_of(report);
@@ -109,8 +100,6 @@ static void spread_layers(const json_t *report, size_t count, double *low, doubl
     }
 }
 
-/* Returns a copy of a layer's row with "label" and "name" for readers, and the lowest and highest percent of its
- * tensors, null if not finite. */
 static json_t *layer_row(const json_t *layer, double low, double high)
 {
     json_t *const row = copy_of(layer);
@@ -125,7 +114,6 @@ static json_t *layer_row(const json_t *layer, double low, double high)
     return row;
 }
 
-/* Returns the rows (layer_row) of all layers; NULL if out of memory. */
 static json_t *layers_of(const json_t *report)
 {
     const json_t *const layers = json_object_get(report, "layers");
@@ -142,28 +130,25 @@ static json_t *layers_of(const json_t *report)
 
 /* ---- rows in another order ---- */
 
-/* The index of a row, and the number by which it is ranked. */
 typedef struct ranked {
     size_t row;
     double by;
 } ranked;
 
-/* Compares for qsort: larger `by` first, the same `by` in the order of rows. */
 static int by_rank(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
     return x->by != y->by ? (x->by < y->by) - (x->by > y->by) : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Compares for qsort by the order of rows. */
 static int by_row(const void *a, const void *b)
 {
     const ranked *const x = a, *const y = b;
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Returns at most `max` of the rows. Without `as_listed`: those with the highest percent, the highest first. With
- * `as_listed`: those whose percent is farthest from `mean`, in the order of `rows`. NULL if out of memory. */
+/* Without `as_listed`: the rows with the highest percent, the highest first. With `as_listed`: those whose percent
+ * is farthest from `mean`, in the order of `rows`. NULL if out of memory. */
 static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < max ? count : max;
@@ -185,7 +170,6 @@ static json_t *first_by(const json_t *rows, double mean, size_t max, bool as_lis
 
 /* ---- one tensor, magnitudes ---- */
 
-/* Returns report.tile_map; null if it lacks tiles or has more than MAX_TILES. */
 static json_t *tiles_of(const json_t *report)
 {
     enum { MAX_TILES = 1 << 20 };

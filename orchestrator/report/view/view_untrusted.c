@@ -17,7 +17,6 @@
     "organ ran, unpickled, rendered and unpacked nothing of it. A clean verdict covers only these checks, not "        \
     "the behaviour of the weights."
 
-/* Returns an array of the findings whose "kind" is `kind`. */
 static json_t *findings_of(const json_t *findings, const char *kind)
 {
     json_t *const list = json_array();
@@ -31,7 +30,6 @@ static json_t *findings_of(const json_t *findings, const char *kind)
     return list;
 }
 
-/* Returns a copy of the report with "groups": report.kinds, each with its findings as "rows". */
 static json_t *with_grouped_findings(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");

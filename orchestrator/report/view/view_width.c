@@ -100,9 +100,9 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-/* Returns {"name": the layer, "lost": an array by expert} for each layer with experts, from report.projections, which
- * are sorted by layer; null for an expert without a projection. The losses are copies: to release references to the
- * report's own values would touch all pages of a large report at once. */
+/* Returns {"name": the layer, "lost": an array by expert} for each layer with experts, from report.projections,
+ * which are sorted by layer; null for an expert without a projection. The losses are copies: to release references
+ * to the report's own values would touch all pages of a large report at once. */
 static json_t *rows_of_experts(const json_t *report)
 {
     const json_t *const all = json_object_get(report, "projections");
@@ -128,8 +128,6 @@ static json_t *rows_of_experts(const json_t *report)
     return rows;
 }
 
-/* Returns a copy of the report with "lost_by_expert" (rows_of_experts), if any layer has experts. Returns NULL if out
- * of memory. */
 static json_t *with_experts(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);

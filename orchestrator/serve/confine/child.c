@@ -10,8 +10,8 @@
 
 extern char **environ;
 
-/* Selects only the variables that organ needs, so that secrets in the environment of the server do not reach a child.
- * The array has room for all variables, ORGAN_CONFINED_VARIABLE and NULL. */
+/* Secrets in the environment of the server must not reach a child. The array has room for all variables,
+ * ORGAN_CONFINED_VARIABLE and NULL. */
 char **organ_child_environment(bool confined)
 {
     static const char *const kept[] = {
@@ -32,8 +32,7 @@ char **organ_child_environment(bool confined)
     return chosen;
 }
 
-/* Resets the handlers of signals 1 to 31 and the signal mask, because ignored and blocked signals stay so after
- * exec. */
+/* Ignored and blocked signals would stay so after exec. The signals are 1 to 31. */
 void organ_child_plain_signals(void)
 {
     const struct sigaction plain = {.sa_handler = SIG_DFL};
@@ -44,14 +43,12 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Duplicates fd, close-on-exec, to the first free number from 10 on: organ_child_place gets lower numbers only. Returns
- * the new descriptor, or -1 with errno. */
+/* organ_child_place gets numbers below 10 only. */
 int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
-/* Duplicates fd to `number`, which stays open after exec. Returns false if that fails. */
 bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 
-/* Closes `descriptor` and all above it; without close_range, those up to MAX_DESCRIPTORS. */
+/* Without close_range, closes descriptors up to MAX_DESCRIPTORS. */
 void organ_child_close_from(int descriptor)
 {
     enum { MAX_DESCRIPTORS = 65536 };

@@ -18,7 +18,7 @@
 #define SYS_landlock_restrict_self  446
 #endif
 
-/* Rights over files, as bits (the kernel's LANDLOCK_ACCESS_FS_...); then other constants. */
+/* The first values are rights over files, as bits (the kernel's LANDLOCK_ACCESS_FS_...); then other constants. */
 enum {
     EXECUTE = 1 << 0,
     WRITE_FILE = 1 << 1,
@@ -37,34 +37,32 @@ enum {
     RULE_PATH_BENEATH = 1
 };
 
-/* struct landlock_ruleset_attr of the kernel: sets of rights that are denied unless a rule allows them. */
+/* This is struct landlock_ruleset_attr of the kernel: sets of rights that are denied unless a rule allows them. */
 struct ruleset {
     uint64_t files, net, scoped;
 };
 
-/* struct landlock_path_beneath_attr of the kernel: the rights to the file `parent` (a descriptor) or, if it is a
- * directory, to everything below it. */
+/* This is struct landlock_path_beneath_attr of the kernel: the rights to the file `parent` (a descriptor) or, if it
+ * is a directory, to everything below it. */
 struct beneath {
     uint64_t allowed;
     int32_t parent;
 } __attribute__((packed));
 
-/* Returns the kernel's version of Landlock; 0 if it has none, or version 1, which forbids renaming between
- * directories. */
+/* Version 1 counts as none (0), because it forbids renaming between directories. */
 static int landlock_version(void)
 {
     const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
     return version < 2 ? 0 : (int)version;
 }
 
-/* Returns the mechanisms that the running kernel supports. */
 organ_confinement organ_confinement_of_kernel(void)
 {
     return (organ_confinement){.landlock = landlock_version(), .seccomp = organ_seccomp_is_there()};
 }
 
-/* Operations that versions of Landlock before `version` cannot forbid; seccomp_closes: the seccomp filters forbid them
- * too. */
+/* Versions of Landlock before `version` cannot forbid the operations; seccomp_closes: the seccomp filters forbid
+ * them too. */
 static const struct gap {
     int version;
     bool seccomp_closes;
@@ -75,8 +73,7 @@ static const struct gap {
             {5, true, "send requests to devices"},
             {6, true, "signal other processes and use abstract sockets"}};
 
-/* Writes which of Landlock, its newest version and seccomp this kernel lacks, and the operations that jobs could do
- * because of that. Writes "" if the kernel lacks nothing. `open_gaps` counts the operations written. */
+/* `open_gaps` counts the operations written. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
     enum { NEWEST = 6 };
@@ -100,16 +97,14 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
-/* Adds a rule to `rules`, a descriptor: allows the rights `accesses` for the file `fd` or, if it is a directory,
- * everything below it. Returns false with errno on error. */
 static bool allow_beneath(int rules, int fd, uint64_t accesses)
 {
     const struct beneath rule = {.allowed = accesses, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* Adds a rule to `rules`: allows the rights `what` for the file `path` or, if it is a directory, everything below it. A
- * path that does not exist or that this user cannot reach needs no rule. Returns false with errno on error. */
+/* A directory stands for everything below it. A path that does not exist or that this user cannot reach needs no
+ * rule. Returns false with errno on error. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -122,9 +117,9 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* Adds rules for the files that every program needs. Allows executing and reading the loader and libraries. Allows
- * reading the time zone, /proc/self (the process keeps its number after exec), and the files in which hwloc and the C
- * library look up processors, memory and limits. /dev/null may also be written. */
+/* Every program needs to execute and read the loader and libraries, and to read the time zone, /proc/self (the
+ * process keeps its number after exec), and the files in which hwloc and the C library look up processors, memory
+ * and limits. /dev/null may also be written. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",
@@ -146,14 +141,13 @@ static bool allow_system(int rules)
     return allow_path(rules, "/dev/null", READ_FILE | WRITE_FILE) && allow_path(rules, "/dev/urandom", READ_FILE);
 }
 
-/* Returns the set of all rights over files that this version of Landlock can deny. */
 static uint64_t files_of(int version)
 {
     return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
 }
 
-/* Creates a set of rules that allows nothing yet and returns its descriptor, or -1 with errno. A kernel rejects members
- * that its version does not have, so `size` ends before them. */
+/* The set allows nothing yet. Returns its descriptor, or -1 with errno. A kernel rejects members that its version
+ * does not have, so `size` ends before them. */
 static int make_ruleset(int version)
 {
     const struct ruleset requested = {
@@ -163,8 +157,8 @@ static int make_ruleset(int version)
     return (int)syscall(SYS_landlock_create_ruleset, &requested, size, 0);
 }
 
-/* Confines the calling thread by `rules`, a descriptor, and closes it. If `allowed` is false, because a rule could not
- * be added, only closes it. Returns false with errno if the thread is not confined. */
+/* Closes `rules`, a descriptor. If `allowed` is false, because a rule could not be added, only closes it. Returns
+ * false with errno if the calling thread is not confined. */
 static bool landlock_apply(int rules, bool allowed)
 {
     const bool confined =
@@ -175,7 +169,6 @@ static bool landlock_apply(int rules, bool allowed)
     return confined;
 }
 
-/* Adds rules that allow reading below each of the folders. Returns false with errno on an error. */
 static bool allow_reading(int rules, organ_readable folders)
 {
     bool allowed = true;
@@ -184,8 +177,7 @@ static bool allow_reading(int rules, organ_readable folders)
     return allowed;
 }
 
-/* Allows everything below `root` except executing, creating devices and sockets, and ioctl on devices; reading below
- * `others`; executing `program`; and what allow_system allows. */
+/* Below `root` all is allowed except executing, creating devices and sockets, and ioctl on devices. */
 bool organ_confine_files(int version, int root, organ_readable others, int program)
 {
     const int rules = make_ruleset(version);
@@ -196,8 +188,6 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
                                      allow_beneath(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
-/* Confines the calling thread to reading files below `folders`. `version` is that of Landlock. Returns false with errno
- * on an error. */
 bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);

@@ -46,8 +46,8 @@ enum {
 /* The members argument, mask and value of a rule that compares no argument. */
 #define ANY 0, 0, 0
 
-/* Matches calls with this number and, if `mask` is not 0, only those whose argument `argument` (counted from 0), masked
- * by `mask`, is `value`. */
+/* If `mask` is 0, all calls with this number match; otherwise only those whose argument `argument` (counted from 0),
+ * masked by `mask`, is `value`. */
 typedef struct call_rule {
     long number;
     unsigned argument;
@@ -56,7 +56,6 @@ typedef struct call_rule {
 
 /* ---- the rules ---- */
 
-/* Calls of both jobs and readers: on open files, memory and time. */
 static const call_rule common_rules[] = {
     {SYS_read, ANY},
     {SYS_readv, ANY},
@@ -153,7 +152,7 @@ static const call_rule common_rules[] = {
 #endif
 };
 
-/* Calls of jobs only: creating files and threads, and placing memory and threads on processors. */
+/* Jobs create files and threads, and place memory and threads on processors. */
 static const call_rule job_rules[] = {
     {SYS_openat, ANY},
     {SYS_openat2, ANY},
@@ -246,10 +245,9 @@ static const call_rule job_rules[] = {
 #endif
 };
 
-/* The flags of open that write or create. */
 enum { CHANGES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND };
 
-/* Calls of readers only: opening files for reading, and memory that is not executable. */
+/* Readers open files for reading, and their memory is not executable. */
 static const call_rule reader_rules[] = {
     {SYS_openat, 2, CHANGES, O_RDONLY},
     {SYS_mmap, 2, PROT_EXEC, 0},
@@ -259,8 +257,7 @@ static const call_rule reader_rules[] = {
 #endif
 };
 
-/* Calls that kill a reader. Reading a model needs none of them, so a reader that makes one executes code of an
- * attacker. */
+/* Reading a model needs none of these calls, so a reader that makes one executes code of an attacker and is killed. */
 static const call_rule killed_calls[] = {
     {SYS_execve, ANY},         {SYS_execveat, ANY},    {SYS_socket, ANY},          {SYS_connect, ANY},
     {SYS_bind, ANY},           {SYS_listen, ANY},      {SYS_sendto, ANY},          {SYS_bpf, ANY},
@@ -277,33 +274,28 @@ static const call_rule killed_calls[] = {
 
 /* ---- the filter program ---- */
 
-/* A filter program of `count` instructions. add_step leaves out instructions after the first MAX_STEPS;
- * organ_confine_calls fails if there are so many. */
+/* add_step leaves out instructions after the first MAX_STEPS; organ_confine_calls fails if there are so many. */
 typedef struct call_filter {
     struct sock_filter steps[MAX_STEPS];
     unsigned short count;
 } call_filter;
 
-/* Appends an instruction with the operand k. A conditional jump skips `if_true` or `if_false` instructions; all other
- * instructions have 0 for both. */
 static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
 {
     if (f->count < MAX_STEPS)
         f->steps[f->count++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
 }
 
-/* Appends the instruction that loads the number of the system call into the accumulator. */
 static void load_number(call_filter *f)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
 }
 
-/* Appends the instruction that ends the filter with the answer (SECCOMP_RET_...) to the call. */
 static void add_return(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
 
-/* Appends three instructions that compare one half (32 bits) of an argument: if the half, masked by `mask`, is not
- * `value`, they skip the next `left_out` instructions. `at` is the byte offset of the half in seccomp_data. Only the
- * low 32 bits of `mask` and `value` count. */
+/* If the half (32 bits) of an argument, masked by `mask`, is not `value`, the three instructions skip the next
+ * `left_out` ones. `at` is the byte offset of the half in seccomp_data. Only the low 32 bits of `mask` and `value`
+ * count. */
 static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t value, uint8_t left_out)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, at, 0, 0);
@@ -311,10 +303,9 @@ static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t valu
     add_step(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)value, 0, left_out);
 }
 
-/* Appends instructions that end the filter with `answer` for calls that the rule matches. Each failed comparison jumps
- * past the return; HALF is the number of instructions of check_half. The low half of an argument is the first in
- * memory, because the machines are little-endian. Loading an argument replaces the call number in the accumulator, so
- * the number is loaded again for the next rule. */
+/* Each failed comparison jumps past the return; HALF is the number of instructions of check_half. The low half of an
+ * argument is the first in memory, because the machines are little-endian. Loading an argument replaces the call
+ * number in the accumulator, so the number is loaded again for the next rule. */
 static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
 {
     enum { HALF = 3 };
@@ -330,7 +321,6 @@ static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
         load_number(f);
 }
 
-/* Appends all rules of an array, with the same answer. */
 static void add_call_rules(call_filter *f, const call_rule *rules, size_t count, uint32_t answer)
 {
     for (size_t k = 0; k < count; k++)
@@ -338,7 +328,6 @@ static void add_call_rules(call_filter *f, const call_rule *rules, size_t count,
 }
 #define ADD_RULES(filter, rules, answer) add_call_rules(filter, rules, sizeof(rules) / sizeof *(rules), answer)
 
-/* Appends rules that allow signals to the process itself, whose id does not change when it executes a program. */
 static void allow_own_signals(call_filter *f)
 {
     const uint64_t self = (uint64_t)getpid();
@@ -346,9 +335,9 @@ static void allow_own_signals(call_filter *f)
     ADD_RULES(f, rules, SECCOMP_RET_ALLOW);
 }
 
-/* Writes the program of a filter. Its first instructions kill a process of another architecture, whose calls have other
- * numbers. ORGAN_CALLS_NO_EXEC forbids only exec; the other filters allow only what their rules name. Calls without a
- * rule fail with EPERM, or with ENOSYS if they are newer than this list, so that the C library uses older ones. */
+/* The first instructions kill a process of another architecture, whose calls have other numbers. ORGAN_CALLS_NO_EXEC
+ * forbids only exec; the other filters allow only what their rules name. Calls without a rule fail with EPERM, or
+ * with ENOSYS if they are newer than this list, so that the C library uses older ones. */
 static void fill_filter(call_filter *f, organ_calls calls)
 {
     static const call_rule execs[] = {{SYS_execve, ANY}, {SYS_execveat, ANY}}, unreadable[] = {{SYS_clone3, ANY}};
@@ -378,15 +367,13 @@ static void fill_filter(call_filter *f, organ_calls calls)
     add_return(f, SECCOMP_RET_ERRNO | ENOSYS);
 }
 
-/* Returns whether the call numbers of this processor are listed here and the kernel can kill a process by a filter. */
 bool organ_seccomp_is_there(void)
 {
     const uint32_t action = SECCOMP_RET_KILL_PROCESS;
     return THIS_MACHINE != 0 && syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-/* Adds the filter of system calls; it cannot be removed and applies to all children. E2BIG: the filter has too many
- * instructions. */
+/* E2BIG means that the filter has too many instructions. */
 bool organ_confine_calls(organ_calls calls)
 {
     call_filter f; /* on the stack: between fork and exec malloc may deadlock */
@@ -400,8 +387,8 @@ bool organ_confine_calls(organ_calls calls)
            syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
-/* Disables exec if the environment has ORGAN_CONFINED_VARIABLE, which has the form NAME=VALUE. The server cannot do it,
- * because its child must still execute this program. Returns false with errno if the filter cannot be set. */
+/* The server cannot disable exec, because its child must still execute this program. ORGAN_CONFINED_VARIABLE has the
+ * form NAME=VALUE. */
 bool organ_confine_started(void)
 {
     static const char mark[] = ORGAN_CONFINED_VARIABLE;

@@ -21,14 +21,12 @@ struct organ_audit_log {
     unsigned long long lost; /* lines that could not be written */
 };
 
-/* Opens the log for appending. Returns its descriptor, or -1 with errno. O_NONBLOCK makes the open of a pipe without a
- * reader fail instead of wait. */
+/* Returns -1 with errno on failure. O_NONBLOCK makes the open of a pipe without a reader fail instead of wait. */
 static int open_log(const char *file)
 {
     return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
-/* Opens the file of the audit log for appending. Returns ORGAN_IO if that fails; *made is NULL then. */
 organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
 {
     organ_audit_log *const audit = *made = calloc(1, sizeof *audit);
@@ -56,7 +54,6 @@ void organ_audit_log_close(organ_audit_log *audit)
     free(audit);
 }
 
-/* Opens the log's file again, after it was rotated. */
 organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
 {
     const int fd = open_log(audit->file);
@@ -70,8 +67,6 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the entry as JSON without a newline, with the current time, for the caller to free. NULL if memory runs out.
- */
 static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     struct timespec now;
@@ -91,7 +86,7 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
     return text;
 }
 
-/* Writes `text` and a newline with one system call, so that the lines of several processes do not mix. The caller holds
+/* The text and its newline are one system call, so that the lines of several processes do not mix. The caller holds
  * the lock. Returns 0 or an errno; ENOSPC if only a part was written. */
 static int append_line(organ_audit_log *audit, const char *text)
 {
@@ -110,8 +105,6 @@ static int append_line(organ_audit_log *audit, const char *text)
     return fault;
 }
 
-/* Appends the entry as a line. Reports the first lost line of a series, and the first line written after it, on
- * stderr. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
     char *const text = audit_log_line_of(entry);
@@ -127,7 +120,6 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     free(text);
 }
 
-/* Returns the number of lines that could not be written. */
 unsigned long long organ_audit_log_lost(organ_audit_log *audit)
 {
     pthread_mutex_lock(&audit->lock);

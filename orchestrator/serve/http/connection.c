@@ -12,7 +12,6 @@
 
 /* ---- connections ---- */
 
-/* Writes the address of the client, or "-" if it is unknown. */
 static void write_peer_address(struct MHD_Connection *connection, char *text, size_t size)
 {
     const union MHD_ConnectionInfo *const info =
@@ -25,8 +24,8 @@ static void write_peer_address(struct MHD_Connection *connection, char *text, si
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-/* Returns the seconds that a connection has for a request: options.timeout once it has sent a valid token (`admitted`),
- * before that at most options.token_timeout (by default 5). */
+/* A connection has options.timeout seconds once it has sent a valid token (`admitted`), before that at most
+ * options.token_timeout (by default 5). */
 static unsigned request_timeout(const organ_server *server, bool admitted)
 {
     enum { DEFAULT_BEFORE_TOKEN = 5 };
@@ -35,20 +34,18 @@ static unsigned request_timeout(const organ_server *server, bool admitted)
     return admitted || seconds < few ? seconds : few;
 }
 
-/* Sets the deadline of the request's connection to `seconds` from now; 0: no deadline. */
 static void set_request_deadline(const organ_server_request *request, unsigned seconds)
 {
     organ_watch_until(request->server->watch, request->watched, seconds);
 }
 
-/* Admits the request's connection, if the request has a valid token: server->watch then never closes it to make room.
- * Returns false if the connection would use the reserve for tokens with the role run. */
+/* server->watch never closes an admitted connection to make room. Returns false if the connection would use the
+ * reserve for tokens with the role run. */
 static bool admit_connection(const organ_server_request *request)
 {
     return !request->admitted || organ_watch_admit(request->server->watch, request->watched, request->runs);
 }
 
-/* Counts and logs a connection from `peer` that the watch has closed because no complete request arrived in time. */
 void organ_http_on_slow(void *context, const char *peer)
 {
     organ_server *const server = context;
@@ -59,8 +56,6 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
-/* Writes a line about a finished request to stderr: address, method, target, status, bytes of the body, duration, and
- * the detail of a problem; control characters are escaped. `complete`: the whole reply was sent. */
 static void log_request(const organ_server_request *request, bool complete)
 {
     const organ_http_reply *const reply = &request->reply;
@@ -86,8 +81,8 @@ static void log_request(const organ_server_request *request, bool complete)
     free(line);
 }
 
-/* Writes a line of the audit log. The line names the job set by organ_http_about_job; without such a call, the job in
- * the path, its parameter {id}, which only routes of jobs have. */
+/* The line names the job set by organ_http_about_job; without such a call, the job in the path, its parameter {id},
+ * which only routes of jobs have. */
 static void audit_request(const organ_server_request *request)
 {
     const char *job = request->job;
@@ -103,8 +98,6 @@ static void audit_request(const organ_server_request *request)
     organ_audit_log_write(request->server->audit, &entry);
 }
 
-/* Prints a message of libmicrohttpd to stderr, unless options.quiet. If the message reports that the library rejects a
- * request, first replies to the request in place of the library (organ_http_refused). */
 void organ_http_on_message(void *context, const char *format, va_list list)
 {
     static const char refusal[] = "Error processing request (HTTP response code is ";
@@ -127,7 +120,6 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 
 /* ---- requests ---- */
 
-/* Frees the request with its reply, parameters and body, and subtracts the body's capacity from server->body_bytes. */
 static void free_request(organ_server_request *request)
 {
     organ_http_reply_clear(&request->reply);
@@ -143,8 +135,7 @@ static void free_request(organ_server_request *request)
     free(request);
 }
 
-/* Callback of libmicrohttpd, by which a program can decode %xx. Leaves the text unchanged and returns its length,
- * because the server decodes paths and queries itself. */
+/* libmicrohttpd calls it so that a program can decode %xx. */
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
 {
     (void)context;
@@ -152,8 +143,6 @@ size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, 
     return strlen(text);
 }
 
-/* Begins a request when libmicrohttpd has read its first line. An earlier request of the connection that never ended is
- * freed. */
 void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
 {
     organ_server_request *const request = calloc(1, sizeof *request);
@@ -180,8 +169,6 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
-/* Checks by the headers whether the request may have its body: its route accepts one, and Content-Length is at most
- * ORGAN_HTTP_BODY_LIMIT. Returns false after a 400 or 413. */
 static bool body_passes(organ_server_request *request)
 {
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
@@ -197,7 +184,7 @@ static bool body_passes(organ_server_request *request)
     return false;
 }
 
-/* Sends the reply. If it rejects a wrong token and the client's network has sent many wrong ones, delays it by
+/* If the reply rejects a wrong token and the client's network has sent many wrong ones, it is delayed by
  * organ_penalty_add seconds. The connection is suspended meanwhile, so that no thread waits. */
 static enum MHD_Result send_or_delay(organ_server_request *request)
 {
@@ -213,13 +200,11 @@ static enum MHD_Result send_or_delay(organ_server_request *request)
     return organ_http_send(request);
 }
 
-/* The values of all X-Forwarded-For headers of a request. */
 typedef struct forwarded {
     char *text; /* joined by commas; NULL: none */
     bool whole; /* memory for all values could be allocated */
 } forwarded;
 
-/* Appends the value of an X-Forwarded-For header to the forwarded at `context`; ignores other headers. */
 static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     forwarded *const all = context;
@@ -233,8 +218,6 @@ static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, 
     return all->whole ? MHD_YES : MHD_NO;
 }
 
-/* Sets request->address, the client's: that of the connection or, if trusted proxies sent the request, the one that
- * they report in X-Forwarded-For. */
 static void find_address(organ_server_request *request)
 {
     forwarded all = {.whole = true};
@@ -246,8 +229,8 @@ static void find_address(organ_server_request *request)
     free(all.text);
 }
 
-/* Checks head, target, Host, token and route when the head is complete. Replies at once, without reading the body, to a
- * request that fails a check. */
+/* Head, target, Host, token and route are checked when the head is complete. A request that fails a check gets its
+ * reply at once, without reading the body. */
 static enum MHD_Result begin_request(organ_server_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
@@ -276,8 +259,8 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     return good ? MHD_YES : send_or_delay(request);
 }
 
-/* Appends received bytes to the body. Sets body_too_long, and drops the bytes, if the body exceeds the limit or memory
- * runs out. server->body_bytes counts the memory of all bodies. */
+/* Sets body_too_long, and drops the bytes, if the body exceeds the limit or memory runs out. server->body_bytes
+ * counts the memory of all bodies. */
 static void append_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
@@ -300,8 +283,6 @@ static void append_body(organ_server_request *request, const char *data, size_t 
     request->body[request->body_bytes] = '\0';
 }
 
-/* Answers a complete request: calls the route's handler and sends the reply, or queues the request if the handler may
- * block (route->waits). Replies 503 if the queue is full. */
 static enum MHD_Result answer_request(organ_server_request *request)
 {
     set_request_deadline(request, 0);
@@ -321,8 +302,6 @@ static enum MHD_Result answer_request(organ_server_request *request)
     return send_or_delay(request);
 }
 
-/* Continues a request; libmicrohttpd calls it after the head, for each part of the body, after the body, and when a
- * suspended request resumes. */
 enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target,
                                       const char *verb, const char *version, const char *data, size_t *bytes,
                                       void **held)
@@ -361,9 +340,8 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* Makes the library close the connection if the client has shut down its side. If the end of data arrived together with
- * the request, libmicrohttpd is not notified of it again, and the connection would stay open until its timeout; the
- * shutdown notifies it. */
+/* If the client's end of data arrived together with the request, libmicrohttpd is not notified of it again, and the
+ * connection would stay open until its timeout; the shutdown notifies it. */
 static void close_half_closed(struct MHD_Connection *connection)
 {
     char byte;
@@ -373,7 +351,6 @@ static void close_half_closed(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
-/* Counts and logs a request and frees it. `complete`: its reply was sent; otherwise the connection was lost. */
 static void end_request(organ_server_request *request, bool complete)
 {
     organ_server *const server = request->server;
@@ -389,7 +366,6 @@ static void end_request(organ_server_request *request, bool complete)
     free_request(request);
 }
 
-/* Ends a request: logs it, frees it, and sets the deadline of the connection's next one. */
 void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held,
                        enum MHD_RequestTerminationCode code)
 {
@@ -411,7 +387,6 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     end_request(request, complete);
 }
 
-/* Adds a new connection to the watch, and removes a closed one. */
 void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched,
                               enum MHD_ConnectionNotificationCode code)
 {

@@ -17,7 +17,6 @@
  * CHECKS_PER_TICK connections whether their clients have closed them. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
-/* One connection. */
 struct organ_watched {
     int fd;
     bool limited;  /* has a deadline */
@@ -40,7 +39,6 @@ struct organ_connection_watch {
     uint64_t displaced;              /* connections cut to make room since the start */
 };
 
-/* Creates an empty watch for at most `max` connections, at most `share` from one network. NULL if memory runs out. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
@@ -60,7 +58,6 @@ void organ_watch_destroy(organ_connection_watch *watch)
     free(watch);
 }
 
-/* Sets the deadline to `seconds` from now; 0: no deadline. */
 static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 {
     watched->limited = seconds > 0;
@@ -68,23 +65,21 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
     watched->deadline.tv_sec += seconds;
 }
 
-/* Reads `admitted` or `cut` of a connection. */
 static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
-/* Shuts the connection down in both directions and marks it as cut. */
 static void cut_off(organ_watched *watched)
 {
     __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Returns the number of connections, of at most `limit`, that are reserved: at least one, but none of a single one. */
+/* Reserved is at least one connection, but none of a single one. */
 static size_t reserve_of(size_t limit) { return limit > 1 ? (limit + RESERVED_FRACTION - 1) / RESERVED_FRACTION : 0; }
 
-/* Shuts down at most one connection, if `new`, which was just added, is one too many. Only connections without a token
- * are candidates (`yields`). If the network of `new` exceeds its share, shuts down the oldest candidate of this
- * network, which may be `new`. Otherwise, if fewer connections are free than are reserved, shuts down the oldest
- * candidate other than `new`. Ignores connections that were already cut, because they will be closed soon. */
+/* At most one connection is shut down, if `new`, which was just added, is one too many. Only connections without a
+ * token are candidates (`yields`). If the network of `new` exceeds its share, shuts down the oldest candidate of
+ * this network, which may be `new`. Otherwise, if fewer connections are free than are reserved, shuts down the
+ * oldest candidate other than `new`. Ignores connections that were already cut, because they will be closed soon. */
 static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -110,8 +105,6 @@ static void enforce_connection_limit(organ_connection_watch *watch, const organ_
     }
 }
 
-/* Adds a connection whose first request must come within `seconds` seconds (0: no deadline). If there are too many
- * connections, shuts one down (enforce_connection_limit). Returns NULL if memory runs out. */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);
@@ -139,9 +132,8 @@ void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
     free(watched);
 }
 
-/* Marks a connection that has presented a valid token, unless its owner may not run jobs (`runs` is false) and the
- * connections with such marks would then fill more than all but the reserve of the network's share or of the server.
- * Returns whether the connection has the mark. */
+/* Connections of tokens that may not run jobs get no mark if these would fill more than all but the reserve of the
+ * network's share or of the server. */
 bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bool runs)
 {
     const organ_watched *w;
@@ -160,13 +152,9 @@ bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bo
     return admits;
 }
 
-/* Returns whether organ_watch_admit was called for the connection. */
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
-/* Returns whether the watch has shut the connection down. */
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
-/* Sets the deadline of the connection to `seconds` from now; 0: no deadline. After its deadline organ_watch_tick shuts
- * the connection down. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
@@ -174,8 +162,6 @@ void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, un
     pthread_mutex_unlock(&watch->lock);
 }
 
-/* Attaches `held` to the connection, and records the calling thread as the one that serves it. Returns the pointer
- * attached before. */
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
@@ -184,7 +170,6 @@ void *organ_watched_hold(organ_watched *watched, void *held)
     return before;
 }
 
-/* Calls `watch_one` with the attached pointer of each connection that the calling thread serves. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context)
 {
     organ_watched *w;
@@ -205,7 +190,6 @@ size_t organ_watch_count(organ_connection_watch *watch)
     return count;
 }
 
-/* Returns the number of connections that were shut down to make room, since the start. */
 uint64_t organ_watch_displaced(organ_connection_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);
@@ -214,11 +198,8 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch)
     return displaced;
 }
 
-/* Order of qsort for texts of fixed size. */
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
-/* Returns the largest number of connections from one network: sorts their networks and finds the longest run of equal
- * ones. 0 if memory runs out. */
 size_t organ_watch_max_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
@@ -240,10 +221,10 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
     return max;
 }
 
-/* If the client has closed the connection or its own sending side, shuts down the receiving direction of the
- * connection. libmicrohttpd reads only when the system reports a change; if the last bytes and the close arrived
- * together, it would wait for another change until the deadline. The shutdown is such a change. It leaves the sending
- * direction open, so that a client that has closed only its sending side still receives the reply. */
+/* Shuts down the receiving direction if the client has closed the connection or its own sending side. libmicrohttpd
+ * reads only when the system reports a change; if the last bytes and the close arrived together, it would wait for
+ * another change until the deadline. The shutdown is such a change. It leaves the sending direction open, so that a
+ * client that has closed only its sending side still receives the reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;
@@ -252,9 +233,9 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
-/* Shuts down connections whose deadline has passed; `report` NULL: all connections. Each tick also checks whether
- * clients have closed their connections (wake_if_ended): of the connections whose deadline is in the future, it checks
- * those whose number is in the group of this tick. */
+/* A NULL `report` stands for all connections. Each tick also checks whether clients have closed their connections
+ * (wake_if_ended): of the connections whose deadline is in the future, it checks those whose number is in the group
+ * of this tick. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context)
 {
     struct timespec now;

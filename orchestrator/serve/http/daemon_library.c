@@ -7,7 +7,6 @@
 
 organ_mhd_functions organ_mhd;
 
-/* The symbols of organ_mhd, in the order of organ_mhd_functions. */
 static const char *const names[] = {"MHD_start_daemon",
                                     "MHD_quiesce_daemon",
                                     "MHD_stop_daemon",
@@ -30,13 +29,11 @@ _Static_assert(sizeof organ_mhd == sizeof names, "one name for each function");
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static organ_error fault; /* of load_daemon_library; status ORGAN_OK once the library is loaded */
 
-/* Sets all members of organ_mhd, or `fault`. */
 static void load_daemon_library(void)
 {
     organ_library_load("libmicrohttpd.so.12", names, sizeof names / sizeof *names, &organ_mhd, &fault);
 }
 
-/* Loads libmicrohttpd at the first call. Each later call returns the same result. */
 organ_status organ_daemon_library_open(organ_error *error)
 {
     pthread_once(&loaded, load_daemon_library);

@@ -13,8 +13,6 @@
 
 static char report_policy[320];
 
-/* Fills report_policy, the Content-Security-Policy of reports: only the script that organ puts into its reports may
- * run. */
 static void make_report_policy(void)
 {
     snprintf(report_policy, sizeof report_policy,
@@ -23,7 +21,6 @@ static void make_report_policy(void)
              organ_html_script_hash);
 }
 
-/* Gives the reply the Content-Security-Policy of reports (make_report_policy). */
 void organ_http_reply_as_report(organ_http_reply *reply)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -31,8 +28,7 @@ void organ_http_reply_as_report(organ_http_reply *reply)
     organ_http_reply_policy(reply, report_policy);
 }
 
-/* Returns whether the file begins like a report of this program. Another page may begin so too; the policy of reports
- * blocks its scripts. */
+/* Another page may begin like a report, too; the policy of reports blocks its scripts. */
 static bool is_own_report(const char *type, int fd)
 {
     char start[sizeof ORGAN_PAGE_START - 1];
@@ -40,12 +36,10 @@ static bool is_own_report(const char *type, int fd)
            memcmp(start, ORGAN_PAGE_START, sizeof start) == 0;
 }
 
-/* The media type `type` of files whose name ends in `end`. */
 typedef struct file_type {
     const char *end, *type;
 } file_type;
 
-/* Media types of the files that organ writes. */
 static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".json", "application/json"},
                                   {".jsonl", "application/x-ndjson"},
@@ -56,7 +50,6 @@ static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".svg", "image/svg+xml"},
                                   {".png", "image/png"}};
 
-/* Returns the media type of a file by the extension of its name, "application/octet-stream" for others. */
 static const char *type_of_file(const char *name)
 {
     const size_t length = strlen(name);
@@ -68,7 +61,7 @@ static const char *type_of_file(const char *name)
     return "application/octet-stream";
 }
 
-/* Adds Content-Disposition by RFC 6266: the name in ASCII for old programs, and the exact name percent-encoded. A byte
+/* Content-Disposition (RFC 6266) has the name in ASCII for old programs, and the exact name percent-encoded. A byte
  * of the name becomes at most 1 + 3 bytes of text. Adds nothing if memory runs out. */
 static void add_disposition(organ_http_reply *reply, const char *name)
 {
@@ -92,13 +85,11 @@ static void add_disposition(organ_http_reply *reply, const char *name)
 
 /* ---- conditions ---- */
 
-/* The headers ETag and Last-Modified of a file, and its modification time in seconds since 1970. */
 typedef struct validators {
     char etag[80], modified[40];
     time_t seconds;
 } validators;
 
-/* Computes the ETag and Last-Modified of a file. */
 static void validators_of(const struct stat *about, validators *v)
 {
     struct tm parts;
@@ -109,8 +100,7 @@ static void validators_of(const struct stat *about, validators *v)
     strftime(v->modified, sizeof v->modified, "%a, %d %b %Y %H:%M:%S GMT", &parts);
 }
 
-/* Parses a date of HTTP, such as "Sun, 06 Nov 1994 08:49:37 GMT", to seconds since 1970. Returns false if it has
- * another form. */
+/* The only accepted form is "Sun, 06 Nov 1994 08:49:37 GMT". */
 static bool read_date(const char *text, time_t *seconds)
 {
     struct tm parts = {0};
@@ -119,7 +109,7 @@ static bool read_date(const char *text, time_t *seconds)
     return end && !*end;
 }
 
-/* Returns true if If-None-Match lists the tag, or "*". A weak tag ("W/") matches as well. */
+/* A weak tag ("W/") matches as well. */
 bool organ_http_has_tag(const organ_server_request *request, const char *etag)
 {
     const char *list = organ_http_header(request, "If-None-Match");
@@ -138,7 +128,6 @@ bool organ_http_has_tag(const organ_server_request *request, const char *etag)
     return false;
 }
 
-/* Returns whether the client has the current version of the file; If-None-Match overrides If-Modified-Since. */
 static bool is_not_modified(const organ_server_request *request, const validators *v)
 {
     const char *const since = organ_http_header(request, "If-Modified-Since");
@@ -148,7 +137,6 @@ static bool is_not_modified(const organ_server_request *request, const validator
     return since && read_date(since, &seconds) && v->seconds <= seconds;
 }
 
-/* Returns whether a range may be sent: If-Range, if the request has it, must contain the file's ETag or date. */
 static bool range_is_allowed(const organ_server_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");
@@ -162,11 +150,9 @@ static bool range_is_allowed(const organ_server_request *request, const validato
 
 /* ---- ranges ---- */
 
-/* Result of read_range: no range to apply; a range within the file; a range that begins after the file's end. */
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
-/* Reads a number of a Range header and advances *text past it. Returns false if there is none, or one with more than 18
- * digits, which might exceed 64 bits. */
+/* More than 18 digits might exceed 64 bits. */
 static bool read_range_offset(const char **text, uint64_t *number)
 {
     const size_t digits = strspn(*text, "0123456789");
@@ -177,10 +163,10 @@ static bool read_range_offset(const char **text, uint64_t *number)
     return true;
 }
 
-/* Reads a Range header for a file of `size` bytes: "bytes=5-9", "bytes=5-" or "bytes=-5". *from becomes the offset of
- * the first byte, *run the number of bytes. Returns RANGE_NONE for all other forms, several ranges included: the caller
- * then sends the whole file. `last` is the second number of "5-9"; with `tail`, the 5 of "-5", the number of bytes at
- * the end. */
+/* The forms are "bytes=5-9", "bytes=5-" and "bytes=-5", for a file of `size` bytes. *from becomes the offset of the
+ * first byte, *run the number of bytes. Returns RANGE_NONE for all other forms, several ranges included: the caller
+ * then sends the whole file. `last` is the second number of "5-9"; with `tail`, the 5 of "-5", the number of bytes
+ * at the end. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
     uint64_t last = UINT64_MAX;
@@ -208,7 +194,7 @@ static range_kind read_range(const char *text, uint64_t size, uint64_t *from, ui
 
 /* ---- the reply ---- */
 
-/* Adds ETag, Last-Modified, and a Cache-Control that makes browsers check their copy before each use. */
+/* Cache-Control makes browsers check their copy before each use. */
 static void add_validators(organ_http_reply *reply, const validators *v)
 {
     organ_http_reply_header(reply, "ETag", v->etag);
@@ -216,7 +202,7 @@ static void add_validators(organ_http_reply *reply, const validators *v)
     organ_http_reply_header(reply, "Cache-Control", "private, no-cache");
 }
 
-/* Sets the media type by the name. Browsers display reports of this program, and offer all other files for saving. */
+/* Browsers display reports of this program, and offer all other files for saving. */
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
     reply->type = type_of_file(name);
@@ -226,8 +212,6 @@ static void add_presentation(organ_http_reply *reply, const char *name)
         add_disposition(reply, name);
 }
 
-/* Fills the reply with the file, or for RANGE_GOOD with `run` bytes from offset `from`. `size` is the size of the
- * file. */
 static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)
 {
     char text[80];
@@ -243,8 +227,6 @@ static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind
     organ_http_reply_header(reply, "Accept-Ranges", "bytes");
 }
 
-/* Replies with an open file, or the part that a Range header asks for; 304 if the client has it unchanged, 416 if the
- * range begins after its end. The reply closes `fd`. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name)
 {
     struct stat about;

@@ -8,7 +8,6 @@
 
 /* ---- hosts and origins ---- */
 
-/* Returns whether `name`, a Host without its port, is an IPv4 address or an IPv6 address in brackets. */
 static bool is_address(const char *name)
 {
     unsigned char address[16];
@@ -21,7 +20,6 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET6, bare, address) == 1;
 }
 
-/* Returns true if the Host header `host` names this server. The port may be any number. */
 bool organ_guard_host(const organ_guard *guard, const char *host)
 {
     static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
@@ -44,8 +42,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
-/* Returns whether the Origin header `origin` is "http://HOST" or "https://HOST" with the Host header `host`. A server
- * that does not encrypt accepts both, because a proxy may encrypt for it; a server that encrypts accepts https only. */
+/* The Origin must be "http://HOST" or "https://HOST". A server that does not encrypt accepts both, because a proxy
+ * may encrypt for it; a server that encrypts accepts https only. */
 static bool is_site(const organ_guard *guard, const char *origin, const char *host)
 {
     if (!guard->encrypted && strncasecmp(origin, "http://", 7) == 0)
@@ -55,7 +53,6 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
 
 /* ---- checks of a request ---- */
 
-/* Counts a header of a request in the two numbers at `context`: Host in the first, Origin in the second. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
@@ -66,8 +63,6 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
-/* Checks that the request has one Host header, which names this server, and at most one Origin header. Otherwise
- * replies 400 or 421 and returns false. */
 static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};
@@ -84,8 +79,6 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
     return false;
 }
 
-/* Rejects requests other than GET and HEAD that a browser sends for a page of another site: replies 403 and returns
- * false. */
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site =
@@ -101,15 +94,12 @@ static bool origin_passes(const organ_guard *guard, const organ_server_request *
     return false;
 }
 
-/* The search for a session cookie. When read_cookie finds a valid one, it sets `found` and *bearer. */
 typedef struct session_search {
     const organ_guard *guard;
     organ_bearer *bearer;
     bool found;
 } session_search;
 
-/* Checks a cookie of the request: if it is a valid session, sets `found` and *bearer of the session_search at
- * `context`. */
 static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     session_search *const search = context;
@@ -120,9 +110,8 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes the
- * owner of the token or session. If the server needs none, *bearer gets the name "" and the role run. `authorization`
- * is the Authorization header or NULL; if it is a Bearer, the cookie is not used. */
+/* If the server needs no token, *bearer gets the name "" and the role run. `authorization` is the Authorization
+ * header or NULL; if it is a Bearer, the cookie is not used. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {
@@ -136,8 +125,6 @@ static bool check_credentials(const organ_guard *guard, const organ_server_reque
     return search.found;
 }
 
-/* Returns true if the role of the bearer permits the request; every role permits GET and open routes. Otherwise replies
- * 403. */
 static bool role_permits(const organ_server_request *request, const organ_bearer *bearer, organ_http_reply *reply)
 {
     if (bearer->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
@@ -148,8 +135,8 @@ static bool role_permits(const organ_server_request *request, const organ_bearer
     return false;
 }
 
-/* Checks host, origin, token and role of a request in this order. The first failed check fills the reply. A request for
- * an open route passes without a token. */
+/* The order is host, origin, token and role; the first failed check fills the reply. A request for an open route
+ * passes without a token. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     organ_bearer bearer;

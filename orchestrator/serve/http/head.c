@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-/* Returns true if `text` is a token of RFC 9110, the form of methods and of names of headers: letters, digits and some
- * punctuation marks, at least one. */
+/* A token of RFC 9110 is the form of methods and of names of headers: letters, digits and some punctuation marks, at
+ * least one. */
 static bool is_token(const char *text)
 {
     static const char marks[] = "!#$%&'*+-.^_`|~";
@@ -21,7 +21,6 @@ static bool is_token(const char *text)
     return *text != '\0';
 }
 
-/* Returns true if `text`, the value of a header, has no control characters other than tabs. */
 static bool is_value(const char *text)
 {
     for (const char *c = text; *c; c++)
@@ -30,7 +29,6 @@ static bool is_value(const char *text)
     return true;
 }
 
-/* Returns true if each byte in [from, to) is `a` or `b`. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
@@ -38,16 +36,15 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Returns true if [from, to) is one or two zero bytes: the library replaces the LF or CR LF after a line by them. */
+/* The library replaces the LF or CR LF after a line by one or two zero bytes. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
-/* Returns true if libmicrohttpd has version 1.0 or later, which rejects ambiguous heads itself in strict mode. */
+/* Version 1.0 and later reject ambiguous heads in strict mode. */
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
-/* State of the check of a head. */
 typedef struct head_reading {
     /* end of the string checked last, in the library's buffer; NULL: the bytes between strings are not checked */
     const char *at;
@@ -55,10 +52,10 @@ typedef struct head_reading {
     unsigned lengths, codings; /* number of Content-Length and of Transfer-Encoding headers */
 } head_reading;
 
-/* Callback of MHD_get_connection_values: checks one header, and counts it in the head_reading `context` if it states a
- * length. If the header is wrong, sets r->wrong and returns MHD_NO, which ends the iteration. If r->at is set, also
- * checks that r->at and the name are separated only by the end of a line, and the colon and the value only by blanks,
- * because libmicrohttpd drops other bytes there. */
+/* Callback of MHD_get_connection_values; `context` is the head_reading, in which headers that state a length are
+ * counted. If the header is wrong, sets r->wrong and returns MHD_NO, which ends the iteration. If r->at is set, also
+ * checks that r->at and the name are separated only by the end of a line, and the colon and the value only by
+ * blanks, because libmicrohttpd drops other bytes there. */
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     head_reading *const r = context;
@@ -78,9 +75,9 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     return r->wrong ? MHD_NO : MHD_YES;
 }
 
-/* Checks the first line of a request: method `verb`, target (request->line) and `version`. The library has split it in
- * place by a zero byte after the method and one after the target. If the client has sent a zero byte, a part ends
- * early, and bytes other than blanks separate it from the next part. Returns the fault (head_reading.wrong) or NULL. */
+/* The library has split the first line in place by a zero byte after the method and one after the target. If the
+ * client has sent a zero byte, a part ends early, and bytes other than blanks separate it from the next part.
+ * Returns the fault (head_reading.wrong) or NULL. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     /* ends of the target and of the method; request->target is a copy of the target */
@@ -94,8 +91,8 @@ static const char *read_first_line(const organ_server_request *request, const ch
     return request->target[strcspn(request->target, " \t")] ? "has a target with a space" : NULL;
 }
 
-/* Returns the fault if the length of the body is ambiguous: several headers state it, Transfer-Encoding is not
- * "chunked", or an HTTP/1.0 request has a Transfer-Encoding. Otherwise returns NULL. */
+/* The length of the body is ambiguous if several headers state it, Transfer-Encoding is not "chunked", or an
+ * HTTP/1.0 request has a Transfer-Encoding. Returns the fault or NULL. */
 static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
@@ -106,8 +103,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* Checks the head in the library's buffer, from the first line through all headers. Also sets r->wrong if bytes of the
- * head belong neither to these nor to the ends of lines: some versions of libmicrohttpd skip such bytes. */
+/* Checks the library's buffer, from the first line through all headers. Also sets r->wrong if bytes of the head
+ * belong neither to these nor to the ends of lines: some versions of libmicrohttpd skip such bytes. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {
@@ -122,8 +119,7 @@ static void check_head_layout(const organ_server_request *request, head_reading 
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
-/* Returns true if proxies and servers read the head of the request alike. Otherwise fills the reply with a 400 and
- * "Connection: close", and returns false. `verb` is the method; it and `version` point into the library's buffer. */
+/* Proxies and servers must read the head alike. A 400 has "Connection: close". */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
     head_reading r = {0};

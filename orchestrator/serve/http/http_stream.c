@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-/* Returns the time in seconds of the monotonic clock. */
 static time_t seconds_now(void)
 {
     struct timespec at;
@@ -12,8 +11,6 @@ static time_t seconds_now(void)
     return at.tv_sec;
 }
 
-/* Fills the reply with the stream and returns its waker, which continues the stream. Without memory, closes `stream`,
- * replies 500 and returns NULL. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
 {
     organ_http_waker *const waker = calloc(1, sizeof *waker);
@@ -30,8 +27,8 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     return waker;
 }
 
-/* Resumes the connection if it is suspended, and sets `woken`. If the stream's `read` is running, the connection is not
- * suspended yet; `woken` then prevents suspend_stream from suspending it when `read` has returned. */
+/* If the stream's `read` is running, the connection is not suspended yet; `woken` then prevents suspend_stream from
+ * suspending it when `read` has returned. */
 void organ_http_wake(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
@@ -43,8 +40,8 @@ void organ_http_wake(organ_http_waker *waker)
     pthread_mutex_unlock(&waker->lock);
 }
 
-/* Suspends the connection until organ_http_wake. Does nothing if the stream was woken since its last read began, or if
- * the server stops. Returns 0, the number of bytes read, for read_reply_stream. */
+/* Does nothing if the stream was woken since its last read began, or if the server stops. Returns 0, the number of
+ * bytes read, for read_reply_stream. */
 static ssize_t suspend_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
@@ -56,9 +53,6 @@ static ssize_t suspend_stream(organ_http_waker *waker)
     return 0;
 }
 
-/* Callback of libmicrohttpd: reads the next bytes of the stream to `to` and returns their number, or suspends the
- * connection and returns 0 if there are none yet. Returns MHD_CONTENT_READER_END_OF_STREAM if the stream has ended or
- * the server stops. */
 static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;
@@ -80,7 +74,6 @@ static ssize_t read_reply_stream(void *context, uint64_t position, char *to, siz
     return (ssize_t)bytes;
 }
 
-/* Callback of libmicrohttpd: removes an ended stream from the list of the server and frees it. */
 static void end_reply_stream(void *context)
 {
     organ_http_waker *const waker = context;
@@ -92,8 +85,6 @@ static void end_reply_stream(void *context)
     organ_http_waker_discard(waker);
 }
 
-/* Creates the response of a stream and adds the stream to the server's list, so that organ_http_streams_tick can wake
- * it. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 }; /* bytes that the library asks for at a time */
@@ -115,7 +106,6 @@ struct MHD_Response *organ_http_stream_response(organ_server_request *request)
     return response;
 }
 
-/* Wakes streams whose heartbeat is due; all of them when the server stops. */
 void organ_http_streams_tick(organ_server *server)
 {
     const bool all = __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE);

@@ -10,10 +10,8 @@
 
 enum { MAX_ROUTES = 96, MAX_STATUSES = 24, BUCKETS = 8 };
 
-/* Upper bounds of the buckets of durations, in seconds. */
 static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
 
-/* The finished requests of one route. */
 typedef struct route_tally {
     const organ_http_route *route; /* NULL: requests that match no route */
     uint64_t count;                /* requests */
@@ -34,7 +32,7 @@ struct organ_request_tally {
     uint64_t bytes, connections, slow;
 };
 
-/* Creates counters of requests. Row 0 counts the requests that match no route. */
+/* Row 0 counts the requests that match no route. */
 organ_request_tally *organ_tally_create(void)
 {
     organ_request_tally *const tally = calloc(1, sizeof *tally);
@@ -52,8 +50,8 @@ void organ_tally_destroy(organ_request_tally *tally)
     free(tally);
 }
 
-/* Returns the row of a route, a new one for its first request. If the table is full, which the routes of this server
- * never cause, a further route shares the row of requests without a route. */
+/* If the table is full, which the routes of this server never cause, a further route shares the row of requests
+ * without a route. */
 static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;
@@ -64,8 +62,7 @@ static route_tally *tally_of(organ_request_tally *tally, const organ_http_route 
     return &tally->routes[k < MAX_ROUTES ? k : 0];
 }
 
-/* Counts a finished request by route and status. bucket[b] counts durations of at most bounds[b], as Prometheus
- * requires. */
+/* bucket[b] counts durations of at most bounds[b], as Prometheus requires. */
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds)
 {
     pthread_mutex_lock(&tally->lock);
@@ -84,21 +81,15 @@ void organ_tally_request(organ_request_tally *tally, const organ_http_route *rou
     pthread_mutex_unlock(&tally->lock);
 }
 
-/* Reads an atomic counter. */
 static uint64_t tally_count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
-/* Adds `more` to an atomic counter. */
 static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(counter, more, __ATOMIC_RELAXED); }
 
-/* Adds bytes of sent bodies. */
 void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
-/* Counts a connection that was closed because its request took too long to arrive. */
 void organ_tally_slow(organ_request_tally *tally) { count_more(&tally->slow, 1); }
 
-/* Counts a new connection; a closed one (`opened` false) changes nothing. */
 void organ_tally_connection(organ_request_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
-/* Returns the resident memory of a process in bytes, 0 if unknown: the second number of its statm, which counts
- * pages. */
+/* The second number of statm counts resident pages. */
 unsigned long long organ_http_resident(pid_t pid)
 {
     char path[40];
@@ -113,14 +104,12 @@ unsigned long long organ_http_resident(pid_t pid)
     return pages * (unsigned long long)sysconf(_SC_PAGESIZE);
 }
 
-/* Prints the labels route and method, both empty for the row of requests without a route. */
 static void put_route_label(FILE *out, const route_tally *t)
 {
     fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "",
             t->route ? organ_http_method_names[t->route->method] : "");
 }
 
-/* Prints the histogram of a route's durations; nothing for a row without requests. */
 static void print_durations(const route_tally *t, FILE *out)
 {
     if (!t->count)
@@ -140,13 +129,11 @@ static void print_durations(const route_tally *t, FILE *out)
     fprintf(out, "} %llu\n", (unsigned long long)t->count);
 }
 
-/* Prints one metric with its HELP and TYPE lines. */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value)
 {
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
 }
 
-/* Prints two gauges, the amount in use and its limit; limit 0 means none. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit)
 {
     organ_http_metric(out, name, "gauge", help, used);
@@ -157,7 +144,6 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
         fprintf(out, "%s_limit +Inf\n", name);
 }
 
-/* Prints all counts, and the resident memory of this process, in the format of Prometheus. */
 void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);

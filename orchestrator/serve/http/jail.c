@@ -19,8 +19,6 @@
 
 /* ---- the root ---- */
 
-/* Opens one name in the open directory `directory`; `flags` are those of open. Returns a descriptor, or -1 with errno:
- * ELOOP if the name is a link. */
 static int open_entry(int directory, const char *name, uint64_t flags)
 {
     struct stat about;
@@ -40,8 +38,8 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     return -1;
 }
 
-/* Opens a path below the directory `root` one segment after the other, for kernels without openat2; follows no links.
- * Paths have no ".." (check_jail_path), so no segment leads out of the root. Returns a descriptor, or -1 with errno. */
+/* This is for kernels without openat2; it follows no links. Paths have no ".." (check_jail_path), so no segment
+ * leads out of the root. Returns a descriptor, or -1 with errno. */
 static int open_by_steps(int root, const char *path, uint64_t flags)
 {
     char name[NAME_MAX + 1];
@@ -67,8 +65,7 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
     return -1;
 }
 
-/* Opens a place by openat2, with which the kernel keeps the path below place->root, or by open_by_steps on kernels
- * without openat2. Returns a descriptor, or -1 with errno. */
+/* openat2 makes the kernel keep the path below place->root. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC,
@@ -86,8 +83,7 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
     return fd;
 }
 
-/* Sets jail->by_steps if openat2 is missing or forbidden. Returns ORGAN_IO if the root cannot be opened; `root` is
- * its path, for the message. */
+/* `root` is for messages. */
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};
@@ -102,11 +98,8 @@ static organ_status check_kernel(const char *root, organ_jail *jail, organ_error
     return ORGAN_OK;
 }
 
-/* For tests: uses open_by_steps from now on, as on a kernel without openat2. */
 void organ_jail_walk(organ_jail *jail) { jail->by_steps = true; }
 
-/* Opens the directory `root`, below which all paths of clients are resolved. Returns ORGAN_IO if that fails; *made is
- * NULL then. */
 organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *error)
 {
     organ_jail *const jail = *made = calloc(1, sizeof *jail);
@@ -137,8 +130,6 @@ void organ_jail_close(organ_jail *jail)
     free(jail);
 }
 
-/* Adds the folder `path` to the stores. Skips a folder that does not exist or cannot be opened. Returns ORGAN_IO
- * if memory runs out. */
 static organ_status open_store(organ_jail *jail, const char *path, organ_error *error)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -153,7 +144,6 @@ static organ_status open_store(organ_jail *jail, const char *path, organ_error *
     return ORGAN_OK;
 }
 
-/* Opens the stores, from which clients may then read models by name. */
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
 {
     organ_arena arena = {0};
@@ -168,7 +158,6 @@ organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
     return error->status;
 }
 
-/* Sets fds[0] to the descriptor of the root and the next ones to those of the stores. Returns their number. */
 size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
 {
     fds[0] = jail->root;
@@ -177,8 +166,7 @@ size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
     return 1 + jail->store_count;
 }
 
-/* Returns whether `path`, in which all links are already resolved, is inside the root or inside a store. Links in the
- * path of a store are resolved at each call, because they may be replaced while the server runs. */
+/* Links in the path of a store are resolved at each call, because they may be replaced while the server runs. */
 bool organ_jail_contains(const organ_jail *jail, const char *path)
 {
     bool inside = organ_path_is_inside(path, jail->path);
@@ -192,8 +180,8 @@ bool organ_jail_contains(const organ_jail *jail, const char *path)
 
 const char *organ_jail_root(const organ_jail *jail) { return jail->path; }
 
-/* Replaces each `path` in the message by `by`, in place. `slash`: also removes the slash after the path. Does nothing
- * if the path is "/", which reveals nothing, or is shorter than `by`, for which the message may have no room. */
+/* `slash`: also removes the slash after the path. Does nothing if the path is "/", which reveals nothing, or is
+ * shorter than `by`, for which the message may have no room. */
 static void replace_path(char *message, const char *path, bool slash, const char *by)
 {
     const size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path), size = strlen(by);
@@ -204,8 +192,7 @@ static void replace_path(char *message, const char *path, bool slash, const char
     }
 }
 
-/* Removes the locations of the root and the stores from a message that clients get. Stores first, because a store may
- * be below the root. */
+/* Stores are first, because a store may be below the root. */
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -215,8 +202,8 @@ void organ_jail_unroot(const organ_jail *jail, char *message)
 
 /* ---- paths ---- */
 
-/* Returns the reason why no client may use the path, as a sentence about "it"; NULL if there is none. The limit of half
- * PATH_MAX leaves room for the path of the root. */
+/* The reason is a sentence about "it"; NULL if there is none. The limit of half PATH_MAX leaves room for the path of
+ * the root. */
 static const char *path_fault(const char *path)
 {
     if (*path == '/')
@@ -231,8 +218,8 @@ static const char *path_fault(const char *path)
     return organ_utf8_valid(path) ? NULL : "it is not UTF-8";
 }
 
-/* Checks the form of a path. Returns 0, or an HTTP status with a message: 400 for a malformed path, else 403 for a
- * hidden name, else 404 for a name that is too long for any file. */
+/* Returns 0, or an HTTP status with a message: 400 for a malformed path, else 403 for a hidden name, else 404 for a
+ * name that is too long for any file. */
 static unsigned check_jail_path(const char *path, organ_error *error)
 {
     const char *wrong = path_fault(path);
@@ -285,8 +272,6 @@ unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
     }
 }
 
-/* Finds the store that contains an absolute path. Returns the path below the store and sets *root to its descriptor;
- * NULL if no store contains the path. */
 static const char *below_store(const organ_jail *jail, const char *absolute, int *root)
 {
     for (size_t k = 0; k < jail->store_count; k++)
@@ -298,9 +283,9 @@ static const char *below_store(const organ_jail *jail, const char *absolute, int
     return NULL;
 }
 
-/* Searches the stores for a model named `path` and sets the place to it. Returns 0 on success. If `path` has no prefix
- * of a store and the Hugging Face cache has no such entry, also returns 0, but leaves the place unchanged. Returns 404
- * if the store has no complete model of that name, 500 if memory runs out. */
+/* Returns 0 on success. If `path` has no prefix of a store and the Hugging Face cache has no such entry, also
+ * returns 0, but leaves the place unchanged. Returns 404 if the store has no complete model of that name, 500 if
+ * memory runs out. */
 static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     const char *absolute = NULL;
@@ -316,8 +301,6 @@ static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_
     return 0;
 }
 
-/* Finds the place of a path: below the root, or if nothing is there, a model in a store by its name. Returns 0 (also if
- * there is neither) or, after a fault, an HTTP status. The caller releases place->names in any case. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};
@@ -330,15 +313,12 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
     return fd < 0 && errno == ENOENT ? find_named(jail, path, place, error) : 0;
 }
 
-/* Finds the place of an output. Unlike an input it is never in a store, and links are not followed. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path};
     return check_jail_path(path, error);
 }
 
-/* Reads the attributes of a place through an O_PATH descriptor, whose opening has no effect on a device or a pipe.
- * Returns 0 or an HTTP status. */
 static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place, const char *path, struct stat *about,
                            organ_error *error)
 {
@@ -354,7 +334,6 @@ static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place
     return 403;
 }
 
-/* Reads the attributes of the file or directory at a path of a client. Returns 0 or an HTTP status. */
 unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
 {
     organ_jail_place place;
@@ -364,8 +343,8 @@ unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *
     return status;
 }
 
-/* Opens the file or, if `directory` is true, the directory at a place. Checks its kind before, so that no device or
- * pipe is opened, and again after, since it may have been replaced in between (409). Returns 0 or an HTTP status. */
+/* Checks the kind before, so that no device or pipe is opened, and again after, since the file may have been
+ * replaced in between (409). */
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error)
 {
@@ -392,7 +371,6 @@ unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *p
     return 409;
 }
 
-/* Opens the file at a client's path for reading. Returns 0 or an HTTP status; `about` may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     struct stat unused;
@@ -406,7 +384,6 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
 
 /* ---- listing ---- */
 
-/* Order of qsort for entries: by name. */
 static int entry_order(const void *a, const void *b)
 {
     return strcmp(((const organ_jail_entry *)a)->name, ((const organ_jail_entry *)b)->name);
@@ -419,23 +396,18 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
     free(entries);
 }
 
-/* Returns the path, relative to place->root, of the directory that contains the place, allocated in place->names. It is
- * "" for place->root. NULL if memory runs out. */
 const char *organ_jail_parent(organ_jail_place *place)
 {
     const char *const slash = strrchr(place->path, '/');
     return organ_arena_copy(&place->names, place->path, slash ? (size_t)(slash - place->path) : 0);
 }
 
-/* The entries of a directory found so far, at most `max`. */
 typedef struct listing {
     organ_jail_entry *entries;
     size_t count, capacity, max;
     bool truncated;
 } listing;
 
-/* Appends an entry of a directory, or sets `truncated` if the listing has `max` entries already. Returns false without
- * memory. */
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
     l->truncated = l->count == l->max;
@@ -449,9 +421,9 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-/* Reads the attributes of the entry `name` of the directory `place`, which is open as `fd`; for a link, those of the
- * file that it leads to. Returns false for entries that are not listed: devices, pipes, sockets, links that cannot be
- * followed, and links to directories, so that no search enters a directory twice. */
+/* For a link, the attributes are those of the file that it leads to. Returns false for entries that are not listed:
+ * devices, pipes, sockets, links that cannot be followed, and links to directories, so that no search enters a
+ * directory twice. */
 static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
                        struct stat *about)
 {
@@ -469,8 +441,6 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return file;
 }
 
-/* Appends the entries of the directory `place` to the listing. Omits hidden names, names that no client may request
- * (path_fault), and entries that stat_entry rejects. `path` is for messages. Returns 0 or an HTTP status. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {
@@ -491,7 +461,6 @@ static unsigned list_place(const organ_jail *jail, const organ_jail_place *place
     return memory ? 0 : organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Sorts the entries and gives them to the caller, or frees them if `status` is an error. Returns `status`. */
 static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entries, size_t *count, bool *truncated)
 {
     if (status) {
@@ -506,7 +475,6 @@ static unsigned finish_list(listing *l, unsigned status, organ_jail_entry **entr
     return status;
 }
 
-/* Lists up to `max` entries of the folder at a client's path. Returns 0 or an HTTP status. */
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                          size_t *count, bool *truncated, organ_error *error)
 {
@@ -518,7 +486,6 @@ unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t max, o
     return finish_list(&l, status, entries, count, truncated);
 }
 
-/* Lists a directory, or the directory of a file. Returns 0 or an HTTP status. */
 unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t max, organ_jail_entry **entries,
                                 size_t *count, bool *truncated, struct stat *about, organ_error *error)
 {

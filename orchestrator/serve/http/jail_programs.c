@@ -11,10 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Limits of a search, beyond which the input is rejected with 400: levels of directories, and entries in all. */
+/* DEEPEST counts levels of directories, MAX_CHECKED all entries; beyond them the input is rejected with 400. */
 enum { DEEPEST = 16, MAX_CHECKED = 200000 };
 
-/* The search of one input for links that leave the root or store. */
 typedef struct jail_search {
     const organ_jail *jail;
     const organ_jail_place *place; /* the searched directory */
@@ -27,8 +26,8 @@ typedef struct jail_search {
     size_t checked; /* entries checked so far */
 } jail_search;
 
-/* Returns true if the search must check the name. In a directory: always. For a file: if it is a shard of the same
- * model, or may be its configuration or tokenizer, which a job reads too. */
+/* Every name in a directory is checked. Next to a file only shards of the same model are, and what may be its
+ * configuration or tokenizer, which a job reads too. */
 static bool is_read_with_model(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
@@ -42,10 +41,9 @@ static bool is_read_with_model(const jail_search *s, const char *name)
 
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
 
-/* Checks the entry `name` of the open directory `fd`; s->at is the path of the entry, `depth` the level of the
- * directory, 0 for the first. Searches the entry too if it is a directory and the input is one. Ignores links to
- * missing files, which the job reports itself. Returns 0, 403 for a link that leaves the root or store, or another HTTP
- * status. */
+/* s->at is the path of the entry of the open directory `fd`, `depth` the level of the directory, 0 for the first.
+ * Searches the entry too if it is a directory and the input is one. Ignores links to missing files, which the job
+ * reports itself. Returns 0, 403 for a link that leaves the root or store, or another HTTP status. */
 static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
 {
     struct stat about;
@@ -72,8 +70,7 @@ static unsigned check_entry(jail_search *s, int fd, const char *name, int depth,
     return below < 0 ? organ_jail_refuse(s->path, errno, error) : find_links(s, below, depth + 1, error);
 }
 
-/* Searches the open directory `fd`, whose path is s->at and whose level is `depth`, for links that leave the root or
- * store. Closes fd. Returns 0 or an HTTP status. */
+/* Closes fd. */
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
@@ -97,8 +94,8 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
     return status;
 }
 
-/* Returns the length of the part of the name that all shards share: that of "model-" for "model-00001-of-00003.gguf",
- * the whole length for a name that is not of a shard. */
+/* Returns the length of the part that all shards share: that of "model-" for "model-00001-of-00003.gguf", the whole
+ * length for a name that is not of a shard. */
 static size_t stem_of(const char *name)
 {
     const char *const of = strstr(name, "-of-");
@@ -108,8 +105,8 @@ static size_t stem_of(const char *name)
     return length > 0 ? length : strlen(name);
 }
 
-/* Sets *absolute, for the caller to free, to the absolute path of the place, by which a job opens it. Returns 0, or 500
- * if memory runs out; `path` is for the message. */
+/* A job opens the place by the absolute path, which the caller frees. Returns 0, or 500 if memory runs out; `path`
+ * is for the message. */
 static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
                             organ_error *error)
 {
@@ -123,9 +120,9 @@ static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *plac
     return organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Opens the directory to be searched as *fd: the place itself or, if the place is a file, the directory that contains
- * the file. For a file, also changes the place to this directory and sets s->stem and s->stem_length. Sets s->at to the
- * path of the directory. Returns 0 or an HTTP status. */
+/* Opens the place itself or, if it is a file, the directory that contains it; then also changes the place to this
+ * directory and sets s->stem and s->stem_length. Sets s->at to the path of the directory. Returns 0 or an HTTP
+ * status. */
 static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, organ_error *error)
 {
     struct stat about;
@@ -143,8 +140,6 @@ static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, 
     return status;
 }
 
-/* Checks that a job may read `path` and all files that it reads with it. Sets *absolute, which the caller frees, to the
- * absolute path, and *stored to true if it is in a store. Returns 0 or an HTTP status. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error)
 {
     int fd;
@@ -165,8 +160,6 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     return status;
 }
 
-/* Checks that a job may write `path`: the directory that contains it exists below the root, and `path` is neither a
- * link nor the root itself. Returns 0 or an HTTP status. */
 unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
 {
     struct stat about;

@@ -13,15 +13,13 @@
 
 #define BACKLOG 512 /* connections that wait to be accepted; the kernel takes no more than net.core.somaxconn */
 
-/* A socket address of either family. */
 typedef union address {
     struct sockaddr any;
     struct sockaddr_in four;
     struct sockaddr_in6 six;
 } address;
 
-/* Splits "HOST:PORT" of --listen: "[::1]:80" becomes host "::1" and *port "80"; *port points into `text`. `capacity` is
- * the size of `host`. Returns ORGAN_USAGE if the text has another form. */
+/* "[::1]:80" becomes host "::1" and *port "80"; *port points into `text`. `capacity` is the size of `host`. */
 static organ_status split_address(const char *text, char *host, size_t capacity, const char **port, organ_error *error)
 {
     const char *const colon = strrchr(text, ':');
@@ -41,8 +39,6 @@ static organ_status split_address(const char *text, char *host, size_t capacity,
     return ORGAN_OK;
 }
 
-/* Resolves `text` (HOST:PORT of --listen) to the socket address *to of *size bytes; an empty host means all IPv4
- * addresses. Returns ORGAN_USAGE if that fails. */
 static organ_status find_address(const char *text, address *to, socklen_t *size, organ_error *error)
 {
     char host[256];
@@ -62,7 +58,6 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
     return ORGAN_OK;
 }
 
-/* Sets address, port, loopback and any of `listening` from the socket address. */
 static void describe_address(const address *a, organ_listening *listening)
 {
     char text[INET6_ADDRSTRLEN] = "";
@@ -80,8 +75,7 @@ static void describe_address(const address *a, organ_listening *listening)
     }
 }
 
-/* Opens listening->fd, a socket that listens at the address of `size` bytes. Fills the other members from the bound
- * address, which has the port that the system chose. `text` is for messages. Returns ORGAN_IO on an error. */
+/* The bound address has the port that the system chose. `text` is for messages. */
 static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
                             organ_error *error)
 {
@@ -109,8 +103,6 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
-/* Opens the listening socket. Rejects an address that other machines can reach unless the server is `guarded` by
- * tokens. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
 {
     address a = {0};

@@ -6,11 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes before the IPv4 address in ::ffff:a.b.c.d, and bytes of the network prefixes /24 and /64. */
+/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d, and the bytes of the network prefixes /24 and /64. */
 enum { MAPPED = 12, IPV4_PREFIX_BYTES = 3, IPV6_PREFIX_BYTES = 8 };
 
-/* Writes the network of an address: /24 of IPv4 (also in the form ::ffff:a.b.c.d), or /64 of IPv6. Copies `peer` if it
- * is not an address. */
 void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
 {
     static const unsigned char mapped[MAPPED] = {[10] = 0xFF, [11] = 0xFF};

@@ -11,14 +11,12 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* Counters in the table; wrong tokens without a delay; doublings of first_seconds that reach
- * ORGAN_PENALTY_MAX_SECONDS. */
+/* FREE wrong tokens have no delay; MAX_DOUBLINGS doublings of first_seconds reach ORGAN_PENALTY_MAX_SECONDS. */
 enum { PLACES = 1024, FREE = 3, MAX_DOUBLINGS = 5 };
 
-/* The first delay, and the time without wrong tokens after which a count starts again. */
+/* The second number is the time without wrong tokens after which a count starts again. */
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
-/* Counter of the wrong tokens of a network. */
 typedef struct penalty_place {
     unsigned wrong; /* number of wrong tokens, at most FREE + MAX_DOUBLINGS + 1 */
     double last;    /* time of the last wrong token, in seconds of the monotonic clock */
@@ -30,8 +28,8 @@ struct organ_penalty {
     penalty_place places[PLACES];
 };
 
-/* Creates an empty table; NULL if memory runs out. A random `seed` keeps clients from choosing addresses that share a
- * counter. If the random generator of the system is not ready, the address of the table serves as seed. */
+/* A random `seed` keeps clients from choosing addresses that share a counter. If the random generator of the system
+ * is not ready, the address of the table serves as seed. */
 organ_penalty *organ_penalty_create(void)
 {
     organ_penalty *const penalty = calloc(1, sizeof *penalty);
@@ -50,7 +48,6 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
-/* Returns the counter of the network of the address `peer`. Networks with the same hash share one. */
 static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     char network[ORGAN_PEER_NETWORK_ROOM];
@@ -58,15 +55,14 @@ static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
     return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
 }
 
-/* Returns the seconds to wait after `wrong` wrong tokens: 0 for the first FREE, then first_seconds, doubled by each
- * further one. */
+/* The delay in seconds is 0 for the first FREE wrong tokens, then first_seconds, doubled by each further one. */
 static double delay_of(unsigned wrong)
 {
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
 }
 
-/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stops at the
- * number that has the longest delay, and starts again from 0 after forgiven_seconds without wrong tokens. */
+/* The count stops at the number that has the longest delay, and starts again from 0 after forgiven_seconds without
+ * wrong tokens. The result is in seconds. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
@@ -80,7 +76,6 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
     return delay_of(wrong);
 }
 
-/* Returns the longest delay, in seconds, that the next wrong token of any network would get. */
 double organ_penalty_longest(organ_penalty *penalty)
 {
     const double now = organ_seconds_now();

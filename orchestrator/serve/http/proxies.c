@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes before the IPv4 address in ::ffff:a.b.c.d. */
+/* These are the bytes before the IPv4 address in ::ffff:a.b.c.d. */
 enum { MAPPED = 12 };
 
-/* Reads an IPv4 or IPv6 address. An IPv4 address becomes ::ffff:a.b.c.d; *four becomes true for it. Returns false if
- * the text is not an address. */
+/* An IPv4 address becomes ::ffff:a.b.c.d, and *four true. Returns false if the text is not an address. */
 static bool read_address(const char *text, unsigned char address[16], bool *four)
 {
     static const unsigned char mapped[MAPPED] = {[10] = 0xFF, [11] = 0xFF};
@@ -20,8 +19,7 @@ static bool read_address(const char *text, unsigned char address[16], bool *four
     return *four || inet_pton(AF_INET6, text, address) == 1;
 }
 
-/* Returns whether the address belongs to the network: compares the whole bytes of the prefix, then its remaining
- * bits. */
+/* Compares the whole bytes of the prefix, then its remaining bits. */
 static bool has_prefix(const unsigned char *address, const organ_network *network)
 {
     const unsigned whole_bytes = network->bits / 8, rest_bits = network->bits % 8;
@@ -30,7 +28,6 @@ static bool has_prefix(const unsigned char *address, const organ_network *networ
            (rest_bits == 0 || ((address[whole_bytes] ^ network->address[whole_bytes]) & mask) == 0);
 }
 
-/* Reads one word of --trusted-proxy: an address, or ADDRESS/BITS. Without BITS the network is this one address. */
 static organ_status read_network(const char *word, organ_network *network, organ_error *error)
 {
     char text[64];
@@ -53,7 +50,6 @@ static organ_status read_network(const char *word, organ_network *network, organ
     return ORGAN_OK;
 }
 
-/* Reads all words of --trusted-proxy. Returns ORGAN_USAGE for the first malformed one. */
 organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error)
 {
     for (proxies->count = 0; proxies->count < words->count && !error->status; proxies->count++)
@@ -61,7 +57,6 @@ organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies
     return error->status;
 }
 
-/* Returns true if an address is in a network of --trusted-proxy. */
 static bool is_trusted(const organ_proxies *proxies, const char *text)
 {
     unsigned char address[16];
@@ -74,9 +69,8 @@ static bool is_trusted(const organ_proxies *proxies, const char *text)
     return false;
 }
 
-/* Reads one entry of X-Forwarded-For, the bytes [from, to), as proxies write it: "192.0.2.1", "192.0.2.1:4711",
- * "2001:db8::1", "[2001:db8::1]:4711". Writes the address, without brackets and port, to `text`, which has `size`
- * bytes. Returns false if it is not an address. */
+/* Proxies write an entry of X-Forwarded-For as "192.0.2.1", "192.0.2.1:4711", "2001:db8::1" or "[2001:db8::1]:4711".
+ * Writes the address, without brackets and port, to `text`. Returns false if it is not an address. */
 static bool read_hop(const char *from, const char *to, char *text, size_t size)
 {
     char bare[64];

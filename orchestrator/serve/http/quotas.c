@@ -2,7 +2,6 @@
  * Usage and limits of the server's resources, for /metrics. */
 #include "orchestrator/serve/http/server_parts.h"
 
-/* Prints for each limit of the server how much is used, and counters of displaced connections and lost audit lines. */
 void organ_http_quotas_print(const organ_server_request *request, FILE *out)
 {
     organ_server *const server = request->server;

@@ -24,7 +24,6 @@ enum {
     LEAST_EXTENSION_BYTES = 16 << 10
 };
 
-/* The requests of this thread that the library may have rejected. */
 typedef struct refused_search {
     organ_server_request *lengths[MAX_AT_ONCE]; /* requests with an invalid Content-Length */
     size_t count;                               /* number of `lengths` */
@@ -33,8 +32,8 @@ typedef struct refused_search {
     uint64_t chunks_bytes; /* head_bytes_received of `chunks` */
 } refused_search;
 
-/* Returns 0 if the library accepts `text` as the value of Content-Length, otherwise the HTTP status with which it is to
- * be rejected: 400 if it is not a number, 413 if it exceeds 2^64 - 1. */
+/* Returns 0 if the library accepts the Content-Length, otherwise the HTTP status with which it is to be rejected:
+ * 400 if it is not a number, 413 if it exceeds 2^64 - 1. */
 static unsigned refused_length(const char *text)
 {
     const size_t digits = strspn(text, "0123456789");
@@ -45,8 +44,8 @@ static unsigned refused_length(const char *text)
     return length > LONGEST_LENGTH || (length == LONGEST_LENGTH && strcmp(text, "18446744073709551615") > 0) ? 413 : 0;
 }
 
-/* Returns the number of bytes that the library has read from the connection of the request, without the data of the
- * request's body: heads, chunk lengths and extensions. Returns 0 if the system does not count received bytes. */
+/* The data of the request's body does not count: only heads, chunk lengths and extensions. Returns 0 if the system
+ * does not count received bytes. */
 static uint64_t head_bytes_received(const organ_server_request *request)
 {
     const union MHD_ConnectionInfo *const info =
@@ -63,9 +62,8 @@ static uint64_t head_bytes_received(const organ_server_request *request)
     return received > others ? received - others : 0;
 }
 
-/* Callback of organ_watch_own: adds the request `held` to the refused_search `context` if the library may have rejected
- * it for its Content-Length. A request with a chunked body becomes s->chunks if it has the most bytes outside of its
- * body's data so far. */
+/* Callback of organ_watch_own; `context` is the refused_search. A request is a candidate for its Content-Length. A
+ * request with a chunked body becomes s->chunks if it has the most bytes outside of its body's data so far. */
 static void add_candidate(void *context, void *held)
 {
     refused_search *const s = context;
@@ -85,18 +83,17 @@ static void add_candidate(void *context, void *held)
     }
 }
 
-/* Returns true if libmicrohttpd probably rejects the request s->chunks with `status` because the extensions of a chunk
- * exceed the library's buffer. Versions before 1.0 then reply 500. Later ones reply 413, which has other causes, too,
- * so the request must also have more than LEAST_EXTENSION_BYTES outside of its body's data. */
+/* libmicrohttpd rejects a request if the extensions of a chunk exceed its buffer. Versions before 1.0 then reply
+ * 500. Later ones reply 413, which has other causes, too, so the request must also have more than
+ * LEAST_EXTENSION_BYTES outside of its body's data. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();
     return s->chunks && status == (strict ? 413 : 500) && (!strict || s->chunks_bytes > LEAST_EXTENSION_BYTES);
 }
 
-/* Replies, with a reason, to the requests of this thread that libmicrohttpd probably rejects with `status`: all with an
- * invalid Content-Length, unless the library is version 1.0, which answers those correctly itself; and the one with too
- * long extensions of a chunk. */
+/* Replies to all requests of this thread with an invalid Content-Length, unless the library is version 1.0, which
+ * answers those correctly itself; and to the one with too long extensions of a chunk. */
 void organ_http_refused(organ_server *server, unsigned status)
 {
     refused_search s = {.count = 0};

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Closes the stream of the waker and frees the waker. */
 void organ_http_waker_discard(organ_http_waker *waker)
 {
     waker->stream.close(waker->stream.context);
@@ -16,7 +15,6 @@ void organ_http_waker_discard(organ_http_waker *waker)
     free(waker);
 }
 
-/* Frees the content of the reply (bytes, descriptor or stream) and its headers, and makes it empty. */
 void organ_http_reply_clear(organ_http_reply *reply)
 {
     if (reply->kind == REPLY_BYTES)
@@ -32,18 +30,15 @@ void organ_http_reply_clear(organ_http_reply *reply)
     *reply = (organ_http_reply){.fd = -1};
 }
 
-/* The problem that is sent if there is no memory to make another one. */
 static const char no_memory[] =
     "{\"type\": \"about:blank\", \"title\": \"Internal Server Error\", \"status\": 500, \"detail\": \"no memory\"}\n";
 
-/* Replies 500 without using memory. */
 static void reply_no_memory(organ_http_reply *reply)
 {
     organ_http_reply_constant(reply, 500, "application/problem+json", no_memory, sizeof no_memory - 1);
     strcpy(reply->why, "no memory");
 }
 
-/* Replies with `bytes` bytes of static data; `type` is their media type, NULL for a reply without one. */
 void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
                                size_t bytes)
 {
@@ -52,11 +47,8 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
         .kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
 }
 
-/* Marks the reply as the rejection of a wrong token, which send_or_delay may delay. */
 void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
 
-/* Postpones the reply: the queue calls the handler again when an area has news (organ_http_call_waiting), and `seconds`
- * after the request began at the latest. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds)
 {
     organ_http_reply_clear(reply);
@@ -68,7 +60,6 @@ void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
     organ_http_reply_constant(reply, status, NULL, "", 0);
 }
 
-/* Replies with `text`, which the reply frees. A NULL text means that memory ran out and gives a 500. */
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
 {
     organ_http_reply_clear(reply);
@@ -78,7 +69,6 @@ void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char 
         reply_no_memory(reply);
 }
 
-/* Replies with `document`, which the function releases, as text of the media type `type`; with a 500 if it is NULL. */
 static void reply_json(organ_http_reply *reply, unsigned status, const char *type, json_t *document)
 {
     char *const text = document ? json_dumps(document, JSON_COMPACT) : NULL;
@@ -91,8 +81,8 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-/* Fills a reply with a problem document (RFC 9457). `name` and `value` are an additional member, or NULL; `value` is
- * released. The detail passes through organ_fail, which replaces its control characters. */
+/* `name` and `value` are an additional member, or NULL; `value` is released. The detail passes through organ_fail,
+ * which replaces its control characters. */
 static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
                          va_list list)
 {
@@ -109,7 +99,6 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
     snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
 }
 
-/* Replies with a problem document. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
 {
     va_list list;
@@ -118,7 +107,6 @@ void organ_http_problem(organ_http_reply *reply, unsigned status, const char *fo
     va_end(list);
 }
 
-/* Replies with a problem document that has one more member `name`, whose value it releases. */
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...)
 {
@@ -128,7 +116,6 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
     va_end(list);
 }
 
-/* Replies with the message of an error: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, otherwise 500. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
 {
     unsigned status = error->status == ORGAN_USAGE ? 400 : 500;
@@ -137,7 +124,7 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
     organ_http_problem(reply, status, "%s", error->message);
 }
 
-/* Adds a header to the reply. If memory or room for headers runs out, the reply becomes a 500. */
+/* If memory or room for headers runs out, the reply becomes a 500. */
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value)
 {
     char *const own_name = strdup(name), *const own_value = strdup(value);
@@ -150,7 +137,6 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
     reply_no_memory(reply);
 }
 
-/* Replaces the default Content-Security-Policy of the reply by a static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy)
 {
     reply->policy = content_security_policy;

@@ -25,9 +25,8 @@ struct organ_request_queue {
     pthread_t threads[];
 };
 
-/* Waits for a request and removes it from the queue. Sets *recalls to the current queue->recalls, by which
- * finish_request detects news that comes while the handler runs. Returns NULL if the queue ends and no request is left
- * in it. */
+/* Sets *recalls to the current queue->recalls, by which finish_request detects news that comes while the handler
+ * runs. Returns NULL if the queue ends and no request is left in it. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
     pthread_mutex_lock(&queue->lock);
@@ -45,7 +44,7 @@ static organ_server_request *next_request(organ_request_queue *queue, unsigned l
     return request;
 }
 
-/* Appends the request to the queue and wakes a thread. The caller holds the lock. */
+/* The caller holds the lock. */
 static void queue_request(organ_request_queue *queue, organ_server_request *request)
 {
     request->next = NULL;
@@ -54,7 +53,7 @@ static void queue_request(organ_request_queue *queue, organ_server_request *requ
     pthread_cond_signal(&queue->called);
 }
 
-/* Resumes the connection of a request whose reply is filled. The caller holds the lock. */
+/* The caller holds the lock. */
 static void return_request(organ_request_queue *queue, organ_server_request *request)
 {
     queue->present--;
@@ -63,8 +62,8 @@ static void return_request(organ_request_queue *queue, organ_server_request *req
     organ_mhd.resume_connection(request->connection);
 }
 
-/* Moves parked requests that are due: to the queue, or, if a complete reply was delayed, back to their connections. A
- * request is due if its time has come, if the queue is dismissed, if it is delayed and its connection was cut, or, with
+/* Requests that are due move to the queue, or, if a complete reply was delayed, back to their connections. A request
+ * is due if its time has come, if the queue is dismissed, if it is delayed and its connection was cut, or, with
  * `all` (there is news), if it is not delayed. */
 static void recall_requests(organ_request_queue *queue, bool all)
 {
@@ -87,19 +86,14 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Called when an area (organ_area, a part of the server) has news, such as a model that was read: queues all parked
- * requests that wait for news, so that threads call their handlers again. */
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)
         recall_requests(app->queue, true);
 }
 
-/* Moves parked requests whose time has come, or whose connection was cut, back to the queue or to their connections. */
 void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, false); }
 
-/* Dismisses the queue: no request waits for news or a time any more. Moves the parked ones to the queue or back to
- * their connections, so that they end now. */
 void organ_request_queue_stop(organ_request_queue *queue)
 {
     if (!queue)
@@ -110,15 +104,13 @@ void organ_request_queue_stop(organ_request_queue *queue)
     recall_requests(queue, true);
 }
 
-/* Adds the request to the list of those that wait for news or for their time. The caller holds the lock. */
+/* The caller holds the lock. */
 static void park_request(organ_request_queue *queue, organ_server_request *request)
 {
     request->next = queue->parked;
     queue->parked = request;
 }
 
-/* Suspends the connection and parks the request, whose reply is complete and is sent `seconds` after the request began.
- * Returns false if the queue is dismissed. */
 bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request *request, double seconds)
 {
     pthread_mutex_lock(&queue->lock);
@@ -135,10 +127,9 @@ bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request 
     return good;
 }
 
-/* Resumes the connection of a request after its handler has returned. If the handler has postponed its reply
- * (REPLY_LATER), parks the request instead, or queues it at once if queue->recalls differs from `recalls`: news came
- * while the handler ran, which it may have missed. In a dismissed queue a postponed reply becomes a 503. The caller
- * holds the lock. */
+/* If the handler has postponed its reply (REPLY_LATER), parks the request, or queues it at once if queue->recalls
+ * differs from `recalls`: news came while the handler ran, which it may have missed. In a dismissed queue a
+ * postponed reply becomes a 503. The caller holds the lock. */
 static void finish_request(organ_request_queue *queue, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;
@@ -155,7 +146,7 @@ static void finish_request(organ_request_queue *queue, organ_server_request *req
         park_request(queue, request);
 }
 
-/* Main function of a thread: calls the handlers of queued requests until the queue ends. */
+/* Main function of a thread of the queue. */
 static void *serve_queue(void *context)
 {
     organ_request_queue *const queue = context;
@@ -170,7 +161,6 @@ static void *serve_queue(void *context)
     return NULL;
 }
 
-/* Creates the queue and its threads; at most `max` requests wait. */
 organ_status organ_request_queue_create(size_t threads, size_t max, organ_request_queue **made, organ_error *error)
 {
     organ_request_queue *const queue = *made = calloc(1, sizeof *queue + threads * sizeof *queue->threads);
@@ -193,7 +183,6 @@ organ_status organ_request_queue_create(size_t threads, size_t max, organ_reques
     return ORGAN_OK;
 }
 
-/* Ends and joins all threads of the queue and frees it. */
 void organ_request_queue_destroy(organ_request_queue *queue)
 {
     if (!queue)
@@ -209,8 +198,7 @@ void organ_request_queue_destroy(organ_request_queue *queue)
     free(queue);
 }
 
-/* Suspends the connection and appends the request to the queue, for its threads. Returns false if the queue is full; an
- * eighth of it is reserved for requests that may run and cancel jobs. */
+/* An eighth of the queue is reserved for requests that may run and cancel jobs. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
     enum { RESERVED_FRACTION = 8 };
@@ -228,7 +216,6 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
     return room;
 }
 
-/* Returns whether the queue has any request: one that waits or whose handler runs. */
 bool organ_request_queue_busy(organ_request_queue *queue)
 {
     if (!queue)
@@ -239,8 +226,6 @@ bool organ_request_queue_busy(organ_request_queue *queue)
     return busy;
 }
 
-/* Sets *now to the number of requests that wait for a thread or for news (queue->waiting), and *max to the limit of
- * this number. */
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max)
 {
     pthread_mutex_lock(&queue->lock);

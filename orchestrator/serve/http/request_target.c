@@ -10,7 +10,6 @@
 
 /* ---- decoding ---- */
 
-/* Returns the value of a hexadecimal digit, -1 for other characters. */
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -20,8 +19,6 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Decodes %XX, and with `form` also "+" (to a blank), in place. Returns NULL, or the fault as the end of "the path has
- * ...". */
 const char *organ_http_decode(char *text, bool form)
 {
     char *to = text;
@@ -41,9 +38,9 @@ const char *organ_http_decode(char *text, bool form)
     return organ_utf8_valid(text) ? NULL : "bytes that are not UTF-8";
 }
 
-/* Decodes the target up to `query`, its '?' or its end, to request->path. Decodes encoded slashes too, so that it finds
- * all segments that are empty, '.' or '..', which it rejects. Parameters of the route do not come from this path, but
- * from the target itself (match_path). Returns false after a 400 or 500. */
+/* Decodes encoded slashes too, so that it finds all segments that are empty, '.' or '..', which it rejects.
+ * Parameters of the route do not come from this path, but from the target itself (match_path). Returns false after a
+ * 400 or 500. */
 static bool read_path(organ_server_request *request, const char *query)
 {
     organ_http_reply *const reply = &request->reply;
@@ -76,8 +73,6 @@ static bool read_path(organ_server_request *request, const char *query)
     return true;
 }
 
-/* Splits the query into decoded names and values in request->query. `query` points to its '?', or to the end of a
- * target without a query. Returns false after a 400 or 500. */
 static bool read_query(organ_server_request *request, const char *query)
 {
     if (*query != '?' || !query[1])
@@ -106,7 +101,6 @@ static bool read_query(organ_server_request *request, const char *query)
     return request->query_text != NULL;
 }
 
-/* Splits the target at its first '?' and decodes path and query. Returns false after a 400 or 500. */
 bool organ_http_target_read(organ_server_request *request)
 {
     const char *const query = request->target + strcspn(request->target, "?");
@@ -115,8 +109,7 @@ bool organ_http_target_read(organ_server_request *request)
 
 /* ---- functions for handlers ---- */
 
-/* Records the name and the role of the request's token, and marks the request as admitted; admit_connection then
- * keeps the watch from closing the connection to make room for others. */
+/* admit_connection keeps the watch from closing an admitted connection to make room for others. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs)
 {
     organ_server_request *const admitted = (organ_server_request *)request;
@@ -127,7 +120,6 @@ void organ_http_done_by(const organ_server_request *request, const char *token_n
 
 const char *organ_http_token_name(const organ_server_request *request) { return request->bearer; }
 
-/* Copies the id of the job that the audit log lists for the request. */
 void organ_http_about_job(const organ_server_request *request, const char *id)
 {
     snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);
@@ -135,7 +127,6 @@ void organ_http_about_job(const organ_server_request *request, const char *id)
 
 organ_app *organ_http_app(const organ_server_request *request) { return request->app; }
 
-/* Returns the seconds since the first line of the request. */
 double organ_http_waited(const organ_server_request *request)
 {
     struct timespec now;
@@ -143,7 +134,6 @@ double organ_http_waited(const organ_server_request *request)
     return (double)(now.tv_sec - request->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - request->began.tv_nsec);
 }
 
-/* Returns the value of the first field with this name, NULL if there is none. */
 static const char *find_field(const organ_http_field *fields, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
@@ -152,26 +142,21 @@ static const char *find_field(const organ_http_field *fields, size_t count, cons
     return NULL;
 }
 
-/* Returns a decoded parameter of the route's pattern, NULL if the pattern does not have it. */
 const char *organ_http_parameter(const organ_server_request *request, const char *name)
 {
     return find_field(request->parameters, request->parameter_count, name);
 }
 
-/* Returns the first value of a query parameter, NULL if the query lacks it. */
 const char *organ_http_query(const organ_server_request *request, const char *name)
 {
     return find_field(request->query, request->query_count, name);
 }
 
-/* Returns the value of a header of the request, NULL if it is missing. */
 const char *organ_http_header(const organ_server_request *request, const char *name)
 {
     return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
-/* Reads the parameter `name` of the query, a whole number in [from, to], into *value; `fallback` if the query lacks it.
- * Returns false after a 400 for any other value. */
 bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
                             uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value)
 {
@@ -189,7 +174,6 @@ bool organ_http_query_count(const organ_server_request *request, organ_http_repl
     return false;
 }
 
-/* Parses the body as a JSON object, for the caller to release. Otherwise replies 400, 415 or 500 and returns NULL. */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
 {
     static const char expected[] = "application/json";

@@ -5,10 +5,8 @@
 
 #include <string.h>
 
-/* Entries of a directory; a larger one is rejected. */
 enum { MAX_ENTRIES = 100000 };
 
-/* Returns {"name", "type", "bytes", "modified"} of an entry; a directory has no "bytes". */
 static json_t *entry_json(const organ_jail_entry *entry)
 {
     return json_pack("{s:s, s:s, s:o*, s:I}", "name", entry->name, "type", entry->directory ? "directory" : "file",
@@ -16,9 +14,6 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
-/* Returns the reply for the directory `path`, whose `count` entries are ordered by name. The reply has a page of at
- * most `limit` entries, those after the name `cursor` (NULL: from the first), and "next", the cursor of the next page.
- * NULL without memory. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {
@@ -39,7 +34,6 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
     return NULL;
 }
 
-/* Replies with a page of the entries of the directory `path`. */
 static void reply_directory(const organ_server_request *request, organ_http_reply *reply, const char *path)
 {
     organ_jail_entry *entries;
@@ -61,13 +55,11 @@ static void reply_directory(const organ_server_request *request, organ_http_repl
     organ_jail_list_free(entries, count);
 }
 
-/* Replies with a page of the entries of the root. */
 static void get_root(const organ_server_request *request, organ_http_reply *reply)
 {
     reply_directory(request, reply, "");
 }
 
-/* Replies with the file that the request names, or with a page of the entries if it is a directory. */
 static void get_file(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);

@@ -9,14 +9,12 @@
 
 #include <string.h>
 
-/* Replies that the server runs, with its version. */
 static void get_health(const organ_server_request *request, organ_http_reply *reply)
 {
     (void)request;
     organ_http_reply_json(reply, 200, json_pack("{s:s, s:s}", "status", "ok", "version", ORGAN_VERSION));
 }
 
-/* Replies with the metrics of the server and of all areas in the text format of Prometheus. */
 static void get_metrics(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -34,8 +32,7 @@ static void get_metrics(const organ_server_request *request, organ_http_reply *r
     organ_http_reply_text(reply, 200, "text/plain; version=0.0.4; charset=utf-8", all, all ? strlen(all) : 0);
 }
 
-/* Replies 204 and sets the session cookie to `value`. `more` is appended to the cookie's attributes: "", or ";
- * NAME=VALUE". */
+/* `more` is appended to the cookie's attributes: "", or "; NAME=VALUE". */
 static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const char *value, const char *more)
 {
     char text[256];
@@ -45,8 +42,6 @@ static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const 
     organ_http_reply_header(reply, "Set-Cookie", text);
 }
 
-/* Exchanges a token for a session cookie, which scripts of the page cannot read. If the server needs no token, accepts
- * any and sets the session "none". */
 static void post_login(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_guard *const guard = organ_http_app(request)->guard;
@@ -72,7 +67,6 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
     json_decref(body);
 }
 
-/* Makes the browser delete the session cookie. */
 static void post_logout(const organ_server_request *request, organ_http_reply *reply)
 {
     set_cookie(organ_http_app(request)->guard, reply, "", "; Max-Age=0");

@@ -6,7 +6,6 @@
 
 const char *const organ_http_method_names[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};
 
-/* Returns the number of '/' in [from, to). */
 static size_t count_slashes(const char *from, const char *to)
 {
     size_t count = 0;
@@ -15,8 +14,6 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
-/* Decodes the text [from, to) of the target and stores it as a parameter, whose name is between the '{' at `pattern`
- * and `name_end`. Returns false if memory runs out. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {
@@ -30,12 +27,11 @@ static bool add_parameter(organ_server_request *request, const char *pattern, co
     return true;
 }
 
-/* Result of match_path: the path does not match; it matches; there was no memory for a parameter. */
 typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
-/* Matches [path, end) with the pattern, segment by segment. "{name}" (`named`) matches one segment; "{name...}"
- * (`several`) matches all segments except the last ones, which the rest of the pattern needs. Sets the parameters of
- * `request`; if `request` is NULL, only tests whether the path matches. */
+/* "{name}" (`named`) matches one segment; "{name...}" (`several`) matches all segments except the last ones, which
+ * the rest of the pattern needs. Sets the parameters of `request`; if `request` is NULL, only tests whether the path
+ * matches. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
@@ -59,8 +55,8 @@ static match match_path(organ_server_request *request, const char *pattern, cons
     return !*pattern && path == end ? MATCH_WHOLE : MATCH_NONE;
 }
 
-/* Replies 405. known[m] is true for each organ_http_method m that the path has; these become the header Allow ("GET,
- * HEAD, POST"). */
+/* known[m] is true for each organ_http_method m that the path has; these become the header Allow ("GET, HEAD,
+ * POST"). */
 static void refuse_method(organ_server_request *request, const bool *known)
 {
     char allowed[64] = "";
@@ -73,7 +69,6 @@ static void refuse_method(organ_server_request *request, const bool *known)
     organ_http_reply_header(&request->reply, "Allow", allowed);
 }
 
-/* Sets `head` and `method` of the request; ORGAN_HTTP_METHODS stands for a method that no route has. */
 static void read_method(organ_server_request *request)
 {
     int m = 0;
@@ -83,9 +78,7 @@ static void read_method(organ_server_request *request)
     request->method = (organ_http_method)m;
 }
 
-/* Finds the route of a request by path and method and fills the parameters. Otherwise replies 404, 405 if the path has
- * only other methods, or 500, and returns false. Matches the target as received, without its query and a final
- * slash. */
+/* Matches the target as received, without its query and a final slash. */
 bool organ_http_routed(organ_server_request *request)
 {
     bool known[ORGAN_HTTP_METHODS] = {0}, any = false;

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Reads the whole file into secret->text, which has room for `max` + 1 bytes: one byte more than the limit, to detect
- * longer files. Returns ORGAN_BAD_INPUT for longer files. */
+/* secret->text has room for `max` + 1 bytes: one byte more than the limit, to detect longer files. Returns
+ * ORGAN_BAD_INPUT for longer files. */
 static organ_status read_all(int fd, const char *file, size_t max, organ_secret_file *secret, organ_error *error)
 {
     for (ssize_t got = 1; got != 0 && secret->length <= max;) {
@@ -23,9 +23,8 @@ static organ_status read_all(int fd, const char *file, size_t max, organ_secret_
                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, max);
 }
 
-/* Reads a file of at most `max` bytes. `what` names a secret ("the key"): a regular file that all users can read or
- * write is then rejected. `what` is NULL if the content is public (certificates). The text gets max + 2 bytes of
- * memory: one for read_all to detect longer files, one for the NUL. */
+/* The text gets max + 2 bytes of memory: one for read_all to detect longer files, one for the NUL. `what` is NULL if
+ * the content is public (certificates). */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error)
 {
@@ -49,7 +48,6 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
     return error->status;
 }
 
-/* Overwrites the content with zeros and frees it. */
 void organ_secret_file_wipe(organ_secret_file *secret)
 {
     if (secret->text)

@@ -7,11 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Content-Security-Policy of replies that set none. */
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/* Creates the library's response with the body of the reply. The response then owns the reply's bytes or descriptor.
- * Returns NULL if that fails; the reply then keeps them. */
 static struct MHD_Response *make_response(organ_server_request *request)
 {
     organ_http_reply *const reply = &request->reply;
@@ -39,7 +36,6 @@ static struct MHD_Response *make_response(organ_server_request *request)
     return response;
 }
 
-/* Returns whether the handler has added a header of this name. */
 static bool has_header(const organ_http_reply *reply, const char *name)
 {
     for (size_t k = 0; k < reply->header_count; k++)
@@ -48,11 +44,10 @@ static bool has_header(const organ_http_reply *reply, const char *name)
     return false;
 }
 
-/* Number of headers that every reply has. */
 enum { USUAL_HEADERS = 7 };
 
-/* Fills in the headers that every reply has; a NULL value means that the reply does not need the header. There are no
- * CORS headers, so pages of other sites cannot read replies. */
+/* A NULL value means that the reply does not need the header. There are no CORS headers, so pages of other sites
+ * cannot read replies. */
 static void usual_headers(const organ_http_reply *reply, organ_http_field fields[USUAL_HEADERS])
 {
     const organ_http_field usual[USUAL_HEADERS] = {
@@ -66,7 +61,6 @@ static void usual_headers(const organ_http_reply *reply, organ_http_field fields
     memcpy(fields, usual, sizeof usual);
 }
 
-/* Adds the usual headers and those of the reply to the response. Returns false if memory runs out. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -81,8 +75,6 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
-/* Gives the reply to libmicrohttpd, which sends it; a 500 if no handler has filled it. Returns MHD_NO if memory runs
- * out; the library then closes the connection. */
 enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)
@@ -98,8 +90,8 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     return queued;
 }
 
-/* Returns the head and the body of a REPLY_BYTES in the form of HTTP/1.1, for the caller to free; *bytes is their
- * length. The body must be text without NUL. NULL if memory runs out. */
+/* The body of a REPLY_BYTES must be text without NUL. *bytes is the length of the result, which the caller frees.
+ * NULL if memory runs out. */
 static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -121,9 +113,8 @@ static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
     return whole;
 }
 
-/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects. If
- * sending without TLS fails, sets the reply's status to 0, for the log. Then reads what the client has sent, at most
- * DRAINED bytes: a connection closed with unread bytes is reset, and the client loses the reply. */
+/* If sending without TLS fails, sets the reply's status to 0, for the log. Then reads what the client has sent, at
+ * most DRAINED bytes: a connection closed with unread bytes is reset, and the client loses the reply. */
 void organ_http_send_at_once(organ_server_request *request)
 {
     enum { DRAINED = 1 << 20 };

@@ -12,14 +12,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Threads of the request queue, and requests that may wait in it; bytes of memory that the library has per connection;
- * descriptors for other purposes than connections. */
+/* CONNECTION_MEMORY is in bytes. LOOSE_DESCRIPTORS are those for other purposes than connections. */
 enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
 
 /* ---- starting ---- */
 
-/* Raises the limit of open descriptors as far as allowed: each connection needs one for its socket and one for a file
- * that is being sent. */
+/* A connection needs a descriptor for its socket and one for a file that is being sent. */
 static void raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
@@ -30,8 +28,8 @@ static void raise_descriptor_limit(unsigned connections)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Rejects the `file` of an option (a secret or a log; NULL: not given) if it is below the root or a store, where
- * clients and jobs could read it. `option` is the option's name, for the message. */
+/* Clients and jobs could read a secret or a log (`file`; NULL: not given) below the root or a store. `option` is for
+ * the message. */
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
     const char *const slash = file ? strrchr(file, '/') : NULL;
@@ -47,8 +45,7 @@ static organ_status check_outside(const organ_server *server, const char *option
     return error->status;
 }
 
-/* Opens the file of tokens, certificate and key, and the audit log, and reads the trusted proxies. The files of tokens,
- * key and log must be outside the root and the stores; a certificate is public. */
+/* The files of tokens, key and log must be outside the root and the stores; a certificate is public. */
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
     bool open_to_group = false;
@@ -75,7 +72,6 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
-/* Returns the largest number of connections from one network: --per-address, or half of all. */
 unsigned organ_server_share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
@@ -83,7 +79,6 @@ unsigned organ_server_share_of_one(const organ_serve_options *options)
 
 unsigned organ_http_network_share(const organ_app *app) { return organ_server_share_of_one(app->options); }
 
-/* Opens everything that does not need the port: root, counters, guard, queue. */
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas,
                                       organ_server *server, organ_error *error)
 {
@@ -109,7 +104,7 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
     return error->status;
 }
 
-/* Starts the areas in order. server->started counts also an area whose start failed, because its stop must run. */
+/* server->started counts also an area whose start failed, because its stop must run. */
 static organ_status start_areas(organ_server *server, organ_error *error)
 {
     for (const organ_area *const *area = server->app.areas; *area && !error->status; area++) {
@@ -120,9 +115,9 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-/* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which inherit
- * the priority. There are as many as processors, but at least 2 and at most 4. Returns errno as a pointer, for the case
- * that server->daemon is NULL. */
+/* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which
+ * inherit the priority. There are as many as processors, but at least 2 and at most 4. Returns errno as a pointer,
+ * for the case that server->daemon is NULL. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;
@@ -149,7 +144,7 @@ static void *start_below_jobs(void *context)
     return (void *)(intptr_t)errno;
 }
 
-/* Starts libmicrohttpd from a separate thread (start_below_jobs), so that the calling thread keeps its priority. */
+/* A separate thread (start_below_jobs) starts libmicrohttpd, so that the calling thread keeps its priority. */
 static organ_status start_daemon(organ_server *server, organ_error *error)
 {
     pthread_t thread;
@@ -163,7 +158,6 @@ static organ_status start_daemon(organ_server *server, organ_error *error)
                             "the threads of the server cannot be started");
 }
 
-/* Opens the server in this order: root and guard, port, areas, and last the threads that accept connections. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made,
                                organ_error *error)
 {
@@ -204,8 +198,6 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 
 /* ---- running and ending ---- */
 
-/* Reads the tokens again if their file changed, or with `anyway` in any case, and reports new tokens or an error on
- * stderr. */
 static void renew_tokens(organ_server *server, bool anyway)
 {
     organ_error error = {0};
@@ -218,7 +210,6 @@ static void renew_tokens(organ_server *server, bool anyway)
         fprintf(stderr, "organ: %s; the tokens are unchanged\n", error.message);
 }
 
-/* Reads tokens and certificate again and reopens the audit log. */
 void organ_server_renew(organ_server *server)
 {
     organ_error tls = {0}, audit = {0};
@@ -233,8 +224,6 @@ void organ_server_renew(organ_server *server)
         fprintf(stderr, "organ: %s; lines are still written to the open file\n", audit.message);
 }
 
-/* Runs the regular work of the server: reads a changed file of tokens, closes slow connections, continues waiting
- * requests and streams. Called several times a second. */
 void organ_server_tick(organ_server *server)
 {
     renew_tokens(server, false);
@@ -243,8 +232,6 @@ void organ_server_tick(organ_server *server)
     organ_http_streams_tick(server);
 }
 
-/* Returns whether a stream is open, a request is in the queue, or the reply to a complete request is being made or
- * sent. */
 static bool server_is_busy(organ_server *server)
 {
     pthread_mutex_lock(&server->stream_lock);
@@ -254,9 +241,9 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits until replies in progress are sent, at most `seconds`; a second is 100 pauses of 10 ms. Waits without a limit
- * for requests in the queue, because these must have ended before the daemon is stopped. The longest operation of such
- * a request is a read from the disk. */
+/* Waits at most `seconds`; a second is 100 pauses of 10 ms. Waits without a limit for requests in the queue, because
+ * these must have ended before the daemon is stopped. The longest operation of such a request is a read from the
+ * disk. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -268,9 +255,8 @@ static void finish_replies(organ_server *server, unsigned seconds)
     }
 }
 
-/* Shuts down all connections and waits, for at most 2 seconds, until the library has closed them. Stopping the library
- * with open connections is not safe: it dereferences a null pointer if it then rejects a malformed request, which may
- * already be in a socket. */
+/* Waits at most 2 seconds for the library. Stopping the library with open connections is not safe: it dereferences a
+ * null pointer if it then rejects a malformed request, which may already be in a socket. */
 static void close_all_connections(organ_server *server)
 {
     enum { MAX_PAUSES = 200 };
@@ -281,8 +267,6 @@ static void close_all_connections(organ_server *server)
     }
 }
 
-/* Closes the server in the opposite order of organ_server_open: no new connections, no new requests, up to `seconds`
- * for replies in progress, then areas and data. Accepts a server that was opened only partly. */
 void organ_server_close(organ_server *server, unsigned seconds)
 {
     if (!server)

@@ -8,7 +8,6 @@
  * the time: Linux's weight of nice 15 is 36, that of nice 0 is 1024. */
 enum { BELOW_JOBS = 15 };
 
-/* Lowers the priority of the calling thread; threads that it starts later inherit the nice value. */
 void organ_http_step_back(void)
 {
     setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BELOW_JOBS);

@@ -10,10 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Certificates in a chain; bytes of a file. */
+/* LONGEST_CHAIN counts certificates, LONGEST_PEM bytes. */
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
 
-/* Functions of GnuTLS, which organ_tls_open loads; libmicrohttpd uses the same library. */
 static struct {
     __typeof__(gnutls_certificate_allocate_credentials) *allocate_credentials;
     __typeof__(gnutls_certificate_free_credentials) *free_credentials;
@@ -27,7 +26,6 @@ static struct {
     __typeof__(gnutls_bye) *part;
     __typeof__(gnutls_strerror) *explain;
 } gnutls;
-/* The symbols of `gnutls`, in the order of its members. */
 static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_certificate_free_credentials",
                                     "gnutls_certificate_set_x509_key_mem",
@@ -41,7 +39,7 @@ static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_strerror"};
 _Static_assert(sizeof gnutls == sizeof names, "one name for each function");
 
-/* A certificate chain and its key. Old ones are kept until the server ends, because a handshake may still use them. */
+/* Old identities are kept until the server ends, because a handshake may still use them. */
 typedef struct identity {
     gnutls_pcert_st chain[LONGEST_CHAIN];
     unsigned count; /* certificates in `chain`, the server's first */
@@ -54,10 +52,10 @@ struct organ_tls {
     identity *newest;        /* list of all that were loaded, linked by `older` */
 };
 
-/* The identity for new connections; atomic. Global, because the library calls select_identity without a context. */
+/* The identity is for new connections; it is atomic, and global because the library calls select_identity without a
+ * context. */
 static identity *current;
 
-/* Callback of GnuTLS: returns the current certificate and key for the handshake of a new connection. */
 static int select_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
                            const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
                            unsigned *count, gnutls_privkey_t *key)
@@ -76,8 +74,8 @@ static int select_identity(gnutls_session_t session, const gnutls_datum_t *autho
     return 0;
 }
 
-/* Sets the options of the daemon: a certificate is selected for each handshake, so that a renewed one is used without a
- * restart, and only TLS 1.2 and 1.3 are allowed. */
+/* A certificate is selected for each handshake, so that a renewed one is used without a restart. Only TLS 1.2 and
+ * 1.3 are allowed. */
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
 {
     static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
@@ -85,7 +83,6 @@ void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
     options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
 }
 
-/* Sends bytes to a session and, if that succeeds, announces the end of the data. */
 void organ_tls_send(void *session, const char *data, size_t bytes)
 {
     if (gnutls.send(session, data, bytes) >= 0)
@@ -94,13 +91,12 @@ void organ_tls_send(void *session, const char *data, size_t bytes)
 
 /* ---- the files ---- */
 
-/* Reports that the file is not a `what` in PEM; `code` is the error of GnuTLS. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
 }
 
-/* Checks that the key belongs to the first certificate: GnuTLS rejects credentials in which it does not. */
+/* GnuTLS rejects credentials in which the key does not belong to the first certificate. */
 static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
                                organ_error *error)
 {
@@ -116,7 +112,6 @@ static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certi
                       gnutls.explain(code));
 }
 
-/* Frees the certificates, the key and the identity itself. */
 static void free_identity(identity *one)
 {
     for (unsigned k = 0; k < one->count; k++)
@@ -126,7 +121,6 @@ static void free_identity(identity *one)
     free(one);
 }
 
-/* Reads a certificate chain and its key from PEM text into *one, and checks that they belong together. */
 static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate,
                                     const gnutls_datum_t *key, organ_error *error)
 {
@@ -143,8 +137,7 @@ static organ_status import_identity(const organ_tls *tls, identity *one, const g
     return check_pair(tls, certificate, key, error);
 }
 
-/* Reads certificate and key again and uses them for new connections. Older ones are kept until organ_tls_close, because
- * connections may still use them. */
+/* Older certificates are kept until organ_tls_close, because connections may still use them. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
 {
     organ_secret_file certificate = {0}, key = {0};
@@ -167,7 +160,6 @@ organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads GnuTLS and reads certificate and key (organ_tls_renew). On an error returns its status, and *made is NULL. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **made, organ_error *error)
 {
     *made = NULL;
@@ -188,7 +180,6 @@ organ_status organ_tls_open(const char *certificate, const char *key, organ_tls 
     return error->status;
 }
 
-/* Frees all certificates and keys that were loaded, the replaced ones too. */
 void organ_tls_close(organ_tls *tls)
 {
     if (!tls)

@@ -12,10 +12,10 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-/* Characters of a token; tokens in the file; bytes of the file. */
+/* LONGEST_FILE is in bytes. */
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
-/* A token with its owner and the session that browsers get for it. */
+/* Browsers get the session instead of the token. */
 typedef struct stored_token {
     organ_bearer bearer;
     char *text;
@@ -27,7 +27,7 @@ typedef struct token_list {
     size_t count;
 } token_list;
 
-/* Properties of a file that change when the file is replaced or written. */
+/* These properties change when the file is replaced or written. */
 typedef struct file_identity {
     dev_t device;
     ino_t number;
@@ -43,8 +43,7 @@ struct organ_tokens {
     file_identity read;
 };
 
-/* Returns whether both texts are equal, in a time that does not show how many leading characters of `given` are
- * right. */
+/* The time does not show how many leading characters of `given` are right. */
 bool organ_secret_is(const char *secret, const char *given)
 {
     const size_t right = strlen(secret), length = strlen(given);
@@ -56,7 +55,6 @@ bool organ_secret_is(const char *secret, const char *given)
     return !differs;
 }
 
-/* Writes a random session in hexadecimal digits, from the system's generator. */
 static organ_status make_session(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error)
 {
     unsigned char bytes[ORGAN_SESSION_DIGITS / 2];
@@ -67,7 +65,6 @@ static organ_status make_session(char session[ORGAN_SESSION_DIGITS + 1], organ_e
     return ORGAN_OK;
 }
 
-/* Overwrites and frees all tokens. */
 static void forget_tokens(token_list *list)
 {
     for (size_t k = 0; k < list->count; k++) {
@@ -82,7 +79,6 @@ static void forget_tokens(token_list *list)
 
 /* ---- the file ---- */
 
-/* Checks the length and the characters of a token. */
 static organ_status check_token(const char *file, const char *text, size_t length, organ_error *error)
 {
     if (length < SHORTEST_TOKEN || length > LONGEST_TOKEN)
@@ -95,8 +91,6 @@ static organ_status check_token(const char *file, const char *text, size_t lengt
     return ORGAN_OK;
 }
 
-/* Finds the next word in [*at, end): sets *word to its start and *at to its end. Returns its length, 0 if there is
- * none. */
 static size_t next_word(const char **at, const char *end, const char **word)
 {
     while (*at < end && isspace((unsigned char)**at))
@@ -107,8 +101,6 @@ static size_t next_word(const char **at, const char *end, const char **word)
     return (size_t)(*at - *word);
 }
 
-/* Returns whether the text can name a token: it has only letters, digits, '.', '_', '-', is not empty, and fits into
- * organ_bearer.name with its NUL. */
 static bool is_name(const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -117,8 +109,7 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
-/* Adds a token; name and text have name_length and length characters, without a NUL. Returns ORGAN_BAD_INPUT if the
- * text is malformed, or if another token has the same name or text. The list must have room for it. */
+/* The list must have room for the token. */
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
@@ -141,8 +132,6 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     return ORGAN_OK;
 }
 
-/* Reads the line [at, end), NAME ROLE TOKEN, and adds its token. Skips empty lines and comments. `number` is the
- * line's, for messages. */
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
@@ -170,7 +159,7 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
                      error);
 }
 
-/* Reads the text of a file of tokens: a single word is a token with the role run; otherwise each line contains one. */
+/* A single word is a token with the role run; otherwise each line contains one. */
 static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
 {
     const char *const end = text + length, *at = text, *word, *second;
@@ -191,7 +180,6 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
     return error->status;
 }
 
-/* Returns the identity of a file with these attributes. */
 static file_identity tokens_identity_of(const struct stat *about)
 {
     return (file_identity){about->st_dev, about->st_ino, about->st_size, about->st_mtim, about->st_ctim};
@@ -202,15 +190,13 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* Returns whether two identities are equal: the file was not replaced or written in between. */
 static bool same_identity(const file_identity *a, const file_identity *b)
 {
     return a->device == b->device && a->number == b->number && a->bytes == b->bytes &&
            same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
 }
 
-/* Reads the file of tokens to `list`, which is empty after an error, and wipes the text. *about receives the attributes
- * of the file. */
+/* `list` is empty after an error. The text of the file is wiped. */
 static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
 {
     organ_secret_file secret;
@@ -225,8 +211,6 @@ static organ_status read_tokens(const char *file, token_list *list, struct stat 
 
 /* ---- the list ---- */
 
-/* Reads the file of tokens for the first time. *open_to_group becomes true if the group of the file may read it; the
- * caller warns of that. */
 organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open_to_group, organ_error *error)
 {
     struct stat about = {0};
@@ -247,7 +231,6 @@ organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open
     return ORGAN_OK;
 }
 
-/* Wipes and frees all tokens. */
 void organ_tokens_close(organ_tokens *tokens)
 {
     if (!tokens)
@@ -266,7 +249,7 @@ size_t organ_tokens_count(organ_tokens *tokens)
     return count;
 }
 
-/* Copies the session of each token that both lists contain, so that users stay logged in when the file changes. */
+/* Users stay logged in when the file changes: tokens of both lists keep their sessions. */
 static void copy_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
@@ -278,8 +261,7 @@ static void copy_sessions(token_list *now, const token_list *before)
         }
 }
 
-/* Reads the file again if it changed, or if it exists and `anyway` is set. Returns true if the tokens were replaced;
- * after an error the old ones remain. */
+/* With `anyway` the file must exist. */
 bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
 {
     struct stat about = {0};
@@ -304,8 +286,8 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     return true;
 }
 
-/* Returns the token whose text (with `session`: whose session) is `given`; NULL if there is none. Compares all tokens,
- * so that the time does not reveal which one matched. */
+/* `session`: `given` is a session instead of a token. Compares all tokens, so that the time does not reveal which
+ * one matched. Returns NULL if there is none. */
 static const stored_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
     const stored_token *found = NULL;
@@ -317,8 +299,8 @@ static const stored_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
-/* Searches for `given` among the tokens (with by_session: among the sessions). Returns false if it is not there; else
- * sets *bearer to the owner and copies the owner's session to `session` unless that is NULL. */
+/* Copies the owner's session to `session` unless that is NULL. Returns false if `given` is neither a token nor, with
+ * by_session, a session. */
 static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
@@ -337,13 +319,11 @@ bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *b
     return check_secret(tokens, given, false, bearer, NULL);
 }
 
-/* Returns whether `given` is the session of a token, and then sets *bearer to the token's owner. */
 bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, true, bearer, NULL);
 }
 
-/* Checks whether `given` is a token, and copies the session that belongs to it to `session`. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {

@@ -17,7 +17,7 @@
 /* Seconds without data after which a comment is sent, and bytes of events.jsonl that are read at a time. */
 enum { HEARTBEAT = 15, CHUNK = 32 << 10 };
 
-/* organ_http_stream.close: removes a stream from jobs->streams, ends its use of the job, and frees it. */
+/* This is organ_http_stream.close, which also ends the stream's use of the job. */
 static void close_job_events(void *context)
 {
     organ_job_stream *const stream = context;
@@ -35,7 +35,6 @@ static void close_job_events(void *context)
     free(stream);
 }
 
-/* Writes one server-sent event with the name `name`; `data` is written as JSON, "{}" for NULL. */
 static void put_sent_event(FILE *out, const char *name, const json_t *data)
 {
     char *const text = json_dumps(data, JSON_COMPACT);
@@ -43,8 +42,6 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
     free(text);
 }
 
-/* Reads at most CHUNK bytes of events.jsonl after stream->offset, writes each complete line as an event, and advances
- * the offset. Returns whether it read a complete line, or CHUNK bytes of a longer one. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
@@ -70,9 +67,9 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     return at > 0;
 }
 
-/* Writes new lines of events.jsonl as events, and the view of the job as an event "job" if the job has changed or has
- * new lines. After all lines of an ended job, writes its final view with the id "OFFSET-end" and sets stream->ended.
- * Returns false if there is nothing to write. */
+/* The view of the job is sent as an event "job" if the job has changed or has new lines. After all lines of an ended
+ * job, writes its final view with the id "OFFSET-end" and sets stream->ended. Returns false if there is nothing to
+ * write. */
 static bool make_events(organ_job_stream *stream, FILE *out)
 {
     organ_jobs *const jobs = stream->jobs;
@@ -98,8 +95,6 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
-/* Replaces stream->pending by new events, or after HEARTBEAT seconds without data by a comment that keeps the
- * connection open. Returns false if there is nothing to send. */
 static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
@@ -117,8 +112,7 @@ static bool fill_pending(organ_job_stream *stream)
     return stream->size > 0;
 }
 
-/* organ_http_stream.read: copies at most `capacity` bytes of pending events to `to`; if all are sent, makes new ones
- * first. Returns ORGAN_STREAM_WAIT if there are none, ORGAN_STREAM_END after the final event. */
+/* This is organ_http_stream.read. It makes new events only when all pending ones are sent. */
 static organ_stream_state read_job_events(void *context, char *to, size_t capacity, size_t *bytes)
 {
     organ_job_stream *const stream = context;
@@ -132,9 +126,9 @@ static organ_stream_state read_job_events(void *context, char *to, size_t capaci
     return ORGAN_STREAM_DATA;
 }
 
-/* Returns the offset in events.jsonl (`fd`) that Last-Event-ID contains (`last`, may be NULL): "OFFSET" or
- * "OFFSET-end". Returns 0 if there is none, or if no line ends at the offset. *end becomes true for "OFFSET-end" if the
- * file has no more bytes: the client has received the final event. */
+/* Last-Event-ID (`last`, may be NULL) is "OFFSET" or "OFFSET-end", an offset in events.jsonl (`fd`). Returns 0 if
+ * there is none, or if no line ends at the offset. *end becomes true for "OFFSET-end" if the file has no more bytes:
+ * the client has received the final event. */
 static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
@@ -146,9 +140,8 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
-/* Creates a stream that starts after the event `last`, adds it to jobs->streams, and counts it in job->users. *end
- * becomes true if the client has received the final event (place_of_event). The caller holds the mutex. Returns NULL if
- * memory runs out. */
+/* The stream starts after the event `last` and is counted in job->users. *end becomes true if the client has
+ * received the final event (place_of_event). The caller holds the mutex. Returns NULL if memory runs out. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, const char *token, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);
@@ -167,7 +160,6 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     return stream;
 }
 
-/* Returns whether the token and the job may have one more stream. Otherwise replies 429. The caller holds the mutex. */
 static bool has_room_for_stream(const organ_jobs *jobs, const organ_job *job, const char *token,
                                 organ_http_reply *reply)
 {
@@ -190,9 +182,6 @@ static bool has_room_for_stream(const organ_jobs *jobs, const organ_job *job, co
     return false;
 }
 
-/* Replies with the events of a job after the event `last`, as server-sent events. Replies 204 if the job has ended and
- * the client has received its final event, 404 if there is no such job, 429 if too many streams are open, 500 if memory
- * runs out. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, const char *token, organ_http_reply *reply)
 {
     bool end = false;

@@ -14,11 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Largest numbers of characters in a text, of names compared with an unknown name, of operands of a verb, and of
- * reported faults. */
+/* LONGEST_TEXT is in characters. */
 enum { LONGEST_TEXT = 4000, MAX_KEYS = 96, MAX_OPERANDS = 8, MAX_FAULTS = 32 };
 
-/* The conversion of one request. */
 typedef struct words_reader {
     organ_job_words *words;
     const organ_jail *jail;
@@ -38,9 +36,8 @@ typedef struct words_reader {
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Appends {"field", "detail"} to r->faults, up to MAX_FAULTS, and sets r->status. `field` is a JSON pointer such as
- * "/arguments/output", and `format` makes the detail. organ_fail escapes control characters in the field and the
- * detail. */
+/* At most MAX_FAULTS are kept. `field` is a JSON pointer such as "/arguments/output". organ_fail escapes control
+ * characters in the field and the detail. */
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -57,7 +54,6 @@ static void add_fault(words_reader *r, unsigned status, const char *field, const
         json_array_append_new(r->faults, json_pack("{s:s, s:s}", "field", where.message, "detail", detail.message));
 }
 
-/* Returns the type of a JSON value for messages. */
 static const char *json_kind(const json_t *value)
 {
     static const char *const kinds[] = {
@@ -68,7 +64,6 @@ static const char *json_kind(const json_t *value)
 
 /* ---- values ---- */
 
-/* Returns the number of characters of valid UTF-8. */
 static size_t utf8_length(const char *text)
 {
     size_t count = 0;
@@ -77,8 +72,6 @@ static size_t utf8_length(const char *text)
     return count;
 }
 
-/* Returns the text of a JSON value if it can be a word of a command line: not empty, at most LONGEST_TEXT characters,
- * without NUL. Otherwise adds a fault for `field` and returns NULL. */
 static const char *plain_text(words_reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
@@ -93,9 +86,9 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Adds a fault if the directory that contains the output has a config.json: it is the directory of a model, which the
- * job would change. Does not check the root, which contains a path without '/'. If there is no fault and nothing exists
- * at the path, appends the path to words->made. */
+/* A config.json in the directory that contains the output marks it as that of a model, which the job would change.
+ * Does not check the root, which contains a path without '/'. If there is no fault and nothing exists at the path,
+ * appends the path to words->made. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -109,8 +102,6 @@ static void words_check_output(words_reader *r, const char *field, const char *p
         json_array_append_new(r->words->made, json_string(path));
 }
 
-/* Checks a path with the jail and appends it to words->reads or, for ORGAN_NAMES_OUTPUT, to words->writes. Sets
- * r->absolute if the path is an input in a store, else to NULL. Adds a fault if the jail rejects the path. */
 static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
@@ -139,9 +130,8 @@ static void check_path(words_reader *r, const char *field, const char *path, org
     json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
-/* Returns the text of a JSON value as a JSON string for the command line, NULL after a fault. Checks it with the jail
- * if it names a path (`names`). A path that begins with "-" gets the prefix "./", because "-" would mean standard input
- * or an option. */
+/* Returns NULL after a fault. A path that begins with "-" gets the prefix "./", because "-" would mean standard
+ * input or an option. */
 static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
 {
     const char *const text = plain_text(r, field, value);
@@ -150,8 +140,7 @@ static json_t *text_word(words_reader *r, const char *field, const json_t *value
     return text ? organ_json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
-/* Reads an amount of memory from "10M" to "9999M" or from "1G" to "999G", the texts that the JSON Schema of the verb
- * allows (bytes_schema in verb_catalog.c). Returns false for all other values. */
+/* The amounts are the texts that the JSON Schema of the verb allows (bytes_schema in verb_catalog.c). */
 static bool read_amount(const json_t *value, uint64_t *bytes)
 {
     const char *const text = json_is_string(value) ? json_string_value(value) : "";
@@ -161,8 +150,6 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
            text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
 }
 
-/* Returns the value of a numeric option as a JSON string for the command line. Returns NULL after a fault: the value is
- * no number or out of range, or it is not whole although the option is a count or an amount. */
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
     char allowed[160];
@@ -186,14 +173,13 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 
 /* ---- options and operands ---- */
 
-/* Returns a word of the command line: "--name=value", or only the value if `name` is NULL (an operand). */
 static json_t *named_word(const char *name, const char *value)
 {
     return name ? organ_json_sprintf("--%s=%s", name, value) : json_string(value);
 }
 
-/* Appends a value to the list `to`: as "--name=word", or unchanged if `name` is NULL. Takes the reference of `word`;
- * NULL appends nothing. If the value is a model in a store (r->absolute), also adds its path to r->named. */
+/* Takes the reference of `word`; NULL appends nothing. `name` is NULL for an operand. If the value is a model in a
+ * store (r->absolute), also adds its path to r->named. */
 static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
 {
     json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;
@@ -206,8 +192,8 @@ static void add_word(words_reader *r, json_t *to, const char *name, json_t *word
     r->absolute = NULL;
 }
 
-/* Appends the words of an option or operand whose value is an array of texts. Each use of an option has option->takes
- * values: the first is written as "--name=value", the others follow as separate words. */
+/* Each use of an option has option->takes values: the first is written as "--name=value", the others follow as
+ * separate words. */
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
@@ -225,9 +211,6 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     }
 }
 
-/* Reads the member of "arguments" that belongs to `option` and appends its words to the list `to`, which is r->options
- * or r->operands. An operand is described as an option, but its words have no name. Adds faults, also if the member is
- * missing and required. */
 static void read_argument(words_reader *r, json_t *to, const organ_option *option)
 {
     const json_t *const value = json_object_get(r->arguments, option->name);
@@ -254,8 +237,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         add_word(r, to, name, text_word(r, field, value, option->names));
 }
 
-/* Adds a fault for each operand that is given although one before it is not. Operands have no names on a command line,
- * so the program would use the given operand as the missing one. */
+/* Operands have no names on a command line, so the program would use a given operand as the missing one before it. */
 static void refuse_gaps(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -270,7 +252,6 @@ static void refuse_gaps(words_reader *r)
     }
 }
 
-/* Adds a fault for each member of "arguments" that is no operand or option of the verb, with the most similar name. */
 static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -299,7 +280,6 @@ static void refuse_unknown(words_reader *r)
 
 /* ---- the request ---- */
 
-/* Returns the verb that the request names. If no such verb can run as a job, adds a fault and returns NULL. */
 static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const json_t *const value = json_object_get(request, "verb");
@@ -320,8 +300,7 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
     return NULL;
 }
 
-/* Reads the verb and the arguments of a request into r->words, r->options and r->operands. Collects all faults instead
- * of stopping at the first, so that a client can show each at its field. */
+/* Collects all faults instead of stopping at the first, so that a client can show each at its field. */
 static void read_request(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const char *key;
@@ -350,7 +329,7 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
         read_argument(r, r->options, option);
 }
 
-/* Clears the paths that the job writes if it is a dry run, so that it conflicts with no other job. */
+/* A dry run writes nothing, so that it conflicts with no other job. */
 static void adjust_paths(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
@@ -359,7 +338,6 @@ static void adjust_paths(organ_job_words *words)
     }
 }
 
-/* Appends "organ" and the name of the verb; "lora extract" becomes two words. */
 static void append_verb(json_t *argv, const char *name)
 {
     json_array_append_new(argv, json_string("organ"));
@@ -367,8 +345,8 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
-/* Returns the command that a user could type in a shell for the job, for the caller to free; NULL if memory runs out.
- * Operands come before the options, except if one begins with '-': then they follow the options and "--". */
+/* The command is what a user could type in a shell. Operands come before the options, except if one begins with '-':
+ * then they follow the options and "--". The caller frees it; NULL if memory runs out. */
 static char *make_command(const words_reader *r)
 {
     organ_text text;
@@ -392,8 +370,8 @@ static char *make_command(const words_reader *r)
     return command;
 }
 
-/* Appends `words` to argv. Replaces names of models in stores by their paths (r->named), because the environment of a
- * job lacks the variables that name the stores. */
+/* Models in stores get their paths (r->named), because the environment of a job lacks the variables that name the
+ * stores. */
 static void append_words(const words_reader *r, json_t *argv, const json_t *words)
 {
     for (size_t k = 0; k < json_array_size(words); k++) {
@@ -402,8 +380,8 @@ static void append_words(const words_reader *r, json_t *argv, const json_t *word
     }
 }
 
-/* Fills the members arguments, argv, command and resumes of r->words. In argv the operands follow "--", so that no
- * value from a client can become an option. Returns false if memory runs out. */
+/* In argv the operands follow "--", so that no value from a client can become an option. Returns false if memory
+ * runs out. */
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
@@ -424,7 +402,6 @@ static bool finish_words(words_reader *r)
     return true;
 }
 
-/* Converts the JSON of a request to a command line. Returns 0, or an HTTP status with the array of faults. */
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults)
 {
@@ -454,7 +431,6 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
     return r.status;
 }
 
-/* Releases the JSON values and the command of `words`; a job may still hold references to the values. */
 void organ_job_words_release(organ_job_words *words)
 {
     json_decref(words->arguments);
@@ -466,8 +442,6 @@ void organ_job_words_release(organ_job_words *words)
     *words = (organ_job_words){0};
 }
 
-/* Returns a copy of a command line with "--resume" inserted after its options, unless it has that option. NULL without
- * memory. */
 json_t *organ_job_words_resumed(const json_t *argv)
 {
     json_t *const resumed = json_copy((json_t *)argv);
@@ -482,7 +456,6 @@ json_t *organ_job_words_resumed(const json_t *argv)
 
 /* ---- clashes ---- */
 
-/* Returns whether two paths are equal or one is inside the other; every path is inside ".". */
 static bool paths_overlap(const char *a, const char *b)
 {
     const size_t m = strlen(a), n = strlen(b), least = m < n ? m : n;
@@ -491,7 +464,6 @@ static bool paths_overlap(const char *a, const char *b)
     return strncmp(a, b, least) == 0 && (m == n || (m < n ? b : a)[least] == '/');
 }
 
-/* Returns whether a path of `a` is, contains or is inside a path of `b`; *path is then the one of `a`. */
 static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 {
     for (size_t k = 0; k < json_array_size(a); k++)
@@ -503,8 +475,6 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
     return false;
 }
 
-/* Returns true if a path that one of two jobs writes is, contains or is inside a path that the other job reads or
- * writes. *path is then the path of the first job, an item of `reads` or `writes`. Two jobs may read the same path. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path)
 {

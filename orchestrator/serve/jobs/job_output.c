@@ -14,7 +14,6 @@
 /* Bytes in a block of the file system: only whole blocks of a log can be released. */
 enum { BLOCK = 4096 };
 
-/* Returns the size of a file in bytes; 0 if fd is -1. */
 static uint64_t file_size(int fd)
 {
     struct stat about;
@@ -23,9 +22,9 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* Truncates result.json to `limit` bytes (0: no limit). If it was larger, *cut becomes its largest size so far. A
- * running program continues to write at its own offset, so the removed part becomes a hole, which needs no space on the
- * disk. Returns the size of the file afterwards. */
+/* `limit` 0 is no limit. If the file was larger, *cut becomes its largest size so far. A running program continues
+ * to write at its own offset, so the removed part becomes a hole, which needs no space on the disk. Returns the size
+ * of the file afterwards. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
@@ -38,7 +37,6 @@ static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_
     return size;
 }
 
-/* Returns whether there is an HTML page for reports of this schema. */
 static bool has_page(const char *schema)
 {
     for (size_t k = 0; k < ORGAN_VIEWS; k++)
@@ -47,8 +45,8 @@ static bool has_page(const char *schema)
     return false;
 }
 
-/* Checks that the text is a JSON object and parses only its member "schema": *page becomes true if reports of this
- * schema have an HTML page and the text is at most ORGAN_JOB_PAGE_BYTES long. Returns false if it is no JSON object. */
+/* Parses only the member "schema": *page becomes true if reports of this schema have an HTML page and the text is at
+ * most ORGAN_JOB_PAGE_BYTES long. Returns false if the text is no JSON object. */
 static bool read_members(const organ_json_source *text, bool *page)
 {
     organ_error error = {0};
@@ -65,8 +63,6 @@ static bool read_members(const organ_json_source *text, bool *page)
     return !error.status;
 }
 
-/* Reads result.json, which has `size` bytes, and sets *page like read_members. Returns false if the file cannot be read
- * or is not a complete JSON object. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
@@ -82,8 +78,8 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 
 /* ---- the log ---- */
 
-/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. The
- * other half is room to grow before blocks must be released again. */
+/* A log keeps a quarter of the limit at its beginning and at its end, in whole blocks. The other half is room to
+ * grow before blocks must be released again. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
 /* Releases the blocks in the middle of a log that occupies more than `limit` bytes. The middle begins at offset
@@ -105,9 +101,9 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     return hollowed ? taken - (end - stays) : taken;
 }
 
-/* Copies the whole lines among the `bytes` bytes at offset `at` of a log to `to`. For at = 0 drops the incomplete line
- * at the end of these bytes, otherwise the one at their beginning. Returns false if they cannot be read or written, or
- * contain no end of a line. */
+/* Copies only whole lines of the `bytes` bytes at offset `at`. For at = 0 drops the incomplete line at the end of
+ * these bytes, otherwise the one at their beginning. Returns false if they cannot be read or written, or contain no
+ * end of a line. */
 static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
     char *const part = malloc((size_t)bytes + 1);
@@ -122,9 +118,9 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     return good;
 }
 
-/* Replaces a log of more than `limit` bytes (0: no limit) by its beginning, an event that gives the number of omitted
- * bytes, and its end, log_share bytes each. Leaves the log unchanged if that fails. Streams that have the old file open
- * continue to read it. */
+/* Replaces a log of more than `limit` bytes (0: no limit) by its beginning, an event that gives the number of
+ * omitted bytes, and its end, log_share bytes each. Leaves the log unchanged if that fails. Streams that have the
+ * old file open continue to read it. */
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
     char *from = NULL, *to = NULL;
@@ -150,14 +146,11 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
 
 /* ---- result and log ---- */
 
-/* Truncates the result (cut_result) and the log (hollow_log) of a running job to `limit` bytes each. Returns the bytes
- * that both occupy. */
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
 {
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
 }
 
-/* Returns the total size of the files of a job in bytes. */
 uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
 {
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
@@ -170,9 +163,7 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     return bytes;
 }
 
-/* Truncates the result and the log of an ended job to `limit` bytes each and examines the result. `cut` is the size of
- * the result before an earlier truncation (0: none). A truncated result counts as no result (found.result), because it
- * is no longer JSON. */
+/* A truncated result counts as no result (found.result), because it is no longer JSON. */
 organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
 {
     organ_job_findings found = {.cut = cut};

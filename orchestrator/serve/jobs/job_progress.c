@@ -11,14 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Bytes per read, and reads per call of organ_job_progress_read. */
+/* CHUNK is in bytes; a call of organ_job_progress_read reads at most MAX_CHUNKS. */
 enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
 /* Seconds of measurement before the speed is shown: earlier values vary too much. */
 static const double min_rate_seconds = 0.3;
 
-/* Copies the first 900 of `length` bytes to `out`, which has room for `size` bytes. organ_fail escapes control
- * characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -26,8 +24,6 @@ static void make_visible(char *out, size_t size, const char *bytes, size_t lengt
     snprintf(out, size, "%s", error.message);
 }
 
-/* Returns a line that is a JSON object with a member "event" in lower case; any other line as an event "note" with the
- * line as text. */
 json_t *organ_job_event(const char *line, size_t length)
 {
     json_error_t fault;
@@ -42,7 +38,6 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
-/* Starts a stage: sets its name and totals from a "begin" event and resets the counts and the error. */
 static void begin_stage(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
@@ -55,8 +50,7 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* Sets the counts from an "advance" event. `first`: the event may be older than this server, so the measurement of the
- * speed starts after it. */
+/* `first`: the event may be older than this server, so the measurement of the speed starts after it. */
 static void advance_progress(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");
@@ -71,8 +65,6 @@ static void advance_progress(organ_job_progress *progress, const json_t *event, 
     }
 }
 
-/* Updates the progress by one line of events.jsonl. `first`: the line is read by the first call of
- * organ_job_progress_read for this file. */
 static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool first)
 {
     json_t *const event = organ_job_event(line, length);
@@ -91,8 +83,7 @@ static void read_event_line(organ_job_progress *progress, const char *line, size
     json_decref(event);
 }
 
-/* Reads complete lines that a job has written since the last call, at most MAX_CHUNKS x CHUNK bytes. An incomplete last
- * line stays for the next call. Returns true if it read any. */
+/* At most MAX_CHUNKS x CHUNK bytes are read per call. An incomplete last line stays for the next call. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd)
 {
     char *const chunk = malloc(CHUNK);
@@ -115,7 +106,6 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     return any;
 }
 
-/* Returns the progress for clients. Speed and remaining time are null in the first min_rate_seconds of a stage. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
     const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,

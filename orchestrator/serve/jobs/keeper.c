@@ -16,8 +16,7 @@
 /* Time between two checks of the running jobs: views and events of a job are at most this old. */
 static const long tick_nanoseconds = 100 * 1000 * 1000;
 
-/* Removes the oldest ended jobs until at most setup.kept of them remain and all jobs together have at most
- * setup.keep_bytes bytes. Queued and running jobs stay. Updates jobs->bytes. */
+/* Queued and running jobs stay. */
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished =
@@ -40,8 +39,8 @@ static void forget_oldest(organ_jobs *jobs)
 
 /* ---- the thread ---- */
 
-/* Checks each running job, starts queued jobs in order of age up to setup.limit running ones, and removes old jobs.
- * Returns whether a job runs. The mutex may be unlocked for a while (examine_output in run.c). */
+/* Queued jobs start in order of age, up to setup.limit running ones. Returns whether a job runs. The mutex may be
+ * unlocked for a while (examine_output in run.c). */
 static bool watch_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
@@ -62,8 +61,8 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
-/* Main function of the thread: calls watch_jobs at its start, after each signal of jobs->changed and, while a job runs,
- * at least every tick_nanoseconds. Returns when jobs->stopping is set. */
+/* Main function of the thread: calls watch_jobs at its start, after each signal of jobs->changed and, while a job
+ * runs, at least every tick_nanoseconds. */
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
@@ -86,8 +85,8 @@ static void *run_keeper(void *context)
 
 /* ---- open and close ---- */
 
-/* Loads the jobs of an earlier server into the list. Removes directories whose record was never completed, and reports
- * malformed records to `notes`, if that is not NULL. */
+/* Removes directories whose record was never completed, and reports malformed records to `notes`, if that is not
+ * NULL. */
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
@@ -108,7 +107,6 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
     return error->status;
 }
 
-/* Fills jobs->plan: program, confinement, environment and folders of all job processes. */
 static organ_status make_plan(organ_jobs *jobs, organ_error *error)
 {
     organ_process_plan *const plan = &jobs->plan;
@@ -121,7 +119,6 @@ static organ_status make_plan(organ_jobs *jobs, organ_error *error)
     return plan->environ ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the environment of jobs");
 }
 
-/* Opens the store, loads the jobs in it and starts the thread that runs them. */
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **opened, organ_error *error)
 {
     organ_jobs *const jobs = calloc(1, sizeof *jobs);
@@ -146,8 +143,6 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     return error->status;
 }
 
-/* Stops the thread and frees all memory, also after a failed organ_jobs_open. Running jobs continue, and the next
- * server finds them. */
 void organ_jobs_close(organ_jobs *jobs)
 {
     if (!jobs)
@@ -169,7 +164,6 @@ void organ_jobs_close(organ_jobs *jobs)
     free(jobs);
 }
 
-/* Returns the number of jobs in `state`; locks the mutex itself, unlike organ_jobs_count_in. */
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -178,13 +172,12 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
     return count;
 }
 
-/* Returns the mechanisms of the kernel that confine job processes. */
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
 /* ---- requests of clients ---- */
 
-/* Returns true, with an error, if a queued or running job writes a path in `reads` or `writes`, or reads a path in
- * `writes`. `reads` and `writes` are the paths of the job `self`, which is NULL before the job is in the list. */
+/* `reads` and `writes` are the paths of the job `self`, which is NULL before the job is in the list. A path in
+ * `writes` clashes with all paths of queued and running jobs, one in `reads` with those that they write. */
 static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
                           organ_error *error)
 {
@@ -203,7 +196,6 @@ static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const j
     return false;
 }
 
-/* Returns whether an array of strings contains `text`. */
 static bool has_text(const json_t *array, const char *text)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -212,7 +204,6 @@ static bool has_text(const json_t *array, const char *text)
     return false;
 }
 
-/* Returns whether a job in the list has ended successfully and made the output at `path`. */
 static bool is_output_of_job(const organ_jobs *jobs, const char *path)
 {
     for (size_t k = 0; k < jobs->count; k++)
@@ -221,9 +212,9 @@ static bool is_output_of_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Returns true, with an error, if the job has "force" and would replace an output that no job of this server has made.
- * This is rejected because a client must not be able to delete models by running jobs. Appends outputs that the job may
- * replace to words->made, because they count as made by this job once it has ended. */
+/* A client must not be able to delete models by running jobs, so "force" may replace only outputs that a job of this
+ * server has made. Appends outputs that the job may replace to words->made, because they count as made by this job
+ * once it has ended. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));
@@ -241,16 +232,15 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
     return false;
 }
 
-/* Completes the error of a failed system call for a client: makes paths relative to the root, because clients must not
- * learn where the root is. Returns the HTTP status 500. */
+/* Paths in the error become relative to the root, because clients must not learn where the root is. Returns the HTTP
+ * status 500. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);
     return 500;
 }
 
-/* Adds a job to the queue. Returns 201 with the view of the job, or 422, 409, 429 (organ_jobs_add in keeper.h) or 500
- * with an error. The caller holds the mutex. */
+/* The caller holds the mutex. */
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
@@ -275,7 +265,6 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     return 201;
 }
 
-/* Adds a job to the queue and releases `words`. Returns an HTTP status. */
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -285,14 +274,12 @@ unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view,
     return status;
 }
 
-/* Reports that no job has this id. Returns the HTTP status 404. */
 static unsigned refuse_id(const char *id, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "there is no job '%.60s'", id);
     return 404;
 }
 
-/* Calls `action` for the job with this id, under the mutex. Returns the HTTP status of the action, or 404. */
 unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
@@ -303,7 +290,6 @@ unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *actio
     return status;
 }
 
-/* An organ_job_action that only returns the view of the job for clients. */
 unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     (void)jobs;
@@ -366,8 +352,6 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
     return 202;
 }
 
-/* Returns the views of at most `limit` jobs in `state` (ORGAN_JOB_STATES: in any state), newest first, without the
- * first `offset`. */
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
 {
     json_t *const shown = json_array();
@@ -386,8 +370,8 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 
 /* ---- output of jobs ---- */
 
-/* Copies the job to *now, so that the caller can read the files of the job, which may be long, without the mutex. The
- * copy must not be freed, and its pointers must not be used. Returns 200 or 404. */
+/* The copy lets the caller read the files of the job, which may be long, without the mutex. The copy must not be
+ * freed, and its pointers must not be used. Returns 200 or 404. */
 static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -398,7 +382,6 @@ static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now,
     return job ? 200 : refuse_id(id, error);
 }
 
-/* Opens the file `name` of a job for reading. Returns 200 with *fd, or 404 or 409 with an error. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
 {
     organ_job now;
@@ -412,15 +395,12 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
     return 409;
 }
 
-/* Reports that the job has no result. Returns the HTTP status 409. */
 static unsigned refuse_result(const organ_job *job, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", job->id, organ_job_state_names[job->state]);
     return 409;
 }
 
-/* Opens the result of an ended job. *cut is the size in bytes before the result was truncated, 0 if it is complete.
- * Returns 200 with *fd, or 404 or 409 with an error. */
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
 {
     organ_job now;
@@ -434,8 +414,6 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
     return *fd >= 0 ? 200 : refuse_result(&now, error);
 }
 
-/* Parses the result of an ended job, if it is small enough for a page. Returns 200 with *result, or 404 or 409 with an
- * error. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
 {
     organ_job now;
@@ -453,7 +431,6 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     return *result ? 200 : refuse_result(&now, error);
 }
 
-/* Prints the usage and the limit of each quota of jobs, in Prometheus' text format. The caller holds the mutex. */
 static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -480,7 +457,6 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }
 
-/* Prints the numbers of jobs, their quotas and their confinement in Prometheus' text format. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
     pthread_mutex_lock(&jobs->mutex);

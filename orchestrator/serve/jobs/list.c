@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* Returns the job with this id, NULL if there is none. Searches the newest jobs first. */
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
 {
     for (size_t k = jobs->count; k-- > 0;)
@@ -15,13 +14,11 @@ organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
     return NULL;
 }
 
-/* Makes room for one more job in the list. Returns false if memory runs out. */
 bool organ_jobs_make_room(organ_jobs *jobs)
 {
     return organ_grow(&jobs->list, jobs->count, &jobs->capacity, sizeof *jobs->list);
 }
 
-/* Subtracts one from the users of a job. Frees the job if it is removed from the list and has no other user. */
 void organ_jobs_leave(organ_job *job)
 {
     job->users--;
@@ -29,7 +26,6 @@ void organ_jobs_leave(organ_job *job)
         organ_job_free(job);
 }
 
-/* Removes a job from the list and its files from the disk. Frees the job now, or lets its last stream free it. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
 {
     size_t at = 0;
@@ -42,8 +38,7 @@ void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
     organ_jobs_leave(job);
 }
 
-/* Counts the streams of the token and of the job of each stream. The number of streams is limited by the number of
- * connections. */
+/* Compares all streams with each other; their number is limited by the number of connections. */
 size_t organ_jobs_most_streams(const organ_jobs *jobs, bool by_job)
 {
     size_t most = 0;
@@ -56,7 +51,6 @@ size_t organ_jobs_most_streams(const organ_jobs *jobs, bool by_job)
     return most;
 }
 
-/* Makes the server read the event streams of the job, because there are new events. */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
 {
     for (organ_job_stream *stream = jobs->streams; stream; stream = stream->next)
@@ -64,14 +58,12 @@ void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
             organ_http_wake(stream->waker);
 }
 
-/* Counts a change of the job, so that each stream sends the new view, and wakes the streams. */
 void organ_jobs_changed(organ_jobs *jobs, organ_job *job)
 {
     job->version++;
     organ_jobs_wake(jobs, job);
 }
 
-/* Returns the number of jobs in `state`. */
 size_t organ_jobs_count_in(const organ_jobs *jobs, organ_job_state state)
 {
     size_t count = 0;

@@ -23,7 +23,6 @@ const bool organ_job_memory_limited = false;
 const bool organ_job_memory_limited = true;
 #endif
 
-/* Returns VALUE of the first "--NAME=VALUE" in the command line before the word "--". NULL if there is none. */
 static const char *value_of(const json_t *argv, const char *name)
 {
     const size_t length = strlen(name);
@@ -37,8 +36,6 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
-/* Returns the --memory of a job in bytes: from its command line `argv`, or else the verb's default, or else 512 MiB. If
- * `verb` is NULL or the verb does not have the option: 512 MiB. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
@@ -49,9 +46,7 @@ uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
     return bytes;
 }
 
-/* Returns RLIMIT_DATA for a job in bytes: `memory` plus fixed amounts for the program and for each thread (--threads,
- * at most one per processor). Returns 0, no limit, in a program with a sanitizer. A very large limit becomes 2^63 - 1,
- * which does not overflow. */
+/* A very large limit becomes 2^63 - 1, which does not overflow. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);

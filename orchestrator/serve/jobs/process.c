@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Closes a descriptor; does nothing for -1. */
 void organ_job_close(int fd)
 {
     if (fd >= 0)
@@ -23,7 +22,6 @@ void organ_job_close(int fd)
 
 /* ---- identity ---- */
 
-/* Reads at most size - 1 bytes of a file as text. Returns false if it is empty or cannot be read. */
 static bool read_small_file(const char *path, char *text, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -33,9 +31,8 @@ static bool read_small_file(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* Reads the start time of a process in clock ticks since boot: field 22 of /proc/PID/stat. Counts fields from the end
- * of field 2, the name in brackets, which may contain any bytes. Returns false if there is no such process, or only a
- * zombie. */
+/* The time is in clock ticks since boot: field 22 of /proc/PID/stat. Counts fields from the end of field 2, the name
+ * in brackets, which may contain any bytes. Returns false if there is no such process, or only a zombie. */
 static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
@@ -49,15 +46,13 @@ static bool read_birth(pid_t pid, uint64_t *born)
     return at != NULL;
 }
 
-/* Reads the id of this boot, "" if it cannot be read. A pid and a start time have no meaning in another boot. */
+/* The id is "" if it cannot be read. A pid and a start time have no meaning in another boot. */
 static void this_boot(char boot[40])
 {
     if (read_small_file("/proc/sys/kernel/random/boot_id", boot, 40))
         boot[strcspn(boot, "\n")] = '\0';
 }
 
-/* Returns true if the process still runs. Compares start time and boot too, because the pid may belong to another
- * process now. */
 bool organ_process_lives(const organ_process *process)
 {
     char boot[40];
@@ -144,8 +139,6 @@ static void become_program(const child *self)
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
-/* Reads what the child sends through `ready`: 0 if it is prepared, or the errno of the call that failed. Returns ECHILD
- * if the child died. */
 static int wait_for_child(int ready)
 {
     int why = 0;
@@ -156,8 +149,8 @@ static int wait_for_child(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
-/* Starts the child, waits until it is confined, and sets *process. Leaves *process unchanged if no child can be
- * started. After another failure the child has ended, and *process is zero. */
+/* Waits until the child is confined. Leaves *process unchanged if no child can be started. After another failure the
+ * child has ended, and *process is zero. */
 static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();
@@ -180,10 +173,8 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-/* Starts a process that waits at *gate until organ_process_let_go or organ_process_abandon. Its standard output and
- * error are the descriptors `output` and `log`; `memory` limits its private memory in bytes (0: no limit). Until the
- * release the caller can save *process, which identifies the process, before the program is executed. *gate is -1 after
- * an error. */
+/* Until the release the caller can save *process, which identifies the process, before the program is executed.
+ * *gate is -1 after an error. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error)
 {
@@ -214,7 +205,6 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     return error->status;
 }
 
-/* Lets a started process, which waits for a byte from the pipe `gate`, execute its program. */
 void organ_process_let_go(int gate)
 {
     const ssize_t said = write(gate, "g", 1); /* fails if the process has died; organ_jobs_watch then ends the job */
@@ -222,15 +212,12 @@ void organ_process_let_go(int gate)
     close(gate);
 }
 
-/* Closes the pipe without a byte: the waiting process ends instead of executing its program. */
 void organ_process_abandon(const organ_process *process, int gate)
 {
     close(gate);
     waitpid(process->pid, NULL, 0);
 }
 
-/* Returns true if the process is a child of this server that has ended: *code is its exit code or -1, *signal the
- * signal that ended it or 0. */
 bool organ_process_reap(const organ_process *process, int *code, int *signal)
 {
     int status = 0;
@@ -241,8 +228,7 @@ bool organ_process_reap(const organ_process *process, int *code, int *signal)
     return true;
 }
 
-/* Sends a signal to the process group, so that children of the process get it too. Does nothing if the process has
- * ended. */
+/* The process group gets the signal, so that children of the process get it too. */
 void organ_process_signal(const organ_process *process, int number)
 {
     if (organ_process_lives(process))

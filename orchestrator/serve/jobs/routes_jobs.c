@@ -13,19 +13,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Largest numbers of finished jobs, of queued jobs, and of jobs in one page of the list. */
 enum { KEPT_JOBS = 500, MAX_QUEUED = 1000, MAX_SHOWN = 1000 };
 
 /* Seconds between the signals to a cancelled job. After SIGINT a verb finishes the tensors that it has begun. */
 static const double patience = 20;
 
-/* Returns the jobs of the server that has received the request. */
 static organ_jobs *jobs_of(const organ_server_request *request) { return organ_http_app(request)->jobs; }
 
 /* ---- jobs ---- */
 
-/* Replies with a problem document: "errors" is the array `faults`, "detail" the first fault and the number of the
- * others. Takes the reference of `faults`; replies 500 if it is NULL. */
+/* "errors" of the problem document is the array `faults`, "detail" the first fault and the number of the others.
+ * Takes the reference of `faults`; replies 500 if it is NULL. */
 static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faults)
 {
     const json_t *const first = json_array_get(faults, 0);
@@ -43,8 +41,6 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     json_decref(detail);
 }
 
-/* Returns an array with one fault {"field", "detail"}, made from a message such as "/arguments/memory: the job requests
- * ...". NULL if memory runs out, or if the message has no ": ". */
 static json_t *faults_of(const char *message)
 {
     const char *const detail = strstr(message, ": ");
@@ -52,8 +48,8 @@ static json_t *faults_of(const char *message)
                   : NULL;
 }
 
-/* Replies with the view of a job, whose reference it takes, or with the error if `status` is not below 300. The message
- * of a 422 that begins with '/' starts with the field of the fault (faults_of). */
+/* Takes the reference of `view`. The message of a 422 that begins with '/' starts with the field of the fault
+ * (faults_of). */
 static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
 {
     if (status == 204)
@@ -66,7 +62,6 @@ static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, 
         organ_http_problem(reply, status, "%s", error->message);
 }
 
-/* Adds the job that the JSON body describes and replies 201 with its view and its address, or with an error. */
 static void post_job(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -92,7 +87,6 @@ static void post_job(const organ_server_request *request, organ_http_reply *repl
     }
 }
 
-/* Replies with the views of jobs, newest first; the query may have state, offset and limit. */
 static void get_jobs(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const requested = organ_http_query(request, "state");
@@ -107,7 +101,6 @@ static void get_jobs(const organ_server_request *request, organ_http_reply *repl
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
-/* Calls `action` for the job with the id in the request's path, and replies with the view of the job or an error. */
 static void answer_for_job(const organ_server_request *request, organ_http_reply *reply, organ_job_action *action)
 {
     json_t *view;
@@ -116,32 +109,27 @@ static void answer_for_job(const organ_server_request *request, organ_http_reply
     answer_view(reply, status, view, &error);
 }
 
-/* Replies with the view of a job. */
 static void get_job(const organ_server_request *request, organ_http_reply *reply)
 {
     answer_for_job(request, reply, organ_job_show);
 }
 
-/* Cancels a queued or running job, or removes an ended one. */
 static void delete_job(const organ_server_request *request, organ_http_reply *reply)
 {
     answer_for_job(request, reply, organ_job_delete);
 }
 
-/* Queues an ended job again to continue it. */
 static void resume_job(const organ_server_request *request, organ_http_reply *reply)
 {
     answer_for_job(request, reply, organ_job_resume);
 }
 
-/* Replies with the events of a job as a stream that begins after the header Last-Event-ID. */
 static void get_events(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"),
                       organ_http_header(request, "Last-Event-ID"), organ_http_token_name(request), reply);
 }
 
-/* Returns the text as a JSON string, with control characters other than line ends escaped. NULL if memory runs out. */
 static json_t *visible_lines(const char *s)
 {
     organ_text text;
@@ -165,9 +153,8 @@ static json_t *visible_lines(const char *s)
     return lines;
 }
 
-/* Describes a truncated result as {"cut", "bytes", "kept", "detail", "beginning"}: `cut` is the size in bytes before
- * truncation, "kept" the stored size, "beginning" the first 64 KiB. Closes fd. NULL if memory runs out, or if the file
- * cannot be read. */
+/* `cut` is the size in bytes before truncation, "kept" the stored size, "beginning" the first 64 KiB. Closes fd.
+ * NULL if memory runs out, or if the file cannot be read. */
 static json_t *describe_cut_result(int fd, uint64_t cut)
 {
     enum { SHOWN = 64 << 10 };
@@ -185,8 +172,6 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
     return shown;
 }
 
-/* Replies with the result of a job: the stored JSON; for a truncated result its description, or with raw=true the
- * stored bytes. */
 static void get_result(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const raw = organ_http_query(request, "raw");
@@ -207,7 +192,6 @@ static void get_result(const organ_server_request *request, organ_http_reply *re
         organ_http_reply_file(reply, request, fd, cut ? "result.txt" : "result.json");
 }
 
-/* Replies with the result of a job as an HTML page. */
 static void get_report(const organ_server_request *request, organ_http_reply *reply)
 {
     json_t *result = NULL;
@@ -226,7 +210,6 @@ static void get_report(const organ_server_request *request, organ_http_reply *re
         organ_http_problem(reply, status, "%s", error.message);
 }
 
-/* Replies with events.jsonl of a job as a file. */
 static void get_log(const organ_server_request *request, organ_http_reply *reply)
 {
     int fd = -1;
@@ -241,14 +224,12 @@ static void get_log(const organ_server_request *request, organ_http_reply *reply
 
 /* ---- verbs ---- */
 
-/* Replies with the list of the verbs that can run as jobs. */
 static void get_verbs(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs)));
 }
 
-/* Replies with the description of the verb that the request's path names; 404 if it cannot run as a job. */
 static void get_verb(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
@@ -262,8 +243,7 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
 
 /* ---- the area ---- */
 
-/* organ_area.start: opens the jobs below the root, and reports on stderr which mechanisms of confinement the kernel
- * lacks. */
+/* This is organ_area.start. It reports on stderr which mechanisms of confinement the kernel lacks. */
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const unsigned share = organ_http_network_share(app);
@@ -290,7 +270,7 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
     return error->status;
 }
 
-/* organ_area.stop: reports on stderr how many jobs the next server will continue, and closes the jobs. */
+/* This is organ_area.stop. It reports on stderr how many jobs the next server will continue. */
 static void stop_jobs(organ_app *app)
 {
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
@@ -302,7 +282,7 @@ static void stop_jobs(organ_app *app)
     app->jobs = NULL;
 }
 
-/* organ_area.metrics: prints the metrics of the jobs. */
+/* This is organ_area.metrics. */
 static void print_job_metrics(const organ_app *app, FILE *out) { organ_jobs_metrics(app->jobs, out); }
 
 /* .waits: the handler may block, for the mutex or the disk; .body: the request has a JSON body. */

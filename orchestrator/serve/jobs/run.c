@@ -17,7 +17,6 @@
 
 /* ---- the end ---- */
 
-/* Sets the final state and the duration of a job, saves its record and wakes its streams. */
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
     /* If the record cannot be saved, the job still ends here; the next server will find that its process has ended. */
@@ -34,9 +33,8 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Appends the memory limit to the message of a job that may have exceeded the limit. `number` is the signal that ended
- * the process, 0 for none; without a signal the message must contain "memory". Does nothing for SIGKILL, SIGINT and
- * SIGTERM, which come from outside the process. */
+/* `number` is the signal that ended the process, 0 for none; without a signal the message must contain "memory".
+ * Does nothing for SIGKILL, SIGINT and SIGTERM, which come from outside the process. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
@@ -48,10 +46,9 @@ static void explain_memory(organ_job *job, int number)
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
 }
 
-/* Stores the exit code, the message and the findings of a job whose process has ended, and sets its final state.
- * `number` is the signal that ended the process, 0 for none. If the process was a child of an earlier server, its exit
- * code is unknown (code -1, number 0): the function then takes the code in the error event, or 0 if the result is
- * complete. */
+/* `number` is the signal that ended the process, 0 for none. If the process was a child of an earlier server, its
+ * exit code is unknown (code -1, number 0): the function then takes the code in the error event, or 0 if the result
+ * is complete. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     /* A process that failed or finished before the signal had an effect counts as failed or done. */
@@ -87,8 +84,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
                                                                                    : ORGAN_JOB_FAILED);
 }
 
-/* Examines the files of a job whose process has ended. Unlocks the mutex for that time, because a result may be long.
- * No other thread frees the job then: its state is still "running", which only this thread changes. */
+/* Unlocks the mutex meanwhile, because a result may be long. No other thread frees the job then: its state is still
+ * "running", which only this thread changes. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
@@ -98,8 +95,6 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
     return found;
 }
 
-/* Reads new events of a running job and truncates its output. If the process has ended, reads all events and ends the
- * job. */
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
@@ -126,8 +121,6 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         organ_jobs_wake(jobs, job);
 }
 
-/* Sends the next signal to the process of a cancelled job: SIGINT, then SIGTERM, then SIGKILL. watch_jobs (keeper.c)
- * calls this again setup.patience seconds later if the process has not ended. */
 void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGKILL};
@@ -139,8 +132,6 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 
 /* ---- the start ---- */
 
-/* Returns the strings of `argv` as a NULL-terminated array, for the caller to free; the strings belong to `argv`. NULL
- * if memory runs out. */
 static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);
@@ -150,8 +141,6 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
-/* Sets *limit to the memory limit in bytes of a process with the command line `argv` of the verb `name`, 0 for none.
- * Returns false, with an error, if the job requests more than the server allows. */
 bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
                        organ_error *error)
 {
@@ -172,8 +161,8 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
-/* Starts the process of the job with at most `memory` bytes (0: no limit). The process executes its program only after
- * job.json with its pid is on the disk, so that a later server always finds a running process. */
+/* `memory` 0 is no limit. The process executes its program only after job.json with its pid is on the disk, so that
+ * a later server always finds a running process. */
 static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
@@ -197,8 +186,6 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
     return error->status;
 }
 
-/* Resets the results of earlier attempts and starts the process of a queued job, with --resume if job->resume is set. A
- * job that cannot be started becomes ORGAN_JOB_FAILED. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
@@ -230,8 +217,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 
 /* ---- after a restart ---- */
 
-/* Converts the stored arguments of a job to a command line again, because files or the limits of the server may have
- * changed since. Returns 0, or sets the error to the first fault and returns an HTTP status. */
+/* The limits of the server may have changed, too. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -261,10 +247,9 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
-/* Truncates the result of a job that ended under an earlier server to the limit of this server, and computes the size
- * of the job's files. A result that was larger is no longer JSON, so the job then counts as one without a result
- * (job->result) and without a page. The log stays unchanged: organ_job_trim releases only bytes of it that the server
- * has read, and gets 0 as their number. */
+/* A result that was larger than the limit of this server is no longer JSON, so the job then counts as one without a
+ * result (job->result) and without a page. The log stays unchanged: organ_job_trim releases only bytes of it that
+ * the server has read, and gets 0 as their number. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
@@ -278,8 +263,6 @@ static void finish_ended_job(organ_jobs *jobs, organ_job *job)
     organ_job_save(&jobs->store, job, &ignored);
 }
 
-/* Takes over a loaded job: watches the process of a running one, checks the arguments of a queued one again, truncates
- * the result of an ended one. A queued job with invalid arguments becomes ORGAN_JOB_FAILED. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};

@@ -24,7 +24,6 @@
 const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running",   "done",
                                                              "failed", "cancelled", "interrupted"};
 
-/* Returns the state with this name, ORGAN_JOB_STATES if there is none. */
 organ_job_state organ_job_state_named(const char *name)
 {
     int state = 0;
@@ -33,18 +32,14 @@ organ_job_state organ_job_state_named(const char *name)
     return (organ_job_state)state;
 }
 
-/* Returns whether the job waits or runs: its process may still start or write. */
 bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
 
-/* Returns whether the text can be the id of a job. */
 static bool is_id(const char *id)
 {
     const size_t length = strlen(id);
     return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
 }
 
-/* Writes the current time in UTC with milliseconds, "2026-01-31T08:15:30.123Z", and returns it in seconds since
- * 1970. */
 double organ_job_stamp(char stamp[32])
 {
     struct timespec now;
@@ -58,8 +53,8 @@ double organ_job_stamp(char stamp[32])
 
 /* ---- the directory of all jobs ---- */
 
-/* Creates the directory `name` in `parent` or accepts an existing one. Rejects links and all other files. *path is the
- * path, for the caller to free, also after an error. */
+/* Accepts an existing directory, but no links and no other files. *path is for the caller to free, also after an
+ * error. */
 static organ_status enter_directory(const char *parent, const char *name, char **path, organ_error *error)
 {
     struct stat about;
@@ -74,7 +69,7 @@ static organ_status enter_directory(const char *parent, const char *name, char *
                : organ_fail(error, ORGAN_USAGE, "%s is not a directory, but the server stores jobs there", *path);
 }
 
-/* Locks the directory of jobs, because only one server may use it. The lock ends when the descriptor is closed. */
+/* Only one server may use the directory. The lock ends when the descriptor is closed. */
 static organ_status lock_store(organ_job_store *store, organ_error *error)
 {
     store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -86,7 +81,6 @@ static organ_status lock_store(organ_job_store *store, organ_error *error)
                                 : organ_fail_errno(error, errno, "%s cannot be locked", store->path);
 }
 
-/* Opens, and creates if necessary, ROOT/.organ/jobs, and locks it against other servers. */
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error)
 {
     char *hidden = NULL;
@@ -100,7 +94,6 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
     return error->status;
 }
 
-/* Unlocks the store by closing the descriptor of its directory. A second call does nothing. */
 void organ_job_store_close(organ_job_store *store)
 {
     organ_job_close(store->lock);
@@ -108,14 +101,11 @@ void organ_job_store_close(organ_job_store *store)
     *store = (organ_job_store){.lock = -1};
 }
 
-/* Returns the path of the file `name` of a job ("": its directory), for the caller to free. NULL if memory runs out. */
 static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
     return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
 }
 
-/* Opens a file in the directory of a job with the open(2) flags. Returns -1 and sets errno on error, EINVAL if it is
- * not a regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
 {
     char *const path = job_path(store, id, name);
@@ -135,7 +125,6 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
     return fd;
 }
 
-/* Parses result.json of a job. Returns NULL if the file cannot be opened or is not JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
@@ -146,11 +135,9 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
     return result;
 }
 
-/* Compares two directory entries by name: ids in this order are in the order of creation. */
+/* Ids in the order of their names are in the order of creation. */
 static int id_order(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* Returns the names of directories that can be ids of jobs, as JSON strings in ascending order. NULL with an error if
- * the directory cannot be read, NULL without an error if memory runs out. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
@@ -167,8 +154,6 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     return ids;
 }
 
-/* Removes the files of a job whose names match the fnmatch pattern, and the directory of the job if it is then empty.
- * Returns whether the directory was removed. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = job_path(store, id, "");
@@ -183,12 +168,8 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
     return gone;
 }
 
-/* Removes the directory of a job with all its files. */
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
 
-/* Removes the directory of a job whose first record was never completed, that is, one that contains only temporary
- * files of job.json. Returns false if the directory could not be removed, for example because it contains other files;
- * its temporary files of job.json are removed even then. */
 bool organ_job_erase_unfinished(const organ_job_store *store, const char *id)
 {
     return remove_files(store, id, "job.json.*.tmp");
@@ -196,7 +177,6 @@ bool organ_job_erase_unfinished(const organ_job_store *store, const char *id)
 
 /* ---- one record ---- */
 
-/* Frees a job in memory; its files stay. */
 void organ_job_free(organ_job *job)
 {
     if (!job)
@@ -209,15 +189,13 @@ void organ_job_free(organ_job *job)
 /* A row of the tables below: a member of organ_job or organ_process that job.json stores under the member's name. */
 #define JOB(member, type)     ORGAN_STRUCT_FIELD(organ_job, member, type)
 #define PROCESS(member, type) ORGAN_STRUCT_FIELD(organ_process, member, type)
-/* The members of organ_job in job.json, in addition to id, state, process and those of organ_job.fixed. */
+/* job.json also has id, state, process and the members of organ_job.fixed. */
 static const organ_struct_field store_job[] = {
     JOB(created, TEXT),    JOB(started, TEXT), JOB(finished, TEXT), JOB(attempts, U32), JOB(resume, FLAG),
     JOB(cancelling, FLAG), JOB(code, INT),     JOB(message, TEXT),  JOB(began, REAL),   JOB(seconds, REAL),
     JOB(result, FLAG),     JOB(page, FLAG),    JOB(size, U64),      JOB(cut, U64)};
-/* The members of "process" in job.json. */
 static const organ_struct_field store_process[] = {PROCESS(pid, INT), PROCESS(born, U64), PROCESS(boot, TEXT)};
 
-/* Returns the contents of job.json; "process" only for a job that has a process. NULL if memory runs out. */
 static json_t *record_of(const organ_job *job)
 {
     json_t *record = ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
@@ -229,7 +207,6 @@ static json_t *record_of(const organ_job *job)
     return organ_json_joined(record, json_incref(job->fixed));
 }
 
-/* Replaces job.json of the job by its current record. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
 {
     char *const path = job_path(store, job->id, "job.json");
@@ -243,8 +220,8 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     return error->status;
 }
 
-/* Sets the id of a job to the present time in microseconds and creates its directory. If another job has this id, tries
- * the next 999 microseconds; returns ORGAN_IO if all are used. */
+/* The id is the present time in microseconds. If another job has this id, tries the next 999 microseconds; returns
+ * ORGAN_IO if all are used. */
 static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
 {
     struct timespec now;
@@ -268,8 +245,6 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
     return organ_fail(error, ORGAN_IO, "no free id for the job: try again");
 }
 
-/* Creates the directory and record of a queued job. job->fixed gets references to the JSON values of `words`. Removes
- * the directory again if the record cannot be written. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,
                               organ_error *error)
 {
@@ -294,7 +269,6 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     return error->status;
 }
 
-/* Returns whether the value is a JSON array of strings, which may be empty. */
 static bool has_only_strings(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -303,9 +277,8 @@ static bool has_only_strings(const json_t *array)
     return json_is_array(array);
 }
 
-/* Returns whether job.json has the id `id` and the schema of this version, and whether the members with the request
- * have the right types. Another program may have changed the file, and the server starts a process from these
- * members. */
+/* Another program may have changed the file, and the server starts a process from these members, so their types are
+ * checked. */
 static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};
@@ -321,7 +294,6 @@ static bool is_record(const json_t *record, const char *id)
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
-/* Restores the job, whose id is set, from the contents of job.json. Returns false if they are not valid. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};
@@ -338,8 +310,8 @@ static bool read_record(const json_t *record, organ_job *job)
     return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }
 
-/* Reads job.json of a job. If memory runs out, jansson may report a syntax error instead; a changed count of refused
- * allocations then reveals the real cause. */
+/* If memory runs out, jansson may report a syntax error instead; a changed count of refused allocations then reveals
+ * the real cause. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
 {
     json_error_t fault = {.text = "it cannot be opened"};
@@ -371,17 +343,15 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 /* ---- documents for clients ---- */
 
-/* Returns the text as a JSON string, null if it is empty. */
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
-/* Returns a copy of a member of job->fixed. Threads send a view to clients without the mutex, so the view must not
- * share JSON values with the job: their reference counts are not atomic. */
+/* Threads send a view to clients without the mutex, so the view must not share JSON values with the job: their
+ * reference counts are not atomic. */
 static json_t *copy_fixed(const organ_job *job, const char *key)
 {
     return json_deep_copy(json_object_get(job->fixed, key));
 }
 
-/* Builds the view of a job for clients; its members are listed in store.h. */
 json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);

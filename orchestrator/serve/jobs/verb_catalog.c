@@ -10,10 +10,8 @@
 
 /* ---- verbs and options of jobs ---- */
 
-/* Returns whether the verb can run as a job. A verb without --json has no result that the server could store. */
 bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL && !verb->no_job; }
 
-/* Returns the verb with this name if it can run as a job, else NULL. */
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
@@ -22,8 +20,8 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Returns whether clients must not set the option. Such options are --help, those that the server sets itself or
- * replaces by a route (--html), and those for requests to other servers (--header). */
+/* Clients must not set --help, options that the server sets itself or replaces by a route (--html), and those for
+ * requests to other servers (--header). */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};
@@ -33,7 +31,6 @@ static bool is_hidden_option(const organ_option *option)
     return false;
 }
 
-/* Returns the k-th of those options of a verb that are not hidden (is_hidden_option); NULL after the last. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;
@@ -42,14 +39,12 @@ const organ_option *organ_job_option(const organ_verb *verb, size_t k)
     return option;
 }
 
-/* Copies the name of the operand without "..." to `key` and returns `key`. */
 const char *organ_operand_key(const organ_operand *operand, char key[64])
 {
     snprintf(key, 64, "%.*s", (int)strcspn(operand->name, "."), operand->name);
     return key;
 }
 
-/* Returns an option that describes the operand, for functions that handle operands and options in the same way. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64])
 {
     organ_option option = organ_operand_as_option(operand);
@@ -64,7 +59,6 @@ organ_option organ_job_operand(const organ_operand *operand, char key[64])
 #define SEGMENT "[^./\\\\\\u0000-\\u001f\\u007f][^/\\\\\\u0000-\\u001f\\u007f]*"
 #define PATH    SEGMENT "(/" SEGMENT ")*"
 
-/* Returns the schema of the path of a model, an input or an output. */
 static json_t *path_schema(organ_names names)
 {
     static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root, or its name in a cache",
@@ -75,27 +69,24 @@ static json_t *path_schema(organ_names names)
                      names == ORGAN_NAMES_OUTPUT ? "^" PATH "$" : "^(\\.|" PATH ")$", "description", about[names]);
 }
 
-/* Returns the schema of a text that is no path: 1 to 4000 characters without NUL, as plain_text in job_arguments.c. */
+/* A text that is no path has 1 to 4000 characters without NUL, as plain_text in job_arguments.c. */
 static json_t *plain_schema(void)
 {
     return json_pack("{s:s, s:i, s:i, s:s}", "type", "string", "minLength", 1, "maxLength", 4000, "pattern",
                      "^[^\\u0000]+$");
 }
 
-/* Returns the schema of a text: of a path, unless `names` is ORGAN_NAMES_NOTHING. */
 static json_t *text_schema(organ_names names)
 {
     return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names);
 }
 
-/* Returns the schema of an array of at least `least` texts, or of at least one if `least` is 0. */
 static json_t *words_schema(organ_names names, unsigned least)
 {
     return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
                      ORGAN_MAX_WORDS, "items", text_schema(names));
 }
 
-/* Returns the choices of an option as an array of strings. */
 static json_t *choices_array(const organ_option *option)
 {
     json_t *const array = json_array();
@@ -105,13 +96,11 @@ static json_t *choices_array(const organ_option *option)
     return array;
 }
 
-/* Returns a number as a JSON real or integer, depending on the kind of the option. */
 static json_t *option_number(const organ_option *option, double value)
 {
     return option->value == ORGAN_VALUE_REAL ? json_real(value) : json_integer((json_int_t)value);
 }
 
-/* Returns the schema of a number in the range of the option. */
 static json_t *range_schema(const organ_option *option)
 {
     const organ_range *const range = &option->range;
@@ -120,15 +109,14 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* Returns the schema of an amount of bytes: a number, or a text like "512M". A JSON Schema cannot limit the amount in a
- * text, so the pattern allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
+/* An amount is a number, or a text like "512M". A JSON Schema cannot limit the amount in a text, so the pattern
+ * allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
                      "^[1-9][0-9]{0,2}[gG]$|^[1-9][0-9]{1,3}[mM]$");
 }
 
-/* Returns the default of an option, option->fallback, as JSON: a number for counts and reals, else a string. */
 static json_t *fallback_value(const organ_option *option)
 {
     if (option->value == ORGAN_VALUE_COUNT)
@@ -137,7 +125,6 @@ static json_t *fallback_value(const organ_option *option)
                                              : json_string(option->fallback);
 }
 
-/* Returns the JSON Schema of the value of an option, with its default and its help text. */
 static json_t *option_schema(const organ_option *option)
 {
     json_t *schema = NULL;
@@ -156,7 +143,6 @@ static json_t *option_schema(const organ_option *option)
     return schema;
 }
 
-/* Returns the JSON Schema of "arguments" of a verb: operands and options as members. */
 static json_t *arguments_schema(const organ_verb *verb)
 {
     json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
@@ -180,7 +166,6 @@ static json_t *arguments_schema(const organ_verb *verb)
                      "dependentRequired", together, "additionalProperties", 0);
 }
 
-/* Returns the JSON Schema of a request {"verb": NAME, "arguments": ...} for this verb. */
 json_t *organ_verb_request_schema(const organ_verb *verb)
 {
     return json_pack("{s:s, s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "description", verb->summary,
@@ -190,14 +175,12 @@ json_t *organ_verb_request_schema(const organ_verb *verb)
 
 /* ---- descriptions ---- */
 
-/* Returns {"name", "summary", "resumable", "dry_run"} of a verb. */
 static json_t *describe_in_brief(const organ_verb *verb)
 {
     return json_pack("{s:s, s:s, s:b, s:b}", "name", verb->name, "summary", verb->summary, "resumable",
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
 }
 
-/* Returns an array of the verbs that can be jobs, each in brief with the title of its section in the table. */
 json_t *organ_verb_list(const organ_verb_table *table)
 {
     json_t *const list = json_array();
@@ -214,7 +197,6 @@ json_t *organ_verb_list(const organ_verb_table *table)
     return list;
 }
 
-/* Returns the word for the kind of path that an option or an operand names. */
 static const char *names_word(organ_names names)
 {
     static const char *const words[] = {[ORGAN_NAMES_NOTHING] = "nothing",
@@ -224,7 +206,6 @@ static const char *names_word(organ_names names)
     return words[names];
 }
 
-/* Returns the operands of a verb as an array: {"name", "help", "names", "required", "repeats"}. */
 static json_t *describe_operands(const organ_verb *verb)
 {
     json_t *const list = json_array();
@@ -238,8 +219,6 @@ static json_t *describe_operands(const organ_verb *verb)
     return list;
 }
 
-/* Returns an option as JSON, with the members that the server's page needs to make a form; absent properties are
- * omitted. */
 static json_t *describe_option(const organ_option *option)
 {
     static const char *const kinds[] = {
@@ -262,8 +241,6 @@ static json_t *describe_option(const organ_option *option)
                             SET_FLAG("before_to", option->before_to))));
 }
 
-/* Returns the groups of options of a verb as an array of {"title", "options"}, without hidden options and without
- * groups of which all options are hidden. */
 static json_t *describe_groups(const organ_verb *verb)
 {
     json_t *const list = json_array();
@@ -279,8 +256,6 @@ static json_t *describe_groups(const organ_verb *verb)
     return list;
 }
 
-/* Returns the complete description of a verb: texts, operands, options by group, examples, and the JSON schema of its
- * arguments. */
 json_t *organ_verb_describe(const organ_verb *verb)
 {
     json_t *const json = describe_in_brief(verb), *const examples = json_array();

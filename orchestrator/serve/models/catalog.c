@@ -12,19 +12,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The two JSON texts of a catalog (organ_model_details), on the heap. */
 typedef struct texts {
     char *details, *summary;
 } texts;
 
-/* A block that catalog_put fills from its beginning. Without `base` catalog_put only computes its size. */
+/* catalog_put fills the block from its beginning. Without `base` it only computes its size. */
 typedef struct layout {
     char *base;  /* memory filled with zeros; NULL: none */
     size_t size; /* bytes appended so far */
 } layout;
 
-/* Appends `size` bytes to the block, a copy of `data` or, if that is NULL, zeros. Returns their address; if l->base is
- * NULL, only counts them and returns NULL. */
 static void *catalog_put(layout *l, const void *data, size_t size)
 {
     char *const at = l->base ? l->base + l->size : NULL;
@@ -32,13 +29,11 @@ static void *catalog_put(layout *l, const void *data, size_t size)
     return at && data ? memcpy(at, data, size) : at;
 }
 
-/* Appends a text with its NUL to the block, as catalog_put does. */
 static const char *catalog_put_text(layout *l, const char *text) { return catalog_put(l, text, strlen(text) + 1); }
 
-/* Writes a catalog of the model to the block or, if l->base is NULL, only computes the size of the block. The parts
- * that need alignment (catalog, tensors, files, shapes) are first, then the texts. Consecutive tensors with equal
- * shapes share one stored shape. If l->base is NULL, `unused` stands for the catalog, so that its members can be set.
- */
+/* If l->base is NULL, only computes the size of the block; `unused` then stands for the catalog, so that its members
+ * can be set. The parts that need alignment (catalog, tensors, files, shapes) are first, then the texts. Consecutive
+ * tensors with equal shapes share one stored shape. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
     organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
@@ -72,9 +67,6 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     catalog->bytes = l->size;
 }
 
-/* Copies the tensors and texts of a model into one block, which the reader process can send to the server. Returns 0,
- * or an HTTP status: 507 if the block would have more than `max` bytes, 500 if memory runs out. `path` is for messages.
- */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -105,7 +97,6 @@ void organ_catalog_free(organ_catalog *catalog)
 
 /* ---- a block of another process ---- */
 
-/* State of organ_catalog_adopt: a block that another process has filled. */
 typedef struct foreign_block {
     char *at; /* address of the block in this process */
     size_t bytes;
@@ -116,19 +107,18 @@ typedef struct foreign_block {
     uint64_t weights; /* size of the tensors checked so far, in their files */
 } foreign_block;
 
-/* Translates an address of the other process to one of this process. Returns NULL unless the `size` bytes there are
- * within the shapes and texts of the block. */
+/* Returns NULL unless the `size` bytes at the translated address are within the shapes and texts of the block. */
 static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
     return offset >= b->begin && offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
 }
 
-/* Translates the address of a text like own_place. The text ends within the block, whose last byte is a NUL. */
+/* The last byte of the block is a NUL, so the text ends within it. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
-/* Translates the address of a name like own_place. Also returns NULL if the names together are longer than the block:
- * then they overlap, and checking many long overlapping names would take very long even in a short block. */
+/* Returns NULL also if the names together are longer than the block: then they overlap, and checking many long
+ * overlapping names would take very long even in a short block. */
 static const char *own_name(foreign_block *b, const char *text)
 {
     const char *const own = own_text(b, text);
@@ -136,8 +126,7 @@ static const char *own_name(foreign_block *b, const char *text)
     return b->named <= b->bytes ? own : NULL;
 }
 
-/* Translates the address of a tensor's shape like own_place. Also returns NULL if it is not aligned or the rank is too
- * large. */
+/* Returns NULL also if the shape is not aligned or the rank is too large. */
 static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
 {
     const void *const own = tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT
@@ -146,14 +135,12 @@ static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *ten
     return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
 }
 
-/* Adds the bytes of the tensor to b->weights. Returns whether the sum can be an integer of JSON: at most 2^63 - 1. */
+/* An integer of JSON is at most 2^63 - 1. */
 static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
 {
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
 }
 
-/* Checks a tensor of the block, which has `files` files, and translates its pointers. Returns false if a member is not
- * valid. */
 static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -166,9 +153,8 @@ static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
            a->expert >= -1;
 }
 
-/* Translates `pointer`, the address of an array of `count` elements of `size` bytes, and moves b->begin to the end of
- * the array. The array must begin at b->begin, because tensors and files follow the catalog in this order; returns NULL
- * if it does not, or exceeds the block. */
+/* Moves b->begin to the end of the array. The array must begin at b->begin, because tensors and files follow the
+ * catalog in this order; returns NULL if it does not, or exceeds the block. */
 static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
 {
     char *const own = b->at + b->begin;
@@ -178,7 +164,6 @@ static void *next_array(foreign_block *b, const void *pointer, size_t count, siz
     return own;
 }
 
-/* Returns whether the text is a JSON object. */
 static bool is_object(const char *text)
 {
     json_error_t fault;
@@ -189,9 +174,7 @@ static bool is_object(const char *text)
     return object;
 }
 
-/* Replaces the addresses in a catalog, which another process wrote at its address `base`, by addresses in this block. A
- * malicious model may have taken over that process, so the function checks all members; returns false if one is not
- * valid. */
+/* A malicious model may have taken over the process that wrote the block, so the function checks all members. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 {
     organ_catalog *const catalog = block;
@@ -221,9 +204,6 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 
 /* ---- reading ---- */
 
-/* Reads the headers of the model at `absolute` into a new catalog of at most `max` bytes. Messages and the catalog
- * contain `path`, the model's path for clients. Returns 0, or an HTTP status: 422 for a malformed model, 507 if the
- * catalog would be larger, 500 for any other error. *catalog is then NULL. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {

@@ -13,14 +13,12 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Largest numbers of cached models, of models that wait to be read, and of entries of a directory in a digest; number
- * of tensors from which on free memory is returned to the system after a model was read. */
+/* From MANY_TENSORS tensors on, free memory is returned to the system after a model was read. */
 enum { PLACES = 64, MAX_REQUESTED = 256, MAX_EXTRA = 100000, MANY_TENSORS = 4096 };
 
-/* Seconds for which the list of a scan counts as recent, in addition to twice the duration of the scan. */
+/* The list of a scan counts as recent for these seconds and twice the duration of the scan. */
 static const double list_seconds = 2;
 
-/* A place of the cache: a model, or the reason why it could not be read. */
 typedef struct cached_model {
     char *path;             /* NULL: this place is empty */
     uint64_t identity;      /* digest_of_files before the model was read */
@@ -58,7 +56,7 @@ struct organ_model_cache {
     organ_error walk_fault;         /* error of the last scan */
 };
 
-/* Calls on_change, if set. The caller does not hold cache->lock. */
+/* The caller does not hold cache->lock. */
 static void notify_listener(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -69,7 +67,7 @@ static void notify_listener(organ_model_cache *cache)
 
 /* ---- places ---- */
 
-/* Empties a place of the cache. If requests still use its catalog, organ_model_cache_give_back frees it later. */
+/* If requests still use the catalog, organ_model_cache_give_back frees it later. */
 static void clear_place(organ_model_cache *cache, cached_model *p)
 {
     if (p->catalog) {
@@ -83,7 +81,6 @@ static void clear_place(organ_model_cache *cache, cached_model *p)
     *p = (cached_model){0};
 }
 
-/* Returns the place of the model at `path`; NULL if there is none. */
 static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
 {
     for (size_t k = 0; k < PLACES; k++)
@@ -92,8 +89,6 @@ static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
     return NULL;
 }
 
-/* Evicts the least recently used models until a place is empty and `bytes` more bytes are within the limit, and returns
- * the place. `bytes` must be at most cache->max. */
 static cached_model *make_place(organ_model_cache *cache, size_t bytes)
 {
     for (;;) {
@@ -111,9 +106,9 @@ static cached_model *make_place(organ_model_cache *cache, size_t bytes)
     }
 }
 
-/* Stores the result of reading the model at `path`, also a failure; takes ownership of made->catalog. `requested`: a
- * client waits for the model. If it is false, the model was read only for the list; it is then dropped if its memory
- * would require the eviction of others. */
+/* Failures are stored, too; takes ownership of made->catalog. `requested`: a client waits for the model. If it is
+ * false, the model was read only for the list; it is then dropped if its memory would require the eviction of
+ * others. */
 static void store_result(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
@@ -138,8 +133,8 @@ static void store_result(organ_model_cache *cache, const char *path, const cache
 
 /* ---- one model ---- */
 
-/* Sets *identity to a digest of the names, sizes and times of the entries in the model's directory (for a file: the
- * directory that contains it); it changes when a file of the model changes. Returns 0 or an HTTP status. */
+/* The digest is of the names, sizes and times of the entries in the model's directory (for a file: the directory
+ * that contains it); it changes when a file of the model changes. Returns 0 or an HTTP status. */
 static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
 {
     struct stat about;
@@ -161,8 +156,8 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     return 0;
 }
 
-/* Queues the model for the thread that reads models, unless it waits or is being read already. Returns false if too
- * many models wait, if the cache stops, or if memory runs out. */
+/* Does nothing if the model waits or is being read already. Returns false if too many models wait, if the cache
+ * stops, or if memory runs out. */
 static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
@@ -178,8 +173,6 @@ static bool queue_model(organ_model_cache *cache, const char *path)
     return own != NULL;
 }
 
-/* Sets *model to the cached catalog, with one more user, or returns the cached error, if the model's files are
- * unchanged; otherwise queues the model for reading and returns 202. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error)
 {
@@ -209,7 +202,6 @@ unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const
     return status;
 }
 
-/* Ends a use of the catalog. The last user of an evicted catalog frees it. */
 void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *model)
 {
     organ_catalog *const catalog = (organ_catalog *)model;
@@ -228,8 +220,7 @@ void organ_model_cache_give_back(organ_model_cache *cache, const organ_catalog *
 
 /* ---- the thread that reads ---- */
 
-/* Reads a model in the reader process. Returns a cached_model without a path: with a catalog, or with a status and a
- * message. Called without the lock. */
+/* Called without the lock. */
 static cached_model read_one(const organ_model_cache *cache, const char *path)
 {
     cached_model made = {0};
@@ -247,8 +238,6 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     return made;
 }
 
-/* Returns the summary of a model, as JSON for the list, or {"fault": message} if it could not be read; for the caller
- * to free. NULL if memory runs out. */
 static char *summary_of(const cached_model *made)
 {
     if (made->catalog)
@@ -259,17 +248,15 @@ static char *summary_of(const cached_model *made)
     return text;
 }
 
-/* Order of bsearch for a path and a model. */
 static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
 
-/* Returns the model at `path` in the result of a scan, which is ordered by path; NULL if there is none. */
 static organ_found_model *found_model(const organ_found_models *found, const char *path)
 {
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
-/* Returns the path of the next model to read, for the caller to free; NULL if there is none. Models that a client
- * requested come first (*requested becomes true), then those of which a list needs the summary. */
+/* Models that a client requested come first (*requested becomes true), then those of which a list needs the summary.
+ * The caller frees the path; NULL if there is none. */
 static char *next_to_read(organ_model_cache *cache, bool *requested)
 {
     *requested = cache->requested_count > 0;
@@ -284,8 +271,7 @@ static char *next_to_read(organ_model_cache *cache, bool *requested)
     return NULL;
 }
 
-/* Returns the summary of a cached model, for the caller to free. NULL if the model is not in the cache or its files
- * have changed. Called without the lock. */
+/* Called without the lock. NULL also if the files of the model have changed. */
 static char *summary_from_cache(organ_model_cache *cache, const char *path)
 {
     uint64_t identity;
@@ -299,8 +285,7 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     return summary;
 }
 
-/* Stores `summary` in the model's row of the last scan, or frees it if there is no such row. NULL (no memory) leaves
- * the row pending. */
+/* Frees `summary` if the last scan has no such row. NULL (no memory) leaves the row pending. */
 static void store_summary(organ_model_cache *cache, const char *path, char *summary)
 {
     organ_found_model *const listed = found_model(&cache->found, path);
@@ -313,9 +298,8 @@ static void store_summary(organ_model_cache *cache, const char *path, char *summ
     listed->requested = false;
 }
 
-/* Reads the model at `path` into the cache and stores its summary in the list. If only the list needs the model (not
- * `requested`) and it is cached already, only copies its summary. Called with the lock held; releases it while the
- * model is read. The caller frees `path`. */
+/* If only the list needs the model (not `requested`) and it is cached already, only copies its summary. Called with
+ * the lock held; releases it while the model is read. The caller frees `path`. */
 static void read_next(organ_model_cache *cache, char *path, bool requested)
 {
     cached_model made = {0};
@@ -353,8 +337,7 @@ static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *
     return NULL;
 }
 
-/* Step of the reading thread: reads one model that waits to be read. Returns false if there is none, or none can be
- * read now. Called with the lock held. */
+/* Step of the reading thread. Returns false if no model waits, or none can be read now. Called with the lock held. */
 static bool read_requested(organ_model_cache *cache)
 {
     bool requested;
@@ -368,18 +351,15 @@ static bool read_requested(organ_model_cache *cache)
     return true;
 }
 
-/* Main function of the reading thread. */
 static void *read_models(void *context) { return do_steps(context, read_requested); }
 
 /* ---- the thread that scans ---- */
 
-/* Returns whether two scans found the same kind, size, number of files and time of a model. */
 static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 {
     return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
 }
 
-/* Moves the summaries of unchanged models from the previous scan to the new one. */
 static void copy_unchanged_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {
@@ -392,8 +372,8 @@ static void copy_unchanged_summaries(organ_found_models *now, organ_found_models
     }
 }
 
-/* Step of the scanning thread: scans the root if a scan was requested; returns false otherwise. The lock is held on
- * entry and on return, but not during the scan. */
+/* Step of the scanning thread; returns false if no scan was requested. The lock is held on entry and on return, but
+ * not during the scan. */
 static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
@@ -420,12 +400,10 @@ static bool scan_once(organ_model_cache *cache)
     return true;
 }
 
-/* Main function of the scanning thread. */
 static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 
-/* Returns the summary of a found model, or {"pending": true} if it was not read yet. NULL if memory runs out. */
 static json_t *summary_json(const organ_found_model *model)
 {
     json_error_t fault;
@@ -434,7 +412,6 @@ static json_t *summary_json(const organ_found_model *model)
                           : json_pack("{s:b}", "pending", 1);
 }
 
-/* Returns a model as a row of the list. Marks a model without a summary to be read, and sets *looking to true then. */
 static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;
@@ -446,15 +423,12 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
                              summary_json(model));
 }
 
-/* Returns whether the last scan is recent. A scan that took long counts as recent for longer, so that scans take at
- * most a third of the time. */
+/* A scan that took long counts as recent for longer, so that scans take at most a third of the time. */
 static bool list_is_fresh(const organ_model_cache *cache)
 {
     return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
 }
 
-/* Lists the last scan without waiting. If it is old, or a model of the page has no summary, sets page->looking and
- * wakes the threads. */
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error)
 {
@@ -487,7 +461,6 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     return error->status;
 }
 
-/* Prints the memory of cached models, the number of models that wait, and the metrics of the reader. */
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 {
     pthread_mutex_lock(&cache->lock);
@@ -500,8 +473,7 @@ void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 
 /* ---- the beginning and the end ---- */
 
-/* Creates the cache and starts its two threads. If organ_reader_create fails, its error stays in *error, because
- * organ_fail_errno does not replace an error. */
+/* If organ_reader_create fails, its error stays in *error, because organ_fail_errno does not replace an error. */
 organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
                                       void (*on_change)(void *context), void *context, organ_model_cache **made,
                                       organ_error *error)
@@ -531,8 +503,6 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
     return organ_fail_errno(error, failed, "the threads that look for models");
 }
 
-/* Makes both threads end after their current step, and aborts the current read. When it returns, on_change is not
- * called any more. */
 void organ_model_cache_stop(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -546,7 +516,7 @@ void organ_model_cache_stop(organ_model_cache *cache)
         organ_reader_stop(cache->reader_process);
 }
 
-/* Stops and joins both threads before it frees anything, because they use all of it. */
+/* Joins both threads before it frees anything, because they use all of it. */
 void organ_model_cache_destroy(organ_model_cache *cache)
 {
     if (!cache)

@@ -9,10 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Number of cells of one layer: one for each group and row of the anatomy (ORGAN_ANATOMY_ROWS). */
 enum { GROUPS = ORGAN_GROUP_OTHER + 1, CELLS_OF_LAYER = GROUPS * ORGAN_ANATOMY_ROWS };
 
-/* Number, elements and bytes of the tensors of one layer, group and row of the anatomy. */
 typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
@@ -20,8 +18,8 @@ typedef struct cell {
 /* Sets a member of the result to the member of `facts` with the same key. */
 #define FACT(key) SET_HELD(key, json_object_get(facts, key))
 
-/* Returns an element of "anatomy"; "layer" is null if `layer` is -1: tensors outside all layers. `group` is an
- * organ_group, `role` a row of the anatomy. */
+/* "layer" is null if `layer` is -1: tensors outside all layers. `group` is an organ_group, `role` a row of the
+ * anatomy. */
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)
 {
     return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I}", "layer", layer < 0 ? json_null() : json_integer(layer), "role",
@@ -29,8 +27,8 @@ static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t r
                      c->tensors, "elements", c->elements, "bytes", c->bytes);
 }
 
-/* Adds each tensor to its cell in cells[line][group][row]. Line 0 is for tensors outside all layers, line k + 1 for
- * layer k. Returns true if it has left out tensors of layers from ORGAN_DETAILS_MAX on. */
+/* The cells are cells[line][group][row]. Line 0 is for tensors outside all layers, line k + 1 for layer k. Returns
+ * true if it has left out tensors of layers from ORGAN_DETAILS_MAX on. */
 static bool count_cells(const organ_model *model, cell *cells)
 {
     bool more = false;
@@ -50,8 +48,6 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
-/* Returns "anatomy", an element for each cell that is not empty. If it leaves out layers, appends "anatomy" to the
- * array `cut`. NULL if memory runs out. */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
@@ -72,7 +68,6 @@ static json_t *anatomy_cells(const organ_model *model, json_t *cut)
     return NULL;
 }
 
-/* Returns the names of the dtypes in a report (organ.inspect/1). */
 static json_t *dtypes_of(const json_t *report)
 {
     json_t *const names = json_array(), *const rows = json_object_get(report, "dtypes");
@@ -81,7 +76,6 @@ static json_t *dtypes_of(const json_t *report)
     return names;
 }
 
-/* Returns the number of layers: the largest index of a layer plus 1. */
 static json_int_t count_layers(const organ_model *model)
 {
     json_int_t layers = 0;
@@ -90,8 +84,8 @@ static json_int_t count_layers(const organ_model *model)
     return layers;
 }
 
-/* Returns the description of a model, built from its report (organ.inspect/1), which becomes the member "inspect"; the
- * caller keeps its own reference. Moves "cut" from the report to the description. NULL if memory runs out. */
+/* The report (organ.inspect/1) becomes the member "inspect"; the caller keeps its own reference. Moves "cut" from
+ * the report to the description. NULL if memory runs out. */
 static json_t *details_of(const organ_model *model, json_t *report, const char *path)
 {
     const json_t *const facts = json_object_get(report, "model");
@@ -107,8 +101,7 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
                         SET("anatomy", anatomy), SET("cut", cut), SET_HELD("inspect", report));
 }
 
-/* Inspects the model and converts the report to the two texts. An inspection that finds faults but makes a report is no
- * error: the report lists the faults. */
+/* An inspection that finds faults but makes a report is no error: the report lists the faults. */
 organ_status organ_model_details(const organ_model *model, const char *path, char **details, char **summary,
                                  organ_error *error)
 {

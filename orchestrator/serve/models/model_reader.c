@@ -39,8 +39,8 @@ struct organ_reader {
 
 /* ---- the process ---- */
 
-/* Turns the forked child into the worker: places its descriptors (0, 1 and, without sanitizers, 2 on /dev/null; its end
- * `far` of the socket; the folders of the jail), closes all others and executes the program. Does not return. Runs
+/* Runs in the forked child and does not return. Places its descriptors (0, 1 and, without sanitizers, 2 on
+ * /dev/null; its end `far` of the socket; the folders of the jail), closes all others and executes the program. Runs
  * between fork and exec, so it makes system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
@@ -69,8 +69,6 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     _exit(ORGAN_INTERRUPTED);
 }
 
-/* Waits until `fd` has something to read, at most until organ_seconds_now is `until`. Returns false with errno:
- * ETIMEDOUT if that time has come. */
 static bool wait_for_bytes(int fd, double until)
 {
     for (;;) {
@@ -86,8 +84,8 @@ static bool wait_for_bytes(int fd, double until)
     }
 }
 
-/* Receives exactly `bytes` bytes from the socket `fd`, at most until organ_seconds_now is `until`. On failure returns
- * false and sets errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll. */
+/* Receives exactly `bytes` bytes, at most until organ_seconds_now is `until`. On failure returns false and sets
+ * errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll. */
 static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -107,7 +105,7 @@ static bool receive_bytes(int fd, void *data, size_t bytes, double until)
     return true;
 }
 
-/* Closes the socket, which makes the worker end, waits for its end for at most a second (MAX_CHECKS pauses of 2 ms) and
+/* The closed socket makes the worker end. Waits for that for at most a second (MAX_CHECKS pauses of 2 ms) and
  * returns its status, as waitpid does. With `at_once`, or if it still runs after that second, kills it and returns
  * -1. */
 static int end_worker(organ_reader *reader, bool at_once)
@@ -134,14 +132,12 @@ static int end_worker(organ_reader *reader, bool at_once)
     return how;
 }
 
-/* Reports that the worker cannot be started; `why` is an errno. Returns ORGAN_IO. */
 static organ_status fail_to_start(organ_error *error, int why)
 {
     return organ_fail_errno(error, why, "the process that reads models cannot be started");
 }
 
-/* Creates the socket and forks the worker, which executes the program with `argv`. Fails if the reader is stopped; the
- * lock keeps organ_reader_stop from missing a new process. */
+/* Fails if the reader is stopped; the lock keeps organ_reader_stop from missing a new process. */
 static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_error *error)
 {
     int ends[2];
@@ -164,8 +160,6 @@ static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_e
     return fail_to_start(error, fault);
 }
 
-/* Starts the worker and waits until it reports that it is confined. Returns ORGAN_IO, and ends the worker, if it does
- * not. */
 static organ_status start_worker(organ_reader *reader, organ_error *error)
 {
     enum { SECONDS_TO_START = 30 };
@@ -187,8 +181,8 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
 
 /* ---- one model ---- */
 
-/* Counts and reports a worker that ended while it read the model `path`. `how` is its status of waitpid, -1 if unknown.
- * Returns 422. */
+/* `path` is the model that the worker read when it ended. `how` is its status of waitpid, -1 if unknown. Returns
+ * 422. */
 static unsigned fail_ended_worker(organ_reader *reader, const char *path, int how, organ_error *error)
 {
     reader->lost++;
@@ -202,7 +196,6 @@ static unsigned fail_ended_worker(organ_reader *reader, const char *path, int ho
     return 422;
 }
 
-/* Sends a question and its two paths to the worker. Returns false if the worker has closed the socket. */
 static bool send_question(organ_reader *reader, const char *absolute, const char *path, size_t max)
 {
     const organ_worker_question question = {
@@ -212,8 +205,8 @@ static bool send_question(organ_reader *reader, const char *absolute, const char
            organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
-/* Receives a block of `bytes` bytes into new memory of mmap, for the caller to unmap. Returns NULL with errno, as
- * receive_bytes sets it, or if memory runs out. */
+/* The block is from mmap, for the caller to unmap. Returns NULL with errno, as receive_bytes sets it, or if memory
+ * runs out. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -227,9 +220,9 @@ static void *receive_block(int fd, size_t bytes, double until)
     return NULL;
 }
 
-/* Converts the answer of the worker to a result: after an answer without an error, receives the catalog, a block of
- * at most `max` bytes, until the time `until`. Checks everything, because a hostile model may have taken over the
- * worker. Returns 0 and sets *catalog, or returns an HTTP status. */
+/* After an answer without an error, receives the catalog, a block of at most `max` bytes, until the time `until`.
+ * Checks everything, because a hostile model may have taken over the worker. Returns 0 and sets *catalog, or returns
+ * an HTTP status. */
 static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
                              double until, organ_catalog **catalog, organ_error *error)
 {
@@ -264,8 +257,8 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     return 500;
 }
 
-/* Starts a worker if there is none, sends one question and receives the answer. *ended becomes true if the worker has
- * ended without an answer, but not if it was killed after the time limit. Returns 0 or an HTTP status. */
+/* Starts a worker if there is none. *ended becomes true if the worker has ended without an answer, but not if it was
+ * killed after the time limit. Returns 0 or an HTTP status. */
 static unsigned read_by_worker(organ_reader *reader, const char *absolute, const char *path, size_t max,
                                organ_catalog **catalog, bool *ended, organ_error *error)
 {
@@ -288,7 +281,6 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     return 422;
 }
 
-/* Sets reader->read_began under the lock. */
 static void set_read_began(organ_reader *reader, double when)
 {
     pthread_mutex_lock(&reader->lock);
@@ -296,7 +288,6 @@ static void set_read_began(organ_reader *reader, double when)
     pthread_mutex_unlock(&reader->lock);
 }
 
-/* Reads a model with the worker process, or in this process if no program is set. Returns 0 or an HTTP status. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -319,7 +310,6 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
 
 /* ---- the beginning and the end ---- */
 
-/* Prepares the reader: opens the program and selects the environment. The first read starts the worker. */
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **made, organ_error *error)
 {
     organ_reader *const reader = *made = calloc(1, sizeof *reader);
@@ -339,7 +329,6 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     return error->status;
 }
 
-/* Kills the worker process, so that the current read ends at once, and prevents another one. */
 void organ_reader_stop(organ_reader *reader)
 {
     pthread_mutex_lock(&reader->lock);
@@ -349,7 +338,6 @@ void organ_reader_stop(organ_reader *reader)
     pthread_mutex_unlock(&reader->lock);
 }
 
-/* Kills the worker, if there is one, and frees the reader. */
 void organ_reader_destroy(organ_reader *reader)
 {
     if (!reader)
@@ -363,7 +351,6 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
-/* Prints the metrics of the reader in the text format of Prometheus. */
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);

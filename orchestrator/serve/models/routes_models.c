@@ -6,14 +6,12 @@
 
 #include <string.h>
 
-/* Largest and default number of rows in a page. */
 enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };
 
-/* Seconds after which a list is answered with the models found so far, and a request for a model that is still being
+/* After these seconds a list is answered with the models found so far, and a request for a model that is still being
  * read with 503. */
 static const double list_patience = 1, model_patience = 120;
 
-/* Reads "limit" and "offset" of the query, numbers of rows. Returns false after a 400. */
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
     return organ_http_query_count(request, reply, "limit", 1, MAX_A_PAGE, USUAL_PAGE, limit) &&
@@ -22,8 +20,8 @@ static bool read_page(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- the list ---- */
 
-/* Replies with a page of the list of models. If a scan or a read may still change the page, postpones the reply, but
- * not beyond list_patience after the request began. */
+/* If a scan or a read may still change the page, postpones the reply, but not beyond list_patience after the request
+ * began. */
 static void get_models(const organ_server_request *request, organ_http_reply *reply)
 {
     uint64_t offset, limit;
@@ -48,8 +46,8 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
 
 /* ---- one model ---- */
 
-/* Returns the model that the request's path names, for the caller to release. Returns NULL after it has replied with a
- * problem, or has postponed the reply until the model is read, at most until model_patience after the request began. */
+/* Returns NULL after it has replied with a problem, or has postponed the reply until the model is read, at most
+ * until model_patience after the request began. The caller releases the model. */
 static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *model;
@@ -66,7 +64,6 @@ static const organ_catalog *find_model(const organ_server_request *request, orga
     return model;
 }
 
-/* Replies with the description of a model. */
 static void get_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *const model = find_model(request, reply);
@@ -77,7 +74,6 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- tensors ---- */
 
-/* Reads the filters, order and page of a request for tensors into *w. Returns false after a 400. */
 static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;
@@ -107,7 +103,6 @@ static bool read_tensor_query(const organ_server_request *request, organ_http_re
     return false;
 }
 
-/* Replies with a page of the tensors of a model. */
 static void get_tensors(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_tensor_query query;
@@ -125,11 +120,10 @@ static void get_tensors(const organ_server_request *request, organ_http_reply *r
 
 /* ---- the area ---- */
 
-/* Callback of the model cache after each scan and read: calls the handlers of waiting requests again. */
 static void call_waiting_requests(void *context) { organ_http_call_waiting(context); }
 
-/* Creates the cache of models. A separate process, this program (/proc/self/exe) run as a worker, reads the models;
- * with options->models_here this process reads them. */
+/* A separate process, this program (/proc/self/exe) run as a worker, reads the models; with options->models_here
+ * this process reads them. */
 static organ_status start_models(organ_app *app, organ_error *error)
 {
     const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",
@@ -140,7 +134,7 @@ static organ_status start_models(organ_app *app, organ_error *error)
                                     &app->cache, error);
 }
 
-/* Stops the threads of the cache; requests in progress may still use it. */
+/* Requests in progress may still use the cache, so only its threads stop. */
 static void drain_models(organ_app *app)
 {
     if (app->cache)

@@ -12,17 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Limits of a scan, because a root may be a whole disk: levels, folders, entries of a folder, models. */
+/* A root may be a whole disk, so a scan has limits. */
 enum { DEEPEST = 12, MAX_FOLDERS = 20000, MAX_IN_A_FOLDER = 20000, MAX_MODELS = 10000 };
 
-/* Returns the name of a kind of model in the list. */
 const char *organ_found_kind_name(organ_found_kind kind)
 {
     static const char *const names[] = {"safetensors directory", "organ directory", "adapter", "GGUF", "safetensors"};
     return names[kind];
 }
 
-/* State of a scan. */
 typedef struct scan_walk {
     const organ_jail *jail;
     organ_found_models *found;
@@ -30,14 +28,13 @@ typedef struct scan_walk {
     organ_error *error; /* the first fault of the scan, which ends it */
 } scan_walk;
 
-/* A folder and its entries; the path is below the root, "" for the root. */
+/* The path is below the root, "" for the root. */
 typedef struct open_folder {
     const char *path;
     organ_jail_entry *entries;
     size_t count;
 } open_folder;
 
-/* Returns the file `name` of the folder, NULL if it has none. */
 static const organ_jail_entry *file_named(const open_folder *f, const char *name)
 {
     for (size_t k = 0; k < f->count; k++)
@@ -46,14 +43,13 @@ static const organ_jail_entry *file_named(const open_folder *f, const char *name
     return NULL;
 }
 
-/* Returns "PATH/NAME", or NAME for the root, for the caller to free. NULL if memory runs out. */
 static char *join_path(const char *path, const char *name)
 {
     return organ_format("%s%s%s", path, *path ? "/" : "", name);
 }
 
-/* Appends the model to w->found and takes over its path. Sets found->cut instead if there are MAX_MODELS already, or
- * w->error if the path is NULL (memory ran out). */
+/* Takes over the path of the model. Sets found->cut instead if there are MAX_MODELS already, or w->error if the path
+ * is NULL (memory ran out). */
 static void append_found(scan_walk *w, organ_found_model model)
 {
     if (model.path && w->found->count < MAX_MODELS &&
@@ -68,9 +64,9 @@ static void append_found(scan_walk *w, organ_found_model model)
     free(model.path);
 }
 
-/* Adds a model. Its files in the folder are those with a name that begins with the first `length` bytes of `stem` and
- * ends in `end`; size, number of files and time of the model are computed from these. Takes over `path`, which is NULL
- * if memory ran out. */
+/* The files of the model are those with a name that begins with the first `length` bytes of `stem` and ends in
+ * `end`; its size, number of files and time are computed from these. Takes over `path`, which is NULL if memory ran
+ * out. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
 {
@@ -86,8 +82,8 @@ static void add_found_model(scan_walk *w, const open_folder *f, char *path, orga
     append_found(w, model);
 }
 
-/* Adds a model of a store by its name: a file, or a folder with safetensors or GGUF files. Also lists a damaged model;
- * reading it gives the reason. */
+/* The model is a file, or a folder with safetensors or GGUF files. Also lists a damaged model; reading it gives the
+ * reason. */
 static void add_named(scan_walk *w, const char *name)
 {
     organ_error ignored = {0};
@@ -116,7 +112,6 @@ static void add_named(scan_walk *w, const char *name)
     organ_jail_list_free(f.entries, f.count);
 }
 
-/* Adds all models of the stores by their names. */
 static void add_stores(scan_walk *w)
 {
     organ_name_list list;
@@ -127,7 +122,6 @@ static void add_stores(scan_walk *w)
     organ_names_list_release(&list);
 }
 
-/* Adds the folder itself if its files make it a model. Returns whether they do. */
 static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");
@@ -152,9 +146,8 @@ static bool add_folder(scan_walk *w, const open_folder *f)
 
 static void scan_folder(scan_walk *w, const char *path, int depth);
 
-/* Scans the subfolder `e` of the folder, or adds the file `e` if it is a model of its own. A split GGUF model is added
- * for its first part only. `is_model`: the folder is a model, to which its safetensors files belong. `depth` is the
- * level of the folder. */
+/* A split GGUF model is added for its first part only. `is_model`: the folder is a model, to which its safetensors
+ * files belong. `depth` is the level of the folder. */
 static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool is_model, int depth)
 {
     unsigned part = 1, parts;
@@ -172,7 +165,6 @@ static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entr
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
-/* Scans a folder and its subfolders; `depth` is its level, 0 for the root. */
 static void scan_folder(scan_walk *w, const char *path, int depth)
 {
     open_folder f = {.path = path};
@@ -194,13 +186,11 @@ static void scan_folder(scan_walk *w, const char *path, int depth)
     organ_jail_list_free(f.entries, f.count);
 }
 
-/* Order of qsort for found models: by path. */
 static int found_by_path(const void *a, const void *b)
 {
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
 
-/* Lists the models below the root and, if the jail has stores, in them, sorted by path. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error)
 {
     scan_walk w = {.jail = jail, .found = found, .error = error};

@@ -12,7 +12,6 @@
 
 const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS] = {"file", "name", "bytes", "elements", "layer"};
 
-/* Returns whether the tensor passes all filters of the query. */
 static bool tensor_is_selected(const organ_tensor_query *w, const organ_tensor *tensor)
 {
     return (!w->role || strcmp(organ_anatomy_role_name(&tensor->anatomy), w->role) == 0) &&
@@ -23,17 +22,15 @@ static bool tensor_is_selected(const organ_tensor_query *w, const organ_tensor *
 
 /* ---- order ---- */
 
-/* Context of by_query_order. */
 typedef struct order {
     const organ_tensor *tensors;
     const organ_tensor_query *query;
 } order;
 
-/* Returns -1, 0 or 1 for a < b, a == b or a > b. */
 static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
-/* Compares two tensors, given by their indices, by the key of the query and then by index, so that the order is
- * complete and pages neither repeat nor miss a tensor. */
+/* The order is by the key of the query and then by index, so that it is complete and pages neither repeat nor miss a
+ * tensor. */
 static int by_query_order(const void *a, const void *b, void *context)
 {
     const order *const o = context;
@@ -61,13 +58,12 @@ static int by_query_order(const void *a, const void *b, void *context)
     return o->query->down ? -result : result;
 }
 
-/* The tensors that pass the filters of a query. */
 typedef struct selection {
     uint32_t *places; /* their indices in the catalog, in the requested order; NULL: the order is that of the files */
     uint64_t total, bytes; /* their number, and their size in bytes */
 } selection;
 
-/* Filters and sorts the tensors of the model. The caller frees s->places. Returns ORGAN_IO if memory runs out. */
+/* The caller frees s->places. */
 static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_query *w, selection *s,
                                                organ_error *error)
 {
@@ -90,7 +86,6 @@ static organ_status tensor_page_choose_tensors(const organ_catalog *model, const
 
 /* ---- the text ---- */
 
-/* A page that is being written. */
 typedef struct page {
     const organ_catalog *model;
     FILE *out;
@@ -99,7 +94,6 @@ typedef struct page {
     bool whole;     /* no row is missing for lack of memory */
 } page;
 
-/* Appends a tensor to the page as JSON. */
 static void put_tensor(page *p, const organ_tensor *tensor)
 {
     json_t *const row = organ_inspect_tensor(tensor, p->model->files[tensor->file]);
@@ -114,15 +108,13 @@ static void put_tensor(page *p, const organ_tensor *tensor)
     json_decref(row);
 }
 
-/* Returns whether the page gets no further tensor: it has reached the limit of the query or of its bytes, or memory ran
- * out. */
 static bool page_is_full(const page *p, const organ_tensor_query *w)
 {
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
-/* Writes the tensors of the page: those of s->places from the offset of the query on; or, if `places` is NULL, the
- * tensors of the model that pass the filters, without the first `offset` ones. */
+/* The tensors are those of s->places from the offset of the query on; or, if `places` is NULL, those of the model
+ * that pass the filters, without the first `offset` ones. */
 static void put_tensor_rows(page *p, const organ_tensor_query *w, const selection *s)
 {
     uint64_t seen = 0;
@@ -133,8 +125,6 @@ static void put_tensor_rows(page *p, const organ_tensor_query *w, const selectio
             put_tensor(p, &p->model->tensors[k]);
 }
 
-/* Writes one page of the selected tensors as JSON. `next` is the offset of the next page, null on the last one. The
- * caller frees *json. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error)
 {

@@ -16,7 +16,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Receives exactly `bytes` bytes. Returns false if the server has closed the socket, or on an error. */
 static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
@@ -32,14 +31,13 @@ static bool receive_all(int fd, void *data, size_t bytes)
     return true;
 }
 
-/* Returns whether the arguments are those of a worker. */
 bool organ_worker_is_requested(int argc, char *const *argv)
 {
     return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
 }
 
-/* Limits the address space to its present size plus `more` bytes (a decimal number). Returns false if that fails. Sets
- * no limit under sanitizers, whose tables need terabytes. */
+/* The limit is the present size plus `more` bytes (a decimal number). Sets no limit under sanitizers, whose tables
+ * need terabytes. */
 static bool limit_memory(const char *more)
 {
 #if ORGAN_SANITIZED
@@ -55,7 +53,7 @@ static bool limit_memory(const char *more)
 #endif
 }
 
-/* Raises the limit of open files as far as allowed, since each shard of a model needs a descriptor. */
+/* Each shard of a model needs a descriptor. */
 static void raise_descriptors(void)
 {
     struct rlimit limit;
@@ -65,9 +63,9 @@ static void raise_descriptors(void)
     }
 }
 
-/* Limits the memory of the process to `memory` additional bytes, confines it to reading below the `folders` directories
- * that are open from ORGAN_WORKER_FOLDER on, and closes these. Both numbers are arguments of the program, in decimal. A
- * mechanism that the kernel lacks is left out. Returns 0, or the errno of the call that failed. */
+/* `memory` and `folders` are arguments of the program, in decimal. The process may read only below the `folders`
+ * directories that are open from ORGAN_WORKER_FOLDER on, which are closed then. A mechanism that the kernel lacks is
+ * left out. Returns 0, or the errno of the call that failed. */
 static int confine_worker(const char *memory, const char *folders)
 {
     int fds[ORGAN_JAIL_FOLDERS];
@@ -90,8 +88,6 @@ static int confine_worker(const char *memory, const char *folders)
     return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
 }
 
-/* Receives a path of `bytes` bytes, for the caller to free. NULL if it is too long or the server has closed the
- * socket. */
 static char *receive_path(uint32_t bytes)
 {
     char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;
@@ -101,11 +97,9 @@ static char *receive_path(uint32_t bytes)
     return NULL;
 }
 
-/* Bytes of a block above which the worker returns free memory to the system after it has sent the block. */
+/* After sending a larger block (in bytes) the worker returns free memory to the system. */
 enum { LARGE_BLOCK = 1 << 20 };
 
-/* Receives the two paths of a question, reads the model, and sends the answer and its block. Returns false if the
- * server has closed the socket, or a path is too long. */
 static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
 {
     organ_worker_answer answer = {0};
@@ -131,8 +125,6 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     return sent;
 }
 
-/* Confines the process and reports the result to the server; then answers questions until the server closes the socket,
- * and ends the process. */
 int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 {
     organ_worker_question question;
@@ -144,8 +136,6 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
     _exit(0);
 }
 
-/* Runs the worker if the command line requests it, and then does not return, because organ_worker_run ends the process.
- * Returns false in an ordinary start. */
 bool organ_models_worked(int argc, char *const *argv, int *code)
 {
     if (!organ_worker_is_requested(argc, argv))

@@ -14,7 +14,6 @@
 
 ORGAN_EMBEDDED(organ_open_api_text, "orchestrator/serve/page/open_api.json")
 
-/* Writes the name of a verb's schema: "JobOfLoraExtract" for "lora extract". Cuts it to 79 characters. */
 static void schema_name(const char *verb, char name[80])
 {
     size_t used = (size_t)snprintf(name, 80, "JobOf");
@@ -30,7 +29,7 @@ static void schema_name(const char *verb, char name[80])
     name[used] = '\0';
 }
 
-/* Adds to `schemas` a schema for the job of each verb that can be a job, and "JobRequest", which is any of them,
+/* The new schemas are one for the job of each verb that can be a job, and "JobRequest", which is any of them,
  * selected by its "verb". */
 static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
 {
@@ -50,8 +49,6 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
                                                                                SET("mapping", mapping))))));
 }
 
-/* Returns the OpenAPI document: the embedded open_api.json with the version of organ and a schema per verb. NULL with
- * ORGAN_IO if memory runs out, ORGAN_BAD_INPUT if the embedded text is malformed. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;

@@ -62,7 +62,7 @@ static const char policy[] =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
 
-/* Replies with a file of the page, or 304 if the browser has it: the tag is a hash of the content. */
+/* The tag is a hash of the content, so an unchanged file is a 304. */
 static void send_file(const organ_server_request *request, organ_http_reply *reply, const page_file *file)
 {
     size_t bytes = (size_t)(file->end - file->data);
@@ -77,7 +77,6 @@ static void send_file(const organ_server_request *request, organ_http_reply *rep
     organ_http_reply_policy(reply, policy);
 }
 
-/* Replies with the file `name` of the page, or 404. */
 static void send_named(const organ_server_request *request, organ_http_reply *reply, const char *name)
 {
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
@@ -88,26 +87,23 @@ static void send_named(const organ_server_request *request, organ_http_reply *re
     organ_http_problem(reply, 404, "the page has no part '%s'", name);
 }
 
-/* Replies with the page itself. */
 static void handle_page(const organ_server_request *request, organ_http_reply *reply)
 {
     send_named(request, reply, "index.html");
 }
 
-/* Replies with the file of the page that the request names. */
 static void handle_part(const organ_server_request *request, organ_http_reply *reply)
 {
     send_named(request, reply, organ_http_parameter(request, "name"));
 }
 
-/* Replies with the settings that the page needs before it has a token: {"token": whether the server needs one}. */
+/* The page needs the settings before it has a token: {"token": whether the server needs one}. */
 static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_http_reply_json(reply, 200,
                           json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
 }
 
-/* Replies with the OpenAPI document. */
 static void handle_open_api(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);

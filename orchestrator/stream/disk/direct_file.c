@@ -16,15 +16,15 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
-/* Returns whether the file is in memory (tmpfs). Linux accepts O_DIRECT for it since 6.6, but there is no device. */
+/* Linux accepts O_DIRECT for files in memory (tmpfs) since 6.6, but there is no device. */
 static bool is_in_memory(int fd)
 {
     struct statfs system;
     return fstatfs(fd, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
 }
 
-/* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing without it. `direct` is
- * -1 if the file system does not support that. */
+/* The file is opened twice: `fd` writes through the page cache, `direct` without it. `direct` is -1 if the file
+ * system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
@@ -44,8 +44,7 @@ organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, o
     return ORGAN_OK;
 }
 
-/* Sets a file's size and reserves its blocks, so that a full disk is reported now. If the file system cannot reserve
- * blocks, only sets the size. */
+/* Blocks are reserved so that a full disk is reported now. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
     if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
@@ -56,7 +55,6 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
     return organ_direct_resize(file, size, error);
 }
 
-/* Writes bytes through the page cache. */
 static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
                                  organ_error *error)
 {
@@ -74,10 +72,10 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
     return ORGAN_OK;
 }
 
-/* Writes whole pages with O_DIRECT and returns the number of written bytes. If this is less than `bytes` without an
- * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts
- * O_DIRECT at open and rejects it at a write, which is not tried again for this file, or if a write ends within a
- * page. Sets *errnum to the errno of any other error, else to 0. */
+/* Returns the number of written bytes. If this is less than `bytes` without an error, the caller writes the
+ * remaining bytes through the page cache. This happens if the file system accepts O_DIRECT at open and rejects it at
+ * a write, which is not tried again for this file, or if a write ends within a page. Sets *errnum to the errno of
+ * any other error, else to 0. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -100,9 +98,9 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
     return done;
 }
 
-/* Writes whole pages with O_DIRECT, and the bytes before the first and after the last page boundary through the page
- * cache. Writes all bytes through the page cache if address and offset are not congruent modulo a page, if O_DIRECT is
- * not supported, or if the bytes do not pass a page boundary. */
+/* Writes the bytes before the first and after the last page boundary through the page cache, and all bytes if
+ * address and offset are not congruent modulo a page, if O_DIRECT is not supported, or if the bytes do not pass a
+ * page boundary. */
 static organ_status write_pages(organ_direct_file *file, const char *from, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
@@ -154,9 +152,8 @@ void organ_direct_close(organ_direct_file *file)
 
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-/* Copies bytes with pread and organ_direct_write, in steps of at most COPY_BUFFER. `lead` puts the bytes at an address
- * in the buffer that is congruent to their offset in `to`, as O_DIRECT requires; full steps end at a page boundary.
- * Returns ORGAN_BAD_INPUT if `from` ends early. */
+/* `lead` puts the bytes at an address in the buffer that is congruent to their offset in `to`, as O_DIRECT requires;
+ * full steps end at a page boundary. Returns ORGAN_BAD_INPUT if `from` ends early. */
 static organ_status copy_in_memory(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
                                    uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -183,8 +180,8 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
     return error->status;
 }
 
-/* Copies bytes between files inside the operating system (copy_file_range). If that is not possible for these files, or
- * if `from` ends early, copies the remaining bytes through memory, which also reports the right error. */
+/* If the system cannot copy between these files, or if `from` ends early, copies the remaining bytes through memory,
+ * which also reports the right error. */
 static organ_status copy_in_system(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                                    uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -217,8 +214,8 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
     return error->status;
 }
 
-/* Returns whether the file is on a network file system (NFS, SMB), where copy_file_range copies on the server, so that
- * no bytes travel through the network. */
+/* On a network file system (NFS, SMB) copy_file_range copies on the server, so that no bytes travel through the
+ * network. */
 static bool is_served(int fd)
 {
     struct statfs system;

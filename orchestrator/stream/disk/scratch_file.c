@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. Returns its descriptor,
- * or -1 with errno. */
+/* For file systems without O_TMPFILE. Returns the descriptor, or -1 with errno. */
 static int open_named(const char *directory)
 {
     char *path = NULL;
@@ -29,8 +28,7 @@ static int open_named(const char *directory)
     return fd;
 }
 
-/* Creates a file without a name in a directory; the system removes it when the process ends. On file systems without
- * such files, creates a file with a name and removes the name at once. */
+/* The system removes a file without a name when the process ends. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = directory, .direct = -1};
@@ -41,7 +39,6 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
                          : organ_fail_errno(error, errno, "%s: no scratch file can be created in it", directory);
 }
 
-/* Reads `bytes` bytes of a scratch file. If the file ends before, returns ORGAN_IO. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
@@ -59,7 +56,6 @@ organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_
     return ORGAN_OK;
 }
 
-/* Asks the system to read these bytes into the page cache, because the caller needs them soon. */
 void organ_scratch_announce(const organ_direct_file *file, size_t bytes, uint64_t offset)
 {
     posix_fadvise(file->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);

@@ -16,7 +16,6 @@
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 enum { KEPT = 32 }; /* files that stay open although no thread uses them */
 
-/* A file that is open. */
 typedef struct shared_open {
     organ_direct_file file; /* first member: callers have a pointer to it */
     size_t f;               /* number of the file */
@@ -24,7 +23,7 @@ typedef struct shared_open {
     struct shared_open *next;
 } shared_open;
 
-/* A page of a file of which some bytes were written. */
+/* Some bytes of the page were written. */
 typedef struct shared_page {
     char bytes[PAGE];         /* first member: aligned for direct I/O */
     uint64_t have[PAGE / 64]; /* bits of the bytes that are set */
@@ -58,7 +57,6 @@ organ_status organ_shared_files_create(char *const *paths, size_t count, organ_s
     return ORGAN_OK;
 }
 
-/* Frees a list of pages. */
 static void free_pages(shared_page *pages)
 {
     for (shared_page *next; pages; pages = next) {
@@ -85,7 +83,7 @@ void organ_shared_files_destroy(organ_shared_files *files)
 
 /* ---- open files ---- */
 
-/* Closes the least recently used files that no thread uses, except KEPT. With the lock. */
+/* Keeps KEPT files. The caller holds the lock. */
 static void close_idle(organ_shared_files *files)
 {
     size_t idle = 0;
@@ -101,7 +99,7 @@ static void close_idle(organ_shared_files *files)
     }
 }
 
-/* Returns the open file number f, which becomes the first of the list; NULL if it is not open. With the lock. */
+/* The file becomes the first of the list. Returns NULL if it is not open. The caller holds the lock. */
 static shared_open *find_open(organ_shared_files *files, size_t f)
 {
     for (shared_open **at = &files->open; *at; at = &(*at)->next) {
@@ -116,8 +114,8 @@ static shared_open *find_open(organ_shared_files *files, size_t f)
     return NULL;
 }
 
-/* Opens file f and puts it into the list. files->collects is set at the first opening and then kept, because all
- * pieces of a page must be collected or none. With the lock. */
+/* files->collects is set at the first opening and then kept, because all pieces of a page must be collected or none.
+ * The caller holds the lock. */
 static shared_open *open_file(organ_shared_files *files, size_t f, organ_error *error)
 {
     shared_open *const o = calloc(1, sizeof *o);
@@ -160,7 +158,7 @@ void organ_shared_files_drop(organ_shared_files *files, organ_direct_file *file)
 
 /* ---- pages ---- */
 
-/* Returns the place of the page in the list of pages with pieces, or the list's end. With the lock. */
+/* Returns the list's end if the page has no pieces. The caller holds the lock. */
 static shared_page **find_page(organ_shared_files *files, size_t f, uint64_t number)
 {
     shared_page **at = &files->pages;
@@ -169,8 +167,7 @@ static shared_page **find_page(organ_shared_files *files, size_t f, uint64_t num
     return at;
 }
 
-/* Copies `bytes` bytes, all in one page, to the collected pieces of the page. Sets *full to the page if it has
- * all its bytes now; the caller then owns it. */
+/* The bytes are all in one page. Sets *full to the page if it has all its bytes now; the caller then owns it. */
 static organ_status add_piece(organ_shared_files *files, size_t f, const char *data, size_t bytes, uint64_t offset,
                               shared_page **full, organ_error *error)
 {
@@ -207,7 +204,6 @@ static organ_status add_piece(organ_shared_files *files, size_t f, const char *d
     return error->status;
 }
 
-/* Adds a piece of a page inside of a unit, and writes the page if it was the last one. */
 static organ_status write_piece(organ_shared_files *files, organ_direct_file *file, const char *data, size_t bytes,
                                 uint64_t offset, organ_error *error)
 {
@@ -223,13 +219,11 @@ static organ_status write_piece(organ_shared_files *files, organ_direct_file *fi
     return error->status;
 }
 
-/* Returns whether all bytes of the page that begins at offset `page` belong to the unit. */
 static bool is_inside(uint64_t page, uint64_t unit, uint64_t unit_bytes)
 {
     return page >= unit && page + PAGE <= unit + unit_bytes;
 }
 
-/* Writes bytes of a unit into the open file. */
 static organ_status write_to(organ_shared_files *files, organ_direct_file *file, const char *data, size_t bytes,
                              uint64_t offset, uint64_t unit, uint64_t unit_bytes, organ_error *error)
 {
@@ -259,7 +253,7 @@ organ_status organ_shared_files_write(organ_shared_files *files, size_t f, const
     return error->status;
 }
 
-/* Takes a page with collected pieces inside of the unit off the list; NULL if there is none. */
+/* The caller owns the page. Returns NULL if there is none. */
 static shared_page *take_page(organ_shared_files *files, size_t f, uint64_t unit, uint64_t unit_bytes)
 {
     pthread_mutex_lock(&files->lock);
@@ -273,7 +267,6 @@ static shared_page *take_page(organ_shared_files *files, size_t f, uint64_t unit
     return page;
 }
 
-/* Writes the pieces of a page through the page cache: every run of set bytes. */
 static organ_status write_runs(organ_direct_file *file, const shared_page *page, organ_error *error)
 {
     for (size_t from = 0, to; from < PAGE && !error->status; from = to) {
@@ -300,7 +293,6 @@ organ_status organ_shared_files_settle(organ_shared_files *files, size_t f, uint
     return error->status;
 }
 
-/* Copies the collected pieces of bytes [offset, offset + bytes) of file f to `data`. */
 static void lay_pieces(organ_shared_files *files, size_t f, char *data, size_t bytes, uint64_t offset)
 {
     pthread_mutex_lock(&files->lock);

@@ -20,7 +20,6 @@ struct organ_writers {
     pthread_t threads[];
 };
 
-/* Runs on each thread: carries out writes until the queue is empty and closing. */
 static void *write_queued(void *context)
 {
     organ_writers *const w = context;

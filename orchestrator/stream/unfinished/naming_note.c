@@ -25,8 +25,8 @@
 
 #define LARGEST_NOTE ((size_t)1 << 30) /* bytes; a larger file is not read */
 
-/* Parses the last line of the note and sets the members of *note but `journal`. note->there stays false if the line has
- * no inodes. Sets *no_memory if an allocation failed, which would otherwise look like a malformed line. */
+/* note->there stays false if the line has no inodes. Sets *no_memory if an allocation failed, which would otherwise
+ * look like a malformed line. */
 static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;
@@ -40,8 +40,7 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
     json_decref(json);
 }
 
-/* Reads the last line of the note at `path`. note->there is false if the file does not exist or its last line is
- * incomplete. Lines before the last are the journal of the run. */
+/* Lines before the last are the journal of the run. An incomplete last line counts as no note. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
     char *text = NULL;
@@ -66,8 +65,6 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
 }
 
-/* Appends the JSON line of the note to file `name` of directory `at` and synchronises the file. Returns 0 or an errno.
- */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
     char line[96 + ORGAN_NAMING_MAX * 24];
@@ -83,7 +80,7 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     return close(fd) && errno != EINTR && !fault ? errno : fault;
 }
 
-/* Sets `path` to the path "PARENT/.NAME" and `ending` for the output `final`. Returns false if it is too long. */
+/* The path is "PARENT/.NAME" and `ending`. Returns false if it is too long. */
 static bool hidden_path(const char *final, const char *ending, char path[PATH_MAX])
 {
     const char *const name = organ_path_name(final);
@@ -109,9 +106,8 @@ int organ_naming_remove_choice(const char *final, bool own)
 
 /* ---- finishing the work of a killed run ---- */
 
-/* Removes the file or directory at `path`, which had the name `final` before the run replaced it. If
- * organ_check_replaceable does not accept it, because it was changed meanwhile, renames it to a free name next to
- * `final` and returns an error. */
+/* If organ_check_replaceable does not accept the file, because it was changed meanwhile, renames it to a free name
+ * next to `final` and returns an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
@@ -126,9 +122,9 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-/* Removes the locked partial directory if the output is a directory that has its name already. Without the mark
- * ORGAN_GROWING_MARK, it is the output that had the name before, which may be removed only as remove_former allows.
- * With the mark, its removal had begun, or it is an unfinished run; it is removed without a check, as an empty one. */
+/* Without the mark ORGAN_GROWING_MARK, the directory is the output that had the name before, which may be removed
+ * only as remove_former allows. With the mark, its removal had begun, or it is an unfinished run; it is removed
+ * without a check, as an empty one. */
 static organ_status finish_directory(const organ_naming_place *p, const organ_partial *partial, organ_error *error)
 {
     organ_error why = {0};
@@ -145,7 +141,6 @@ static organ_status finish_directory(const organ_naming_place *p, const organ_pa
     return error->status;
 }
 
-/* Returns whether the note lists the file, by its inode number. */
 static bool is_noted(const organ_naming_note *note, const struct stat *info)
 {
     bool found = false;
@@ -154,9 +149,8 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Renames or removes file `name` of the partial directory of a single-file output. If the note lists its inode, the
- * file is a report of this output and is renamed to p->parent/name. Otherwise it had that name before the run, and is
- * removed. */
+/* If the note lists its inode, the file is a report of this output and is renamed to p->parent/name. Otherwise it
+ * had that name before the run, and is removed. */
 static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                  organ_error *error)
 {
@@ -182,14 +176,12 @@ static organ_status publish_file(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Filter of organ_list_folder: accepts all entries but ".", ".." and the mark of an unfinished output. */
 static int is_entry(const struct dirent *entry)
 {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
            strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
-/* Calls publish_file for all files of the locked partial directory, except the mark, and removes the directory. */
 static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note,
                                  const organ_partial *partial, organ_error *error)
 {
@@ -209,10 +201,8 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name; *final describes the output. `partial` is the
- * locked partial directory, if it still exists: for an output of one file, renames the reports and removes the files
- * that had these names before (finish_files); for a directory, removes the partial directory (finish_directory). Then
- * removes the output with the choices, if note->choice is set, and the note. */
+/* The note is complete and the output has its name; *final describes the output. `partial` is the locked partial
+ * directory, if it still exists. The note is removed last. */
 static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note,
                                  const organ_partial *partial, const struct stat *final, organ_error *error)
 {
@@ -226,8 +216,8 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Removes the partial directory if it is empty and no process holds its lock: a run that was killed after it had
- * removed its note has left it. A failure is no error, because the next run takes the directory. */
+/* A run that was killed after it had removed its note has left the directory. A failure is no error, because the
+ * next run takes the directory. */
 static void remove_empty(const char *path)
 {
     organ_partial partial;
@@ -237,9 +227,8 @@ static void remove_empty(const char *path)
     organ_partial_unlock(&partial);
 }
 
-/* Finishes a renaming that a crash interrupted, if the file or directory p->final has the first inode of the note and
- * no process holds the lock of the partial directory. A note of an output that the user has renamed by hand stays until
- * the next run, which has the lock, begins to write. */
+/* A note of an output that the user has renamed by hand stays until the next run, which has the lock, begins to
+ * write. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

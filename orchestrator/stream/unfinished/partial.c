@@ -21,8 +21,8 @@
     64 /* directories that are locked before one keeps its path; more are other processes' that come and go            \
         */
 
-/* Locks the mark in the locked directory, if there is one. Returns false if another host holds its lock. A file system
- * that cannot lock it leaves the lock of the directory and the token, which the holder reads before it publishes. */
+/* Returns false if another host holds the lock of the mark. A file system that cannot lock it leaves the lock of the
+ * directory and the token, which the holder reads before it publishes. */
 static bool lock_mark(organ_partial *partial)
 {
     partial->mark = organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
@@ -36,7 +36,6 @@ bool organ_partial_is_at(const organ_partial *partial, const char *path)
            held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
-/* Opens and locks the directory once. The path may lead to another directory afterwards. */
 static organ_partial_state lock_once(const char *path, organ_partial *partial, int *fault)
 {
     /* not organ_open, which would open a directory that this process holds instead of the path */
@@ -86,8 +85,7 @@ int organ_partial_new_token(char token[ORGAN_PARTIAL_TOKEN])
     return 0;
 }
 
-/* Returns the reason for which the mark, which exists, is not open: EEXIST if another process has created it just now,
- * else the errno of its opening. */
+/* The mark exists but is not open: EEXIST if another process has created it just now, else the errno of its opening. */
 static int why_not_open(const organ_partial *partial)
 {
     const int fd = organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
@@ -147,7 +145,6 @@ int organ_partial_remove(const organ_partial *partial, const char *path, const c
     return fault;
 }
 
-/* Removes the directory at `path` if this process holds it (held_folder.h). Returns false if it does not. */
 static bool discard_own(const char *path, int *fault)
 {
     const char *name;

@@ -29,9 +29,8 @@ bool organ_is_empty_folder(int folder)
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* Removes the entries of an open folder that are listed in `entries`, `bytes` bytes of getdents64, except ".", ".." and
- * the mark of an unfinished output (ORGAN_GROWING_MARK). Continues after an entry that cannot be removed. Returns 0 or
- * the first errno. */
+/* `entries` has `bytes` bytes of getdents64. Leaves the mark of an unfinished output (ORGAN_GROWING_MARK), and
+ * continues after an entry that cannot be removed. Returns 0 or the first errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;
@@ -45,8 +44,7 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     return fault;
 }
 
-/* Removes everything below an open folder, the mark of an unfinished output last. `depth`: nesting of the folder.
- * Returns 0 or an errno. */
+/* Removes the mark of an unfinished output last. */
 static int empty_folder(int folder, int depth)
 {
     _Alignas(struct dirent64) char entries[4096];
@@ -64,8 +62,8 @@ static int empty_folder(int folder, int depth)
     return unlinkat(folder, ORGAN_GROWING_MARK, 0) ? errno : 0;
 }
 
-/* Removes entry `name` of an open folder, with everything below it. Tries unlink and rmdir first, because they need no
- * descriptor, and then empties the folder. Returns 0 or an errno; ELOOP if folders are nested deeper than DEEPEST. */
+/* Tries unlink and rmdir first, because they need no descriptor, and then empties the folder. Returns 0 or an errno;
+ * ELOOP if folders are nested deeper than DEEPEST. */
 static int remove_at(int folder, const char *name, int depth)
 {
     if (unlinkat(folder, name, 0) == 0 || (depth > 0 && errno == ENOENT)) /* another process removes the tree too */
@@ -89,7 +87,6 @@ static int remove_at(int folder, const char *name, int depth)
 
 int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
 
-/* Removes a file, or a directory with everything below it. Returns 0, or -1 with errno. */
 int organ_remove_tree(const char *path)
 {
     const char *name;

@@ -7,9 +7,7 @@
 
 #include <stdlib.h>
 
-/* Computes result = matrix x H, [rows][size of H] each, for a block-diagonal H: one product for each block, of the
- * block and the columns of `matrix` that belong to it. organ_product multiplies by the transpose of its operand b, so b
- * has the columns of the block as rows. */
+/* organ_product multiplies by the transpose of its operand b, so b has the columns of the block as rows. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *result, organ_error *error)
 {
@@ -36,7 +34,7 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
     return error->status;
 }
 
-/* Returns H(j, j). Blocks are stored one after another, each row-major; the last one may be narrower. */
+/* Blocks are stored one after another, each row-major; the last one may be narrower. */
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)
 {
     const size_t start = j / h->block * h->block, width = organ_min(h->block, h->size - start);

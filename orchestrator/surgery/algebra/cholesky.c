@@ -16,7 +16,6 @@
 #define MIN_STRIP ((size_t)64)       /* least and greatest rows of the work of one task */
 #define MAX_STRIP ((size_t)256)
 
-/* The computation of U in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
     float *h; /* H, then R, then U: [n][n] */
@@ -28,8 +27,8 @@ typedef struct inversion {
     unsigned char *scratch; /* for products: ORGAN_PRODUCT_SCRATCH bytes for each worker */
 } inversion;
 
-/* Overwrites the lower triangle of A (n x n) with its Cholesky factor L, A = L L^T, row by row. Returns false if A is
- * not positive definite or has a value that is not finite. */
+/* The factor L of A = L L^T replaces the lower triangle, row by row. Returns false if A is not positive definite or
+ * has a value that is not finite. */
 static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -44,7 +43,7 @@ static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n
     return true;
 }
 
-/* Computes L^-1 (n x n) of a lower triangular L by forward substitution, row by row, with zeros above the diagonal. */
+/* Forward substitution gives L^-1 row by row, with zeros above the diagonal. */
 static void cholesky_invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
 {
     memset(inverse, 0, n * n * sizeof *inverse);
@@ -58,8 +57,7 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
-/* Writes the diagonal of A^-1 = L^-T L^-1 to `diagonal`: the squared lengths of the columns of L^-1, which `scratch` (n
- * x n) gets. Reads the lower triangle of A (n x n), and overwrites it. Returns false if A is not positive definite. */
+/* A^-1 = L^-T L^-1, so its diagonal has the squared lengths of the columns of L^-1, which `scratch` gets. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))
@@ -74,9 +72,9 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 
 /* ---- the factor R ---- */
 
-/* Stores R^-1 of the `width` x `width` diagonal block at (from, from) in x->factor, upper triangular, with block = R
- * R^T. With rows and columns in reverse order, R becomes the Cholesky factor L, so cholesky_factorise and
- * cholesky_invert can be used. Returns false if the block is not positive definite. */
+/* The block is R R^T, and x->factor gets R^-1, upper triangular. With rows and columns in reverse order, R becomes
+ * the Cholesky factor L, so cholesky_factorise and cholesky_invert can be used. Returns false if the block is not
+ * positive definite. */
 static bool invert_block(const inversion *x, size_t from, size_t width)
 {
     const organ_kernels *const kernels = x->engine->kernels;
@@ -93,29 +91,25 @@ static bool invert_block(const inversion *x, size_t from, size_t width)
     return true;
 }
 
-/* A block column of R or U that the workers compute: `width` columns from column `from` on, in strips of `strip` rows.
- */
 typedef struct block_column {
     const inversion *x;
     size_t from, width, strip;
     bool definite; /* of the diagonal block of R: it is positive definite */
 } block_column;
 
-/* Returns the rows of a strip of `rows` rows: few enough for four strips a worker, but not fewer than MIN_STRIP, since
- * each strip packs the other factor of its product again. The strips do not change a bit of the result. */
+/* Each worker gets about four strips, but a strip has at least MIN_STRIP rows, since each packs the other factor of
+ * its product again. The strips do not change a bit of the result. */
 static size_t strip_height(const inversion *x, size_t rows)
 {
     const size_t wanted = rows / (4 * organ_workers_count(x->engine->workers)) / 16 * 16;
     return organ_max(MIN_STRIP, organ_min(MAX_STRIP, wanted));
 }
 
-/* Computes a product on a worker. */
 static void cholesky_multiply(const inversion *x, const organ_product *product, size_t worker)
 {
     x->engine->kernels->product(product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* Subtracts from `rows` rows of the block column, from row `row` on, the products of the columns of R on the right. */
 static void subtract_right(const block_column *c, size_t row, size_t rows, size_t worker)
 {
     const inversion *const x = c->x;
@@ -144,7 +138,7 @@ static void update_columns(void *context, size_t index, size_t worker)
     c->definite = invert_block(c->x, c->from, c->width);
 }
 
-/* Multiplies strip `index` above the diagonal block by R^-T of this block. */
+/* The strip is multiplied by R^-T of the diagonal block. */
 static void divide_columns(void *context, size_t index, size_t worker)
 {
     const block_column *const c = context;
@@ -163,9 +157,9 @@ static void divide_columns(void *context, size_t index, size_t worker)
     cholesky_multiply(x, &above, worker);
 }
 
-/* Computes columns [from, from + width) of R: writes the rows above the diagonal block in place of H, and the inverse
- * of R's diagonal block to x->factor. The columns right of them must be those of R already. Returns false if H is not
- * positive definite. */
+/* Columns [from, from + width) become R: the rows above the diagonal block replace H, and x->factor gets the inverse
+ * of R's diagonal block. The columns right of them must be those of R already. Returns false if H is not positive
+ * definite. */
 static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
     block_column c = {.x = x, .from = from, .width = width, .strip = strip_height(x, from)};
@@ -178,7 +172,7 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
 
 /* ---- the inverse of R ---- */
 
-/* Multiplies U of the columns on the left, rows of block `index`, by R above the diagonal block, into the panel. */
+/* The panel gets U of the columns on the left times R above the diagonal block. */
 static void multiply_left(void *context, size_t index, size_t worker)
 {
     const block_column *const c = context;
@@ -194,7 +188,7 @@ static void multiply_left(void *context, size_t index, size_t worker)
     cholesky_multiply(x, &product, worker);
 }
 
-/* Sets the rows of block `index` of the block column to minus the panel times U of the diagonal block. */
+/* The rows become minus the panel times U of the diagonal block. */
 static void multiply_own(void *context, size_t index, size_t worker)
 {
     const block_column *const c = context;
@@ -214,8 +208,8 @@ static void multiply_own(void *context, size_t index, size_t worker)
     cholesky_multiply(x, &rest, worker);
 }
 
-/* Computes `width` columns of U = R^-1 from column `from` on, in place of R. Above the diagonal block they are -(U of
- * the columns on the left, which are complete) x (R above the block) x (U of the block). */
+/* U = R^-1 replaces R. Above the diagonal block it is -(U of the columns on the left, which are complete) x (R above
+ * the block) x (U of the block). */
 static void invert_columns(const inversion *x, size_t from, size_t width)
 {
     block_column c = {.x = x, .from = from, .width = width, .strip = BLOCK};
@@ -226,15 +220,14 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(x->h + (from + i) * x->n + from, x->factor + (from + i) * BLOCK, width * sizeof *x->h);
 }
 
-/* Returns the bytes of the buffers of organ_inverse_factor: two FP64 blocks, the inverses of diagonal blocks, a block
- * column. */
+/* The buffers are two FP64 blocks, the inverses of diagonal blocks, and a block column. */
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
     return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float);
 }
 
-/* Allocates the buffers. Returns false if memory cannot be allocated. The caller calls inversion_close in any case. */
+/* The caller calls inversion_close in any case. */
 static bool inversion_open(inversion *x)
 {
     const size_t blocks = (x->n + BLOCK - 1) / BLOCK;
@@ -246,10 +239,9 @@ static bool inversion_open(inversion *x)
     return x->square && x->inverse && x->factor && x->panel && x->scratch;
 }
 
-/* Frees the buffers. */
 static void inversion_close(inversion *x) { ORGAN_FREE_ARRAYS(x->square, x->inverse, x->factor, x->panel, x->scratch); }
 
-/* Factors H = R R^T, block columns from the last to the first. Returns false, and stops, if a diagonal block is not
+/* Block columns are factored from the last to the first. Returns false, and stops, if a diagonal block is not
  * positive definite, because then H is not either. */
 static bool factorise(const inversion *x)
 {
@@ -259,8 +251,7 @@ static bool factorise(const inversion *x)
     return definite;
 }
 
-/* Replaces H (n x n) by R with H = R R^T above the diagonal blocks, and by R^-1 in them. Returns false if memory cannot
- * be allocated. */
+/* Above the diagonal blocks H becomes R with H = R R^T, in them R^-1. */
 bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     inversion x = {.engine = engine, .h = h, .n = n};
@@ -273,8 +264,7 @@ bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *de
     return done;
 }
 
-/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, then inverts R, block columns from the first to the
- * last. Returns false if memory cannot be allocated. */
+/* H = R R^T is factored, then R is inverted, block columns from the first to the last. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     inversion x = {.engine = engine, .h = h, .n = n};

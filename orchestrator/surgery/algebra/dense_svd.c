@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Arrays of the decomposition of X: A or its transpose, whichever has at least as many rows as columns. Vectors are
- * consecutive. */
+/* X is A or its transpose, whichever has at least as many rows as columns. Vectors are consecutive. */
 typedef struct tall_matrix {
     size_t rows, cols; /* of X */
     double *x;         /* columns of X: [cols][rows] */
@@ -23,7 +22,6 @@ typedef struct tall_matrix {
     double *scratch;   /* of organ_symmetric_eigen */
 } tall_matrix;
 
-/* Copies the matrix to t->x in FP64. `transposed`: X is the transpose of A. */
 static void copy_in(const tall_matrix *t, const float *a, bool transposed)
 {
     for (size_t c = 0; c < t->cols; c++)
@@ -31,8 +29,8 @@ static void copy_in(const tall_matrix *t, const float *a, bool transposed)
             t->x[c * t->rows + r] = (double)(transposed ? a[r * t->cols + c] : a[c * t->rows + r]);
 }
 
-/* Computes t->square = X^T X, on and below the diagonal. A strip of columns of X stays in the cache while its products
- * with all earlier columns are computed. */
+/* X^T X is computed on and below the diagonal. A strip of columns of X stays in the cache while its products with
+ * all earlier columns are computed. */
 static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
 {
     enum { STRIP = 8 };
@@ -42,8 +40,8 @@ static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
                 t->square[r * t->cols + c] = kernels->dot_f64(t->x + r * t->rows, t->x + c * t->rows, t->rows);
 }
 
-/* Computes t->left = X V and makes its vectors orthonormal. Their lengths before that are the singular values; fmin
- * keeps them in descending order, which rounding could break. */
+/* t->left becomes X V with orthonormal vectors. Their lengths before that are the singular values; fmin keeps them
+ * in descending order, which rounding could break. */
 static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *t, size_t requested)
 {
     memset(t->left, 0, requested * t->rows * sizeof *t->left);
@@ -56,23 +54,19 @@ static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *
     }
 }
 
-/* Copies n values, rounded to FP32. */
 static void copy_out(const double *from, size_t n, float *to)
 {
     for (size_t k = 0; k < n; k++)
         to[k] = (float)from[k];
 }
 
-/* Returns the bytes of the arrays of organ_dense_svd, each of which has one element more than it needs. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-/* Computes the `requested` largest singular values of A with their vectors. `a`: the columns of A, [cols][rows]; `u`:
- * [requested][rows]; `v`: [requested][cols]. Decomposes the transpose of a wide A, whose left vectors are the right
- * ones of A. Returns false if memory cannot be allocated or organ_symmetric_eigen fails. */
+/* A wide A is decomposed as its transpose, whose left vectors are the right ones of A. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

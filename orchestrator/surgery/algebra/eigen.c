@@ -34,8 +34,8 @@ typedef struct eigen {
 
 /* ---- reduction to tridiagonal form ---- */
 
-/* Replaces the first i elements of row i by the vector v of the Householder reflection that turns them into (0, .., 0,
- * e[i]), and sets e[i] and scale[i]. If no reflection is needed or a value is not finite, scale[i] becomes 0. */
+/* The first i elements of row i become the vector v of the Householder reflection that turns them into (0, .., 0,
+ * e[i]); e[i] and scale[i] are set. If no reflection is needed or a value is not finite, scale[i] becomes 0. */
 static void make_reflector(eigen *x, size_t i)
 {
     double *const row = x->a + i * x->n, max = organ_max_magnitude(row, i);
@@ -52,8 +52,8 @@ static void make_reflector(eigen *x, size_t i)
     x->scale[i] = square - before * length;
 }
 
-/* Applies the last step to the rows above row i: subtracts v w^T + w v^T (v NULL: there is nothing to apply). Computes
- * product = A next, where `next` is the Householder vector in row i. Does both for a row at a time, so that A is read
+/* The last step subtracts v w^T + w v^T from the rows above row i (v NULL: there is nothing to apply). Then product
+ * = A next, where `next` is the Householder vector in row i. Both are done for a row at a time, so that A is read
  * from memory once. */
 static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
 {
@@ -72,9 +72,9 @@ static void update_and_multiply(const eigen *x, size_t i, const double *v, const
     }
 }
 
-/* Reduces A to T by Householder reflections, from the last row up (Golub and Van Loan, Matrix Computations, 8.3.1): A
- * becomes A - v w^T - w v^T with w = A v / s - (v^T A v / 2 s^2) v, where s is half of v^T v. The update of a step is
- * done together with the product A v of the next one (update_and_multiply). */
+/* Householder reflections reduce A to T from the last row up (Golub and Van Loan, Matrix Computations, 8.3.1): A
+ * becomes A - v w^T - w v^T with w = A v / s - (v^T A v / 2 s^2) v, where s is half of v^T v. The update of a step
+ * is done together with the product A v of the next one (update_and_multiply). */
 static void reduce_to_tridiagonal(eigen *x)
 {
     double *w = x->work, *product = x->work + x->n;
@@ -107,8 +107,8 @@ static void reduce_to_tridiagonal(eigen *x)
 
 /* ---- eigenvalues ---- */
 
-/* Divides d and e by a power of two above all their magnitudes, x->unit, so that no square overflows. Returns false if
- * an element is not finite. */
+/* d and e are divided by a power of two above all their magnitudes, x->unit, so that no square overflows. Returns
+ * false if an element is not finite. */
 static bool scale_diagonals(eigen *x)
 {
     int exponent = 0;
@@ -124,9 +124,9 @@ static bool scale_diagonals(eigen *x)
     return true;
 }
 
-/* Returns the last row of the unreduced block of T that begins at row `from`: the first row m whose subdiagonal[m] =
- * T[m + 1][m] is negligible. The element is negligible if its magnitude is at most s times half an epsilon. s is the
- * sum of the magnitudes of the two diagonal elements next to it, but at least 2^-10, because T is scaled to 1. */
+/* Returns the first row m, from row `from` on, whose subdiagonal[m] = T[m + 1][m] is negligible. The element is
+ * negligible if its magnitude is at most s times half an epsilon. s is the sum of the magnitudes of the two diagonal
+ * elements next to it, but at least 2^-10, because T is scaled to 1. */
 static size_t end_of_block(const double *d, const double *subdiagonal, size_t n, size_t from)
 {
     size_t m = from;
@@ -135,7 +135,7 @@ static size_t end_of_block(const double *d, const double *subdiagonal, size_t n,
     return m;
 }
 
-/* Runs one implicit QL step with Wilkinson's shift on the unreduced block of rows `from` to m. `d`: diagonal of T;
+/* The step is implicit QL with Wilkinson's shift on the unreduced block of rows `from` to m. `d`: diagonal of T;
  * subdiagonal[i] = T[i + 1][i]. */
 static void eigen_step(double *d, double *subdiagonal, size_t from, size_t m)
 {
@@ -164,8 +164,7 @@ static void eigen_step(double *d, double *subdiagonal, size_t from, size_t m)
     subdiagonal[m] = 0;
 }
 
-/* Computes all eigenvalues of T by QL steps and sorts them in descending order. Returns false if one does not converge
- * in MAX_STEPS. */
+/* The eigenvalues of T are in descending order. Returns false if one does not converge in MAX_STEPS. */
 static bool find_values(eigen *x)
 {
     double *const subdiagonal = x->work, *const d = x->values;
@@ -192,15 +191,14 @@ static bool find_values(eigen *x)
 
 /* ---- eigenvectors ---- */
 
-/* L and U of a factorisation of T - shift I in which a row is exchanged with the next one if that has the larger pivot.
- */
+/* L and U are those of T - shift I; a row is exchanged with the next one if that has the larger pivot. */
 typedef struct eigen_factors {
     double *upper[3], *lower; /* upper[d][i] = U(i, i + d); lower[i] x row i was subtracted from row i + 1 */
     double *exchanged;        /* exchanged[i]: 1 if row i was exchanged with row i + 1, else 0 */
 } eigen_factors;
 
-/* Factorises T - shift I = P L U with partial pivoting. A pivot below half an epsilon, the rounding error of T, becomes
- * half an epsilon, so that U can be inverted. `here` and `right`: elements (k, k) and (k, k + 1) of the present row. */
+/* T - shift I = P L U with partial pivoting. A pivot below half an epsilon, the rounding error of T, becomes half an
+ * epsilon, so that U can be inverted. `here` and `right`: elements (k, k) and (k, k + 1) of the present row. */
 static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f)
 {
     const size_t n = x->n;
@@ -222,8 +220,7 @@ static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f
     }
 }
 
-/* Replaces z by (T - shift I)^-1 z: forward with the row exchanges and L, then back through the three diagonals of U.
- */
+/* z becomes (T - shift I)^-1 z: forward with the row exchanges and L, then back through the three diagonals of U. */
 static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 {
     for (size_t k = 0; k + 1 < n; k++) {
@@ -238,8 +235,8 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
     }
 }
 
-/* Computes vector `at` by inverse iteration from a random vector, orthogonal to vectors first .. at - 1. Returns the
- * greatest magnitude that the last solve gave for a vector of length 1; its reciprocal is about the residual of the
+/* Inverse iteration starts from a random vector, orthogonal to vectors first .. at - 1. Returns the greatest
+ * magnitude that the last solve gave for a vector of length 1; its reciprocal is about the residual of the
  * eigenvector. Returns 0 if a solve overflows. */
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
@@ -257,9 +254,8 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
     return length;
 }
 
-/* Computes eigenvectors of T for the `requested` largest eigenvalues by inverse iteration, orthogonal to those with
- * near eigenvalues. A start whose residual is not small enough is replaced by another one. Returns false if STARTS
- * starts do not suffice. */
+/* Inverse iteration makes eigenvectors orthogonal to those with near eigenvalues. A start whose residual is not
+ * small enough is replaced by another one. Returns false if STARTS starts do not suffice. */
 static bool find_vectors(eigen *x, size_t requested, double *vectors)
 {
     const size_t n = x->n;
@@ -281,8 +277,8 @@ static bool find_vectors(eigen *x, size_t requested, double *vectors)
     return done;
 }
 
-/* Applies the Householder reflections to eigenvectors of T, which makes them eigenvectors of A. TOGETHER vectors are
- * processed for each reflection, while its vector is in the cache. */
+/* The reflections turn eigenvectors of T into those of A. TOGETHER vectors are processed for each reflection, while
+ * its vector is in the cache. */
 static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 {
     enum { TOGETHER = 8 };

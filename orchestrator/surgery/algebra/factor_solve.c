@@ -13,7 +13,6 @@
 #define BLOCK ORGAN_FACTOR_BLOCK
 #define GROUP (4 * BLOCK) /* columns of a group; the bits of the result depend on it, as on BLOCK */
 
-/* The solution of some rows on one worker. */
 typedef struct row_solution {
     const organ_kernels *kernels;
     const float *r;         /* the factor, [n][n] */
@@ -24,7 +23,6 @@ typedef struct row_solution {
     unsigned char *scratch; /* for a product */
 } row_solution;
 
-/* Multiplies the block column [from, from + width) by the inverse of the diagonal block of R, or by its transpose. */
 static void multiply_block(const row_solution *s, size_t from, size_t width, bool transposed)
 {
     const float *const inverse = s->r + from * (s->n + 1);
@@ -40,8 +38,7 @@ static void multiply_block(const row_solution *s, size_t from, size_t width, boo
     s->kernels->product(&own, s->scratch);
 }
 
-/* Subtracts from columns [from, from + width) the products of the solved columns [first, first + count) with R: with
- * R^T if `transposed`. */
+/* The solved columns are [first, first + count); their products are with R, or with R^T if `transposed`. */
 static void subtract_solved(const row_solution *s, size_t from, size_t width, size_t first, size_t count,
                             bool transposed)
 {
@@ -58,7 +55,7 @@ static void subtract_solved(const row_solution *s, size_t from, size_t width, si
         s->kernels->product(&product, s->scratch);
 }
 
-/* Replaces X by Y with Y R^T = X. */
+/* X becomes Y with Y R^T = X. */
 static void solve_transposed(const row_solution *s)
 {
     for (size_t group = (s->n + GROUP - 1) / GROUP; group-- > 0;) {
@@ -72,7 +69,7 @@ static void solve_transposed(const row_solution *s)
     }
 }
 
-/* Replaces Y by V with V R = Y. */
+/* Y becomes V with V R = Y. */
 static void solve_plain(const row_solution *s)
 {
     for (size_t first = 0; first < s->n; first += GROUP) {

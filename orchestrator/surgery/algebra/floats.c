@@ -11,8 +11,8 @@
 #define LANES       8                 /* partial sums of organ_dot */
 #define LARGE_ARRAY ((size_t)4 << 20) /* bytes of an array for which large pages are worth a call */
 
-/* Asks the system for large pages for the whole pages of an array, which cause fewer page faults and TLB misses, and
- * which free returns faster. It may ignore the request. */
+/* Large pages cause fewer page faults and TLB misses, and free returns them faster. The system may ignore the
+ * request. */
 static void ask_for_large_pages(void *array, size_t bytes)
 {
     const uintptr_t page = 4096, from = ((uintptr_t)array + page - 1) / page * page,
@@ -20,8 +20,8 @@ static void ask_for_large_pages(void *array, size_t bytes)
     (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
-/* Allocates a x b floats, aligned to a cache line. Returns NULL also if the size overflows. An array of no elements has
- * a cache line, so that NULL always means an error. */
+/* NULL is also returned if the size overflows. An array of no elements has a cache line, so that NULL always means
+ * an error. */
 float *organ_floats(size_t a, size_t b)
 {
     size_t bytes;
@@ -34,15 +34,13 @@ float *organ_floats(size_t a, size_t b)
     return array;
 }
 
-/* Frees `count` arrays. */
 void organ_free_arrays(void *const *arrays, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         free(arrays[k]);
 }
 
-/* Returns the sum of a[k] b[k] over n values. Partial sums in a fixed order give the same bits with and without vector
- * instructions. */
+/* Partial sums in a fixed order give the same bits with and without vector instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {
     double lanes[LANES] = {0};
@@ -55,8 +53,8 @@ double organ_dot(const float *a, const float *b, size_t n)
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-/* Returns the sum of the squares of n values. The order, 16 partial sums that are added pairwise, is part of the
- * definition: with and without vector instructions the bits are equal. */
+/* The order, 16 partial sums that are added pairwise, is part of the definition: with and without vector
+ * instructions the bits are equal. */
 double organ_sum_of_squares(const float *values, size_t n)
 {
     double lanes[16] = {0};

@@ -15,13 +15,11 @@
 
 /* ---- decomposition of the whole matrix ---- */
 
-/* Context of copy_strip: the whole matrix, which its strips are copied into. */
 typedef struct matrix_copy {
     float *matrix; /* row-major, which organ_dense_svd reads as the columns of the transpose */
     size_t cols;
 } matrix_copy;
 
-/* Implements organ_strip_work.each: copies a strip into the whole matrix. */
 static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const matrix_copy *const w = context;
@@ -30,9 +28,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
-/* Reads all strips of the matrix into memory and computes its SVD. Passes the transpose W^T = V diag(sigma) U^T to
- * organ_dense_svd, so U and V change places. Returns the errors of organ_strips_run, or ORGAN_IO if memory cannot be
- * allocated. */
+/* organ_dense_svd gets the transpose W^T = V diag(sigma) U^T, so U and V change places. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -56,8 +52,8 @@ typedef struct low_rank_method {
     bool exact;                /* decompose the whole matrix in memory, without iteration */
 } low_rank_method;
 
-/* Chooses between the decomposition of the whole matrix and the iteration. The whole one takes less work if the
- * iteration would need more than half as many vectors as the matrix has rows or columns. */
+/* The decomposition of the whole matrix takes less work if the iteration would need more than half as many vectors
+ * as the matrix has rows or columns. */
 static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
 {
     const size_t smaller_side = (size_t)(rows < cols ? rows : cols), rank = organ_min(options->rank, smaller_side);
@@ -65,7 +61,6 @@ static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_l
     return (low_rank_method){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
-/* Returns the bytes of the result and of the method that organ_low_rank will choose. */
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
                               const organ_engine *engine)
 {
@@ -76,7 +71,6 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
 }
 
-/* Returns ORGAN_USAGE if the engine's memory cannot hold the whole matrix. */
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -89,8 +83,7 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
                       organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
-/* Sets svd->energy to the sum of the squares of all values, and svd->captured to that of the singular values. Replaces
- * the decomposition of a matrix of zeros by one of rank 0. */
+/* A matrix of zeros gets a decomposition of rank 0. */
 static void sum_energy(organ_svd *svd, const organ_strips *strips)
 {
     svd->energy = organ_strips_energy(strips);
@@ -103,8 +96,7 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
     }
 }
 
-/* Computes the truncated SVD of the matrix in *svd: of the whole matrix in memory if it is small or `exact` is set,
- * else by block Krylov iteration. After an error *svd is empty. */
+/* The whole matrix is decomposed in memory if it is small or `exact` is set. After an error *svd is empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error)
 {
@@ -124,8 +116,7 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     return error->status;
 }
 
-/* Returns the relative error of the approximation, from the energies. Rounding may make `captured` greater than
- * `energy`: then returns 0. */
+/* Rounding may make `captured` greater than `energy`: the result is then 0. */
 double organ_svd_residual(const organ_svd *svd)
 {
     return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;
@@ -135,7 +126,6 @@ double organ_svd_residual(const organ_svd *svd)
 
 #define PANEL ((size_t)512) /* columns of B A that a worker computes at a time */
 
-/* Context of measure_strip: measures ||W - B A||^2, with B rows x rank and A rank x cols. */
 typedef struct residual_sums {
     const float *b, *a;
     size_t rank, cols;
@@ -146,7 +136,6 @@ typedef struct residual_sums {
     double *sums;           /* output: the sum of each strip */
 } residual_sums;
 
-/* Implements organ_strip_work.each: computes ||W - B A||^2 of a strip of rows, a panel of columns at a time. */
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const residual_sums *const r = context;
@@ -173,15 +162,13 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     r->sums[strip->index] = sum;
 }
 
-/* Returns, for all workers, the bytes of a panel of the product, a row of differences, and scratch of products. */
 uint64_t organ_residual_bytes(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +
            organ_products_scratch(engine);
 }
 
-/* Sets *rest to ||W - B A||^2, computed in one pass over W; B is rows x rank, A is rank x cols. The sums of strips are
- * added in order, so that the number of threads does not change a bit. */
+/* The sums of strips are added in order, so that the number of threads does not change a bit. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error)
 {

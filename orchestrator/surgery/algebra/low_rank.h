@@ -22,7 +22,6 @@ typedef struct organ_svd {
 /* Frees the arrays and sets all members to 0. Allowed on a zeroed structure. */
 void organ_svd_release(organ_svd *svd);
 
-/* Options of organ_low_rank. */
 typedef struct organ_low_rank_options {
     size_t rank;   /* at least 1; limited to the smaller dimension of the matrix */
     uint64_t seed; /* of the random vectors with which the iteration begins */

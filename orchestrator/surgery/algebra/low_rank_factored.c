@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Frees the arrays of a decomposition and sets all members to 0. */
 void organ_svd_release(organ_svd *svd)
 {
     free(svd->sigma);
@@ -20,29 +19,26 @@ void organ_svd_release(organ_svd *svd)
     *svd = (organ_svd){0};
 }
 
-/* A QR decomposition of `count` vectors of n values, with k = min(count, n). */
+/* `count` vectors of n values have a QR decomposition with k = min(count, n). */
 typedef struct qr {
     size_t count, n, k;
     float *q;  /* the vectors; after organ_orthonormal the k vectors of Q: [count][n] */
     float *rt; /* R^T: [count][k] */
 } qr;
 
-/* Allocates a QR decomposition; its arrays are NULL if memory cannot be allocated. */
 static qr make_qr(size_t count, size_t n)
 {
     const size_t k = organ_min(count, n);
     return (qr){count, n, k, organ_floats(count, n), organ_floats(count, k)};
 }
 
-/* Frees the arrays of a QR decomposition. */
 static void free_qr(qr *f)
 {
     free(f->q);
     free(f->rt);
 }
 
-/* Computes `count` linear combinations of the k vectors of Q: to = factors x Q, where `factors` is [count][k] and `to`
- * is [count][n]. */
+/* to = factors x Q, where `factors` is [count][k] and `to` is [count][n]. */
 static void combine_vectors_of_q(const organ_kernels *kernels, const qr *f, const float *factors, size_t count,
                                  float *to, void *scratch)
 {
@@ -56,8 +52,8 @@ static void combine_vectors_of_q(const organ_kernels *kernels, const qr *f, cons
     kernels->product(&product, scratch);
 }
 
-/* Computes the SVD of B A = Q1 (R1 R2^T) Q2^T from the QR decompositions of B (`b`) and A^T (`a`): decomposes R1 R2^T
- * and multiplies its singular vectors by Q1 and Q2. Returns false if memory cannot be allocated. */
+/* B A = Q1 (R1 R2^T) Q2^T from the QR decompositions of B (`b`) and A^T (`a`): the singular vectors of R1 R2^T are
+ * multiplied by Q1 and Q2. Returns false if memory cannot be allocated. */
 static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
@@ -88,7 +84,6 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
     return done;
 }
 
-/* Allocates the arrays of a decomposition. Returns false if memory cannot be allocated. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
 {
     *svd = (organ_svd){.rows = rows, .cols = cols, .rank = rank};
@@ -98,8 +93,7 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-/* Computes the SVD of B A, with B out x inner and A inner x in. Makes QR decompositions of B and of A^T, whose columns
- * it lays out as vectors, then calls svd_of_factors. After an error *svd is empty. */
+/* The QR decompositions are those of B and of A^T, whose columns are laid out as vectors. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error)
 {

@@ -21,7 +21,6 @@
 /* A limit far above the passes that any known matrix needs. */
 #define MAX_PASSES 200
 
-/* State of the iteration. */
 typedef struct krylov {
     organ_strips *strips;  /* W */
     size_t m, n;           /* rows and columns of W */
@@ -53,21 +52,19 @@ typedef struct krylov {
     unsigned passes;        /* passes over W so far */
 } krylov;
 
-/* Returns the number of panels, of at most PANEL columns each, that n columns need. */
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- products with W ---- */
 
-/* Multiplies n values by 2^exponent. */
 static void scale_values(float *values, size_t n, int exponent)
 {
     for (size_t k = 0; k < n && exponent != 0; k++)
         values[k] = ldexpf(values[k], exponent);
 }
 
-/* Implements organ_strip_work.each: computes the columns of `image` = W V that belong to the rows of the strip, where V
- * are the `width` vectors of `source`, which krylov_multiply has scaled by 2^halves[0]. Scales the columns by
- * 2^halves[1], and with `back` also by 2^halves[0] for the product with W^T. */
+/* `image` = W V gets the columns that belong to the rows of the strip, where V are the `width` vectors of `source`,
+ * which krylov_multiply has scaled by 2^halves[0]. The columns are scaled by 2^halves[1], and with `back` also by
+ * 2^halves[0] for the product with W^T. */
 static void map_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const krylov *const y = context;
@@ -86,8 +83,8 @@ static void map_strip(void *context, const organ_strip *strip, size_t worker)
     }
 }
 
-/* Implements organ_strip_work.after: adds the terms of some strips to panel `task` of `block` = W^T (W V). Strips are
- * added in their order, so the sums do not depend on the number of threads. */
+/* Panel `task` of `block` = W^T (W V) gets the terms of some strips. Strips are added in their order, so the sums do
+ * not depend on the number of threads. */
 static void map_back(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker)
 {
     const krylov *const y = context;
@@ -105,8 +102,8 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
     }
 }
 
-/* Multiplies the vectors of `source` by the scaled W in one pass over its strips. With `back`, computes block = W^T W V
- * for b vectors, else image = W V for l vectors. `source` is scaled during the pass and scaled back. */
+/* One pass over the strips gives, with `back`, block = W^T W V for b vectors, else image = W V for l vectors.
+ * `source` is scaled during the pass and scaled back. */
 static organ_status krylov_multiply(krylov *y, float *source, bool back, organ_error *error)
 {
     const organ_strip_work work = {
@@ -125,8 +122,8 @@ static organ_status krylov_multiply(krylov *y, float *source, bool back, organ_e
 
 /* ---- the basis and H ---- */
 
-/* Makes `block` orthogonal to the first `count` vectors of the basis: subtracts its projections on them. Sets y->c to
- * the coefficients that were subtracted. */
+/* The projections on the first `count` vectors of the basis are subtracted. y->c becomes the coefficients that were
+ * subtracted. */
 static void make_orthogonal(krylov *y, size_t count)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
@@ -149,8 +146,8 @@ static void make_orthogonal(krylov *y, size_t count)
     organ_products_run(engine, NULL, &subtract, 1, y->scratch);
 }
 
-/* Replaces panel `task` of columns of the first l basis vectors by that of the best l combinations (y->best) of the k
- * basis vectors. Computes the panel in a buffer first, because all k vectors are read. */
+/* The first l basis vectors become the best l combinations (y->best) of the k basis vectors. The panel is computed
+ * in a buffer first, because all k vectors are read. */
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
@@ -168,8 +165,6 @@ static void rotate_part(void *context, size_t task, size_t worker)
         memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Computes all eigenvalues of H and the eigenvectors of the `requested` largest ones. Returns false if the eigensolver
- * fails. */
 static bool eigen_of_projection(krylov *y, size_t requested)
 {
     for (size_t i = 0; i < y->k; i++)
@@ -179,7 +174,7 @@ static bool eigen_of_projection(krylov *y, size_t requested)
                                  y->vectors, y->eigen_scratch);
 }
 
-/* Returns the part of the scaled ||W||^2 that the best `rank` vectors in the span of V capture. */
+/* The energy is the part of the scaled ||W||^2 that the best `rank` vectors in the span of V capture. */
 static double captured_energy(const krylov *y)
 {
     double sum = 0;
@@ -188,9 +183,8 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Replaces V by the l best combinations of its vectors (a thick restart): their coefficients are the eigenvectors of H
- * with the largest eigenvalues. H becomes the diagonal matrix of these eigenvalues. Returns false if the eigensolver
- * fails. */
+/* A thick restart replaces V by its l best combinations: their coefficients are the eigenvectors of H with the
+ * largest eigenvalues. H becomes the diagonal matrix of these eigenvalues. Returns false if the eigensolver fails. */
 static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))
@@ -207,8 +201,8 @@ static bool restart_with_best(krylov *y)
     return true;
 }
 
-/* Adds the newest block to V and H: the block's rows and columns of H are y->c = V^T W^T W of the block. Elements (i,
- * j) and (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
+/* The newest block's rows and columns of H are y->c = V^T W^T W of the block. Elements (i, j) and (j, i) within the
+ * block differ by rounding; both become their mean, so that H stays symmetric. */
 static void extend_projection(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;
@@ -221,16 +215,15 @@ static void extend_projection(krylov *y)
     y->k += b;
 }
 
-/* Makes the vectors of `block` orthonormal by a QR factorisation. `r`, unless NULL, gets R^T, [b][b]. Returns false if
- * memory cannot be allocated. */
+/* `r`, unless NULL, gets R^T, [b][b]. Returns false if memory cannot be allocated. */
 static bool orthonormal_block(krylov *y, float *r)
 {
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: the diagonal
- * element of such a vector in R^T (`r`) is tiny compared with the largest eigenvalue of H, which is the size of W^T W.
- * The energy that this loses is far below the tolerance of the iteration. Returns whether a vector was replaced. */
+/* A vector is lost if orthogonalisation left only rounding errors of it: its diagonal element in R^T (`r`) is tiny
+ * compared with the largest eigenvalue of H, which is the size of W^T W. A random vector replaces it. The energy
+ * that this loses is far below the tolerance of the iteration. Returns whether a vector was replaced. */
 static bool replace_lost_vectors(krylov *y, const float *r)
 {
     const double least = 1e-6 * y->values[0];
@@ -243,8 +236,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
     return any;
 }
 
-/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, which
- * removes rounding errors: once, or twice if a vector was replaced. Returns false if memory cannot be allocated. */
+/* `block` becomes orthonormal, then orthogonal to V and orthonormal again, which removes rounding errors: once, or
+ * twice if a lost vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);
@@ -260,15 +253,14 @@ static bool orthogonalise_block(krylov *y)
 
 /* ---- the iteration ---- */
 
-/* Fails with ORGAN_IO: memory for the decomposition cannot be allocated. */
 static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", organ_strips_matrix(y->strips)->name, y->m,
                             y->n);
 }
 
-/* Computes block = W^T W of the newest block of the basis. ||W|| is known only after the first pass: if W^T W could
- * leave the range of FP32, W gets a power of two as factor and the pass runs again. */
+/* ||W|| is known only after the first pass: if W^T W could leave the range of FP32, W gets a power of two as factor
+ * and the pass runs again. */
 static organ_status multiply_new_block(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
@@ -282,9 +274,9 @@ static organ_status multiply_new_block(krylov *y, organ_error *error)
     return krylov_multiply(y, fresh, true, error);
 }
 
-/* Extends the basis by one block in each pass; the first block is made of the random vectors in `block`. Ends when the
- * basis has at least l vectors and a pass has added less than ENOUGH of ||W||^2 to the captured part, or after
- * MAX_PASSES passes. `done`: the last step succeeded. */
+/* Each pass extends the basis by one block; the first is made of the random vectors in `block`. The iteration ends
+ * when the basis has at least l vectors and a pass has added less than ENOUGH of ||W||^2 to the captured part, or
+ * after MAX_PASSES passes. `done`: the last step succeeded. */
 static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;
@@ -306,7 +298,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
-/* Computes to = F V, where F is `factors`, [rank][l], and V is `vectors`, [l][n]. */
+/* to = F V, where F is `factors`, [rank][l], and V is `vectors`, [l][n]. */
 static void combine_vectors(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
     const organ_product product = {.m = y->rank,
@@ -319,9 +311,8 @@ static void combine_vectors(const krylov *y, const float *factors, const float *
     organ_products_run(organ_strips_engine(y->strips), NULL, &product, 1, y->scratch);
 }
 
-/* Computes the decomposition from the basis. X are the best l vectors of its span. With W X = Q R and R^T = S
- * diag(sigma) P^T, the singular vectors are U = Q P and V = X S; the first `rank` of each are stored. Undoes the
- * scaling of W in sigma. */
+/* X are the best l vectors of the span of the basis. With W X = Q R and R^T = S diag(sigma) P^T, the singular
+ * vectors are U = Q P and V = X S; the first `rank` of each are stored. sigma loses the scaling of W. */
 static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
@@ -346,7 +337,6 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-/* Allocates all arrays. Returns false if memory cannot be allocated. */
 static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
@@ -366,7 +356,7 @@ static bool allocate_krylov(krylov *y)
            y->values && y->vectors && y->eigen_scratch;
 }
 
-/* Sets the sizes: half of l vectors in a block, and a basis of up to 3 l vectors. */
+/* A block has half of l vectors, and the basis up to 3 l. */
 static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
 {
     y->m = (size_t)rows;
@@ -377,7 +367,6 @@ static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t 
     y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* the next block must be orthogonal to all of them */
 }
 
-/* Returns the bytes of the arrays of allocate_krylov. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
 {
     krylov y = {0};
@@ -387,8 +376,8 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
-/* Computes the `rank` leading singular triplets of the matrix in *svd by block Krylov iteration, from a block of random
- * vectors under `seed`. `oversampling`: vectors that the iteration seeks in addition. */
+/* The iteration starts from a block of random vectors under `seed`. `oversampling`: vectors that it seeks in
+ * addition. */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error)
 {

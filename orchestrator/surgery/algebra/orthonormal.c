@@ -11,7 +11,6 @@
 
 #define BLOCK ((size_t)16) /* vectors that are reduced together */
 
-/* The reduction of a set of vectors. */
 typedef struct reduction {
     const organ_kernels *kernels;
     float *vectors;
@@ -24,9 +23,9 @@ typedef struct reduction {
     void *scratch;              /* for products */
 } reduction;
 
-/* Replaces v (n values) by the vector of the Householder reflection that turns v into (length, 0, .., 0), and writes it
- * to `rounded` too. Its first element is 1, and it is rounded to FP32. Returns the factor of the reflection, 2 / v^T v;
- * 0 if v is zero. T and the products must use the same rounded vector. */
+/* v becomes the vector of the Householder reflection that turns it into (length, 0, .., 0); `rounded` gets it too.
+ * Its first element is 1, and it is rounded to FP32. Returns the factor of the reflection, 2 / v^T v; 0 if v is
+ * zero. T and the products must use the same rounded vector. */
 static double make_reflector(const reduction *q, double *v, size_t n, float *rounded)
 {
     const double square = q->kernels->dot_f64(v, v, n), length = v[0] > 0 ? -sqrt(square) : sqrt(square);
@@ -43,8 +42,7 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Factorises the `width` vectors from vector `from` on: stores the vectors of their reflections and T, and replaces the
- * factorised vectors by their part of R. */
+/* The vectors of the reflections and T are stored; the factorised vectors become their part of R. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -81,8 +79,8 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
     }
 }
 
-/* Applies the reflections of the block that begins at `from` to elements `from` and later of `count` vectors: x -= V T
- * V^T x. If `transposed`, T^T replaces T, which applies the reflections in the other order. */
+/* x -= V T V^T x for elements `from` and later of `count` vectors. If `transposed`, T^T replaces T, which applies
+ * the reflections in the other order. */
 static void apply_block_reflector(const reduction *q, size_t from, size_t width, bool transposed, float *vectors,
                                   size_t count)
 {
@@ -115,7 +113,6 @@ static void apply_block_reflector(const reduction *q, size_t from, size_t width,
     q->kernels->product(&back, q->scratch);
 }
 
-/* Copies R^T, [count][k], from the reduced vectors. */
 static void copy_triangle(const reduction *q, float *r)
 {
     for (size_t c = 0; c < q->count; c++)
@@ -123,8 +120,7 @@ static void copy_triangle(const reduction *q, float *r)
             r[c * q->k + i] = i <= c ? q->vectors[c * q->stride + i] : 0.0f;
 }
 
-/* Reduces the vectors block by block, copies R^T, then computes the vectors of Q: applies the reflections in reverse
- * order to unit vectors. */
+/* The vectors of Q are the reflections in reverse order, applied to unit vectors. */
 static void orthonormal_run(reduction *q, float *r)
 {
     size_t from = 0;
@@ -146,9 +142,6 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
-/* Replaces `count` vectors of n values, each of which begins `stride` values after the one before, by the vectors of Q
- * of their QR factorisation; `r`, unless NULL, gets R^T, [count][min(count, n)]. Returns false if memory cannot be
- * allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {

@@ -5,8 +5,6 @@
 
 #include <math.h>
 
-/* Computes a block of four random words from a counter and a key in ten rounds; the constants are those of the paper.
- */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
@@ -23,7 +21,7 @@ void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t
         words[w] = c[w];
 }
 
-/* Computes block `index` of a stream, four random words. The key is the seed; the counter is index and stream. */
+/* The key is the seed; the counter is index and stream. */
 static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
 {
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
@@ -31,8 +29,7 @@ static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_
     organ_philox4x32(counter, key, words);
 }
 
-/* Writes numbers first .. first + n - 1 of a stream. Number k is made of word k % 4 of block k / 4: its upper 24 bits,
- * which FP32 represents exactly. */
+/* Number k is made of word k % 4 of block k / 4: its upper 24 bits, which FP32 represents exactly. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};
@@ -44,8 +41,8 @@ void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float 
     }
 }
 
-/* Returns the natural logarithm of x in (0, 1]. Uses only operations whose results IEEE 754 defines, so the bits are
- * equal on every machine. With x = m 2^e and t = (m - 1) / (m + 1), it is 2 (t + t^3 / 3 + t^5 / 5 ..) + e ln 2. */
+/* Only operations whose results IEEE 754 defines are used for ln x, x in (0, 1], so the bits are equal on every
+ * machine. With x = m 2^e and t = (m - 1) / (m + 1), it is 2 (t + t^3 / 3 + t^5 / 5 ..) + e ln 2. */
 static double exact_logarithm(double x)
 {
     int exponent;
@@ -61,8 +58,8 @@ static double exact_logarithm(double x)
     return 2 * t * sum + exponent * M_LN2;
 }
 
-/* Returns cos(2 pi x) for x in [0, 1), with the same bits on every machine: reduces x to a quarter turn by symmetry,
- * then evaluates the Taylor series of the cosine. */
+/* cos(2 pi x) for x in [0, 1) has the same bits on every machine: symmetry reduces x to a quarter turn, whose cosine
+ * is a Taylor series. */
 static double cosine_of_turns(double x)
 {
     const double half = x > 0.5 ? 1 - x : x;                /* 0 .. 1/2 */
@@ -74,9 +71,8 @@ static double cosine_of_turns(double x)
     return half > 0.25 ? -sum : sum;
 }
 
-/* Writes numbers first .. first + n - 1 of a stream. Number k is sqrt(-2 ln u) cos(2 pi v), with u and v from two
- * consecutive words of block k / 2, scaled to [0, 1): words 0 and 1 if k is even, 2 and 3 if it is odd. Adding 0.5
- * keeps u above 0. */
+/* Number k is sqrt(-2 ln u) cos(2 pi v), with u and v from two consecutive words of block k / 2, scaled to [0, 1):
+ * words 0 and 1 if k is even, 2 and 3 if it is odd. Adding 0.5 keeps u above 0. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

@@ -22,14 +22,13 @@
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
-/* Returns the number of tokens of the two parts, FIT and HELD, together. */
 static size_t ridge_tokens_of(const organ_ridge_shape *shape)
 {
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
 }
 
-/* Chooses the solver with the smaller normal matrix: by inputs (features) or by tokens. If both matrices are too large
- * and there are several blocks, chooses the solver by blocks. */
+/* The normal matrix has a row for each input or for each token; the smaller one is solved. If both matrices are too
+ * large and there are several blocks, the solver is the one by blocks. */
 static const organ_ridge_solver *choose_solver(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
@@ -39,13 +38,11 @@ static const organ_ridge_solver *choose_solver(const organ_ridge_shape *shape)
     return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
 }
 
-/* Returns the name of the solver for a shape: "inputs", "tokens" or "blocks". */
 const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choose_solver(shape)->name; }
 
 /* ---- memory ---- */
 
-/* Returns the sum of the sizes of all arrays of a ridge, added in FP64, which cannot overflow; TOO_MUCH for TOO_MUCH
- * bytes or more. */
+/* The sizes are added in FP64, which cannot overflow. TOO_MUCH stands for TOO_MUCH bytes or more. */
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
@@ -70,9 +67,8 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks has a row of n values
- * in `factor` for each input, the other solvers have one factor of n x n. Returns false if memory cannot be allocated.
- */
+/* The solver by blocks has a row of n values in `factor` for each input, the other solvers have one factor of n x n.
+ * Returns false if memory cannot be allocated. */
 static bool ridge_allocate(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->solver->worker_bytes;
@@ -86,8 +82,7 @@ static bool ridge_allocate(organ_ridge *ridge)
            ridge->solver->allocate(ridge);
 }
 
-/* Checks the sizes of a regression, chooses a solver and allocates its memory; *ridge is NULL after an error. The
- * number of (token, used block) pairs is limited to UINT32_MAX because solvers count them in 32 bits. */
+/* The number of (token, used block) pairs is limited to UINT32_MAX because solvers count them in 32 bits. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error)
 {
@@ -117,7 +112,6 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     return error->status;
 }
 
-/* Frees a ridge. Members that its solver does not use are NULL. */
 void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
@@ -133,8 +127,8 @@ void organ_ridge_close(organ_ridge *ridge)
 
 /* ---- tokens ---- */
 
-/* Fails with ORGAN_BAD_INPUT at the first of `tokens` x `each` values that is not finite or above LARGEST, whose square
- * could overflow. The message names the token and the index of the value; `what`: "input" or "output". */
+/* The square of a value above LARGEST could overflow. The message names the token and the index of the value;
+ * `what`: "input" or "output". */
 static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
                                  size_t each, const char *what, organ_error *error)
 {
@@ -149,9 +143,7 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
     return ORGAN_OK;
 }
 
-/* Adds tokens to a part, after checking their values. `blocks`: [tokens][used], NULL if each token uses all blocks;
- * `inputs`: [tokens][used][width]; `target`: rows of R, [tokens][outputs]. sums->energy becomes ||R||^2, the error of D
- * = 0, with which organ_ridge_choose compares. */
+/* sums->energy becomes ||R||^2, the error of D = 0, with which organ_ridge_choose compares. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                              const float *inputs, const float *target, organ_error *error)
 {
@@ -170,8 +162,7 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
     return error->status;
 }
 
-/* Checks that the declared number of tokens of each part was added. At the first call, also completes the sums over the
- * tokens. */
+/* Each part must have its declared number of tokens. The first call also completes the sums over the tokens. */
 static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
@@ -186,8 +177,8 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. No D
- * is found if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
+/* D is fitted to the tokens of FIT alone if `all` is false. ridge->found is false if all inputs are 0, if the normal
+ * matrix is singular, or if D is not finite. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -209,7 +200,6 @@ static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, org
                                                         : ORGAN_OK;
 }
 
-/* Fits D to all tokens with one lambda. Sets *found to whether D was found. */
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)
 {
     *found = false;
@@ -218,7 +208,6 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
     return error->status;
 }
 
-/* Fits D to FIT with one lambda and sets *rest to the squared error of the held-out tokens. */
 organ_status organ_ridge_judge(organ_ridge *ridge, double lambda, double *rest, organ_error *error)
 {
     *rest = (double)NAN;
@@ -231,8 +220,8 @@ organ_status organ_ridge_judge(organ_ridge *ridge, double lambda, double *rest, 
 
 double organ_ridge_held_energy(const organ_ridge *ridge) { return ridge->sums[ORGAN_RIDGE_HELD].energy; }
 
-/* Chooses the lambda with the least error on the held-out tokens and fits D to all tokens with it. If no lambda lowers
- * that error, choice->lambda stays 0 and D is 0: the caller keeps its weights. */
+/* If no lambda lowers the error on the held-out tokens, choice->lambda stays 0 and D is 0: the caller keeps its
+ * weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -252,7 +241,6 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     return error->status;
 }
 
-/* Writes the rows of D of one block, transposed, to `values`, [outputs][width]; zeros if no D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values)
 {
     if (ridge->found)

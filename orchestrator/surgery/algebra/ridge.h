@@ -17,7 +17,6 @@
  * which lambda is judged. */
 typedef enum organ_ridge_part { ORGAN_RIDGE_FIT, ORGAN_RIDGE_HELD, ORGAN_RIDGE_PARTS } organ_ridge_part;
 
-/* Sizes of a regression. */
 typedef struct organ_ridge_shape {
     const char *name;                 /* for messages; must outlive the ridge */
     size_t tokens[ORGAN_RIDGE_PARTS]; /* number of tokens of each part that will be added; at least 1 of FIT */
@@ -61,7 +60,6 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
 #define ORGAN_RIDGE_LAMBDAS 5
 extern const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS]; /* candidates of organ_ridge_choose, ascending */
 
-/* The choice of lambda on the held-out tokens. */
 typedef struct organ_ridge_choice {
     double lambda; /* the chosen lambda; 0: no lambda lowers the error of the held-out tokens, and D is 0 */
     /* Squared error of the held-out tokens: ||R||^2, and ||R - Z D||^2 with D fitted to FIT with this lambda. */

@@ -19,7 +19,6 @@
 #define MAX_SWEEPS   16   /* for one lambda */
 #define FEW_VALUES   ((size_t)1 << 14) /* copying at most so many values takes less time than starting the workers */
 
-/* State of the solver by blocks. */
 struct organ_ridge_blocks {
     organ_ridge_rows *rows; /* inputs of all tokens */
     float *residual;        /* R - Z D of all tokens, those of FIT first: [tokens][outputs] */
@@ -28,16 +27,13 @@ struct organ_ridge_blocks {
     float *rhs, *step;      /* right-hand sides: cross - shift D; solution: the change of D. [n][outputs] */
 };
 
-/* A piece: inputs of a block that are solved for together. */
 typedef struct ridge_blocks_piece {
     size_t block, from, width; /* inputs from .. from + width - 1 of the block */
     size_t input;              /* index of its first input among those of all blocks */
 } ridge_blocks_piece;
 
-/* Returns the number of pieces of a block. */
 static size_t pieces_per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
 
-/* Returns piece `number`, counted over all blocks. */
 static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
     const size_t from = number % pieces_per_block(ridge) * ridge->n, block = number / pieces_per_block(ridge),
@@ -45,7 +41,6 @@ static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
     return (ridge_blocks_piece){block, from, organ_min(ridge->n, width - from), block * width + from};
 }
 
-/* Returns U of organ_ridge_invert for the normal matrix of a piece: [width][width]. */
 static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 {
     return ridge->factor + p->input * ridge->n;
@@ -53,15 +48,12 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 /* ---- memory ---- */
 
-/* Returns the number of inputs of a piece: a block is divided into pieces of this size, at most ORGAN_RIDGE_PIECE
- * inputs; only the last may be smaller. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
     const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
     return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
-/* Returns the bytes of the stored inputs, of the residuals, and of the arrays of one piece. */
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
@@ -70,7 +62,6 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
            (8 * n + 16 * outputs) * n;
 }
 
-/* Implements organ_ridge_solver.allocate: the residuals of all tokens, and the arrays of one piece. */
 static bool ridge_blocks_allocate(organ_ridge *ridge)
 {
     organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
@@ -86,14 +77,12 @@ static bool ridge_blocks_allocate(organ_ridge *ridge)
     return b->residual && b->gathered && b->gram && b->cross && b->rhs && b->step;
 }
 
-/* Implements organ_ridge_solver.begin: sets D to 0 and opens the store of inputs. */
 static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
 {
     memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
     return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
 }
 
-/* Frees the state of the solver by blocks. */
 void organ_ridge_blocks_free(organ_ridge_blocks *b)
 {
     if (!b)
@@ -104,8 +93,7 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
 
 /* ---- tokens ---- */
 
-/* Implements organ_ridge_solver.add: stores the inputs of the tokens by block. Their rows of R are the initial
- * residuals, because D is 0. */
+/* The rows of R are the initial residuals, because D is 0. */
 static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -123,7 +111,6 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* Implements organ_ridge_solver.finish: completes the store. ridge_blocks_add has summed the traces. */
 static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 {
     return organ_ridge_rows_finish(ridge->by_blocks->rows, error);
@@ -131,8 +118,7 @@ static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- a batch ---- */
 
-/* Calls `each` with the stored rows of the piece's block, batch by batch: those of FIT or, with `all`, of both parts.
- */
+/* The rows are those of FIT or, with `all`, of both parts, batch by batch. */
 static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p, bool all,
                                 void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p,
                                              const organ_ridge_batch *batch),
@@ -149,8 +135,8 @@ static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p,
     return ORGAN_OK;
 }
 
-/* Adds Z^T Z of a batch to `gram`, with the piece's inputs Z. The matrix is symmetric, so a row of tiles is computed
- * only from the diagonal on. */
+/* `gram` gets Z^T Z of the piece's inputs Z. The matrix is symmetric, so a row of tiles is computed only from the
+ * diagonal on. */
 static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     size_t count = 0;
@@ -168,15 +154,13 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
     organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
 }
 
-/* Context of copy_residual_row. `back` false: copies from `residual` to `gathered`; true: from `gathered` to
- * `residual`. */
+/* `back` false: copies from `residual` to `gathered`; true: from `gathered` to `residual`. */
 typedef struct residual_copy {
     const organ_ridge *ridge;
     const organ_ridge_batch *batch;
     bool back;
 } residual_copy;
 
-/* Copies the residual of the token of row `row` of the batch, or copies it back. */
 static void copy_residual_row(void *context, size_t row, size_t worker)
 {
     const residual_copy *const m = context;
@@ -187,8 +171,6 @@ static void copy_residual_row(void *context, size_t row, size_t worker)
     memcpy(m->back ? residual : gathered, m->back ? gathered : residual, outputs * sizeof *residual);
 }
 
-/* Copies the residuals of the batch's tokens to `gathered`, where they are consecutive; with `back`, copies them back.
- */
 static void copy_residuals(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
 {
     residual_copy m = {ridge, batch, back};
@@ -199,7 +181,7 @@ static void copy_residuals(const organ_ridge *ridge, const organ_ridge_batch *ba
             copy_residual_row(&m, row, 0);
 }
 
-/* Adds Z^T times the residuals of the batch's tokens to `cross`, with the piece's inputs Z. */
+/* `cross` gets Z^T times the residuals, with the piece's inputs Z. */
 static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -216,7 +198,7 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-/* Subtracts Z times the change of D (`step`) from the residuals of the batch's tokens, with the piece's inputs Z. */
+/* The residuals lose Z times the change of D (`step`), with the piece's inputs Z. */
 static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -235,8 +217,8 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
 
 /* ---- a piece ---- */
 
-/* Computes the normal matrix Z^T Z + shift I of a piece over the tokens of FIT or, with `all`, of both parts, and
- * stores U of organ_ridge_invert. */
+/* The normal matrix is Z^T Z + shift I over the tokens of FIT or, with `all`, of both parts; U of organ_ridge_invert
+ * is stored. */
 static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                         organ_error *error)
 {
@@ -252,9 +234,9 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
     return organ_ridge_invert(ridge, factor, n, error);
 }
 
-/* Changes D of a piece to its optimum while D of all other pieces stays fixed, updates the residuals of all tokens, and
- * adds the decrease of the objective to *decrease. `all`: D is fitted to both parts, not to FIT alone. Sets
- * ridge->found to false if the change is not finite. */
+/* D of a piece changes to its optimum while D of all other pieces stays fixed. *decrease grows by the decrease of
+ * the objective. `all`: D is fitted to both parts, not to FIT alone. ridge->found becomes false if the change is not
+ * finite. */
 static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                          double *decrease, organ_error *error)
 {
@@ -280,8 +262,7 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
 
 /* ---- all pieces ---- */
 
-/* Returns whether the solver may continue: no error, no request to stop, and all factors and changes so far are finite.
- * Sets ORGAN_INTERRUPTED if a stop was requested. */
+/* Returns false after an error or a request to stop (ORGAN_INTERRUPTED), or if a factor or change is not finite. */
 static bool may_continue(const organ_ridge *ridge, organ_error *error)
 {
     if (!error->status && organ_stop_is_requested(ridge->engine->stop))
@@ -289,8 +270,8 @@ static bool may_continue(const organ_ridge *ridge, organ_error *error)
     return ridge->found && !error->status;
 }
 
-/* Implements organ_ridge_solver.solve: factorises the normal matrices of all pieces, then improves D piece by piece,
- * from the last solution on, until a sweep over all pieces lowers the objective by too little. */
+/* D is improved piece by piece, from the last solution on, until a sweep over all pieces lowers the objective by too
+ * little. */
 static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
 {
     const organ_ridge_sums *const sums = ridge->sums;
@@ -312,7 +293,6 @@ static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shif
     return error->status;
 }
 
-/* Implements organ_ridge_solver.held_error: the squared length of the residuals of the held-out tokens. */
 static double ridge_blocks_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;

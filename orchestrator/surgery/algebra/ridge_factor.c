@@ -8,9 +8,8 @@
 
 #include <string.h>
 
-/* Replaces a normal matrix A (n x n, in `factor`) by U with A^-1 = U^T U. organ_inverse_factor leaves values below the
- * diagonal undefined; they are set to 0 here, because products read them. Sets ridge->found to whether A is positive
- * definite. */
+/* organ_inverse_factor leaves values below the diagonal undefined; they are set to 0 here, because products read
+ * them. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error)
 {
     if (!organ_inverse_factor(ridge->engine, factor, n, &ridge->found))
@@ -20,8 +19,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* Computes solution = U^T (U rhs), [n][outputs] each, with U in `factor`. Skips zeros of U: a tile of rows of U is
- * multiplied from the diagonal on, a tile of its columns up to the diagonal. */
+/* Zeros of U are skipped: a tile of rows of U is multiplied from the diagonal on, a tile of its columns up to the
+ * diagonal. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *rhs, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -45,7 +44,6 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
 }
 
-/* Writes the rows of D that belong to block `index`, transposed: [outputs][width]. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Implements organ_ridge_solver.allocate: Z^T Z, Z^T R and a chunk of tokens for each part. */
 static bool ridge_inputs_allocate(organ_ridge *ridge)
 {
     bool done = true;
@@ -31,8 +30,7 @@ static bool ridge_inputs_allocate(organ_ridge *ridge)
 
 /* ---- sums ---- */
 
-/* Adds Z^T Z and Z^T R of a chunk of tokens to the sums of their part. Z^T Z is symmetric, so a row of tiles is
- * computed only from the diagonal on. */
+/* Z^T Z is symmetric, so a row of tiles is computed only from the diagonal on. */
 static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
@@ -60,8 +58,6 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-/* Implements organ_ridge_solver.add: copies tokens to the chunk of their part and adds each full chunk to the sums.
- * Inputs of blocks that a token does not use are set to 0. */
 static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -81,7 +77,6 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* Implements organ_ridge_solver.finish: adds the last, partly filled chunk of each part and sums the trace of Z^T Z. */
 static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -96,14 +91,13 @@ static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
-/* Context of copy_row, which copies the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor. */
 typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;
     double shift;
 } ridge_inputs_copying;
 
-/* Writes row i of the copy. Reads elements below the diagonal from above it, where alone they are stored. */
+/* Elements below the diagonal are read from above it, where alone they are stored. */
 static void copy_row(void *context, size_t i, size_t worker)
 {
     const ridge_inputs_copying *const c = context;
@@ -117,15 +111,14 @@ static void copy_row(void *context, size_t i, size_t worker)
     }
 }
 
-/* Writes the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor in FP32. */
+/* ridge->factor gets the sum of Z^T Z over parts first .. last, plus shift I, in FP32. */
 static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_ridge_part last, double shift)
 {
     ridge_inputs_copying c = {ridge, first, last, shift};
     organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
 }
 
-/* Implements organ_ridge_solver.prepare: writes Z^T Z + shift I to ridge->factor, and the right-hand sides Z^T R to
- * ridge->solution, where organ_ridge_apply replaces them by D. */
+/* The right-hand sides Z^T R go to ridge->solution, where organ_ridge_apply replaces them by D. */
 static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **rhs)
 {
     const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;
@@ -136,8 +129,7 @@ static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, c
     return ridge->n;
 }
 
-/* Implements organ_ridge_solver.held_error: ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> over the held-out tokens, at least 0.
- * Overwrites ridge->factor. */
+/* The error is ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> over the held-out tokens, at least 0. Overwrites ridge->factor. */
 static double ridge_inputs_held_error(organ_ridge *ridge)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;

@@ -14,7 +14,6 @@
 #define ORGAN_RIDGE_TILE  ((size_t)256) /* rows and columns of a tile of a normal matrix */
 #define ORGAN_RIDGE_CHUNK ((size_t)512) /* solver by inputs: tokens that are collected before their sums are added */
 
-/* Sums over the tokens of a part. */
 typedef struct organ_ridge_sums {
     size_t added;  /* number of tokens that were added */
     double trace;  /* trace of Z^T Z; valid after organ_ridge_solver.finish */

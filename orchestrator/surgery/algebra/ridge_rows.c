@@ -11,7 +11,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* A store. Batches are numbered in the order in which they are begun; those of a slot form a linked list. */
+/* Batches are numbered in the order in which they are begun; those of a slot form a linked list. */
 struct organ_ridge_rows {
     organ_ridge_shape shape;
     size_t count; /* number of batches */
@@ -27,25 +27,21 @@ struct organ_ridge_rows {
     uint32_t *first, *last; /* numbers of the first and of the last batch of each slot */
 };
 
-/* Returns the number of slots. */
 static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
-/* Returns the index of the slot of a block and part. */
 static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
 {
     return part * r->shape.blocks + block;
 }
-/* Returns the number of values of a full batch. */
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
-/* Returns an upper bound of the number of batches: as many as all rows fill, and a partly filled one for each slot. */
+/* The bound is as many batches as all rows fill, and a partly filled one for each slot. */
 static size_t max_batches(const organ_ridge_shape *shape)
 {
     return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +
            slots_of(shape);
 }
 
-/* Returns the bytes of a store. A partly filled batch of each slot is in memory in any case; full batches are not if
- * there is a scratch file. */
+/* A partly filled batch of each slot is in memory in any case; full batches are not if there is a scratch file. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 {
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
@@ -56,8 +52,7 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
-/* Allocates all batches, or with a scratch file a pending batch for each slot, and the lists of batches. Returns false
- * if memory cannot be allocated. */
+/* With a scratch file only a pending batch for each slot is allocated. Returns false if memory cannot be allocated. */
 static bool ridge_rows_allocate(organ_ridge_rows *r)
 {
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
@@ -78,7 +73,6 @@ static bool ridge_rows_allocate(organ_ridge_rows *r)
            (scratch ? r->pending && r->digests : r->all != NULL);
 }
 
-/* Fails with ORGAN_IO: the scratch file cannot be written, for the reason in `fault`. */
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of expert inputs (--scratch)",
@@ -86,8 +80,7 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
-/* Opens an empty store. Reserves the space of the scratch file, so that a full disk is reported before the work begins.
- */
+/* The space of the scratch file is reserved, so that a full disk is reported before the work begins. */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
     organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
@@ -111,7 +104,6 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
     return error->status;
 }
 
-/* Frees a store and closes its scratch file. */
 void organ_ridge_rows_close(organ_ridge_rows *r)
 {
     if (!r)
@@ -123,13 +115,11 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
 
 /* ---- rows ---- */
 
-/* Returns the offset in bytes of batch `number` in the scratch file. */
 static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
 {
     return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
 }
 
-/* Writes the pending batch of a slot to the scratch file and stores its digest, which detects a damaged file. */
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
     const uint32_t number = r->last[slot];
@@ -142,9 +132,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Appends a row of `width` inputs, those of a token in one block, to the last batch of its slot. If that batch is full,
- * or if there is none, first begins a new batch and links it to the last one. With a file, writes a batch that becomes
- * full. */
+/* The last batch of its slot gets the row, or a new batch if that one is full. With a file, a batch that becomes
+ * full is written. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -164,7 +153,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
-/* With a file, writes the last batch of each slot, unless it is full and thus written already. */
+/* With a file, a full last batch of a slot is written already. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
@@ -176,13 +165,11 @@ organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of the first batch of a block and part; ORGAN_RIDGE_NONE if they have no rows. */
 uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
 {
     return r->first[slot_of(r, part, block)];
 }
 
-/* Reads the rows of batch `number` from the file and checks their digest. */
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
@@ -194,8 +181,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Reads consecutive batches of a slot, from *number on, into one array, to which *batch points. Sets *number to the
- * next batch, or to ORGAN_RIDGE_NONE. With a file, also announces the next read to the file system. */
+/* *batch points to one array with consecutive batches of a slot. With a file, the next read is announced to the file
+ * system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

@@ -15,7 +15,6 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
-/* Implements organ_ridge_solver.allocate: a row of inputs for each block that a token uses, the targets, and Z Z^T. */
 static bool ridge_tokens_allocate(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
@@ -29,8 +28,7 @@ static bool ridge_tokens_allocate(organ_ridge *ridge)
     return ridge->inputs && ridge->target && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
-/* Implements organ_ridge_solver.add: stores the tokens after those of the same part. Held-out tokens begin after all
- * tokens of FIT. Without `blocks`, a token uses all blocks in order. */
+/* Held-out tokens begin after all tokens of FIT. Without `blocks`, a token uses all blocks in order. */
 static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -45,7 +43,6 @@ static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, 
 
 /* ---- rows by block ---- */
 
-/* Exchanges rows `row` and `with` of ridge->inputs. */
 static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
 {
     const size_t width = ridge->shape.width;
@@ -57,9 +54,9 @@ static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
     }
 }
 
-/* Sorts the rows of inputs by block, and those of a block by token. A counting sort writes the destination of each row
- * to ridge->block; then the rows of each cycle of this permutation are exchanged in place. Sets ridge->begin and
- * ridge->token. */
+/* The rows of inputs are sorted by block, and those of a block by token. A counting sort writes the destination of
+ * each row to ridge->block; then the rows of each cycle of this permutation are exchanged in place. ridge->begin and
+ * ridge->token are set. */
 static void sort_rows(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
@@ -87,8 +84,8 @@ static void sort_rows(organ_ridge *ridge)
         }
 }
 
-/* Finds by bisection the first row of block `block` that has a token number of at least `token`. Returns the index of
- * the row, or the end of the block if there is none. */
+/* The row is the first one of block `block` with a token number of at least `token`, found by bisection; the end of
+ * the block if there is none. */
 static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 {
     size_t from = ridge->begin[block], to = ridge->begin[block + 1];
@@ -104,9 +101,9 @@ static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 
 /* ---- Z Z^T ---- */
 
-/* Adds the products of one block's inputs to the TILE x TILE tile of Z Z^T whose first tokens are `row` and `col`. The
- * tile is in `scratch`, after the scratch of products. Only tokens that use the block have rows of inputs, so the
- * product is smaller than the tile and its elements are added one by one. */
+/* The TILE x TILE tile of Z Z^T begins at tokens `row` and `col`. The tile is in `scratch`, after the scratch of
+ * products. Only tokens that use the block have rows of inputs, so the product is smaller than the tile and its
+ * elements are added one by one. */
 static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t col, unsigned char *scratch)
 {
     double *const sums = (double *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH), *const piece = sums + TILE * TILE;
@@ -125,8 +122,7 @@ static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t
             sums[(ridge->token[a + i] - row) * TILE + ridge->token[b + j] - col] += piece[i * TILE + j];
 }
 
-/* Computes a tile of Z Z^T and its mirror image, on a worker. `index` counts the tiles on and above the diagonal, row
- * by row. */
+/* The tile is mirrored. `index` counts the tiles on and above the diagonal, row by row. */
 static void add_tile(void *context, size_t index, size_t worker)
 {
     organ_ridge *const ridge = context;
@@ -145,7 +141,6 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-/* Implements organ_ridge_solver.finish: sorts the rows by block and computes Z Z^T and the traces. */
 static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -158,8 +153,7 @@ static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solutions: A, a row for each token; D is Z^T A ---- */
 
-/* Implements organ_ridge_solver.prepare: writes Z Z^T + shift I to ridge->factor; the right-hand sides are the rows of
- * R. Tokens of FIT are first, so their matrix is the upper left part. */
+/* The right-hand sides are the rows of R. Tokens of FIT are first, so their matrix is the upper left part of Z Z^T. */
 static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, const float **rhs)
 {
     const size_t n = all ? ridge->n : ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -171,8 +165,8 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
     return n;
 }
 
-/* Implements organ_ridge_solver.held_error. The solution A has a row for each token of FIT, so the prediction of
- * held-out tokens is the part of Z Z^T with rows of HELD and columns of FIT, times A. */
+/* The solution A has a row for each token of FIT, so the prediction of held-out tokens is the part of Z Z^T with
+ * rows of HELD and columns of FIT, times A. */
 static double ridge_tokens_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
@@ -198,8 +192,7 @@ static double ridge_tokens_held_error(organ_ridge *ridge)
     return sum;
 }
 
-/* Implements organ_ridge_solver.block: D = Z^T A of a block, transposed: A^T Z, where A and Z have the rows of the
- * tokens that use the block. */
+/* D = Z^T A of a block, transposed, is A^T Z, where A and Z have the rows of the tokens that use the block. */
 static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, in sets of as many strips as fit into memory. */
+/* The matrix is read in strips of ORGAN_STRIP_ROWS rows, in sets of as many strips as fit into memory. */
 struct organ_strips {
     const organ_rows *matrix;
     const organ_engine *engine;
@@ -28,21 +28,17 @@ struct organ_strips {
 
 /* ---- opening ---- */
 
-/* Returns the bytes of a full strip of the matrix. */
 static uint64_t matrix_strip_bytes(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
-/* Returns the bytes of a full strip. */
 static size_t strip_bytes(const organ_strips *s) { return (size_t)matrix_strip_bytes(s->matrix); }
 
-/* Returns the least engine memory for the matrix: for the caller, for the scratch of one reader, and for one strip. */
 uint64_t organ_strips_min(const organ_rows *matrix)
 {
     return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + matrix_strip_bytes(matrix);
 }
 
-/* Divides the engine's memory between the scratch of readers and the strips. Sets s->readers, s->capacity (how many
- * strips are in memory at once) and s->in_memory (all strips stay in memory: `hold` is true and they fit). The scratch
- * of readers takes at most half of the memory, unless one reader needs more. Returns ORGAN_USAGE if the memory is too
- * small for one reader and one strip. */
+/* s->capacity is how many strips are in memory at once; s->in_memory: all strips stay in memory (`hold` is true and
+ * they fit). The scratch of readers takes at most half of the memory, unless one reader needs more. Returns
+ * ORGAN_USAGE if the memory is too small for one reader and one strip. */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);
@@ -60,8 +56,7 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     return ORGAN_OK;
 }
 
-/* Prepares passes over a matrix; with `hold` keeps it in memory if it fits. Rejects a matrix of which a strip has more
- * values than an int can count. */
+/* A strip must not have more values than an int can count. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error)
 {
@@ -91,7 +86,6 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     return ORGAN_OK;
 }
 
-/* Frees the strips. */
 void organ_strips_close(organ_strips *s)
 {
     if (!s)
@@ -105,7 +99,7 @@ void organ_strips_close(organ_strips *s)
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
 const organ_engine *organ_strips_engine(const organ_strips *strips) { return strips->engine; }
 
-/* Returns the sum of the squares of all values: the sums of the strips, added in order. Valid after the first pass. */
+/* The sums of the strips are added in order. */
 double organ_strips_energy(const organ_strips *s)
 {
     double sum = 0;
@@ -116,7 +110,6 @@ double organ_strips_energy(const organ_strips *s)
 
 /* ---- one pass ---- */
 
-/* Context of strips_each and strips_after: one pass over the strips. */
 typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;
@@ -124,8 +117,6 @@ typedef struct strips_run {
     bool read;        /* strips must be read; false: all are in memory */
 } strips_run;
 
-/* Fails with ORGAN_BAD_INPUT for the first value that is not finite among `rows` rows, the first of which is row
- * `first` of the matrix. */
 static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
                                     organ_error *error)
 {
@@ -137,8 +128,6 @@ static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, si
     return ORGAN_OK;
 }
 
-/* Reads strip `index` to `values`. In the first pass also records its sum of squares, and fails if a value is not
- * finite. */
 static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size_t index, float *values, size_t worker,
                                organ_error *error)
 {
@@ -151,7 +140,6 @@ static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size
     return isfinite(energy) ? ORGAN_OK : fail_not_finite(s->matrix, unit->first, unit->rows, values, error);
 }
 
-/* Implements organ_row_walk.unit: reads a strip, unless it is in memory, and calls the caller's `each` with it. */
 static organ_status strips_each(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const strips_run *const r = context;
@@ -165,15 +153,12 @@ static organ_status strips_each(void *context, const organ_row_unit *unit, size_
     return ORGAN_OK;
 }
 
-/* Implements organ_row_walk.task: calls the caller's `after` with the strips of a set. */
 static void strips_after(void *context, const organ_row_set *set, size_t task, size_t worker)
 {
     const strips_run *const r = context;
     r->work->after(r->work->context, task, r->set, set->units, worker);
 }
 
-/* Runs one pass: calls the functions of `work` with each strip. Strips that are in memory are not read again. The first
- * pass also checks the values and sums their squares. */
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
     strips_run r = {.strips = s, .work = work, .read = !(s->in_memory && s->energies_known)};

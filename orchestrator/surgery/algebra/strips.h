@@ -21,7 +21,6 @@ typedef struct organ_rows {
     organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
 } organ_rows;
 
-/* One strip during a pass. */
 typedef struct organ_strip {
     size_t index, rows;  /* its first row is index x ORGAN_STRIP_ROWS; number of rows */
     const float *values; /* [rows][columns of the matrix] */

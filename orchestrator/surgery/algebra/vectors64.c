@@ -12,7 +12,7 @@
  * of the vector are left. */
 #define TIMES 8
 
-/* Returns the largest magnitude of n values; NAN if any value is NAN, else infinity if a value is infinite. */
+/* The result is NAN if any value is NAN, else infinity if a value is infinite. */
 double organ_max_magnitude(const double *values, size_t n)
 {
     double max = 0;
@@ -26,7 +26,6 @@ double organ_max_magnitude(const double *values, size_t n)
     return max;
 }
 
-/* Fills a vector with n pseudo-random values in [-1, 1), drawn in FP32 and widened. */
 void organ_random_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];
@@ -38,8 +37,8 @@ void organ_random_vector(uint64_t seed, double *values, size_t n)
     }
 }
 
-/* Scales z to length 1. Divides by the largest magnitude first, so that no square overflows. Returns the former length;
- * 0, with z unchanged, if z is zero or not finite. */
+/* The division by the largest magnitude comes first, so that no square overflows. Returns the former length; 0, with
+ * z unchanged, if z is zero or not finite. */
 static double normalise_length(const organ_kernels *kernels, double *z, size_t n)
 {
     const double max = organ_max_magnitude(z, n);
@@ -53,10 +52,9 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
     return max * length;
 }
 
-/* Makes vector `at` orthonormal to the vectors before it by Gram-Schmidt. Subtracts the projections again if at most
- * 0.7 of the length is left: the rounding errors of this subtraction are then not small relative to the remaining
- * vector. If less than 1e-14 of the length is left, the vector was a combination of the vectors before it and is
- * replaced by a random one. */
+/* Gram-Schmidt subtracts the projections again if at most 0.7 of the length is left: the rounding errors of this
+ * subtraction are then not small relative to the remaining vector. If less than 1e-14 of the length is left, the
+ * vector was a combination of the vectors before it and is replaced by a random one. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;

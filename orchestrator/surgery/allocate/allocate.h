@@ -57,9 +57,7 @@ size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 
-/* The units of --budget. */
 typedef enum organ_budget_unit { ORGAN_BUDGET_PERCENT, ORGAN_BUDGET_BITS, ORGAN_BUDGET_BYTES } organ_budget_unit;
-/* A budget for all targets of a model. */
 typedef struct organ_budget {
     organ_budget_unit unit;
     double amount; /* percent of zeros, bits per weight, or bytes */

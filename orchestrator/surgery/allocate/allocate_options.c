@@ -17,7 +17,6 @@ size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->alloc
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 
-/* Fails if an option is given that needs --allocate; called if --allocate was not given. */
 static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
 {
     const struct {
@@ -52,8 +51,7 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
 
 /* ---- a budget ---- */
 
-/* Reads the decimal number, without sign or exponent, that the text begins with. Returns the text after it; NULL if
- * there is no such number. */
+/* The number is decimal, without sign or exponent. Returns the text after it; NULL if there is no such number. */
 static const char *budget_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789."), whole = strspn(text, "0123456789");

@@ -9,27 +9,23 @@
 
 #define MAX_COST 1e6 /* nats a token; the divergence of two softmaxes in FP32 is far below */
 
-/* Describes an array with as many costs as the allocation has levels, for reading and writing it. */
 static organ_cache_numbers costs_of(const organ_allocation *a, const double *costs)
 {
     return (organ_cache_numbers){"cost", ORGAN_FIELD_REAL, a->level_count, (double *)costs, MAX_COST};
 }
 
-/* Returns the costs (or levels) as a JSON array. */
 static json_t *costs_json(const organ_allocation *a, const double *costs)
 {
     const organ_cache_numbers numbers = costs_of(a, costs);
     return organ_cache_numbers_json(&numbers);
 }
 
-/* Reads a JSON array of costs (or levels). Returns false if its length or a number is not valid. */
 static bool read_costs(const organ_allocation *a, const json_t *array, double *costs)
 {
     const organ_cache_numbers numbers = costs_of(a, costs);
     return organ_cache_numbers_read(&numbers, array);
 }
 
-/* Describes the file of --allocation for organ_cache_read and organ_cache_write. */
 static organ_cache allocation_file_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -46,8 +42,6 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line names no tensor of the
- * allocation or has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
@@ -85,9 +79,8 @@ organ_status organ_allocation_write(const organ_allocation *allocation, const js
         error);
 }
 
-/* Reads the curve of tensor k from `row`, entry k of the file's "tensors". Leaves the curve unknown if its cost is
- * null. Returns ORGAN_USAGE if the row names another tensor, ORGAN_BAD_INPUT if its number of elements differs or a
- * cost is invalid. */
+/* The curve stays unknown if its cost is null. Returns ORGAN_USAGE if the row names another tensor, ORGAN_BAD_INPUT
+ * if its number of elements differs or a cost is invalid. */
 static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k, const char *path, organ_error *error)
 {
     organ_allocation_tensor *const t = &a->tensors[k];
@@ -109,7 +102,6 @@ static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k
     return ORGAN_OK;
 }
 
-/* Reads the curves of all tensors from the document. Fails, with no curve known, if it has other levels or tensors. */
 static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const char *path,
                                                   organ_error *error)
 {
@@ -130,7 +122,6 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
-/* Reads the curves from the file, if it exists and has the same identity and tensors. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error)
 {

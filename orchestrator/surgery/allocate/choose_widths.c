@@ -19,8 +19,8 @@
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
 const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
 
-/* Returns the expected squared step of groups of 32 columns over that of groups of `group` columns, for normal weights:
- * narrower groups have smaller maxima and so smaller steps. */
+/* The cost is the expected squared step of groups of 32 columns over that of groups of `group` columns, for normal
+ * weights: narrower groups have smaller maxima and so smaller steps. */
 static double narrow_group_cost(size_t group)
 {
     if (group <= 32)
@@ -28,9 +28,8 @@ static double narrow_group_cost(size_t group)
     return group <= 64 ? NARROWER : NARROWEST;
 }
 
-/* Derives the costs of all levels from those at 2 and 4 bits. The logarithm of the cost is a linear function of the
- * logarithm of the number of steps, 2^bits - 1. Odd levels have groups of 32 columns, which multiply the cost by
- * narrow_group_cost. */
+/* The logarithm of the cost is a linear function of the logarithm of the number of steps, 2^bits - 1. Odd levels
+ * have groups of 32 columns, which multiply the cost by narrow_group_cost. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
     const double two = log(fmax(cost[0], MIN_COST)), four = log(fmax(cost[4], MIN_COST)),
@@ -42,13 +41,11 @@ void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group)
     }
 }
 
-/* Returns the cost of a tensor at a level; the last level, level_count, is the unchanged tensor and costs nothing. */
 static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
 {
     return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
 }
 
-/* Returns the sum of the sizes if all tensors have this level. */
 static double total_size_at(const organ_allocation *a, const double *sizes, size_t level)
 {
     double sum = 0;
@@ -57,8 +54,8 @@ static double total_size_at(const organ_allocation *a, const double *sizes, size
     return sum;
 }
 
-/* Finds the wider level of a tensor that lowers the cost most per unit of size and fits into `remaining`. Returns false
- * if no step lowers the cost. */
+/* The best step lowers the cost most per unit of size and fits into `remaining`. Returns false if no step lowers the
+ * cost. */
 static bool best_step(const organ_allocation *a, const double *sizes, double remaining, const size_t *chosen,
                       size_t *tensor, size_t *level)
 {
@@ -77,12 +74,10 @@ static bool best_step(const organ_allocation *a, const double *sizes, double rem
     return max > 0;
 }
 
-/* Changes of a tensor's size and cost with another level: new value minus present value. */
 typedef struct choose_change {
     double size, cost;
 } choose_change;
 
-/* Returns the changes of size and cost if the tensor gets this level. */
 static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor,
                                size_t level)
 {
@@ -91,9 +86,9 @@ static choose_change change_to(const organ_allocation *a, const double *sizes, c
                            cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
-/* Tries to move `tensor` to `level`, alone or together with a move of one other tensor to another level. Applies the
- * combination that lowers the cost most among those that fit into *remaining, the unused budget, and updates
- * *remaining. Returns false, and changes nothing, if none lowers the cost. */
+/* The move is made alone or together with a move of one other tensor to another level: the combination that lowers
+ * the cost most among those that fit into *remaining, the unused budget. Returns false, and changes nothing, if none
+ * lowers the cost. */
 static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level,
                             double *remaining, size_t *chosen)
 {
@@ -121,8 +116,8 @@ static bool choose_exchange(const organ_allocation *a, const double *sizes, size
     return least < 0;
 }
 
-/* Calls choose_exchange for all tensors and levels, in at most MAX_PASSES passes, until a pass finds no exchange that
- * lowers the cost. Changes `chosen`, the level of each tensor, and *remaining, the unused budget. */
+/* At most MAX_PASSES passes are made, until a pass finds no exchange that lowers the cost. `chosen` is the level of
+ * each tensor, *remaining the unused budget. */
 static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *remaining, size_t *chosen)
 {
     bool improved = true;
@@ -134,8 +129,7 @@ static void choose_exchange_pairs(const organ_allocation *a, const double *sizes
     }
 }
 
-/* Raises levels by the best steps that fit into the budget, then exchanges pairs. Returns the unused part of the
- * budget. */
+/* The best steps come first, then exchanges of pairs. Returns the unused part of the budget. */
 static double choose_improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
 {
     double spent = 0;
@@ -158,7 +152,6 @@ static void set_all_levels(const organ_allocation *a, size_t level, size_t *chos
         chosen[k] = level;
 }
 
-/* Returns the sum of the costs of the chosen levels. */
 static double cost_of(const organ_allocation *a, const size_t *chosen)
 {
     double cost = 0;
@@ -167,9 +160,8 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
     return cost;
 }
 
-/* Chooses a level for each tensor within the budget: step by step from the lowest levels, and again from *uniform, the
- * highest level that all tensors can have, if the first result costs more than that level. Returns the sum of the
- * chosen sizes. */
+/* The choice starts from the lowest levels, and again from *uniform, the highest level that all tensors can have, if
+ * the first result costs more than that level. Returns the sum of the chosen sizes. */
 double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
 {
     *uniform = 0;

@@ -23,7 +23,6 @@
 #define MAX_TOGETHER ((size_t)256) /* greatest number of variants that run together */
 #define DONOR        ((size_t)0)   /* level under which `pooled` keeps the donor's matrices */
 
-/* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
     const organ_model *model;
     organ_curves_options options;
@@ -49,14 +48,13 @@ struct organ_curves {
 
 /* ---- the tensors ---- */
 
-/* Returns true if two tensors share a curve: both are routed experts of the same layer and role. */
+/* Routed experts of the same layer and role share a curve. */
 static bool share_curve(const organ_tensor *a, const organ_tensor *b)
 {
     return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
            a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
 }
 
-/* Returns curve_of[] of an earlier target with which target k shares its curve; SIZE_MAX if there is none. */
 static size_t find_shared_curve(const organ_targets *targets, const size_t *curve_of, size_t k)
 {
     for (size_t before = k; before-- > 0;)
@@ -65,8 +63,8 @@ static size_t find_shared_curve(const organ_targets *targets, const size_t *curv
     return SIZE_MAX;
 }
 
-/* Returns a copy of a tensor's name in which a star replaces the number of the expert: the last ".NUMBER." in the name.
- * The caller frees it. NULL if memory runs out. */
+/* A star replaces the number of the expert: the last ".NUMBER." in the name. The caller frees the copy. NULL if
+ * memory runs out. */
 static char *curves_name_of(const organ_tensor *t)
 {
     char number[24];
@@ -77,8 +75,6 @@ static char *curves_name_of(const organ_tensor *t)
     return at ? organ_format("%.*s.*.%s", (int)(at - t->name), t->name, at + strlen(number)) : strdup(t->name);
 }
 
-/* Lists the tensors of the allocation, without costs: one for each target, but a single one for the routed experts of a
- * layer and role. Sets of[k] to the index of the tensor of target k. Returns false if memory runs out. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of)
 {
     allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);
@@ -97,8 +93,8 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
     return allocation->tensors != NULL;
 }
 
-/* Chooses at most `max` of the layers with a target, evenly spread from the first to the last. Returns a flag for each
- * layer, which the caller frees; NULL if memory cannot be allocated. */
+/* At most `max` of the layers with a target are chosen, evenly spread from the first to the last. The caller frees
+ * the flags, one for each layer; NULL if memory cannot be allocated. */
 static bool *choose_layers(const organ_targets *all, size_t max)
 {
     int32_t last = 0;
@@ -128,15 +124,13 @@ static size_t matrices_of(const organ_targets *targets)
     return count;
 }
 
-/* Returns the flag of the tensor's layer in `layers`, which has one per layer; true for a tensor in no layer. */
 static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 {
     return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
 }
 
-/* Allocates the lists of `c`, and sets c->targets to the targets whose curves are measured and c->tensor_of to their
- * tensors. Measured are the targets in chosen layers (choose_layers) and those of a role that occurs in no chosen
- * layer. of[k] is the tensor of target k of `all`. */
+/* Measured are the targets in chosen layers (choose_layers) and those of a role that occurs in no chosen layer.
+ * of[k] is the tensor of target k of `all`. */
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
@@ -164,8 +158,7 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 
 /* ---- memory ---- */
 
-/* Returns the least bytes that the walk needs in addition to layers and second moments: those with one variant at a
- * time. */
+/* The least bytes are those with one variant at a time, in addition to layers and second moments. */
 static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 {
     const organ_calibration_run_options *const walk = &c->options.walk;
@@ -183,9 +176,8 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
            organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
-/* Returns how many variants run together. Only those beyond the first need memory that is plentiful (1 / PLENTY of the
- * free memory), so that a run with just the --memory that an error message asks for succeeds. The number does not
- * depend on the number of threads. */
+/* Only variants beyond the first need memory that is plentiful (1 / PLENTY of the free memory), so that a run with
+ * just the --memory that an error message asks for succeeds. The number does not depend on the number of threads. */
 static size_t variants_at_once_for(const organ_curves *c, const organ_forward *forward)
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
@@ -196,9 +188,6 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-/* Implements organ_calibration_work.memory: returns the bytes that measuring a matrix of `tensor` needs in addition to
- * the calibration: a copy of the matrix, the work of the method, pooled weights and variants. The first call sets
- * c->variants_at_once. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
@@ -213,19 +202,16 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
 
 /* ---- the walk ---- */
 
-/* Implements organ_calibration_work.done: returns whether the target's curve is known. */
 static bool curves_is_known(void *context, size_t target)
 {
     const organ_curves *const c = context;
     return c->allocation->tensors[c->tensor_of[target]].known;
 }
 
-/* Implements organ_calibration_work.together: returns the tensor of the target, because one rank must measure all
- * targets that share a curve. */
+/* One rank must measure all targets that share a curve. */
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
-/* Implements organ_calibration_work.restore, which the walk calls for a target whose curve is known. Does nothing,
- * because measuring a curve leaves the donor's layer unchanged. */
+/* Measuring a curve leaves the donor's layer unchanged, so there is nothing to restore. */
 static organ_status leave_unchanged(void *context, const organ_calibration_matrix *matrix, float *weights,
                                     organ_error *error)
 {
@@ -235,8 +221,6 @@ static organ_status leave_unchanged(void *context, const organ_calibration_matri
     return error->status;
 }
 
-/* Implements organ_calibration_work.enter: makes `layer` the current layer of the variants, which the first call
- * opens. */
 static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -248,9 +232,8 @@ static organ_status curves_enter_layer(void *context, const organ_calibration_la
     return organ_variants_advance(c->variants, layer->number, error);
 }
 
-/* Prints an estimate of the remaining time after layer `number` was measured, unless one was printed before. Assumes
- * that a target needs time in proportion to the layers that its variants run through, from its own layer to the
- * last. */
+/* A target is assumed to need time in proportion to the layers that its variants run through, from its own layer to
+ * the last. */
 static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
@@ -267,14 +250,12 @@ static void print_time(organ_curves *c, int32_t number)
                                  seconds, organ_duration_text(seconds * left / through, text));
 }
 
-/* A measured curve as ranks exchange it. */
 typedef struct measured_curve {
     uint64_t tensor; /* index in the allocation */
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
-/* Stores a measured curve in the allocation, derives its unmeasured costs, and calls work->found. All ranks call this
- * for every curve. On the rank that measured the curve, `own` is set and the progress advances. */
+/* All ranks call this for every curve. On the rank that measured the curve, `own` is set and the progress advances. */
 static void store_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
@@ -290,8 +271,7 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
         c->work->found(c->work->context, t, error);
 }
 
-/* Sends the curves of the current layer that each rank measured to all ranks, which store them. Called also after an
- * error, because the other ranks wait for the bytes. */
+/* Called also after an error, because the other ranks wait for the bytes. */
 static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
@@ -316,8 +296,6 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_calibration_work.leave: computes the divergences of the layer's variants, runs the donor's states
- * through the layer, and sends the curves to all ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -329,7 +307,6 @@ static organ_status curves_finish(void *context, const organ_calibration_layer *
     return error->status;
 }
 
-/* Returns whether costs are measured at level `level`; work->derive computes the costs at other levels. */
 static bool is_measured(const organ_curves *c, size_t level)
 {
     return !c->allocation->measured || c->allocation->measured[level];
@@ -343,9 +320,8 @@ static size_t measured_levels(const organ_curves *c)
     return count;
 }
 
-/* Measures the curve of tensor `t` of the allocation, which has only the matrix `m`: writes `m` to the layer at each
- * measured level, adds the layer as a variant, and at the end writes the donor's `weights` back. The variants set
- * t->cost. */
+/* Tensor `t` has only the matrix `m`. The layer is a variant at each measured level; at the end it gets the donor's
+ * `weights` back. The variants set t->cost. */
 static organ_status measure_whole_tensor(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
                                          organ_allocation_tensor *t, organ_error *error)
 {
@@ -367,9 +343,9 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Reads matrix `m`, which has the donor's weights, from the loaded layer. With `level`, makes it smaller at level
- * *level and writes it back; if `level` is NULL, does not change the layer and stores a copy in c->pooled. `tensor`:
- * index of the matrix's tensor in the allocation. */
+/* Matrix `m` has the donor's weights in the loaded layer. With `level`, it is made smaller at level *level and
+ * written back; if `level` is NULL, the layer stays unchanged and c->pooled gets a copy. `tensor`: index of the
+ * matrix's tensor in the allocation. */
 static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                          const size_t *level, organ_error *error)
 {
@@ -394,10 +370,9 @@ static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const
     return error->status;
 }
 
-/* Adds matrix `m`, one of several of tensor `tensor`, to the pending ones. If all matrices of the tensor are pending,
- * writes them to the layer together, at one level after another, and adds the layer as a variant at each level. Thus
- * only the donor's matrices of one tensor are stored in addition to the layer. The calibrations of pending matrices are
- * valid until the walk leaves the layer. */
+/* If all matrices of the tensor are pending, they are written to the layer together, at one level after another, and
+ * the layer is a variant at each level. Thus only the donor's matrices of one tensor are stored in addition to the
+ * layer. The calibrations of pending matrices are valid until the walk leaves the layer. */
 static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                           organ_error *error)
 {
@@ -417,8 +392,6 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     return error->status;
 }
 
-/* Implements organ_calibration_work.change: measures the curve of the tensor of matrix `m`, or adds the matrix to the
- * pending ones if the tensor has several. Lists the tensor in c->measured. */
 static organ_status curves_measure_matrix(void *context, const organ_calibration_matrix *m, float *weights,
                                           organ_error *error)
 {
@@ -438,8 +411,7 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
 
 /* ---- the whole measurement ---- */
 
-/* Chooses the targets whose curves are measured, opens the walk over the donor, and cuts the test windows, on which
- * divergences are measured. The walk does not calibrate on these windows. */
+/* The walk does not calibrate on the test windows, on which divergences are measured. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
@@ -494,7 +466,6 @@ void organ_curves_close(organ_curves *c)
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
-/* Returns the number of tensors in measured layers whose costs are still unknown. */
 size_t organ_curves_unknown(const organ_curves *c)
 {
     size_t count = 0;
@@ -507,8 +478,7 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Returns true if target k is the first target of its layer that belongs to its tensor of the allocation. The experts
- * of a projection are several targets, but one tensor. */
+/* The experts of a projection are several targets, but one tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;

@@ -8,7 +8,6 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 
-/* Callbacks of the caller. */
 typedef struct organ_curves_work {
     void *context;
     /* Replaces the donor's `weights` by those of a level of the allocation, such as a sparsity or a width. */
@@ -25,7 +24,6 @@ typedef struct organ_curves_work {
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
-/* The text and the layers on which curves are measured. */
 typedef struct organ_curves_options {
     /* calibration on the donor; organ_curves_open sets `streams` and uses half of `samples` */
     organ_calibration_run_options walk;

@@ -19,12 +19,11 @@
 
 const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
-/* Returns the greater of `cost` and MIN_COST. */
 static double positive_cost(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
-/* Returns ln of the share that the s N smallest of N normal weights have in the sum of all squares. That share is s - 2
- * t p(t), where p is the density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t /
- * sqrt(2)) = s. The error function is concave for t > 0, so Newton's method from a value below t stays below it. */
+/* The share of the s N smallest of N normal weights in the sum of all squares is s - 2 t p(t), where p is the
+ * density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t / sqrt(2)) = s. The error
+ * function is concave for t > 0, so Newton's method from a value below t stays below it. Returns ln of the share. */
 static double ln_share_of_smallest(double s)
 {
     const double pi = 3.14159265358979323846;
@@ -34,10 +33,9 @@ static double ln_share_of_smallest(double s)
     return log(s - 2 * t * exp(-t * t / 2) / sqrt(2 * pi));
 }
 
-/* Returns the cost at a sparsity s from costs measured at a few levels, 0 if s <= 0. Between levels the cost is a power
- * of the share of energy that the s N smallest weights have, since removing them is the least possible damage. The
- * exponent comes from the two measured levels around s. The share is that of normal weights, so costs depend on s alone
- * and not on the values of the tensor. */
+/* Between levels the cost is a power of the share of energy that the s N smallest weights have, since removing them
+ * is the least possible damage. The exponent comes from the two measured levels around s. The share is that of
+ * normal weights, so costs depend on s alone and not on the values of the tensor. The cost is 0 if s <= 0. */
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
     double cost = log(positive_cost(tensor->cost[0])), power = MIN_POWER, from = ln_share_of_smallest(a->levels[0]);
@@ -54,7 +52,6 @@ double organ_allocation_cost(const organ_allocation *a, const organ_allocation_t
     return exp(cost + power * (ln_share_of_smallest(sparsity) - from));
 }
 
-/* Returns sparsity k of the grid, 0 .. STEPS, on which curves are evaluated. */
 static double step_at(size_t k)
 {
     return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
@@ -68,9 +65,9 @@ static double all_elements(const organ_allocation *a)
     return sum;
 }
 
-/* Sets chosen[t] to the sparsity with the least cost - price * zeros for each tensor, where `price` is the value of
- * zeros in all elements together. `costs` has STEPS + 1 costs for each tensor. Returns the resulting share of zeros
- * among all elements. */
+/* Each tensor gets the sparsity with the least cost - price * zeros, where `price` is the value of zeros in all
+ * elements together. `costs` has STEPS + 1 costs for each tensor. Returns the resulting share of zeros among all
+ * elements. */
 static double divide_choose(const organ_allocation *a, const double *costs, double price, double *chosen)
 {
     const double all = all_elements(a);
@@ -86,9 +83,9 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
     return share;
 }
 
-/* Bisects the price of a zero: `fewer_zeros` becomes a division with fewer zeros than the budget, `more_zeros` one with
- * at least as many, at prices that are nearly equal. `tried` becomes an interpolation between these two divisions,
- * which meets the budget. Each array has a sparsity for each tensor. */
+/* `fewer_zeros` becomes a division with fewer zeros than the budget, `more_zeros` one with at least as many, at
+ * prices that are nearly equal. `tried` becomes an interpolation between these two divisions, which meets the
+ * budget. Each array has a sparsity for each tensor. */
 static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *fewer_zeros,
                          double *more_zeros, double *tried)
 {
@@ -112,9 +109,8 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
         tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
-/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves
- * from equal sparsities towards this division, by the share `way` of the distance, because measured curves are not
- * exact. Also sets the costs of the result and of equal sparsities. Returns false if memory runs out. */
+/* The result moves from equal sparsities towards the division with the least cost (bisect_price) by the share `way`
+ * of the distance, because measured curves are not exact. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
     double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =
@@ -142,8 +138,6 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     return true;
 }
 
-/* Returns the measured tensor with the role of `to` whose layer is nearest to that of `to`: at or before it (`before`),
- * or at or after it. NULL: there is none. */
 static const organ_allocation_tensor *nearest_measured(const organ_allocation *a, const organ_allocation_tensor *to,
                                                        bool before)
 {
@@ -158,9 +152,6 @@ static const organ_allocation_tensor *nearest_measured(const organ_allocation *a
     return best;
 }
 
-/* Interpolates the cost of tensors in layers that were not measured, from the nearest measured layers before and
- * after with the same role: the logarithm of the cost is linear in the layer number. With such a layer on one side
- * only, copies its cost. Returns false, with the tensor's index in *missing, if there is none. */
 bool organ_allocation_fill(organ_allocation *a, size_t *missing)
 {
     for (size_t k = 0; k < a->count; k++) {

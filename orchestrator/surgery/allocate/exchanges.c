@@ -19,11 +19,10 @@
 #define STEP      0.03        /* share of the elements of the smaller tensor of a pair that an exchange moves */
 #define MAX_PAIRS ((size_t)8) /* greatest number of pairs in a round */
 
-/* Levels under which `pooled` keeps matrices of a pair: made for their tensor's value after the exchange (EXCHANGED),
- * and for its current value (AS_GIVEN). */
+/* The matrices of a pair are made for their tensor's value after the exchange (EXCHANGED), and for its current value
+ * (AS_GIVEN). */
 enum { EXCHANGED, AS_GIVEN };
 
-/* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange exchange;
     bool separate;     /* the pair has a stream of its own; false: both tensors are in later layers, so that the
@@ -31,7 +30,6 @@ typedef struct exchanges_pair {
     double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
-/* State of the rounds of exchanges, which improve an allocation: the division of a budget among tensors. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
@@ -53,16 +51,13 @@ struct organ_exchanges {
     double least_divergence; /* divergence of `best`, nats per token */
 };
 
-/* Returns the rank that runs the stream of pair k. All ranks run stream 0. */
 static uint32_t owner_of(const organ_exchanges *x, size_t k)
 {
     return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
 }
 
-/* Returns whether this rank runs the stream of pair k. */
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
-/* Returns the forward pass of the round's walk, which must be open. */
 static const organ_forward *forward_of(const organ_exchanges *x)
 {
     return organ_calibration_run_facts_of(x->calib)->forward;
@@ -74,10 +69,9 @@ static size_t stream_floats(const organ_exchanges *x)
            (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
-/* Returns the hidden states of stream k: stream 0 is that of the current allocation, stream 1 + p that of pair p. */
+/* Stream 0 is that of the current allocation, stream 1 + p that of pair p. */
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
 
-/* Returns the index of the pair that has tensor `tensor`; MAX_PAIRS if none has it. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
@@ -88,8 +82,6 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
-/* Implements organ_calibration_work.memory: returns the bytes that changing a matrix of `tensor` needs in addition to
- * the calibration: a copy of the matrix, the work of the method, pooled weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
@@ -102,9 +94,6 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
-/* Implements organ_calibration_work.change: changes `weights`, the donor's matrix, to those for its tensor's current
- * value and writes them to the layer. If the tensor is in a pair of this rank, also keeps the matrix in x->pooled
- * twice: for the current value (AS_GIVEN), and for the value after the exchange (EXCHANGED). */
 static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
                                      organ_error *error)
 {
@@ -132,8 +121,6 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
                                 : ORGAN_OK;
 }
 
-/* Returns whether tensor `tensor` of the allocation is in layer `layer` of the forward pass; its first target
- * decides. */
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 {
     size_t k = 0;
@@ -142,8 +129,6 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* Writes the matrices of the pair's tensors in this layer, which x->pooled keeps under `level` (EXCHANGED or AS_GIVEN),
- * into the loaded layer. */
 static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                        const organ_calibration_layer *layer, organ_error *error)
 {
@@ -154,7 +139,6 @@ static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair 
                : organ_pooled_write(x->pooled, p->exchange.less, level, layer->loaded, error);
 }
 
-/* Releases the matrices that x->pooled keeps of the pair's tensors in this layer. */
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->exchange.more, layer))
@@ -163,10 +147,9 @@ static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t la
         organ_pooled_give_back(x->pooled, p->exchange.less);
 }
 
-/* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. In
- * the first layer with a tensor of a pair, the pair's stream begins as a copy of stream 0 before this layer; therefore
- * stream 0 runs last. A pair's stream runs through its layers with the weights EXCHANGED; then the layer gets the
- * weights AS_GIVEN back. */
+/* In the first layer with a tensor of a pair, the pair's stream begins as a copy of stream 0 before this layer;
+ * therefore stream 0 runs last. A pair's stream runs through its layers with the weights EXCHANGED; then the layer
+ * gets the weights AS_GIVEN back. */
 static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -193,7 +176,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
                : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0), NULL, error);
 }
 
-/* Runs all streams of this rank through layers [from, to), which have no target, with the donor's weights. */
+/* Layers [from, to) have no target, so they have the donor's weights. */
 static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
@@ -214,8 +197,8 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-/* Implements organ_calibration_work.enter: runs the streams through the layers without targets directly before `layer`,
- * because the walk calls run_streams_through_layer only for layers with targets. */
+/* The walk calls run_streams_through_layer only for layers with targets, so the streams run here through the layers
+ * without targets directly before `layer`. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -235,15 +218,13 @@ static int32_t exchanges_last_layer(const organ_exchanges *x)
     return last;
 }
 
-/* Opens the walk of a round, x->calib. */
 static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 {
     return organ_calibration_run_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress,
                                       &x->calib, error);
 }
 
-/* Sets divergence[0] to the divergence of stream 0, and divergence[1 + k] to that of stream 1 + k for each pair k of
- * this rank. The pairs of a rank are consecutive. */
+/* divergence[0] is that of stream 0, divergence[1 + k] that of pair k. The pairs of a rank are consecutive. */
 static organ_status measure_own_divergences(organ_exchanges *x, double *divergence, organ_error *error)
 {
     size_t first = 0, end;
@@ -258,8 +239,7 @@ static organ_status measure_own_divergences(organ_exchanges *x, double *divergen
     return error->status;
 }
 
-/* Sends the divergences that each rank measured for its pairs to all ranks: divergence[1 + k] for pair k. Called after
- * an error too, because the other ranks wait. */
+/* Called after an error too, because the other ranks wait. */
 static organ_status share_divergences(const organ_exchanges *x, double *divergence, organ_error *error)
 {
     uint32_t owner[MAX_PAIRS];
@@ -269,8 +249,7 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
                                 owner, error);
 }
 
-/* Runs the walk once, and sets *found to the divergence of the model with the current allocation and
- * pairs[k].divergence to that with the exchange of pair k. */
+/* *found is the divergence of the current allocation. */
 static organ_status measure_divergences(organ_exchanges *x, double *found, organ_error *error)
 {
     double divergence[1 + MAX_PAIRS] = {0};
@@ -293,8 +272,6 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     return error->status;
 }
 
-/* Calls measure_divergences in the open walk, or in a new one if organ_exchanges_open has not left one open, and closes
- * the walk. */
 static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
@@ -307,8 +284,8 @@ static organ_status measure_round(organ_exchanges *x, double *found, organ_error
 
 /* ---- the exchanges ---- */
 
-/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity, per element. The slope is a
- * central difference with the step of the sparsities in organ_allocation_divide. */
+/* The cost of one more zero is the slope of the tensor's curve at its sparsity, per element: a central difference
+ * with the step of the sparsities in organ_allocation_divide. */
 static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->sparsity + step),
@@ -316,9 +293,8 @@ static double cost_slope(const organ_allocation *a, const organ_allocation_tenso
     return (above - below) / (2 * step * (double)t->elements);
 }
 
-/* Proposes to move zeros from the tensor with the greater cost_slope to the other one: as many as STEP times the
- * elements of the smaller tensor. Returns false if a sparsity would leave ORGAN_ALLOCATION_MIN ..
- * ORGAN_ALLOCATION_MAX. */
+/* Zeros move from the tensor with the greater cost_slope to the other one: as many as STEP times the elements of the
+ * smaller tensor. Returns false if a sparsity would leave ORGAN_ALLOCATION_MIN .. ORGAN_ALLOCATION_MAX. */
 static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *exchange)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;
@@ -331,8 +307,7 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     return exchange->up <= ORGAN_ALLOCATION_MAX && exchange->down >= ORGAN_ALLOCATION_MIN;
 }
 
-/* Sets *pair to an exchange between tensors `one` and `other`, from work->propose or, without that function, of zeros.
- * Returns false if there is none. */
+/* Without work->propose, zeros are exchanged. Returns false if there is no exchange. */
 static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
     *pair = (exchanges_pair){.separate = false};
@@ -340,8 +315,8 @@ static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other,
                             : exchange_zeros(x, one, other, &pair->exchange);
 }
 
-/* Sets x->pairs to at most MAX_PAIRS pairs for a round: neighbours in a random order of the tensors. The order depends
- * on the seed and the round. Leaves out neighbours without a possible exchange. */
+/* The pairs are neighbours in a random order of the tensors, which depends on the seed and the round. Neighbours
+ * without a possible exchange are left out. */
 static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *error)
 {
     const size_t count = x->allocation->count;
@@ -372,8 +347,8 @@ static void set_sparsities(organ_exchanges *x, const double *given)
         x->allocation->tensors[k].sparsity = given[k];
 }
 
-/* If `found`, the divergence of the current allocation, is the least so far, stores the allocation as the best one and
- * returns true. Otherwise restores the best one and returns false. */
+/* `found` is the divergence of the current allocation. If it is not the least so far, the best allocation is
+ * restored and the result is false. */
 static bool keep_if_best(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->least_divergence; /* equal if the last round applied no exchange */
@@ -385,8 +360,8 @@ static bool keep_if_best(organ_exchanges *x, double found)
     return nearer;
 }
 
-/* Applies the exchanges of all pairs whose divergence is below `found`, that of the current allocation; with `alone`,
- * at most the exchange with the least divergence. Returns the number of applied exchanges. */
+/* Exchanges of pairs whose divergence is below `found`, that of the current allocation, are applied; with `alone`,
+ * at most the one with the least divergence. Returns the number of applied exchanges. */
 static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;

@@ -29,7 +29,6 @@ typedef struct organ_exchanges_work {
     void (*forget)(void *context);
 } organ_exchanges_work;
 
-/* The text, the number of rounds and the seed of exchanges. */
 typedef struct organ_exchanges_options {
     organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here */
     size_t tokens;                      /* least number of tokens for divergences */
@@ -37,7 +36,6 @@ typedef struct organ_exchanges_options {
     uint64_t seed; /* seed of the random pairs */
 } organ_exchanges_options;
 
-/* Results of the exchanges. */
 typedef struct organ_exchanges_report {
     size_t tried, taken;  /* how many were tried and accepted; some accepted ones may have been reverted later */
     double before, after; /* nats per token of the division before and after the exchanges; after <= before */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A matrix of the current layer: its name in the forward pass, number of weights, type, and values at each level. */
 typedef struct kept {
     char *name;
     size_t weights;
@@ -17,7 +16,6 @@ typedef struct kept {
     void *values[ORGAN_ALLOCATION_LEVELS + 1];
 } kept;
 
-/* The matrices of one tensor of the allocation. */
 typedef struct pool {
     int32_t layer;
     uint64_t matrices, bytes; /* number of matrices; their bytes in the file */
@@ -25,7 +23,6 @@ typedef struct pool {
     size_t count;             /* number of matrices that are stored at all levels */
 } pool;
 
-/* The matrices of the current layer at several levels, by tensor of the allocation. */
 struct organ_pooled_tensors {
     size_t tensors, levels; /* number of tensors; the last level, counted from 0 */
     const organ_kernels *kernels;
@@ -85,8 +82,7 @@ bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
     return pooled->pools[tensor].matrices > 1;
 }
 
-/* With `all`, returns the sum over all tensors of the layer. Otherwise only tensors with several matrices are stored,
- * one at a time, so returns the bytes of the largest of these. */
+/* Without `all`, only tensors with several matrices are stored, one at a time. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;
@@ -98,8 +94,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     return bytes;
 }
 
-/* Stores a level of the current matrix in the type of the file, which halves the memory of BF16 models; the last level
- * ends the matrix. */
+/* The type of the file halves the memory of BF16 models; the last level ends the matrix. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error)
 {

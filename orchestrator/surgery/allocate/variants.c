@@ -15,7 +15,6 @@
 /* Estimate for a plan: the exponentials and the comparison of one logit take as long as this many operations. */
 #define LOGIT 150.0
 
-/* The changed versions of the model that run at the same time, each with its own hidden states. */
 struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
@@ -49,7 +48,6 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 /* ---- creation ---- */
 
-/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
     return organ_stop_is_requested(v->engine->stop)
@@ -57,8 +55,6 @@ static organ_status variants_stopped(const organ_variants *v, organ_error *error
                : ORGAN_OK;
 }
 
-/* Runs `streams` consecutive arrays of hidden states in `states` through layers [from, to) of the donor; each layer is
- * loaded once. */
 static organ_status run_streams_through_layers(organ_variants *v, int32_t from, int32_t to, float *states,
                                                size_t streams, organ_error *error)
 {
@@ -73,8 +69,6 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
     return error->status;
 }
 
-/* Allocates the hidden states of the donor (before the current layer, after the last) and of max_variants variants, and
- * buffers for TILE tokens. Returns false if memory runs out. */
 static bool variants_allocate(organ_variants *v)
 {
     const size_t bytes = variants_floats_of(v) * sizeof(float);
@@ -89,8 +83,6 @@ static bool variants_allocate(organ_variants *v)
     return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
 }
 
-/* Embeds the test windows and runs them through the whole donor: its last hidden states give the logits that variants
- * are compared with. */
 organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                  size_t together, organ_variants **variants, organ_error *error)
 {
@@ -119,7 +111,6 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
     return error->status;
 }
 
-/* Frees the variants, without computing pending divergences. NULL is allowed. */
 void organ_variants_close(organ_variants *v)
 {
     if (!v)
@@ -137,7 +128,7 @@ void organ_variants_close(organ_variants *v)
 
 /* ---- divergences ---- */
 
-/* Callback of organ_forward_logits: stores the donor's logits of token k of the tile, and their log-sum-exp. */
+/* organ_forward_logits calls this for token k of the tile. */
 static void store_donor_logits(void *context, size_t k, float *logits)
 {
     const organ_variants *const v = context;
@@ -145,14 +136,14 @@ static void store_donor_logits(void *context, size_t k, float *logits)
     memcpy(v->logits + k * v->vocabulary, logits, v->vocabulary * sizeof *logits);
 }
 
-/* The tile that compare_logits compares: `tokens` tokens of variant 0, then the same of variant 1, ... */
+/* The tile has `tokens` tokens of variant 0, then the same of variant 1, ... */
 typedef struct variants_tile {
     const organ_variants *variants;
     size_t tokens;
 } variants_tile;
 
-/* Callback of organ_forward_logits: sets found[k] to KL(donor || variant) in nats at one token: token k % tokens of the
- * tile, in variant k / tokens. Multiplies the variant's logits by v->times first. */
+/* organ_forward_logits calls this for token k % tokens of the tile, in variant k / tokens. found[k] is KL(donor ||
+ * variant) in nats. The variant's logits are first multiplied by v->times. */
 static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
@@ -165,8 +156,6 @@ static void compare_logits(void *context, size_t k, float *logits)
         v->engine->kernels->divergence(v->logits + token * v->vocabulary, v->sums[token], logits, sum, v->vocabulary);
 }
 
-/* Computes the donor's logits of tokens [first, first + tokens), unless they are in memory already. v->rows begins with
- * these tokens. */
 static organ_status prepare_tile(organ_variants *v, size_t first, size_t tokens, organ_error *error)
 {
     if (v->first == first && v->count == tokens)
@@ -179,8 +168,8 @@ static organ_status prepare_tile(organ_variants *v, size_t first, size_t tokens,
     return error->status;
 }
 
-/* Adds to divergence[s] the divergences of stream s at tokens [first, first + tokens), in their order. `states` has the
- * hidden states of `count` streams after the last layer. */
+/* The divergences are added in the order of the tokens. `states` has the hidden states of `count` streams after the
+ * last layer. */
 static organ_status add_tile_divergences(organ_variants *v, const float *states, size_t count, size_t first,
                                          size_t tokens, double *divergence, organ_error *error)
 {
@@ -195,8 +184,7 @@ static organ_status add_tile_divergences(organ_variants *v, const float *states,
     return ORGAN_OK;
 }
 
-/* Computes the mean KL divergences from the donor's logits, TILE tokens at a time to limit the memory of the logits. A
- * mean that rounding made negative becomes 0. */
+/* TILE tokens at a time limit the memory of the logits. A mean that rounding made negative becomes 0. */
 organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence,
                                   organ_error *error)
 {
@@ -213,7 +201,6 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
     return error->status;
 }
 
-/* Sets the factor of all logits except the donor's. */
 void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 
 /* ---- variants ---- */
@@ -227,8 +214,7 @@ organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_erro
     return error->status;
 }
 
-/* Runs all pending variants together through the layers after the current one, so that each layer is read once for them
- * all, and stores their divergences at the addresses that organ_variants_add got. */
+/* The variants run together, so that each layer is read once for them all. */
 organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
     double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;

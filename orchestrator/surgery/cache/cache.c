@@ -32,7 +32,6 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
     return cache->meets ? organ_ranks_agree(cache->ranks, "storing measured values", error) : error->status;
 }
 
-/* Checks that a file can be made at `path`. */
 static organ_status check_place(const char *path, const char *option, organ_error *error)
 {
     const size_t length = (size_t)(organ_path_name(path) - path);

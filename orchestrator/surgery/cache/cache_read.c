@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Writes a JSON value for a message, cut to ORGAN_CACHE_SHOWN bytes; "missing" if there is none. */
 static void value_to_text(const json_t *value, char shown[ORGAN_CACHE_SHOWN + 1])
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -39,7 +38,7 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
 
 /* ---- reading ---- */
 
-/* Parses the file into *object; NULL with ORGAN_OK if there is no file. */
+/* *object is NULL with ORGAN_OK if there is no file. */
 static organ_status cache_parse(const organ_cache *cache, json_t **object, organ_error *error)
 {
     organ_json_source text = {.label = cache->path};
@@ -84,7 +83,6 @@ organ_status organ_cache_belongs(const organ_cache *cache, const json_t *documen
                       cache->content, d.key, d.was, d.is, cache->remedy);
 }
 
-/* Reads the file and checks its schema and identity. With start_over, a file that cannot be used counts as none. */
 organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ_error *error)
 {
     organ_error fault = {0};

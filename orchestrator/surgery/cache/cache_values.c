@@ -4,13 +4,11 @@
 
 /* ---- arrays ---- */
 
-/* Returns the address of number k, whose size follows from its type. */
 static void *number_at(const organ_cache_numbers *n, size_t k)
 {
     return (char *)n->values + k * (n->type == ORGAN_FIELD_U32 ? sizeof(uint32_t) : sizeof(uint64_t));
 }
 
-/* Returns number k as JSON, for organ_json_rows. */
 static json_t *number_json(const void *numbers, size_t k)
 {
     const organ_cache_numbers *const n = numbers;
@@ -19,7 +17,6 @@ static json_t *number_json(const void *numbers, size_t k)
 
 json_t *organ_cache_numbers_json(const organ_cache_numbers *n) { return organ_json_rows(n->count, number_json, n); }
 
-/* Reads a JSON array into numbers->values. Returns false unless it has the right count, types and range. */
 bool organ_cache_numbers_read(const organ_cache_numbers *n, const json_t *array)
 {
     bool good = json_array_size(array) == n->count;

@@ -22,13 +22,11 @@
 #define MAX_FEATURES  ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares, at most 512e30, is below the largest FP32, 3.4e38 */
 
-/* A rectangle of at most PANEL x PANEL entries of H or C, which one product sums. */
 typedef struct panel {
     size_t row, col; /* first feature of its rows and of its columns */
     bool cross;      /* the panel is part of C; false: of H */
 } panel;
 
-/* The sums over the tokens added so far, and the statistics computed from them. */
 struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;
@@ -52,19 +50,16 @@ struct organ_calibration {
 
 /* ---- sums ---- */
 
-/* Returns the range of `count` tiles, panels or rows that rank `rank` sums. */
 static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
     return organ_ranks_rows(c->engine->ranks, rank, count, 1);
 }
 
-/* Returns the range of `count` tiles, panels or rows that this rank sums. */
 static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
     return organ_ranks_own_rows(c->engine->ranks, count, 1);
 }
 
-/* Returns the number of tiles of PANEL features; the last may have fewer features. */
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
 static void add_saliency(void *context, size_t index, size_t worker)
@@ -77,14 +72,13 @@ static void add_saliency(void *context, size_t index, size_t worker)
                        organ_min(PANEL, c->options.features - first));
 }
 
-/* The place of a panel in H or C. */
 typedef struct panel_sums {
     double *at;        /* its first entry */
     size_t rows, cols; /* its size */
     size_t stride;     /* entries from one row to the next */
 } panel_sums;
 
-/* Returns the place of a panel. H and C are stored as consecutive diagonal blocks; the last block may be narrower. */
+/* H and C are stored as consecutive diagonal blocks; the last block may be narrower. */
 static panel_sums sums_of(const organ_calibration *c, const panel *p)
 {
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
@@ -94,7 +88,7 @@ static panel_sums sums_of(const organ_calibration *c, const panel *p)
                         organ_min(PANEL, features - p->col), width};
 }
 
-/* Adds X_p^T X_p of the chunk to panel `index` of this rank or, if it is a panel of C, X_d^T X_p. */
+/* A panel of H gets X_p^T X_p of the chunk, a panel of C X_d^T X_p. */
 static void add_panel(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -113,8 +107,8 @@ static void add_panel(void *context, size_t index, size_t worker)
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* Adds W (X_d - X_p)^T X_p of the chunk to the rows of `drift` that this rank sums. Computes the shift of the outputs,
- * (X_d - X_p) W^T, first, and multiplies its transpose by X_p. Overwrites X_d by X_d - X_p. */
+/* `drift` gets W (X_d - X_p)^T X_p of the chunk. The shift of the outputs, (X_d - X_p) W^T, is computed first, and
+ * its transpose multiplied by X_p. Overwrites X_d by X_d - X_p. */
 static void add_drift(organ_calibration *c)
 {
     const size_t n = c->options.features;
@@ -144,7 +138,6 @@ static void add_drift(organ_calibration *c)
     organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
 }
 
-/* Adds the buffered tokens to the tiles, panels and rows that this rank sums, and empties the chunk. */
 static void calibration_add_chunk(organ_calibration *c)
 {
     if (c->buffered == 0)
@@ -161,14 +154,13 @@ static void calibration_add_chunk(organ_calibration *c)
 
 /* ---- creation ---- */
 
-/* Sets and returns ORGAN_IO: memory for a calibration cannot be allocated. */
 static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
 
-/* Lists the panels to sum: those of H on and above the diagonal and, with two streams and without weights, all panels
- * of C. With diagonal blocks, panels outside of the blocks are left out. */
+/* The panels are those of H on and above the diagonal and, with two streams and without weights, all of C. With
+ * diagonal blocks, panels outside of the blocks are left out. */
 static void list_panels(organ_calibration *c)
 {
     const size_t features = c->options.features, block = c->moments.block;
@@ -183,16 +175,14 @@ static void list_panels(organ_calibration *c)
     }
 }
 
-/* Returns the rows of the chunk buffers: CHUNK, or fewer if options.tokens is less. With several ranks always CHUNK,
- * because organ_calibration_complete exchanges sums through the buffer. */
+/* With several ranks the buffers always have CHUNK rows, because organ_calibration_complete exchanges sums through
+ * them. */
 static size_t chunk_rows(const organ_calibration *c)
 {
     const size_t tokens = c->options.tokens;
     return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
 }
 
-/* Allocates the chunk of each stream, and scratch for products unless the caller provides it. Returns false if memory
- * cannot be allocated. */
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
@@ -203,7 +193,6 @@ static bool allocate_chunks(organ_calibration *c)
     return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
 }
 
-/* Allocates the sums and buffers; with weights, the drift in place of C. Returns false if memory runs out. */
 static bool calibration_allocate(organ_calibration *c)
 {
     /* entries of all diagonal blocks, the last of which may be narrower */
@@ -230,13 +219,12 @@ static bool calibration_allocate(organ_calibration *c)
            ((c->sums_memory && c->levels) || !salient) && c->panels;
 }
 
-/* Returns true if the drift of a matrix with `rows` rows (rows x features sums) is less work than C (features x
- * features sums). The drift needs two products of its size, C only one: hence the half. */
+/* The drift (rows x features sums) needs two products of its size, C (features x features sums) only one: hence the
+ * half. */
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
-/* Returns 8 bytes for each entry of H, 8 more for the FP32 copies of each entry of H, and, with two streams, 8 for each
- * entry of C or of the drift. The drift replaces C for a matrix with few rows. `undivided`: H is one matrix; false:
- * diagonal blocks of PANEL features. */
+/* Each entry of H needs 8 bytes, and 8 more for its FP32 copies; with two streams, each entry of C or of the drift
+ * needs 8. The drift replaces C for a matrix with few rows. The diagonal blocks have PANEL features. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
     if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
@@ -244,8 +232,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
     return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
-/* Sets moments.block, the width of the blocks of H: all features if organ_calibration_memory is at most engine->memory,
- * else PANEL. Clears options.weights unless `drift` will be summed. */
+/* moments.block, the width of the blocks of H, is all features if organ_calibration_memory is at most
+ * engine->memory, else PANEL. options.weights is cleared unless `drift` will be summed. */
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
@@ -279,7 +267,6 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     return ORGAN_OK;
 }
 
-/* Frees the memory that is not needed after organ_calibration_finish: buffers, saliency sums and the list of panels. */
 static void free_work(organ_calibration *c)
 {
     free(c->sums_memory);
@@ -310,7 +297,6 @@ void organ_calibration_destroy(organ_calibration *c)
 
 /* ---- tokens ---- */
 
-/* Inputs of some tokens in one stream, to be copied to the end of its chunk. */
 typedef struct adding {
     organ_calibration *c;
     const float *inputs;
@@ -318,7 +304,6 @@ typedef struct adding {
     bool broken; /* an input is not finite or above LARGEST_INPUT; atomic */
 } adding;
 
-/* Checks and copies the inputs of token number `token` of those to be added. */
 static void add_token(void *context, size_t token, size_t worker)
 {
     adding *const a = context;
@@ -335,8 +320,7 @@ static void add_token(void *context, size_t token, size_t worker)
         __atomic_store_n(&a->broken, true, __ATOMIC_RELAXED);
 }
 
-/* Sets and returns ORGAN_BAD_INPUT, naming the first input that is not finite or above LARGEST_INPUT. `where` is "" or
- * " in the donor", for the message. */
+/* The message names the first input that is not finite or above LARGEST_INPUT. `where` is "" or " in the donor". */
 static organ_status fail_input(const organ_calibration *c, const float *inputs, const char *where, organ_error *error)
 {
     const size_t n = c->options.features;
@@ -349,8 +333,6 @@ static organ_status fail_input(const organ_calibration *c, const float *inputs, 
                       (double)inputs[k], (double)LARGEST_INPUT);
 }
 
-/* Checks the inputs of `tokens` tokens and copies them to the end of the chunk of stream `stream`: 0, or 1 for the
- * donor's. */
 static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, size_t stream,
                                organ_error *error)
 {
@@ -360,8 +342,7 @@ static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t
     return a.broken ? fail_input(c, inputs, stream ? " in the donor" : "", error) : ORGAN_OK;
 }
 
-/* Adds the inputs of tokens, tokens x features: collects them until CHUNK tokens are buffered, then adds the chunk to
- * the sums. Because chunks have a fixed size, the sums do not depend on how callers split the tokens. */
+/* Because chunks have a fixed size, the sums do not depend on how callers split the tokens. */
 organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
                                    size_t tokens, organ_error *error)
 {
@@ -388,11 +369,9 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 
 /* ---- ranks ---- */
 
-/* The operation of move_sums: counts sums, copies them to the buffer to send, or copies them from a received buffer. */
 typedef enum movement { SUMS_COUNT, SUMS_PACK, SUMS_UNPACK } movement;
 
-/* Counts `rows` rows of `cols` sums, `stride` sums apart, or copies them to or from the contiguous buffer `packed`.
- * Returns the number of sums. */
+/* The sums are `stride` apart, `packed` is contiguous. Returns the number of sums. */
 static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
 {
     const bool unpack = way == SUMS_UNPACK;
@@ -402,8 +381,8 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
     return rows * cols;
 }
 
-/* Calls move_sums for the first panels of the range, as many as fit in the buffer `packed`, and removes them from
- * *range. Returns the number of sums of these panels. */
+/* The first panels of the range, as many as fit in the buffer `packed`, are removed from *range. Returns the number
+ * of their sums. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *range, double *packed, movement way)
 {
     const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
@@ -417,7 +396,6 @@ static size_t move_panels(const organ_calibration *c, organ_row_range *range, do
     return count;
 }
 
-/* Sends the panels of rank `rank` to all other ranks, as many at a time as fit in the buffer `packed`. */
 static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
@@ -430,7 +408,6 @@ static void complete_panels(const organ_calibration *c, size_t rank, double *pac
     }
 }
 
-/* Sends the saliency sums of rank `rank` to all other ranks, through the buffer `packed`. */
 static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const size_t features = c->options.features;
@@ -444,8 +421,8 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
         move_sums(c->sums_memory + first, SUMS, count, features, packed, SUMS_UNPACK);
 }
 
-/* Adds the last chunk and sends the sums of every rank to all others. Uses the chunk as a buffer: its CHUNK x features
- * FP32 have room for PANEL x features FP64, which is enough for any panel and for the SUMS x features saliency sums. */
+/* The chunk serves as a buffer: its CHUNK x features FP32 have room for PANEL x features FP64, which is enough for
+ * any panel and for the SUMS x features saliency sums. */
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
@@ -467,8 +444,8 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
 
 /* ---- results ---- */
 
-/* With moments_only: sets act_norm of inputs [first, first + width) to their root mean square, from the diagonal of H,
- * and stability and contribution to 1. `h` is the tile of H of these inputs, with `stride` entries from row to row. */
+/* act_norm of inputs [first, first + width) is their root mean square, from the diagonal of H; stability and
+ * contribution are 1. `h` is the tile of H of these inputs, with `stride` entries from row to row. */
 static void finish_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
 {
     const size_t n = c->options.features;
@@ -478,8 +455,6 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* Sets act_norm, stability and contribution of the inputs in tile `index`; with moments_only the last two become 1
- * (finish_moments). Otherwise sets c->singular if the tile of H has no inverse. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;

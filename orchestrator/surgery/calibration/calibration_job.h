@@ -78,7 +78,6 @@ typedef struct organ_calibration_call {
     uint64_t bytes; /* bytes of inputs that are sent */
 } organ_calibration_call;
 
-/* The tap calls that this rank has recorded for its current chunk. */
 typedef struct organ_calibration_record {
     organ_calibration_call *calls;
     float **inputs;          /* copies of the inputs of each call, owned */

@@ -17,9 +17,7 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
     return config->rope_interleaved && rotated ? config->head_dim : 0;
 }
 
-/* Puts `count` rows, whole heads, into the order of the forward pass or, with `to_file`, into that of the file. The
- * file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. Does nothing if the file
- * and the forward pass have the tensor's rows in the same order. */
+/* The file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
@@ -48,8 +46,7 @@ organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, co
     return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Returns the number of rows of the tensor that fit in `bytes`, but at least one and at most a matrix; if rows are
- * reordered, whole heads. */
+/* The number is at least one and at most a matrix; if rows are reordered, whole heads. */
 static uint64_t rows_within(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t bytes)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -79,7 +76,6 @@ static void set_strip_rows(organ_calibration_strip *s, uint64_t rows)
     s->at = (s->matrix * m.rows + s->first) * m.cols * size;
 }
 
-/* Returns the piece of the strip that begins `skipped` rows after the strip's first. */
 organ_calibration_strip organ_calibration_piece(const organ_calibration_strip *strip, uint64_t skipped, uint64_t rows)
 {
     organ_calibration_strip piece = *strip;
@@ -99,14 +95,12 @@ uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, cons
     return 2 * strip_rows(calib, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes + copy;
 }
 
-/* Allocates at least `bytes` bytes, aligned to a page; the caller frees them. */
 void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
 
-/* The function that organ_calibration_strips calls for each strip. */
 typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
 
-/* Calls `each` for the strips of a matrix whose weights have the order of the file, with buffers for a strip's bytes in
- * the donor and in the output. Returns ORGAN_IO if memory cannot be allocated, or the error of `each`. */
+/* The weights of the matrix have the order of the file. Strips have buffers for their bytes in the donor and in the
+ * output. */
 static organ_status stored_strips(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix,
                                   float *weights, void *context, each_strip *each, organ_error *error)
 {
@@ -127,9 +121,6 @@ static organ_status stored_strips(const organ_calibration_run *calib, const orga
     return error->status;
 }
 
-/* Calls `each` for the strips of a matrix, in the shape that the file has. If the file has the matrix transposed
- * (stacked experts of some architectures), strips belong to a transposed copy of `weights`, and the changed copy is
- * transposed back. */
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error)
@@ -148,7 +139,6 @@ organ_status organ_calibration_strips(
     return error->status;
 }
 
-/* Converts s->stored, in the type and order of the file, to s->weights in FP32 and the order of the forward pass. */
 organ_status organ_calibration_widen(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {
@@ -156,9 +146,6 @@ organ_status organ_calibration_widen(const organ_calibration_run *calib, const o
     return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, false, error);
 }
 
-/* Rounds the weights of a strip to the type of the tensor. Writes the result to s->stored, in the order of the file,
- * and as FP32 to s->weights, in the order of the forward pass. Returns ORGAN_BAD_INPUT if a rounded weight is not
- * finite, because the FP32 value exceeds the range of the tensor's type. */
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {

@@ -19,11 +19,10 @@
 
 #define CHUNK_TOKENS ((size_t)1024) /* tokens that a forward pass processes together */
 
-/* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
 
-/* Lowers o->calibration.samples to the number of windows that the text has room for. If tokens must be left for test
- * windows (o->reserve), then lowers it by 1/64 at a time until enough tokens are left, but not below `least`. Returns
+/* o->calibration.samples falls to the number of windows that the text has room for. If tokens must be left for test
+ * windows (o->reserve), it then falls by 1/64 at a time until enough are left, but not below `least`. Returns
  * ORGAN_BAD_INPUT for a text without tokens, ORGAN_USAGE if the text has fewer than `least` windows. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
@@ -55,9 +54,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
     return ORGAN_OK;
 }
 
-/* Copies the windows from `ids`, the tokens of the text, to calib->tokens, and sets calib->facts.windows. If the
- * tokenizer adds a BOS token, this token replaces the first token of each window. Returns the errors of fit_samples, or
- * ORGAN_IO if memory cannot be allocated. */
+/* If the tokenizer adds a BOS token, it replaces the first token of each window. `ids`: the tokens of the text. */
 static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
@@ -79,8 +76,7 @@ static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids,
     return ORGAN_OK;
 }
 
-/* Adds up of(calib, target) over the targets of each layer, and returns the largest of these sums. The targets are
- * sorted by layer. */
+/* Returns the largest sum of a layer. The targets are sorted by layer. */
 static uint64_t max_of_layers(const organ_calibration_run *calib,
                               uint64_t (*of)(const organ_calibration_run *calib, const organ_tensor *target))
 {
@@ -96,15 +92,13 @@ static uint64_t max_of_layers(const organ_calibration_run *calib,
     return max;
 }
 
-/* Returns the number of values per token that are kept for a target: one for each input of its matrices, 0 for an
- * expert. */
 static uint64_t kept_values(const organ_calibration_run *calib, const organ_tensor *target)
 {
     return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
 }
 
-/* Returns the bytes of the changed stream's inputs that organ_calibration_capture keeps for a chunk of `chunk_tokens`
- * tokens until the donor's inputs arrive, in the layer with the most inputs. 0 unless both streams are used. */
+/* organ_calibration_capture keeps inputs of the changed stream for a chunk until the donor's inputs arrive. Returns
+ * their bytes in the layer with the most inputs; 0 unless both streams are used. */
 static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
 {
     return calib->options->streams == ORGAN_INPUTS_BOTH
@@ -112,8 +106,7 @@ static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_to
                : 0;
 }
 
-/* Returns the largest number of bytes that the work on one matrix needs, without its moments: its weights in FP32 and
- * work->memory. */
+/* The bytes are those of a matrix in FP32 and of work->memory, without its moments. */
 static uint64_t work_bytes(const organ_calibration_run *calib)
 {
     const organ_calibration_work *const work = calib->work;
@@ -128,8 +121,8 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
     return max;
 }
 
-/* Divides the windows into chunks. The windows of a chunk run through a layer together; they have at most CHUNK_TOKENS
- * tokens, unless a single window has more. All chunks belong to this rank; set_chunks divides them among ranks. */
+/* The windows of a chunk run through a layer together; they have at most CHUNK_TOKENS tokens, unless a single window
+ * has more. All chunks belong to this rank; set_chunks divides them among ranks. */
 static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
@@ -138,19 +131,16 @@ static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o
     return (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
 }
 
-/* Returns true if the states of the changed model and of the donor are both needed. */
 static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }
 
-/* Returns true if a layer gathers inputs on a copy of a chunk's states, because the states run through the layer again
- * later. */
+/* Inputs are gathered on a copy of a chunk's states if the states run through the layer again later. */
 static bool runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Returns the bytes of memory for the states of chunks 0, step, 2 step, ... in all streams. The token ids of the
- * windows are counted only if the states are in a scratch file: states in memory are so much larger that the ids do not
- * matter. */
+/* Chunks 0, step, 2 step, ... count, in all streams. The token ids of the windows are counted only if the states are
+ * in a scratch file: states in memory are so much larger that the ids do not matter. */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
                               size_t step)
 {
@@ -166,9 +156,8 @@ uint64_t organ_calibration_run_memory(const organ_calibration_run_options *optio
     return states_memory(options, forward, options->calibration.scratch != NULL, 1);
 }
 
-/* Returns the largest number of values that capture.c needs for one token in any layer: the inputs of the layer's
- * targets in all streams, plus the widest input again for the buffer of other ranks' inputs. Only as many experts of a
- * layer count as the router chooses for a token. */
+/* The inputs of the layer's targets count in all streams, plus the widest input again for the buffer of other ranks'
+ * inputs. Only as many experts of a layer count as the router chooses for a token. */
 static uint64_t max_captured(const organ_calibration_run *calib)
 {
     const organ_targets *const targets = calib->targets;
@@ -191,9 +180,8 @@ static uint64_t max_captured(const organ_calibration_run *calib)
     return max;
 }
 
-/* Returns the bytes that each of several ranks needs beyond those of a single process, at least 0: the recorded inputs
- * of its chunk and a buffer for inputs of other ranks. The states that other ranks hold are subtracted: those of every
- * second chunk, as with two ranks. */
+/* Each of several ranks needs the recorded inputs of its chunk and a buffer for inputs of other ranks. The states
+ * that other ranks hold are subtracted: those of every second chunk, as with two ranks. The result is at least 0. */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -203,13 +191,11 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
-/* A walk, and the bytes that it needs in addition to the forward pass: the context of leaves_more. */
 typedef struct calib_extra_memory {
     const organ_calibration_run *calib;
     uint64_t requested; /* bytes */
 } calib_extra_memory;
 
-/* Returns true if a --memory of `memory` bytes leaves more than the requested bytes after the forward pass. */
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
@@ -217,9 +203,6 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Returns the bytes that the walk needs in addition to the states. The kept inputs of a chunk and the work on a matrix
- * do not exist at the same time, so only the larger of these two counts; work->extra is added. `scratch`: the states
- * are in a file. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
@@ -228,8 +211,6 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
-/* Returns the walk with the bytes that it needs in addition to the forward pass, with the states in memory or, if
- * `scratch`, in a file. */
 static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
@@ -243,7 +224,7 @@ uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
-/* Returns the bytes of the second moments of a target as whole matrices, as if no other target shared its inputs. */
+/* The moments are whole matrices, as if no other target shared the inputs. */
 static uint64_t whole_moments(const organ_calibration_run *calib, const organ_tensor *target)
 {
     const organ_matrices m = organ_calibration_matrices(calib, target);
@@ -251,16 +232,16 @@ static uint64_t whole_moments(const organ_calibration_run *calib, const organ_te
     return m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
 }
 
-/* Returns the --memory in bytes with which all second moments of a layer are whole matrices. Moments need 16/15 of
- * their bytes, because organ_forward_spare_memory sets aside a sixteenth of the memory for threads. */
+/* Moments need 16/15 of their bytes, because organ_forward_spare_memory sets aside a sixteenth of the memory for
+ * threads. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
     const uint64_t moments = max_of_layers(calib, whole_moments);
     return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
 }
 
-/* Sets and returns ORGAN_USAGE: the engine's memory is too small. The message states the amount that suffices and, if
- * it is less, the amount with hidden states in a file (--scratch). */
+/* The message states the amount that suffices and, if it is less, the amount with hidden states in a file
+ * (--scratch). */
 static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -276,8 +257,6 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     return error->status;
 }
 
-/* Opens the hidden states of each stream, in memory or in --scratch, and checks that the directory has room for this
- * rank's chunks. */
 static organ_status open_states(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -292,7 +271,6 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
                                      "the hidden states (--scratch) need", bytes, error);
 }
 
-/* Divides the windows into chunks, and assigns to this rank every N-th chunk of N ranks. */
 static void set_chunks(organ_calibration_run *calib)
 {
     calib->chunks = chunks_of(calib->options, calib->facts.forward);
@@ -300,15 +278,12 @@ static void set_chunks(organ_calibration_run *calib)
     calib->chunks.step = organ_ranks_count(calib->engine->ranks);
 }
 
-/* Returns true if the engine's memory is sufficient for the walk. */
 static bool fits_work(const organ_calibration_run *calib)
 {
     calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
     return leaves_more(&b, calib->engine->memory);
 }
 
-/* Divides the engine's memory between hidden states, the caller's work and second moments, which get the remaining
- * bytes. Opens the states. Returns ORGAN_USAGE if the memory is too small. */
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -324,7 +299,6 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     return open_states(calib, error);
 }
 
-/* Prints a note if windows are longer than the context that the model supports. */
 static void note_context(const organ_calibration_run *calib)
 {
     const uint64_t made_for = organ_forward_describe(calib->facts.forward)->context;
@@ -342,9 +316,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
     return ORGAN_OK;
 }
 
-/* Loads and encodes the text, and opens the tokenizer and the forward pass. If the memory is too small for the text,
- * still opens tokenizer and forward pass to find what the walk needs. The message then states an amount that suffices
- * for text and walk. */
+/* If the memory is too small for the text, tokenizer and forward pass are still opened to find what the walk needs.
+ * The message then states an amount that suffices for text and walk. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -369,8 +342,6 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Returns ORGAN_USAGE if the file has a target as in_features x out_features, unless the caller supports this
- * (work->transposed). */
 static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
 {
     const bool transposed = !calib->work || calib->work->transposed;
@@ -382,7 +353,6 @@ static organ_status refuse_transposed(const organ_calibration_run *calib, organ_
     return ORGAN_OK;
 }
 
-/* Reads and encodes the text, cuts the windows, checks the targets, and divides memory between states and moments. */
 static organ_status read_text(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -406,8 +376,6 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     return error->status;
 }
 
-/* Opens a walk: text, windows, tokenizer, forward pass and, with `work`, hidden states. The caller closes *calib also
- * after an error. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -434,7 +402,6 @@ void organ_calibration_run_close(organ_calibration_run *calib)
     free(calib);
 }
 
-/* Returns the text, tokenizer, forward pass and windows of the walk, which belong to the walk. */
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib)
 {
     return &calib->facts;

@@ -59,7 +59,6 @@ typedef struct organ_calibration_run_options {
 
 typedef struct organ_calibration_run organ_calibration_run;
 
-/* A layer while its matrices are changed. */
 typedef struct organ_calibration_layer {
     const organ_calibration_run *calib;
     int32_t number;      /* index of the layer in the model */

@@ -14,15 +14,13 @@
 
 /* ---- the streams ---- */
 
-/* Returns the windows of a chunk. All windows have the same length, so the first offsets in calib->begin apply to the
- * windows of every chunk. */
+/* All windows have the same length, so the first offsets in calib->begin apply to the windows of every chunk. */
 static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
 {
     return (organ_windows){calib->tokens + chunk * calib->chunks.together * calib->options->calibration.context,
                            organ_calibration_chunk_windows(&calib->chunks, chunk), calib->begin};
 }
 
-/* Returns ORGAN_INTERRUPTED, naming the layer, if the user has stopped the run. */
 static organ_status walk_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error)
 {
     return organ_stop_is_requested(calib->engine->stop)
@@ -30,7 +28,6 @@ static organ_status walk_stopped(const organ_calibration_run *calib, int32_t lay
                : ORGAN_OK;
 }
 
-/* The arguments of functions that for_chunks calls for each chunk. */
 typedef struct pass {
     const organ_calibration_run *calib;
     const organ_calibration_layer *layer; /* the loaded layer; NULL while the first layer's inputs are embedded */
@@ -38,8 +35,8 @@ typedef struct pass {
     organ_calibration_captures *captures; /* NULL: no inputs are gathered */
 } pass;
 
-/* Calls `each` for the chunks of this rank: first, first + step, ... The loop has the same number of rounds on all
- * ranks, so that a rank without a further chunk still takes part in the last exchange of captured inputs. */
+/* The chunks are first, first + step, ... The loop has the same number of rounds on all ranks, so that a rank
+ * without a further chunk still takes part in the last exchange of captured inputs. */
 static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
                                organ_error *error)
 {
@@ -54,7 +51,7 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     return error->status;
 }
 
-/* Runs the states of a chunk through the layer, in place. `tap` receives the inputs of matrices; NULL: none. */
+/* The states change in place. `tap` receives the inputs of matrices; NULL: none. */
 static organ_status run_chunk(const pass *p, organ_calibration_states *states, size_t chunk, const organ_tap *tap,
                               organ_error *error)
 {
@@ -65,8 +62,8 @@ static organ_status run_chunk(const pass *p, organ_calibration_states *states, s
     return organ_calibration_states_put_back(states, chunk, error);
 }
 
-/* Runs a chunk of p->states through the layer. With p->captures, gathers the inputs of matrices; without, calls
- * work->chunk_done afterwards if it is not NULL. */
+/* With p->captures, inputs of matrices are gathered; without, work->chunk_done is called afterwards if it is not
+ * NULL. */
 static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_work *const work = p->calib->work;
@@ -79,8 +76,6 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-/* Runs this rank's chunks of `states` through the layer. If `g` is not NULL, gathers the inputs of the layer's
- * matrices. */
 static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                         organ_calibration_states *states, organ_calibration_captures *g,
                                         organ_error *error)
@@ -89,8 +84,8 @@ static organ_status run_layer_on_chunks(const organ_calibration_run *calib, cons
                       error);
 }
 
-/* Runs a chunk of both streams through the layer, whose weights are still the donor's, and gathers the inputs. The
- * changed stream runs on a copy, because it runs again through the changed layer; the donor's stream runs in place. */
+/* The weights of the layer are still the donor's. The changed stream runs on a copy, because it runs again through
+ * the changed layer; the donor's stream runs in place. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -104,14 +99,11 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
 }
 
-/* Gathers the inputs of all chunks, with the layer's weights still those of the donor. */
 static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
 {
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
 }
 
-/* Runs a copy of a chunk of the changed stream through the layer again, to gather inputs for experts that had too few
- * tokens. */
 static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -122,9 +114,8 @@ static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *er
     return copy ? organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
 }
 
-/* Gathers the inputs of the layer's matrices: for an expert those of its routed tokens, with --all-experts those of all
- * tokens. Then runs the layer again for experts with too few routed tokens and gathers the inputs of all tokens for
- * them. */
+/* An expert gets the inputs of its routed tokens, with --all-experts those of all tokens. The layer runs again for
+ * experts with too few routed tokens, which get the inputs of all. */
 static organ_status gather_experts(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                    organ_error *error)
 {
@@ -146,9 +137,9 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which `compare` changes in
- * place, and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls
- * it with no windows, because `compare` may need all ranks. */
+/* work->compare gets the chunk's states in the donor, which it changes in place, and a copy of the states in the
+ * changed model. If there is no such chunk or the run was stopped, it gets no windows, because it may need all
+ * ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -163,8 +154,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
                                    : error->status;
 }
 
-/* Calls work->compare for each chunk of this rank, equally often on all ranks, because it may exchange data between
- * ranks: compare_chunk handles missing chunks. */
+/* work->compare is called equally often on all ranks, because it may exchange data between ranks: compare_chunk
+ * handles missing chunks. */
 static organ_status compare_streams(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                     organ_error *error)
 {
@@ -194,7 +185,6 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 
 /* ---- a layer ---- */
 
-/* Returns true if an earlier run has finished all units of the current pass. */
 static bool all_units_done(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -203,8 +193,8 @@ static bool all_units_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, or all ranks share
- * it, or an earlier run has finished it (then every rank reads the result from the output). */
+/* A unit is local if this rank owns it, if all ranks share it, or if an earlier run has finished it (then every rank
+ * reads the result from the output). */
 static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)
@@ -212,7 +202,6 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
     return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
 }
 
-/* Returns the number of units after `u` that have the same calibration as `u` and are changed by this rank. */
 static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;
@@ -221,9 +210,8 @@ static size_t count_later_users(const organ_calibration_captures *g, const organ
     return count;
 }
 
-/* Passes a matrix to `change`, or to `restore` if an earlier run finished it, and writes the result to the layer,
- * except with ORGAN_INPUTS_DONOR. The layer keeps weights in the type of the file, and changed values are rounded to
- * this type, so writing them is exact. */
+/* With ORGAN_INPUTS_DONOR the result is not written to the layer. The layer keeps weights in the type of the file,
+ * and changed values are rounded to this type, so writing them is exact. */
 static organ_status change_unit(const organ_calibration_captures *g, const organ_calibration_unit *u,
                                 const organ_calibration_layer *layer, organ_error *error)
 {
@@ -260,8 +248,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
     return error->status;
 }
 
-/* Returns true if the layer has a unit that is an expert. The states may then pass to the next layer only after
- * gather_experts has checked that each expert has enough tokens. */
+/* The states may pass to the next layer only after gather_experts has checked that each expert has enough tokens. */
 static bool has_experts(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -270,9 +257,8 @@ static bool has_experts(const organ_calibration_captures *g)
     return false;
 }
 
-/* Gathers the inputs of the layer's targets and finishes their calibrations, unless an earlier run has finished all
- * targets. The donor's hidden states run through the layer in any case. If the caller has work->compare, calls that
- * function for all chunks instead. */
+/* The donor's hidden states run through the layer in any case, also if an earlier run has finished all targets.
+ * work->compare replaces the gathering. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {
@@ -296,8 +282,8 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
 
-/* Changes unit k and, with work->grouped, all later units with the same inputs. Skips units whose flag in `changed` is
- * set already, and sets the flags of the units that it changes. */
+/* With work->grouped, all later units with the same inputs as unit k are changed too. Units whose flag in `changed`
+ * is set already are skipped; those that are changed get the flag. */
 static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
                                          const organ_calibration_layer *layer, organ_error *error)
 {
@@ -313,7 +299,6 @@ static organ_status change_sharing_units(const organ_calibration_captures *g, si
     return error->status;
 }
 
-/* Assigns the units of the current pass to ranks, changes those of this rank, and exchanges the changed matrices. */
 static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -334,7 +319,6 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
     return organ_calibration_exchange_matrices(g, layer, error);
 }
 
-/* Returns true if the layer has targets, or if the caller works on every layer (work->every). */
 static bool has_work(const organ_calibration_run *calib, int32_t layer)
 {
     if (calib->work->every)
@@ -345,14 +329,14 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     return false;
 }
 
-/* With work->every, lets an error of one rank become that of all. */
+/* With work->every, an error of one rank becomes that of all. */
 static organ_status walk_meet(const organ_calibration_run *calib, const char *where, organ_error *error)
 {
     return calib->work->every ? organ_ranks_agree(calib->engine->ranks, where, error) : error->status;
 }
 
-/* Gathers the inputs of a layer's targets and changes the targets, in as many passes as the experts' moments need
- * (assign_passes). Calls work->enter before and work->leave after them if the layer has targets. */
+/* The experts' moments may need several passes (assign_passes). work->enter and work->leave are called only if the
+ * layer has targets. */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -379,15 +363,14 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 
 /* ---- all layers ---- */
 
-/* Returns the last layer to run, 0 without targets: layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
     const int32_t last = organ_calibration_last_layer(calib);
     return last < 0 ? 0 : last;
 }
 
-/* Changes the layers up to the last one with a target. After each change, unless the inputs are the donor's, the states
- * run through the changed layer, so that the next layer's inputs include the changes. */
+/* After each change, unless the inputs are the donor's, the states run through the changed layer, so that the next
+ * layer's inputs include the changes. Layers after the last target need not be run. */
 static organ_status walk_run_layers(const organ_calibration_run *calib, organ_error *error)
 {
     const int32_t last = walk_last_layer(calib);

@@ -12,7 +12,6 @@ typedef organ_calibration_call call;
 
 /* ---- recording ---- */
 
-/* Doubles the arrays of calls and inputs. Returns false if memory cannot be allocated; both arrays then stay valid. */
 static bool grow_record(organ_calibration_record *r)
 {
     const size_t capacity = 2 * r->capacity + 16;
@@ -24,9 +23,8 @@ static bool grow_record(organ_calibration_record *r)
     return inputs != NULL;
 }
 
-/* Returns true if `inputs`, those of call `c`, are also the inputs of the previous call. Equal addresses are not
- * enough, because the forward pass may reuse a buffer: both calls must have the same tokens and stream, and their
- * matrices must be in the same module of the layer. */
+/* Equal addresses are not enough, because the forward pass may reuse a buffer: both calls must have the same tokens
+ * and stream, and their matrices must be in the same module of the layer. */
 static bool same_inputs(const organ_calibration_captures *g, const call *c, const float *inputs)
 {
     const organ_calibration_record *const r = &g->record;
@@ -36,9 +34,9 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
            organ_calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-/* Adds a call of a tap to the record, with a copy of its inputs unless they are those of the previous call. `tensor` is
- * the name of the matrix. The caller has set all members of `new_call` except `unit`, `same` and `bytes`. Ignores a
- * matrix that this pass does not gather, and experts in the donor. */
+/* Inputs are copied unless they are those of the previous call. `tensor` is the name of the matrix. The caller has
+ * set all members of `new_call` except `unit`, `same` and `bytes`. A matrix that this pass does not gather is
+ * ignored, as are experts in the donor. */
 static organ_status record_call(organ_calibration_captures *g, const char *tensor, call new_call, const float *inputs,
                                 organ_error *error)
 {
@@ -63,14 +61,12 @@ static organ_status record_call(organ_calibration_captures *g, const char *tenso
     return ORGAN_OK;
 }
 
-/* The tap of the changed stream with several ranks: records the call. */
 static organ_status record_pruned_inputs(void *context, const char *tensor, size_t first, size_t tokens,
                                          size_t features, const float *inputs, organ_error *error)
 {
     return record_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
 }
 
-/* The tap of the donor's stream with several ranks: records the call. */
 static organ_status record_donor_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                         const float *inputs, organ_error *error)
 {
@@ -78,7 +74,6 @@ static organ_status record_donor_inputs(void *context, const char *tensor, size_
                        inputs, error);
 }
 
-/* Frees the recorded inputs and empties the record. */
 static void clear_calls(organ_calibration_record *r)
 {
     for (size_t k = 0; k < r->count; k++)
@@ -88,8 +83,8 @@ static void clear_calls(organ_calibration_record *r)
 
 /* ---- exchange ---- */
 
-/* Returns the tap for the changed stream or the donor's. With several ranks, the tap only records the inputs, and
- * organ_calibration_capture_exchange gathers them, so that every rank adds all tokens in the same order. */
+/* With several ranks, the tap only records, so that every rank adds all tokens in the same order
+ * (organ_calibration_capture_exchange). */
 organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)
@@ -97,9 +92,8 @@ organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
     return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
 }
 
-/* Gathers the inputs of a recorded call of this or another rank. All calls of another rank use one buffer, so equal
- * addresses do not mean equal inputs: unless c->same, organ_calibration_capture_next makes the gathering forget the
- * previous address. */
+/* All calls of another rank use one buffer, so equal addresses do not mean equal inputs: unless c->same,
+ * organ_calibration_capture_next makes the gathering forget the previous address. */
 static void capture_call(organ_calibration_captures *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)
@@ -108,9 +102,9 @@ static void capture_call(organ_calibration_captures *g, const call *c, const flo
                                                                              c->tokens, c->features, inputs, error);
 }
 
-/* Broadcasts the inputs of the `count` calls that rank `rank` has recorded, and gathers them on every rank. For a call
- * with the inputs of the previous one no bytes are sent: `inputs` still has them. A rank takes part in all broadcasts
- * also after an error, because the other ranks wait for it. */
+/* Every rank gathers the `count` calls of rank `rank`. For a call with the inputs of the previous one no bytes are
+ * sent: `inputs` still has them. A rank takes part in all broadcasts also after an error, because the other ranks
+ * wait for it. */
 static void capture_rank(organ_calibration_captures *g, size_t rank, const call *calls, size_t count,
                          organ_error *error)
 {
@@ -126,8 +120,7 @@ static void capture_rank(organ_calibration_captures *g, size_t rank, const call 
     }
 }
 
-/* Gathers the recorded calls of all ranks, in the order of ranks, and empties the record. Each rank ran one chunk or
- * none, so this is the order of the chunks. Does nothing with one rank. */
+/* The order is that of ranks. Each rank ran one chunk or none, so this is the order of the chunks. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;

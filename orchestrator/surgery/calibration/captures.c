@@ -14,7 +14,6 @@
 typedef organ_calibration_unit captures_unit;
 typedef organ_calibration_group captures_group;
 
-/* Returns true if inputs are gathered in the changed model and in the donor. */
 static bool two_streams(const organ_calibration_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
 
 /* ---- which inputs belong to which matrix ---- */
@@ -28,8 +27,8 @@ size_t organ_calibration_unit_named(const organ_calibration_captures *g, const c
     return SIZE_MAX;
 }
 
-/* Returns the length of the parent module in a tensor name: that of "model.layers.0.mlp" for
- * "model.layers.0.mlp.up_proj.weight"; 0 if the name has no parent module. */
+/* The parent module of "model.layers.0.mlp.up_proj.weight" is "model.layers.0.mlp". Returns 0 if the name has no
+ * parent module. */
 static size_t parent_length(const char *name)
 {
     const char *end = strrchr(name, '.');
@@ -38,15 +37,14 @@ static size_t parent_length(const char *name)
     return end ? (size_t)(end - name) : 0;
 }
 
-/* Returns true if both tensor names have the same parent module. */
 static bool same_parent(const char *a, const char *b)
 {
     const size_t length = parent_length(a);
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
-/* Returns true if both units are in the same module of the layer: the same index in a stack, the same parent module and
- * the same group of roles. The groups are compared because in GGUF names the parent of all matrices is the layer. */
+/* The units must have the same index in a stack, the same parent module and the same group of roles. The groups are
+ * compared because in GGUF names the parent of all matrices is the layer. */
 bool organ_calibration_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
@@ -54,9 +52,9 @@ bool organ_calibration_same_place(const organ_calibration_captures *g, const cap
            tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
 }
 
-/* Opens a group for inputs of width `features`, with unit `index` as its leader, and creates its calibration. With two
- * streams, a matrix with few rows also passes its weights (organ_calibration_takes_weights) and forms a group alone,
- * because its drift is summed from its outputs. Returns ORGAN_BAD_INPUT unless the unit has `features` columns. */
+/* Unit `index` leads the group. With two streams, a matrix with few rows also passes its weights
+ * (organ_calibration_takes_weights) and forms a group alone, because its drift is summed from its outputs. Returns
+ * ORGAN_BAD_INPUT unless the unit has `features` columns. */
 static organ_status open_group(organ_calibration_captures *g, size_t index, size_t features, organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;
@@ -92,8 +90,8 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
 
 /* Returns the group of unit `index` if the unit leads it, so that the caller adds these inputs to the group. Returns
  * NULL on error, or if another unit leads the group: then the group has these inputs already. A unit without a group
- * first joins that of the previous unit, if both have the same inputs and module and the group is not closed; otherwise
- * it gets a new group, which it leads. */
+ * first joins that of the previous unit, if both have the same inputs and module and the group is not closed;
+ * otherwise it gets a new group, which it leads. */
 static captures_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -112,11 +110,9 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
     return own->leader == index ? own : NULL;
 }
 
-/* Forgets the previous call, so that equal addresses of inputs in a new chunk do not mean equal inputs. */
 void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
 
-/* Tap of the changed stream: adds the inputs of matrix `tensor` for tokens [first, first + tokens) of the chunk to the
- * matrix's calibration. With two streams, keeps these inputs until the donor's inputs of the same tokens arrive
+/* With two streams, the inputs are kept until the donor's inputs of the same tokens arrive
  * (organ_calibration_capture_donor), because C is a sum over pairs of both streams' inputs. */
 organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error)
@@ -133,9 +129,8 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
     return ORGAN_OK;
 }
 
-/* Tap of the donor's stream: adds the donor's inputs of the matrix `tensor` for tokens [first, first + tokens) to the
- * calibration of the matrix's group, together with the inputs of the changed stream that organ_calibration_capture kept
- * for these tokens. Ignores matrices that do not lead their group, and experts. */
+/* The donor's inputs are added together with those that organ_calibration_capture kept for these tokens. Matrices
+ * that do not lead their group are ignored, as are experts. */
 organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error)
 {
@@ -151,7 +146,6 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 /* ---- the units of a layer ---- */
 
-/* Returns true if the tensor belongs to the layer whose inputs are gathered. */
 static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
     return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
@@ -167,31 +161,29 @@ static size_t count_units(const organ_calibration_captures *g)
     return count;
 }
 
-/* Returns the bytes of the second moments of one unit: of whole matrices if `undivided`, else of diagonal blocks. */
 static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u, bool undivided)
 {
     const bool two = two_streams(g) && !u->expert;
     return organ_calibration_memory(u->cols, u->rows, two, undivided);
 }
 
-/* Compares two units for qsort: by columns, then by their position in the layer. */
 static int by_cols(const void *a, const void *b)
 {
     const captures_unit *const x = *(const captures_unit *const *)a, *const y = *(const captures_unit *const *)b;
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
-/* Returns whether work->mixtures is set and the unit is an expert: then its second moments are always whole
- * (one_block), and the layer runs in several passes if those of all experts do not fit in memory together. */
+/* Second moments of such an expert are always whole (one_block), and the layer runs in several passes if those of
+ * all experts do not fit in memory together. */
 static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
 {
     return g->calib->work->mixtures && u->expert;
 }
 
-/* With work->mixtures, assigns the experts' down projections to passes, from the last unit of the last pass backwards.
- * The last pass also has all other units, whose moments need `taken` bytes. The moments of a single expert always fit,
- * because work->memory includes them. Down projections are the last matrices of a layer, so changing some of them
- * changes no inputs that are gathered later. */
+/* With work->mixtures, the experts' down projections are assigned to passes, from the last unit of the last pass
+ * backwards. The last pass also has all other units, whose moments need `taken` bytes. The moments of a single
+ * expert always fit, because work->memory includes them. Down projections are the last matrices of a layer, so
+ * changing some of them changes no inputs that are gathered later. */
 static void assign_passes(organ_calibration_captures *g, uint64_t taken)
 {
     const uint64_t capacity = g->calib->moments_memory;
@@ -217,9 +209,8 @@ static void assign_passes(organ_calibration_captures *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* Decides which units get whole second moments (one_block): as many as fit in memory, those with the fewest columns
- * first. Counts moments for each unit, although units with the same inputs share them, because it is not known yet
- * which units do. Then assigns experts to passes. */
+/* As many units get whole second moments (one_block) as fit in memory, those with the fewest columns first. Moments
+ * count for each unit, although units with the same inputs share them, because it is not known yet which units do. */
 static organ_status share_moments(organ_calibration_captures *g, organ_error *error)
 {
     captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
@@ -241,7 +232,6 @@ static organ_status share_moments(organ_calibration_captures *g, organ_error *er
     return ORGAN_OK;
 }
 
-/* Adds a unit for each matrix of target `target`; each expert of a stack is a unit. */
 static void add_units(organ_calibration_captures *g, size_t target)
 {
     const organ_tensor *const tensor = g->calib->targets->tensors[target];
@@ -256,8 +246,6 @@ static void add_units(organ_calibration_captures *g, size_t target)
     }
 }
 
-/* Lists the target matrices of a layer. Decides which get whole second moments instead of diagonal blocks, and in which
- * pass each is gathered. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *g, organ_error *error)
 {
@@ -292,7 +280,6 @@ void organ_calibration_gathering_next(organ_calibration_captures *g)
     organ_calibration_capture_next(g);
 }
 
-/* Frees all memory of the captures. */
 void organ_calibration_gathering_close(organ_calibration_captures *g)
 {
     free_groups(g);
@@ -303,7 +290,6 @@ void organ_calibration_gathering_close(organ_calibration_captures *g)
 
 /* ---- experts that too few tokens were routed to ---- */
 
-/* Returns the number of a unit's expert: from the tensor's name, or the matrix's place in a stack. */
 static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
 {
     const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
@@ -319,16 +305,14 @@ organ_status organ_calibration_all_experts(const organ_calibration_captures *g, 
     return experts && !*all_tokens ? organ_fail_memory(error, g->calib->model->path) : ORGAN_OK;
 }
 
-/* Returns true for an expert to which fewer than ORGAN_CALIBRATION_MIN_TOKENS tokens were routed in this pass. False
- * for experts with work->mixtures, which are changed without a calibration in this case. */
+/* An unreached expert got fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens in this pass. With work->mixtures,
+ * such experts are changed without a calibration. */
 static bool is_unreached(const organ_calibration_captures *g, const captures_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
 }
 
-/* Finds the experts with too few routed tokens, sets their flags in *all_tokens (NULL if there are none) and discards
- * their calibrations. The caller then runs the layer again with all tokens for these experts. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
@@ -354,9 +338,8 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if a matrix of this pass has received no inputs, because it is not a linear layer of the forward
- * pass. Two kinds of experts may have received none: those with work->mixtures, and those that an earlier run has
- * finished. */
+/* A matrix without inputs is not a linear layer of the forward pass. Two kinds of experts may have received none:
+ * those with work->mixtures, and those that an earlier run has finished. */
 static organ_status check_captured(const organ_calibration_captures *g, organ_error *error)
 {
     const organ_calibration_run_options *const o = g->calib->options;
@@ -369,7 +352,7 @@ static organ_status check_captured(const organ_calibration_captures *g, organ_er
     return error->status;
 }
 
-/* Exchanges the sums of all calibrations between ranks, after the ranks have agreed that none has failed. */
+/* The ranks first agree that none has failed. */
 static organ_status complete_sums(const organ_calibration_captures *g, organ_error *error)
 {
     if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)

@@ -12,28 +12,25 @@
 #define ROUTED        3.0   /* times that a value of an expert's input or output is moved: gathered, weighted, added */
 #define MOMENTS_BLOCK 256   /* columns of a diagonal block of H if H is not whole (ORGAN_CALIBRATION_BLOCK) */
 
-/* Returns the number of tokens of all windows. */
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
     return (double)calib->options->calibration.samples * calib->options->calibration.context;
 }
 
-/* Returns true for a matrix of one expert, or a stack of the matrices of all experts. */
 static bool is_expert(const organ_tensor *tensor)
 {
     return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
 }
 
-/* Returns the share of all tokens that are expected to be inputs of a matrix of the tensor: used experts / all experts
- * for a routed expert, else 1. */
+/* A routed expert gets used experts / all experts of the tokens. */
 static double share_of(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const c = organ_forward_describe(calib->facts.forward);
     return is_expert(tensor) && c->experts && !calib->options->all_experts ? (double)c->experts_used / c->experts : 1;
 }
 
-/* Estimates the operations of one token in a layer: two for each weight that it uses, the attention scores over half
- * the context on average, and elementwise functions. */
+/* A token needs two operations for each weight that it uses, the attention scores over half the context on average,
+ * and elementwise functions. */
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context)
 {
@@ -58,23 +55,21 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
 
-/* Estimates the operations of one run of all windows through a layer. */
 static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
 {
     return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
                                                                         calib->options->calibration.context);
 }
 
-/* Returns true for k, v and up, which have the same inputs as q or gate and no second moments of their own. */
+/* k, v and up have the same inputs as q or gate and no second moments of their own. */
 static bool shares_inputs(const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* Returns the number of passes in which the inputs of a layer are gathered, 1 unless work->mixtures. The targets of the
- * layer are [first, end). Each pass gathers as many of the experts' second moments as fit in memory, as assign_passes
- * of captures.c does. */
+/* The layer's targets are [first, end). Each pass gathers as many of the experts' second moments as fit in memory,
+ * as assign_passes of captures.c does; without work->mixtures there is one. */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
     const uint64_t memory = calib->moments_memory;
@@ -100,8 +95,6 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
-/* Adds the estimated work for the targets [first, end) of one layer to the plan: the sums of their moments, and the
- * work of the method on each matrix (`solve`). */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {
@@ -125,9 +118,9 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     }
 }
 
-/* Adds the work and the memory of the walk to the plan. On the donor's inputs a layer runs once. On changed inputs it
- * runs twice: to gather the inputs, and again after its change. With both streams it runs a third time, for the donor.
- * Layers with experts whose moments do not fit in memory have one additional run for each further pass. */
+/* On the donor's inputs a layer runs once. On changed inputs it runs twice: to gather the inputs, and again after
+ * its change. With both streams it runs a third time, for the donor. Layers with experts whose moments do not fit in
+ * memory have one additional run for each further pass. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
 {
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};

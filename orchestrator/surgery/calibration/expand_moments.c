@@ -8,15 +8,14 @@
 
 #define PANEL ORGAN_CALIBRATION_BLOCK /* rows that a worker writes at a time */
 
-/* The arguments of expand_rows, which writes (c C + h H) / tokens + damping I to `values`. */
 typedef struct expansion {
     const organ_input_moments *moments; /* C, H and tokens */
     double c, h, damping;               /* factors of C and H; the number added to the diagonal */
     float *values;                      /* in blocks like H */
 } expansion;
 
-/* Writes the rows [index * PANEL, (index + 1) * PANEL) of the matrix, each within the diagonal block that contains it.
- * H is symmetric and stored only above the diagonal: entry (i, j) below the diagonal is read as (j, i). */
+/* Row k of the matrix has only the diagonal block that contains it. H is symmetric and stored only above the
+ * diagonal: entry (i, j) below the diagonal is read as (j, i). */
 static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
@@ -35,8 +34,6 @@ static void expand_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Returns (c C + h H) / tokens + damping I in FP32, in blocks like H; the caller frees it. NULL if memory cannot be
- * allocated. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
                             double damping)
 {

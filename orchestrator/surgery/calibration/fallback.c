@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Inserts the number of an expert into the sorted array *experts unless it is there already; creates the array if it is
- * NULL. The number is the one in the tensor's name or, for a stack, `matrix`. */
+/* The number is the one in the tensor's name or, for a stack, `matrix`. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)
 {
     const json_int_t expert = tensor->anatomy.expert >= 0 ? tensor->anatomy.expert : (json_int_t)matrix;
@@ -28,12 +27,10 @@ void organ_calibration_note_fallback(json_t **experts, const organ_calibration_m
         organ_calibration_note_expert(experts, matrix->layer->calib->targets->tensors[matrix->target], matrix->matrix);
 }
 
-/* An expert that got too few tokens: its layer and its number in the layer. */
 typedef struct fallback_place {
     int32_t layer, expert;
 } fallback_place;
 
-/* Compares two places for qsort: by layer, then by expert. */
 static int fallback_by_place(const void *a, const void *b)
 {
     const fallback_place *const x = a, *const y = b;
@@ -41,17 +38,15 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
-/* Calls organ_json_spool_visit for `experts`, as it must be called before JSON memory in the spool is read. Returns
- * `experts`. */
+/* organ_json_spool_visit must be called before JSON memory in the spool is read. Returns `experts`. */
 static const json_t *spool_visited(const json_t *experts)
 {
     organ_json_spool_visit(experts);
     return experts;
 }
 
-/* Collects layer and number of the experts of all `count` rows, sorted and without duplicates: gate, up and down of an
- * expert are rows of their own. Sets *places to the list, which the caller frees, and returns its length; 0 also if
- * memory cannot be allocated. */
+/* The places are sorted and without duplicates: gate, up and down of an expert are rows of their own. The caller
+ * frees *places. Returns 0 also if memory cannot be allocated. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
 {
@@ -75,8 +70,8 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     return once;
 }
 
-/* `places` has the `count` listed experts of one layer. Appends the layer's object to `layers`, and the layer's text,
- * such as "layer 2: 5, 7", to `names`. A text that becomes too long ends with "...". */
+/* `places` has the `count` listed experts of one layer. The text in `names`, such as "layer 2: 5, 7", ends with
+ * "..." if it becomes too long. */
 static void add_layer(const fallback_place *places, size_t count, json_t *layers, json_t *names)
 {
     char text[200];
@@ -93,9 +88,6 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     json_array_append_new(names, json_string(text));
 }
 
-/* Returns the member "fallback" of a document: number, layers and names of the experts with too few routed tokens,
- * which were calibrated on all tokens of their layer. `row` returns the experts of each of `count` rows. NULL if there
- * are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the position in the text of the first token of a calibration window. Windows are spread evenly from the first
- * token of the text to the last. They do not overlap, because fit_samples (calibration_run.c) limits their number. */
+/* Windows are spread evenly from the first token of the text to the last. They do not overlap, because fit_samples
+ * (calibration_run.c) limits their number. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
 {
     const size_t samples = calib->options->calibration.samples;
@@ -16,8 +16,6 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
                        : 0;
 }
 
-/* Returns the position in the text of the first token of the gap after calibration window `w`, and sets *length to the
- * tokens of the gap. */
 static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *length)
 {
     const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
@@ -27,15 +25,15 @@ static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *le
     return begin;
 }
 
-/* Returns the number of gaps between calibration windows. The last of several windows ends with the text, so no gap
- * follows it; a single window begins with the text and has one gap after it. */
+/* The last of several windows ends with the text, so no gap follows it; a single window begins with the text and has
+ * one gap after it. */
 static size_t gap_count(const organ_calibration_run *calib)
 {
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
-/* Returns how many test windows of `length` tokens fit into the gaps. Unless `begins` is NULL, writes to it where each
- * of these windows begins: the position of its first token in the text. */
+/* Returns how many test windows of `length` tokens fit into the gaps. `begins`, unless NULL, gets the positions of
+ * their first tokens in the text. */
 static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;
@@ -49,7 +47,6 @@ static size_t find_places(const organ_calibration_run *calib, size_t length, siz
     return count;
 }
 
-/* Returns the tokens of a test window: --context, or the length of the shortest gap if that is less. */
 static size_t window_length(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
@@ -61,9 +58,8 @@ static size_t window_length(const organ_calibration_run *calib)
     return length;
 }
 
-/* Reads and encodes the text again, because only the tokens of the calibration windows were kept. Returns
- * ORGAN_BAD_INPUT if the text has changed. The engine's memory is still available for the text, because the hidden
- * states have not been written yet. */
+/* Only the tokens of the calibration windows were kept. The engine's memory is still available for the text, because
+ * the hidden states have not been written yet. Returns ORGAN_BAD_INPUT if the text has changed. */
 static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
@@ -74,8 +70,8 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
     return error->status;
 }
 
-/* Fills `rest` with `count` test windows, at evenly spread places of the `all` places in `begins` (find_places). If the
- * tokenizer adds a BOS token, this token replaces the first token of each window. */
+/* The windows are at evenly spread places of the `all` places in `begins` (find_places). If the tokenizer adds a BOS
+ * token, it replaces the first token of each window. */
 static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
                                  organ_calibration_test_windows *rest, organ_error *error)
 {
@@ -98,16 +94,12 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
     return error->status;
 }
 
-/* Returns true if the gaps have room for test windows with at least `tokens` tokens. */
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = window_length(calib);
     return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
-/* Cuts test windows with at least `requested` tokens from the gaps between calibration windows: counts the places
- * first, then spreads the windows over them. Returns ORGAN_USAGE, naming the option `option`, if there are too few
- * places. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error)

@@ -9,8 +9,8 @@
 
 #define LEVELS 65536 /* number of values that the noise can have: one for each 16-bit index */
 
-/* Returns x with P(normal < x) = p, for p in (0, 1/2). Newton's method on log P, which is concave in x, from the bound
- * P(normal < x) <= exp(-x^2 / 2) / 2. */
+/* Returns x with P(normal < x) = p, for p in (0, 1/2). Newton's method on log P, which is concave in x, starts from
+ * the bound P(normal < x) <= exp(-x^2 / 2) / 2. */
 static double normal_quantile_below(double p)
 {
     double x = -sqrt(-2 * log(2 * p));
@@ -24,8 +24,7 @@ static double normal_quantile_below(double p)
     return x;
 }
 
-/* Returns LEVELS quantiles of the normal distribution, at probabilities (k + 1/2) / LEVELS: the quantile at a random
- * index is normal noise. The caller frees them; NULL if memory cannot be allocated. */
+/* The quantiles have the probabilities (k + 1/2) / LEVELS: the quantile at a random index is normal noise. */
 float *organ_normal_levels(void)
 {
     float *levels = malloc(LEVELS * sizeof *levels);
@@ -49,9 +48,8 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
-/* Adds the inputs x and the noise e of some tokens to the sums for act_norm and stability: x^2, x e, e^2, s x and s e,
- * where s is the sign of x + scale e. The scale is computed from the root mean square of all inputs so far, so tokens
- * must be added in order. */
+/* The sums are those of x^2, x e, e^2, s x and s e, for inputs x and noise e, where s is the sign of x + scale e.
+ * The scale is computed from the root mean square of all inputs so far, so tokens must be added in order. */
 void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
                         const float *inputs, size_t stride, size_t first, size_t n)
 {
@@ -77,8 +75,6 @@ void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise
     }
 }
 
-/* Computes act_norm, the root mean square of the input, and stability = 1 / (1 + V / mean^2), with the mean and the
- * variance V of |x + noise|. */
 void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
                            float *stability)
 {
@@ -91,9 +87,8 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
     *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
 }
 
-/* Computes contribution_i = 1 / sqrt(H_ii (H^-1)_ii) for a damped H: 1 for an input that other inputs do not predict,
- * and smaller the better they predict it. Returns false if H is not positive definite or memory cannot be
- * allocated. */
+/* The contribution is 1 / sqrt(H_ii (H^-1)_ii): 1 for an input that other inputs do not predict, and smaller the
+ * better they predict it. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution)
 {

@@ -17,8 +17,7 @@ typedef organ_calibration_unit sharing_unit;
 
 /* ---- the plan ---- */
 
-/* Which rank changes which units of a layer. A part is a set of units that one rank changes together; its number is the
- * index of its first unit. */
+/* A part is a set of units that one rank changes together; its number is the index of its first unit. */
 typedef struct sharing_plan {
     size_t *part;    /* for each unit: the number of its part */
     uint64_t *cost;  /* estimated work of each part, indexed by the part's number; 0 at other indices */
@@ -26,41 +25,37 @@ typedef struct sharing_plan {
     uint64_t *load;  /* sum of the costs of each rank's parts */
 } sharing_plan;
 
-/* Returns a number of multiplications in thousands, at least 1, so that the sum over a model's units fits 64 bits. */
+/* The number is in thousands and at least 1, so that the sum over a model's units fits 64 bits. */
 static uint64_t in_thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
 #define PRODUCTS_A_ROW 8 /* estimate: how often a method multiplies each row of a matrix by the second moments */
 
-/* Estimates the cost of the products of a unit's rows with second moments, in thousands of multiplications. */
+/* The cost of the products of a unit's rows with second moments is in thousands of multiplications. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 
-/* Estimates the cost of factorising the second moments of the unit's inputs (cols x cols), cols^3 / 3 multiplications,
- * in thousands. A rank factorises them once for all its units with the same inputs. */
+/* Factorising the second moments of the unit's inputs (cols x cols) takes cols^3 / 3 multiplications; the cost is in
+ * thousands. A rank factorises them once for all its units with the same inputs. */
 static uint64_t factorisation_cost(const sharing_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
-/* Returns the number of the output of a unit. An output is a tensor or, with work->together, a group of tensors that
- * the caller changes as a whole. */
+/* An output is a tensor or, with work->together, a group of tensors that the caller changes as a whole. */
 static size_t output_of(const sharing_captures *g, const sharing_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;
     return work->together ? work->together(work->context, u->target) : u->target;
 }
 
-/* Returns true if one rank must change both units: they belong to one output or, with `by_inputs`, have the same
- * inputs. */
+/* One rank must change both units if they belong to one output or, with `by_inputs`, have the same inputs. */
 static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
 {
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-/* Sets p->part: divides the units into parts so that tied units (are_tied) are in the same part. For each pair of tied
- * units, merges their parts. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
@@ -76,8 +71,8 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* Returns true if no earlier unit of the part of unit k has the same inputs: the cost of the part then includes a
- * factorisation of H for unit k. Ignores units that are common or done. */
+/* The cost of the part includes a factorisation of H for each such unit. Units that are common or
+ * done do not count. */
 static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
@@ -87,8 +82,7 @@ static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size
     return before == k;
 }
 
-/* Sets all members of the plan: divides the units into parts (group_units) and assigns the parts to ranks so that the
- * loads are similar. Sets *max to the largest load of a rank. Leaves out units that are common or done. */
+/* The loads of the ranks become similar; *max is the largest. Units that are common or done are left out. */
 static organ_status assign_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
                                  organ_error *error)
 {
@@ -111,7 +105,6 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     return ORGAN_OK;
 }
 
-/* Returns true if no other unit belongs to the same output as unit k. */
 static bool has_own_output(const sharing_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
@@ -120,8 +113,8 @@ static bool has_own_output(const sharing_captures *g, size_t k)
     return true;
 }
 
-/* Returns the index of the unit with the most costly rows among those that are neither done nor common; SIZE_MAX if
- * there is none. Sets *remaining to the sum of the costs of all these units. */
+/* Units that are done or common do not count. Returns SIZE_MAX if there is none. *remaining becomes the sum of the
+ * costs of all others. */
 static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
 {
     size_t largest = SIZE_MAX;
@@ -135,8 +128,8 @@ static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
     return largest;
 }
 
-/* With work->rows, sets `common` of units that all ranks change together: the largest remaining unit, as long as its
- * cost exceeds a rank's even share of all remaining cost. */
+/* With work->rows, all ranks change the largest remaining unit together, as long as its cost exceeds a rank's even
+ * share of all remaining cost. */
 static void choose_common(const sharing_captures *g)
 {
     uint64_t remaining = 0;
@@ -154,8 +147,7 @@ static void apply_plan(const sharing_captures *g, const sharing_plan *p)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
-/* Assigns the units to ranks: units with the same inputs to one rank, so that H is factorised once, unless this raises
- * the largest load. */
+/* Units with the same inputs go to one rank, so that H is factorised once, unless this raises the largest load. */
 static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;
@@ -191,9 +183,9 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
 
 /* ---- exchange of the layer ---- */
 
-/* Sends each changed matrix of the layer from its owner to all ranks, so that the next layer's inputs are those of the
- * changed model. Skips common and finished units, which every rank has already. Sends nothing with work->alike, because
- * each rank has changed all units itself, or with ORGAN_INPUTS_DONOR, because changes do not affect later layers. */
+/* The next layer's inputs must be those of the changed model. Every rank has the common and finished units already.
+ * With work->alike, each rank has changed all units itself; with ORGAN_INPUTS_DONOR, changes do not affect later
+ * layers. */
 organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
                                                  organ_error *error)
 {

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* The hidden states of all windows, in chunks of windows. */
 struct organ_calibration_states {
     organ_calibration_chunks chunks;
     char *all;  /* all chunks that this rank holds, consecutive; NULL: they are in the file */
@@ -37,19 +36,16 @@ static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
 }
 
-/* Returns the index of a chunk among those that this rank holds. */
 static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return (chunk - chunks->first) / chunks->step;
 }
 
-/* Returns the offset in bytes of a chunk among those that this rank holds. */
 static size_t chunk_offset(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;
 }
 
-/* Returns the number of chunks that this rank holds. */
 static size_t own_chunks(const organ_calibration_chunks *chunks)
 {
     const size_t count = organ_calibration_chunks_count(chunks);
@@ -103,16 +99,14 @@ void organ_calibration_states_close(organ_calibration_states *s)
     free(s);
 }
 
-/* Reports an error of the scratch file: the cause from `fault`, and the bytes that the file should contain. */
 static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of hidden states (--scratch)",
                             s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
 }
 
-/* Reads a chunk from the scratch file into s->one, verifies its digest and returns s->one; NULL on error. The first
- * call reserves disk space. A chunk that was never put back is not read: its values are undefined. Advises the system
- * that this rank's next chunk will be read. */
+/* Returns s->one, NULL on error. The first call reserves disk space. A chunk that was never put back is not read:
+ * its values are undefined. The system is advised that this rank's next chunk will be read. */
 static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),
@@ -137,7 +131,6 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
     return NULL;
 }
 
-/* Writes s->one to the scratch file as chunk `chunk` and keeps its digest, with which read_chunk detects damage. */
 static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);
@@ -159,7 +152,6 @@ organ_status organ_calibration_states_put_back(organ_calibration_states *s, size
     return s->all ? error->status : write_chunk(s, chunk, error);
 }
 
-/* Returns a copy of a chunk's states in s->one, valid until the next call; NULL on error. */
 float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     if (!s->all)

@@ -5,9 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sets and returns ORGAN_USAGE for a target without inputs: it is not a linear layer of the forward pass, or it is in a
- * block that the forward pass does not run (multi-token prediction). In the second case the message names a command
- * that removes the block. */
+/* A target has no inputs if it is not a linear layer of the forward pass, or if it is in a block that the forward
+ * pass does not run (multi-token prediction). In the second case the message names a command that removes the block. */
 static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;

@@ -17,8 +17,6 @@
 
 /* ---- options ---- */
 
-/* Returns the type that --type same means. Returns F16 or F32 if the first matrix of the model has this type. Returns
- * BF16 if the matrix has another type, packed types included, or if the model has no matrix. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
@@ -29,8 +27,6 @@ static organ_dtype convert_same_type(const organ_weights *weights)
     return ORGAN_BF16;
 }
 
-/* Sets job->type, encoding and keeps_codes from --type. Returns ORGAN_USAGE for a type of GGUF blocks if the output is
- * safetensors, and for an unknown type. */
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
     const char *const type = job->options->type;
@@ -54,10 +50,8 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
 
 /* ---- the model ---- */
 
-/* Parses config.json of a safetensors model into job->file and job->text, because GGUF files need members that
- * organ_forward_config does not have. Sets job->family, exchange and gguf_family to the architecture's rows. If the
- * tables have no rows for the architecture, prepares a conversion by name and keeps the text of config.json in
- * job->own_config. */
+/* GGUF files need members of config.json that organ_forward_config does not have. An architecture without rows in
+ * the tables is converted by name, with the text of config.json in job->own_config. */
 static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
@@ -85,10 +79,8 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Sets job->exchange again after organ_forward_config_read: some architectures have one GGUF name for dense models and
- * another (family->gguf_experts) for models with experts. In a file with the second name llama.cpp expects experts in
- * all layers. So returns ORGAN_BAD_INPUT if the model gets the second name and one of its layers has a dense
- * feed-forward. */
+/* Some architectures have one GGUF name for dense models and another (family->gguf_experts) for models with experts.
+ * In a file with the second name llama.cpp expects experts in all layers, so a dense layer is refused. */
 static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -102,9 +94,7 @@ static organ_status convert_choose_row(organ_convert_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Sets job->exchange, family and gguf_family to the rows of the model's architecture in the tables of the forward pass
- * and of the conversion, and reads job->config. If the tables lack the architecture, prepares a conversion by name,
- * which sets only a few members of job->config from names and shapes. */
+/* A conversion by name sets only the members of job->config that names and shapes show. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -137,14 +127,12 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
 /* Bytes of two tensors that a task compares. */
 #define CONVERT_COMPARED ((uint64_t)8 << 20)
 
-/* Two tensors of a model, and whether a task has found that their bytes differ. */
 typedef struct convert_twins {
     const organ_model *model;
     const organ_tensor *a, *b;
     bool differ; /* atomic */
 } convert_twins;
 
-/* Task: compares CONVERT_COMPARED bytes of two tensors, or their last ones. */
 static organ_status convert_compare(void *context, size_t k, size_t worker, organ_error *error)
 {
     enum { STEP = 1 << 16 }; /* bytes that are read at once of each tensor */
@@ -166,7 +154,6 @@ static organ_status convert_compare(void *context, size_t k, size_t worker, orga
     return error->status;
 }
 
-/* Sets *same to whether tensors a and b of the model have the same type and bytes. */
 static organ_status convert_same_bytes(const organ_convert_job *job, const organ_tensor *a, const organ_tensor *b,
                                        bool *same, organ_error *error)
 {
@@ -178,9 +165,8 @@ static organ_status convert_same_bytes(const organ_convert_job *job, const organ
     return error->status;
 }
 
-/* Clears job->config.tied_output if config.json ties the output head to the embeddings, but the file has a head with
- * other bytes: the forward pass and transformers then use this head, so the output needs it. A head with the same bytes
- * as the embeddings is left out of a GGUF file. */
+/* If the file has a head with other bytes than the embeddings, the forward pass and transformers use this head
+ * although config.json ties it, so the output needs it. A head with the same bytes is left out of a GGUF file. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
     char name[256];
@@ -194,8 +180,6 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
                : ORGAN_OK;
 }
 
-/* Opens the model and sets the direction, the types, the rows of the architecture and the prefix of tensor names.
- * Returns ORGAN_USAGE if the model has the requested format already, or if a safetensors output is not a directory. */
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -216,7 +200,6 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Implements organ_write.fill: writes all tensors of the output. */
 static organ_status convert_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -224,8 +207,7 @@ static organ_status convert_all(void *context, organ_writing *run, organ_error *
     return organ_convert_pass(job, error);
 }
 
-/* Implements organ_write.recall: returns whether the recorded results of a finished piece are an object (an empty one,
- * because pieces have no results). */
+/* Pieces have no results, so the record of a finished piece is an empty object. */
 static bool convert_recall(void *context, size_t item, const json_t *results)
 {
     (void)context;
@@ -253,7 +235,6 @@ void organ_convert_release(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
-/* Opens the model, plans tensors and metadata of the output, and writes the output and the report. */
 static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -288,7 +269,6 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     return organ_write_run(&made, report, error);
 }
 
-/* Runs one conversion, from opened model to report. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -21,7 +21,6 @@ struct organ_across {
     organ_name_table kinds; /* organ_across_kind by name; no name of one format is one of the other */
 };
 
-/* Sets the kind of the weight of this name. */
 static organ_status across_note(organ_across *a, const char *name, organ_across_kind kind, organ_error *error)
 {
     size_t *const known = organ_name_table_put(&a->kinds, name, kind);
@@ -33,7 +32,7 @@ static organ_status across_note(organ_across *a, const char *name, organ_across_
 
 /* ---- the plan ---- */
 
-/* Plans one weight of safetensors. A weight that cannot be converted adds nothing: it has no counterpart. */
+/* A weight that cannot be converted adds nothing: it has no counterpart. */
 static organ_status across_plan_weight(organ_across *a, const organ_weight *weight, organ_error *error)
 {
     organ_convert_job *const job = &a->job;
@@ -53,8 +52,8 @@ static organ_status across_plan_weight(organ_across *a, const organ_weight *weig
     return across_note(a, weight->name, source->count ? ORGAN_ACROSS_UNPAIRED : ORGAN_ACROSS_LEFT_OUT, error);
 }
 
-/* Takes the rows of the architecture that the GGUF file states, if it is another one than a conversion would choose: it
- * decides the names and the order of rows there. */
+/* The GGUF file may state another architecture than a conversion would choose. It decides the names and the order of
+ * rows there. */
 static void across_follow_gguf(organ_across *a)
 {
     organ_convert_job *const job = &a->job;
@@ -68,7 +67,6 @@ static void across_follow_gguf(organ_across *a)
     job->exchange = row ? row : job->exchange;
 }
 
-/* Plans all weights of the model of safetensors, and the tensors that GGUF has in place of settings. */
 static organ_status across_plan(organ_across *a, organ_error *error)
 {
     organ_convert_job *const job = &a->job;
@@ -94,37 +92,35 @@ static organ_status across_plan(organ_across *a, organ_error *error)
 
 /* ---- made weights ---- */
 
-/* Returns a place of the conversion as a place of a made weight. */
 static organ_row_place across_place(const convert_place *p)
 {
     static const organ_row_function functions[] = {[CONVERT_SAME] = ORGAN_ROW_SAME,
-                                                     [CONVERT_PLUS_ONE] = ORGAN_ROW_PLUS_ONE,
-                                                     [CONVERT_MINUS_EXP] = ORGAN_ROW_MINUS_EXP,
-                                                     [CONVERT_SCALE] = ORGAN_ROW_SCALE};
+                                                   [CONVERT_PLUS_ONE] = ORGAN_ROW_PLUS_ONE,
+                                                   [CONVERT_MINUS_EXP] = ORGAN_ROW_MINUS_EXP,
+                                                   [CONVERT_SCALE] = ORGAN_ROW_SCALE};
     return (organ_row_place){.matrix = p->matrix,
-                         .matrices = p->matrices,
-                         .block = p->block,
-                         .first = p->first,
-                         .rows = p->rows,
-                         .from = p->from,
-                         .blocks = p->blocks,
-                         .at = p->at,
-                         .per_matrix = p->per_matrix,
-                         .per_block = p->per_block,
-                         .pairs = p->pairs,
-                         .transposed = p->transposed,
-                         .column_slice = p->column_slice,
-                         .col = p->col,
-                         .col_step = p->col_step,
-                         .cols = p->cols,
-                         .tile = p->tile,
-                         .outer = p->outer,
-                         .inner = p->inner,
-                         .function = functions[p->function],
-                         .factors = {p->factors[0], p->factors[1]}};
+                             .matrices = p->matrices,
+                             .block = p->block,
+                             .first = p->first,
+                             .rows = p->rows,
+                             .from = p->from,
+                             .blocks = p->blocks,
+                             .at = p->at,
+                             .per_matrix = p->per_matrix,
+                             .per_block = p->per_block,
+                             .pairs = p->pairs,
+                             .transposed = p->transposed,
+                             .column_slice = p->column_slice,
+                             .col = p->col,
+                             .col_step = p->col_step,
+                             .cols = p->cols,
+                             .tile = p->tile,
+                             .outer = p->outer,
+                             .inner = p->inner,
+                             .function = functions[p->function],
+                             .factors = {p->factors[0], p->factors[1]}};
 }
 
-/* Returns a weight with name and shape of a piece of the plan. */
 static organ_weight across_piece(const organ_convert_job *job, size_t piece)
 {
     const organ_shard_piece *const p = &job->pieces[piece];
@@ -134,15 +130,15 @@ static organ_weight across_piece(const organ_convert_job *job, size_t piece)
     return w;
 }
 
-/* Returns whether both weights have the same rows and columns; axes of one element do not count. */
+/* Axes of one element do not count. */
 static bool across_same_rows(const organ_weight *a, const organ_weight *b)
 {
     const organ_matrices x = organ_row_place_matrices(a), y = organ_row_place_matrices(b);
     return x.count * x.rows == y.count * y.rows && x.cols == y.cols;
 }
 
-/* Adds a made weight with the name of `like`, and with its shape or, if that has the same rows, the shape of the weight
- * of that name in `to`. Type and scheme are those of the part that takes the fewest bytes per value. */
+/* The shape is that of `like` or, if it has the same rows, that of the weight of this name in `to`. Type and scheme
+ * are those of the part that takes the fewest bytes per value. */
 static organ_status across_add(organ_across *a, const organ_weight *like, organ_made made, organ_error *error)
 {
     const organ_weight *const twin = organ_weights_named(a->to.weights, like->name);
@@ -176,8 +172,8 @@ static bool across_is_whole(const organ_across *a, const convert_source *source)
     return true;
 }
 
-/* Makes a weight of safetensors of weights of GGUF. If one of these has another shape than the conversion gives it, the
- * weight gets its form, so that a comparison of shapes shows it. */
+/* If a weight of GGUF has another shape than the conversion gives it, the made weight gets its form, so that a
+ * comparison of shapes shows it. */
 static organ_status across_make_hf(organ_across *a, const convert_source *source, organ_error *error)
 {
     organ_made_part *const parts = a->parts + source->first;
@@ -200,7 +196,7 @@ static organ_status across_make_hf(organ_across *a, const convert_source *source
                          : across_add(a, source->weight, (organ_made){true, parts, source->count, NULL}, error);
 }
 
-/* Makes weight number `piece` of GGUF of `count` weights of safetensors, unless these lack rows of it. */
+/* Makes nothing if the weights of safetensors lack rows of the piece. */
 static organ_status across_make_gguf(organ_across *a, size_t piece, const organ_made_part *parts, size_t count,
                                      organ_error *error)
 {
@@ -215,7 +211,7 @@ static organ_status across_make_gguf(organ_across *a, size_t piece, const organ_
                                    : ORGAN_OK;
 }
 
-/* Makes all weights of GGUF. Sorts the places by piece, in the order of the sources. */
+/* Places are sorted by piece, in the order of the sources. */
 static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
 {
     const organ_convert_job *const job = &a->job;

@@ -21,13 +21,13 @@ enum { NAMED_SIZE = 600 }; /* bytes for a tensor's name with its NUL */
 #define NAMED_SHARED  "mlp.shared_expert."
 #define NAMED_SHAREDS "mlp.shared_experts."
 
-/* The row of the architecture. It has no names of its own, so the usual names of tensors (layer_parts.c) apply. */
+/* The row has no names of its own, so the usual names of tensors (layer_parts.c) apply. */
 static const forward_family named_family = {.architecture = ""};
 
 /* ---- names ---- */
 
-/* Converts a part of experts to the form of the other format. `stacked`: from the matrix of one numbered expert
- * (safetensors) to the stack of all experts (GGUF); else the reverse. Returns any other part unchanged. */
+/* `stacked`: from the matrix of one numbered expert (safetensors) to the stack of all experts (GGUF); else the
+ * reverse. */
 static forward_part named_counterpart(forward_part part, bool stacked)
 {
     static const forward_part pairs[][2] = {{PART_EXPERT_GATE, PART_EXPERTS_GATE},
@@ -39,15 +39,13 @@ static forward_part named_counterpart(forward_part part, bool stacked)
     return part;
 }
 
-/* The list of tensors in which named_has searches. The translation of a norm's name needs it: what the name means
- * depends on which other norms the layer has. */
+/* The translation of a norm's name needs the list: what the name means depends on which other norms the layer has. */
 typedef struct named_tensors {
     const organ_convert_job *job;
     bool pieces; /* search the planned tensors of the output; false: the weights of the model */
 } named_tensors;
 
-/* Returns whether layer `layer` has a tensor with this tail. `ladder` is the text before the layer's number:
- * "model.layers." or "blk.". */
+/* `ladder` is the text before the layer's number: "model.layers." or "blk.". */
 static bool named_has(const named_tensors *of, const char *ladder, long long layer, const char *tail)
 {
     char name[NAMED_SIZE];
@@ -56,8 +54,8 @@ static bool named_has(const named_tensors *of, const char *ladder, long long lay
                       : organ_weights_named(of->job->weights, name) != NULL;
 }
 
-/* Returns the tail of a name of the form LADDER NUMBER "." TAIL and sets *layer to the number. Returns NULL if the name
- * has another form, or if the number has leading zeros or exceeds INT32_MAX. */
+/* The name has the form LADDER NUMBER "." TAIL. Returns NULL for other forms, and if the number has leading zeros or
+ * exceeds INT32_MAX. */
 static const char *named_tail(const char *name, const char *ladder, long long *layer)
 {
     const size_t length = strlen(ladder);
@@ -68,8 +66,6 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
-/* If `tail` begins with `begin`, writes it to `made` with `other` in place of `begin` and returns true. Returns false
- * without that beginning, or if `tail` is too long. */
 static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
 {
     const size_t length = strlen(begin);
@@ -79,7 +75,6 @@ static bool named_swap(const char *tail, const char *begin, const char *other, c
     return true;
 }
 
-/* Names of tensors outside of layers: safetensors, GGUF. */
 static const char *const named_outside[][2] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},
@@ -88,8 +83,6 @@ static const char *const named_outside[][2] = {
     {"lm_head.bias", "output.bias"},
 };
 
-/* `name` is that of a tensor outside of layers. Writes its name in the other format to `made`; returns false if the
- * table named_outside lacks `name`. */
 static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED_SIZE])
 {
     for (size_t k = 0; k < sizeof named_outside / sizeof *named_outside; k++)
@@ -100,8 +93,7 @@ static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED
     return false;
 }
 
-/* Returns the name that a tensor of a safetensors model has in a file with the prefix "model.": `name` itself, or, in
- * a file without this prefix, `made`, which becomes "model." and the name. */
+/* A file without the prefix "model." gets it, in `made`. */
 static const char *named_usual(const organ_convert_job *job, const char *name, char made[NAMED_SIZE])
 {
     if (!job->to_gguf || *job->prefix || strncmp(name, "lm_head.", 8) == 0)
@@ -110,9 +102,9 @@ static const char *named_usual(const organ_convert_job *job, const char *name, c
     return made;
 }
 
-/* Translates a tail from safetensors to GGUF in `made`, and sets *number to the number of the expert in it, -1 if there
- * is none. Returns false if the tail is unknown. The tail post_attention_layernorm is the norm before the feed-forward,
- * unless the layer also has pre_feedforward or post_feedforward norms: it is then the norm after the attention. */
+/* *number becomes the number of the expert in the tail, -1 if there is none. The tail post_attention_layernorm is
+ * the norm before the feed-forward, unless the layer also has pre_feedforward or post_feedforward norms: it is then
+ * the norm after the attention. */
 static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
                                int64_t *number)
 {
@@ -139,9 +131,8 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     return true;
 }
 
-/* Translates a tail from GGUF to safetensors in `made`. `number`: if the tensor is a stack of experts, the expert whose
- * name is needed. Returns false if the tail is unknown. ffn_norm becomes post_attention_layernorm; but if the layer has
- * a norm after the attention, that norm gets this name and ffn_norm becomes pre_feedforward_layernorm. */
+/* `number` is the expert of a stack whose name is needed. ffn_norm becomes post_attention_layernorm; but if the
+ * layer has a norm after the attention, that norm gets this name and ffn_norm becomes pre_feedforward_layernorm. */
 static bool named_tail_to_hf(const named_tensors *of, long long layer, const char *tail, int64_t number,
                              char made[NAMED_SIZE])
 {
@@ -166,9 +157,8 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
     return true;
 }
 
-/* Writes to `made` the name of the tensor `name` in the other format (GGUF if `to_gguf`). Returns false if there is
- * none. *number is the number of the expert: a result with `to_gguf` (-1: none; unchanged for tensors outside of
- * layers), else an argument (named_tail_to_hf). */
+/* *number is the number of the expert: a result with `to_gguf` (-1: none; unchanged for tensors outside of layers),
+ * else an argument (named_tail_to_hf). */
 static bool named_translate(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE],
                             int64_t *number)
 {
@@ -185,14 +175,13 @@ static bool named_translate(const named_tensors *of, const char *name, bool to_g
 
 /* ---- one weight ---- */
 
-/* Fails with ORGAN_BAD_INPUT for a tensor that cannot be converted by name; `why` completes "tensor 'TENSOR'". */
+/* `why` completes "tensor 'TENSOR'". */
 static organ_status named_refuse(const organ_convert_job *job, const char *tensor, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' can only be converted by name, and tensor '%s' %s",
                       job->model->path, job->exchange->architecture, tensor, why);
 }
 
-/* Plans the matrix of expert `number`: it becomes matrix `number` of the GGUF stack `name`. */
 static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_weight *w, const char *name,
                                          int64_t number, organ_error *error)
 {
@@ -204,7 +193,6 @@ static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_wei
     return organ_convert_place(job, &place, error);
 }
 
-/* Plans a GGUF stack of experts: each matrix becomes a tensor of its own, numbered by expert. */
 static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight *w, organ_error *error)
 {
     const named_tensors model = {job, false};
@@ -258,8 +246,6 @@ organ_status organ_convert_names_return(const organ_convert_job *job, organ_erro
 
 /* ---- the model ---- */
 
-/* Returns the number of experts of a safetensors model: one more than the greatest number in the names of its experts;
- * 0 if there are none. */
 static unsigned named_experts(const organ_convert_job *job)
 {
     const named_tensors model = {job, false};
@@ -274,9 +260,9 @@ static unsigned named_experts(const organ_convert_job *job)
     return (unsigned)(most + 1);
 }
 
-/* Starts a conversion by name: sets the job's members by_name, named, exchange, family and gguf_family. Of job->config,
- * sets only what names and shapes of tensors show: vocabulary, number of experts (0 for a GGUF input), and whether the
- * head is tied. `architecture` is the name in config.json, `model_type` also that of general.architecture. */
+/* Of job->config, sets only what names and shapes of tensors show: vocabulary, number of experts (0 for a GGUF
+ * input), and whether the head is tied. `architecture` is the name in config.json, `model_type` also that of
+ * general.architecture. */
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {
@@ -303,15 +289,14 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     return ORGAN_OK;
 }
 
-/* Returns whether the row of this family has rules that a conversion by name would not apply: rows that are reordered,
- * fused or transposed, norms of 1 + weight, recurrent layers. `f` is NULL for an architecture that has no row. */
+/* A conversion by name would not reorder, fuse or transpose rows, and knows neither norms of 1 + weight nor
+ * recurrent layers. `f` is NULL for an architecture that has no row. */
 static bool named_has_rules(const forward_family *f)
 {
     return f && (f->norm_adds_one || f->interleaved || f->neighbours || f->gguf_pairs || f->transposed ||
                  f->recurrent || f->fused != ORGAN_FUSED_NONE);
 }
 
-/* Returns whether the text can be the name of an architecture or a model_type: 1 to 63 letters, digits, '_' and '-'. */
 static bool named_is_identifier(const char *text)
 {
     return *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(text) &&

@@ -43,7 +43,6 @@ static const struct {
              {"general.languages", "language", "languages", true}};
 enum { CARDS = sizeof cards / sizeof *cards, CARD_NAME = 0 };
 
-/* Keys of GGUF and the members of generation_config.json with the same meaning. */
 static const struct {
     const char *key, *member;
     organ_gguf_type type;
@@ -67,15 +66,14 @@ json_t *organ_convert_real(double value)
     return json_real(organ_strtod(text, NULL));
 }
 
-/* Returns the id in the key-value, or -1 if the file lacks it or the vocabulary does not contain it. */
 static int64_t card_id(const organ_convert_job *job, const char *key)
 {
     const int64_t id = organ_gguf_integer(job->model->gguf, key, -1);
     return id >= 0 && (uint64_t)id < job->config.vocabulary ? id : -1;
 }
 
-/* Adds the ids of the special tokens: null for an id that card_id does not find. eos_token_id is a list if the file
- * also has ids of EOT or EOM, which end a text too. */
+/* An id that card_id does not find is null. eos_token_id is a list if the file also has ids of EOT or EOM, which end
+ * a text too. */
 int organ_convert_put_ids(const organ_convert_job *job, json_t *config)
 {
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
@@ -99,7 +97,6 @@ int organ_convert_put_ids(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the ids of organ_convert_put_ids, without those that are null, and the values of `samplings`. */
 char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
 {
     json_t *made, *ids = json_object();
@@ -128,7 +125,6 @@ char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
 
 /* ---- from GGUF: README.md ---- */
 
-/* Returns the strings of an array of strings as a JSON array, NULL for another value or without memory. */
 static json_t *card_strings(const organ_gguf_kv *kv)
 {
     json_t *const list = json_array();
@@ -146,14 +142,13 @@ static json_t *card_strings(const organ_gguf_kv *kv)
     return list;
 }
 
-/* Writes a value as YAML, whose strings in double quotes are those of JSON. */
+/* YAML strings in double quotes are those of JSON. */
 static void card_put(FILE *out, const json_t *value)
 {
     if (json_dumpf(value, out, JSON_ENCODE_ANY | JSON_COMPACT) != 0)
         organ_memory_count_refusal();
 }
 
-/* Lists in the YAML each string and each array of strings that the GGUF file has for a row of `cards`. */
 char *organ_convert_card(const organ_convert_job *job, organ_error *error)
 {
     organ_text text;
@@ -193,8 +188,7 @@ char *organ_convert_card(const organ_convert_job *job, organ_error *error)
 
 /* ---- to GGUF ---- */
 
-/* Returns the text of the YAML scalar in the `length` bytes at `text`; NULL for one that is not a word, a number or a
- * quoted string, and for invalid UTF-8. */
+/* Returns NULL for what is not a word, a number or a quoted string, and for invalid UTF-8. */
 static json_t *card_scalar(const char *text, size_t length)
 {
     bool no_memory = false;
@@ -212,7 +206,6 @@ static json_t *card_scalar(const char *text, size_t length)
     return plain ? json_stringn(text, length) : NULL;
 }
 
-/* Appends the elements of the YAML list "[a, b]" in `text` to `list`. */
 static void card_inline_list(json_t *list, const char *text, size_t length)
 {
     for (size_t at = 1; at < length && text[at] != ']';) {
@@ -229,8 +222,8 @@ static void card_inline_list(json_t *list, const char *text, size_t length)
     }
 }
 
-/* Reads the lines between the first line "---" and the next, in `text`, into an object: "MEMBER: SCALAR",
- * "MEMBER: [A, B]", and "MEMBER:" with lines "- SCALAR" below it. Other forms of YAML are left out. */
+/* Reads the lines between the first line "---" and the next: "MEMBER: SCALAR", "MEMBER: [A, B]", and "MEMBER:" with
+ * lines "- SCALAR" below it. Other forms of YAML are left out. */
 static json_t *card_parse(const char *text)
 {
     json_t *const card = json_object(), *list = NULL, *value;
@@ -261,7 +254,7 @@ static json_t *card_parse(const char *text)
     return card;
 }
 
-/* Loads a file next to the model as text; NULL if it does not exist, or with an error. The caller frees it. */
+/* Returns NULL if the file does not exist, or with an error. The caller frees the text. */
 static char *card_load(const organ_convert_job *job, const char *name, organ_error *error)
 {
     char *bytes = NULL;
@@ -274,7 +267,6 @@ static char *card_load(const organ_convert_job *job, const char *name, organ_err
     return text;
 }
 
-/* Sets a key to an array of the strings in `list`; a single string counts as a list of one. */
 static organ_status card_set_list(const organ_convert_job *job, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -308,12 +300,10 @@ static organ_status card_set_list(const organ_convert_job *job, const char *key,
     return error->status;
 }
 
-/* Returns whether `name` is a commit of git: 40 hexadecimal digits. */
 static bool is_commit(const char *name) { return strlen(name) == 40 && strspn(name, "0123456789abcdef") == 40; }
 
-/* Returns the name of the model by its path, which the caller frees; NULL without memory. A directory of the Hugging
- * Face cache, models--ORG--NAME/snapshots/COMMIT, has the name NAME. The current folder "." has the name of that
- * folder. A file has its own name without the ending, or, if all models have that name, the name of its folder. */
+/* A directory of the Hugging Face cache, models--ORG--NAME/snapshots/COMMIT, has the name NAME. A file has its own
+ * name without the ending, or, if all models have that name, the name of its folder. The caller frees the name. */
 static char *name_by_path(const organ_model *model)
 {
     const char *const file = organ_path_name(model->path);
@@ -349,14 +339,12 @@ static char *name_by_path(const organ_model *model)
     return name;
 }
 
-/* Returns the member of the card for a row of `cards`, by its first or its second name. */
 static const json_t *card_member(const json_t *card, size_t row)
 {
     const json_t *const own = json_object_get(card, cards[row].member);
     return own || !cards[row].other ? own : json_object_get(card, cards[row].other);
 }
 
-/* Sets general.name: the name in the card, else the name by the path. */
 static organ_status card_set_name(const organ_convert_job *job, const json_t *card, organ_error *error)
 {
     const json_t *const own = card_member(card, CARD_NAME);
@@ -370,7 +358,6 @@ static organ_status card_set_name(const organ_convert_job *job, const json_t *ca
     return error->status;
 }
 
-/* Returns whether the value is a number that a key of the type can store. */
 static bool sampling_fits(const json_t *value, organ_gguf_type type)
 {
     const json_int_t whole = json_integer_value(value);
@@ -378,7 +365,6 @@ static bool sampling_fits(const json_t *value, organ_gguf_type type)
                                   : json_is_integer(value) && whole >= INT32_MIN && whole <= INT32_MAX;
 }
 
-/* Sets the keys of `samplings` that generation_config.json has as numbers that fit. */
 static organ_status card_set_samplings(const organ_convert_job *job, organ_error *error)
 {
     char *const text = card_load(job, "generation_config.json", error);

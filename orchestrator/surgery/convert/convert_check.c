@@ -65,45 +65,42 @@
     X(rope_local.theta)                                                                                                \
     X(query_scale.beta)
 
-/* A number of the configuration: in the model (before the conversion) and in the output (after it). */
 typedef struct check_field {
     const char *name;
     double before, after;
 } check_field;
 
-/* Returns whether the numbers are equal, apart from rounding to FP32. */
+/* Rounding to FP32 is no difference. */
 static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
 
-/* Returns the factor of the router's weights; 1 if it has none, which means the same. */
+/* Without a factor the result is 1, which means the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* Returns the number of heads to compare, or 0 for Laguna, whose layers differ: check_layers compares them. */
+/* Returns 0 for Laguna, whose layers differ: check_layers compares them. */
 static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
 {
     return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
 }
-/* Returns the length in tokens from which queries are scaled by position; 0 if they are not (query_scale.beta 0). */
+/* Returns 0 if queries are not scaled by position (query_scale.beta 0). */
 static double check_query_length(const organ_forward_config *c)
 {
     return c->query_scale.beta != 0 ? c->query_scale.length : 0;
 }
-/* Returns the number of key-value heads to compare. It is 1 for latent attention, whose GGUF files have one latent
- * head, and for Gemma 4 (the architecture with value_norm), whose layers differ: check_layers compares them. */
+/* Returns 1 for latent attention, whose GGUF files have one latent head, and for Gemma 4 (the architecture with
+ * value_norm), whose layers differ: check_layers compares them. */
 static double check_kv_heads(const organ_forward_config *c)
 {
     return c->latent.rank || c->value_norm ? 1 : c->kv_heads;
 }
-/* Returns the width of a head to compare; 1 for Gemma 4, whose layers differ: check_layers compares them. */
+/* Returns 1 for Gemma 4, whose layers differ: check_layers compares them. */
 static double check_head_dim(const organ_forward_config *c) { return c->value_norm ? 1 : c->head_dim; }
-/* Returns the model's value of a multiplier for the comparison with `after`, the output's value. If the output's
- * weights contain the multipliers (Falcon-H1), returns `after`, so that the two are equal. Exception: a multiplier of
- * the embeddings or the head (`tied`) if both share one tensor, because the head would then get the multiplier of the
+/* If the output's weights contain the multipliers (Falcon-H1), returns `after`, so that the two are equal; except
+ * for embeddings and a head that share one tensor (`tied`), because the head would then get the multiplier of the
  * embeddings. */
 static double check_multiplier(const organ_convert_job *job, double before, double after, bool tied)
 {
     return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;
 }
-/* Returns the place of Mamba-2's norm as a number: 0 if there is none, 1 if it follows the gate, 2 if it precedes the
- * gate. */
+/* Returns 0 if there is no norm, 1 if it follows the gate, 2 if it precedes the gate. */
 static double check_mixed_norm(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -111,7 +108,6 @@ static double check_mixed_norm(const organ_forward_config *c)
             return c->recurrent.normed ? 1 + c->recurrent.norm_first : 0;
     return 0;
 }
-/* Returns the number of the router's groups of experts; 0 for one group, which has no effect. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
 /* For messages: what a setting is called (NULL: its own name), and the words of its values, indexed by the value (none:
@@ -147,8 +143,6 @@ static const struct {
     {"attention_softcap", "attn_logit_softcapping", {NULL}},
 };
 
-/* Writes `value` of a setting in row k of check_words to `text`: a word, else the number. Returns the word or `text`.
- */
 static const char *check_value_text(size_t k, double value, char text[24])
 {
     const size_t count = sizeof check_words->words / sizeof *check_words->words;
@@ -159,7 +153,6 @@ static const char *check_value_text(size_t k, double value, char text[24])
     return text;
 }
 
-/* Fails with ORGAN_BAD_INPUT because the setting `what` is `before` in the model, but `after` in the output. */
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
                                  organ_error *error)
 {
@@ -175,7 +168,7 @@ static organ_status check_refuse(const organ_convert_job *job, const char *what,
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
-/* Fails for the first field whose two numbers differ. The last field of the array has the name NULL. */
+/* The last field of the array has the name NULL. */
 static void check_fields(const organ_convert_job *job, const check_field *field, organ_error *error)
 {
     for (; field->name && !error->status; field++)
@@ -183,14 +176,11 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the factor to report as different from `made`, the output's single factor: the mixer's factor if it differs,
- * else that of the feed-forward. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);
 }
 
-/* Fails for the first setting that differs in a layer. */
 static void check_layer(const organ_convert_job *job, const organ_forward_config *made, unsigned l, organ_error *error)
 {
     const organ_layer_kind *const a = &job->config.kinds[l], *const b = &made->kinds[l];
@@ -228,8 +218,7 @@ static void check_layer(const organ_convert_job *job, const organ_forward_config
             check_refuse(job, settings[k].setting, settings[k].before, settings[k].after, error);
 }
 
-/* Compares each layer's settings of the model with those of the output (`made`). A sliding window or a gate limit that
- * GGUF files of the architecture do not store is only noted. */
+/* A sliding window or a gate limit that GGUF files of the architecture do not store is only noted. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
@@ -249,8 +238,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
-/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. This
- * is no error, because published models have such settings and llama.cpp's converter leaves them out. */
+/* GGUF files do not store these settings. This is no error, because published models have them and llama.cpp's
+ * converter leaves them out. */
 static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
@@ -268,8 +257,6 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
             job->exchange->gguf, b->norm_eps, a->norm_eps);
 }
 
-/* Implements organ_write.begun and check: compares the configuration that the forward pass reads from the output with
- * the model's. After a conversion by name, only checks that the output can be opened as a model. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;

@@ -4,9 +4,8 @@
 
 #include <string.h>
 
-/* Returns whether the weight is MXFP4 of safetensors with a scale for each 32 codes, no scale of the whole tensor,
- * and whole groups of 32 in each row. A transposed stack (gpt-oss) needs no check of its shape, because its groups are
- * parts of the last stored axis. */
+/* The weight needs a scale for each 32 codes, no scale of the whole tensor, and whole groups of 32 in each row. A
+ * transposed stack (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
 static bool code_is_mxfp4(const organ_weight *w)
 {
     const uint64_t groups = w->elements / ORGAN_CONVERT_GROUP;
@@ -15,8 +14,7 @@ static bool code_is_mxfp4(const organ_weight *w)
            (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
 }
 
-/* Returns whether the weight is symmetric INT8 of safetensors with a floating-point scale for each 32 codes of a row,
- * as Q8_0 has it. */
+/* Q8_0 is symmetric and has a floating-point scale for each 32 codes of a row. */
 static bool code_is_int8(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&
@@ -36,9 +34,8 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
     return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
 }
 
-/* Sets source->own, and sets source->codes if --type codes was given and the other format has codes of this kind. If it
- * sets source->codes for a transposed weight, also makes source->weight a copy of the weight with the last two axes in
- * stored order, since codes cannot be transposed. */
+/* With codes source->weight of a transposed weight becomes a copy with the last two axes in stored order, since
+ * codes cannot be transposed. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     const organ_weight *const w = source->own = source->weight;

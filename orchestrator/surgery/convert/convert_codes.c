@@ -23,7 +23,7 @@ enum {
 
 /* ---- reading rows ---- */
 
-/* Consecutive rows of a weight in memory. Rows are counted over all its matrices. */
+/* Rows are counted over all matrices of the weight. */
 typedef struct code_window {
     const organ_convert_job *job;
     const organ_weight *weight;
@@ -34,8 +34,8 @@ typedef struct code_window {
     unsigned char *codes, *scales; /* buffers with the rows as stored in the file */
 } code_window;
 
-/* Makes a window without rows on the weight. Allocates buffers for rows of CODE_BUFFER bytes of codes and scales
- * together, or for one row if it is longer. code_window_close frees them, also after an error. */
+/* The buffers have CODE_BUFFER bytes of codes and scales together, or one row if that is longer. code_window_close
+ * frees them, also after an error. */
 static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
                                      organ_error *error)
 {
@@ -52,14 +52,12 @@ static organ_status code_window_open(code_window *window, const organ_convert_jo
     return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
 }
 
-/* Frees the buffers of a window; one that is all zero has none. */
 static void code_window_close(code_window *window)
 {
     free(window->codes);
     free(window->scales);
 }
 
-/* Reads the rows of the window into its buffers, unless they were read already. */
 static organ_status code_window_read(code_window *w, organ_error *error)
 {
     const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
@@ -86,7 +84,6 @@ static uint64_t code_spread(uint64_t four)
     return (four | four << 8) & EVEN_BYTES;
 }
 
-/* Returns bytes 0, 2, 4 and 6 of `eight` as bytes 0 to 3; the other bytes are 0. */
 static uint64_t code_gather(uint64_t eight)
 {
     eight &= EVEN_BYTES;
@@ -108,7 +105,6 @@ static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Inverts code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
     uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
@@ -121,8 +117,6 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Converts one scale of INT8 codes to F16, 2 bytes at `to`. Returns false if F16 cannot represent it exactly, or if it
- * is not finite. */
 static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
@@ -133,15 +127,13 @@ static bool code_scale_to_f16(const code_window *w, const unsigned char *from, u
     return isfinite(value) && back == value;
 }
 
-/* Fails with ORGAN_BAD_INPUT because a scale of the weight cannot be stored; `why` completes "has a scale that". */
+/* `why` completes "has a scale that". */
 static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: --type codes cannot keep it",
                       w->job->model->path, w->weight->scale->name, why);
 }
 
-/* Writes a row of codes and its scales as GGUF blocks to `to`: each scale, then its 32 codes. Returns ORGAN_BAD_INPUT
- * for a scale that GGUF's type cannot store. */
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      unsigned char *to, organ_error *error)
 {
@@ -165,8 +157,7 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
     return ORGAN_OK;
 }
 
-/* Writes to `to` the scales (if `scales`) or the codes (else) of a row of GGUF blocks. Returns ORGAN_BAD_INPUT for an
- * MXFP4 scale that is NaN in safetensors. */
+/* Writes the scales (if `scales`) or the codes. An MXFP4 scale that is NaN in safetensors is refused. */
 static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
                                    organ_error *error)
 {
@@ -195,9 +186,8 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
 
 /* ---- one window ---- */
 
-/* A buffer that collects consecutive rows of a piece until they are written. `rows` points into `pages`, at the same
- * distance from a page boundary that the rows have in the file, so that direct I/O can write them without another
- * copy. */
+/* `rows` points into `pages`, at the same distance from a page boundary that the rows have in the file, so that
+ * direct I/O can write them without another copy. */
 typedef struct code_output {
     organ_convert_job *job;
     size_t piece, row;           /* index of the piece, and bytes of one of its rows */
@@ -206,7 +196,7 @@ typedef struct code_output {
     unsigned char *pages, *rows; /* the allocation, aligned to a page; the collected rows in it */
 } code_output;
 
-/* Consecutive places of a source that copy rows of the same matrices, and the workers that copy them in parallel. */
+/* The places of a share are consecutive in the source and copy rows of the same matrices. */
 typedef struct code_share {
     organ_convert_job *job;
     const convert_source *source;
@@ -218,13 +208,11 @@ typedef struct code_share {
     organ_error *errors;     /* errors[w] is set by worker w */
 } code_share;
 
-/* Returns the bytes of a row of the piece. */
 static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
 {
     return (size_t)(job->pieces[piece].bytes / organ_max(job->facts[piece].rows, 1));
 }
 
-/* Writes the collected rows to the output and empties the buffer. */
 static organ_status code_flush(code_output *out, organ_error *error)
 {
     if (out->count)
@@ -234,8 +222,8 @@ static organ_status code_flush(code_output *out, organ_error *error)
     return error->status;
 }
 
-/* Makes row `to` of the piece from row `from` of the weight, which is in the window, and adds it to the collected rows.
- * First writes the rows collected so far if row `to` does not follow them or the buffer is full. */
+/* Row `from` must be in the window. The rows collected so far are written first if row `to` does not follow them or
+ * the buffer is full. */
 static organ_status code_copy_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
 {
     const convert_content content = out->job->facts[out->piece].content;
@@ -255,11 +243,10 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 
-/* Returns whether the place changes the order of rows in a block. */
 static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies to the place those rows of block `b` of matrix number `matrix` that are in the windows. windows[0] has rows of
- * the source, windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
+/* windows[0] has rows of the source, windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both
+ * alternate in the piece. */
 static organ_status code_copy_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
                                     code_window windows[2], code_output *out, organ_error *error)
 {
@@ -280,7 +267,6 @@ static organ_status code_copy_block(const code_share *s, const convert_place *p,
     return error->status;
 }
 
-/* Copies to the place all rows that it selects from the windows, block by block. */
 static organ_status code_copy_to_place(const code_share *s, const convert_place *p, code_window windows[2],
                                        code_output *out, organ_error *error)
 {
@@ -300,9 +286,8 @@ static organ_status code_copy_to_place(const code_share *s, const convert_place 
     return error->status;
 }
 
-/* Copies the rows of the windows to all places whose piece must be written. If there are at most two places, each has
- * an output buffer, which collects rows of several windows. More places share the first buffer, which is then written
- * after each place. */
+/* If there are at most two places, each has an output buffer, which collects rows of several windows. More places
+ * share the first buffer, which is then written after each place. */
 static organ_status code_copy_window(const code_share *s, code_window windows[2], code_output outputs[2],
                                      organ_error *error)
 {
@@ -320,8 +305,7 @@ static organ_status code_copy_window(const code_share *s, code_window windows[2]
 
 /* ---- one source ---- */
 
-/* Allocates an output buffer: CODE_BUFFER bytes, or one row of the longest piece if that is longer. The 2 pages more
- * are for the start within a page and for the end of the last page. */
+/* The 2 pages more are for the start within a page and for the end of the last page. */
 static organ_status code_output_open(code_output *out, const code_share *s, organ_error *error)
 {
     size_t most = CODE_BUFFER;
@@ -332,7 +316,6 @@ static organ_status code_output_open(code_output *out, const code_share *s, orga
     return out->pages ? ORGAN_OK : organ_fail_memory(error, s->source->weight->name);
 }
 
-/* Writes the rows that are still collected, unless there was an error, and frees the buffer. */
 static void code_output_close(code_output *out, organ_error *error)
 {
     if (!error->status)
@@ -340,8 +323,7 @@ static void code_output_close(code_output *out, organ_error *error)
     free(out->pages);
 }
 
-/* Task of organ_workers_run: copies the worker's range of the rows, window by window, to all places of the share. The
- * ranges of the workers divide the rows of the share's matrices at multiples of code_share.step. */
+/* The ranges of the workers divide the rows of the share's matrices at multiples of code_share.step. */
 static void code_worker(void *context, size_t worker)
 {
     const code_share *const s = context;
@@ -368,9 +350,8 @@ static void code_worker(void *context, size_t worker)
     code_output_close(&outputs[1], error);
 }
 
-/* Returns code_share.step. If a place reorders rows within its blocks and a block fits in the buffers, the step is the
- * number of rows of a block: a window then has whole blocks, whose rows can be written in the order of the output.
- * Otherwise the step is 1. */
+/* If a place reorders rows within its blocks and a block fits in the buffers, the step is the number of rows of a
+ * block: a window then has whole blocks, whose rows can be written in the order of the output. Otherwise it is 1. */
 static uint64_t code_step(const code_share *s)
 {
     const organ_weight *const w = s->source->weight;
@@ -381,7 +362,6 @@ static uint64_t code_step(const code_share *s)
     return 1;
 }
 
-/* Counts all rows that the place fills in its piece as written (organ_convert_wrote). */
 static organ_status code_wrote(const code_share *s, const convert_place *p, organ_error *error)
 {
     uint64_t first = 0;
@@ -390,8 +370,7 @@ static organ_status code_wrote(const code_share *s, const convert_place *p, orga
                                error);
 }
 
-/* Copies the rows of all places of the share. Uses as many workers as have room for their buffers in engine->memory,
- * but at least one. Returns the first error of a worker. */
+/* As many workers run as have room for their buffers in engine->memory, but at least one. */
 static organ_status code_copy_share(code_share *s, organ_error *error)
 {
     /* a worker has up to two windows and two outputs */
@@ -411,8 +390,8 @@ static organ_status code_copy_share(code_share *s, organ_error *error)
     return error->status;
 }
 
-/* Copies a source to its places. Consecutive places of the same matrices share one reading of these matrices; places of
- * other matrices, such as the numbered experts of a stack, follow with readings of their own. */
+/* Consecutive places of the same matrices share one reading; places of other matrices, such as the numbered experts
+ * of a stack, follow with readings of their own. */
 static organ_status code_copy_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
     const convert_place *const places = &job->places[source->first];

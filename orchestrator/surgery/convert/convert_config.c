@@ -16,8 +16,8 @@
 
 /* ---- numbers ---- */
 
-/* Returns partial_rotary_factor if `part` of `width` dimensions are rotated: a number with few digits, whose product
- * with `width` loaders round down to `part`. 1e-6 absorbs rounding errors of the quotient. */
+/* Returns a number with few digits, whose product with `width` loaders round down to `part`. 1e-6 absorbs rounding
+ * errors of the quotient. */
 static json_t *config_rotary(unsigned part, unsigned width)
 {
     double power = 1, factor = (double)part / width;
@@ -28,8 +28,6 @@ static json_t *config_rotary(unsigned part, unsigned width)
     return json_real(factor);
 }
 
-/* Returns the value of a key-value as JSON: a flag, an integer or a number, or the first of an array of them. NULL if
- * it has another type. */
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -41,8 +39,7 @@ static json_t *config_value(const organ_gguf_kv *kv)
     return organ_gguf_real_at(kv, 0, &real) ? organ_convert_real(real) : NULL;
 }
 
-/* Finds the item "TEXT=VALUE" with this value in the list `words`, separated by spaces. Returns TEXT, NULL if there is
- * none. */
+/* `words` is a list of items "TEXT=VALUE", separated by spaces. Returns TEXT, NULL if no item has this value. */
 static json_t *config_word(const char *words, const char *value, size_t length)
 {
     for (const char *at = words; *at;) {
@@ -57,14 +54,11 @@ static json_t *config_word(const char *words, const char *value, size_t length)
 
 /* ---- members ---- */
 
-/* Returns whether the name `own` (NULL: none) equals the first `length` bytes of `name`. */
 static bool config_is_named(const char *own, const char *name, size_t length)
 {
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
-/* Returns whether `name` is the architecture's member for dense layers of a model with experts: their width or
- * number. */
 static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
 {
     const bool step = m->dense == DENSE_STEP; /* Llama 4 */
@@ -73,7 +67,6 @@ static bool config_is_dense(const forward_mixture *m, const char *name, size_t l
            (step && config_is_named("interleave_moe_layer_step", name, length));
 }
 
-/* Returns whether the architecture's row names this member, so that its config.json has it. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
     const forward_family *const f = job->family;
@@ -96,8 +89,8 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
-/* Chooses from the list `members`, separated by spaces, the first that the architecture's row names, else the first
- * that does not begin with "swa.". Returns it and sets *length to its length; NULL if there is none. */
+/* Returns the first of `members`, separated by spaces, that the architecture's row names, else the first that does
+ * not begin with "swa."; NULL if there is none. */
 static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
 {
     const char *first = NULL;
@@ -114,9 +107,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
-/* Adds the member that `row` names to `config`; for a name "rope.X" member X to `rope`, but rope_theta to `config`.
- * Adds nothing if the GGUF file lacks the key, or if the key's value has no counterpart or is an array of different
- * numbers. */
+/* A member "rope.X" becomes X in `rope`, but rope_theta in `config`. Adds nothing if the key's value has no
+ * counterpart or is an array of different numbers. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -150,7 +142,6 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
 
 /* ---- members from organ_forward_config ---- */
 
-/* Returns an array with a word for each layer: `yes` if `is` is true for the layer, else `no`. NULL without memory. */
 static json_t *config_words(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *yes,
                             const char *no)
 {
@@ -167,8 +158,7 @@ static bool config_is_windowed(const organ_layer_kind *kind) { return kind->wind
 static bool config_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 static bool config_is_indexed(const organ_layer_kind *kind) { return kind->indexed; }
 
-/* Adds sliding_window (null without a window), and layer_types if layers may differ. For Laguna adds both even if no
- * layer has a window, with sliding_window 0. Adds nothing for architectures without these members. */
+/* sliding_window is null without a window. Laguna has it (0) and layer_types even if no layer has a window. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -184,7 +174,6 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-/* Adds the sizes of heads for multi-head latent attention and, if layers may share an indexer, indexer_types. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
@@ -194,13 +183,12 @@ static int config_put_latent(const organ_forward_config *c, json_t *config)
                              config_words(c, config_is_indexed, "full", "shared")));
 }
 
-/* Returns whether config.json has the usual names of sizes: intermediate_size, head_dim, num_key_value_heads. */
+/* The usual names are intermediate_size, head_dim and num_key_value_heads. */
 static bool config_has_usual_sizes(const forward_family *f)
 {
     return !f->aliases || (f->old_aliases && !f->four_times);
 }
 
-/* Returns whether config.json must have the list mlp_layer_types: "dense" or "sparse" for each layer. */
 static bool config_lists_feeds(const forward_mixture *m)
 {
     for (size_t k = 0; m->required && m->required[k]; k++)
@@ -209,7 +197,6 @@ static bool config_lists_feeds(const forward_mixture *m)
     return m->dense == DENSE_FREQ;
 }
 
-/* Adds Laguna's heads of each layer, and whether its attention has an output gate per head or per element. */
 static int config_put_heads(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -224,7 +211,7 @@ static int config_put_heads(const organ_convert_job *job, json_t *config)
                       SET_TEXT("gating", c->gate_heads ? "per-head" : "per-element"));
 }
 
-/* Adds members of a mixture of experts that GGUF stores in another form or not at all. */
+/* GGUF stores these members in another form or not at all. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -240,7 +227,6 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
                SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
-/* Adds sizes and flags that GGUF stores in another form or not at all, from the configuration of the forward pass. */
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -266,7 +252,6 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the objects attn_config and ffn_config of DBRX, with the sizes of attention and experts. */
 static int config_put_dbrx(const organ_forward_config *c, json_t *config)
 {
     json_t *const attention =
@@ -279,7 +264,7 @@ static int config_put_dbrx(const organ_forward_config *c, json_t *config)
     return !ORGAN_ADD(config, SET("attn_config", attention), SET("ffn_config", feed));
 }
 
-/* Adds the members with which BigCode, MPT, DBRX and Falcon configure heads, norms and ALiBi. */
+/* BigCode, MPT, DBRX and Falcon configure heads, norms and ALiBi with these members. */
 static int config_put_early(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -303,7 +288,6 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
 
 /* ---- frequency divisors of the rotation ---- */
 
-/* Reads the tensor `name` of the GGUF file into `values`: a frequency divisor for each pair of rotated dimensions. */
 static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
 {
     const organ_weight *const weight = organ_weights_named(job->weights, name);
@@ -313,9 +297,8 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return organ_convert_values(job, weight, values, error);
 }
 
-/* Adds to `rope` the parameters of Llama 3's rotation that give exactly the divisors `values` (rope_freqs.weight). GGUF
- * lacks the parameters, so the function tries those of published models: `factors`, high_freq_factor 4 or 1 (Llama 4),
- * and a context of 8192, then of 2^4 to 2^20. Fails if no combination gives the divisors. */
+/* GGUF lacks the parameters, so those of published models are tried: `factors`, high_freq_factor 4 or 1 (Llama 4),
+ * and a context of 8192, then of 2^4 to 2^20. They must give exactly the divisors `values` (rope_freqs.weight). */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -343,8 +326,8 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
     return error->status;
 }
 
-/* Adds Gemma 4's partial_rotary_factor. The pairs that rotate come first and have the divisor 1; the others have
- * ORGAN_CONVERT_STILL. Fails for other divisors. */
+/* The pairs that rotate come first and have the divisor 1; the others have ORGAN_CONVERT_STILL. Other divisors are
+ * refused. */
 static organ_status config_find_rotary(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     const unsigned count = job->config.rope.dimensions / 2;
@@ -360,7 +343,6 @@ static organ_status config_find_rotary(organ_convert_job *job, const float *valu
     return ORGAN_OK;
 }
 
-/* Adds to `rope` the divisors of LongRoPE as lists, or the parameters that give those of Llama 3 or Gemma 4. */
 static organ_status config_put_factors(organ_convert_job *job, json_t *rope, organ_error *error)
 {
     static const char *const lists[][2] = {{ORGAN_ROPE_LONG, "long_factor"}, {ORGAN_ROPE_SHORT, "short_factor"}};
@@ -388,8 +370,6 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 
 /* ---- the whole file ---- */
 
-/* Adds the members of the rows that apply to all architectures, then of the rows that job->exchange lists. Members of
- * the rotation are added to `rope`. */
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;
@@ -403,9 +383,8 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Adds the rotation to config.json: usually `rope` as rope_scaling. If layers with and without a window rotate
- * differently, and the architecture has no other members for that, adds rope_parameters with an object for each kind of
- * layer. */
+/* `rope` usually becomes rope_scaling. If layers with and without a window rotate differently, and the architecture
+ * has no other members for that, rope_parameters gets an object for each kind of layer. */
 static int config_put_rotation(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;
@@ -425,7 +404,6 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
                                                                            SET("sliding_attention", own))));
 }
 
-/* Returns the value of the member torch_dtype for this type of matrices. */
 static const char *config_torch_type(organ_dtype type)
 {
     if (type == ORGAN_F32)
@@ -433,8 +411,8 @@ static const char *config_torch_type(organ_dtype type)
     return type == ORGAN_F16 ? "float16" : "bfloat16";
 }
 
-/* Returns job->own_config, the text of config.json in the GGUF file, with the members torch_dtype and
- * quantization_config of `made`. NULL with an error; the caller frees it. */
+/* Returns job->own_config with the members torch_dtype and quantization_config of `made`; NULL with an error. The
+ * caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
 {
     organ_json_edit edit;
@@ -454,7 +432,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Adds members for common key-values of a GGUF file that is converted by name and lacks ORGAN_CONVERT_CONFIG. */
+/* The GGUF file lacks ORGAN_CONVERT_CONFIG, the text of its config.json. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();
@@ -469,8 +447,6 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Returns the text of config.json for a conversion by name: the text that the GGUF file contains, or one with members
- * for common key-values. NULL with an error; the caller frees it. */
 static char *config_text_by_name(organ_convert_job *job, organ_error *error)
 {
     json_t *config;
@@ -490,8 +466,6 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Returns the text of config.json for an architecture with a row in the tables. NULL with an error; the caller frees
- * it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
     json_t *config;
@@ -526,8 +500,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Makes job->files, the files of a safetensors output without tensors: config.json, and generation_config.json and the
- * files of the tokenizer if the GGUF file has one. */
+/* Without a tokenizer in the GGUF file there is no generation_config.json either. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)

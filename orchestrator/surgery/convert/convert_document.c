@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-/* Implements organ_write.parameters: the options on which the output depends. */
 json_t *organ_convert_parameters(void *context)
 {
     const organ_convert_job *const job = context;
@@ -14,7 +13,6 @@ json_t *organ_convert_parameters(void *context)
                         SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-/* Returns a row for each type of output tensors: its name, the number of tensors and their bytes. */
 static json_t *document_types(const organ_convert_job *job)
 {
     json_t *const rows = json_array();
@@ -32,7 +30,6 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
-/* Implements organ_write.document: the members of the report of a finished or planned (dry-run) conversion. */
 json_t *organ_convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;

@@ -16,15 +16,13 @@
 
 /* ---- members ---- */
 
-/* Returns the member `name` of the object, or NULL if it is absent or null. */
 static const json_t *present_member(const json_t *object, const char *name)
 {
     const json_t *const value = json_object_get(object, name);
     return json_is_null(value) ? NULL : value;
 }
 
-/* Returns the object in rope_parameters (or, without it, rope_scaling) that configures the rotation of the layers named
- * `layers`, "full_attention" or "sliding_attention". If there is one rotation for all layers, its members are in
+/* `layers` is "full_attention" or "sliding_attention". If there is one rotation for all layers, its members are in
  * rope_parameters or rope_scaling itself: returns that object for "full_attention", NULL for "sliding_attention". */
 static const json_t *keys_rope(const json_t *text, const char *layers)
 {
@@ -34,9 +32,8 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
-/* Returns the value of a member as exchange_key.members names it, NULL if absent. "NAME" is a member of config.json.
- * "swa.NAME" is a member of the rotation of layers with a sliding window. "rope.NAME" is a member of the rotation of
- * other layers, or of config.json itself. */
+/* `name` is as in exchange_key.members: "NAME" is a member of config.json, "swa.NAME" one of the rotation of layers
+ * with a sliding window, "rope.NAME" one of the rotation of other layers, or of config.json itself. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
@@ -50,8 +47,6 @@ static const json_t *keys_member_named(const json_t *text, const char *name)
     return value ? value : present_member(text, name + 5);
 }
 
-/* Returns the value of the first member in the list `members`, separated by spaces, that config.json has; NULL if it
- * has none of them. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
     for (const char *at = members; at && *at;) {
@@ -66,8 +61,7 @@ static const json_t *keys_member(const json_t *text, const char *members)
     return NULL;
 }
 
-/* Returns whether the condition `when` of a row is true: it is NULL, or "MEMBER=WORD" and this member of config.json
- * has this word. */
+/* `when` is NULL, which is true, or "MEMBER=WORD". */
 static bool keys_apply(const json_t *text, const char *when)
 {
     char name[96];
@@ -81,8 +75,7 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* Sets a key to an array of `length` elements of type `element`: flags, 32-bit integers, or FP32 values. `numbers` has
- * the elements; an FP32 value is there as the integer with the same bits. */
+/* An FP32 value is in `numbers` as the integer with the same bits. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -109,8 +102,8 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
     return error->status;
 }
 
-/* Sets a key to the dimension sections of a rotation by several positions (M-RoPE): GGUF has four numbers, config.json
- * three, so the last is 0. Without the member, row->words has the four numbers. */
+/* M-RoPE has four sections in GGUF and three in config.json, so the last is 0. Without the member, row->words has
+ * the four numbers. */
 static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
                                       organ_error *error)
 {
@@ -126,9 +119,8 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
     return keys_set_array(job, key, row->type, sections, 4, error);
 }
 
-/* Sets a key to an array with an element for each layer. If the row has `words`, leaves the array out where readers do
- * not need it: the flags of recurrent layers if exactly every n-th layer has attention, with n in `words`; other arrays
- * if all elements are equal. */
+/* If the row has `words`, the array is left out where readers do not need it: the flags of recurrent layers if
+ * exactly every n-th layer has attention, with n in `words`; other arrays if all elements are equal. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -154,7 +146,6 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     return error->status;
 }
 
-/* Sets a key of the given type to a number, which is converted to that type. */
 static organ_status keys_set_number(organ_convert_job *job, const char *key, organ_gguf_type type, double value,
                                     organ_error *error)
 {
@@ -169,8 +160,8 @@ static organ_status keys_set_number(organ_convert_job *job, const char *key, org
     return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
-/* Finds the item "TEXT=VALUE" with this text in the list `words`, separated by spaces. Returns a pointer to VALUE and
- * sets *length to its length; returns NULL if no item has this text. */
+/* `words` is a list of items "TEXT=VALUE", separated by spaces. Returns a pointer to VALUE; NULL if no item has this
+ * text. */
 static const char *keys_word(const char *words, const char *text, size_t *length)
 {
     const size_t own = strlen(text);
@@ -185,8 +176,6 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
-/* Sets a key to the number or word into which row->words translates the text `value` of config.json. Does nothing if
- * row->words lacks the text. */
 static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -200,7 +189,6 @@ static organ_status keys_set_word(organ_convert_job *job, const exchange_key *ro
     return organ_gguf_writer_set_integer(job->gguf, key, row->type, atoi(word), error);
 }
 
-/* Returns whether a JSON array has elements and all of them are equal. */
 static bool keys_is_uniform(const json_t *list)
 {
     const json_t *value;
@@ -209,9 +197,8 @@ static bool keys_is_uniform(const json_t *list)
     return json_array_size(list) > 0;
 }
 
-/* Sets a key whose member config.json does not have. Only the base of the rotation needs this, because published files
- * of Gemma 3 leave it out: its key is set if the base is not 10000, the default of llama.cpp. All other keys without a
- * member are left out. */
+/* Only the base of the rotation needs a default, because published files of Gemma 3 leave it out: its key is set if
+ * the base is not 10000, the default of llama.cpp. */
 static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {
@@ -222,9 +209,6 @@ static organ_status keys_set_default(organ_convert_job *job, const exchange_key 
                : ORGAN_OK;
 }
 
-/* Sets a key to the member of config.json that the row names: a number, a flag, or a word that row->words translates.
- * Leaves the key out if the row's condition is false or if the member is a list whose elements differ. A member that
- * config.json lacks is left to keys_set_default. */
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -246,8 +230,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
-/* Sets the key `key` of a row if the conversion is by name (job->by_name). Does nothing unless the row's rule is
- * EXCHANGE_MEMBER and the value in config.json is a number, a flag or, for a row with `words`, a text. */
+/* A conversion by name applies only rows with the rule EXCHANGE_MEMBER whose value is a number, a flag or, for a row
+ * with `words`, a text. */
 static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);
@@ -255,7 +239,6 @@ static organ_status keys_set_named(organ_convert_job *job, const exchange_key *r
     return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
 }
 
-/* Sets a key to the value that the row's rule finds. */
 static organ_status keys_set_by_rule(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {
@@ -283,7 +266,6 @@ static organ_status keys_set_by_rule(organ_convert_job *job, const exchange_key 
     return ORGAN_OK;
 }
 
-/* Sets the key of a row, unless the model has no such value. */
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -308,8 +290,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
 
 /* ---- all ---- */
 
-/* Returns general.file_type as llama.cpp numbers it: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. If codes are copied, it
- * is the type of the first copied codes. */
+/* llama.cpp numbers the types: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. If codes are copied, the first of them
+ * decide. */
 static int64_t keys_file_type(const organ_convert_job *job)
 {
     for (size_t k = 0; k < job->piece_count && job->coded; k++)
@@ -324,7 +306,6 @@ static int64_t keys_file_type(const organ_convert_job *job)
     return job->type == ORGAN_F16;
 }
 
-/* Sets the keys "general.*" of a GGUF output, which the file of every architecture has. */
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
     const char *const arch = job->exchange->gguf;
@@ -340,7 +321,7 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Adds the keys of the tokenizer. Notes name what these keys do not store. */
+/* Notes name what these keys do not store. */
 static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *error)
 {
     organ_tokenizer_difference difference;

@@ -17,7 +17,6 @@ bool organ_convert_is_uniform(const organ_gguf_kv *kv)
     return kv->count > 0 && each > 0;
 }
 
-/* Returns whether the architecture has a row that writes the key as an array, so that layers may differ in it. */
 static bool config_lists_layers(const organ_convert_job *job, const char *key)
 {
     const size_t own = strlen(key);

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns the tolerance for the type of the output's matrices. */
 static double output_tolerance(const organ_convert_job *job)
 {
     if (job->type == ORGAN_F32)
@@ -18,7 +17,6 @@ static double output_tolerance(const organ_convert_job *job)
                                                                                         : ORGAN_TRIAL_ERROR_CODES;
 }
 
-/* Checks that the output has the tokenizer that was planned. */
 static organ_status check_tokenizer_bytes(const organ_convert_job *job, const char *path, organ_error *error)
 {
     if (job->to_gguf) {

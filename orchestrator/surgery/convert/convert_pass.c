@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The buffers of a worker, parts of the scratch memory of organ_weight_pass. */
+/* The buffers are parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {
     size_t values;          /* number of values that `ordered` and `stored` each have room for */
     unsigned char *ordered; /* rows of the piece in their new order, in the type in which the source is read */
@@ -20,7 +20,7 @@ typedef struct pass_buffers {
     unsigned char *put;     /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
 } pass_buffers;
 
-/* A strip of a source's rows, and one of the places to which the rows are copied. A vector counts as a column. */
+/* A vector counts as a column. */
 typedef struct pass_strip {
     const organ_convert_job *job;
     const convert_source *source;
@@ -32,14 +32,12 @@ typedef struct pass_strip {
     pass_buffers buffers;
 } pass_strip;
 
-/* Returns the bytes of a value that is read as F32, BF16 or F16. */
 static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2; }
 
 /* ---- values ---- */
 
-/* Returns a number y with expf(y) = value. Of several, it returns the one with the shortest mantissa, so that an A_log
- * that was BF16 before a conversion to GGUF becomes the same number again. Returns logf(value) if there is no such
- * y. */
+/* Returns y with expf(y) = value. Of several, it returns the one with the shortest mantissa, so that an A_log that
+ * was BF16 before a conversion to GGUF becomes the same number again. Returns logf(value) if there is no such y. */
 static float pass_log(float value)
 {
     const float exact = logf(value);
@@ -61,8 +59,7 @@ static float pass_log(float value)
     return expf(above) == value ? above : below;
 }
 
-/* Applies place->function to `count` values. expf and logf of the C library give the same bits whatever instruction set
- * organ selects. */
+/* expf and logf of the C library give the same bits whatever instruction set organ selects. */
 static void pass_apply(const convert_place *place, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -88,8 +85,7 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
         }
 }
 
-/* Converts `rows` rows of `cols` FP32 values to `dtype`, the type of the piece of s->place. Values beyond its range are
- * limited, in `values` too, or refused. */
+/* Values beyond the range of `dtype` are limited, in `values` too, or refused. */
 static organ_status pass_store(const pass_strip *s, organ_dtype dtype, float *values, size_t rows, size_t cols,
                                void *data, organ_error *error)
 {
@@ -104,9 +100,7 @@ static organ_status pass_store(const pass_strip *s, organ_dtype dtype, float *va
     return ORGAN_OK;
 }
 
-/* Writes `rows` rows of `cols` values to the piece of s->place, from its row `at` on: applies the place's function,
- * converts the values to the piece's type, and passes the bytes to organ_write_put. `values` has the type in which the
- * source is read, which is FP32 if there is a function; pass_put overwrites the values. */
+/* `values` has the type in which the source is read, which is FP32 if there is a function; it is overwritten. */
 static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
                              organ_error *error)
 {
@@ -146,8 +140,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 DEFINE_TRANSPOSE(pass_transpose_16, uint16_t)
 DEFINE_TRANSPOSE(pass_transpose_32, uint32_t)
 
-/* Transposes a square of 4 x 4 values of 16 bits with operations on 64-bit words. rows[r] points to the four values of
- * row r; row c of the result is written to `to` + c x to_row. */
+/* The square is handled in 64-bit words. Row c of the result is written to `to` + c x to_row. */
 static void pass_transpose_4x4(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
 {
     static const uint64_t even = UINT64_C(0x0000ffff0000ffff), low = UINT64_C(0xffffffff);
@@ -164,9 +157,8 @@ static void pass_transpose_4x4(const uint16_t *const rows[4], uint16_t *to, size
     }
 }
 
-/* Transposes rows x cols values of 16 bits, mostly in squares of 4 x 4. If `other`, the counterpart of `from`, is not
- * NULL, the rows of the result have the values of `from` and `other` in turn. A row of from and other has `from_row`
- * values, a row of the result `to_row`. */
+/* With `other`, the counterpart of `from`, the rows of the result have the values of both in turn. A row of from and
+ * other has `from_row` values, a row of the result `to_row`. */
 static void pass_transpose_by_4x4(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to,
                                   size_t to_row, size_t rows, size_t cols)
 {
@@ -189,9 +181,8 @@ static void pass_transpose_by_4x4(const uint16_t *from, const uint16_t *other, s
             to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
 }
 
-/* For a place that is transposed or has column_slice: copies the values of one block of one weight to their positions
- * in the rows of the piece, at `to`. `from` is the block in the source or, if `other`, in the source's counterpart.
- * Values of the counterpart alternate with those of the source, or follow them (convert_join). */
+/* The place is transposed or has column_slice. Values of the counterpart (`other`) alternate with those of the
+ * source, or follow them (convert_join). */
 static void pass_transpose_block(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
@@ -208,8 +199,7 @@ static void pass_transpose_block(const pass_strip *s, const unsigned char *from,
         pass_transpose_32(begin, row, p->col_step, made, all, step, rows, cols);
 }
 
-/* Writes to `to` the rows of the piece that one block of the strip becomes. The block begins `at` bytes after the
- * strip's first value. */
+/* The block begins `at` bytes after the strip's first value. */
 static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to)
 {
     const convert_place *const p = s->place;
@@ -235,8 +225,7 @@ static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to
         memcpy(to, from + p->first * row, p->rows * row);
 }
 
-/* Arranges and writes the blocks of the strip that the place copies. Blocks whose rows are consecutive in the piece are
- * written with one call, as many as the buffer has room for. */
+/* Blocks whose rows are consecutive in the piece are written with one call, as many as the buffer has room for. */
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
@@ -258,8 +247,6 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Writes the rows of the strip in their order: all with one call, or, if the type changes, as many at once as the
- * buffer has room for. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
     const size_t cols = s->cols, together = organ_max(s->buffers.values / cols, 1);
@@ -275,14 +262,12 @@ static organ_status pass_straight(const pass_strip *s, organ_error *error)
 
 /* ---- strips ---- */
 
-/* Returns whether the place copies rows of the source's matrix number `matrix` to a piece that this pass must write. */
 static bool pass_place_has_matrix(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
 {
     return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
 }
 
-/* Returns pass_buffers.values for a pass over the sources that have these values of convert_source.as and block:
- * ORGAN_STRIP_VALUES, or the values of the largest block and its counterpart, if these are more. */
+/* Returns ORGAN_STRIP_VALUES, or the values of the largest block and its counterpart, if these are more. */
 static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t block)
 {
     uint64_t most = ORGAN_STRIP_VALUES;
@@ -293,9 +278,6 @@ static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t
     return (size_t)most;
 }
 
-/* Implements organ_weight_pass.work: writes the rows of a strip to every place that copies rows of this matrix. The
- * rows keep their order if nothing but the type changes; else they are written in blocks that are reordered, transposed
- * or selected. */
 static organ_status pass_work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                               organ_error *error)
 {
@@ -328,8 +310,6 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     return error->status;
 }
 
-/* Implements organ_weight_pass.retire: for each place, passes to organ_convert_wrote how many rows pass_work has
- * written for the strip. organ_convert_wrote records complete pieces. */
 static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -355,8 +335,6 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-/* Runs a pass over the sources that have these values of convert_source.as and block. `items` is a buffer with room for
- * all sources. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
 {
@@ -384,7 +362,6 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
 }
 
-/* Returns the smallest convert_source.block above `block`; 0 if no source has one. */
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
 {
     uint64_t next = 0;
@@ -394,8 +371,6 @@ static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
     return next;
 }
 
-/* Task: writes a piece whose values were computed from the configuration, unless an earlier run or another rank writes
- * it (convert_piece.skip). */
 static organ_status pass_computed(void *context, size_t k, size_t worker, organ_error *error)
 {
     const organ_convert_job *const job = context;
@@ -405,8 +380,8 @@ static organ_status pass_computed(void *context, size_t k, size_t worker, organ_
                : ORGAN_OK;
 }
 
-/* Task: writes zeros to the rows of a piece that no source fills, the last ones (convert_piece.zeros): GGUF needs a row
- * for each token, but the table of the model may have fewer rows. */
+/* The last rows of a piece may have no source (convert_piece.zeros): GGUF needs a row for each token, but the table
+ * of the model may have fewer rows. */
 static organ_status pass_zeros(void *context, size_t k, size_t worker, organ_error *error)
 {
     const organ_convert_job *const job = context;
@@ -424,7 +399,6 @@ static organ_status pass_zeros(void *context, size_t k, size_t worker, organ_err
     return error->status;
 }
 
-/* Writes computed values and rows of zeros on the workers, then records them. */
 static organ_status pass_without_source(organ_convert_job *job, organ_error *error)
 {
     if (organ_share_try(job->engine, job->piece_count, pass_computed, job, error) == ORGAN_OK)
@@ -439,8 +413,8 @@ static organ_status pass_without_source(organ_convert_job *job, organ_error *err
     return error->status;
 }
 
-/* Writes all tensors that are not yet complete: computed ones, rows of zeros, copied codes, then values. Sources of
- * values are grouped by type and block, because an organ_weight_pass has one type and one multiple of rows. */
+/* Sources of values are grouped by type and block, because an organ_weight_pass has one type and one multiple of
+ * rows. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};

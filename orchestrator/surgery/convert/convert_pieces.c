@@ -16,8 +16,8 @@
 
 /* ---- types ---- */
 
-/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors; tensors whose name does not end in
- * ".weight", such as biases; norms and the small matrices in `ends`. */
+/* llama.cpp's converter always stores these as F32: vectors; tensors whose name does not end in ".weight", such as
+ * biases; norms and the small matrices in `ends`. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {
@@ -32,9 +32,8 @@ static bool plan_is_single(const char *name, unsigned rank)
     return false;
 }
 
-/* Returns the encoding of a GGUF tensor with rows of `cols` values for a --type that names GGUF blocks. NULL if `cols`
- * is no multiple of any block of this kind. The output head, or the embeddings if they are the head, gets Q6_K, as
- * `organ quantize` gives it. */
+/* Returns NULL if `cols` is no multiple of any block of the kind. The output head, or the embeddings if they are the
+ * head, gets Q6_K, as `organ quantize` gives it. */
 static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
 {
     const bool head =
@@ -42,8 +41,8 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
-/* Returns whether the safetensors output can have this tensor as INT8 codes. compressed-tensors loads codes only in
- * linear layers, not in embeddings, heads and routers. `name` and `rank` are those of the output's tensor. */
+/* compressed-tensors loads codes only in linear layers, not in embeddings, heads and routers. `name` and `rank` are
+ * those of the output's tensor. */
 static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
 {
     const organ_role role = weight->anatomy.role;
@@ -51,8 +50,7 @@ static bool plan_takes_codes(const organ_weight *weight, const char *name, unsig
            role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
 }
 
-/* Returns the type of the output tensor `name` with rows of the source that is being planned. Sets *encoding to the
- * GGUF encoding whose blocks are fitted to its values, NULL if values are only rounded. */
+/* *encoding becomes the GGUF encoding whose blocks are fitted to the values, NULL if values are only rounded. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                              const organ_encoding **encoding)
 {
@@ -74,8 +72,6 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
 
 /* ---- pieces ---- */
 
-/* Makes room for another piece in job->pieces and job->facts. Returns false, with the pieces unchanged, if an
- * allocation failed. */
 static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)
@@ -196,8 +192,7 @@ static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
-/* Adds the tensor NAME_scale with the scales of the INT8 codes in the piece NAME, one F16 for 32 codes of a row, and a
- * place that copies the scales of the same rows as `place`. */
+/* NAME_scale has one F16 for 32 codes of a row of the piece NAME. */
 static organ_status plan_scales(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     const organ_shard_piece codes = job->pieces[place->piece];
@@ -303,9 +298,7 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
 
 /* ---- frequency divisors ---- */
 
-/* Computes the frequency divisors of Llama 3's rotation, which GGUF stores as a tensor: 1 for short wavelengths,
- * `factor` for long ones, interpolated between (_compute_llama3_parameters of transformers). Each step is FP32, as in
- * llama.cpp's converter. */
+/* The divisor is 1 for short wavelengths, `factor` for long ones, and interpolated between. */
 void organ_convert_llama3(const organ_rope_config *r, float *divisors)
 {
     const float factor = (float)r->factor, low = (float)r->low_freq_factor;

@@ -9,8 +9,8 @@
 
 /* ---- sources ---- */
 
-/* Marks the only piece of a source as a copy of the source's bytes (organ_shard_piece.same) if no other source has rows
- * in the piece, and neither the order of rows nor the type changes. */
+/* A piece is a copy of the source's bytes if no other source has rows in it, and neither the order of rows nor the
+ * type changes. */
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;
@@ -23,9 +23,8 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
         piece->same = w->codes;
 }
 
-/* Decides how the source is copied: by codes if all its places have pieces of codes or scales, by values if none has.
- * For codes also sets source->as. Returns ORGAN_BAD_INPUT if only some places have such pieces, or if none has, but the
- * rows of the source are read in the order of its codes. This happens if the numbered experts of a stack have different
+/* A source is copied by codes if all its places have pieces of codes or scales, by values if none has. Refuses a
+ * mixture, and values whose rows are read in the order of codes: the numbered experts of a stack may have different
  * types. */
 static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
@@ -45,8 +44,8 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
     return ORGAN_OK;
 }
 
-/* Sets source->as, the type in which its rows are read: F16 or BF16 if all its pieces have this type and no function
- * changes the values, else FP32. Sets source->block, and marks the source's piece if the bytes can be copied. */
+/* Rows are read as F16 or BF16 if all pieces of the source have this type and no function changes the values, else
+ * as FP32. */
 static organ_status plan_source(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     if (plan_codes(job, source, error) || source->codes)
@@ -67,7 +66,7 @@ static organ_status plan_source(organ_convert_job *job, convert_source *source, 
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if a piece has rows that no place fills, because the model lacks a tensor. */
+/* A row that no place fills shows that the model lacks a tensor. */
 static organ_status plan_check(const organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count; k++)
@@ -78,8 +77,7 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes job->units, a unit of work for each piece. The bytes of a source are added to the unit of the piece in its
- * first place only, so that each source counts once. */
+/* The bytes of a source are added to the unit of the piece in its first place only, so that each source counts once. */
 static organ_status plan_units(organ_convert_job *job, organ_error *error)
 {
     if (!(job->units = organ_rows_take(job->piece_count + 1, sizeof *job->units)))

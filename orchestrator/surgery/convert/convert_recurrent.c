@@ -11,12 +11,11 @@
 
 /* ---- value heads ---- */
 
-/* Returns the configuration of the model's recurrent mixers. */
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
-/* Adds places like `place` that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per
- * head. The source has place.outer x place.inner heads; head (o, i) becomes head (i, o). All blocks of a source must
- * have the same number of rows, so a block has the greatest common divisor of `first` and `each` rows. */
+/* Rows [0, first) stay unchanged; the value heads after them have `each` rows. The source has place.outer x
+ * place.inner heads; head (o, i) becomes head (i, o). All blocks of a source must have the same number of rows, so a
+ * block has the greatest common divisor of `first` and `each` rows. */
 static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
                                            organ_error *error)
 {
@@ -36,9 +35,8 @@ static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place
     return error->status;
 }
 
-/* Adds places like `place` for a convolution of safetensors, in which each channel is a matrix of one row: copies
- * channels [0, first) unchanged and reorders the value heads after them, `each` channels per head, as
- * recurrent_reorder_rows does. */
+/* In a convolution of safetensors each channel is a matrix of one row. Channels are reordered as
+ * recurrent_reorder_rows does with rows. */
 static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_place place, uint64_t first,
                                                uint64_t each, organ_error *error)
 {
@@ -55,8 +53,7 @@ static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_p
     return error->status;
 }
 
-/* Adds the places that copy `weight` to output tensor `piece` with its value heads in the order of the output:
- * safetensors has all value heads of a key head in sequence, GGUF the first value head of each key head, then the
+/* safetensors has all value heads of a key head in sequence, GGUF the first value head of each key head, then the
  * second of each, and so on. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, const place_layout *layout,
                                  size_t piece, organ_error *error)
@@ -84,8 +81,6 @@ bool organ_convert_is_scaled(const organ_convert_job *job)
     return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
 }
 
-/* Returns the multiplier `key` of config.json, or element `index` if the member is a list; 1 if config.json lacks
- * it. */
 static float recurrent_multiplier(const organ_convert_job *job, const char *key, size_t index)
 {
     const json_t *const member = json_object_get(job->text, key);
@@ -93,8 +88,8 @@ static float recurrent_multiplier(const organ_convert_job *job, const char *key,
     return json_is_number(value) ? (float)json_number_value(value) : 1;
 }
 
-/* Adds the places of Mamba-2's input projection: one for each group of rows with a multiplier of its own, z, x, B, C
- * and dt (time steps). `place` has the function and, in factors[0], the multiplier of the whole tensor. */
+/* Each group of rows has a multiplier of its own: z, x, B, C and dt (time steps). place.factors[0] is the multiplier
+ * of the whole tensor. */
 static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
@@ -109,8 +104,8 @@ static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place 
     return error->status;
 }
 
-/* Sets `factors` to the two multipliers of `part`; a multiplier that the part or config.json lacks is 1. Returns false,
- * with `factors` unchanged, if no multiplier applies to the part. */
+/* A multiplier that the part or config.json lacks is 1. Returns false, with `factors` unchanged, if none applies to
+ * the part. */
 static bool recurrent_multipliers(const organ_convert_job *job, forward_part part, float factors[2])
 {
     static const struct {
@@ -143,8 +138,7 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
     return !all_one;
 }
 
-/* Adds `place` with a multiplication by the multipliers of `part`. For PART_MIX_IN, the input projection of Mamba-2,
- * adds one such place for each group of rows (recurrent_scale_parts). */
+/* PART_MIX_IN, the input projection of Mamba-2, has a multiplier for each group of rows (recurrent_scale_parts). */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
 {
     if (recurrent_multipliers(job, part, place.factors))
@@ -154,8 +148,7 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
 
 /* ---- members ---- */
 
-/* Sets member `key` of `config` to `value`, and takes over the reference. If the architecture lacks this member (`key`
- * NULL), only releases `value`. */
+/* Takes over the reference, also if the architecture lacks this member (`key` NULL). */
 static int recurrent_put(json_t *config, const char *key, json_t *value)
 {
     if (key)
@@ -164,14 +157,12 @@ static int recurrent_put(json_t *config, const char *key, json_t *value)
     return 0;
 }
 
-/* Sets member `key` of `config` to `count`. Does nothing if the architecture lacks this member (`key` NULL). */
 static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
 {
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-/* Returns whether a layer of kind `kind` has the feed-forward `feed`, which belongs to a word of config.json.
- * FEED_USUAL is any feed-forward, except a mixture of experts in a layer without a mixer. */
+/* FEED_USUAL is any feed-forward, except a mixture of experts in a layer without a mixer. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -185,8 +176,6 @@ static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
     return kind->feed && (kind->mixer || !kind->mixture);
 }
 
-/* Returns the word that stands for a layer in config.json: the first in the architecture's table with the layer's
- * mixers and feed-forward; "" if there is none. */
 static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
 {
     const forward_layer_word *w = r->words;
@@ -195,13 +184,12 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
     return w->word ? w->word : "";
 }
 
-/* Conditions for recurrent_put_period: the layer's mixer is attention; its feed-forward is a mixture of experts. */
 static bool recurrent_is_attention(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
 static bool recurrent_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 
-/* Adds the members `period` and `offset` for the layers for which `is` is true: the distance from the first such layer
- * to the second, and the index of the first. If there is only one such layer, the distance is larger than the number of
- * layers. If the layers do not follow this pattern, organ_convert_check fails after the conversion. */
+/* `period` is the distance from the first such layer to the second, `offset` the index of the first. If there is
+ * only one such layer, the distance is larger than the number of layers. If the layers do not follow this pattern,
+ * organ_convert_check fails after the conversion. */
 static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *period,
                                 const char *offset, json_t *config)
 {
@@ -214,9 +202,8 @@ static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const 
     return recurrent_put_count(config, period, apart) | recurrent_put_count(config, offset, first);
 }
 
-/* Adds the member from which loaders get the kind of each layer: a list with a word for each layer, a list with the
- * indices of the layers that have the first word, or period and offset. Adds nothing if the architecture has only one
- * kind of layer (r->alike). */
+/* Loaders get the kind of each layer from a list with a word for each layer, a list with the indices of the layers
+ * that have the first word, or period and offset. r->alike: there is only one kind of layer. */
 static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -240,7 +227,6 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Adds the sizes of the recurrent mixers to config.json, under the architecture's names. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -262,9 +248,9 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds intermediate_size, the largest width of dense feed-forwards: the key-value of the GGUF file, which would be
- * copied, may be 0, the width of the first layer. For a dense model of an architecture that requires members of a
- * mixture (forward_mixture.optional), also adds the numbers of experts, 0, and the width of the shared expert. */
+/* intermediate_size is the largest width, because the key-value of the GGUF file, which would be copied, may be 0,
+ * the width of the first layer. A dense model of an architecture that requires members of a mixture
+ * (forward_mixture.optional) also gets 0 experts and the width of the shared expert. */
 static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -280,8 +266,7 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds to config.json the factors of MiniMax 1's residual branches, alpha (that of the first layer) and beta (1), and
- * the number of rotated dimensions of a head. */
+/* The factors of MiniMax 1's residual branches are alpha (that of the first layer) and beta (1). */
 static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
 {
     const double alpha = (double)c->kinds[0].alpha[0];

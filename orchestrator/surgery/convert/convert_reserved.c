@@ -28,8 +28,8 @@ static const char *const reserved[] = {
     "talkie", "wavtokenizer-dec", "xverse"};
 /* clang-format on */
 
-/* Writes the letters and digits of a name in lower case to `letters`, at most 95, without a "_text" at the end of the
- * name. Two names are similar if their letters are equal. */
+/* Keeps letters and digits in lower case, at most 95, without a "_text" at the end. Two names are similar if these
+ * are equal. */
 static void reserved_letters(const char *name, char letters[96])
 {
     size_t count = 0, length = strlen(name);

@@ -3,9 +3,8 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
-/* Adds the members of Gemma 3n to config.json: for each layer the width of the feed-forward and the share of its gates
- * that become 0. For the model the rank of Laurel, the flag altup_correct_scale and the number of per-layer embeddings.
- * Does nothing for other architectures. */
+/* Each layer has the width of its feed-forward and the share of its gates that become 0. The model has the rank of
+ * Laurel, the flag altup_correct_scale and the number of per-layer embeddings. */
 int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -27,8 +26,6 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
                                SET_COUNT("vocab_size_per_layer_input", c->per_layer_vocabulary));
 }
 
-/* Adds the members of Gemma 4 to config.json: heads of layers with and without a window, widths, and per-layer
- * embeddings. Does nothing for other architectures. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;

@@ -12,7 +12,6 @@
 
 #define ROPE_FREQS "rope_freqs.weight"
 
-/* The weight that is being planned, and its description. */
 typedef struct tensor_move {
     organ_convert_job *job;
     const organ_weight *weight;
@@ -35,7 +34,6 @@ static organ_status tensor_refuse(const tensor_move *t, const char *why)
 
 /* ---- pieces and places ---- */
 
-/* Writes the name of a part in the format of the output. Returns false with an error if it has none there. */
 static bool tensor_name(const tensor_move *t, const exchange_part *part, char name[ORGAN_PLACE_NAME])
 {
     const place_model model = tensor_model(t->job);
@@ -45,7 +43,6 @@ static bool tensor_name(const tensor_move *t, const exchange_part *part, char na
     return false;
 }
 
-/* Adds or finds the tensor of the output. Returns its index, SIZE_MAX after an error. */
 static size_t tensor_piece(const tensor_move *t, const place_tensor *made)
 {
     char name[ORGAN_PLACE_NAME];
@@ -61,8 +58,8 @@ static convert_function tensor_function(const tensor_move *t)
     return functions[t->layout.function][t->job->to_gguf];
 }
 
-/* Plans a tensor whose rows keep their order, but for the rows of a head (layout.head). Multiplies weights of Falcon-H1
- * by the multipliers of config.json. */
+/* Rows keep their order, but for the rows of a head (layout.head). Weights of Falcon-H1 are multiplied by the
+ * multipliers of config.json. */
 static organ_status tensor_straight(const tensor_move *t, const organ_weight *w, size_t piece)
 {
     organ_convert_job *const job = t->job;
@@ -78,7 +75,6 @@ static organ_status tensor_straight(const tensor_move *t, const organ_weight *w,
     return organ_convert_place(job, &all, t->error);
 }
 
-/* Returns the place that a strip describes, towards GGUF. */
 static convert_place tensor_place(const organ_weight *w, const place_strip *s, size_t piece)
 {
     convert_place place = organ_convert_all(w, piece, s->at);
@@ -95,8 +91,7 @@ static convert_place tensor_place(const organ_weight *w, const place_strip *s, s
     return place;
 }
 
-/* Counts the rows of zeros that follow those of the weight: transformers gives tokens without a row the row of token
- * 0, llama.cpp's converter writes zeros. */
+/* transformers gives tokens without a row the row of token 0, llama.cpp's converter writes zeros. */
 static void tensor_pad(const tensor_move *t, size_t piece)
 {
     if (piece == SIZE_MAX || t->layout.zeros == 0)
@@ -136,7 +131,6 @@ static bool tensor_is_joined(const place_layout *l)
 /* Returns the rows of GGUF that a block of the strip becomes. */
 static uint64_t tensor_made(const place_strip *s) { return s->transposed ? s->cols : s->rows; }
 
-/* Returns the rows of a tensor over all its matrices. */
 static uint64_t tensor_rows(const place_tensor *tensor)
 {
     uint64_t rows = tensor->shape[0];
@@ -145,8 +139,8 @@ static uint64_t tensor_rows(const place_tensor *tensor)
     return rows;
 }
 
-/* Adds the places that invert a strip. Rows `at` to at + blocks x step of GGUF come from it. All places of a source
- * have blocks of `unit` rows; if a block of the strip is larger, each of its blocks gets a place. */
+/* Rows `at` to at + blocks x step of GGUF come from the strip. All places of a source have blocks of `unit` rows; if
+ * a block of the strip is larger, each of its blocks gets a place. */
 static organ_status tensor_invert(const tensor_move *t, const organ_weight *w, const place_strip *s, uint64_t at,
                                   uint64_t unit, size_t piece)
 {
@@ -178,8 +172,7 @@ static organ_status tensor_invert(const tensor_move *t, const organ_weight *w, c
     return t->error->status;
 }
 
-/* Sets the counterpart of the source (convert_source.other) to the other GGUF tensor of the layout, so that both are
- * read together. Returns ORGAN_BAD_INPUT if the file has no such tensor of the same shape. */
+/* Sets convert_source.other to the other GGUF tensor of the layout, so that both are read together. */
 static organ_status tensor_join(const tensor_move *t)
 {
     const place_model model = tensor_model(t->job);
@@ -201,8 +194,7 @@ static bool tensor_keeps_codes(const tensor_move *t)
            strcmp(t->job->exchange->model_type, "gpt_oss") == 0;
 }
 
-/* Plans a stack of MXFP4 experts whose codes are copied: a tensor NAME_blocks of codes and a tensor NAME_scales. Rows
- * of gate and up alternate. */
+/* A tensor NAME_blocks has the codes, a tensor NAME_scales the scales. Rows of gate and up alternate. */
 static organ_status tensor_mxfp4(const tensor_move *t)
 {
     const organ_weight *const w = t->weight;
@@ -259,7 +251,7 @@ static organ_status tensor_backward(const tensor_move *t, const organ_weight *w)
 
 /* ---- one weight ---- */
 
-/* Returns whether GGUF does not get the weight. Counts those of vision, audio and multi-token prediction. */
+/* Also counts the dropped weights of vision, audio and multi-token prediction. */
 static bool tensor_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
     const place_model model = tensor_model(job);
@@ -271,8 +263,7 @@ static bool tensor_is_dropped(organ_convert_job *job, const organ_weight *weight
     return other;
 }
 
-/* Reads a parameter of xIELU into the layer's configuration; convert_keys.c writes the parameters of all layers as an
- * array. */
+/* convert_keys.c writes the parameters of all layers as an array. */
 static organ_status tensor_xielu(const tensor_move *t)
 {
     if (t->weight->elements != 1)
@@ -281,8 +272,7 @@ static organ_status tensor_xielu(const tensor_move *t)
                                 t->error);
 }
 
-/* Describes the weight and plans its tensors. A weight whose codes cannot be copied is described again, because the
- * axes of codes may have another order. */
+/* A weight whose codes cannot be copied is described again, because the axes of codes may have another order. */
 static organ_status tensor_describe(tensor_move *t)
 {
     organ_convert_job *const job = t->job;
@@ -309,8 +299,6 @@ static organ_status tensor_describe(tensor_move *t)
     return job->to_gguf ? tensor_forward(t, w) : tensor_backward(t, w);
 }
 
-/* Plans the tensors of the output that a weight becomes. Frequency divisors of a GGUF file become members of
- * config.json. */
 organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     tensor_move move = {.job = job, .weight = weight, .error = error};
@@ -332,8 +320,8 @@ organ_status organ_convert_tensor(organ_convert_job *job, const organ_weight *we
 
 /* ---- computed tensors ---- */
 
-/* Adds rope_freqs.weight, a frequency divisor for each pair of dimensions: the divisors of Llama 3's rotation, or those
- * of Gemma 4's rotation, which are 1 for rotated pairs and ORGAN_CONVERT_STILL for the others. */
+/* rope_freqs.weight has the divisors of Llama 3's rotation, or those of Gemma 4's rotation, which are 1 for rotated
+ * pairs and ORGAN_CONVERT_STILL for the others. */
 static organ_status tensor_rope_freqs(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
@@ -349,7 +337,6 @@ static organ_status tensor_rope_freqs(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Adds the tensors of frequency divisors; config.json has parameters instead. */
 static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
@@ -367,9 +354,7 @@ static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Adds the tensors whose values follow from the configuration. To safetensors these are the parameters of xIELU, which
- * are key-values in GGUF: in transformers alpha_p and alpha_n are vectors of one number, beta and eps single numbers.
- */
+/* In transformers alpha_p and alpha_n of xIELU are vectors of one number, beta and eps single numbers. */
 organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
 {
     if (job->to_gguf)

@@ -19,14 +19,12 @@
 
 /* ---- bytes ---- */
 
-/* Returns whether `found`, a tensor of the copy, has the type and shape of the piece. */
 static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
 
-/* Adds to v->different the number of bytes of the copy's tensor `found` that differ from the kept bytes of the donor,
- * which `reader` reads, and sets v->xxh3. `scratch`: ORGAN_CUT_WINDOW bytes. */
+/* `scratch` has ORGAN_CUT_WINDOW bytes. */
 static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
                                   unsigned char *scratch, organ_cut_verdict *v, organ_error *error)
 {
@@ -48,7 +46,6 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     return error->status;
 }
 
-/* Fills the verdict of a piece: compares the copy's tensor of this name with the kept part of the donor's. */
 static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
 {
     organ_cut_verdict *const v = &a->verdicts[piece];
@@ -69,14 +66,12 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     return error->status;
 }
 
-/* The comparison of all pieces on several workers. */
 typedef struct comparing {
     organ_cut_audit *audit;
     pthread_mutex_t lock;    /* protects the progress display */
     organ_first_fault first; /* first error of a worker */
 } comparing;
 
-/* Task: compares one piece on a worker thread. Does nothing after the first error of a worker. */
 static void compare_piece_task(void *context, size_t piece, size_t worker)
 {
     comparing *const c = context;
@@ -109,9 +104,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Fills the verdicts of all pieces: on all workers if --memory has buffers for each of them, else on one. Returns
- * ORGAN_USAGE if it has no buffers for one, ORGAN_INTERRUPTED if a stop was requested, and the errors of list_pieces
- * and compare_piece. */
+/* If --memory lacks buffers for all workers, one worker compares all pieces. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
     comparing c = {.audit = a, .first = {.error = error}};
@@ -146,8 +139,8 @@ static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* Returns whether a refit (--heal) may change the donor's tensor `t`: down and output projections; after a removed
- * block also routers, all other projections and the final norm. */
+/* A refit (--heal) may change down and output projections; after a removed block also routers, all other projections
+ * and the final norm. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
@@ -157,8 +150,8 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-/* Judges a piece that the report of the cut lists as refitted, unless --compensated accepts all refitted weights: its
- * bytes must have the digest of the report. */
+/* A piece that the report of the cut lists as refitted must have the digest of the report, unless --compensated
+ * accepts all refitted weights. */
 static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const char *name, const char *listed)
 {
     char digest[17];
@@ -173,8 +166,8 @@ static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const c
     }
 }
 
-/* Counts a piece by its verdict and adds its problem, if any. Different bytes in a weight that a refit may change are
- * no problem with --compensated, or if they have the digest that the report of the cut states. */
+/* Different bytes in a weight that a refit may change are no problem with --compensated, or if they have the digest
+ * that the report of the cut states. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
@@ -204,8 +197,6 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
-/* Adds a problem for each tensor of the copy that is not a piece of the planned cut, and the problems found when the
- * copy was opened (a->copy->problems). */
 static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
     organ_name_table names = {0};
@@ -222,7 +213,6 @@ static organ_status check_names(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns the checks of an audit of a smaller model, each passed or failed with its count. */
 static json_t *checks_json(const organ_cut_audit *a)
 {
     const size_t pieces = a->run.piece_count;
@@ -243,7 +233,6 @@ static json_t *checks_json(const organ_cut_audit *a)
     return checks;
 }
 
-/* Returns the definitions of words in the document. */
 static json_t *audit_cut_definitions_json(void)
 {
     return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
@@ -257,7 +246,6 @@ static json_t *audit_cut_definitions_json(void)
                                             "change the copy can change the report."));
 }
 
-/* Returns the member "made_by": the report of the cut whose digests were compared; null if none was. */
 static json_t *made_by_json(const organ_cut_audit *a)
 {
     if (!a->report || a->options->compensated)
@@ -290,8 +278,6 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
 
 /* ---- the audit ---- */
 
-/* Counts the verdicts of all pieces and adds their problems, then checks config.json or the key-values, and that the
- * copy has no other tensors. */
 static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
@@ -303,8 +289,8 @@ static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *e
     return check_names(a, error);
 }
 
-/* Plans the cut of the donor to the parts that the copy has kept. Returns ORGAN_CHECK_FAILED instead of ORGAN_USAGE and
- * ORGAN_BAD_INPUT: if no such cut is possible, the copy is no cut of the donor. */
+/* ORGAN_CHECK_FAILED replaces ORGAN_USAGE and ORGAN_BAD_INPUT: if no such cut is possible, the copy is no cut of the
+ * donor. */
 static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_prepare(&a->run, error);
@@ -313,8 +299,6 @@ static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
-/* Recovers from the bytes which parts were kept, plans this cut, and compares names, settings and bytes of the plan
- * with the copy. Sets *report, also if there are problems; the result is then ORGAN_CHECK_FAILED with the first one. */
 static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
 {
     organ_cut_recovery *const r = &a->recovery;
@@ -355,7 +339,6 @@ static void audit_release(organ_cut_audit *a)
     organ_rows_free(a->verdicts);
 }
 
-/* Audits the opened models a->donor and a->copy, and frees what the audit allocated. */
 static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);

@@ -5,13 +5,10 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* The verbs that cut models: the schema of their reports, and the name of the file. */
 static const struct {
     const char *schema, *file;
 } reports[] = {{"organ.layers/1", "layers.json"}, {"organ.experts/1", "experts.json"}, {"organ.width/1", "width.json"}};
 
-/* Fails with ORGAN_BAD_INPUT unless each entry of the list has a name and a digest, and enters the names into
- * a->listed. */
 static organ_status take_list(organ_cut_audit *a, const json_t *list, const char *name, organ_error *error)
 {
     for (size_t k = 0; k < json_array_size(list) && !error->status; k++) {
@@ -25,8 +22,7 @@ static organ_status take_list(organ_cut_audit *a, const json_t *list, const char
     return error->status;
 }
 
-/* Loads the report `which` of the copy. Leaves a->report NULL if it does not exist, has another schema, or lists
- * nothing. */
+/* a->report stays NULL if the report does not exist, has another schema, or lists nothing. */
 static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *error)
 {
     json_t *const report = organ_own_report(a->copy, reports[which].file, reports[which].schema, error);

@@ -10,9 +10,9 @@
 
 /* ---- config.json ---- */
 
-/* Adds a problem if member `key` of the copy's config.json, `found`, differs from `expected` (either NULL: absent).
- * `inside` is the name of the object that contains the member, "" for the document itself. Two objects in the document
- * itself are compared member by member, so that the problem names the member. */
+/* `expected` or `found` is NULL if it is absent. `inside` is the name of the object that contains the member, "" for
+ * the document itself. Two objects in the document itself are compared member by member, so that the problem names
+ * the member. */
 static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
@@ -35,8 +35,7 @@ static void check_member(organ_cut_audit *a, const char *inside, const char *key
     free(should);
 }
 
-/* Parses the config.json in `bytes`, which organ_hf_config_tidy changes first. `label` names the file in messages. The
- * caller releases the result; NULL on error. */
+/* organ_hf_config_tidy changes `bytes` first. The caller releases the result. */
 static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
 {
     json_t *root = NULL;
@@ -46,8 +45,7 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
     return root;
 }
 
-/* Returns the donor's config.json as the planned cut would write it, for the caller to release. NULL if the donor has
- * none or on error; ORGAN_BAD_INPUT if no config.json can describe the cut. */
+/* The caller releases the result, which is NULL without an error if the donor has no config.json. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -65,8 +63,6 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
-/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or a single
- * problem if the copy has no config.json, or if no config.json can describe the cut. */
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -100,9 +96,8 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
 }
 
-/* Adds a problem for each key-value of the copy, except "split.*", that the planned cut would not write or would write
- * with another value, and for each key-value that the planned cut has and the copy lacks. The planned cut has
- * key-values of the donor, and those that it adds (in run.settings). */
+/* The key-values "split.*" are not compared. The planned cut has key-values of the donor, and those that it adds (in
+ * run.settings). */
 static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;
@@ -128,8 +123,6 @@ static void check_gguf_keys(organ_cut_audit *a)
     }
 }
 
-/* Adds a problem for each setting of the copy that differs from the one that the planned cut would write: in
- * config.json, or in the key-values of GGUF. */
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)

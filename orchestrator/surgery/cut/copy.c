@@ -12,13 +12,11 @@
 
 #define PAGE ((size_t)4096) /* alignment of buffers that direct I/O needs */
 
-/* The buffers of one worker. */
 typedef struct copy_buffers {
     unsigned char *window, *out; /* buffers of organ_cut_reader: ORGAN_CUT_WINDOW bytes each */
     void *scratch;               /* scratch of organ_write_put: ORGAN_PUT_SCRATCH bytes */
 } copy_buffers;
 
-/* The copy of parts on several workers. */
 typedef struct copy_run {
     organ_cut_run *run;
     copy_buffers *buffers;   /* for each worker */
@@ -26,10 +24,8 @@ typedef struct copy_run {
     organ_first_fault first; /* first error of a worker */
 } copy_run;
 
-/* Returns the bytes of the buffers of one worker. */
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-/* Copies the kept bytes of one part, or the bytes that the plan computed for it, into the output. */
 static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *buffers,
                               organ_error *error)
 {
@@ -45,7 +41,6 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
     return error->status;
 }
 
-/* Task: copies part todo[k] on a worker thread and writes its line to the journal. */
 static void copy_task(void *context, size_t k, size_t worker)
 {
     copy_run *const c = context;
@@ -64,7 +59,6 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-/* Allocates c->buffers for all workers, with buffers only for the first `used`. */
 static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
 {
     c->buffers = calloc(workers, sizeof *c->buffers);
@@ -81,7 +75,6 @@ static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t 
     return ORGAN_OK;
 }
 
-/* Frees c->buffers, with the buffers of all `workers` workers, and c->todo. */
 static void free_worker_buffers(copy_run *c, size_t workers)
 {
     for (size_t w = 0; c->buffers && w < workers; w++) {
@@ -93,8 +86,7 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* Copies all parts, except those of refitted tensors, those that an interrupted run has written and those of other
- * ranks. Uses all workers, or one worker if --memory has no buffers for all. */
+/* If --memory has no buffers for all workers, one worker copies all parts. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;

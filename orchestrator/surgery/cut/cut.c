@@ -17,7 +17,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Sets run->weights, and sets run->weight_of[t] to the index of the weight that tensor t belongs to; SIZE_MAX: none. */
+/* run->weight_of[t] is SIZE_MAX if tensor t belongs to no weight. */
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -37,8 +37,7 @@ static organ_status find_weights(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prepares the metadata of the output: for a GGUF donor the edited key-values in run->gguf. Otherwise only checks the
- * quantisation files next to config.json; the driver edits config.json by organ_cut_edit_config. */
+/* The driver edits config.json by organ_cut_edit_config; here only the quantisation files next to it are checked. */
 static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 {
     if (!run->model->gguf)
@@ -57,16 +56,14 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
-/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted): copies the
- * kept bytes of all cut tensors. */
+/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.refitted). */
 static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     return organ_cut_copy(organ_cut_begin(inner, writing), error);
 }
 
-/* Implements organ_write.recall: returns whether finished piece `item` can be reused, given `results`, its object from
- * the journal of an interrupted run or from another rank. For a refitted tensor (one whose kept part gets new values),
- * run->cut->recall decides, if it is set. All other pieces can be reused if `results` is not NULL. */
+/* Implements organ_write.recall: run->cut->recall, if it is set, decides about a refitted tensor. All other pieces
+ * can be reused if `results` is not NULL. */
 static bool cut_recall(void *context, size_t item, const json_t *results)
 {
     const organ_cut_run *const run = context;
@@ -76,14 +73,12 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     return results != NULL;
 }
 
-/* Returns the array of the indices of an axis's kept entries; JSON null if all entries are kept. */
 static json_t *keep_json(const organ_cut_keep *keep)
 {
     return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
 }
 
-/* Returns the XXH3 of the kept channels of all kept experts of layer `l`, as 16 digits: a list of their indices would
- * be too long for the journal. */
+/* A list of the indices of all kept channels would be too long for the journal. */
 static json_t *experts_digest(const organ_cut_run *run, size_t l)
 {
     const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
@@ -96,7 +91,6 @@ static json_t *experts_digest(const organ_cut_run *run, size_t l)
     return json_string(digits);
 }
 
-/* Returns the indices of the kept parts of layer `l` for the journal; JSON null for a dropped layer. */
 static json_t *requested_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -110,7 +104,7 @@ static json_t *requested_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-/* Implements organ_write.depends: returns the indices of the kept parts of all layers, which determine the output. */
+/* Implements organ_write.depends: the kept parts of all layers determine the output. */
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
@@ -119,7 +113,6 @@ static json_t *cut_kept_json(void *context)
 
 /* ---- documents ---- */
 
-/* Returns the row of layer `l` in member "layers" of organ_cut_json. */
 static json_t *cut_layer_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -161,13 +154,11 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
-/* The output whose refitted tensors are digested. */
 typedef struct cut_made {
     organ_cut_run *run;
     organ_model *model;
 } cut_made;
 
-/* Task: sets the digest of part k, if it is of a refitted tensor, from its bytes in the output. */
 static organ_status digest_part(void *context, size_t k, size_t worker, organ_error *error)
 {
     const cut_made *const made = context;
@@ -194,7 +185,7 @@ static organ_status digest_part(void *context, size_t k, size_t worker, organ_er
     return error->status;
 }
 
-/* Implements organ_write.written: reads the refitted tensors back and sets their digests, for the report of rank 0. */
+/* Implements organ_write.written: the report of rank 0 states the digests of the bytes in the output. */
 static organ_status cut_digest(void *context, const char *path, organ_error *error)
 {
     organ_cut_run *const run = context;
@@ -208,7 +199,6 @@ static organ_status cut_digest(void *context, const char *path, organ_error *err
     return error->status;
 }
 
-/* Returns the member "refitted" of organ_cut_json. */
 static json_t *refitted_json(const organ_cut_run *run)
 {
     json_t *const list = json_array();
@@ -256,8 +246,6 @@ void organ_cut_release(organ_cut_run *run)
     organ_arena_release(&run->arena);
 }
 
-/* Returns ORGAN_USAGE in three cases: --memory is too small for a copy; the output is a single file, but needs a
- * config.json; the donor is at a URL. */
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
     if (run->cut->write.engine->memory < organ_cut_copy_memory())
@@ -269,7 +257,6 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     return organ_model_is_here(run->model, "cut", error);
 }
 
-/* Sets the members of `write` that the cut determines, and writes the output. */
 static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
 {
     organ_plan plan;

@@ -14,7 +14,6 @@
 /* The objects of config.json that may describe the layers: NULL is the document itself, the others are its members. */
 static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
 
-/* Returns member `key` if it is a positive integer, else 0. */
 static uint64_t config_number_of(const organ_cut_config *c, const char *key)
 {
     const json_t *const value = json_object_get(c->object, key);
@@ -26,8 +25,6 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
-/* If member `key` is a list of numbers that are all `before`, replaces each number by `after` and returns true.
- * Otherwise changes nothing and returns false. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
@@ -45,8 +42,7 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     return same;
 }
 
-/* Sets those of the `count` members in `keys` whose value is `before` to `after`, and returns how many it has set. Sets
- * ORGAN_BAD_INPUT if one of the members is a list. */
+/* Returns how many of the members it has set. A list among them is ORGAN_BAD_INPUT. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
@@ -64,9 +60,8 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 /* ---- experts ---- */
 
-/* Sets the number of experts. If a token uses more experts than are kept, lowers the number that it uses to that of the
- * kept ones. Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. Returns how many members state
- * the number of experts. */
+/* If a token uses more experts than are kept, it then uses all kept ones. Returns how many members state the number
+ * of experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -94,15 +89,14 @@ static size_t edit_experts(const organ_cut_config *c)
 
 /* ---- widths ---- */
 
-/* Returns the value of member `key` if it is a boolean, else `otherwise`. */
 static bool boolean_or(const organ_cut_config *c, const char *key, bool otherwise)
 {
     const json_t *const value = json_object_get(c->object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* Sets the width of LFM2's feed-forward, and block_auto_adjust_ff_dim to false: while this member is true, LFM2
- * computes another width from intermediate_size or block_ff_dim. Returns 1, the number of found members. */
+/* While block_auto_adjust_ff_dim is true, LFM2 computes another width from intermediate_size or block_ff_dim.
+ * Returns 1, the number of found members. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
     organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
@@ -112,8 +106,8 @@ static size_t set_unadjusted(const organ_cut_config *c)
     return 1;
 }
 
-/* Sets the width of the feed-forward without experts, and returns how many members state it. Sets ORGAN_BAD_INPUT for
- * BLOOM and MPT, whose width follows from the hidden size. */
+/* Returns how many members state the width. For BLOOM and MPT no member can, because their width follows from the
+ * hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
@@ -132,7 +126,6 @@ static size_t edit_channels(const organ_cut_config *c)
     return change_numbers(c, keys, COUNT_OF(keys), before, after);
 }
 
-/* Returns whether a kept layer has a dense feed-forward. */
 static bool keeps_dense_layer(const organ_cut_run *run)
 {
     for (size_t l = 0; l < run->layer_count; l++)
@@ -172,9 +165,8 @@ static size_t edit_shared_channels(const organ_cut_config *c)
            run->shared_channels_before == run->expert_channels_before;
 }
 
-/* Sets the width of routed experts: moe_intermediate_size, or intermediate_size in models without that member. Sets
- * ORGAN_BAD_INPUT if intermediate_size is also the width of kept layers without experts, which keep another width.
- * Returns 1 if the member has the old width, else 0. */
+/* In models without moe_intermediate_size the width is intermediate_size, which may also be the width of kept layers
+ * without experts. Returns 1 if the member has the old width, else 0. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
@@ -189,9 +181,8 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     return found_settings;
 }
 
-/* Sets the numbers of query heads and of heads of K and V. Adds head_dim if it is missing, because its default is
- * hidden_size / num_attention_heads. Returns 1. Returns 0 without a change if num_attention_heads of the object is
- * missing or not the model's number. */
+/* Adds head_dim if it is missing, because its default is hidden_size / num_attention_heads. Returns 1, or 0 without
+ * a change if num_attention_heads of the object is missing or not the model's number. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
@@ -211,11 +202,9 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
-/* Sets c->layers, and edits the number of layers, the number of layers for multi-token prediction after them, and all
- * settings that depend on layer numbers. A member counts as the number of layers only if it fits run->layer_count, the
- * layers that have tensors: these may include layers for multi-token prediction. Without
- * such a member, the length of layers_block_type is the number of layers. Returns how many members state the number of
- * layers. */
+/* A member counts as the number of layers only if it fits run->layer_count, the layers that have tensors: these may
+ * include layers for multi-token prediction. Without such a member, the length of layers_block_type is the number of
+ * layers. Returns how many members state the number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
@@ -244,7 +233,6 @@ static size_t edit_blocks(organ_cut_config *c)
 
 /* ---- names of modules ---- */
 
-/* Renumbers the layers and experts in the names of modules in quantisation settings. */
 static void edit_module_names(const organ_cut_config *c)
 {
     static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
@@ -265,8 +253,7 @@ typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
 
-/* Returns ORGAN_BAD_INPUT if the cut changes a number that no member of config.json states. `f`: how many members state
- * each number. */
+/* A member of config.json must state each number that the cut changes. */
 static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found_settings *f,
                                 organ_error *error)
 {
@@ -290,7 +277,6 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     return ORGAN_OK;
 }
 
-/* Edits c->object, one of the objects in parts_of_config, and adds to `f` how many of its members state each number. */
 static void edit_object(organ_cut_config *c, found_settings *f)
 {
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
@@ -302,9 +288,7 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     edit_module_names(c);
 }
 
-/* Implements organ_write.edit: edits all objects of config.json in parts_of_config, then checks that each changed
- * number was found in one. Parses a copy in which organ_hf_config_tidy has replaced NaN and Infinity. `context` is the
- * organ_cut_run. */
+/* Parses a copy in which organ_hf_config_tidy has replaced NaN and Infinity. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;

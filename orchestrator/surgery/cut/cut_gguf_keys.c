@@ -10,7 +10,7 @@
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 #define KEY            160 /* bytes of the longest key */
 
-/* The key-values that are edited. The functions name keys without the architecture: "block_count". */
+/* The functions name keys without the architecture: "block_count". */
 typedef struct keys {
     organ_cut_run *run;       /* run->gguf has the key-values of the output */
     const organ_gguf *gguf;   /* the donor's key-values */
@@ -24,14 +24,13 @@ static const char *full_key(const keys *k, const char *name, char key[KEY])
     return key;
 }
 
-/* Returns the donor's key "ARCHITECTURE.name"; NULL if it has none. */
 static const organ_gguf_kv *find_key(const keys *k, const char *name)
 {
     char key[KEY];
     return organ_gguf_find(k->gguf, full_key(k, name, key));
 }
 
-/* Returns a key's integer if it is at least 0; -1 if the key is absent, negative or an array. */
+/* Returns -1 if the key is absent, negative or an array. */
 static int64_t keys_number_of(const keys *k, const char *name)
 {
     const organ_gguf_kv *const kv = find_key(k, name);
@@ -39,8 +38,6 @@ static int64_t keys_number_of(const keys *k, const char *name)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
 }
 
-/* Sets "ARCHITECTURE.name" in the output to `value` and appends the change to run->settings; does nothing if the
- * donor's key has this value. */
 static void set_key(const keys *k, const char *name, uint64_t value)
 {
     char key[KEY];
@@ -53,16 +50,13 @@ static void set_key(const keys *k, const char *name, uint64_t value)
                        k->error);
 }
 
-/* Sets the error ORGAN_BAD_INPUT "MODEL: key 'ARCHITECTURE.name' is VALUE: WHY". VALUE is -1 if the key is no number.
- */
 static void refuse_key(const keys *k, const char *name, const char *why)
 {
     organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
                name, keys_number_of(k, name), why);
 }
 
-/* Sets "ARCHITECTURE.name" to `after`. The donor's value must be `before`, which the tensors imply; else
- * ORGAN_BAD_INPUT. */
+/* The tensors imply `before`; another value of the donor is ORGAN_BAD_INPUT. */
 static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
 {
     if (keys_number_of(k, name) == (int64_t)before)
@@ -74,7 +68,6 @@ static void keys_change(const keys *k, const char *name, uint64_t before, uint64
 
 /* ---- experts, widths ---- */
 
-/* Sets the number of experts, reduces the number used per token if fewer remain, and checks groups of experts. */
 static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -90,8 +83,8 @@ static void edit_experts(const keys *k)
         refuse_key(k, "expert_group_count", why);
 }
 
-/* Sets the width of routed experts: expert_feed_forward_length, or feed_forward_length in models without that key. Sets
- * ORGAN_BAD_INPUT if feed_forward_length would also have to describe cut layers without experts. */
+/* In models without expert_feed_forward_length the width is feed_forward_length, which cannot also describe cut
+ * layers without experts. */
 static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -104,9 +97,9 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Checks the cut of shared experts. If the model states only the number of shared experts (expert_shared_count), their
- * width is this number times the width of a routed expert. Shared and routed experts must then keep the same share of
- * channels. Otherwise channels of shared experts cannot be cut. */
+/* If the model states only the number of shared experts (expert_shared_count), their width is this number times the
+ * width of a routed expert. Shared and routed experts must then keep the same share of channels. Otherwise channels
+ * of shared experts cannot be cut. */
 static void check_shared(const keys *k)
 {
     const bool counted =
@@ -118,8 +111,7 @@ static void check_shared(const keys *k)
                    "channels of shared experts can be cut only if it is absent");
 }
 
-/* Sets the numbers of heads. Also adds the sizes of keys and values if they are missing, because their defaults depend
- * on the number of heads. */
+/* The sizes of keys and values are added if they are missing, because their defaults depend on the number of heads. */
 static void edit_heads(const keys *k)
 {
     static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
@@ -138,9 +130,8 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
-/* Sets ORGAN_BAD_INPUT in two cases. In the architectures in `fixed`, llama.cpp gives every period-th layer another
- * kind without a key for it, and kept layers would change their kind. Or llama.cpp recognises the model by its number
- * of layers. */
+/* In the architectures in `fixed`, llama.cpp gives every period-th layer another kind without a key for it, so kept
+ * layers would change their kind. Other models llama.cpp recognises by their number of layers. */
 static void check_architecture(const keys *k)
 {
     static const struct {
@@ -170,8 +161,6 @@ static void check_architecture(const keys *k)
                    k->run->model->path, k->architecture, largest);
 }
 
-/* Sets ORGAN_BAD_INPUT if a key with a period ("every n-th layer") would describe the kept layers wrongly, or if layers
- * share keys and values. */
 static void check_layer_periods(const keys *k)
 {
     static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
@@ -185,9 +174,8 @@ static void check_layer_periods(const keys *k)
                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
 }
 
-/* Replaces in the output the array `kv`, which has one entry per layer, by the entries of the kept layers. The elements
- * must have a fixed size (no strings). The bytes of an array are its head (element type in 4 bytes, count in 8) and its
- * elements. */
+/* `kv` has one entry per layer, of a fixed size (no strings). The bytes of an array are its head (element type in 4
+ * bytes, count in 8) and its elements. */
 static void cut_array(const keys *k, const organ_gguf_kv *kv)
 {
     const organ_cut_run *const run = k->run;
@@ -212,8 +200,8 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
         organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
-/* Cuts each array of the architecture's keys that has as many elements as the donor has layers. Leaves arrays of
- * strings whole, and rope.dimension_sections, whose length does not depend on the layers. */
+/* An array is cut if it has as many elements as the donor has layers. Arrays of strings stay whole, and so does
+ * rope.dimension_sections, whose length does not depend on the layers. */
 static void cut_arrays(const keys *k)
 {
     const size_t length = strlen(k->architecture);
@@ -227,8 +215,6 @@ static void cut_arrays(const keys *k)
     }
 }
 
-/* Sets the numbers of all blocks, of blocks for multi-token prediction and of leading dense blocks, and cuts the arrays
- * with an entry for each block. Sets ORGAN_BAD_INPUT if keys cannot describe the kept blocks. */
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -245,8 +231,6 @@ static void edit_blocks(const keys *k)
     cut_arrays(k);
 }
 
-/* Edits the key-values in run->gguf for the numbers of experts, channels, heads and blocks that the cut changes.
- * Returns ORGAN_BAD_INPUT, naming the key, if key-values cannot describe the smaller model. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};

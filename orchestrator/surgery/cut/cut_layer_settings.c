@@ -20,8 +20,6 @@ static bool is_among(const char *key, const char *const *keys, size_t count)
 
 /* ---- lists ---- */
 
-/* Returns a new list with the entries of kept layers. `list` has one entry per layer of the donor. NULL if memory runs
- * out. */
 static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -33,8 +31,7 @@ static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
     return made;
 }
 
-/* Returns whether all elements of `list` are numbers of layers: integers from `first`, the number of the first layer,
- * to first + limit - 1. NULL is an empty list. */
+/* The numbers of the layers are `first` to first + limit - 1. A list that is NULL is empty. */
 static bool are_numbers(const json_t *list, size_t first, size_t limit)
 {
     for (size_t k = 0; k < json_array_size(list); k++) {
@@ -46,8 +43,6 @@ static bool are_numbers(const json_t *list, size_t first, size_t limit)
     return true;
 }
 
-/* Returns a new list with the new numbers of the kept layers in `list`, a list of layer numbers that count from
- * `first`. NULL if memory runs out. */
 static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_t first)
 {
     json_t *const made = json_array();
@@ -62,10 +57,9 @@ static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_
     return made;
 }
 
-/* Cuts `list`, the value of member `key`, to the kept layers if it has an entry for each layer (by_layer), with or
- * without layers of multi-token prediction, or is a list of layer numbers (of_numbers). Leaves lists of other things
- * (of_others) unchanged. Sets ORGAN_BAD_INPUT for another list that may depend on layers: it has an entry for each
- * layer, or its name contains "layer". */
+/* A list may have an entry for each layer (by_layer), with or without layers of multi-token prediction, or be a list
+ * of layer numbers (of_numbers); lists of other things (of_others) stay unchanged. Any other list may depend on
+ * layers, and is refused, if it has an entry for each layer or its name contains "layer". */
 static void edit_list(const organ_cut_config *c, const char *key, const json_t *list)
 {
     static const char *const by_layer[] = {"layer_types",
@@ -108,8 +102,6 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
                          "it may have an entry for each layer or name layers, and organ does not know how to cut it");
 }
 
-/* Removes the letters of dropped layers from the string in member `key`. Sets ORGAN_BAD_INPUT if the string does not
- * have one letter per layer. Does nothing without such a string. */
 static void edit_letters(const organ_cut_config *c, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(c->object, key));
@@ -128,7 +120,6 @@ static void edit_letters(const organ_cut_config *c, const char *key)
     free(kept);
 }
 
-/* Cuts all lists of c->object that depend on layers, and the string hybrid_override_pattern, to the kept layers. */
 static void edit_lists(const organ_cut_config *c)
 {
     const char *key;
@@ -143,9 +134,9 @@ static void edit_lists(const organ_cut_config *c)
 
 /* ---- numbers of leading layers ---- */
 
-/* Edits members whose value n divides the layers into 0 .. n - 1 and n .. last, such as first_k_dense_replace: the new
- * value is the number of kept layers among 0 .. n - 1. In moe_layer_end_index, n is the last layer of a range, so the
- * new value is the number of kept layers among 0 .. n, minus 1. */
+/* The value n of these members divides the layers into 0 .. n - 1 and n .. last, such as first_k_dense_replace: the
+ * new value is the number of kept layers among 0 .. n - 1. In moe_layer_end_index, n is the last layer of a range,
+ * so the new value is the number of kept layers among 0 .. n, minus 1. */
 static void edit_layer_bounds(const organ_cut_config *c)
 {
     static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers",
@@ -161,9 +152,8 @@ static void edit_layer_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* Sets num_kv_shared_layers to the number of kept layers among those that it counts: the last layers of the model,
- * which have no keys and values of their own. Each uses those of the last layer of its type (layer_types) that has its
- * own. Sets ORGAN_BAD_INPUT if that layer is dropped, or if layer_types does not have an entry for each layer. */
+/* num_kv_shared_layers counts the last layers of the model, which have no keys and values of their own. Each uses
+ * those of the last layer of its type (layer_types) that has its own, so that layer must be kept. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";
@@ -190,9 +180,7 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
-/* Edits Gemma 4's object per_layer_config, which has the sizes of single layers in members named by the layer's number:
- * removes the members of dropped layers and gives the others their new numbers. Sets ORGAN_BAD_INPUT if a member's name
- * is not the number of a layer. */
+/* Gemma 4's object per_layer_config has the sizes of single layers in members named by the layer's number. */
 static void renumber_layer_sizes(const organ_cut_config *c)
 {
     static const char *const key = "per_layer_config";
@@ -217,8 +205,7 @@ static void renumber_layer_sizes(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* Removes dropped layers from the lists of layer numbers in linear_attn_config of Kimi Linear, which count from 1, and
- * gives the others their new numbers. Sets ORGAN_BAD_INPUT if a list has other elements. */
+/* The lists of layer numbers in linear_attn_config of Kimi Linear count from 1. */
 static void renumber_linear_layers(const organ_cut_config *c)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers"};
@@ -236,8 +223,7 @@ static void renumber_linear_layers(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* Sets ORGAN_BAD_INPUT if the last kept layer of Gemma 4 has no global attention, because transformers gives the last
- * layer global attention even if layer_types says otherwise. */
+/* transformers gives the last layer of Gemma 4 global attention even if layer_types says otherwise. */
 static void check_last_layer(const organ_cut_config *c)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -251,8 +237,8 @@ static void check_last_layer(const organ_cut_config *c)
                          "loaders give the last layer full attention, but the last kept layer has another kind");
 }
 
-/* Sets ORGAN_BAD_INPUT if layers of MiniMax 1 are dropped: the rate at which its lightning attention decays depends on
- * the number of the layer and on the count of layers. `kept`: number of kept layers. */
+/* In MiniMax 1 the rate at which the lightning attention decays depends on the number of the layer and on the count
+ * of layers. */
 static void check_decay_rates(const organ_cut_config *c, size_t kept)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -260,8 +246,7 @@ static void check_decay_rates(const organ_cut_config *c, size_t kept)
         organ_cut_refuse(c, "model_type", "loaders compute the decays of a layer from its number");
 }
 
-/* Sets ORGAN_BAD_INPUT if a kept layer with a "shared" indexer uses the keys that a dropped layer selects: the last
- * layer before it with a "full" indexer. */
+/* A layer with a "shared" indexer uses the keys that the last layer before it with a "full" indexer selects. */
 static void check_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -279,8 +264,7 @@ static void check_indexers(const organ_cut_config *c)
 
 /* ---- the object ---- */
 
-/* Adapts scale_depth of MiniCPM to `kept` layers. The model multiplies the output of each layer by scale_depth /
- * sqrt(num_hidden_layers); this factor stays the same. */
+/* MiniCPM multiplies the output of each layer by scale_depth / sqrt(num_hidden_layers); this factor stays the same. */
 static void edit_depth(const organ_cut_config *c, size_t kept)
 {
     const json_t *const depth = json_object_get(c->object, "scale_depth");
@@ -288,8 +272,6 @@ static void edit_depth(const organ_cut_config *c, size_t kept)
         organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
 }
 
-/* Edits all members of c->object that depend on the numbers or the count of layers: scale_depth, lists, numbers of
- * leading layers, patterns. Before the lists, checks for cuts that no member could describe. */
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
     size_t kept = 0;

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kept rows in a layer that do not follow directly from organ_cut_layer, by role of the tensor. A list whose
- * `numbers` is NULL: all rows. */
+/* The lists do not follow directly from organ_cut_layer. A list whose `numbers` is NULL stands for all rows. */
 typedef struct layer_lists {
     organ_cut_keep gate_up;        /* rows of a fused matrix of gate and up */
     organ_cut_keep shared_gate_up; /* rows of the fused matrix of gate and up of the shared expert */
@@ -21,14 +20,12 @@ typedef struct layer_lists {
     organ_cut_keep *each_gate_up;  /* the same as gate_up for each routed expert */
 } layer_lists;
 
-/* Sets the error ORGAN_BAD_INPUT "tensor 'NAME': WHY". */
 static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s", t->name, why);
 }
 
-/* Returns the role of the weight that the tensor belongs to: for a bias, a scale or another companion that of its
- * weight, else that of the tensor itself. */
+/* A bias, a scale or another companion has the role of its weight. */
 static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 {
     char module[512];
@@ -44,8 +41,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* For each index n in `keep`, appends to `to` the indices of `each` rows, from row skip + n * each on. `list` is the
- * memory for all indices of `to`. */
+/* Index n in `keep` stands for the `each` rows from skip + n * each on. `list` is the memory for all indices of
+ * `to`. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -55,7 +52,7 @@ static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_ke
     *to = (organ_cut_keep){list, count};
 }
 
-/* Returns the width of an attention head in the layer, from the input width of its output projection; 0 if unknown. */
+/* The width follows from the input width of the layer's output projection; 0 means unknown. */
 static uint64_t head_size(const organ_cut_run *run, size_t layer)
 {
     const organ_hf_config *const c = &run->model->config;
@@ -67,8 +64,8 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
-/* Sets q, kv and qkv of `lists` to the rows of the kept heads. `keep`: the kept heads of K and V, each of which also
- * keeps its group of query heads. A fused matrix has all rows of q, then of k, then of v. */
+/* Each kept head of K and V in `keep` also keeps its group of query heads. A fused matrix has all rows of q, then of
+ * k, then of v. */
 static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
                                organ_error *error)
 {
@@ -92,8 +89,6 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     return ORGAN_OK;
 }
 
-/* Returns whether rows of gate and up alternate in the fused matrices of the layer's experts (organ_tensor_has_pairs).
- */
 static bool has_pairs(const organ_cut_run *run, size_t layer)
 {
     for (size_t t = 0; t < run->model->tensor_count; t++)
@@ -103,9 +98,8 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
-/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert. If gate and up alternate
- * (has_pairs), a kept channel c has the rows 2 c and 2 c + 1. Else it has row c of the first half (gate) and row c of
- * the second half (up). The list of an expert that the cut removes is empty. */
+/* If gate and up alternate (has_pairs), a kept channel c has the rows 2 c and 2 c + 1. Else it has row c of the
+ * first half (gate) and row c of the second half (up). The list of an expert that the cut removes is empty. */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);
@@ -128,8 +122,7 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
     return ORGAN_OK;
 }
 
-/* Sets `halves` to the kept rows of a fused matrix: `before` rows of gate, then as many of up. `keep`: the kept
- * channels. */
+/* A fused matrix has `before` rows of gate, then as many of up. */
 static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves,
                                 organ_error *error)
 {
@@ -141,7 +134,6 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Sets the lists of kept rows of a layer. Lists stay empty for a removed layer and for axes that are not cut. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -161,9 +153,9 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
 
 /* ---- kept rows and columns of a tensor ---- */
 
-/* For a tensor of unknown role in a layer that loses experts: keeps the entries in `keep` if the name contains a word
- * for routers or experts and the axis of experts has one entry per expert. Leaves other tensors whole, but returns
- * ORGAN_BAD_INPUT for those that may refer to experts in another way. */
+/* The tensor keeps the entries in `keep` if its name contains a word for routers or experts and the axis of experts
+ * has one entry per expert. Other tensors stay whole, unless they may refer to experts in another way: these are
+ * ORGAN_BAD_INPUT. */
 static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep,
                                   organ_cut_shares *shares, organ_error *error)
 {
@@ -180,10 +172,7 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     return ORGAN_OK;
 }
 
-/* Sets shares->experts for a tensor with an axis of experts (a stack, a router or its bias) in a layer that loses
- * experts. Leaves the tensor of a single expert whole: plan_tensor keeps or removes it. Returns ORGAN_BAD_INPUT if the
- * axis does not have one entry per expert, or if the number of a single expert is not below the router's number of
- * experts. Also returns the error of share_unknown. */
+/* The tensor of a single expert stays whole here: plan_tensor keeps or removes it. */
 static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                   organ_error *error)
 {
@@ -211,8 +200,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Sets the kept rows of gate and up, or the kept columns of down, of a feed-forward. `keep`: the kept channels;
- * `gate_up`: the kept rows of a fused matrix of gate and up; `role`: owner_role of `t`. */
+/* `gate_up` has the kept rows of a fused matrix of gate and up; `role` is the owner_role of `t`. */
 static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep,
                                 const organ_cut_keep *gate_up, organ_cut_shares *shares)
 {
@@ -224,8 +212,6 @@ static void share_rows_and_cols(const organ_tensor *t, organ_role role, const or
         shares->cols = *keep;
 }
 
-/* Sets in `shares` the kept channels of the layer's feed-forward without experts, if tensor `t` is a part of it.
- * Returns ORGAN_BAD_INPUT for a part of unknown function. */
 static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                    organ_cut_shares *shares, organ_error *error)
 {
@@ -238,8 +224,6 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if the matrices of gate, up or both in `t` have another number of outputs than the experts
- * have channels (twice as many for both). `role`: owner_role of `t`. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -254,9 +238,8 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* Sets the kept channels of a routed expert's tensor, or for a stack of experts those of each matrix. Channels are the
- * rows of gate and up and the columns of down; stacks that are stored transposed (organ_tensor_is_crossed) have them on
- * the other axis. */
+/* Channels are the rows of gate and up and the columns of down; stacks that are stored transposed
+ * (organ_tensor_is_crossed) have them on the other axis. */
 static organ_status share_expert_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                           organ_cut_shares *shares, organ_error *error)
 {
@@ -282,8 +265,6 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     return ORGAN_OK;
 }
 
-/* Sets in `shares` the rows or columns of the kept heads, by the role of tensor `t`; leaves tensors outside attention
- * whole. Returns ORGAN_BAD_INPUT for layouts in which the rows of a head cannot be identified. */
 static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                 organ_cut_shares *shares, organ_error *error)
 {
@@ -311,7 +292,6 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
     return ORGAN_OK;
 }
 
-/* Collects in `shares` the rows and columns of `t` that all cuts of its layer keep. */
 static organ_status collect_shares(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                    organ_cut_shares *shares, organ_error *error)
 {
@@ -329,8 +309,6 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Checks a tensor whose kept part gets new values (organ_cut_out.refitted). Returns ORGAN_USAGE if its type cannot
- * store them: it is packed, has scales, or organ_cut_takes rejects the type. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -344,8 +322,7 @@ static organ_status check_refittable(const organ_cut_run *run, const organ_tenso
                       w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
-/* Returns the tensor's name with the new numbers of its layer and expert, in the arena. NULL if an allocation
- * failed. */
+/* The arena owns the name. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
     const size_t size = strlen(t->name) + 32;
@@ -355,7 +332,6 @@ static const char *new_name(organ_cut_run *run, const organ_tensor *t)
     return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
 }
 
-/* Returns whether the part differs from a copy of its whole tensor. */
 static bool is_part_changed(const organ_cut_part *part)
 {
     for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
@@ -364,8 +340,7 @@ static bool is_part_changed(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
-/* Adds a tensor of the output with name `name` (NULL: an allocation failed): a copy of the donor's tensor `t`, or
- * `part`, the kept part of `t`. */
+/* `name` is NULL if an allocation failed. The piece is a copy of `t`, or `part`, the kept part of `t`. */
 static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
                                    const organ_cut_part *part, organ_error *error)
 {
@@ -390,9 +365,8 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if experts are cut and tensor `t`, which is outside of the layers, belongs to an expert.
- * Blocks for multi-token prediction are excepted and keep their experts, because transformers does not load them and
- * the forward pass does not run them. */
+/* Blocks for multi-token prediction keep their experts, because transformers does not load them and the forward pass
+ * does not run them. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
@@ -402,8 +376,7 @@ static organ_status check_experts_outside_layers(const organ_cut_run *run, const
     return ORGAN_OK;
 }
 
-/* Sets `keep` to the entries of the kept layers on an axis of `size` entries, on which every layer has the same number
- * of consecutive entries. Returns ORGAN_BAD_INPUT if `size` is not a multiple of the number of layers. */
+/* On the axis every layer has the same number of consecutive entries. */
 static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
                                  organ_error *error)
 {
@@ -422,10 +395,8 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     return ORGAN_OK;
 }
 
-/* Sets in `shares` the kept entries of a tensor of per-layer embeddings (Gemma 3n and 4), which has consecutive entries
- * for each layer: columns of the embedding (embed_tokens_per_layer), rows of the projection
- * (per_layer_model_projection). Does nothing for tensors with other names, or if no block is removed. Returns
- * ORGAN_BAD_INPUT for another tensor of rank 2 or more whose name has "per_layer". */
+/* Per-layer embeddings (Gemma 3n and 4) have consecutive entries for each layer: columns of the embedding
+ * (embed_tokens_per_layer), rows of the projection (per_layer_model_projection). */
 static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                     organ_error *error)
 {
@@ -442,8 +413,7 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
-/* Plans tensor `t`: adds nothing if its block or expert is removed, else a piece with the kept rows and columns.
- * `lists`: those of its layer; NULL for a tensor outside of layers. */
+/* `lists` is NULL for a tensor outside of layers. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);
@@ -469,7 +439,6 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
-/* Allocates the arrays of the plan, one entry per tensor of the model, and sets part_of to SIZE_MAX. */
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;

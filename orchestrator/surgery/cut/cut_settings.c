@@ -19,8 +19,6 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
-/* Sets member `key` of c->object in the edited config.json to `value` and notes the change, unless the member has this
- * value already. Takes over the reference to `value`; NULL means that the caller's allocation failed. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];
@@ -34,7 +32,6 @@ void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
     json_decref(value);
 }
 
-/* Sets the error ORGAN_BAD_INPUT, which names member `key`, its value and the reason `why`. */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
 {
     char *const text = organ_json_dump(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
@@ -42,7 +39,6 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
     free(text);
 }
 
-/* Returns member `key` if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
 const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
 {
     const json_t *const member = json_object_get(c->object, key);
@@ -56,8 +52,6 @@ bool organ_cut_stays(const organ_cut_config *c, size_t layer)
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
-/* Returns how many of the first `count` layers are kept, which is the new number of layer `count`. Layers after the
- * donor's last one count as kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;
@@ -66,8 +60,7 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
     return kept + (count > run->layer_count ? count - run->layer_count : 0);
 }
 
-/* Returns whether each kept layer keeps its phase in a pattern of layers: (l + shift) % period is 0 for its new number
- * if and only if it is 0 for the old one. A period of 0 or 1 always holds. */
+/* A period of 0 or 1 always holds. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
 {
     for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)
@@ -84,8 +77,6 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
                run->shared_channels_after * run->expert_channels_before;
 }
 
-/* Returns why the kept experts do not fit the router's groups, or NULL if they do. `used`: groups that the router
- * chooses for a token, `chosen`: experts that it chooses in these. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0,

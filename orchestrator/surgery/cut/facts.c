@@ -17,8 +17,6 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
-/* Returns whether the name is that of a router's weight, bias or other part. The suffixes of companions and biases are
- * removed first. The gate of a shared expert has a similar name, but is no router. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -40,7 +38,6 @@ unsigned organ_cut_expert_axis(const organ_tensor *tensor)
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
 }
 
-/* Returns whether the tensor is the weight of a router, which has a row for each expert. */
 static bool is_router_weight(const organ_tensor *t)
 {
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
@@ -56,8 +53,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- options ---- */
 
-/* `have` is the number of parts of one kind in the layer. Returns ORGAN_USAGE unless `keep` lists at least one of their
- * indices, in ascending order, all below `have`; ORGAN_OK if `keep` has no list. `what` names the parts in messages. */
+/* `have` is the number of parts of one kind in the layer; `what` names them in messages. */
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
 {
@@ -76,7 +72,6 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     return ORGAN_OK;
 }
 
-/* Checks the kept experts of a layer, and sets kept_experts and expert_of in its facts. */
 static organ_status number_kept_experts(organ_cut_run *run, size_t layer, organ_error *error)
 {
     const organ_cut_keep *const keep = &run->cut->layers[layer].experts;
@@ -96,8 +91,7 @@ static organ_status number_kept_experts(organ_cut_run *run, size_t layer, organ_
     return ORGAN_OK;
 }
 
-/* Sets run->experts_before and experts_after. Returns ORGAN_USAGE unless all kept layers with experts keep the same
- * number of experts: no loader accepts a number for each layer. */
+/* All kept layers must keep the same number of experts, because no loader accepts a number for each layer. */
 static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *error)
 {
     size_t first = SIZE_MAX;
@@ -118,8 +112,6 @@ static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *e
     return ORGAN_OK;
 }
 
-/* Gives the kept blocks consecutive numbers from 0 (`becomes`; -1 for dropped blocks), counts them in
- * run->layers_after, and sets run->cuts_blocks if a block is dropped. Returns ORGAN_USAGE if none is kept. */
 static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -132,7 +124,6 @@ static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 
 /* ---- channels and heads ---- */
 
-/* Returns the number of inputs (in_features) of the matrices of weight `w`. */
 static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
 {
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
@@ -154,10 +145,8 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
     return width;
 }
 
-/* Checks the kept parts of a layer that has `have` parts of one kind. Returns ORGAN_USAGE if the layer has or keeps
- * another number of these parts than the layers before it (*before, *after), because the configuration has one number
- * for all layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the
- * parts in messages. */
+/* The configuration has one number of parts for all layers. The first layer with such parts sets *before and *after,
+ * which are 0 until then. */
 static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                      const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
@@ -176,11 +165,8 @@ static organ_status check_same_count(const organ_cut_run *run, size_t layer, con
     return ORGAN_OK;
 }
 
-/* Kinds of cuts inside a layer, for is_requested. */
 enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
-/* Returns whether the caller has listed kept parts of kind `cut_kind` (CHANNELS, KV_HEADS, ...) for a layer that is
- * kept. */
 static bool is_requested(const organ_cut_run *run, int cut_kind)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -195,9 +181,6 @@ static bool is_requested(const organ_cut_run *run, int cut_kind)
     return false;
 }
 
-/* Sets run->expert_channels_before and expert_channels_after. Returns ORGAN_USAGE if the kept experts of the layer keep
- * different numbers of channels, or another number than the layers before it, and ORGAN_BAD_INPUT if the donor's
- * experts differ in width. */
 static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};
@@ -223,7 +206,7 @@ static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, orga
                             &run->expert_channels_before, &run->expert_channels_after, error);
 }
 
-/* Returns whether the layer has heads of K and V. Layers with a recurrent mixer or only a feed-forward have none. */
+/* Layers with a recurrent mixer or only a feed-forward have no heads of K and V. */
 static bool layer_has_attention(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++) {
@@ -234,8 +217,6 @@ static bool layer_has_attention(const organ_model *model, size_t layer)
     return false;
 }
 
-/* Checks the kept channels and heads of all layers, and sets how many of each kind a layer has before and after the
- * cut, and the cuts_ flags. A kind that no layer cuts is not checked, and its counts stay 0. */
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
@@ -274,9 +255,7 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
-/* Checks the requested cut and sets the facts of each layer, then the counts of experts, channels and heads before and
- * after the cut. The facts come first, since the checks of widths skip removed layers and experts. Also returns
- * ORGAN_USAGE if nothing would be removed and no tensor is refitted. */
+/* The facts come first, since the checks of widths skip removed layers and experts. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* Returns the kept entries of an axis. On axis part->each_axis they depend on the entry of the first axis (an expert)
- * in the current line. */
+/* On axis part->each_axis the kept entries depend on the entry of the first axis (an expert) in the current line. */
 static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_part *const part = r->part;
@@ -19,7 +18,6 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
-/* Returns the number of kept entries of an axis in the current line. */
 static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_keep *const keep = kept_of(r, axis);
@@ -27,8 +25,7 @@ static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
     return keep->numbers ? keep->count : (size_t)(whole / r->strides[axis]);
 }
 
-/* Sets strides[axis] to the distance in bytes between consecutive entries of the axis. On the last axis an entry is a
- * block, for types with blocks. Axes that the tensor does not have get 1. */
+/* On the last axis an entry is a block, for types with blocks. Axes that the tensor does not have get 1. */
 static void find_strides(const organ_tensor *t, uint64_t *strides)
 {
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -41,8 +38,7 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
     }
 }
 
-/* Returns a reader of the kept bytes of `part`, at their beginning. If only the first axis is cut, or none, `deepest`
- * stays 0 and the tensor is a single line. */
+/* If only the first axis is cut, or none, `deepest` stays 0 and the tensor is a single line. */
 organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
                                      unsigned char *window, unsigned char *out)
 {
@@ -56,9 +52,8 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
     return r;
 }
 
-/* Advances to the next line and resets its runs. The positions in `place` count like digits, the last axis fastest: an
- * axis that passes its last kept entry returns to 0 and advances the axis before it. Returns false after the last line.
- */
+/* The positions in `place` count like digits, the last axis fastest: an axis that passes its last kept entry returns
+ * to 0 and advances the axis before it. */
 static bool next_line(organ_cut_reader *r)
 {
     unsigned axis = 0;
@@ -91,8 +86,6 @@ static bool next_line(organ_cut_reader *r)
     return true;
 }
 
-/* Sets `from` and `left` to the bytes of the next run, in the next line if the current one has no more. Returns false
- * after the last run. */
 static bool next_run(organ_cut_reader *r)
 {
     while (r->next == r->count)
@@ -109,8 +102,6 @@ static bool next_run(organ_cut_reader *r)
     return true;
 }
 
-/* Reads ORGAN_CUT_WINDOW bytes of the tensor, from byte `from` on, into the window, unless it contains bytes [from,
- * from + bytes) already. At the end of the tensor the window is shorter. */
 static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
 {
     const organ_tensor *const t = r->part->tensor;
@@ -121,8 +112,6 @@ static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes
     return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
 }
 
-/* Sets *bytes to the next kept bytes, joined in r->out, at most ORGAN_CUT_WINDOW, and returns their number; 0 at the
- * end or on error. Bytes that the plan computed (part->values) are returned in one call. */
 size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
 {
     size_t filled = 0;

@@ -14,8 +14,8 @@ static bool is_model(const organ_cut_config *c, const char *start)
 
 /* ---- patterns that a list overrides ---- */
 
-/* A pattern by position: loaders give layer i one kind (hit) if (i + shift) % period is 0, else another kind (miss). A
- * list with an entry for each layer overrides the pattern. */
+/* Loaders give layer i one kind (hit) if (i + shift) % period is 0, else another kind (miss). A list with an entry
+ * for each layer overrides the pattern. */
 typedef struct layers_pattern {
     /* beginning of model_type in models that have the pattern; NULL: all models with `key` have it */
     const char *model;
@@ -41,8 +41,6 @@ static const layers_pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
-/* Returns a new list with the kind that each kept layer has in the donor by pattern `p`, as entries of p->list;
- * `period` is the period of the pattern. NULL if memory runs out. */
 static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
     json_t *const made = json_array();
@@ -57,8 +55,6 @@ static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, 
     return made;
 }
 
-/* Adds the list of pattern `p` to config.json if the pattern would give a kept layer another kind under its new number.
- * Does nothing if the model does not have the pattern, or already has the list. */
 static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     uint64_t period = p->period;
@@ -73,10 +69,10 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. Two rules give layers full attention:
- * among the first first_k_dense_replace layers, which are dense, every prefix_dense_sliding_window_pattern-th; among
- * the later layers, counted from 1 again, every sliding_window_pattern-th. Absent members have the defaults of
- * transformers, 1 and 4. */
+/* Cohere2MoeConfig without layer_types gives layers full attention by two rules: among the first
+ * first_k_dense_replace layers, which are dense, every prefix_dense_sliding_window_pattern-th; among the later
+ * layers, counted from 1 again, every sliding_window_pattern-th. Absent members have the defaults of transformers, 1
+ * and 4. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
@@ -98,11 +94,10 @@ static void list_dense_prefix(const organ_cut_config *c)
     organ_cut_set(c, key, list);
 }
 
-/* Sets indexer_types of GlmMoeDsaConfig if it is absent: "full" for a layer with an indexer of its own, "shared" for a
- * layer that uses the keys selected by the last "full" layer before it. The letters F and S in index_topk_pattern give
+/* In indexer_types of GlmMoeDsaConfig, a "full" layer has an indexer of its own, and a "shared" layer uses the keys
+ * selected by the last "full" layer before it. If the list is absent, the letters F and S in index_topk_pattern give
  * the kinds. Without that member, the first index_skip_topk_offset layers (default 2) are full, and after them every
- * index_topk_freq-th. The new list overrides these members. Sets ORGAN_BAD_INPUT if index_topk_pattern does not have
- * one letter for each layer, or if a kept layer uses the keys of a dropped one. */
+ * index_topk_freq-th. The new list overrides these members. */
 static void list_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -135,8 +130,7 @@ static void list_indexers(const organ_cut_config *c)
 
 /* ---- steps that no list overrides ---- */
 
-/* A setting that gives a kind to layers at regular steps. With a member for an offset, layer l has the kind if l % step
- * is the offset; otherwise if (l + shift) % step is 0. */
+/* With a member for an offset, layer l has the kind if l % step is the offset; otherwise if (l + shift) % step is 0. */
 typedef struct patterns_step {
     const char *key;       /* member of config.json with the step */
     const char *offset;    /* member with the offset; NULL: none */
@@ -163,15 +157,14 @@ static const patterns_step steps[] = {
     {.key = "global_attn_every_n_layers"},
 };
 
-/* Returns member `key` if it is an integer of at least 0, else `otherwise`, also if `key` is NULL. */
 static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
 {
     uint64_t value;
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
 }
 
-/* Returns whether the new `step` and `offset` give each kept layer that the setting is for its old kind: the new number
- * n of the layer has n % step == offset if and only if its old number l has l % before == before_offset. */
+/* The step fits if the new number n of each kept layer has n % step == offset if and only if its old number l has l
+ * % before == before_offset. */
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
@@ -183,9 +176,8 @@ static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_
     return true;
 }
 
-/* Sets *step to the least step for which step_fits is true, and *offset to its least such offset. Without a member for
- * the offset, the offset must be the one for which (l + shift) % step is 0. Steps up to c->layers + 1 suffice: with
- * that step and the last offset no layer has the kind. Returns false if no step fits. */
+/* Without a member for the offset, the offset must be the one for which (l + shift) % step is 0. Steps up to
+ * c->layers + 1 suffice: with that step and the last offset no layer has the kind. */
 static bool find_least_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                             uint64_t *step, uint64_t *offset)
 {
@@ -197,9 +189,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
     return false;
 }
 
-/* Changes the members of setting `s` to a step and offset that give each kept layer its kind. Does nothing if the old
- * step and offset give it, or if the old step is 0 or 1 (all layers). If the member for the step is absent, the old
- * step is s->otherwise in models of the type s->model, else 0. Sets ORGAN_BAD_INPUT if no step and offset give it. */
+/* An old step of 0 or 1 means all layers. If the member for the step is absent, the old step is s->otherwise in
+ * models of the type s->model, else 0. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);
@@ -222,8 +213,8 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
         organ_cut_set(c, s->offset, json_integer((json_int_t)offset));
 }
 
-/* If the period decoder_sparse_step of Qwen, whose layers are mixtures if (l + 1) % period is 0, would give a kept
- * layer another kind, sets it to 1 and lists the dense layers in mlp_only_layers. */
+/* Layers of Qwen are mixtures if (l + 1) % decoder_sparse_step is 0. If this would give a kept layer another kind,
+ * the period becomes 1 and mlp_only_layers lists the dense layers. */
 static void edit_sparse_step(const organ_cut_config *c)
 {
     uint64_t period;
@@ -238,8 +229,6 @@ static void edit_sparse_step(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
-/* Edits the settings that give layers their kind by position, so that kept layers keep theirs. Does nothing if no layer
- * is removed. */
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;

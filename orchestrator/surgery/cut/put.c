@@ -12,7 +12,6 @@
 
 #define BAND ((size_t)1 << 18) /* values that are rounded together */
 
-/* A matrix of a refitted tensor in the output. */
 typedef struct put_place {
     organ_cut_part *part;
     const organ_dtype_info *type; /* of the tensor, in the donor and in the output */
@@ -22,21 +21,17 @@ typedef struct put_place {
     uint64_t at;                  /* offset of the matrix in the piece, in bytes */
 } put_place;
 
-/* Returns the kept part of a tensor, which must have one. */
 static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
-/* Returns whether no matrix of the refitted tensor must be stored: the output has no part of it, or an interrupted run
- * has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
 }
 
-/* Returns where matrix `matrix` of the donor's tensor is in the output. In a stack of experts that loses some, the
- * index of the matrix becomes that of the expert in the output. */
+/* In a stack of experts that loses some, the index of the matrix becomes that of the expert in the output. */
 static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
     organ_cut_part *const part = put_part_of(run, tensor);
@@ -61,8 +56,6 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
     return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
 }
 
-/* Rounds `rows` rows to the type of the tensor: writes their bytes to `units`, and replaces `values` by the rounded
- * values. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
     const organ_kernels *const kernels = run->cut->write.engine->kernels;
@@ -74,8 +67,7 @@ static void round_rows(const organ_cut_run *run, const put_place *p, float *valu
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
-/* Rounds the matrix `weights` in place, band by band, and writes it if `own`. `units` has room for a band. Returns
- * ORGAN_BAD_INPUT if a value is not finite before or after rounding. */
+/* The matrix is rounded in place and written only if `own`. `units` has room for a band. */
 static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units,
                              organ_error *error)
 {
@@ -95,8 +87,6 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
     return ORGAN_OK;
 }
 
-/* Copies the bytes of the donor's matrix `matrix`, all of whose rows and columns are kept, to the output. `units` has
- * room for a band. */
 static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t matrix, void *units, organ_error *error)
 {
     const organ_tensor *const tensor = p->part->tensor;
@@ -109,9 +99,6 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
-/* Stores the new values of one kept matrix of a refitted tensor, rounded to its type; `weights` becomes the rounded
- * values (NULL: the donor's bytes are copied). Writes only if `own`. After the last matrix of the tensor, writes its
- * line to the journal. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -160,8 +147,6 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* ---- matrices that are stored transposed ---- */
 
-/* Allocates a matrix of p->rows x p->cols floats, the shape in the file; sets the error and returns NULL if that fails.
- * The caller frees it. */
 static float *allocate_transposed(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {
     float *const stored = malloc(p->rows * p->cols * sizeof *stored);

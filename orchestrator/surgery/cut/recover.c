@@ -32,7 +32,6 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 
 /* ---- digests of rows ---- */
 
-/* A model of the comparison: the donor or the copy. */
 typedef struct recover_side {
     const organ_model *model;
     const organ_weights *weights;
@@ -50,7 +49,6 @@ typedef struct rows_of {
     uint64_t halves;
 } rows_of;
 
-/* Returns the index of the digest of the part to which `row` belongs; `row` must be at least of->skip. */
 static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 {
     if (of->halves)
@@ -58,8 +56,7 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
     return of->first + (row - of->skip) / of->each % of->count;
 }
 
-/* Extends the digest of each part of weight `w` by the values of its rows, in order, widened to FP32. The digest so far
- * is the seed of the hash. `digests` has an entry for each index of channel_of_row, 0 at first. */
+/* The values are widened to FP32. The digest so far, 0 at first, is the seed of the hash. */
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
@@ -75,9 +72,8 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* Extends the digest of each channel by its columns in a stack of matrices with `count` channels each. Column c belongs
- * to channel c / 2 if the columns of gate and up alternate (`pairs`), else to channel c % count. The digest of channel
- * c of matrix m is digests[m * count + c]. */
+/* Column c belongs to channel c / 2 if the columns of gate and up alternate (`pairs`), else to channel c % count.
+ * The digest of channel c of matrix m is digests[m * count + c]. */
 static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
@@ -95,11 +91,9 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
     return error->status;
 }
 
-/* Sets `keep` to the numbers of the donor parts that have the digests of the copy's parts, ascending. Because a cut
- * keeps the order, the search for each part of the copy begins after the donor part of its predecessor. If no donor
- * part has the digest, or too few donor parts follow for the remaining parts of the copy, adds a problem and takes the
- * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`. Messages name the
- * donor's layer `layer` and a part by `what`. */
+/* Because a cut keeps the order, the search for each part of the copy begins after the donor part of its
+ * predecessor. If no donor part has the digest, or too few donor parts follow for the remaining parts of the copy,
+ * there is a problem, and the donor part at which the search began is taken. `what` names a part in messages. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
                                   size_t donor_count, const uint64_t *copy, size_t copy_count, organ_cut_keep *keep,
                                   organ_error *error)
@@ -132,9 +126,8 @@ typedef struct recover_block {
     size_t count;         /* number of digests */
 } recover_block;
 
-/* If tensor `t` is a norm or a projection of K or V, appends its digest to the entry of its layer in `blocks`. The name
- * of the module is the seed of the digest, so that two norms with equal bytes are not confused. Ignores other tensors,
- * and tensors above 1 GiB: enough of the tensors keep their bytes in a kept block to recognise it. */
+/* The name of the module is the seed of the digest, so that two norms with equal bytes are not confused. Tensors
+ * above 1 GiB are ignored: enough of the tensors keep their bytes in a kept block to recognise it. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {
@@ -154,7 +147,6 @@ static organ_status list_block(const organ_model *model, const organ_tensor *t, 
     return error->status;
 }
 
-/* Fills blocks[l] with the digests of block l, for all blocks of the model. */
 static organ_status list_blocks(const organ_model *model, recover_block *blocks, organ_error *error)
 {
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
@@ -163,7 +155,6 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
-/* Returns how many pairs of a digest of block `a` and a digest of block `b` are equal. */
 static unsigned count_common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
@@ -173,9 +164,8 @@ static unsigned count_common_digests(const recover_block *a, const recover_block
     return count;
 }
 
-/* Sets r->layers[].dropped: the kept blocks are the ascending sequence of donor blocks that has the most digests in
- * common with the blocks of the copy (dynamic programming over both sequences). `best` is a zeroed table, [copy_layers
- * + 1][layer_count + 1]. */
+/* The kept blocks are the ascending sequence of donor blocks that has the most digests in common with the blocks of
+ * the copy (dynamic programming over both sequences). `best` is a zeroed table, [copy_layers + 1][layer_count + 1]. */
 static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, copies = r->copy_layers, row = all + 1;
@@ -200,7 +190,6 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
     }
 }
 
-/* Finds which blocks of the donor were dropped, by the digests of their norms and K and V projections. */
 static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 {
     recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
@@ -218,8 +207,7 @@ static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 
 /* ---- parts of a block ---- */
 
-/* Returns the first weight of two axes of a layer with this role and relation to experts; NULL if there is none. With
- * ORGAN_ROLE_ROUTER, skips the gate of a shared expert. */
+/* With ORGAN_ROLE_ROUTER the gate of a shared expert is skipped. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_expert_kind experts)
 {
@@ -232,13 +220,11 @@ static const organ_weight *weight_among(const organ_weights *weights, size_t lay
     return NULL;
 }
 
-/* Returns the first matrix of a layer with this role that belongs to no expert; NULL if there is none. */
 static const organ_weight *recover_weight_of(const organ_weights *weights, size_t layer, organ_role role)
 {
     return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
-/* A kind of part that a layer can lose. */
 typedef struct recover_kind {
     const char *what; /* name of a part in messages */
     /* Returns how many parts of this kind the layer has; 0: none. */
@@ -250,7 +236,6 @@ typedef struct recover_kind {
     organ_status (*extend)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
-/* Implements recover_kind.count: the routed experts of a layer. */
 static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     (void)weights;
@@ -273,7 +258,6 @@ static bool has_equal_digests(const uint64_t *digests, uint64_t count)
     return false;
 }
 
-/* Extends the digest of each expert by the rows of its up projection, or of its fused gate and up. */
 static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
@@ -290,7 +274,6 @@ static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_
     return error->status;
 }
 
-/* Implements recover_kind.count: the channels of a layer's feed-forward without experts. */
 static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const organ_weight *const down = recover_weight_of(weights, layer, ORGAN_ROLE_DOWN);
@@ -298,14 +281,11 @@ static uint64_t count_channels(const organ_model *model, const organ_weights *we
     return down ? down->shape[1] : 0;
 }
 
-/* Implements recover_kind.count: the channels of a layer's shared expert. */
 static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-/* Extends the digest of each channel of a feed-forward by its rows of up and gate, also if they are fused. `experts`:
- * the feed-forward without experts or the shared expert. */
 static organ_status digest_rows(const recover_side *s, size_t layer, organ_expert_kind experts, uint64_t count,
                                 uint64_t *digests, organ_error *error)
 {
@@ -318,29 +298,25 @@ static organ_status digest_rows(const recover_side *s, size_t layer, organ_exper
     return ORGAN_OK;
 }
 
-/* Implements recover_kind.digest for the channels of a layer's feed-forward without experts. */
 static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
 }
 
-/* Implements recover_kind.digest for the channels of a layer's shared expert. */
 static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                            organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
 
-/* Returns the number of heads of K and V, from the model's configuration; 0 for a layer without attention. */
 static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
     return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
-/* Extends the digest of each head of K and V by its rows of K, then of V, also if they are fused with Q: a fused matrix
- * has all rows of Q, then of K, then of V. Returns ORGAN_BAD_INPUT if the heads do not divide the columns of O. */
+/* A fused matrix has all rows of Q, then of K, then of V. */
 static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                  organ_error *error)
 {
@@ -368,9 +344,8 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-/* Compares layer `layer` of the donor with layer `becomes` of the copy, the same layer after the cut. Sets `keep` to
- * the donor's parts of kind `k` that the copy still has. Leaves `keep` unchanged if the copy has no parts of this kind,
- * or not fewer than the donor. */
+/* `becomes` is the number of the layer in the copy. `keep` stays unchanged if the copy has no parts of this kind, or
+ * not fewer than the donor. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
@@ -397,9 +372,8 @@ static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k
 
 /* ---- channels of experts ---- */
 
-/* Extends the digest of each channel of each routed expert by its rows of up and gate (columns if the stack is stored
- * transposed): digests[e * count + c] for channel c of expert e, `count` channels per expert. Skips weights whose rows
- * are not those of `count` channels. */
+/* The digest of channel c of expert e is digests[e * count + c]. Weights whose rows are not those of `count`
+ * channels are skipped. */
 static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
                                            uint64_t *digests, organ_error *error)
 {
@@ -422,14 +396,12 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-/* Numbers of experts and channels of a layer in the donor and in the copy. */
 typedef struct counts {
     uint64_t experts, copy_experts; /* routed experts in the donor, in the copy */
     uint64_t have, left;            /* channels per expert in the donor, in the copy */
 } counts;
 
-/* Sets expert_channels of the donor's layer `layer` to the kept channels of each kept expert. `donor_digests` and
- * `copy_digests` have the digests of all channels, [experts][have] and [copy_experts][left]. */
+/* `donor_digests` is [experts][have], and `copy_digests` is [copy_experts][left]. */
 static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *donor_digests,
                                   const uint64_t *copy_digests, organ_error *error)
 {
@@ -450,8 +422,6 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
     return error->status;
 }
 
-/* Finds which channels each routed expert of layer `layer` has kept in layer `becomes` of the copy. Does nothing if the
- * experts have lost no channels, or if the kept experts were not found before. */
 static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
 {
     const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
@@ -498,7 +468,6 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
     return error->status;
 }
 
-/* Frees the result and the lists of kept parts. */
 void organ_cut_recovery_release(organ_cut_recovery *r)
 {
     free(r->layers);

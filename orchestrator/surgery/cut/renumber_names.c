@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result of renumbering a name. */
 typedef enum outcome {
     SAME,    /* no number changes */
     CHANGED, /* a number was replaced */
@@ -19,10 +18,9 @@ typedef enum outcome {
     UNCLEAR  /* a number cannot be replaced, or memory ran out */
 } outcome;
 
-/* Finds in a name the number that follows one of the `count` words after a dot, in a pattern an escaped dot. Returns
- * the first character of the number and sets *digits to its length. *digits is 0 if an alternative or a set of
- * characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it matches every number. Returns
- * NULL if there is no number. */
+/* The number follows one of the `count` words after a dot, in a pattern an escaped dot. *digits is 0 if an
+ * alternative or a set of characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it
+ * matches every number. */
 static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)
@@ -40,9 +38,8 @@ static const char *number_after(const char *text, const char *const *words, size
     return NULL;
 }
 
-/* Reads the first `digits` characters at `number`, all of them digits, as a decimal number into *value. Returns false
- * if `digits` is 0 or above 8, or if the digits are followed by a wildcard that could match further digits, as in "1*"
- * or "2[0-9]". Accepts "0*", because no other number begins with 0. */
+/* The digits must not be followed by a wildcard that could match further digits, as in "1*" or "2[0-9]". "0*" is
+ * accepted, because no other number begins with 0. */
 static bool plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
@@ -50,8 +47,7 @@ static bool plain_number(const char *number, size_t digits, size_t *value)
     return *value != SIZE_MAX && (!open || (*value == 0 && number[digits] == '*'));
 }
 
-/* Replaces the `digits` digits at `number`, which points into *text, by `becomes`. Frees the old *text. Returns
- * CHANGED, or UNCLEAR if memory runs out. */
+/* The old *text is freed. The result is UNCLEAR if memory runs out. */
 static outcome replace_number(char **text, const char *number, size_t digits, size_t becomes)
 {
     char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);
@@ -62,8 +58,8 @@ static outcome replace_number(char **text, const char *number, size_t digits, si
     return CHANGED;
 }
 
-/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no single layer. A pattern
- * that does not name a single layer by digits is UNCLEAR if blocks are cut, else SAME. */
+/* *layer is SIZE_MAX if the text names no single layer. A pattern that does not name a single layer by digits is
+ * UNCLEAR if blocks are cut, else SAME. */
 static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer)
 {
     static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
@@ -82,7 +78,6 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     return becomes == *layer ? SAME : replace_number(text, number, digits, becomes);
 }
 
-/* Renumbers the expert in *text. `layer`: the old number of its layer, SIZE_MAX if unknown. */
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
 {
     static const char *const expert_words[] = {"experts"};
@@ -99,8 +94,8 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Returns whether the name or pattern is that of a module in a vision tower, an audio tower or a block for multi-token
- * prediction ("mtp.layers.0"). These have their own numbers of layers and experts. */
+/* Vision towers, audio towers and blocks for multi-token prediction ("mtp.layers.0") have their own numbers of
+ * layers and experts. */
 static bool is_of_another_part(const char *text)
 {
     char begin[64]; /* without the backslashes of a pattern */
@@ -115,7 +110,7 @@ static bool is_of_another_part(const char *text)
     return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
 }
 
-/* Renumbers layer and expert in *text, which is allocated by malloc and may be replaced by another allocation. */
+/* *text is allocated by malloc and may be replaced by another allocation. */
 static outcome rename_text(const organ_cut_run *run, char **text)
 {
     size_t layer;
@@ -128,9 +123,7 @@ static outcome rename_text(const organ_cut_run *run, char **text)
     return second == SAME ? first : second;
 }
 
-/* Returns the renumbered copy of `text`, for the caller to free; NULL if it names a removed module, or on error. Sets
- * *changed also if it names a removed module. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be
- * replaced. */
+/* The caller frees the result. It is NULL if the text names a removed module, which also sets *changed, or on error. */
 static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
                           organ_error *error)
 {
@@ -151,8 +144,6 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     return NULL;
 }
 
-/* Returns a copy of the object with layers and experts renumbered in the names of its members and, recursively, in
- * their values. Members of removed modules are left out. */
 static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                               organ_error *error)
 {
@@ -169,8 +160,6 @@ static json_t *renamed_object(const organ_cut_run *run, const char *where, const
     return made;
 }
 
-/* Returns a copy of the array with layers and experts renumbered in its elements. Names of removed modules are left
- * out. */
 static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                              organ_error *error)
 {

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* How the rows or columns of a weight are stored on an axis of a tensor. */
 typedef struct packing {
     uint64_t per;    /* rows or columns that are stored together; 0: the axis has none of them and is kept whole */
     uint64_t places; /* entries of the axis that store `per` rows or columns */
@@ -16,9 +15,8 @@ typedef struct packing {
 static const packing ONE = {1, 1};  /* an entry for each row or column */
 static const packing NONE = {0, 0}; /* one entry is for all rows or columns */
 
-/* Sets `out` to the entries of an axis that store the rows or columns in `keep`. `have`: number of all rows or columns
- * of the weight; `axis`: number of all entries of the axis; `p`: how the rows or columns are stored. Returns
- * ORGAN_BAD_INPUT if a group of p.per rows or columns (the last group may be shorter) would be kept only in part. */
+/* `have` is the number of all rows or columns of the weight, `axis` that of all entries of the axis. A group of
+ * p.per rows or columns (the last group may be shorter) cannot be kept only in part. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
@@ -45,9 +43,6 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
     return ORGAN_OK;
 }
 
-/* Sets part->axes[axis] and part->shape[axis] so that only the entries remain that store the rows or columns in `keep`.
- * `have`: number of all rows or columns of the weight; `p`: how they are stored, such as 8 codes in a word. Does
- * nothing if all are kept or if p.per is 0. Errors are those of pack_list. */
 static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
                                 uint64_t have, packing p, organ_error *error)
 {
@@ -67,9 +62,8 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
     return ORGAN_OK;
 }
 
-/* Returns how the codes of `w` are packed into 32-bit words. With w->dense_words codes follow each other without gaps,
- * so that 32 codes take w->bits words; else each word has 32 / w->bits codes. If w->bits divides 32, both are the
- * same. */
+/* With w->dense_words codes follow each other without gaps, so that 32 codes take w->bits words; else each word has
+ * 32 / w->bits codes. If w->bits divides 32, both are the same. */
 static packing packing_of_words(const organ_weight *w)
 {
     if (w->dense_words && 32 % w->bits)
@@ -77,8 +71,7 @@ static packing packing_of_words(const organ_weight *w)
     return (packing){32 / w->bits, 1};
 }
 
-/* Sets *rows and *cols to the packing of the rows and columns of weight `w` on the axes of its tensor of codes. Codes
- * of unlisted schemes have one entry each. */
+/* Codes of unlisted schemes have one entry each. */
 static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
 {
     *rows = *cols = ONE;
@@ -104,16 +97,12 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     }
 }
 
-/* Returns the packing of `all` rows or columns on an axis of scales: one entry for each block of `block` rows or
- * columns. Returns NONE if one entry is for all: `block` is 0 or at least `all`. */
 static packing packing_of_scale(uint64_t block, uint64_t all)
 {
     return block == 0 || block >= all ? NONE : (packing){block, 1};
 }
 
-/* Cuts the last two axes of part->tensor, a tensor of weight `w`, to the kept rows and columns in `shares`. `rows`,
- * `cols`: how the tensor stores them. In a transposed weight the last axis has the rows. Returns ORGAN_BAD_INPUT for a
- * tensor of fewer than two axes, and the errors of pack_list. */
+/* In a transposed weight the last axis has the rows. */
 static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight *w, organ_cut_part *part,
                                          const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
 {
@@ -128,10 +117,8 @@ static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight 
     return error->status;
 }
 
-/* Sets part->values to new bytes of the tensor weight_shape [compressed-tensors], which has the numbers of rows and
- * columns: those of an axis that is cut become the numbers of its kept entries. The numbers are little-endian integers
- * of the same width as in the donor. Returns ORGAN_BAD_INPUT if the tensor does not have two integers of 32 or 64
- * bits. */
+/* The tensor weight_shape [compressed-tensors] has the numbers of rows and columns. The new numbers are
+ * little-endian integers of the same width as in the donor, 32 or 64 bits. */
 static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                  organ_error *error)
 {
@@ -154,10 +141,9 @@ static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *sha
     return ORGAN_OK;
 }
 
-/* Cuts the tensor of zero points of packed weight `w` to the kept rows and columns. Like scales, there is one zero
- * point per block of rows and columns. A word has the zero points of several rows: in compressed-tensors and GPTQ of as
- * many as a word has codes, in AWQ gemm of 8. In AWQ gemv a word has those of several blocks of columns, so cut columns
- * return ORGAN_BAD_INPUT. */
+/* Like scales, there is one zero point per block of rows and columns. A word has the zero points of several rows: in
+ * compressed-tensors and GPTQ of as many as a word has codes, in AWQ gemm of 8. In AWQ gemv a word has those of
+ * several blocks of columns, so columns cannot be cut. */
 static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                 organ_cut_part *part, organ_error *error)
 {
@@ -174,10 +160,8 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
     return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
-/* Cuts part->tensor, one tensor of weight `w` (codes, scales, zero points, weight_shape), to the kept rows and columns
- * in `shares`. A tensor without rows and columns stays whole: a global scale, one element, or a weight that is a
- * vector. Returns ORGAN_BAD_INPUT if columns would be cut whose group g_idx gives for each column, and the errors of
- * the functions that it calls. */
+/* A tensor without rows and columns stays whole: a global scale, one element, or a weight that is a vector. Columns
+ * cannot be cut if g_idx gives a group for each column. */
 static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                      organ_cut_part *part, organ_error *error)
 {
@@ -207,8 +191,8 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
 
 /* ---- stacks in which each matrix keeps its own entries ---- */
 
-/* Sets axes, shape and values of `part`, a stack of matrices, as if `one`, the kept rows and columns of one matrix,
- * were those of all matrices. `bias`: the tensor is [matrices][rows] and has the biases of one matrix in each row. */
+/* Each matrix keeps the rows and columns in `one`. With `bias`, the tensor is [matrices][rows] and has the biases of
+ * one matrix in each row. */
 static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part,
                                   organ_error *error)
 {
@@ -219,9 +203,7 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
-/* Copies the kept entries of matrix `number` from `found`, the result of select_matrix, to each[number], and sets
- * shape, each and each_axis of `part`. Returns ORGAN_BAD_INPUT if `found` also cuts the first axis, which must only
- * have the experts, or has new values (weight_shape). */
+/* `found` must not cut the first axis, which must only have the experts. */
 static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *each, uint32_t number,
                                           const organ_cut_part *found, organ_error *error)
 {
@@ -239,9 +221,7 @@ static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *
                : ORGAN_OK;
 }
 
-/* Keeps in each matrix of a stack of experts the rows shares->each_rows and the columns shares->each_cols of that
- * matrix. Leaves a tensor unchanged that has one element per matrix or a single one. Returns ORGAN_BAD_INPUT if the
- * tensor is not known to have a matrix for each expert. */
+/* A tensor that has one element per matrix or a single one stays unchanged. */
 static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                 organ_error *error)
 {
@@ -271,9 +251,6 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
-/* Sets shape, axes, each and values of `part` so that the shares of part->tensor are kept. Applies the first of these
- * that is set, after the rows and columns of single matrices (select_each): the kept experts; the kept rows of a bias;
- * the kept rows and columns of the weight to which the tensor belongs. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error)
 {

@@ -14,9 +14,7 @@
 
 /* ---- options ---- */
 
-/* Converts --keep ("50%" or "8") to a number of experts per layer. A percentage is rounded to a multiple of the
- * router's groups. Returns ORGAN_USAGE if the text is invalid, if no expert would be removed, if fewer would be kept
- * than the router needs, or if the number is not a multiple of the groups. */
+/* A percentage is rounded to a multiple of the router's groups. */
 static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
 {
     const uint32_t experts = s->experts, used = s->used, groups = s->groups;
@@ -44,7 +42,6 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     return ORGAN_OK;
 }
 
-/* Checks combinations of options before the model is opened, and reads --per-layer and --score. */
 static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -64,7 +61,6 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 
 /* ---- the choice ---- */
 
-/* Allocates job->layers, job->counts and job->kept, and marks layers of multi-token prediction as dropped. */
 static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -86,8 +82,7 @@ static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Writes the numbers of the `count` kept experts of layer `l` to `kept`: those that the scores choose, or, while scores
- * are unknown, the first count / groups experts of each router group. */
+/* While scores are unknown, the first count / groups experts of each router group are kept. */
 static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count, uint32_t *kept)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -98,9 +93,6 @@ static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count,
         organ_expert_scores_choose(s, l, job->score, count, kept);
 }
 
-/* Chooses how many experts each layer keeps (job->counts) and which ones (job->layers). Each mixture layer keeps
- * job->keep experts. With --per-layer global, if the scores are known, organ_expert_scores_divide chooses other counts
- * with the same sum. */
 static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -125,8 +117,6 @@ static void experts_choose(organ_experts_job *job)
 
 /* ---- refit ---- */
 
-/* With --heal opens the refit for the kept experts in job->layers, and closes an earlier one. Without --heal does
- * nothing. */
 static organ_status open_heal(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -140,7 +130,6 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
 }
 
-/* Callback organ_write.fill with --heal: refits the kept experts, then copies all other parts of the model. */
 static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -148,30 +137,25 @@ static organ_status experts_fill(void *inner, organ_writing *writing, organ_erro
     return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-/* Callback organ_cut_out.results: returns the refit's results of a tensor for the journal. */
 static json_t *heal_results(void *context, const organ_tensor *tensor)
 {
     return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
 }
 
-/* Callback organ_cut_out.recall: restores the refit's results of a tensor from the journal. Returns false if they are
- * malformed. */
 static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* Callback organ_write.identity with --heal: returns the calibration text and its windows, on which a refitted output
- * depends in addition to the parameters. */
+/* A refitted output depends on the calibration text and its windows in addition to the parameters. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
     return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
 }
 
-/* Checks before the text is run that the refit is possible and fits in memory. The kept experts are not known yet, but
- * only their number matters, so the check chooses any. If memory does not suffice, also checks the measurement, so that
- * the message states an amount that suffices for both. */
+/* The kept experts are not known yet, but only their number matters, so the check chooses any. If memory does not
+ * suffice, the measurement is checked too, so that the message states an amount that suffices for both. */
 static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
@@ -186,7 +170,6 @@ static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Writes the model with the kept experts, and with --heal their refitted down projections. */
 static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -215,8 +198,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
     return organ_cut_make(&all, report, error);
 }
 
-/* Checks the options, opens the model, checks that the output can be written, creates empty scores and reads --keep.
- * The scores include the loss for --score loss, and for --per-layer global, which compares layers by the loss. */
+/* The scores include the loss also for --per-layer global, which compares layers by the loss. */
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -230,7 +212,6 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
     return read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
-/* Runs the verb: obtains scores (measured or from the file), chooses the kept experts and writes the smaller model. */
 static organ_status experts_work(organ_experts_job *job, json_t **report, organ_error *error)
 {
     if (experts_open_all(job, error) != ORGAN_OK)
@@ -246,7 +227,6 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
     return error->status;
 }
 
-/* Frees what the job owns; members that were never set are NULL. */
 static void experts_release(organ_experts_job *job)
 {
     organ_expert_heal_close(job->heal);

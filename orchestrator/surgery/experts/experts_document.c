@@ -15,9 +15,6 @@ json_t *organ_experts_parameters(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Returns the row of layer `l` in member "losses": {"layer", "keep", "missed"}. "keep" is the number of kept experts,
- * "missed" the relative error of the layer with these experts (organ_expert_scores_missed). "missed" is null if the
- * loss is unknown or the layer is dense. */
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
@@ -48,8 +45,8 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
-/* Returns the number of expert tensors in those blocks for multi-token prediction that have names of their own, such as
- * mtp.layers.0, and no number in the sequence of layers. The cut copies these tensors unchanged. */
+/* Blocks for multi-token prediction may have names of their own, such as mtp.layers.0, and no number in the sequence
+ * of layers. The cut copies their tensors unchanged. */
 static size_t count_draft_experts(const organ_model *model)
 {
     size_t count = 0;
@@ -59,9 +56,8 @@ static size_t count_draft_experts(const organ_model *model)
     return count;
 }
 
-/* Callback organ_write.document: returns the report of organ experts. Its member "layers" is empty in two cases: in a
- * dry run without scores, because the kept experts are then unknown; and if layers keep different numbers of experts,
- * which no loader supports. */
+/* Member "layers" is empty in two cases: in a dry run without scores, because the kept experts are then unknown; and
+ * if layers keep different numbers of experts, which no loader supports. */
 json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;

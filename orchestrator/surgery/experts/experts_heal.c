@@ -21,9 +21,8 @@ static uint64_t chunk_tokens(const organ_expert_heal *h)
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
 }
 
-/* Returns the least-squares problem of a layer: the inputs are the hidden channels of the kept experts, and the outputs
- * are the hidden state. For each token the channels of `used` experts are active. Every ORGAN_EXPERT_HEAL_WINDOWS-th
- * window is held out. */
+/* The inputs are the hidden channels of the kept experts; for each token the channels of `used` experts are active.
+ * Every ORGAN_EXPERT_HEAL_WINDOWS-th window is held out. */
 static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
     const size_t held = h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS,
@@ -38,8 +37,8 @@ static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal
                                .scratch = h->options.calibration.scratch};
 }
 
-/* Returns whether some kept down projections are stored transposed, as in_features x out_features: storing their new
- * values needs memory for a copy. */
+/* Storing new values of a projection that is stored transposed, as in_features x out_features, needs memory for a
+ * copy. */
 static bool has_transposed(const organ_expert_heal *h, const organ_forward *forward)
 {
     for (size_t l = 0; l < h->layer_count; l++)
@@ -49,11 +48,9 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
     return false;
 }
 
-/* Implements organ_calibration_work.extra: sets h->config, and returns the bytes that the refit needs while the
- * calibration text runs through the layers, in addition to those of that run: the largest regression of a layer, the
- * buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy if some down projections
- * are stored transposed. `scratch`: --scratch is given, so a large regression keeps its inputs in a file, not in
- * memory. */
+/* Implements organ_calibration_work.extra, and sets h->config. The refit needs the largest regression of a layer,
+ * the buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy if some down
+ * projections are stored transposed. With `scratch` a large regression keeps its inputs in a file, not in memory. */
 static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;
@@ -78,8 +75,6 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
-/* Allocates the buffers of a chunk, and with several ranks a second set of rows for the chunks of other ranks. Returns
- * false if out of memory. */
 static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
@@ -113,8 +108,6 @@ static void heal_free_buffers(organ_expert_heal *h)
 
 /* ---- layers ---- */
 
-/* Fills h->layers[number] for a layer with `experts` experts: which experts it keeps, and the tensors of the down
- * projections of all its experts. */
 static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t experts, organ_error *error)
 {
     const organ_model *const model = h->options.model;
@@ -147,8 +140,6 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-/* Sets the flags in h->refitted for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
- * is packed or has a type that cannot be rewritten. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -169,9 +160,8 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
-/* Callback organ_calibration_work.enter: sets h->refitting, and opens the regression of a layer that loses experts. A
- * layer whose refitted matrices were all written by an interrupted run is not refitted again, unless one of them has a
- * block type. */
+/* A layer whose refitted matrices were all written by an interrupted run is not refitted again, unless one of them
+ * has a block type. */
 static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
@@ -189,7 +179,6 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     return error->status;
 }
 
-/* Allocates h->layers and h->refitted and fills both for all layers with experts. */
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
 {
     const size_t count = organ_cut_layers(h->options.model);
@@ -247,7 +236,6 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                : ORGAN_OK;
 }
 
-/* Frees the refit and closes its walk. NULL is allowed. */
 void organ_expert_heal_close(organ_expert_heal *h)
 {
     if (!h)
@@ -300,7 +288,6 @@ json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
-/* Restores the solution of the layer of `tensor` from the journal. Returns false if `results` is malformed. */
 bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
@@ -310,7 +297,6 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 
 /* ---- the report ---- */
 
-/* Returns the row of layer `number` in organ_expert_heal_json. */
 static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -325,8 +311,7 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
 
-/* Returns member "heal" of the report: a row for each layer that loses experts. A layer counts as healed if a lambda
- * was chosen, that is if the refit lowered its held-out error. */
+/* A layer counts as healed if a lambda was chosen, that is if the refit lowered its held-out error. */
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The removal of a layer's experts. Arrays over tokens are for the `tokens` tokens of this rank; `used` is the number
- * of experts per token. An expert serves a token if the router chooses it among the kept experts. */
+/* Arrays over tokens are for the `tokens` tokens of this rank; `used` is the number of experts per token. An expert
+ * serves a token if the router chooses it among the kept experts. */
 typedef struct greedy {
     organ_expert_measure *measure;
     bool *kept;     /* for each expert: false once it is removed */
@@ -34,16 +34,15 @@ typedef struct greedy {
     organ_first_fault fault; /* first error of a worker */
 } greedy;
 
-/* Returns whether removing an expert changes the layer's output only for the tokens that the expert serves. False for
- * softmax gates that are not renormalised, whose denominator includes all kept experts, and for routers with groups,
- * where a removal may change which groups are chosen. */
+/* A removal changes the layer's output only for the tokens that the expert serves. The exceptions are softmax gates
+ * that are not renormalised, whose denominator includes all kept experts, and routers with groups, where a removal
+ * may change which groups are chosen. */
 static bool removal_is_local(const organ_forward_config *c)
 {
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-/* Returns greedy.width, the number of experts whose removal can change the output of a token: the `used` experts that
- * serve the token, or all experts if removal_is_local is false. */
+/* The removal of an expert that does not serve a token can change its output only if removal_is_local is false. */
 static size_t candidates_per_token(const organ_forward_config *c)
 {
     return removal_is_local(c) ? c->experts_used : c->experts;
@@ -58,15 +57,12 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 
 /* ---- a token ---- */
 
-/* Routes token t among the experts whose flag in `kept` is set, and writes the chosen ones to w->chosen. */
 static void route_among_kept(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
     organ_expert_route(m, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
-/* Returns the squared error of the layer's output for token t if the experts in w->chosen serve it. `products`: the
- * inner products of the token. */
 static double token_error(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -84,8 +80,8 @@ static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
 
 static unsigned min_experts(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
-/* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
- * that the groups become equal in size after each round. */
+/* With groups only the groups with the most kept experts lose one, so that the groups become equal in size after
+ * each round. */
 static bool is_removable(const greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -97,8 +93,8 @@ static bool is_removable(const greedy *g, unsigned expert)
     return g->kept[expert] && (groups == 1 || own * groups >= g->count);
 }
 
-/* Sets column `column` of g->increase for token t to the increase of its error without `expert`, and g->successor[t] to
- * the expert that would replace it. w->kept has the flags of g->kept on entry and on return. */
+/* g->successor[t] becomes the expert that would replace `expert`. w->kept has the flags of g->kept on entry and on
+ * return. */
 static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t column,
                         unsigned expert)
 {
@@ -113,8 +109,7 @@ static void try_without(greedy *g, size_t t, const float *products, const organ_
             g->successor[t] = w->chosen[k].expert;
 }
 
-/* Task for token t on one worker: recomputes its error with the kept experts, the experts that serve it, and the
- * increase of the error for each expert that may be removed. Skips tokens that the last removal did not affect. */
+/* Tokens that the last removal did not affect are skipped. */
 static void refresh_token(void *context, size_t t, size_t worker)
 {
     greedy *const g = context;
@@ -148,8 +143,8 @@ static void refresh_token(void *context, size_t t, size_t worker)
 
 /* ---- all tokens ---- */
 
-/* Computes the row of each chunk of this rank. For each expert that may be removed, row[expert] is the sum of
- * g->increase over the tokens of the chunk; row[2 * experts] is the sum of g->loss. Adds in token order. */
+/* For each expert that may be removed, row[expert] is the sum of g->increase over the tokens of the chunk; row[2 *
+ * experts] is the sum of g->loss. The sums run in token order. */
 static void sum_tokens(const greedy *g)
 {
     const organ_expert_measure *const m = g->measure;
@@ -167,8 +162,8 @@ static void sum_tokens(const greedy *g)
     }
 }
 
-/* Sets *loss to the loss with the kept experts, and g->sums[e] to the increase of the loss if expert e is removed too,
- * for each expert that may be removed. Both are sums over the tokens of all ranks. */
+/* *loss is the loss with the kept experts, and g->sums[e] the increase if expert e is removed too. Both are sums
+ * over the tokens of all ranks. */
 static organ_status score_all(greedy *g, const char *where, double *loss, organ_error *error)
 {
     organ_expert_measure *const m = g->measure;
@@ -189,8 +184,7 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
     return ORGAN_OK;
 }
 
-/* Returns the removable expert whose removal increases the loss least; the higher number wins a tie, as in
- * organ_expert_scores_choose. */
+/* The higher number wins a tie, as in organ_expert_scores_choose. */
 static unsigned expert_of_least_loss(const greedy *g)
 {
     unsigned least = UINT32_MAX;
@@ -200,8 +194,8 @@ static unsigned expert_of_least_loss(const greedy *g)
     return least;
 }
 
-/* Removes the expert. Marks the tokens whose stored values are no longer valid: those that the expert served or would
- * have served next, or all tokens if removal_is_local is false. */
+/* The stored values of tokens that the expert served or would have served next are no longer valid; if
+ * removal_is_local is false, those of all tokens. */
 static void remove_expert(greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -212,9 +206,7 @@ static void remove_expert(greedy *g, unsigned expert)
                       is_serving(g->serving + t * c->experts_used, c->experts_used, expert);
 }
 
-/* Removes the experts of layer `number` one after another, each time the one whose removal increases the loss least,
- * until min_experts are left. Writes the removed experts in order to layer->removed and the loss after each removal to
- * layer->loss. The last iteration only computes the loss. */
+/* The last iteration only computes the loss. */
 static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const unsigned experts = g->measure->config->experts, least = min_experts(g);

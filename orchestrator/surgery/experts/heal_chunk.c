@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* A chunk of this rank that runs through a layer. */
 typedef struct chunk_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
@@ -15,8 +14,6 @@ typedef struct chunk_job {
     size_t tokens;                /* in these windows */
 } chunk_job;
 
-/* Callback organ_routed: copies the normalised inputs and the router's logits of tokens [first, first + tokens) of the
- * chunk while the layer runs. */
 static organ_status heal_chunk_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                        const float *logits, organ_error *error)
 {
@@ -28,8 +25,6 @@ static organ_status heal_chunk_capture(void *context, int32_t layer, size_t firs
     return error->status;
 }
 
-/* Passes `states` (tokens x hidden) through the layer in place, with the experts whose flag in `kept` is set; NULL:
- * with all. Captures the inputs and logits of the router only if `kept` is not NULL. */
 static organ_status run_with_experts(const chunk_job *j, const bool *kept, float *states, organ_error *error)
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
@@ -41,10 +36,9 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
     return error->status;
 }
 
-/* Sets the target of the regression, h->rows[0].target, to the desired state after the layer minus `changed`, the state
- * after the layer with the kept experts. The desired state is a weighted mean of two states after the layer. `donor`,
- * the donor's state, has the weight ORGAN_EXPERT_HEAL_DONOR_SHARE; h->unpruned, the state with all experts, has 1 minus
- * this weight. */
+/* The target is the desired state after the layer minus `changed`, the state after the layer with the kept experts.
+ * The desired state is a weighted mean: `donor`, the donor's state, has the weight ORGAN_EXPERT_HEAL_DONOR_SHARE;
+ * h->unpruned, the state with all experts, has 1 minus this weight. */
 static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
@@ -54,8 +48,7 @@ static void set_target(const chunk_job *j, const float *donor, const float *chan
                     (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->unpruned[k] - (double)changed[k]);
 }
 
-/* Routes the tokens of the chunk among the kept experts: sets h->chosen, and in h->rows[0].blocks the index of each
- * chosen expert among the kept ones. Overwrites h->logits. */
+/* The routing overwrites h->logits. h->rows[0].blocks gets the index of each chosen expert among the kept ones. */
 static void route_chunk(const chunk_job *j)
 {
     const organ_expert_heal *const h = j->heal;
@@ -69,8 +62,6 @@ static void route_chunk(const chunk_job *j)
     }
 }
 
-/* Runs kept expert `expert` on the tokens that chose it, and writes the inputs of its down projection, times the router
- * weights, to their places in h->rows[0].inputs. */
 static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -93,9 +84,8 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
     return ORGAN_OK;
 }
 
-/* Passes the donor's states of a chunk, `donor`, through the layer with all experts. If the layer is refitted, also
- * passes the states `changed` through the layer twice: with all experts, which gives h->unpruned, and with the kept
- * experts, which overwrites `changed`. Then computes the rows of the regression into h->rows[0]. */
+/* The states `changed` pass through a refitted layer twice: with all experts, which gives h->unpruned, and with the
+ * kept experts, which overwrites `changed`. */
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -114,8 +104,6 @@ static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float
 
 /* ---- rows of all ranks ---- */
 
-/* Implements `take` of organ_calibration_take_chunks: adds the rows of a chunk to the regression, window by window;
- * every ORGAN_EXPERT_HEAL_WINDOWS-th window of the text is held out. */
 static organ_status heal_chunk_add_rows(void *context, size_t chunk, bool own, organ_error *error)
 {
     const organ_expert_heal *const h = context;
@@ -132,9 +120,7 @@ static organ_status heal_chunk_add_rows(void *context, size_t chunk, bool own, o
     return error->status;
 }
 
-/* Implements organ_calibration_work.compare: passes the donor's states of a chunk through the layer and, if the layer
- * is refitted, adds the rows of the chunks of all ranks to the regression. All ranks take part in the exchange, also
- * those without a chunk (windows->count 0). */
+/* All ranks take part in the exchange, also those without a chunk (windows->count 0). */
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {

@@ -12,7 +12,6 @@
 
 #define NAME_SIZE 400
 
-/* The layer that is finished. */
 typedef struct layer_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
@@ -21,8 +20,7 @@ typedef struct layer_job {
     size_t size;                 /* values of a down projection */
 } layer_job;
 
-/* Writes to `name` the name by which a loaded layer addresses an expert's down projection: the tensor's name, or for a
- * stack of experts "NAME[INDEX]". */
+/* A loaded layer addresses a matrix by the name of its tensor, or in a stack of experts by "NAME[INDEX]". */
 static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
 {
     const organ_tensor *const tensor = own->tensors[expert];
@@ -32,7 +30,7 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
         snprintf(name, NAME_SIZE, "%s", tensor->name);
 }
 
-/* Returns whether this rank writes the expert's matrix to the output. Tensors are assigned to ranks round-robin. */
+/* Tensors are assigned to ranks round-robin. */
 static bool heal_layer_is_local(const layer_job *j, size_t expert)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(j->heal->calib);
@@ -40,9 +38,6 @@ static bool heal_layer_is_local(const layer_job *j, size_t expert)
     return tensor % chunks->step == chunks->first;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the loaded layer has matrix `name` of `tensor` in the form that the refit assumes: as
- * hidden x expert_intermediate values or, if the type has quantised blocks, with the bytes of as many values in this
- * type. */
 static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
                                            organ_error *error)
 {
@@ -62,7 +57,6 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
                       name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
-/* Adds the change that the regression found for kept expert `block` to j->weights. */
 static void add_block_change(const layer_job *j, size_t block)
 {
     organ_ridge_block(j->heal->ridge, block, j->change);
@@ -70,9 +64,9 @@ static void add_block_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* Stores the refitted down projection of a kept expert in the loaded layer and the output, or reads it back from the
- * output of an interrupted run into the layer. `block` is the index of the expert among the kept experts. If no lambda
- * helped (lambda 0), quantised blocks keep their bytes: rounding their values again could change them. */
+/* A matrix that an interrupted run has written is read back. `block` is the index of the expert among the kept
+ * experts. If no lambda helped (lambda 0), quantised blocks keep their bytes: rounding their values again could
+ * change them. */
 static organ_status finish_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -98,7 +92,6 @@ static organ_status finish_expert(const layer_job *j, size_t expert, size_t bloc
     return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, writes, j->weights, error);
 }
 
-/* Allocates the buffers of a matrix and calls finish_expert for each kept expert of the layer. */
 static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -115,9 +108,8 @@ static organ_status finish_experts(layer_job *j, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_calibration_work.leave: chooses lambda on the held-out windows and stores the refitted down
- * projections, or reads them back. The loaded layer also loses the experts that are not kept, so that the walk then
- * passes the changed states through the smaller layer. */
+/* The loaded layer loses the experts that are not kept, so that the walk then passes the changed states through the
+ * smaller layer. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Sets job->unfinished to "DIRECTORY/.NAME.organ-scores.json" for the output DIRECTORY/NAME. */
 static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 {
     const char *const path = job->options->write.output, *const name = organ_path_name(path);
@@ -25,8 +24,7 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Handles the file that an interrupted run left, job->unfinished. --resume, --dry-run and a run that gives a finished
- * output its name keep it, --force sets *remove; otherwise returns ORGAN_USAGE if there is such a file. */
+/* --resume, --dry-run and a run that gives a finished output its name keep the file; --force sets *remove. */
 static organ_status check_unfinished(const organ_experts_job *job, bool *remove, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -43,8 +41,7 @@ static organ_status check_unfinished(const organ_experts_job *job, bool *remove,
     return ORGAN_OK;
 }
 
-/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names the --samples and --context of the file,
- * because only the same windows can complete the file. */
+/* The message names the --samples and --context of the file, because only the same windows can complete the file. */
 static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
 {
     const json_t *const of = job->scores.calibration;
@@ -58,8 +55,7 @@ static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_e
                       job->options->scores, windows);
 }
 
-/* Reads the file of --scores for a run without --calibration. Scores of any text are accepted, but they must be
- * complete and of this model. */
+/* Scores of any text are accepted, but they must be complete and of this model. */
 static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
 {
     char model[17];
@@ -76,8 +72,6 @@ static organ_status read_stored_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Reads the file of scores and measures the layers that it lacks with the opened measurement `measure`. A dry run
- * estimates the measurement instead. */
 static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *measure, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -102,7 +96,7 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     return ORGAN_OK;
 }
 
-/* Opens a measurement of the layers that job->scores lacks; the caller closes *walk even after an error. */
+/* The caller closes *walk even after an error. */
 static organ_status open_measure(organ_experts_job *job, organ_expert_measure **walk, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -111,9 +105,8 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases
- * job->scores.calibration, the description of the text: organ_experts_load_scores sets it when it opens the measurement
- * again. */
+/* Opening the measurement sets job->scores.calibration, which is released here because organ_experts_load_scores
+ * sets it again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;
@@ -138,9 +131,8 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue. After
- * such an error prints a note with the path of the file, if it exists. Prints no note after an ORGAN_USAGE before all
- * scores were known, because the message of that error has named the remedy. */
+/* After an ORGAN_USAGE before all scores were known there is no note, because the message of that error has named
+ * the remedy. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;

@@ -26,7 +26,6 @@
 
 /* ---- memory ---- */
 
-/* Returns the number of tokens in the windows of the held chunks: chunks->first, first + step, ... */
 static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;
@@ -35,8 +34,7 @@ static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned con
     return windows * context;
 }
 
-/* Returns the largest number of tokens of a rank. Chunks are dealt in turn from rank 0 on, so rank 0 has this
- * number. */
+/* Chunks are dealt in turn from rank 0 on, so rank 0 has the most tokens. */
 static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
 {
     organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
@@ -44,14 +42,13 @@ static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
     return held_tokens(&chunks, context);
 }
 
-/* Returns the bytes of one token's inner products between the outputs of experts. */
 static uint64_t token_product_bytes(const organ_forward_config *c)
 {
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Returns the bytes that a batch needs for each of its tokens in `outputs`, in `norm_indices` (only without the loss)
- * and in `products_buffer` (only with `spills`). `spills`: the products go to a scratch file. */
+/* `norm_indices` is needed only without the loss, `products_buffer` only with `spills`: the products then go to a
+ * scratch file. */
 static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
 {
     const organ_forward_config *const c = m->config;
@@ -61,7 +58,6 @@ static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
     return c->experts * row + scaled + (spills ? token_product_bytes(c) : 0);
 }
 
-/* Returns the bytes of the buffers of one worker (organ_expert_worker). */
 static uint64_t measure_worker_bytes(const organ_forward_config *c)
 {
     return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
@@ -69,9 +65,8 @@ static uint64_t measure_worker_bytes(const organ_forward_config *c)
            c->experts_used * (sizeof(organ_expert_choice) + 2 * sizeof(organ_expert_difference));
 }
 
-/* Returns the bytes of all buffers of the measurement, with a batch of MIN_BATCH tokens, and of organ_expert_greedy.
- * The products of all tokens are not included. `scratch`: the products may go to a scratch file, so the batch needs a
- * buffer for them. */
+/* The products of all tokens are not included. With `scratch` the products may go to a scratch file, so the batch
+ * needs a buffer for them. */
 static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
@@ -91,8 +86,7 @@ static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_cali
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
 }
 
-/* Callback organ_calibration_work.extra: returns the bytes that the measurement needs in addition to the walk. For the
- * loss these include the products of all tokens, unless they may go to a scratch file. */
+/* The loss needs the products of all tokens in memory, unless they may go to a scratch file. */
 static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_measure *const m = context;
@@ -104,8 +98,6 @@ static uint64_t measure_extra_memory(void *context, const organ_calibration_run 
 
 /* ---- router inputs ---- */
 
-/* Callback organ_routed: copies the normalised inputs and the router's logits of tokens [first, first + tokens) of the
- * current chunk while the layer runs. */
 static organ_status capture_inputs_and_logits(void *context, int32_t layer, size_t first, size_t tokens,
                                               const float *normed, const float *logits, organ_error *error)
 {
@@ -117,8 +109,6 @@ static organ_status capture_inputs_and_logits(void *context, int32_t layer, size
     return error->status;
 }
 
-/* Callback organ_calibration_work.enter: begins a layer. The router's inputs and logits are captured unless the scores
- * of the layer are already known. */
 static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
@@ -129,8 +119,6 @@ static organ_status enter_measured_layer(void *context, const organ_calibration_
     return error->status;
 }
 
-/* Callback organ_calibration_work.chunk_done: measures the experts of the layer on the captured inputs of a chunk
- * unless their scores are known, and advances the progress. */
 static organ_status measure_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
     organ_expert_measure *const m = context;
@@ -145,8 +133,6 @@ static organ_status measure_chunk(void *context, const organ_calibration_layer *
 
 /* ---- a layer ---- */
 
-/* Adds the rows of all ranks and computes the scores of layer `number`
- * from them; with the loss also the order of removal. */
 static organ_status measure_finish(organ_expert_measure *m, int32_t number, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
@@ -167,8 +153,6 @@ static organ_status measure_finish(organ_expert_measure *m, int32_t number, orga
     return ORGAN_OK;
 }
 
-/* Callback organ_calibration_work.leave: computes the scores of a layer after all chunks have passed through it, and
- * writes the scores of all layers to m->file. */
 static organ_status finish_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
@@ -181,7 +165,6 @@ static organ_status finish_measured_layer(void *context, const organ_calibration
 
 /* ---- creation ---- */
 
-/* Returns the object that a scores file must match to be reused: definition, model, text, samples and context. */
 static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *error)
 {
     char model[17];
@@ -193,7 +176,6 @@ static json_t *measure_identity_of(const organ_expert_measure *m, organ_error *e
                         SET_COUNT("context", m->options.calibration.context));
 }
 
-/* Allocates the buffers of each worker thread; false if out of memory. */
 static bool allocate_workers(organ_expert_measure *m)
 {
     const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
@@ -214,7 +196,6 @@ static bool allocate_workers(organ_expert_measure *m)
     return allocated;
 }
 
-/* Allocates the buffers of the measurement. Returns false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
@@ -237,8 +218,8 @@ static bool measure_allocate(organ_expert_measure *m)
            allocate_workers(m);
 }
 
-/* Divides the memory that the walk leaves. With --scratch, the products of all tokens stay in memory if they fit, else
- * they go to the scratch file. The rest is used for a batch larger than MIN_BATCH. Then allocates all buffers. */
+/* With --scratch, the products of all tokens stay in memory if they fit, else they go to the scratch file. The rest
+ * is used for a batch larger than MIN_BATCH. */
 static organ_status measure_share_memory(organ_expert_measure *m, organ_error *error)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
@@ -262,9 +243,7 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
-/* Opens a calibration walk over the unchanged model. The callbacks of the walk measure the experts of each layer with
- * unknown scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes
- * *measure. */
+/* Buffers are allocated later, by organ_expert_measure_run. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {
@@ -297,7 +276,6 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                                                  : organ_fail_memory(error, o->calibration.text);
 }
 
-/* Frees the buffers of each worker, then the shared ones. NULL is allowed. */
 void organ_expert_measure_close(organ_expert_measure *m)
 {
     if (!m)
@@ -316,10 +294,9 @@ void organ_expert_measure_close(organ_expert_measure *m)
 
 const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
 
-/* Adds the work of the measurement to the plan of a dry run. For each token and mixture layer, the measurement runs the
- * experts of the token again after the walk has run them. For the loss it runs all experts instead, computes the inner
- * products of their outputs, and removes experts. An expert has three matrices of hidden x expert_intermediate, with
- * two operations per weight: hence the factor 6. */
+/* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
+ * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An
+ * expert has three matrices of hidden x expert_intermediate, with two operations per weight: hence the factor 6. */
 void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;

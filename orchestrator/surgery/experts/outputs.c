@@ -13,15 +13,14 @@
 
 size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
 
-/* Returns the row of the chunk that contains `token`, an index among the tokens of this rank. The chunks of this rank
- * are chunks first, first + step, ... of the text; token / chunk_tokens is the index of the chunk among these. */
+/* The chunks of this rank are chunks first, first + step, ... of the text; token / chunk_tokens is the index of the
+ * chunk among these. */
 double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
     return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
 }
 
-/* The work on the current chunk, batch by batch. */
 typedef struct outputs_job {
     organ_expert_measure *measure;
     const organ_calibration_layer *layer;
@@ -40,8 +39,7 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
-/* Chooses the experts of a token among the kept ones (NULL: all) from its logits. If router factors multiply the inputs
- * of experts (m->factors), the weights of their outputs are 1. `scratch` has one number for each expert. */
+/* `scratch` has one number for each expert. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_expert_choice *chosen)
 {
@@ -50,8 +48,6 @@ void organ_expert_route(const organ_expert_measure *m, const bool *kept, const f
         chosen[k].weight = 1;
 }
 
-/* Task for token t of the chunk: routes it among all experts and stores the choice in m->choices; with
- * router.into_inputs also stores the factors of the experts' inputs. */
 static void route_token(void *context, size_t t, size_t worker)
 {
     organ_expert_measure *const m = context;
@@ -65,7 +61,6 @@ static void route_token(void *context, size_t t, size_t worker)
 
 /* ---- all experts on every token ---- */
 
-/* Copies the upper triangle of the n x n matrix `square` to `to`, row after row. */
 static void pack_upper(const float *square, size_t n, float *to)
 {
     for (size_t i = 0; i < n; i++) {
@@ -74,9 +69,7 @@ static void pack_upper(const float *square, size_t n, float *to)
     }
 }
 
-/* Task for token `index` of the batch: computes the inner products of the outputs of all experts, from which the error
- * of any choice of experts follows; the norms of the chosen experts' outputs; and the squared norm of their weighted
- * sum. */
+/* The error of any choice of experts follows from the inner products of the outputs of all experts. */
 static void multiply_token_outputs(void *context, size_t index, size_t worker)
 {
     const outputs_job *const j = context;
@@ -97,8 +90,6 @@ static void multiply_token_outputs(void *context, size_t index, size_t worker)
     m->powers[t] = organ_expert_products_apart(packed, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
-/* Copies the input of token `token` of the chunk to `to` (hidden values), multiplied by the router's factor for the
- * expert if router.into_inputs. */
 static void scale_input(const organ_expert_measure *m, unsigned expert, size_t token, float *to)
 {
     const size_t hidden = (size_t)m->config->hidden;
@@ -107,8 +98,7 @@ static void scale_input(const organ_expert_measure *m, unsigned expert, size_t t
         to[x] = m->normed[token * hidden + x] * factor;
 }
 
-/* Returns the inputs of an expert for the tokens of the batch (count x hidden): the captured inputs, or, if router
- * factors multiply them, scaled copies in the buffer after the outputs of all experts. */
+/* Scaled copies of the inputs are in the buffer after the outputs of all experts. */
 static const float *inputs_of(const outputs_job *j, unsigned expert)
 {
     const organ_expert_measure *const m = j->measure;
@@ -119,8 +109,7 @@ static const float *inputs_of(const outputs_job *j, unsigned expert)
     return m->factors ? scaled : m->normed + j->first * hidden;
 }
 
-/* Runs all experts on all `tokens` tokens of the chunk, batch by batch, and stores the inner products. The loss needs
- * an expert's output also for tokens that are rerouted to it when other experts are removed. */
+/* The loss needs an expert's output also for tokens that are rerouted to it when other experts are removed. */
 static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -141,10 +130,8 @@ static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *
 
 /* ---- each expert on its tokens ---- */
 
-/* Collects tokens of the chunk, from *t on, that the router sent to expert `e`, at most a batch: copies their inputs to
- * `x` (rows of `hidden` values) and the indices of their norms in m->norms to `norm_indices`. Returns the number of
- * collected tokens and sets *t to the first token that was not examined. `tokens` is the number of tokens of the
- * chunk. */
+/* At most a batch is collected, from *t on; *t becomes the first token that was not examined. `norm_indices` are
+ * indices in m->norms. */
 static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x,
                              size_t *norm_indices)
 {
@@ -161,8 +148,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
     return count;
 }
 
-/* Runs each expert on the tokens routed to it and stores the norms of its outputs. Sets the powers of the tokens
- * to 0: only the measurement of the loss computes them. */
+/* The powers of the tokens become 0: only the measurement of the loss computes them. */
 static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -183,8 +169,8 @@ static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_erro
 
 /* ---- the sums of the chunk ---- */
 
-/* Fills the row of this chunk: for each expert the sum over its tokens of router weight times output norm, and the
- * number of its tokens; last the sum of the tokens' powers. Returns ORGAN_BAD_INPUT if a value is not finite. */
+/* The row has for each expert the sum over its tokens of router weight times output norm, and the number of its
+ * tokens; last it has the sum of the tokens' powers. */
 static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, size_t tokens, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used;

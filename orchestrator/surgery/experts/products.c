@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Returns the number of products of a token: pairs i <= j of experts. */
+/* The products are those of pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
 static size_t token_bytes(const organ_expert_products *p)
@@ -58,9 +58,7 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
 
 /* ---- squares ---- */
 
-/* Writes to `list`, for each expert in choice `a` or `b`, its weight in `a` minus its weight in `b`, sorted by expert;
- * omits differences of 0. `b` NULL: all weights in `b` are 0. `list` has room for 2 * used entries. Returns the number
- * of entries. */
+/* Differences of 0 are omitted. If `b` is NULL, all its weights are 0. `list` has room for 2 * used entries. */
 static size_t subtract_choices(const organ_expert_choice *a, const organ_expert_choice *b, unsigned used,
                                organ_expert_difference *list)
 {
@@ -76,9 +74,8 @@ static size_t subtract_choices(const organ_expert_choice *a, const organ_expert_
     return count;
 }
 
-/* Returns the squared distance between a token's outputs for two choices of experts. If d_e is the difference of the
- * weights of expert e in the two choices, the squared distance is sum_e sum_j d_e d_j f_e . f_j. Only the products with
- * j >= e are stored, so those with j > e count twice. */
+/* If d_e is the difference of the weights of expert e in the two choices, the squared distance is sum_e sum_j d_e
+ * d_j f_e . f_j. Only the products with j >= e are stored, so those with j > e count twice. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_expert_choice *a,
                                    const organ_expert_choice *b, unsigned used, organ_expert_difference *room)
 {

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names of scores, indexed by organ_expert_score. */
 static const char *const names[] = {"loss", "reap", "sum", "frequency"};
 
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
@@ -20,11 +19,9 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
     return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
 }
 
-/* Returns the name of a score, a constant string. */
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
-/* Allocates the arrays of each layer, with one entry per expert. Returns false if out of memory; the caller then still
- * releases `s`. */
+/* The caller releases `s` also if this returns false. */
 static bool allocate_scores(organ_expert_scores *s)
 {
     const size_t experts = s->experts;
@@ -42,7 +39,6 @@ static bool allocate_scores(organ_expert_scores *s)
     return allocated;
 }
 
-/* Creates scores for the layers of a model. Dense layers have no experts to measure and count as known. */
 organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
                                       organ_error *error)
 {
@@ -65,7 +61,6 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     return error->status;
 }
 
-/* Frees all arrays, also after a failed allocation, and zeroes *s. */
 void organ_expert_scores_release(organ_expert_scores *s)
 {
     for (size_t l = 0; s->of && l < s->layers; l++) {
@@ -82,7 +77,6 @@ void organ_expert_scores_release(organ_expert_scores *s)
 
 /* ---- the choice ---- */
 
-/* Returns the score of expert a minus that of expert b, for scores other than ORGAN_EXPERT_LOSS. */
 static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     if (score == ORGAN_EXPERT_REAP)
@@ -92,16 +86,15 @@ static double scores_difference(const organ_expert_layer *layer, organ_expert_sc
     return (double)layer->frequency[a] - (double)layer->frequency[b];
 }
 
-/* Returns whether expert a is removed before b: it has the smaller score, or the same score and the higher number. */
+/* Of experts with the same score the one with the higher number is removed first. */
 static bool is_removed_before(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     const double x = scores_difference(layer, score, a, b);
     return x < 0 || (x == 0 && a > b);
 }
 
-/* Returns whether `expert` is among the first `count` experts of the layer that `score` removes. For ORGAN_EXPERT_LOSS,
- * the layer has the order of removal. For other scores, each router group loses its count / groups experts with the
- * smallest scores. */
+/* For ORGAN_EXPERT_LOSS, the layer has the order of removal. For other scores, each router group loses its count /
+ * groups experts with the smallest scores. */
 static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                               uint32_t count, uint32_t expert)
 {
@@ -140,9 +133,6 @@ static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t k
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
-/* Writes to keep[l] how many experts layer l keeps so that all layers together keep `budget`. Starts with all experts.
- * Repeatedly removes one expert of each group from the layer whose relative error grows least, until the budget or the
- * minimum of each layer is reached. */
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
     uint64_t all = 0;

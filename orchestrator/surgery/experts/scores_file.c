@@ -10,12 +10,10 @@
 
 #define MAX_SCORE 1e300 /* largest score that the reader accepts */
 
-/* Indices of a layer's arrays (organ_expert_layer), in the order of the file; COLUMNS is their number. The arrays from
- * index ORDER on, which give the order of removal, are null in the file if the loss was not measured. */
+/* The arrays of organ_expert_layer are in the order of the file. Those from index ORDER on, which give the order of
+ * removal, are null in the file if the loss was not measured. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
-/* Sets `columns` to the arrays of layer `l`, for reading and writing: name, type, number of entries, array, largest
- * allowed value. */
 static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
 {
     const organ_expert_layer *const layer = &s->of[l];
@@ -29,7 +27,6 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
 
 /* ---- writing ---- */
 
-/* Returns the row of layer `l` of the document; null if the layer was not measured yet. */
 static json_t *scores_file_layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;
@@ -47,7 +44,6 @@ static json_t *scores_file_layer_json(const void *context, size_t l)
     return row;
 }
 
-/* Returns an object with the members of the document that follow its identity. */
 static json_t *scores_file_body(const organ_expert_scores *s)
 {
     return ORGAN_OBJECT(SET_FLAG("loss", s->with_loss), SET_HELD("calibration", s->calibration),
@@ -55,8 +51,7 @@ static json_t *scores_file_body(const organ_expert_scores *s)
                         SET("layers", organ_json_rows(s->layers, scores_file_layer_json, s)));
 }
 
-/* Returns the description of the scores file at `path` with this identity, for organ_cache functions. `path` NULL: only
- * the document is made. */
+/* `path` is NULL if only the document is made. */
 static organ_cache scores_file_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path, .schema = ORGAN_EXPERT_SCORES_SCHEMA, .identity = identity};
@@ -78,8 +73,6 @@ organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_
 
 /* ---- reading ---- */
 
-/* Reads member "power" of `json`, the row of layer `l`, into layer->power. Returns ORGAN_BAD_INPUT unless it is a
- * finite number of at least 0. */
 static organ_status scores_file_read_power(organ_expert_layer *layer, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -90,8 +83,6 @@ static organ_status scores_file_read_power(organ_expert_layer *layer, const json
                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is not a number of at least 0", path, l);
 }
 
-/* Returns ORGAN_BAD_INPUT if one of the first `count` entries of layer->removed occurs twice. `l`: number of the layer,
- * for the message. */
 static organ_status check_removed(const organ_expert_layer *layer, size_t count, size_t l, const char *path,
                                   organ_error *error)
 {
@@ -103,8 +94,6 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
-/* Reads `json`, the row of layer `l`, and sets the layer's `known`. A null row is a layer that was not measured; it
- * stays unknown. Returns ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -127,7 +116,6 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
     return ORGAN_OK;
 }
 
-/* Returns whether a row of the document is null: the measurement was interrupted before that layer. */
 static bool has_missing_layers(const json_t *document)
 {
     size_t l;
@@ -136,8 +124,8 @@ static bool has_missing_layers(const json_t *document)
     return false;
 }
 
-/* Returns ORGAN_USAGE if the identity of the document is not cache.identity. If the file belongs to an interrupted
- * measurement with another --samples or --context, the message also names the values that continue it. */
+/* If the file belongs to an interrupted measurement with another --samples or --context, the message also names the
+ * values that continue it. */
 static organ_status check_identity(organ_cache cache, const json_t *document, const char *advice, organ_error *error)
 {
     char remedy[300];
@@ -157,9 +145,6 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     return organ_cache_belongs(&cache, document, error);
 }
 
-/* Checks the document before it is read. Returns ORGAN_USAGE if its identity or numbers of experts are not those of
- * this run, or if s->with_loss is set and it has no losses; ORGAN_BAD_INPUT if it does not have a row for each
- * layer. */
 static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
                                       const char *advice, organ_error *error)
 {
@@ -180,8 +165,6 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     return error->status;
 }
 
-/* Reads the rows of the layers and the number of tokens. Copies the description of the calibration text, unless a
- * measurement has set s->calibration. Returns ORGAN_BAD_INPUT for malformed members. */
 static organ_status scores_file_read_document(organ_expert_scores *s, const json_t *document, const char *path,
                                               organ_error *error)
 {

@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-/* Orders tensors by layer, then by row of the anatomy. The cast makes layer -1, of tensors outside of layers, the
- * last. */
+/* The cast makes layer -1, of tensors outside of layers, the last. */
 static int by_cell(const void *a, const void *b)
 {
     const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y =
@@ -18,8 +17,6 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* Sums `count` tensors of one layer by row of the anatomy: sums[r] is the total of the tensors that belong to row r of
- * the anatomy (organ_anatomy_row). */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
@@ -32,8 +29,8 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-/* Returns an array of one member of `sums`, the sums of one layer: a number for each row of the anatomy that occurs in
- * the model (`used`). `offset` is the offset of this member in organ_layer_amount. */
+/* `used` marks the rows of the anatomy that occur in the model. `offset` is that of the member in
+ * organ_layer_amount. */
 static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS],
                                 size_t offset)
 {
@@ -45,8 +42,6 @@ static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS
     return line;
 }
 
-/* Returns tables of elements and bytes with one row per layer and one column per row of the anatomy that occurs; if
- * `grafted` is set, also a table of grafted elements. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
 {
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];

@@ -66,7 +66,7 @@ static const char never_mixed[] = "Do not mix experiments: the sparsity of one r
 
 /* ---- sentences ---- */
 
-/* Adds a sentence to a list unless the list has it: two experiments may have the same sentence. */
+/* Two experiments may have the same sentence. */
 static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
@@ -79,8 +79,8 @@ static void add_once(json_t *list, const char *sentence)
     json_array_append_new(list, json_string(sentence));
 }
 
-/* Adds the sentence on a method. Compares only the beginning of `method`, because a pattern or a variant may follow the
- * name. `imatrix`: an imatrix chose the weights. */
+/* Only the beginning of `method` is compared, because a pattern or a variant may follow the name. `imatrix`: an
+ * imatrix chose the weights. */
 static void add_method(json_t *list, const char *method, bool imatrix)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
@@ -91,7 +91,6 @@ static void add_method(json_t *list, const char *method, bool imatrix)
     add_once(list, "No log states by which method weights were killed, or which weights were processed.");
 }
 
-/* Adds the description of an experiment and the warning never_mixed. */
 static void add_experiment(json_t *list, const json_t *experiment)
 {
     json_t *const words = organ_experiment_words(experiment);
@@ -99,8 +98,7 @@ static void add_experiment(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
-/* Adds the sentence that states the two denominators of a document's percentages: the weights of its targets and those
- * of the whole model. */
+/* The denominators of a document's percentages are the weights of its targets and those of the whole model. */
 static void add_denominators(json_t *list, const json_t *document)
 {
     char target[32], full[32];
@@ -111,8 +109,6 @@ static void add_denominators(json_t *list, const json_t *document)
               organ_count_text(organ_json_count(document, "totals.full.elements"), full));
 }
 
-/* Returns the sentences that apply to the log of a pruning: on its method, its calibration, its experiment and its
- * denominators. */
 json_t *organ_errata_of_pruning(const json_t *log)
 {
     const bool imatrix = json_is_object(organ_json_at(log, "imatrix"));
@@ -130,7 +126,6 @@ json_t *organ_errata_of_pruning(const json_t *log)
     return list;
 }
 
-/* Returns the sentences that apply to an audit, for which the method is unknown. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
@@ -150,8 +145,7 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
     return list;
 }
 
-/* Returns true if no experiment before experiment k has the same method: experiments of one method share its
- * sentence. */
+/* Experiments of one method share its sentence. */
 static bool is_first_of_method(const json_t *experiments, size_t k)
 {
     for (size_t j = 0; j < k; j++)
@@ -161,7 +155,6 @@ static bool is_first_of_method(const json_t *experiments, size_t k)
     return true;
 }
 
-/* Adds the sentence that describes an experiment, with the user's name of it. */
 static void add_named(json_t *list, const json_t *experiment)
 {
     const char *const name = organ_json_text(experiment, "name");
@@ -170,8 +163,6 @@ static void add_named(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
-/* Returns the sentences for several experiments: one for each different method, one for each experiment, then how to
- * read the numbers. */
 json_t *organ_errata_of_experiments(const json_t *experiments)
 {
     json_t *const list = json_array();

@@ -17,8 +17,8 @@
 
 /* ---- donors ---- */
 
-/* Adds the digest of a tensor's name, type and shape to *sum; if `sampled`, the digest also covers bytes from the
- * middle of its data. The order of the tensors follows the files; a sum does not depend on it. */
+/* With `sampled` the digest also covers bytes from the middle of the data. The order of the tensors follows the
+ * files; a sum does not depend on it. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {
@@ -33,8 +33,6 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* Hashes name, type and shape of every tensor, and bytes from the middle of at most MAX_SAMPLES tensors. Leaves `out`
- * empty for a remote model. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error)
 {
     const size_t step = model->tensor_count / MAX_SAMPLES + 1;
@@ -51,7 +49,6 @@ organ_status organ_model_fingerprint(const organ_model *model, char out[17], org
 
 /* ---- logs ---- */
 
-/* Reads organ/prune.json of a model. NULL without an error means that the model has none. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error)
 {
     char *bytes = NULL;
@@ -76,8 +73,6 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     return log;
 }
 
-/* Returns the method of a log, followed by its pattern, "without compensation" or "by imatrix"; null if the log has
- * none. */
 json_t *organ_experiment_method(const json_t *log)
 {
     const json_t *const method = organ_json_at(log, "parameters.method");
@@ -91,8 +86,7 @@ json_t *organ_experiment_method(const json_t *log)
         by_imatrix ? " by imatrix" : "");
 }
 
-/* Returns the parameters of a log without those that may differ within an experiment (sparsity and gain) or are part of
- * its method (organ_experiment_method). */
+/* sparsity and gain may differ within an experiment; method and pattern are in organ_experiment_method. */
 static json_t *settings_of(const json_t *log)
 {
     static const char *const varied[] = {"method", "pattern", "sparsity", "gain"};
@@ -102,8 +96,8 @@ static json_t *settings_of(const json_t *log)
     return settings ? settings : json_object();
 }
 
-/* Returns the text or the imatrix that a log names: for a text its name, its digest and the tokenizer's digest; for an
- * imatrix its name and digest; null if the log names neither. */
+/* A text has its name, its digest and the tokenizer's digest; an imatrix its name and digest. Returns null if the
+ * log names neither. */
 static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");
@@ -117,7 +111,6 @@ static json_t *calibration_of(const json_t *log)
     return json_null();
 }
 
-/* Returns the members of a log that identify its experiment. */
 json_t *organ_experiment_of(const json_t *log)
 {
     const json_t *const donor = organ_json_at(log, "donor");
@@ -132,15 +125,13 @@ json_t *organ_experiment_of(const json_t *log)
 
 /* ---- comparison ---- */
 
-/* Returns whether the members at the path `key` are equal; a missing member equals JSON null. */
 static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
     const json_t *const x = organ_json_at(a, key), *const y = organ_json_at(b, key);
     return json_equal(x ? x : json_null(), y ? y : json_null());
 }
 
-/* Returns whether two experiments have the same donor: the same fingerprint or, if one has none, the same name, bytes
- * and number of elements. */
+/* If one experiment has no fingerprint, name, bytes and number of elements must be equal. */
 static bool same_donor(const json_t *a, const json_t *b)
 {
     if (*organ_json_text(a, "donor.fingerprint") && *organ_json_text(b, "donor.fingerprint"))
@@ -148,7 +139,6 @@ static bool same_donor(const json_t *a, const json_t *b)
     return same_member(a, b, "donor.elements") && same_member(a, b, "donor.bytes") && same_member(a, b, "donor.name");
 }
 
-/* Returns whether two experiments have the same settings; with `any_targets`, "targets" may differ. */
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
     json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy(
@@ -163,13 +153,11 @@ static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
     return same;
 }
 
-/* Returns whether two experiments have the same text and tokenizer, or the same imatrix, by their digests. */
 static bool same_calibration(const json_t *a, const json_t *b)
 {
     return same_member(a, b, "calibration.xxh3") && same_member(a, b, "calibration.tokenizer");
 }
 
-/* Returns the name of the first member in which two experiments differ, or NULL. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets)
 {
     if (!same_donor(a, b))
@@ -183,7 +171,6 @@ const char *organ_experiment_difference(const json_t *a, const json_t *b, bool a
     return same_settings(a, b, any_targets) ? NULL : "settings";
 }
 
-/* Returns an experiment in words, for messages and documents. */
 json_t *organ_experiment_words(const json_t *e)
 {
     const char *const fingerprint = organ_json_text(e, "donor.fingerprint"),

@@ -16,7 +16,6 @@
 #define KINDS   ((size_t)32)        /* kinds of types of a model that are counted */
 #define SHOWN   ((size_t)3)         /* kinds that are named */
 
-/* Writes the path of the report `file` in the folder of the model to `name`. */
 static void name_report(const organ_model *model, const char *file, char *name, size_t size)
 {
     const char *const base = organ_path_name(model->path), *const end = strrchr(base, '.');
@@ -64,14 +63,12 @@ static const struct {
                {"purify", "purify.json", "organ.purify/1"},
                {"lora merge", "lora_merge.json", "organ.lora_merge/1"}};
 
-/* Returns the value at `path` of a report if it is a string, else null. */
 static json_t *text_at(const json_t *report, const char *path)
 {
     json_t *const value = (json_t *)organ_json_at(report, path);
     return json_is_string(value) ? json_incref(value) : json_null();
 }
 
-/* Returns organ_model_made for a report of verb `which`. */
 static json_t *made_of_report(const json_t *report, size_t which)
 {
     const bool quantized = strcmp(reports[which].verb, "quantize") == 0;
@@ -102,13 +99,12 @@ json_t *organ_model_made(const organ_model *model, organ_error *error)
 
 /* ---- how it is stored ---- */
 
-/* A kind of stored weights, and the number of weights (elements) that have it. */
+/* Weights are counted by their elements. */
 typedef struct stored_kind {
     char text[64];
     uint64_t elements;
 } stored_kind;
 
-/* Writes the kind of a weight: "Q4_K", "INT4 group 32", "FP8 block 128 x 128". */
 static void write_kind(const organ_weight *w, char *out, size_t size)
 {
     const organ_matrices m = organ_weight_matrices(w);
@@ -134,7 +130,6 @@ static void write_kind(const organ_weight *w, char *out, size_t size)
     snprintf(out, size, "%s%s", type, blocks);
 }
 
-/* Adds a weight to the kinds, whose number is *count. Kinds beyond KINDS are left out. */
 static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *weight)
 {
     char text[sizeof kinds->text];
@@ -152,7 +147,6 @@ static void count_kind(stored_kind *kinds, size_t *count, const organ_weight *we
     kinds[k].elements += weight->elements;
 }
 
-/* For qsort: the kind with more weights comes first, of equal ones that with the lesser name. */
 static int compare_kinds(const void *a, const void *b)
 {
     const stored_kind *const x = a, *const y = b;
@@ -161,7 +155,6 @@ static int compare_kinds(const void *a, const void *b)
     return strcmp(x->text, y->text);
 }
 
-/* Returns the member "as": the names of the first SHOWN kinds. */
 static json_t *kinds_text(stored_kind *kinds, size_t count)
 {
     char text[SHOWN * (sizeof kinds->text + 2) + 8] = "";

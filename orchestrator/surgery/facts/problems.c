@@ -11,7 +11,6 @@
 
 #define MAX_PROBLEMS 100 /* sentences in the array */
 
-/* Adds a failure to the list, or counts it if the list is full. */
 void organ_problem_add(organ_problems *problems, const char *format, ...)
 {
     char text[800];

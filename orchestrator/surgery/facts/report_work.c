@@ -21,8 +21,6 @@ organ_report_work organ_report_begin(json_t **report)
     return (organ_report_work){.memory = organ_memory_work_begin(), .account = organ_work_begin(), .report = report};
 }
 
-/* Ends the work of a verb that returns a complete document or none: after any error but ORGAN_CHECK_FAILED the document
- * is released. */
 organ_status organ_report_end(const organ_report_work *work, const char *what, organ_error *error)
 {
     json_t **const report = work->report;

@@ -6,19 +6,17 @@
 
 #include <math.h>
 
-/* The parts of the workers' time, in the order of the report. ONE_THREAD: no run was active, so that all workers were
- * idle while the calling thread worked. */
+/* The parts are in the order of the report. ONE_THREAD: no run was active, so that all workers were idle while the
+ * calling thread worked. */
 enum { COMPUTING, READING, WRITING, WAITING, ONE_THREAD, PARTS };
 static const char *const part_names[PARTS] = {"processor", "reading", "writing", "waiting", "one_thread"};
 
-/* Returns nanoseconds in seconds. */
 static double seconds_of(uint64_t nanoseconds) { return 1e-9 * (double)nanoseconds; }
 
-/* Returns part / whole with four decimals; 0 if whole is 0. */
 static double part_of(double part, double whole) { return whole > 0 ? round(part / whole * 1e4) / 1e4 : 0.0; }
 
-/* Sets part[] to the workers' seconds by activity. Within runs the rest is waiting, including the time in which
- * threads wake up and in which the first ones to finish wait for the last. */
+/* Within runs the rest is waiting, including the time in which threads wake up and in which the first ones to finish
+ * wait for the last. */
 static void divide_time(const organ_work_account *a, double part[PARTS])
 {
     part[COMPUTING] = seconds_of(a->workers.spent[ORGAN_COMPUTING]);
@@ -29,13 +27,12 @@ static void divide_time(const organ_work_account *a, double part[PARTS])
     part[ONE_THREAD] = seconds_of(a->time - a->in_runs) * threads;
 }
 
-/* Returns the bytes of an activity that all threads with a clock have moved. */
+/* Only threads with a clock are counted. */
 static uint64_t moved_by_all(const organ_work_account *a, organ_activity activity)
 {
     return a->workers.moved[activity] + a->serial.moved[activity] + a->beside.moved[activity];
 }
 
-/* Returns the figures of an account as an object. */
 json_t *organ_work_account_json(const organ_work_account *account)
 {
     double part[PARTS], all = 0;
@@ -63,7 +60,6 @@ json_t *organ_work_account_json(const organ_work_account *account)
                                  part_of(seconds_of(account->serial_processor), seconds_of(account->processor))));
 }
 
-/* Returns the figures of this thread's work until now. */
 json_t *organ_run_activity_json(void)
 {
     organ_work_account account;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The sums over target tensors that are counted together: those of one module, of one layer, or all. */
+/* The tensors of a group are those of one module, of one layer, or all. */
 typedef struct tally_group {
     uint64_t tensors, elements, killed;
     double sum, least, max; /* of the percentage of killed weights of each tensor */
@@ -25,7 +25,6 @@ double organ_millionth(double x) { return round(x * 1e6) / 1e6; }
 double organ_billionth(double x) { return round(x * 1e9) / 1e9; }
 double organ_ratio(double part, double whole) { return whole > 0 ? organ_millionth(part / whole) : 0.0; }
 
-/* Returns an array of row(context, k) for each row k of the anatomy, without those that are NULL. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context)
 {
     return organ_json_rows(ORGAN_ANATOMY_ROWS, row, context);
@@ -39,8 +38,8 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
-/* Returns "ORG/NAME" for a path .../models--ORG--NAME/snapshots/COMMIT, a model in the Hugging Face cache; NULL for
- * other paths. `last`: the last part of `path`. */
+/* A model in the Hugging Face cache has the path .../models--ORG--NAME/snapshots/COMMIT. `last` is the last part of
+ * `path`. Returns NULL for other paths. */
 static json_t *cached_name(const char *path, const char *last)
 {
     static const char folder[] = "/snapshots/", entry[] = "models--";
@@ -59,8 +58,6 @@ static json_t *cached_name(const char *path, const char *last)
     return length < (int)sizeof name ? organ_document_string(name) : NULL;
 }
 
-/* Returns the name of a model for documents: ORG/NAME in the Hugging Face cache, else the last part of the path. "."
- * and ".." are resolved first, because they do not name the model. */
 json_t *organ_name_json(const char *path)
 {
     const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
@@ -73,8 +70,7 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
-/* Returns a row {"role", "tensors", "bytes"} for each role that the forward pass does not run and the model has:
- * vision, audio, draft layers. */
+/* The forward pass does not run vision, audio and draft layers. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
@@ -93,7 +89,6 @@ static json_t *not_run_json(const organ_model *model)
     return list;
 }
 
-/* Returns the facts of a model that every report begins with: name, format, architecture, sizes. */
 json_t *organ_model_json(const organ_model *model)
 {
     uint64_t bytes = 0;
@@ -128,7 +123,6 @@ json_t *organ_ids_json(const uint32_t *ids, size_t count)
 
 json_t *organ_shape_json(const organ_tensor *tensor) { return organ_counts_json(tensor->rank, tensor->shape); }
 
-/* Adds the tensor of one row to the sums of a group. */
 static void count_in(tally_group *g, const organ_tally *row)
 {
     const double percent = organ_percent(row->killed, row->tensor->elements);
@@ -140,21 +134,18 @@ static void count_in(tally_group *g, const organ_tally *row)
     g->killed += row->killed;
 }
 
-/* Returns {"elements", "killed", "percent"} of a group of weights. */
 static json_t *share_json(uint64_t elements, uint64_t killed)
 {
     return ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("killed", killed),
                         SET_REAL("percent", organ_percent(killed, elements)));
 }
 
-/* A row with its module (the tensor's name without layer and expert numbers; organ_anatomy_module), to sort and group
- * rows by it. */
+/* The module is the tensor's name without layer and expert numbers (organ_anatomy_module). */
 typedef struct named {
     char module[160];
     const organ_tally *row;
 } named;
 
-/* Orders rows by module, then by their order in the caller's array. */
 static int by_module(const void *a, const void *b)
 {
     const named *x = a, *y = b;
@@ -162,7 +153,6 @@ static int by_module(const void *a, const void *b)
     return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Orders rows by layer, then by their order in the caller's array. */
 static int tally_by_layer(const void *a, const void *b)
 {
     const named *x = a, *y = b;
@@ -170,7 +160,6 @@ static int tally_by_layer(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Returns an array of objects with the counts of each module. Sorts `rows` by module. */
 static json_t *projections_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -188,8 +177,7 @@ static json_t *projections_json(named *rows, size_t count)
     return list;
 }
 
-/* Returns an array of objects with the counts of each layer, without the tensors outside of layers. Sorts `rows` by
- * layer. */
+/* Tensors outside of layers are left out. Sorts `rows` by layer. */
 static json_t *tally_layers_json(named *rows, size_t count)
 {
     json_t *list = json_array();
@@ -207,9 +195,8 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
-/* Adds to the document: the killed weights in percent of the targets and of the whole model ("totals"); the numbers
- * "zero_before" and "kept"; the counted share of the target weights ("coverage"); and the mean, the least and the
- * greatest percentage of the tensors ("per_tensor"). */
+/* "coverage" is the counted share of the target weights; "per_tensor" has the mean, the least and the greatest
+ * percentage of the tensors. */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group target = {0};
@@ -233,8 +220,6 @@ static bool add_totals(json_t *document, const organ_model *model, const organ_t
                      SET("coverage", coverage), SET("per_tensor", spread));
 }
 
-/* Adds the counts of weights to a document: in total, per projection, and per layer. Returns 0, or -1 if memory cannot
- * be allocated. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     named *sorted = calloc(count + 1, sizeof *sorted);
@@ -251,7 +236,6 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
     return complete ? 0 : -1;
 }
 
-/* Returns the object of organ_tally_tensors for one tensor. */
 static json_t *tally_tensor_json(const organ_tally *row, bool audit)
 {
     const organ_tensor *const tensor = row->tensor;
@@ -300,7 +284,6 @@ void organ_say(json_t *sentences, const char *format, ...)
     va_end(args);
 }
 
-/* Returns the explanations of the words that a report of killed weights uses. */
 json_t *organ_definitions_json(const char *targets)
 {
     return ORGAN_OBJECT(

@@ -21,7 +21,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* A file of the commit that --include and --exclude select. */
 typedef struct fetch_row {
     const organ_hub_file *file;
     const char *path, *part; /* the final path, and that of the temporary file */
@@ -30,7 +29,6 @@ typedef struct fetch_row {
     organ_fetched how;       /* how the file was obtained; set by fetch_files */
 } fetch_row;
 
-/* A run of `organ fetch`. */
 typedef struct fetch_job {
     const organ_fetch_options *options;
     const organ_progress *progress;
@@ -46,7 +44,6 @@ typedef struct fetch_job {
     organ_arena arena;         /* owns paths and names */
 } fetch_job;
 
-/* Returns whether the path matches one of `count` patterns. */
 static bool matches_any(const char *path, const char *const *globs, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -55,7 +52,6 @@ static bool matches_any(const char *path, const char *const *globs, size_t count
     return false;
 }
 
-/* Returns whether the name of the model, --include and --exclude select the file `path` of the repository. */
 static bool is_selected(const fetch_job *job, const char *path)
 {
     const organ_fetch_options *const o = job->options;
@@ -65,8 +61,8 @@ static bool is_selected(const fetch_job *job, const char *path)
            !matches_any(path, o->exclude, o->exclude_count);
 }
 
-/* Returns whether `name`, of `length` bytes, is a hidden name that repositories of models have: files of git and of
- * macOS anywhere, and the folder of evaluation results, if `top`, in the repository's own folder. */
+/* Repositories of models have files of git and of macOS anywhere, and the folder of evaluation results, if `top`, in
+ * the repository's own folder. */
 static bool is_usual_hidden_name(const char *name, size_t length, bool folder, bool top)
 {
     static const char *const files[] = {".gitattributes", ".gitignore", ".gitkeep", ".DS_Store"};
@@ -79,9 +75,8 @@ static bool is_usual_hidden_name(const char *name, size_t length, bool folder, b
     return false;
 }
 
-/* Returns ORGAN_BAD_INPUT if a part of the path begins with a dot, unless is_usual_hidden_name accepts it. Programs
- * read hidden files unasked: a shell or git that starts in a folder with .git/config runs commands that this file
- * names. */
+/* Programs read hidden files unasked: a shell or git that starts in a folder with .git/config runs commands that
+ * this file names. */
 static organ_status check_hidden(const fetch_job *job, const char *path, organ_error *error)
 {
     for (const char *name = path; name;) {
@@ -97,15 +92,13 @@ static organ_status check_hidden(const fetch_job *job, const char *path, organ_e
     return ORGAN_OK;
 }
 
-/* Returns the size of the regular file at `path`, or 0 if there is none. */
 static uint64_t existing_bytes(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
 }
 
-/* Sets the paths of a row and row->there, and adds its bytes to job->bytes and job->left. Returns ORGAN_BAD_INPUT if
- * the sum of the sizes in the list is larger than any file system (2^63 bytes). */
+/* The sum of the sizes in the list must be below 2^63 bytes, which exceeds any file system. */
 static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error)
 {
     organ_arena *const arena = &job->arena;
@@ -134,8 +127,6 @@ static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error
     return ORGAN_OK;
 }
 
-/* Sets job->rows to the selected files of the commit, with their destinations. Returns ORGAN_USAGE if there are none,
- * and the errors of check_hidden and place_row. */
 static organ_status select_files(fetch_job *job, organ_error *error)
 {
     job->rows = calloc(job->found.count + 1, sizeof *job->rows);
@@ -153,8 +144,7 @@ static organ_status select_files(fetch_job *job, organ_error *error)
     return error->status;
 }
 
-/* Fails with ORGAN_IO if the bytes left to download exceed the free space of the file system of job->folder. The folder
- * may not exist yet: then the nearest existing folder above it is examined. */
+/* The folder may not exist yet: then the nearest existing folder above it is examined. */
 static organ_status check_space(const fetch_job *job, organ_error *error)
 {
     struct statvfs disk;
@@ -182,7 +172,7 @@ static organ_status check_space(const fetch_job *job, organ_error *error)
 
 /* ---- the cache ---- */
 
-/* Makes the link snapshots/COMMIT/FILE -> ../../blobs/DIGEST, with one ".." more for each folder in FILE. */
+/* The link is snapshots/COMMIT/FILE -> ../../blobs/DIGEST, with one ".." more for each folder in FILE. */
 static organ_status link_blob(const fetch_row *row, organ_error *error)
 {
     char target[2048] = "../../";
@@ -200,8 +190,7 @@ static organ_status link_blob(const fetch_row *row, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Writes `text` to the new file `made` and syncs it. After a failure returns false with the reason in errno, and the
- * file may exist: the caller removes it. */
+/* After a failure the reason is in errno, and the file may exist: the caller removes it. */
 static bool write_draft(const char *made, const char *text)
 {
     const int fd = organ_open(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
@@ -213,8 +202,8 @@ static bool write_draft(const char *made, const char *text)
     return written;
 }
 
-/* Writes `text` to a temporary file and renames it to `path` once its bytes are on the disk, so that the file at `path`
- * is complete at all times. */
+/* The text is written to a temporary file, which is renamed once its bytes are on the disk, so that the file at
+ * `path` is complete at all times. */
 static organ_status write_small(const char *path, const char *text, organ_error *error)
 {
     char *const made = organ_format("%s.tmp", path);
@@ -228,8 +217,8 @@ static organ_status write_small(const char *path, const char *text, organ_error 
     return error->status;
 }
 
-/* Writes refs/REVISION with the commit, unless the revision is that commit. Also writes CACHEDIR.TAG into the root
- * of the cache if it is missing, so that backup programs skip the cache. */
+/* refs/REVISION has the commit, unless the revision is that commit. CACHEDIR.TAG makes backup programs skip the
+ * cache. */
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";
@@ -249,8 +238,6 @@ static organ_status finish_cache(const fetch_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Downloads the selected files one after another over one connection, then completes the cache entry unless -o was
- * given. */
 static organ_status fetch_files(fetch_job *job, organ_error *error)
 {
     organ_http *http = NULL;
@@ -272,7 +259,6 @@ static organ_status fetch_files(fetch_job *job, organ_error *error)
     return error->status || job->options->output ? error->status : finish_cache(job, error);
 }
 
-/* Returns row k of "files". In a dry run "left" are the bytes still to download, else 0. */
 static json_t *fetch_row_json(const void *context, size_t k)
 {
     static const char *const words[] = {
@@ -286,7 +272,6 @@ static json_t *fetch_row_json(const void *context, size_t k)
                         SET_TEXT("state", job->options->dry_run ? "to fetch" : words[row->how]));
 }
 
-/* Returns the document organ.fetch/1. */
 static json_t *fetch_document(const fetch_job *job)
 {
     return ORGAN_OBJECT(
@@ -301,8 +286,6 @@ static json_t *fetch_document(const fetch_job *job)
                          SET_REAL("seconds", organ_rounded_seconds(organ_seconds_now() - job->started)))));
 }
 
-/* Sets job->folder: the folder of -o, or the model's entry in the Hugging Face cache. Returns ORGAN_USAGE if there is
- * no -o and the environment does not name the cache. */
 static organ_status find_folder(fetch_job *job, organ_error *error)
 {
     const char *const root = job->options->output ? NULL : organ_hub_root(&job->arena);
@@ -315,7 +298,6 @@ static organ_status find_folder(fetch_job *job, organ_error *error)
     return job->folder ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-/* Runs the steps of a download up to the document. A dry run skips the download itself. */
 static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *error)
 {
     const organ_fetch_options *const o = job->options;
@@ -328,7 +310,6 @@ static organ_status run_fetch(fetch_job *job, json_t **report, organ_error *erro
     return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
-/* Downloads a model, or with dry_run lists what a download would fetch. */
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {

@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Creates all missing folders above the file `path`. */
 organ_status organ_fetch_folders(const char *path, organ_error *error)
 {
     char folder[4096];
@@ -29,7 +28,7 @@ organ_status organ_fetch_folders(const char *path, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Starts the digest that the hub lists for the file: SHA-256 for LFS files, git's blob SHA-1 for others. */
+/* The hub lists SHA-256 for LFS files, git's blob SHA-1 for others. */
 static void begin_digest(const organ_hub_file *file, organ_digest *digest)
 {
     char head[40];
@@ -38,7 +37,6 @@ static void begin_digest(const organ_hub_file *file, organ_digest *digest)
         organ_digest_add(digest, head, (size_t)snprintf(head, sizeof head, "blob %" PRIu64, file->bytes) + 1);
 }
 
-/* Adds the first `bytes` bytes of the open file `fd` to the digest. */
 static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t bytes, organ_digest *digest,
                                  organ_error *error)
 {
@@ -53,8 +51,7 @@ static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t byt
     return ORGAN_OK;
 }
 
-/* Sets *same to whether the existing file at f->path has the size and digest of the list. Fails with ORGAN_USAGE if
- * not, because a download never overwrites files. */
+/* A file with another size or digest is an error, because a download never overwrites files. */
 static organ_status compare_present(const organ_fetch_file *f, bool *same, organ_error *error)
 {
     struct stat about;
@@ -79,7 +76,6 @@ static organ_status compare_present(const organ_fetch_file *f, bool *same, organ
     return error->status;
 }
 
-/* Downloads the bytes of the file from offset `from` on, appends them to `fd` and adds them to the digest. */
 static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t from, organ_digest *digest,
                                  organ_error *error)
 {
@@ -106,9 +102,8 @@ static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t fro
     return error->status;
 }
 
-/* Completes the file `fd`, whose first `from` bytes an earlier run has received, and sets *same to whether its digest
- * is that of the list. Another digest is an error only if `from` is 0; otherwise the earlier bytes may be of another
- * commit, and the caller downloads the file again. */
+/* An earlier run has received the first `from` bytes. They may be of another commit, so another digest is an error
+ * only if `from` is 0; otherwise the caller downloads the file again. */
 static organ_status receive_file(const organ_fetch_file *f, int fd, uint64_t from, bool *same, organ_error *error)
 {
     organ_digest digest;
@@ -126,7 +121,6 @@ static organ_status receive_file(const organ_fetch_file *f, int fd, uint64_t fro
     return ORGAN_OK;
 }
 
-/* Syncs the complete temporary file and renames it to its final path. */
 static organ_status finish_file(const organ_fetch_file *f, int fd, organ_error *error)
 {
     if (organ_sync_file(fd) != 0)
@@ -136,9 +130,8 @@ static organ_status finish_file(const organ_fetch_file *f, int fd, organ_error *
     return ORGAN_OK;
 }
 
-/* Completes the file f->part, open and locked as `fd`, and renames it to f->path. If its digest is wrong and it
- * contains bytes of an earlier run, downloads all bytes again. Sets *how. Removes the file if size or digest are
- * wrong. */
+/* f->part is open and locked as `fd`. If the digest is wrong and the file has bytes of an earlier run, all bytes are
+ * downloaded again. A file with a wrong size or digest is removed. */
 static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *how, organ_error *error)
 {
     struct stat about;
@@ -156,8 +149,7 @@ static organ_status fill_part(const organ_fetch_file *f, int fd, organ_fetched *
     return error->status ? error->status : finish_file(f, fd, error);
 }
 
-/* Checks the existing file, or downloads it. The lock on the temporary file prevents two processes from downloading it
- * at the same time. */
+/* The lock on the temporary file prevents two processes from downloading it at the same time. */
 organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, organ_error *error)
 {
     struct stat about;

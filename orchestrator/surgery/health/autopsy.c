@@ -21,8 +21,6 @@ json_t *organ_autopsy_ranges(void)
 
 /* ---- selection of weights ---- */
 
-/* Returns the reason why the values of a weight cannot be examined (no elements, or complex numbers), or NULL if they
- * can. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -31,8 +29,6 @@ static const char *why_unread(const organ_weight *weight)
                                                                                      : NULL;
 }
 
-/* Fills job->stats with the weights that --match selects, or with all weights without --match. Fails if no weight is
- * selected. */
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
@@ -50,9 +46,6 @@ static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reads the file of ranges if --ranges names one, and otherwise takes the default ranges. Opens the model and selects
- * its weights. Rejects --text if no weight of the model has scales. Opens the other model, if there is one, and pairs
- * the weights of both models. */
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -77,7 +70,6 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Callback of the scan: shows the progress, and the standard deviation of each finished weight. */
 static void show_progress(void *context, uint64_t bytes, const organ_weight_stats *done)
 {
     const organ_autopsy_job *const job = context;
@@ -87,7 +79,6 @@ static void show_progress(void *context, uint64_t bytes, const organ_weight_stat
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
-/* Returns the bytes of codes and plain values of all selected weights and their counterparts. */
 static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
@@ -96,9 +87,8 @@ static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
     return bytes;
 }
 
-/* For each weight: judges its values; compares its scales with the other model; judges its scales alone; judges its
- * distance from the other model. If the comparison explains a fault of the scales (`named`), the last two steps are
- * left out, so that the fault is reported once. Finally judges the scales of all weights together. */
+/* If the comparison with the other model explains a fault of the scales (`named`), scales and distance are not
+ * judged again, so that the fault is reported once. */
 static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     if (job->other && organ_autopsy_read_changes(job, error))
@@ -114,8 +104,6 @@ static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : organ_autopsy_judge_scales(job, error);
 }
 
-/* Computes the statistics of all weights, checks that the files have not changed meanwhile, and judges the
- * statistics. */
 static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
 {
     const organ_scan_progress progress = {show_progress, job};
@@ -130,7 +118,6 @@ static organ_status examine_weights(organ_autopsy_job *job, organ_error *error)
     return error->status ? error->status : autopsy_judge(job, error);
 }
 
-/* Returns the member "run": names of the models, seconds, bytes read, bytes per second, and the machine. */
 static json_t *autopsy_run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
@@ -143,8 +130,6 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
-/* Creates *report and writes it to the output directory. If there are findings, returns ORGAN_CHECK_FAILED with their
- * number and the first one in the message. */
 static organ_status report_findings(organ_autopsy_job *job, organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {
@@ -162,7 +147,6 @@ static organ_status report_findings(organ_autopsy_job *job, organ_report_folder 
     return ORGAN_OK;
 }
 
-/* Frees all data of the job. */
 static void close_autopsy(organ_autopsy_job *job)
 {
     for (size_t k = 0; job->stats && k < job->count; k++)
@@ -181,9 +165,6 @@ static void close_autopsy(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
-/* Does the whole run: checks the output directory, opens the models, creates the directory, examines the weights,
- * scores --text, and writes the report. After an error other than ORGAN_CHECK_FAILED removes the output directory if
- * this run created it. */
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -198,8 +179,6 @@ static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_e
     return error->status;
 }
 
-/* Examines the selected weights of the model and, if options->other is set, their distance from the other model. Makes
- * the report of schema organ.autopsy/1. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

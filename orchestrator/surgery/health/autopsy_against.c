@@ -18,8 +18,6 @@
 #define EXPLAINED 0.5  /* largest share of the rms of ln factors that may remain after a wrong order is undone */
 #define MAX_LINES 4    /* largest number of rows or columns of blocks that a finding lists */
 
-/* The factors between the blocks of a weight and of its counterpart, the same weight of another model
- * (find_factors). */
 typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* ln of the factor of each block, rows x cols; NAN if the factor is not positive */
@@ -28,14 +26,13 @@ typedef struct autopsy_against_factors {
     double middle;        /* median of `ln` without NAN */
 } autopsy_against_factors;
 
-/* Returns the number of blocks of the weight. */
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
-/* Sets f->ln of each block, and f->before, f->after and f->middle. The factor of a block is <a, b> / <b, b>, where a is
- * the block of the weight and b that of the counterpart; f->ln is NAN if the factor is not positive. `before` is ||a -
- * b|| / ||b|| over all blocks. `after` is the same error with each b multiplied by its factor: in a block the squared
- * error is then ||a||^2 - factor <a, b>, and the squared norm of the multiplied b is factor <a, b>. Returns false if no
- * block has a factor or an error is not finite. */
+/* The factor of a block is <a, b> / <b, b>, where a is the block of the weight and b that of the counterpart; f->ln
+ * is NAN if the factor is not positive. `before` is ||a - b|| / ||b|| over all blocks. `after` is the same error
+ * with each b multiplied by its factor: in a block the squared error is then ||a||^2 - factor <a, b>, and the
+ * squared norm of the multiplied b is factor <a, b>. Returns false if no block has a factor or an error is not
+ * finite. */
 static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
@@ -57,7 +54,6 @@ static bool find_factors(autopsy_against_factors *f)
     return used > 0 && isfinite(f->before) && isfinite(f->after);
 }
 
-/* Returns the number of blocks whose ln factor differs from `about` by more than OFF or is NAN. */
 static size_t count_differing_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
@@ -68,9 +64,8 @@ static size_t count_differing_blocks(const autopsy_against_factors *f, double ab
 
 /* ---- explanations of the factors ---- */
 
-/* Returns whether at least 95 percent of the blocks have about the same factor, and this factor is not 1. If so, writes
- * a text such as "all its scales are 2 times their correct values" to `value`; without `scaled` (the weight has no
- * scales) the text says "values". */
+/* At least 95 percent of the blocks must have about the same factor, and this factor must not be 1. Without `scaled`
+ * (the weight has no scales) the text says "values". */
 static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
     if (fabs(f->middle) <= OFF || 20 * count_differing_blocks(f, f->middle) > autopsy_against_count_of(f))
@@ -80,10 +75,9 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
     return true;
 }
 
-/* Computes the ln factors that would remain if the wrong order `order` of the scales were undone, and returns their
- * root mean square over the blocks in the range of organ_order_fits. Returns INFINITY if the scales were not read or
- * the order does not fit the grid. Otherwise sets *without to the root mean square of the present ln factors of the
- * same blocks. */
+/* Returns the root mean square of the ln factors that would remain if the wrong order were undone, over the blocks
+ * in the range of organ_order_fits; *without becomes that of their present ln factors. Returns INFINITY if the
+ * scales were not read or the order does not fit the grid. */
 static double spread_after_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
@@ -107,9 +101,8 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
-/* Returns whether a wrong order of the scales explains the factors: undoing the order must reduce the root mean square
- * of the ln factors to less than EXPLAINED times its value. If so, writes to `value` the order that leaves the smallest
- * root mean square, and the root mean squares before and after. */
+/* Undoing the order must reduce the root mean square of the ln factors to less than EXPLAINED times its value.
+ * `value` names the order that leaves the smallest. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -132,9 +125,8 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     return true;
 }
 
-/* Returns the median ln factor of the blocks in row `line` of blocks or, if `row` is false, in column `line`. A block
- * without a factor counts as 0 in the median. Returns NAN if more than a quarter of these blocks differ from the median
- * by more than OFF. */
+/* Returns the median ln factor of a row of blocks or, if `row` is false, a column. A block without a factor counts
+ * as 0. Returns NAN if more than a quarter of these blocks differ from the median by more than OFF. */
 static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
@@ -148,10 +140,9 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     return 4 * off <= count ? middle : (double)NAN;
 }
 
-/* Writes to `value` the rows of blocks (columns if `row` is false) that are wrong by one factor each, at most MAX_LINES
- * of them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if these rows are at most half of all rows
- * and explain the factors: the number of blocks whose factor is not 1 is at most 1.1 times the number of blocks in
- * these rows. */
+/* Names at most MAX_LINES rows of blocks (columns if `row` is false). They explain the factors if they are at most
+ * half of all rows, and if the number of blocks whose factor is not 1 is at most 1.1 times the number of their
+ * blocks. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
@@ -173,7 +164,6 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
     return found > 0 && 2 * found <= lines && 10 * count_differing_blocks(f, 0) <= 11 * explained;
 }
 
-/* Writes to `value` the number of blocks whose factor is not 1, and the smallest and largest of these factors. */
 static void report_some_blocks(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, max = -INFINITY;
@@ -188,8 +178,6 @@ static void report_some_blocks(const autopsy_against_factors *f, char *value, si
 
 /* ---- the verdict ---- */
 
-/* Adds a finding with the first explanation that fits the factors: one factor for all blocks, another order of the
- * scales, wrong rows or columns of blocks, or else single blocks. */
 static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {
@@ -223,12 +211,9 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
         100 * f->before, 100 * f->after);
 }
 
-/* Tests whether wrong scales explain the difference of a weight from its counterpart v->other. Multiplies each block of
- * the counterpart by its factor (find_factors). Adds a finding and sets *named if the relative error that remains is
- * less than half of the error before and at most ABOUT times the largest usual one.
- *
- * Does nothing if the error before is at most the largest usual one, or if the weight was not read, has no counterpart,
- * or has values that are not finite or only zeros. */
+/* Adds a finding only if the relative error that remains, with each block of the counterpart multiplied by its
+ * factor (find_factors), is less than half of the error before and at most ABOUT times the largest usual one. A
+ * weight with values that are not finite or only zeros is left out. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

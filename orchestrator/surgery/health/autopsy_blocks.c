@@ -28,11 +28,10 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 
 /* ---- selection of rows and blocks ---- */
 
-/* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read in
- * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks. If blocks are one row high, at
- * most about MAX_VALUES values are read. Returns false if the weight has no grid: a stack of matrices, an empty matrix,
- * a vector, GPTQ groups in any order (g_idx), scales without a size of blocks, or more than MAX_BLOCKS blocks in a
- * row. */
+/* A large weight is read only in part: at most MAX_BLOCKS blocks and, if blocks are one row high, at most about
+ * MAX_VALUES values. *lines becomes the number of rows of values that are read in each row of blocks. Returns false
+ * if the weight has no grid: a stack of matrices, an empty matrix, a vector, GPTQ groups in any order (g_idx),
+ * scales without a size of blocks, or more than MAX_BLOCKS blocks in a row. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;
@@ -58,8 +57,7 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-/* Adds one row of `cols` values to `sums`, the sums of its row of blocks. `a` is the row of the weight, `b` that of its
- * counterpart or NULL; `width` is the width of a block in columns. Returns ln rms of `a`. */
+/* `b` is the row of the counterpart or NULL; `width` is the width of a block in columns. Returns ln rms of `a`. */
 static double add_line(const float *a, const float *b, size_t cols, uint64_t width, organ_block_sums *sums)
 {
     double whole = 0;
@@ -80,8 +78,8 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Reads rows [first, first + count) of the weight (sides[0]) and, if sides[1] is open, of its counterpart. Adds them to
- * the sums of their blocks and stores ln rms of each row of the weight in `spreads`. `count` is at most AT_ONCE. */
+/* sides[0] is the weight, sides[1] its counterpart if open. `spreads` gets ln rms of each row of the weight. `count`
+ * is at most AT_ONCE. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {
@@ -95,8 +93,8 @@ static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the first `lines` rows of values of each row of blocks to the sums. For row r of blocks, sets b->lines[r] to the
- * median of the ln rms of these rows of values. `spreads` is scratch memory for `lines` values. */
+/* b->lines[r] becomes the median ln rms of the first `lines` rows of values in row r of blocks. `spreads` is scratch
+ * memory for `lines` values. */
 static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
                                     double *spreads, organ_error *error)
 {
@@ -112,8 +110,7 @@ static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* For blocks that are one row high: adds the first b->rows rows of the weight to the sums, and sets b->lines[r] to ln
- * rms of row r. */
+/* The blocks are one row high, so that b->lines[r] becomes ln rms of row r. */
 static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matrices *m, organ_blocks *b,
                                     organ_error *error)
 {
@@ -124,8 +121,6 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Computes b->sums and b->lines; with `compare` also the sums with the counterpart v->other. `lines` is the number of
- * rows of values that are read in each row of blocks. */
 static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {
@@ -147,8 +142,6 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
-/* Returns true if the weight has exactly one scale for each block of the whole grid. The scales must be F32, F16 or
- * BF16, and must have at most MAX_SCALES bytes in total. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;
@@ -156,9 +149,8 @@ static bool has_scales(const organ_weight *weight, const organ_matrices *m, cons
            scale->bytes <= MAX_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
-/* Reads the magnitudes of the scales of the blocks of *b into b->scales, row by row. If weight->transposed (GPTQ and
- * AWQ), the file stores the scales column by column. b->scales becomes NULL if a scale is 0 or not finite, and after an
- * error. */
+/* If weight->transposed (GPTQ and AWQ), the file stores the scales column by column. b->scales becomes NULL if a
+ * scale is 0 or not finite, and after an error. */
 static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b,
                                 organ_error *error)
 {
@@ -186,9 +178,6 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Plans the grid of blocks, reads the scales if there is one for each block, and sums the sampled values of each block
- * (with `compare` also the products with the other model). *blocks stays empty if the weight has no grid. The caller
- * frees *blocks, also after an error. */
 organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare,
                                organ_blocks *blocks, organ_error *error)
 {
@@ -227,8 +216,6 @@ const char *organ_order_text(organ_order order)
     return texts[order];
 }
 
-/* Sets *range to the blocks whose correct scale is still in the grid if the scales are stored in `order`. Returns false
- * if there are none. A transposed grid must have several rows and columns, and must have been read completely. */
 bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_range *range)
 {
     *range = (organ_order_range){0, b->rows, 0, b->cols};
@@ -241,8 +228,6 @@ bool organ_order_fits(const organ_blocks *b, organ_order order, organ_order_rang
     return range->row_end > range->row && range->col_end > range->col;
 }
 
-/* Returns the index in b->scales at which the correct scale of block (row, col) is, if the scales are stored in
- * `order`: at a neighbour, or at the transposed place. The block must be in the range that organ_order_fits has set. */
 size_t organ_order_index(const organ_blocks *b, organ_order order, size_t row, size_t col)
 {
     switch (order) {

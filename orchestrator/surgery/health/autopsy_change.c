@@ -40,7 +40,6 @@
 #define SHIFTED        0.5   /* |mean| of E over its root mean square, from which on E is a shift */
 #define SPARSE         0.5   /* share of unchanged values, from which on E is not called noise */
 
-/* The sample: `rows` rows of `cols` columns of both weights, and sums over them. */
 typedef struct change_sample {
     size_t rows, cols;
     float *difference;                /* E = A - B, rows x cols */
@@ -59,7 +58,6 @@ typedef struct change_sample {
 
 /* ---- reading ---- */
 
-/* Allocates the arrays of the sample, of which s->rows and s->cols are set. */
 static organ_status allocate_sample(change_sample *s, const organ_weight *weight, organ_error *error)
 {
     const size_t lines = s->rows + s->cols;
@@ -79,7 +77,6 @@ static void free_sample(change_sample *s)
     free(s->row_error);
 }
 
-/* Returns the number of distinct values among n, for small n. */
 static unsigned count_levels(const float *values, size_t n)
 {
     unsigned levels = 0;
@@ -92,9 +89,8 @@ static unsigned count_levels(const float *values, size_t n)
     return levels;
 }
 
-/* Adds one window to all sums of the sample: `n` adjacent values of one row of A (`a`) and of B (`b`). The window
- * begins at column `col` of row `row` of the sample. Only a full window of WINDOW values counts in `levels` and, if A
- * and B differ in it, in `kurtosis` and `windows`. */
+/* The `n` adjacent values begin at column `col` of row `row` of the sample. Only a full window of WINDOW values
+ * counts in `levels` and, if A and B differ in it, in `kurtosis` and `windows`. */
 static void add_window(change_sample *s, const float *a, const float *b, size_t row, size_t col, size_t n)
 {
     float *const difference = s->difference + row * s->cols + col;
@@ -128,8 +124,7 @@ static void add_window(change_sample *s, const float *a, const float *b, size_t 
     }
 }
 
-/* Adds one row of A (`a`) and of B (`b`), of `cols` values each, as row `row` of the sample. If `cols` exceeds the
- * columns of the sample, adds only windows at equal distances. */
+/* If `cols` exceeds the columns of the sample, only windows at equal distances are added. */
 static void add_row(change_sample *s, const float *a, const float *b, size_t row, size_t cols)
 {
     const size_t windows = organ_pieces_of(s->cols, WINDOW), all = organ_pieces_of(cols, WINDOW);
@@ -139,8 +134,7 @@ static void add_row(change_sample *s, const float *a, const float *b, size_t row
     }
 }
 
-/* Reads the rows of the sample, in groups of AT_ONCE rows at equal distances. `all` is the number of rows of the
- * weight. */
+/* Groups of AT_ONCE rows are read at equal distances. `all` is the number of rows of the weight. */
 static organ_status read_sample(const organ_autopsy_job *job, const organ_weight_stats *v, uint64_t all, size_t cols,
                                 change_sample *s, organ_error *error)
 {
@@ -163,10 +157,10 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 
 /* ---- classes ---- */
 
-/* Counts the lines (rows or columns) whose relative error exceeds LINE_BEYOND times the larger of two relative errors:
- * the median over all lines, and `usual`. errors[k] and others[k] are the squared norms of line k of E and of B;
- * `scratch` has one value per line. Returns the count if these lines have nearly all of the squared difference and are
- * at most MAX_LINES of all lines; otherwise 0. */
+/* A line counts if its relative error exceeds LINE_BEYOND times the larger of two relative errors: the median over
+ * all lines, and `usual`. errors[k] and others[k] are the squared norms of line k of E and of B; `scratch` has one
+ * value per line. Returns 0 unless these lines have nearly all of the squared difference and are at most MAX_LINES
+ * of all lines. */
 static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
 {
     double all = 0, far = 0;
@@ -185,17 +179,15 @@ static size_t count_lines(const double *errors, const double *others, size_t cou
     return far >= ORGAN_CHANGE_MOST * all && (double)lines <= MAX_LINES * (double)count ? lines : 0;
 }
 
-/* Returns whether the relative error of the sample is below 1 / LINE_BEYOND of `relative`, the relative error of the
- * whole weight. The difference is then confined to rows or columns outside the sample. */
+/* If the relative error of the sample is below 1 / LINE_BEYOND of that of the whole weight, the difference is
+ * confined to rows or columns outside the sample. */
 static bool is_elsewhere(const change_sample *s, double relative)
 {
     const double limit = relative / LINE_BEYOND;
     return s->own - 2 * s->product + s->other < limit * limit * s->other;
 }
 
-/* Returns true if few rows, or else few columns, have nearly all of the difference (count_lines). Sets lines,
- * line_count and rows of *change. `usual` is the largest usual relative error; `scratch` has one value per row or
- * column. */
+/* `usual` is the largest usual relative error; `scratch` has one value per row or column. */
 static bool is_lines(const change_sample *s, double usual, organ_change *change, double *scratch)
 {
     change->rows = true;
@@ -208,17 +200,16 @@ static bool is_lines(const change_sample *s, double usual, organ_change *change,
     return change->lines > 0;
 }
 
-/* Returns whether the errors look like rounding to a step: they are uniformly distributed in windows that share a step,
- * or small relative to each value as for a float of few bits. */
+/* Errors of rounding to a step are uniformly distributed in windows that share the step, or small relative to each
+ * value as for a float of few bits. */
 static bool is_within_steps(const change_sample *s)
 {
     const double kurtosis = s->windows ? s->kurtosis / (double)s->windows : INFINITY;
     return kurtosis <= FLAT_KURTOSIS || (double)s->near >= NEAR_SHARE * (double)s->values;
 }
 
-/* Returns whether A looks like rounded codes: no window of A has more than COARSE_LEVELS distinct values, and the error
- * is not unusual for codes of as many bits as these values need. This includes codes that were adjusted after
- * rounding. */
+/* No window of A may have more than COARSE_LEVELS distinct values, and the error must not be unusual for codes of as
+ * many bits as these values need. This includes codes that were adjusted after rounding. */
 static bool is_coded(const change_sample *s, double relative)
 {
     unsigned bits = 1;
@@ -228,8 +219,8 @@ static bool is_coded(const change_sample *s, double relative)
            relative <= ORGAN_CHANGE_UNUSUAL * organ_usual_error_of_bits(bits).max;
 }
 
-/* Returns true if nearly the same number was added to all values: |sum of differences| is then close to its maximum,
- * sqrt(n x sum of their squares). */
+/* If nearly the same number was added to all values, |sum of differences| is close to its maximum, sqrt(n x sum of
+ * their squares). */
 static bool is_shifted(const change_sample *s)
 {
     double all = 0;
@@ -238,17 +229,15 @@ static bool is_shifted(const change_sample *s)
     return fabs(s->sum) >= SHIFTED * sqrt((double)s->values * all);
 }
 
-/* Returns true if the difference looks like pruning: many values became 0, and the cosine of the other values with the
- * original ones is at least KEPT_COSINE. Codes of few levels have zeros without pruning, so more zeros are required for
- * them. */
+/* Many values must have become 0, and the cosine of the other values with the original ones must be at least
+ * KEPT_COSINE. Codes of few levels have zeros without pruning, so more zeros are required for them. */
 static bool is_pruned(const change_sample *s)
 {
     const double least = s->levels <= COARSE_LEVELS ? MIN_CODE_ZEROS : MIN_ZEROS;
     return (double)s->zeroed >= least * (double)s->values && s->product >= KEPT_COSINE * sqrt(s->own * s->kept);
 }
 
-/* Returns whether a part of the original, or a multiple of a part, was subtracted: E is then opposite to B and
- * orthogonal to A. */
+/* If a part of the original, or a multiple of a part, was subtracted, E is opposite to B and orthogonal to A. */
 static bool is_part(const change_sample *s)
 {
     const double error = s->own - 2 * s->product + s->other;
@@ -256,8 +245,8 @@ static bool is_part(const change_sample *s)
            s->own - s->product <= PART_OVERLAP * sqrt(error * s->own);
 }
 
-/* Divides each row of E by its norm, and then each column by its norm. Without this, errors that are larger in some
- * rows than in others would look like structure. */
+/* Each row of E is divided by its norm, and then each column. Without this, errors that are larger in some rows than
+ * in others would look like structure. */
 static void equalise(change_sample *s)
 {
     for (size_t c = 0; c < s->cols; c++)
@@ -274,8 +263,8 @@ static void equalise(change_sample *s)
                 s->difference[r * s->cols + c] /= (float)sqrt(s->col_error[c]);
 }
 
-/* Fills the lower half of `gram`, [n][n], with the inner products of the rows of E, or of its columns if there are
- * fewer columns than rows; n is the smaller number. `turned`: scratch memory for the transposed E, used for columns. */
+/* Fills only the lower half of `gram`, [n][n]. It has the inner products of the columns if there are fewer columns
+ * than rows; `turned` is scratch memory for the transposed E. */
 static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
 {
     const size_t length = n == s->rows ? s->cols : s->rows;
@@ -291,10 +280,10 @@ static void multiply_sides(const change_sample *s, size_t n, double *gram, float
             gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
 }
 
-/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E. These eigenvalues are
- * the squared singular values of the equalised E. `rank` is the number of largest eigenvalues that have the share
- * ORGAN_CHANGE_MOST of their sum. `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise
- * with the same norm has the largest eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
+/* The eigenvalues of the Gram matrix of the equalised E are its squared singular values. `rank` is the number of
+ * largest eigenvalues that have the share ORGAN_CHANGE_MOST of their sum. `top` is the largest eigenvalue divided by
+ * that of noise: an m x n matrix of noise with the same norm has the largest eigenvalue norm^2 (sqrt(m) + sqrt(n))^2
+ * / (m n). */
 static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
                                     organ_error *error)
 {
@@ -323,9 +312,7 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Returns the first class that fits: a low rank (change->rank), strong directions (change->top), rounding errors
- * (is_within_steps), noise, or OTHER. For a matrix whose shorter side is below MIN_SIDE only rounding and OTHER are
- * possible. */
+/* For a matrix whose shorter side is below MIN_SIDE only rounding and OTHER are possible. */
 static organ_change_kind kind_of_directions(const change_sample *s, const organ_change *change)
 {
     const size_t side = organ_min(s->rows, s->cols);
@@ -341,8 +328,8 @@ static organ_change_kind kind_of_directions(const change_sample *s, const organ_
                : ORGAN_CHANGE_OTHER;
 }
 
-/* Sets change->kind to the first class whose test succeeds. Tests for single lines and for a shift come first, because
- * such differences would also pass later tests. The eigenvalues come last because they take longest. */
+/* Tests for single lines and for a shift come first, because such differences would also pass later tests. The
+ * eigenvalues come last because they take longest. */
 static organ_status classify_sample(const organ_autopsy_job *job, change_sample *s, double usual, organ_change *change,
                                     organ_error *error)
 {
@@ -365,10 +352,9 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Decides by the sums over the whole weight if possible. The class is NONE without a counterpart or if the relative
- * error is usual or not finite; ORDER if a plain weight has the norm of its counterpart, unless their cosine is below
- * FLIPPED; OTHER for vectors, single columns and weights with values that are not finite. All other weights are
- * classified by a sample. */
+/* The sums over the whole weight decide if possible. The class is NONE without a counterpart or if the relative
+ * error is usual or not finite; ORDER if a plain weight has the norm of its counterpart, unless their cosine is
+ * below FLIPPED; OTHER for vectors, single columns and weights with values that are not finite. */
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error)
 {

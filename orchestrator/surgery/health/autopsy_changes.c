@@ -19,8 +19,8 @@
 #define COMPANY_SHARE  0.25 /* share of the weights of a group that must differ as much */
 #define FEWEST_COMPANY 2    /* smallest number of weights that must differ as much */
 
-/* The relative errors of all changed weights: those whose class is not ORGAN_CHANGE_NONE. The weights of each role are
- * a group, and group ORGAN_ROLE_COUNT has the weights of all roles. */
+/* Changed weights are those whose class is not ORGAN_CHANGE_NONE. The weights of each role are a group, and group
+ * ORGAN_ROLE_COUNT has the weights of all roles. */
 struct organ_change_census {
     double *errors; /* group after group, in descending order within each; each changed weight is in two groups */
     size_t first[ORGAN_ROLE_COUNT + 1], count[ORGAN_ROLE_COUNT + 1]; /* index and number of the errors of each group */
@@ -29,15 +29,12 @@ struct organ_change_census {
 
 /* ---- company ---- */
 
-/* Comparison for qsort: orders numbers in descending order. */
 static int descending(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x < y) - (x > y);
 }
 
-/* Fills *c: counts the compared and the changed weights of each role and of all roles, and stores the relative errors
- * of the changed weights in descending order within each group. */
 static organ_status collect_errors(const organ_autopsy_job *job, organ_change_census *c, organ_error *error)
 {
     const organ_change *const changes = job->changes;
@@ -63,10 +60,9 @@ static organ_status collect_errors(const organ_autopsy_job *job, organ_change_ce
     return ORGAN_OK;
 }
 
-/* Returns whether enough other weights of a group have a relative error of at least `relative` / COMPANY_ERROR: at
- * least FEWEST_COMPANY, and the share COMPANY_SHARE of the other compared weights of the group. `relative` is the error
- * of a changed weight of the group; the search finds this weight too, and it is not counted. `group` is a role, or
- * ORGAN_ROLE_COUNT for all weights. */
+/* Enough are at least FEWEST_COMPANY other weights with a relative error of at least `relative` / COMPANY_ERROR, and
+ * the share COMPANY_SHARE of the other compared weights of the group. The search finds the changed weight too, which
+ * is not counted. `group` is a role, or ORGAN_ROLE_COUNT for all weights. */
 static bool is_in_company(const organ_change_census *c, size_t group, double relative)
 {
     const double *const errors = c->errors + c->first[group];
@@ -81,15 +77,13 @@ static bool is_in_company(const organ_change_census *c, size_t group, double rel
     return low > FEWEST_COMPANY && (double)(low - 1) >= COMPANY_SHARE * (double)(c->compared[group] - 1);
 }
 
-/* Result of comparing the error of one weight with the errors of other weights. */
 typedef enum company {
     COMPANY_NONE,    /* no sufficient number of other weights has a similar error */
     COMPANY_UNKNOWN, /* not known: --match selects the weights, or there are too few */
     COMPANY_OTHERS   /* enough other weights of the role or of the model have a similar error */
 } company;
 
-/* Compares the relative error of weight `index` with those of the other weights of its role, and of the whole model. If
- * enough of them are similar, one operation on the model explains all of them. */
+/* If enough errors are similar, one operation on the model explains all of them. */
 static company company_of(const organ_autopsy_job *job, size_t index)
 {
     const organ_change_census *const c = job->census;
@@ -100,7 +94,6 @@ static company company_of(const organ_autopsy_job *job, size_t index)
     return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
 }
 
-/* Sets job->changes, the class of the difference of each weight, and job->census, the errors by role. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
 {
     job->census = calloc(1, sizeof *job->census);
@@ -123,8 +116,8 @@ void organ_autopsy_changes_release(organ_autopsy_job *job)
 
 /* ---- verdicts ---- */
 
-/* Returns a sentence with the probable cause of a difference that no operation on models explains. The cosine in `d`
- * decides which cause it names. `faulty`: the weight already has another finding, which is then named as the cause. */
+/* The cosine in `d` decides which cause is named. `faulty`: the weight already has another finding, which is then
+ * the cause. */
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
 {
     if (faulty)
@@ -168,8 +161,7 @@ static const organ_verdict faults[] = {
                             "rounding: the bytes were changed, or it is the weight of another model.",
                             true}};
 
-/* Returns a sentence that explains a difference without structure by `others`, the result of the comparison with other
- * weights. Returns NULL if this result does not explain the difference. Noise with a relative error of LEAST_NOISE or
+/* Returns NULL if the other weights do not explain the difference. Noise with a relative error of LEAST_NOISE or
  * more is never explained. */
 static const char *explanation_by_company(const organ_change *change, company others)
 {
@@ -182,8 +174,7 @@ static const char *explanation_by_company(const organ_change *change, company ot
                                     : NULL;
 }
 
-/* Returns a sentence with the operation on models (quantising, pruning, merging, training) that explains the class of a
- * difference, or NULL if none does. `others`: whether other weights have a similar error. */
+/* Operations on models are quantising, pruning, merging and training. Returns NULL if none explains the class. */
 static const char *explanation_of(const organ_weight *weight, const organ_change *change, company others)
 {
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
@@ -211,8 +202,6 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     }
 }
 
-/* Writes to `text` the measurement by which the difference was classified, such as "; 7 directions hold 95 percent of
- * the difference". `text` becomes "" if the class has no such measurement. */
 static void evidence_text(const organ_change *change, char text[120])
 {
     *text = '\0';
@@ -230,8 +219,7 @@ static void evidence_text(const organ_change *change, char text[120])
                        change->top);
 }
 
-/* Adds the finding "far" for a weight that is far from its counterpart. `range` is the usual error in words; `faulty`:
- * the weight has another finding. */
+/* `range` is the usual error in words; `faulty`: the weight has another finding. */
 static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, const char *range, bool faulty)
 {
     const organ_distance_view d = organ_distance_view_of(&v->distance);
@@ -245,12 +233,11 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* Adds at most one row, and none without a counterpart. A relative error is far if it exceeds FAR and
- * ORGAN_CHANGE_UNUSUAL times the usual one. A far error is the finding "far" if the weight has another finding
- * (`faulty`), or if the class of the difference does not explain so large an error. Otherwise the class
- * ORGAN_CHANGE_NONE adds nothing. Every other class adds its finding (faults[]) or, in three cases, the remark
- * "unusual": an operation on models explains the distance, another finding does, or the relative error is at most
- * LEAST. */
+/* A relative error is far if it exceeds FAR and ORGAN_CHANGE_UNUSUAL times the usual one. A far error is the finding
+ * "far" if the weight has another finding (`faulty`), or if the class of the difference does not explain so large an
+ * error. Otherwise the class ORGAN_CHANGE_NONE adds nothing. Every other class adds its finding (faults[]) or, in
+ * three cases, the remark "unusual": an operation on models explains the distance, another finding does, or the
+ * relative error is at most LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

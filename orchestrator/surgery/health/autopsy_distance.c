@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-/* Computes the relative error ||own - other|| / ||other||, the cosine and the ratio of norms. Each is NAN if a norm in
- * its denominator is 0, except that the relative error of two zero weights is 0. */
+/* The relative error is ||own - other|| / ||other||. Each number is NAN if a norm in its denominator is 0, except
+ * that the relative error of two zero weights is 0. */
 organ_distance_view organ_distance_view_of(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
@@ -59,8 +59,6 @@ static const struct {
     {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
-/* Returns lower and upper bound of the relative error that rounding to integer codes of `bits` bits usually causes.
- * More than 8 bits count as 8. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits)
 {
     static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
@@ -75,8 +73,7 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
-/* Returns the relative error |copy - original| / |original| that quantisation to the type or scheme of the stored
- * weight usually causes: its smallest and its largest value. Also returns the name of the type or scheme. */
+/* The relative error is |copy - original| / |original|. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {
@@ -102,7 +99,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
-/* Returns the usual error of the coarser of the two storage types: the one with the larger upper bound. */
+/* The larger error is the one with the larger upper bound. */
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);
@@ -111,8 +108,8 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- counterparts ---- */
 
-/* Returns whether one of the two models may store the weight and the other not: an output head that is tied to the
- * embedding, or a weight that conversions leave out. Sets *why to the reason, a sentence. */
+/* Models may lack an output head that is tied to the embedding, and weights that conversions leave out. *why becomes
+ * the reason, a sentence. */
 static bool may_be_unpaired(const organ_autopsy_job *job, const organ_weight *weight, const char **why)
 {
     *why = "An output head that is tied to the embedding may be stored or not.";
@@ -124,8 +121,7 @@ static bool may_be_unpaired(const organ_autopsy_job *job, const organ_weight *we
     return job->across && organ_across_kind_of(job->across, weight->name) == ORGAN_ACROSS_LEFT_OUT;
 }
 
-/* Adds a finding for a weight that only one of the models has: the examined one (`here`) or the other. Adds a remark
- * instead if that is no fault. */
+/* `here`: the examined model has the weight, else the other. Adds only a remark if that is no fault. */
 static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -137,8 +133,7 @@ static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, 
     organ_autopsy_report(job, !fine, weight, &verdict, "%s", organ_shape_text(weight->rank, weight->shape, shape));
 }
 
-/* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a finding instead if
- * the shapes differ. v->other then stays NULL, as for a weight that cannot be read. */
+/* v->other stays NULL if the shapes differ, as for a weight that cannot be read. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];
@@ -153,7 +148,6 @@ static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_w
         v->other = other;
 }
 
-/* Returns whether the examined model has the counterpart of a weight of the other model. */
 static bool is_here(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return job->across ? organ_across_kind_of(job->across, weight->name) == ORGAN_ACROSS_PAIRED

@@ -11,7 +11,6 @@
 
 /* ---- tensors ---- */
 
-/* Returns the member "against_other" of a tensor. */
 static json_t *distance_json(const organ_weight_stats *v)
 {
     const organ_distance *const d = &v->distance;
@@ -22,15 +21,12 @@ static json_t *distance_json(const organ_weight_stats *v)
         SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
 }
 
-/* Returns the number of levels, or "more than 4096". */
 static json_t *levels_json(const organ_weight_stats *v)
 {
     return v->levels > ORGAN_AUTOPSY_LEVELS ? organ_json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
                                             : json_integer((json_int_t)v->levels);
 }
 
-/* Returns an object with the statistics of a tensor. Mean, std, min, max and kurtosis are null if no value is
- * finite. */
 static json_t *numbers_json(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -44,7 +40,6 @@ static json_t *numbers_json(const organ_weight_stats *v)
                         SET("levels", levels_json(v)));
 }
 
-/* Returns the row of weight k in "tensors"; `context` is the job. */
 static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
@@ -63,7 +58,6 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 
 /* ---- roles ---- */
 
-/* Sums and extremes over the weights of one role. */
 typedef struct role_sums {
     json_int_t tensors, elements, zero, dead_rows, dead_columns; /* weights; their elements, zeros, lines of zeros */
     json_int_t numbers;                                          /* weights with finite values */
@@ -75,7 +69,6 @@ typedef struct role_sums {
     double relative, relative_max; /* sum and maximum of the relative errors */
 } role_sums;
 
-/* Adds the statistics of a weight to the sums of its role. */
 static void add_to_role(role_sums *s, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -102,8 +95,6 @@ static void add_to_role(role_sums *s, const organ_weight_stats *v)
     }
 }
 
-/* Returns the number of rows among `rows` (findings or remarks) about the role `role`: if `expected`, those of kind
- * "expected", and otherwise those of all other kinds. */
 static json_int_t count_role(const json_t *rows, const char *role, bool expected)
 {
     json_int_t count = 0;
@@ -115,8 +106,6 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-/* Returns the row of one role (`role`: a row of organ_anatomy_row); NULL if no selected weight is in it. `context` is
- * the job. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
@@ -149,8 +138,6 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
 
 /* ---- schemes ---- */
 
-/* Returns [{"stored", "tensors", "usual_error_percent"}], a row for each type and scheme in which weights are stored,
- * in the order of their first weight. */
 static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
@@ -175,14 +162,12 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
-/* Callback of organ_matrices_among: returns weight k of the job, or NULL if it was not read. */
 static const organ_weight *examined_weight(const void *context, size_t k)
 {
     const organ_weight_stats *const v = &((const organ_autopsy_job *)context)->stats[k];
     return v->unread ? NULL : v->weight;
 }
 
-/* Returns the row of a tensor that belongs to no weight. */
 static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
 {
     const organ_unmatched_tensor *const one = (const organ_unmatched_tensor *)unmatched + k;
@@ -190,8 +175,6 @@ static json_t *autopsy_document_unmatched_json(const void *unmatched, size_t k)
                         SET_TEXT("why", one->why ? one->why : ""));
 }
 
-/* Returns the texts of "notes": the notes on the weights, a sentence if the scales were not tested by a text or another
- * model, and the problems and warnings of the files. */
 static json_t *notes_json(const organ_autopsy_job *job)
 {
     json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);
@@ -206,7 +189,6 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-/* Returns the member "definitions": a sentence for each term of the report. */
 static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(

@@ -23,7 +23,7 @@
 #define BROKEN        0.7  /* largest share of scales with the digits of a BF16 model if all were multiplied */
 #define WHOLE         0.99 /* smallest share of scales with these digits once they are divided by the right factor */
 
-/* Returns true if x is m 2^e with a whole number m below 2^8, up to the rounding of one division and one product in
+/* The number must be m 2^e with a whole number m below 2^8, up to the rounding of one division and one product in
  * FP32. A random number passes with probability 2^-13. */
 static bool is_bf16(double x)
 {
@@ -32,8 +32,8 @@ static bool is_bf16(double x)
     return fabs(m - rint(m)) < 0x1p-14;
 }
 
-/* Returns whether a scale, divided by `factor`, is a BF16 value over the largest code, or over one of the smaller
- * numbers that organ quantize tries instead of that code (docs/definitions/quantisation.md). */
+/* A scale may be divided by the largest code, or by one of the smaller numbers that organ quantize tries instead of
+ * that code (docs/definitions/quantisation.md). */
 static bool has_digits(double scale, double largest, double factor)
 {
     for (int k = 0; k < 16; k++)
@@ -42,8 +42,8 @@ static bool has_digits(double scale, double largest, double factor)
     return false;
 }
 
-/* Returns the share of the scales that have the digits of a BF16 model after a division by `factor`. The scale of a
- * block of BF16 weights is the largest value of the block, a BF16 number, divided by the largest code. */
+/* The scale of a block of BF16 weights is the largest value of the block, a BF16 number, divided by the largest
+ * code. */
 static double share_of_bf16(const organ_blocks *b, double largest, double factor)
 {
     const size_t count = b->rows * b->cols;
@@ -53,10 +53,8 @@ static double share_of_bf16(const organ_blocks *b, double largest, double factor
     return (double)good / (double)count;
 }
 
-/* Adds a finding if all FP8 scales of a weight were multiplied by one of `factors`. In a model that was converted from
- * BF16, each scale times the largest code is a BF16 value. After multiplication by 3, for example, this is true for
- * only one of three blocks; after division by 3 it is true for all blocks again. Tests only FP8 weights with at least
- * FEWEST_SCALES scales of type F32. */
+/* In a model that was converted from BF16, each scale times the largest code is a BF16 value. After multiplication
+ * by 3, for example, this is true for only one of three blocks; after division by 3 it is true for all blocks again. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
@@ -87,7 +85,7 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats
 
 /* ---- comparison of layers ---- */
 
-/* A weight, and its deviations from other weights, as differences of ln of the standard deviation. */
+/* Deviations from other weights are differences of ln of the standard deviation. */
 typedef struct peer {
     const organ_weight_stats *stats;
     long layer;          /* number of its layer */
@@ -97,7 +95,6 @@ typedef struct peer {
     size_t place, count; /* index among the peers of its role and expert, and number of these; count 0: not compared */
 } peer;
 
-/* Comparison for qsort: orders peers by role, expert and layer. */
 static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
@@ -109,16 +106,14 @@ static int autopsy_factor_by_place(const void *a, const void *b)
     return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
-/* Comparison for qsort: orders peers by layer, and within a layer by role and expert. */
 static int autopsy_factor_by_layer(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
-/* Returns the median ln_std of the four layers nearest to peers[k]: two on each side, or more on one side at an end of
- * the model. If there are fewer than five layers, takes all layers except k. `peers` are the `count` layers of one
- * role. */
+/* The median is over the nearest four layers: two on each side, or more on one side at an end of the model. If there
+ * are fewer than five layers, all except k count. `peers` are the `count` layers of one role. */
 static double neighbours_of(const peer *peers, size_t count, size_t k)
 {
     double values[2 * NEIGHBOURS];
@@ -131,9 +126,8 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Sets the members `off`, `place` and `count` of all `count` peers of one role and expert, sorted by layer. `off` is
- * ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the member `count`
- * become 0. */
+/* `off` is ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the
+ * member `count` become 0. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -147,9 +141,9 @@ static void compare_layers(peer *peers, size_t count)
  * a larger layer it is compared with the median of all, which is nearly the same and faster. */
 #define FEW_WEIGHTS 8
 
-/* Sets `alone` of the `count` weights of one layer: `off` minus the median `off` of the other weights that were
- * compared with their neighbouring layers (of all such weights, if there are more than FEW_WEIGHTS). If fewer than two
- * others were compared, `alone` is `off`. `scratch` has `count` elements. */
+/* `alone` is `off` minus the median `off` of the other weights of the layer that were compared with their
+ * neighbouring layers (of all such weights, if there are more than FEW_WEIGHTS). If fewer than two others were
+ * compared, it is `off`. `scratch` has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -177,8 +171,7 @@ static bool same_role_and_expert(const peer *a, const peer *b)
 
 static bool same_layer(const peer *a, const peer *b) { return a->layer == b->layer; }
 
-/* Returns the index after the last of the consecutive peers from index `from` on for which `same` is true in comparison
- * with peers[from]. */
+/* Returns the index after the last of the consecutive peers for which `same` is true in comparison with peers[from]. */
 static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(const peer *, const peer *))
 {
     size_t to = from + 1;
@@ -187,8 +180,8 @@ static size_t run_of(const peer *peers, size_t count, size_t from, bool (*same)(
     return to;
 }
 
-/* Returns the median of |alone| over the peers that were compared (member `count` not 0); 0 if there are none.
- * `scratch` has `count` elements. */
+/* Peers that were not compared (member `count` 0) are left out; without others the result is 0. `scratch` has
+ * `count` elements. */
 static double median_alone(const peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;
@@ -198,7 +191,6 @@ static double median_alone(const peer *peers, size_t count, double *scratch)
     return used ? organ_autopsy_median(scratch, used) : 0;
 }
 
-/* Returns whether the weight already has a finding of kind "scale_factor" or "scale_row". */
 static bool was_reported(const organ_autopsy_job *job, const organ_weight *weight)
 {
     for (size_t k = 0; k < json_array_size(job->findings); k++) {
@@ -211,9 +203,9 @@ static bool was_reported(const organ_autopsy_job *job, const organ_weight *weigh
     return false;
 }
 
-/* Adds a finding if the standard deviation of a weight differs, in the same direction, both from the neighbouring
- * layers and from the other weights of its layer: one of these alone may be a property of the model. Both factors must
- * exceed WRONG (WRONG_AT_END at an end of the model), and both logarithms BEYOND times `usual`, the median |alone|. */
+/* The standard deviation must differ, in the same direction, both from the neighbouring layers and from the other
+ * weights of its layer: one of these alone may be a property of the model. Both factors must exceed WRONG
+ * (WRONG_AT_END at an end of the model), and both logarithms BEYOND times `usual`, the median |alone|. */
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
     static const organ_verdict verdict = {
@@ -231,9 +223,8 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
                              organ_weight_stats_std(p->stats), exp(p->off), exp(p->alone));
 }
 
-/* Compares all peers: first those of each role and expert with their neighbouring layers, then those of each layer.
- * Judges each peer against the larger of two medians of |alone|: over all peers, and over the peers of the same role
- * and expert. */
+/* Each peer is judged against the larger of two medians of |alone|: over all peers, and over the peers of the same
+ * role and expert. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *scratch)
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
@@ -256,16 +247,12 @@ static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, doubl
     }
 }
 
-/* Returns whether the weight can be compared: it is a projection of a numbered layer, has scales, was read, and has
- * finite values that are not all equal. */
 static bool is_scaled(const organ_weight_stats *v)
 {
     return !v->unread && v->weight->scale && v->weight->anatomy.layer >= 0 && v->moments.nan + v->moments.inf == 0 &&
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
-/* Compares the standard deviation of each projection that has scales with two groups of weights: the same role in the
- * neighbouring layers, and the other weights of the layer. Reports weights that differ from both groups by a factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

@@ -22,9 +22,7 @@
 #define PEAKED        1000  /* excess kurtosis above which a few values cause the spread */
 #define PRUNED        0.1   /* share of zeros above which a weight was pruned */
 
-/* Returns a shell command about the weight, with quoted arguments: "organ inspect MODEL --tensors --match NAME", or,
- * with `compare`, "organ autopsy MODEL ORIGINAL --match NAME". Without another model the word ORIGINAL is left for the
- * user to replace. */
+/* The arguments are quoted. Without another model the word ORIGINAL is left in the command for the user to replace. */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
 {
     const char *const original = job->options->other ? job->options->other : "ORIGINAL";
@@ -32,8 +30,6 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
                                                     compare ? original : "--tensors", "--match", weight->name, NULL});
 }
 
-/* Appends a row to job->findings (`finding`) or job->remarks. `value` is a printf format for the measured value. Sets
- * job->broken if memory runs out. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...)
 {
@@ -52,32 +48,29 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
 
 /* ---- kinds of weights ---- */
 
-/* Returns whether the weight is a projection, or a stack of projections. */
 static bool is_projection(const organ_weight *w)
 {
     return organ_role_describe(w->anatomy.role)->projection && w->rank >= 2;
 }
 
-/* Returns whether the weight has a row for each token: an embedding or output head. */
 static bool is_table(const organ_weight *w)
 {
     return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
 }
 
-/* Returns whether the weight is a matrix that cannot be all zeros in a working model. */
+/* These matrices cannot be all zeros in a working model. */
 static bool is_matrix(const organ_weight *w)
 {
     return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;
 }
 
-/* Returns whether the weight is stored as floats of 16 bits or more. */
 static bool is_plain_float(const organ_weight *w)
 {
     const organ_dtype d = w->codes->dtype;
     return w->scheme == ORGAN_SCHEME_PLAIN && (d == ORGAN_BF16 || d == ORGAN_F16 || d == ORGAN_F32 || d == ORGAN_F64);
 }
 
-/* Returns whether the type has so few levels in each block that the distribution of values shows nothing. */
+/* The type has so few levels in each block that the distribution of values shows nothing. */
 static bool is_coarse(const organ_weight *w)
 {
     switch (w->codes->dtype) {
@@ -100,23 +93,19 @@ static bool is_coarse(const organ_weight *w)
     }
 }
 
-/* Returns whether the codes of the weight have zero points. */
 static bool has_zero_points(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_GPTQ || w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV ||
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
-/* Returns the largest |value| of the finite values. */
 static double largest_magnitude(const organ_weight_stats *v)
 {
     return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
 }
 
-/* Returns whether v->levels and v->kind are exact, not above the limit. */
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
-/* Writes the row numbers as "5, 9, 12, 20 and 3 more". Returns `out`. */
 static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 {
     size_t used = 0;
@@ -129,7 +118,6 @@ static const char *rows_text(const organ_faulty_rows *rows, char out[128])
 
 /* ---- kinds of faults ---- */
 
-/* Reports NaN and infinite values with their likely cause. */
 static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -152,9 +140,8 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows_text(&v->nonfinite_rows, rows));
 }
 
-/* Returns whether all values of the weight are equal and finite, and reports such a weight. If all values are zero,
- * this is a finding for matrices and norms, else a remark. If all values are another number, this is a finding for
- * matrices, else a remark; a single value other than zero is not reported. */
+/* Zeros are a finding for matrices and norms, else a remark. Another number is a finding for matrices, else a
+ * remark; a single value other than zero is not reported. */
 static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -183,9 +170,8 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* If the values look like codes of a type (FP8, FP4 or integers) without scales, sets *kind to the title of the finding
- * and returns the likely cause as a sentence. Otherwise returns NULL. Weights have standard deviations far below 1,
- * codes of FP8 far above. */
+/* Returns NULL unless the values look like codes of FP8, FP4 or integers without scales. Weights have standard
+ * deviations far below 1, codes of FP8 far above. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -227,8 +213,6 @@ static const char *codes_cause(const organ_weight_stats *v, const char **kind)
     return NULL;
 }
 
-/* Returns whether the values of a matrix look like codes that were not multiplied by their scales, and reports such a
- * matrix. Returns false for a weight of fewer than ENOUGH values. */
 static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const char *what = NULL;
@@ -246,7 +230,6 @@ static bool judge_codes(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Returns the likely cause of a spread that is far too large. */
 static const char *exploded_cause(const organ_weight_stats *v)
 {
     if (organ_weight_stats_kurtosis(v) > PEAKED)
@@ -263,8 +246,6 @@ static const char *exploded_cause(const organ_weight_stats *v)
            "block has its own.";
 }
 
-/* Returns whether the mean or the standard deviation of a matrix is far too large, and reports such a matrix. The
- * limits are EXPLODED_MEAN and EXPLODED_STD or, if larger, the limits for findings of the role. */
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);
@@ -280,15 +261,14 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Writes the limits in words to `out`. */
 static void range_text(const organ_limits *l, char out[160])
 {
     organ_snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max,
                    l->min, l->max);
 }
 
-/* Returns true if all statistics are within the limits *l, and then sets *what to NULL. Otherwise sets *what to the
- * name of the first statistic that is not. A standard deviation that is too small counts only from 16 values on. */
+/* *what becomes the name of the first statistic beyond its limits, else NULL. A standard deviation that is too small
+ * counts only from 16 values on. */
 static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_limits *l, const char **what)
 {
     const double std = organ_weight_stats_std(v);
@@ -306,8 +286,6 @@ static bool autopsy_judge_is_within(const organ_weight_stats *v, const organ_lim
     return *what == NULL;
 }
 
-/* Returns whether a statistic of the weight is beyond the limits for findings of its role, and reports the first such
- * statistic. */
 static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     static const struct {
@@ -339,8 +317,6 @@ static bool judge_range(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Adds a remark if a statistic is outside the expected range of the role. The limits of the standard deviation are
- * widened by SLACK. */
 static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
@@ -358,10 +334,10 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding if there are more
- * than 64 different ones and the type is not coarse: codes may have been read at the wrong bits. A uniform distribution
- * has excess kurtosis -1.2 and the range 3.46 std. For projections a mean of more than BIASED standard deviations from
- * zero is a finding too; for coarse types it must be more than COARSELY times BIASED. */
+/* Evenly spread values are a finding if there are more than 64 different ones and the type is not coarse: codes may
+ * have been read at the wrong bits. A uniform distribution has excess kurtosis -1.2 and the range 3.46 std. For
+ * projections a mean of more than BIASED standard deviations from zero is a finding too; for coarse types it must be
+ * more than COARSELY times BIASED. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -393,8 +369,8 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
     }
 }
 
-/* Reports a matrix in a float type that has at most 256 distinct values among MANY or more: it was quantised before. Up
- * to 32 distinct values are a finding, more are a remark. */
+/* A matrix in a float type that has at most 256 distinct values among MANY or more was quantised before. Up to 32
+ * distinct values are a finding, more are a remark. */
 static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     if (!is_matrix(v->weight) || !is_plain_float(v->weight) || v->moments.n < MANY || v->levels > 256)
@@ -410,7 +386,6 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
                          (unsigned)v->levels, (unsigned long long)v->moments.n);
 }
 
-/* Adds a finding if the spread of the values jumps at multiples of v->row_period rows or v->column_period columns. */
 static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
@@ -426,10 +401,9 @@ static void judge_jumps(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows ? v->row_factor : v->column_factor);
 }
 
-/* Reports that `count` of `all` rows (`rows`) or columns are zero. `hole`: the zero rows are one piece at the end. The
- * report is a finding for a matrix if more than the share DEAD is zero (for rows of embeddings and output heads: more
- * than half), and otherwise a remark; coarse types and columns of a pruned weight get only remarks. Returns whether it
- * is a finding. */
+/* `hole`: the zero rows are one piece at the end. Zeros are a finding for a matrix if more than the share DEAD is
+ * zero (for rows of embeddings and output heads: more than half), and otherwise a remark; coarse types and columns
+ * of a pruned weight get only remarks. Returns whether it is a finding. */
 static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, bool rows, uint64_t count, uint64_t all,
                         bool hole)
 {
@@ -456,8 +430,8 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros. If that adds no finding and the weight has no earlier one (`reported`), adds a
- * remark for a projection of a float type with more than the share PRUNED of zeros. */
+/* If the weight has no finding, neither here nor earlier (`reported`), a projection of a float type with more than
+ * the share PRUNED of zeros gets a remark. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -475,8 +449,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* Returns v->note. If the note begins with the name of the weight, leaves out the name, because the report contains it
- * already. */
+/* The name of the weight is cut from the beginning of the note, because the report contains it already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);
@@ -484,10 +457,9 @@ static const char *without_name(const organ_weight_stats *v)
     return named ? v->note + length + 2 : v->note;
 }
 
-/* Judges the statistics of one weight and adds its findings and remarks. Returns true if that adds a finding. An unread
- * weight gets only a remark. A weight without finite values, or with equal values, is not judged further. Distribution,
- * levels and expected range are not judged if the values are codes, exploded or beyond the limits of the role, because
- * these tests would report the same fault again. */
+/* A weight without finite values, or with equal values, is not judged further. Distribution, levels and expected
+ * range are not judged if the values are codes, exploded or beyond the limits of the role, because these tests would
+ * report the same fault again. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const size_t before = json_array_size(job->findings);

@@ -23,12 +23,10 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
-/* Returns the class of a line, a multiple of 16: 2 for multiples of 128, 1 for odd multiples of 64, 0 for all
- * others. */
+/* Lines are multiples of 16. Class 2 has multiples of 128, class 1 odd multiples of 64, class 0 all others. */
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
-/* Counts |change| of ln rms across the line with index `line` in the histogram of its class; the last bin counts all
- * larger changes. A change that is not finite is not counted. */
+/* The last bin counts all larger changes. A change that is not finite is not counted. */
 static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {
     const double place = fabs(change) * BINS_PER_ONE;
@@ -36,9 +34,8 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): jumps->whole_rows
- * counts the change itself; jumps->rows counts the change minus the mean of the changes in this row, if at least ENOUGH
- * of these are finite. */
+/* jumps->whole_rows counts the change itself; jumps->rows counts the change minus the mean of the changes in this
+ * row, if at least ENOUGH of these are finite. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -54,17 +51,15 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
             count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
-/* Counts in jumps->columns the differences between the column profiles of two adjacent groups of rows. A change between
- * two columns that is the same in all rows is in both profiles, so the difference cancels it. The difference of two
- * independent changes scatters sqrt(2) times as much as one change, so it is divided by sqrt(2). */
+/* A change between two columns that is the same in all rows is in both profiles, so their difference cancels it. The
+ * difference of two independent changes scatters sqrt(2) times as much as one change, so it is divided by sqrt(2). */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
         count_jump(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
 }
 
-/* Counts the changes across the border of two strips; `row` is the first row below the border. Row profiles are
- * compared only if `row` is a multiple of STEP. */
+/* Row profiles are compared only if `row` is a multiple of STEP. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
 {
     if (row % STEP == 0)
@@ -72,12 +67,11 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
     pair_columns(jumps, &above->last_columns, &below->first_columns);
 }
 
-/* Returns ln of the root mean square of n values; `sum` is the sum of their squares. NaN if `sum` is 0 or not
- * finite. */
+/* `sum` is the sum of the squares. Returns NaN if it is 0 or not finite. */
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
-/* Returns `n` <= SEGMENT values of type `as`, from index `at` on, as FP32: a pointer into `values` if they are F32,
- * otherwise `scratch`, into which they are converted. */
+/* Returns a pointer into `values` if they are F32, otherwise `scratch`, into which they are converted. `n` is at
+ * most SEGMENT. */
 static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
                                   float scratch[SEGMENT])
 {
@@ -90,11 +84,9 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
     return scratch;
 }
 
-/* Returns x^2 in FP64. */
 static double square_f64(float x) { return (double)x * (double)x; }
 
-/* Returns the sum of squares of x[0 .. n), without the last n mod 4 values. Four independent sums hide the latency of
- * the addition. */
+/* Leaves out the last n mod 4 values. Four independent sums hide the latency of the addition. */
 static double autopsy_jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
@@ -104,7 +96,6 @@ static double autopsy_jumps_squares_of(const float *x, size_t n)
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
-/* State of the iteration over the rows of a strip. */
 typedef struct autopsy_jumps_walk {
     organ_jumps *jumps;
     const organ_kernels *kernels;
@@ -117,8 +108,7 @@ typedef struct autopsy_jumps_walk {
     size_t groups;  /* column profiles made so far */
 } autopsy_jumps_walk;
 
-/* Sets `profile` to ln rms of each whole segment of row `row` of the strip, and to NaN for the segments after the last
- * whole one. */
+/* Segments after the last whole one are NaN. */
 static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_profile *profile)
 {
     float scratch[SEGMENT];
@@ -131,9 +121,8 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
             SEGMENT);
 }
 
-/* Adds squares of values in row `row` of the strip to scratch->squares. For each column whose index is a multiple of
- * 16, except column 0, these are two squares: of the value in the column on its left, and of the value in the column
- * itself. */
+/* Each column whose index is a multiple of 16, except column 0, has two squares: of the value in the column on its
+ * left, and of the value in the column itself. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
@@ -153,9 +142,8 @@ static void add_columns(autopsy_jumps_walk *w, size_t row)
     w->rows_in++;
 }
 
-/* Computes the column profile of the rows that add_columns has added since the last call, counts its changes, and pairs
- * the profile with that of the rows above. The first profile of a strip is stored in edges->first_columns instead,
- * because the rows above belong to another strip. If fewer than FEW rows were added, only drops them. */
+/* The first profile of a strip is stored in edges->first_columns, because the rows above belong to another strip.
+ * Fewer than FEW rows make no profile. */
 static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
@@ -178,7 +166,6 @@ static void flush_columns(autopsy_jumps_walk *w)
     w->rows_in = 0;
 }
 
-/* Marks the edges of a strip as unknown (NAN). */
 static void clear_edges(organ_jump_edges *edges)
 {
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
@@ -187,9 +174,7 @@ static void clear_edges(organ_jump_edges *edges)
         edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
 }
 
-/* Makes profiles of the two rows at each multiple of STEP, and one column profile for each SEGMENT rows, and counts the
- * changes between them. *edges receives the first and last profiles of the strip, so that organ_jumps_join can pair
- * them with those of the neighbouring strips. */
+/* Each multiple of STEP has profiles of two rows, and each SEGMENT rows have one column profile. */
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
                        uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
@@ -217,7 +202,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
     make_profile(&w, rows - 1, &edges->last_row);
 }
 
-/* Returns the median of a histogram, interpolated within its bin; NaN if it is empty. */
+/* The median is interpolated within its bin; NaN if the histogram is empty. */
 static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
 {
     uint64_t all = 0, below = 0;
@@ -231,15 +216,13 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Returns the smaller period of 64 and 128 at which the spread jumps according to the histograms of one direction, or 0
- * if there are no jumps. Sets *factor if there are. An eighth of the `lines` lines are odd multiples of 64, and an
- * eighth are multiples of 128; if an eighth is less than `fewest`, returns 0. The median change across these lines must
- * exceed the median across the other lines by half, and by the share `allowed` / sqrt(lines / 8). Jumps with a standard
- * deviation below 0.15 in ln rms do not count.
- *
- * The median of few lines varies: for independent, normal changes its relative error is about 1.17 / sqrt(lines). Lines
- * are not independent, because the spread of a channel is similar in all rows, especially without subtraction of the
- * change of whole lines. Therefore `allowed` is several times that error. */
+/* Returns the smaller period of 64 and 128 at which the spread jumps, or 0 if there are no jumps. An eighth of the
+ * `lines` lines are odd multiples of 64, and an eighth are multiples of 128; if an eighth is less than `fewest`,
+ * returns 0. The median change across these lines must exceed the median across the other lines by half, and by the
+ * share `allowed` / sqrt(lines / 8). Jumps with a standard deviation below 0.15 in ln rms do not count. The median
+ * of few lines varies: for independent, normal changes its relative error is about 1.17 / sqrt(lines). Lines are not
+ * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change
+ * of whole lines. Therefore `allowed` is several times that error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};
@@ -258,8 +241,7 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
-/* Judges first `less`, the changes minus the mean change of the whole line, which scatter less. If they show no period,
- * judges `whole`, the changes without this subtraction, by a higher bound. */
+/* `less` is judged first, because these changes scatter less; `whole` has a higher bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;

@@ -10,20 +10,18 @@
 _Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");
 #define PAGE 256 /* words that are united together: most pages are empty */
 
-/* Removes all values from the set. */
 static void clear_levels(organ_level_set *set)
 {
     memset(set->slots, 0xff, sizeof set->slots);
     set->count = 0;
 }
 
-/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product of the value
- * and 2^32 / golden ratio. These bits depend on all bits of the value. */
+/* The slot is the upper bits of the product of the value and 2^32 / golden ratio, which depend on all bits of the
+ * value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
-/* Adds the FP32 value with these bits to the set. If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only
- * raises `count` above the limit, and after that nothing is added. At most half of the slots are used, so the search
- * ends. */
+/* If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only raises `count` above the limit, and after that
+ * nothing is added. At most half of the slots are used, so the search ends. */
 static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
@@ -37,7 +35,6 @@ static void add_level(organ_level_set *set, uint32_t bits)
         set->slots[at] = bits;
 }
 
-/* Returns whether the bits are those of a finite FP32 value. */
 static bool is_level(uint32_t bits) { return (bits & 0x7fffffff) < 0x7f800000; }
 
 void organ_level_union_begin(organ_level_union *all)
@@ -49,10 +46,8 @@ void organ_level_union_begin(organ_level_union *all)
 
 void organ_level_union_end(organ_level_union *all) { pthread_mutex_destroy(&all->lock); }
 
-/* Returns whether the weight has more than ORGAN_AUTOPSY_LEVELS levels. */
 static bool is_over(const organ_level_union *all) { return __atomic_load_n(&all->over, __ATOMIC_RELAXED); }
 
-/* Clears the sets of levels of a strip. Does nothing once the weight has more levels than ORGAN_AUTOPSY_LEVELS. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all)
 {
     if (is_over(all))
@@ -61,10 +56,9 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     clear_levels(&scratch->other);
 }
 
-/* Adds n FP32 values. A value whose lower 16 bits are zero is marked by its upper 16 bits in scratch->seen, because a
- * weight that was BF16 before it became FP32 consists of such values. Other finite values are added to scratch->other.
- * Most of these are found at their first slot, which is tested here without a call. Stops once scratch->other is over
- * its limit. */
+/* A value whose lower 16 bits are zero is marked by its upper 16 bits in scratch->seen, because a weight that was
+ * BF16 before it became FP32 consists of such values. Most of the others are found at their first slot, which is
+ * tested here without a call. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;
@@ -83,9 +77,6 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
     }
 }
 
-/* Marks n values of a strip: values of a 16-bit type in scratch->seen; FP32 values there too if their lower half is
- * zero, and otherwise in the hash table scratch->other. Does nothing once the weight has more than ORGAN_AUTOPSY_LEVELS
- * levels. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n)
 {
@@ -100,8 +91,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Converts the 16-bit words first .. first + PAGE - 1 to FP32, and adds those that occur (word first + k if seen[k] is
- * 1) to `set`. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
+/* Word first + k occurs if seen[k] is 1. Infinity and NaN are left out; -0 counts as 0. `as`: ORGAN_F16, or another
+ * type for words of BF16. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {
@@ -123,8 +114,7 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
     }
 }
 
-/* Adds the levels of a strip to all->set, under all->lock, and sets all->over if all->set then has more than
- * ORGAN_AUTOPSY_LEVELS values. Does nothing if all->over is set already. */
+/* all->lock protects all->set. all->over is set if it then has more than ORGAN_AUTOPSY_LEVELS values. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels)
 {
@@ -142,16 +132,14 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
     pthread_mutex_unlock(&all->lock);
 }
 
-/* Returns true for the values of FP4 E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. `value` must be a multiple
- * of 0.5. */
+/* FP4 E2M1 has the values 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives. `value` must be a multiple of 0.5. */
 static bool is_fp4(float value)
 {
     const float twice = fabsf(value) * 2;
     return twice <= 4 || twice == 6 || twice == 8 || twice == 12;
 }
 
-/* Returns whether all values of the set are integers, and whether all are values of FP4. Both are false for an empty
- * set and for one over its limit. */
+/* An empty set and one over its limit are neither integers nor FP4. */
 organ_level_kind organ_level_kind_of(const organ_level_set *set)
 {
     const bool known = set->count > 0 && set->count <= ORGAN_AUTOPSY_LEVELS;

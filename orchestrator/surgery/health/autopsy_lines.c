@@ -22,13 +22,11 @@
 #define LINE_WEIGHTS  ((size_t)8)         /* fewest weights that are compared with each other */
 #define LINE_OUTLIERS ((size_t)32)        /* one of this many weights may have a large gap by nature */
 
-/* A row of a weight and the size of its scales. */
 typedef struct scaled_line {
     double ln; /* ln of the median scale of the row */
     size_t row;
 } scaled_line;
 
-/* For qsort: rows in ascending order of their scales, of equal ones in the order of the weight. */
 static int by_scale(const void *a, const void *b)
 {
     const scaled_line *const x = a, *const y = b;
@@ -37,8 +35,6 @@ static int by_scale(const void *a, const void *b)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* Returns whether the blocks of the weight are one row high and each has one scale of a type that can be read. Sets
- * *groups to the scales of a row. */
 static bool has_lines(const organ_weight *w, size_t *groups)
 {
     const organ_matrices m = organ_weight_matrices(w);
@@ -50,8 +46,8 @@ static bool has_lines(const organ_weight *w, size_t *groups)
     return scale->bytes <= LINE_SCALES && scale->elements == m.rows * *groups;
 }
 
-/* Reads the scales of the weight and sets *lines to its rows in ascending order of their median scale; NULL if a scale
- * is not positive and finite. The caller frees *lines. */
+/* The rows are in ascending order of their median scale; *lines becomes NULL if a scale is not positive and finite.
+ * The caller frees *lines. */
 static organ_status read_scale_lines(const organ_autopsy_job *job, const organ_weight *w, size_t groups,
                                      scaled_line **lines, organ_error *error)
 {
@@ -85,8 +81,8 @@ static organ_status read_scale_lines(const organ_autopsy_job *job, const organ_w
     return error->status;
 }
 
-/* Sets *ln to ln of the factor between row `row` of the weight and that of its counterpart. Returns whether the factor
- * explains the difference of the rows: the error that remains is at most `most`, relative to the multiplied row. */
+/* *ln becomes ln of the factor between the two rows. The factor explains their difference if the error that remains
+ * is at most `most`, relative to the multiplied row. */
 static bool line_factor_of(organ_row_buffer sides[2], size_t row, double most, double *ln, organ_error *error)
 {
     double own = 0, other = 0, product = 0;
@@ -111,8 +107,8 @@ static const organ_verdict line_verdict = {
     "from the others.",
     true};
 
-/* Compares the LINE_CHECKED rows with the largest and with the smallest scales with those of the counterpart, and adds
- * a finding if some, but not the row in the middle, are wrong by a factor. */
+/* Only the LINE_CHECKED rows with the largest and with the smallest scales are compared. A finding needs some of
+ * them to be wrong by a factor, but not the row in the middle. */
 static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats *v, const scaled_line *lines,
                                 size_t rows, organ_error *error)
 {
@@ -141,7 +137,6 @@ static organ_status check_lines(organ_autopsy_job *job, const organ_weight_stats
     return ORGAN_OK;
 }
 
-/* Appends the weight to the pool with the row of the largest scales and the gap to the next row. */
 static organ_status note_line(organ_scale_pool *pool, const organ_weight *weight, const scaled_line *lines, size_t rows,
                               organ_error *error)
 {

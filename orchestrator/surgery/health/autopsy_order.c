@@ -32,9 +32,8 @@
 
 /* ---- order ---- */
 
-/* Returns the mean square of the residuals of a table of rows x cols numbers, which it overwrites. With `both`,
- * subtracts the mean of its row from each number and then the mean of its column; otherwise only the mean of the whole
- * table. */
+/* Overwrites the table. With `both`, the mean of its row is subtracted from each number and then the mean of its
+ * column; otherwise only the mean of the whole table. */
 static double residual_mean_square(double *table, size_t rows, size_t cols, bool both)
 {
     double sum = 0, all = 0;
@@ -79,11 +78,10 @@ typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* Returns the mean squares of the residuals for one wrong order, over the blocks in the range of organ_order_fits.
- * Residuals are the ln rms of blocks minus the means of their row and column. Only the mean of the table is subtracted
- * in a single row or column, and for ORGAN_ORDER_TRANSPOSED in a grid of 2 x 2, where the means of rows and columns
- * would hide the exchange. Returns zeros if the order does not fit the grid, a block is all zero, or a mean square is
- * 0. `scratch` has 2 x rows x cols elements. */
+/* Residuals are the ln rms of the blocks in the range of organ_order_fits minus the means of their row and column.
+ * Only the mean of the table is subtracted in a single row or column, and for ORGAN_ORDER_TRANSPOSED in a grid of 2
+ * x 2, where the means of rows and columns would hide the exchange. Returns zeros if the order does not fit the
+ * grid, a block is all zero, or a mean square is 0. `scratch` has 2 x rows x cols elements. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *scratch)
 {
     organ_order_range range;
@@ -110,8 +108,6 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *scr
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
-/* Adds a finding to the weight: its scales are stored in the wrong order `order`. `value` states the measured gain in
- * words. */
 static void report_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;
@@ -125,8 +121,8 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
     organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
-/* Adds the evidence of a weight for one wrong order to *p. With a = freedom / 2 and F = own / moved, adds a ln F to
- * `evidence` and the variance of a ln F by chance to `variance`. Counts the weight in `better` if F > 1. */
+/* With a = freedom / 2 and F = own / moved, `evidence` grows by a ln F and `variance` by the variance of a ln F by
+ * chance. The weight counts in `better` if F > 1. */
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
 {
     p->weights++;
@@ -137,8 +133,8 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
         p->first = weight;
 }
 
-/* Adds a finding of the wrong order `order` with the gain sqrt(own / moved) in words: with the order undone, the rms of
- * the blocks would differ that many times less. `own` and `moved` are those of order_fit. */
+/* The gain is sqrt(own / moved): with the order undone, the rms of the blocks would differ that many times less.
+ * `own` and `moved` are those of order_fit. */
 static void report_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
@@ -147,8 +143,7 @@ static void report_gain(organ_autopsy_job *job, const organ_weight *weight, orga
     report_order(job, weight, order, value);
 }
 
-/* Appends a weight with one wrong order to pool->suspects. judge_suspects judges them when pool->rests has the
- * residuals of all weights. */
+/* judge_suspects judges the suspects when pool->rests has the residuals of all weights. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {
@@ -160,10 +155,10 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the mean square of the
- * residuals by the greatest factor, the gain. Ignores gains up to MIN_GAIN and up to 1 + 9 / sqrt(blocks), because
- * gains by chance are greatest in grids of few blocks. Adds a finding if the probability of a greater gain by chance is
- * below CHANCE; makes the weight a suspect if it is below SUSPECT. */
+/* The gain is the greatest factor by which undoing an order reduces the mean square of the residuals. Gains up to
+ * MIN_GAIN and up to 1 + 9 / sqrt(blocks) are ignored, because gains by chance are greatest in grids of few blocks.
+ * Adds a finding if the probability of a greater gain by chance is below CHANCE; makes the weight a suspect if it is
+ * below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {
@@ -190,9 +185,9 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Appends the mean square of the weight's residuals with the stored scales to pool->rests, with whose median
- * judge_suspects compares suspects. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of
- * values, and mean squares that are not finite. `scratch` has b->rows x b->cols elements. */
+/* judge_suspects compares suspects with the median of pool->rests. Grids smaller than 3 x 3, blocks with fewer than
+ * EDGE_ROWS rows of values, and mean squares that are not finite are left out. `scratch` has b->rows x b->cols
+ * elements. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -210,9 +205,8 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Adds a finding for each suspect whose mean square of residuals is above FAR_OFF times the median of pool->rests with
- * the stored scales, and below CORRECTED_SHARE times that median with the order undone. Adds none if pool->rests has
- * fewer than FEW_RESTS elements. */
+/* A suspect gets a finding if its mean square of residuals is above FAR_OFF times the median of pool->rests with the
+ * stored scales, and below CORRECTED_SHARE times that median with the order undone. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -227,11 +221,10 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     }
 }
 
-/* Adds a finding for each wrong order of scales that all weights together show, because one weight may have too few
- * blocks to show it alone. Conditions: at least FEW_WEIGHTS weights were judged; in three quarters of them the
- * residuals are smaller with the order undone than as stored; and the sum of their evidence exceeds POOLED of the
- * standard deviations that it has by chance. Skips an order for which a weight has a finding of its own. The finding
- * names the first weight whose residuals are smaller. */
+/* One weight may have too few blocks to show a wrong order alone. Conditions: at least FEW_WEIGHTS weights were
+ * judged; in three quarters of them the residuals are smaller with the order undone than as stored; and the sum of
+ * their evidence exceeds POOLED of the standard deviations that it has by chance. An order for which a weight has a
+ * finding of its own is skipped. The finding names the first weight whose residuals are smaller. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
@@ -248,9 +241,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 
 /* ---- one row of blocks ---- */
 
-/* Returns the index of the row of blocks whose ln rms (b->lines) is farthest from the median of all rows. Sets *off to
- * the ln rms of that row minus the median, and *usual to the median distance of all rows from the median. `scratch` has
- * one value per row. */
+/* The row is that whose ln rms (b->lines) is farthest from the median of all rows. *off becomes its ln rms minus the
+ * median, *usual the median distance of all rows from the median. `scratch` has one value per row. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
@@ -268,10 +260,9 @@ static size_t odd_row(const organ_blocks *b, double *scratch, double *off, doubl
     return odd;
 }
 
-/* Adds `usual` of odd_row to pool->row_usual of the role of v->weight. If the ln rms of the most deviant row of blocks
- * differs from the median by more than ln ROW_FACTOR, appends the row to pool->odd; judge_rows judges it when all
- * weights have been read. Does nothing for fewer than 3 rows of blocks or blocks with fewer than EDGE_ROWS rows of
- * values. */
+/* A row that differs from the median by more than ln ROW_FACTOR is only appended to pool->odd; judge_rows judges it
+ * when all weights have been read. Fewer than 3 rows of blocks, and blocks with fewer than EDGE_ROWS rows of values,
+ * are left out. */
 static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b,
                               double *scratch, organ_error *error)
 {
@@ -294,9 +285,8 @@ static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *
     return ORGAN_OK;
 }
 
-/* Adds a finding for each row of pool->odd whose ln rms differs from the median by more than ROW_BEYOND standard
- * deviations. The standard deviation is the largest of three: that of the weight, the mean of its role in this model,
- * and ROW_SPREAD. 1.4826 converts a median absolute deviation to a standard deviation. */
+/* A row must differ by more than ROW_BEYOND standard deviations, the largest of three: that of the weight, the mean
+ * of its role in this model, and ROW_SPREAD. 1.4826 converts a median absolute deviation to a standard deviation. */
 static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {
@@ -319,10 +309,8 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 
 /* ---- all tests ---- */
 
-/* Tests the scales of a weight without another model: for a deviant row of blocks, a wrong order of the grid, and
- * scales multiplied by one factor (organ_autopsy_judge_digits). Tests that need all weights only collect evidence in
- * job->pool. Does nothing if the weight was not read, has values that are not finite or only zeros, or has fewer than
- * two scales. */
+/* Tests that need all weights only collect evidence in job->pool. A weight with values that are not finite or only
+ * zeros is left out. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
@@ -345,9 +333,6 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status ? error->status : organ_autopsy_judge_lines(job, v, error);
 }
 
-/* Runs the tests that need all weights: with the evidence in job->pool for wrong rows of blocks, suspects of a wrong
- * order, and a wrong order of the whole model; then organ_autopsy_judge_factors, which compares the scales of whole
- * weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {
@@ -363,7 +348,6 @@ organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *err
     return organ_autopsy_judge_factors(job, error);
 }
 
-/* Frees job->pool. */
 void organ_autopsy_scales_release(organ_autopsy_job *job)
 {
     if (!job->pool)

@@ -92,8 +92,6 @@ organ_ranges organ_ranges_default(void)
 /* Sets a member to the number; omits it if the number is infinite. */
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
-/* Returns the finite limits as a JSON object {"mean", "std": [smallest, largest], "min", "max"}; infinite ones are left
- * out. */
 static json_t *limits_json(const organ_limits *limits)
 {
     return ORGAN_OBJECT(SET_LIMIT("mean", limits->mean),
@@ -101,8 +99,7 @@ static json_t *limits_json(const organ_limits *limits)
                         SET_LIMIT("min", limits->min), SET_LIMIT("max", limits->max));
 }
 
-/* Returns the ranges of all roles in the form that --ranges reads. The members of a role are the limits of findings,
- * and its member "expected" has the narrower limits of remarks. */
+/* The members of a role are the limits of findings, and its member "expected" has the narrower limits of remarks. */
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
     json_t *object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
@@ -117,20 +114,19 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
 
 /* ---- reading ---- */
 
-/* The position of a value in the file, for messages: "q_proj.expected". */
+/* Messages name the position: "q_proj.expected". */
 typedef struct autopsy_ranges_place {
     const char *path, *name; /* path of the file; name of the entry: a role, a group or "default" */
     bool expected;           /* the value is in the member "expected" of the entry */
 } autopsy_ranges_place;
 
-/* Fails with ORGAN_BAD_INPUT and the message "FILE: ENTRY.KEY: WHAT"; `key` is "" if the fault is the entry itself. */
+/* The message is "FILE: ENTRY.KEY: WHAT"; `key` is "" if the fault is the entry itself. */
 static organ_status refuse_range(const autopsy_ranges_place *p, organ_error *error, const char *key, const char *what)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "",
                       *key ? "." : "", key, what);
 }
 
-/* Sets *number to `value`, which must be a number; `key` is the name of the member for messages. */
 static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number,
                                 organ_error *error)
 {
@@ -140,8 +136,6 @@ static organ_status read_number(const autopsy_ranges_place *p, const char *key, 
     return ORGAN_OK;
 }
 
-/* Reads `value`, [smallest, largest], into the limits of the standard deviation. Both must be numbers, at least 0 and
- * in ascending order. */
 static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits,
                              organ_error *error)
 {
@@ -160,18 +154,15 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
     return ORGAN_OK;
 }
 
-/* An entry of the file, for one role, one group or the default. Limits that are NaN are not set. */
+/* An entry of the file is for one role, one group or the default. Limits that are NaN are not set. */
 typedef struct rule {
     organ_limits faulty, expected;
 } rule;
 
-/* Limits none of which is set. */
 static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
-/* Reads the member `key` of an entry, such as "mean", into `to`: into to->expected within "expected", else into
- * to->faulty. Refuses unknown keys and a negative mean. */
 static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
                                 organ_error *error)
 {
@@ -197,7 +188,6 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
-/* Reads all members of `object`, an entry or its "expected", into `to`. */
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error)
 {
     const char *key;
@@ -210,14 +200,12 @@ static organ_status read_limits(const autopsy_ranges_place *p, const json_t *obj
     return ORGAN_OK;
 }
 
-/* Sets *to to the value unless that is NaN. */
 static void set_if_given(double *to, double value)
 {
     if (!isnan(value))
         *to = value;
 }
 
-/* Copies to *to those limits of *given that are not NaN. */
 static void apply_limits(organ_limits *to, const organ_limits *given)
 {
     set_if_given(&to->mean, given->mean);
@@ -227,8 +215,8 @@ static void apply_limits(organ_limits *to, const organ_limits *given)
     set_if_given(&to->max, given->max);
 }
 
-/* Applies an entry to the ranges of a role. A limit of findings also becomes the limit of remarks, unless the entry
- * sets the limit of remarks in its member "expected". */
+/* A limit of findings also becomes the limit of remarks, unless the entry sets the limit of remarks in its member
+ * "expected". */
 static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
 {
     apply_limits(&ranges->of[role].faulty, &given->faulty);
@@ -236,16 +224,13 @@ static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
     apply_limits(&ranges->of[role].expected, &given->expected);
 }
 
-/* Returns whether `name` is the name of the role. */
 static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
 
-/* Returns whether `name` is the name of the role's group. */
 static bool is_group(organ_role role, const char *name)
 {
     return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0;
 }
 
-/* Returns whether a file of ranges may have a member of this name: "schema", "default", a role or a group. */
 static bool autopsy_ranges_is_known(const char *name)
 {
     bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;
@@ -254,7 +239,6 @@ static bool autopsy_ranges_is_known(const char *name)
     return known;
 }
 
-/* Checks for each role that min is not above max, for findings and for remarks. */
 static organ_status check_order(const char *path, const organ_ranges *ranges, organ_error *error)
 {
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
@@ -267,9 +251,8 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
     return ORGAN_OK;
 }
 
-/* Reads all entries of the file and applies those of one level to the ranges: "default" for level 0, groups for level
- * 1, roles for level 2. The caller applies the levels in this order, so that more specific entries take precedence.
- * Refuses unknown names. */
+/* Level 0 is "default", level 1 are groups, level 2 roles. The caller applies them in this order, so that more
+ * specific entries take precedence. */
 static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges,
                                 organ_error *error)
 {
@@ -298,7 +281,6 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     return ORGAN_OK;
 }
 
-/* Checks the schema of the file, applies its entries to *ranges, the most specific ones last, and checks the result. */
 static organ_status apply_document(const char *path, const json_t *document, organ_ranges *ranges, organ_error *error)
 {
     if (!json_is_object(document))
@@ -315,7 +297,6 @@ static organ_status apply_document(const char *path, const json_t *document, org
     return check_order(path, ranges, error);
 }
 
-/* Sets *ranges to the default ranges, and then replaces the limits that the JSON file `path` sets. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
 {
     char *text = NULL;

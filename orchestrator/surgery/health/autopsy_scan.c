@@ -17,7 +17,6 @@
  * moments are computed. */
 #define PART ((size_t)32768)
 
-/* State that the strips of one weight share. */
 typedef struct scanned_weight {
     organ_level_union levels; /* distinct values of all strips so far */
     uint64_t *dead_columns;   /* a bit for each column of each matrix, cleared at its first value other than zero */
@@ -27,7 +26,6 @@ typedef struct scanned_weight {
     uint64_t read;            /* bytes that were reported to the progress so far */
 } scanned_weight;
 
-/* One pass. */
 typedef struct weight_scan {
     organ_weight_stats **chosen; /* the weights of the pass; index: organ_weight_strip.item */
     scanned_weight **scanned;    /* their states; NULL before the first strip of a weight and after its last */
@@ -36,13 +34,12 @@ typedef struct weight_scan {
     organ_dtype as; /* the type in which values are read */
 } weight_scan;
 
-/* Scratch memory of one thread. */
 typedef struct scratch {
     organ_level_scratch levels;
     organ_jump_scratch jumps;
 } scratch;
 
-/* Result of one strip; the members are as in organ_weight_stats. */
+/* The members are as in organ_weight_stats. */
 typedef struct autopsy_scan_finding {
     organ_moments moments;
     organ_faulty_rows nonfinite_rows, dead;
@@ -64,8 +61,8 @@ double organ_weight_stats_std(const organ_weight_stats *v)
     return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0;
 }
 
-/* Returns the excess kurtosis n m4 / m2^2 - 3, where m2 and m4 are the sums of the second and fourth powers of the
- * deviations from the mean. */
+/* The kurtosis is n m4 / m2^2 - 3, where m2 and m4 are the sums of the second and fourth powers of the deviations
+ * from the mean. */
 double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -74,16 +71,13 @@ double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 
 /* ---- one strip ---- */
 
-/* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Returns the address of values[index], where the values have type `as`. */
 static const void *element_at(const void *values, organ_dtype as, size_t index)
 {
     return (const char *)values + index * element_bytes(as);
 }
 
-/* Returns the bits of values[index] without the sign: 32 bits if `as` is F32, otherwise 16. */
 static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t index)
 {
     uint32_t wide = 0;
@@ -96,7 +90,6 @@ static uint32_t magnitude_bits_at(const void *values, organ_dtype as, size_t ind
     return narrow & 0x7fff;
 }
 
-/* Returns the bits of +infinity in the type `as`. */
 static uint32_t infinity_of(organ_dtype as)
 {
     if (as == ORGAN_F32)
@@ -104,7 +97,6 @@ static uint32_t infinity_of(organ_dtype as)
     return as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
 }
 
-/* Computes the moments of n values of the type `as`. */
 static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
                                     organ_moments *moments)
 {
@@ -116,7 +108,7 @@ static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as
         kernels->moments_f16(values, n, moments);
 }
 
-/* Adds the index of a row to the faulty rows. The caller passes rows in ascending order. */
+/* The caller passes rows in ascending order. */
 static void note_row(organ_faulty_rows *rows, uint64_t row)
 {
     if (rows->count < ORGAN_WEIGHT_STATS_ROWS)
@@ -126,9 +118,7 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
     rows->last = row;
 }
 
-/* Notes in f->dead the rows of a strip that consist of zeros, and in f->nonfinite_rows those with values that are not
- * finite. f->moments must be complete: if they count no NaN and no infinity, the rows are not searched for such
- * values. */
+/* f->moments must be complete: if they count no NaN and no infinity, the rows are not searched for such values. */
 static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
@@ -147,7 +137,6 @@ static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_s
     }
 }
 
-/* Returns true if the column is zero in all rows of the strip. */
 static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size_t column)
 {
     for (size_t r = 0; r < strip->rows; r++)
@@ -156,8 +145,8 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
     return true;
 }
 
-/* Clears in `dead` the bits of the columns in which the strip has a value other than zero. Examines only columns whose
- * bit is still set; for most of them the first row suffices. Threads only clear bits, so no lock is needed. */
+/* Only columns whose bit is still set are examined; for most of them the first row suffices. Threads only clear
+ * bits, so no lock is needed. */
 static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
@@ -174,7 +163,6 @@ static void find_columns(const organ_weight_strip *strip, organ_dtype as, const 
     }
 }
 
-/* Adds the counts and sums of `more` to those of `sum`; `max` becomes the larger of both. */
 static void add_distances(organ_distance *sum, const organ_distance *more)
 {
     sum->pairs += more->pairs;
@@ -186,13 +174,11 @@ static void add_distances(organ_distance *sum, const organ_distance *more)
     sum->max = more->max > sum->max ? more->max : sum->max;
 }
 
-/* Sums of distances in 16 independent lanes, which the compiler can vectorise. */
+/* The lanes are independent, so that the compiler can vectorise the sums. */
 typedef struct distance_lanes {
     double difference[16], own[16], other[16], product[16], max[16];
 } distance_lanes;
 
-/* Adds the pair (a, b) to one lane: squared difference, both squares and product to the sums, and |a - b| to the
- * maximum. */
 static void add_lane(distance_lanes *d, size_t lane, float a, float b)
 {
     const double x = (double)a, y = (double)b, off = x - y, size = fabs(off);
@@ -203,7 +189,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
     d->max[lane] = size > d->max[lane] ? size : d->max[lane];
 }
 
-/* Combines the 16 lanes pairwise, in a fixed order, into lane 0: adds the sums, and takes the largest of the maxima. */
+/* The lanes are combined pairwise, in a fixed order, into lane 0. */
 static void autopsy_scan_fold_lanes(distance_lanes *d)
 {
     for (size_t half = 8; half > 0; half /= 2)
@@ -216,8 +202,8 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
         }
 }
 
-/* Adds n pairs of values to *sum. If the sum of squared differences is not finite, computes all sums again without the
- * pairs of which a value is not finite, and counts these as skipped. */
+/* If the sum of squared differences is not finite, all sums are computed again without the pairs of which a value is
+ * not finite; these count as skipped. */
 static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
 {
     distance_lanes d = {.own = {0}};
@@ -241,10 +227,9 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
     add_distances(sum, &part);
 }
 
-/* Returns whether jumps of the spread between rows (`rows`) or between columns of the weight can show wrong scales.
- * Jumps between rows of q, k and v, or between columns of o, do not show them: these differ from head to head in
- * healthy models too. Nor do jumps between rows of embeddings and output heads, which differ from token to token.
- * Returns false for vectors, and for all roles other than these and gate, up and down. */
+/* Jumps between rows of q, k and v, or between columns of o, do not show wrong scales: these differ from head to
+ * head in healthy models too. Nor do jumps between rows of embeddings and output heads, which differ from token to
+ * token. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -267,15 +252,12 @@ static bool has_blocks(const organ_weight *weight, bool rows)
     }
 }
 
-/* Returns whether jumps between rows or between columns of the weight can show wrong scales. */
 static bool looks_for_jumps(const organ_weight *weight)
 {
     return has_blocks(weight, true) || has_blocks(weight, false);
 }
 
-/* Computes the result of a strip. First takes moments, levels and the distance from the other model in parts of PART
- * values, which stay in the cache. Then finds rows and columns of zeros, rows with values that are not finite and, for
- * roles in which jumps can show wrong scales, jumps. */
+/* Moments, levels and the distance from the other model are taken in parts of PART values, which stay in the cache. */
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *work, void *result,
                                   organ_error *error)
 {
@@ -311,7 +293,6 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
 
 /* ---- one weight ---- */
 
-/* Frees the state of a weight; NULL is allowed. */
 static void free_weight_scan(scanned_weight *p)
 {
     if (!p)
@@ -321,9 +302,8 @@ static void free_weight_scan(scanned_weight *p)
     free(p);
 }
 
-/* Creates the state of a weight before its first strip. Sets the bits of all columns in dead_columns; for a weight
- * whose matrices have one row, dead_columns stays NULL, and its columns are not examined. Stores a copy of `note`, a
- * message of the reader or NULL. */
+/* dead_columns stays NULL if the matrices have one row: their columns are not examined. `note` is a message of the
+ * reader or NULL; the weight gets a copy. */
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     weight_scan *const s = context;
@@ -348,8 +328,7 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     return ORGAN_OK;
 }
 
-/* Appends to *sum the faulty rows `more` of the next strip. All are counted, but only the first ORGAN_WEIGHT_STATS_ROWS
- * are listed. */
+/* All rows are counted, but only the first ORGAN_WEIGHT_STATS_ROWS are listed. */
 static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_WEIGHT_STATS_ROWS && sum->count + k < ORGAN_WEIGHT_STATS_ROWS;
@@ -362,8 +341,6 @@ static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_row
     sum->count += more->count;
 }
 
-/* Completes the statistics of a weight after its last strip: number of columns of zeros, number and kind of levels, and
- * periods and factors of jumps. */
 static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
@@ -380,10 +357,8 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
             organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-/* Adds the result of a strip to the statistics of its weight; strips arrive in order, so the sums are the same for any
- * number of threads. After the last strip, completes the statistics and frees the state. Then reports to the progress
- * the share of the weight's bytes that corresponds to the elements of the strip; the last strip reports all remaining
- * bytes. */
+/* Strips arrive in order, so the sums are the same for any number of threads. The last strip reports all remaining
+ * bytes of the weight to the progress. */
 static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                               organ_error *error)
 {
@@ -422,8 +397,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
 
 /* ---- a model ---- */
 
-/* Returns the type in which the values of the weight are read: BF16 or F16 if they are stored so and there is no
- * counterpart to compare with, else FP32. */
+/* Values are read as BF16 or F16 if they are stored so and there is no counterpart to compare with, else as FP32. */
 static organ_dtype type_of(const organ_weight_stats *v)
 {
     const organ_dtype stored = v->weight->codes->dtype;
@@ -431,7 +405,7 @@ static organ_dtype type_of(const organ_weight_stats *v)
     return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
 }
 
-/* Runs the pass over the `count` weights that are read as s->as. Frees the states that remain after an error. */
+/* Frees the states that remain after an error. */
 static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
                              const organ_model *other, const organ_engine *engine, organ_error *error)
 {
@@ -452,8 +426,7 @@ static organ_status run_type(weight_scan *s, organ_weight_item *items, size_t co
     return error->status;
 }
 
-/* Scans those readable weights of `stats` that are assigned to this rank, in one pass for each type in which values are
- * read. */
+/* Each type in which values are read has a pass of its own. */
 static organ_status scan_own_weights(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                      const organ_assignment *assignment, const organ_engine *engine,
                                      const organ_scan_progress *progress, organ_error *error)
@@ -483,20 +456,17 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
     return error->status;
 }
 
-/* Callback of organ_assignment_create: returns the bytes that are read of weight k. */
 static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
 {
     return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
 
-/* Copies organ_weight_stats.note of all weights to all ranks. */
 static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
     return organ_assignment_exchange(assignment, "gathering notes", &stats->note, sizeof *stats, NULL, NULL, error);
 }
 
-/* Divides the weights among the ranks by bytes, computes the statistics of this rank's weights, and exchanges them, so
- * that every rank has all. Notes are texts, which are exchanged separately. */
+/* Notes are texts, which are exchanged separately. */
 organ_status organ_weight_stats_compute(const organ_model *model, const organ_model *other, organ_weight_stats *stats,
                                         size_t count, const organ_engine *engine, const organ_scan_progress *progress,
                                         organ_error *error)

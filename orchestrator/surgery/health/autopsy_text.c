@@ -11,7 +11,7 @@
 #define BETTER  0.05 /* smallest gain of a better factor in nats per token */
 #define SURELY  5    /* smallest gain of a better factor in standard errors */
 
-/* Factors by which all scales are multiplied, and their names in the report; the first stands for the stored scales. */
+/* The first factor stands for the stored scales. */
 static const float factors[] = {1, 0.25F, 0.5F, 2, 4};
 static const char *const names[] = {"1", "1/4", "1/2", "2", "4"};
 #define COUNT (sizeof factors / sizeof *factors)
@@ -24,8 +24,8 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-/* Returns the row of factors[k]: the factor and the perplexity. For k > 0 the row also has the difference of the loss
- * from the loss with the stored scales, and the standard error of this difference; *c has both numbers. */
+/* For k > 0 *c has the difference of the loss from that with the stored scales, and the standard error of this
+ * difference. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
@@ -34,8 +34,6 @@ static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-/* Adds the finding that the text is predicted better with factors[best] than with the stored scales. *c: comparison of
- * their losses. */
 static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
                        const organ_perplexity_comparison *c)
 {
@@ -54,9 +52,8 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. A factor is better if its
- * loss is lower than that of the stored scales by more than BETTER nats per token and by more than SURELY standard
- * errors. Adds a finding for the better factor with the lowest loss, if there is one. */
+/* A factor is better if its loss is lower than that of the stored scales by more than BETTER nats per token and by
+ * more than SURELY standard errors. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};
@@ -78,8 +75,6 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring 
     return error->status;
 }
 
-/* Opens the model COUNT times, multiplies all scales of copy k by factors[k], and scores the text with each copy. Adds
- * a finding if a factor other than 1 predicts the text clearly better than the stored scales. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error)
 {
     const organ_experiment_options options = {

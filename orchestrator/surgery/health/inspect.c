@@ -19,17 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor and its part in a weight (inspect_parts.h). */
 typedef organ_inspect_part inspect_part;
 
-/* Sums over a set of stored tensors. */
 typedef struct amount {
     uint64_t tensors;           /* number of tensors */
     uint64_t weights, elements; /* weights whose values or codes are among them, and elements of these weights */
     uint64_t bytes;             /* stored bytes of all tensors */
 } amount;
 
-/* Adds the tensor of one part to the sums. */
 static void add_amount(amount *sum, const inspect_part *one)
 {
     sum->tensors++;
@@ -45,8 +42,6 @@ static void add_amount(amount *sum, const inspect_part *one)
 
 /* ---- the model as a whole ---- */
 
-/* Returns a row for each file of the model: name, bytes, bytes of the header and number of tensors; at most lists->max
- * rows. */
 static json_t *describe_files(const organ_inspect_lists *lists, const organ_model *model)
 {
     json_t *const files = json_array();
@@ -59,7 +54,6 @@ static json_t *describe_files(const organ_inspect_lists *lists, const organ_mode
     return files;
 }
 
-/* Returns the member "model": format, architecture and totals of all tensors. */
 static json_t *describe_model(const organ_model *model, const inspect_part *parts)
 {
     amount all = {0};
@@ -74,7 +68,6 @@ static json_t *describe_model(const organ_model *model, const inspect_part *part
                         SET_COUNT("file_bytes", size), SET_AMOUNT(all), SET_BYTES_OF("index", model->index));
 }
 
-/* Returns those facts of config.json or of the GGUF metadata that the model states; null if the model has no config. */
 static json_t *describe_config(const organ_hf_config *config)
 {
     if (!config->present)
@@ -91,8 +84,8 @@ static json_t *describe_config(const organ_hf_config *config)
 
 /* ---- roles ---- */
 
-/* Orders parts by role (the row of their anatomy); within a role weights before companions, fewer axes before more, and
- * larger shapes before smaller ones. Equal shapes of a role are then adjacent. Names do not matter. */
+/* Within a role weights come before companions, fewer axes before more, and larger shapes before smaller ones, so
+ * that equal shapes of a role are adjacent. Names do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
     const inspect_part *const x = *(const inspect_part *const *)a, *const y = *(const inspect_part *const *)b;
@@ -109,8 +102,8 @@ static int by_role_and_shape(const void *a, const void *b)
     return 0;
 }
 
-/* Returns the row of one role. parts[0 .. count) are all parts of that role, in the order of by_role_and_shape.
- * "shapes" and "dtypes" describe only the weights among them; their companions count in the sums. */
+/* `parts` are all parts of the role, in the order of by_role_and_shape. "shapes" and "dtypes" describe only the
+ * weights among them; their companions count in the sums. */
 static json_t *describe_role(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
@@ -137,7 +130,6 @@ static json_t *describe_role(const organ_inspect_lists *lists, const inspect_par
                         SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
-/* Sorts the `count` parts by role and shape, and returns a row for each role. */
 static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
 {
     json_t *const roles = json_array();
@@ -150,7 +142,6 @@ static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_pa
     return roles;
 }
 
-/* Returns the row of type d from sums[d], or NULL if no tensor has that type. */
 static json_t *dtype_json(const void *sums, size_t d)
 {
     const amount *const sum = (const amount *)sums + d;
@@ -160,8 +151,7 @@ static json_t *dtype_json(const void *sums, size_t d)
                         SET_COUNT("elements", sum->elements), SET_COUNT("bytes", sum->bytes));
 }
 
-/* Returns a row for each type that a tensor has. "elements" counts the elements of the stored tensors: words of packed
- * codes, and scales. */
+/* "elements" counts the elements of the stored tensors: words of packed codes, and scales. */
 static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
@@ -174,9 +164,8 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns the elements and bytes of each layer and role. If lists->max is not 0, leaves out layers with that number or
- * a higher one. Consecutive parts of one layer and role share an element of `rows`, which therefore needs few pages of
- * memory; organ_by_layer_json adds up elements of the same layer and role. */
+/* Consecutive parts of one layer and role share an element of `rows`, which therefore needs few pages of memory;
+ * organ_by_layer_json adds up elements of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
@@ -195,8 +184,8 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
     return layers;
 }
 
-/* Adds two members to the report: "totals" of all `count` parts, and "projections", the totals of the projections,
- * which pruning changes by default. "prunable_tensors" is the number of projections that are stored as floats. */
+/* "projections" has the totals of what pruning changes by default; "prunable_tensors" is the number of projections
+ * that are stored as floats. */
 static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
@@ -216,7 +205,6 @@ static void describe_totals(json_t *report, const inspect_part *const *parts, si
 
 /* ---- faults ---- */
 
-/* Appends a sentence, formatted like printf and cut at 255 bytes, to the array `problems`. */
 static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note_problem(json_t *problems, const char *format, ...)
 {
@@ -228,10 +216,9 @@ static void note_problem(json_t *problems, const char *format, ...)
     json_array_append_new(problems, organ_document_string(sentence));
 }
 
-/* Returns the lowest layer number below `layers` to which no weight belongs, or `layers` if every layer has one.
- * Weights of unknown role count only if no layer has a weight of a known role: the anatomy then lacks the names of this
- * architecture. If no weight has a layer number, no layer can be called missing: returns `layers`. Layers from MAX on
- * are not examined: real models have hundreds of layers. */
+/* Returns `layers` if every layer has a weight, or if no weight has a layer number. Weights of unknown role count
+ * only if no layer has a weight of a known role: the anatomy then lacks the names of this architecture. Layers from
+ * MAX on are not examined: real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MAX = 65536 };
@@ -251,18 +238,15 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
     return any[0] || any[1] ? layer : layers;
 }
 
-/* Returns whether an embedding should have a row for each token of the vocabulary. Two kinds should not: embeddings of
- * token types have a row for each type, and the per-layer embeddings of Gemma 3n have their own vocabulary
- * (vocab_size_per_layer_input). */
+/* Embeddings of token types have a row for each type, and the per-layer embeddings of Gemma 3n have their own
+ * vocabulary (vocab_size_per_layer_input). */
 static bool is_of_tokens(const organ_tensor *tensor)
 {
     return strcmp(tensor->name, "token_types.weight") != 0 && !strstr(tensor->name, "embed_tokens_per_layer.weight") &&
            !strstr(tensor->name, "per_layer_token_embd.weight");
 }
 
-/* Appends two contradictions between tensors and config that no loader could accept: a layer of the config without
- * weights, and an embedding with fewer rows than the vocabulary. Does not check conventions that only some
- * architectures follow. */
+/* Only contradictions that no loader could accept are reported, not conventions that only some architectures follow. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, json_t *problems)
 {
@@ -284,9 +268,8 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     }
 }
 
-/* Returns the problems of the model as an array of sentences: `fault` if the weights could not be found (`weights` is
- * NULL), the problems that the reader of the files found, and contradictions between tensors and config. Does not
- * search for contradictions if `weights` is NULL, if there is no config, or if a single safetensors file was opened. */
+/* `fault` is the reason if the weights could not be found (`weights` is NULL). Contradictions are not searched for
+ * without config, or if a single safetensors file was opened. */
 static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, const char *fault)
 {
@@ -313,7 +296,6 @@ json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 
 /* ---- the document ---- */
 
-/* The input of a report: a model and the selected lists. */
 typedef struct subject {
     organ_inspect_lists lists;
     const organ_model *model;
@@ -323,7 +305,6 @@ typedef struct subject {
     size_t count;
 } subject;
 
-/* Returns the row of tensor k of the model, or NULL if its name does not match s->lists.match. */
 static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
@@ -333,7 +314,6 @@ static json_t *inspect_tensor_json(const void *context, size_t k)
                : NULL;
 }
 
-/* Assembles the report from the parts of the subject. */
 static json_t *make_report(const subject *s)
 {
     const organ_model *const model = s->model;
@@ -354,8 +334,7 @@ static json_t *make_report(const subject *s)
     return report;
 }
 
-/* Selects the parts whose names match and returns the report about them. Frees `parts`. Returns NULL if `parts` is NULL
- * (memory ran out) or memory runs out here. */
+/* Frees `parts`, which may be NULL (memory ran out). */
 static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
@@ -370,16 +349,14 @@ static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
     return made;
 }
 
-/* Returns true if every tensor is a plain weight. The list of weights then contains nothing that the tensors do not
- * show, and inspect_subject frees it before it makes the report: for a model of many small tensors the list needs half
- * of all memory. */
+/* If so, the list of weights contains nothing that the tensors do not show, and inspect_subject frees it before it
+ * makes the report: for a model of many small tensors the list needs half of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
     return weights && weights->packed == 0 && weights->count == model->tensor_count;
 }
 
-/* Returns the report of an open model, or NULL if memory runs out. Frees `weights`. If the weights could not be found,
- * `weights` is NULL and `fault` is the reason. */
+/* Frees `weights`, which is NULL if the weights could not be found; `fault` is then the reason. */
 static json_t *inspect_subject(subject *s, organ_weights *weights, const char *fault)
 {
     s->lists.truncated = json_array();
@@ -397,7 +374,7 @@ static json_t *inspect_subject(subject *s, organ_weights *weights, const char *f
     return made;
 }
 
-/* Makes *report and frees `weights`. Returns ORGAN_IO if memory was insufficient for the whole report. */
+/* Frees `weights`. */
 static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
                                   organ_error *error)
 {
@@ -408,8 +385,8 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
     return organ_report_end_partial(&work, s->model->path, error);
 }
 
-/* Finds the weights of the model and makes *report. If the weights are malformed, the report describes the tensors
- * only. If the report lists problems, returns ORGAN_BAD_INPUT with the first one in the message. */
+/* If the weights are malformed, the report describes the tensors only. If it lists problems, returns ORGAN_BAD_INPUT
+ * with the first one in the message. */
 static organ_status inspect_opened(const organ_inspect_options *options, const organ_model *model, json_t **report,
                                    organ_error *error)
 {

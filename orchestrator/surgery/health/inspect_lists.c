@@ -9,8 +9,6 @@ bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name)
     return !lists->match || fnmatch(lists->match, name, 0) == 0;
 }
 
-/* Returns true if the list may get another row after `rows` rows. Otherwise returns false and appends the name `list`
- * to lists->truncated, unless it is the last name there. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows)
 {
     if (lists->max == 0 || rows < lists->max)

@@ -3,9 +3,8 @@
 
 #include "formats/base/paged_rows.h"
 
-/* Makes a weight of several tensors count once: the part of its codes gets the anatomy, shape and elements of the
- * weight. The parts of its companions (scales, zero points, ...) get the anatomy but no elements, and are no
- * weights. */
+/* A weight of several tensors counts once: the part of its codes gets the anatomy, shape and elements of the weight.
+ * The parts of its companions (scales, zero points, ...) get the anatomy but no elements, and are no weights. */
 static void mark_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
@@ -24,9 +23,7 @@ static void mark_companions(const organ_model *model, organ_inspect_part *parts,
         }
 }
 
-/* Returns one part for each tensor. Companions of a packed weight (scales, zero points, ...) count
- * as storage of that weight, not as weights. Tensors that belong to no weight and are marked as dropped are no weights
- * and have no elements. */
+/* Tensors that belong to no weight and are marked as dropped are no weights and have no elements. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
 {
     organ_inspect_part *const parts = organ_rows_take(model->tensor_count + 1, sizeof *parts);

@@ -8,17 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weights that are packed in the same way. */
 typedef struct inspect_weights_kind {
     const organ_weight *first;         /* one of them */
     char text[128];                    /* their common description, from organ_weight_text: "int4, group 128" */
     uint64_t weights, elements, bytes; /* their number, their elements, and the bytes of their tensors */
 } inspect_weights_kind;
 
-/* Returns whether the weight is stored as codes with scales. */
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Returns whether the weight is listed: it is packed, and its name or that of its codes matches. */
 static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
     return is_packed(weight) &&
@@ -27,17 +24,15 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 
 /* ---- kinds ---- */
 
-/* Members of a row that name the tensors of a weight, in the order of organ_weight_tensor. */
+/* The keys are in the order of organ_weight_tensor. */
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* Returns [rows, columns] of the blocks of the weight, each of which has one scale. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
 }
 
-/* Returns the row of one kind: properties of its first weight, and the sums over all its weights. */
 static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
@@ -53,7 +48,6 @@ static json_t *describe_kind(const inspect_weights_kind *one)
         SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }
 
-/* Adds a weight to the sums of its kind. */
 static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
 {
     one->weights++;
@@ -61,8 +55,8 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
-/* Returns a row for each kind of packed weights that match; a kind is a description such as "int4, group 128". At most
- * lists->max rows. If memory runs out, returns no rows and counts the failure in organ_memory_refusals. */
+/* A kind is a description such as "int4, group 128". If memory runs out, returns no rows and counts the failure in
+ * organ_memory_refusals. */
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -93,7 +87,6 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
 
 /* ---- single weights and remaining tensors ---- */
 
-/* Returns the row of one packed weight, with the names of its tensors. */
 static json_t *describe_weight(const organ_weight *weight)
 {
     char text[128];
@@ -110,8 +103,6 @@ static json_t *describe_weight(const organ_weight *weight)
     return row;
 }
 
-/* Returns a row, with the reason, for each tensor that belongs to no weight and whose name matches lists->match; at
- * most lists->max rows. */
 static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -127,7 +118,6 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     return rows;
 }
 
-/* Returns a row for each packed weight whose name, or the name of its codes, matches lists->match. */
 static json_t *selected_weights(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -137,9 +127,6 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
     return rows;
 }
 
-/* Returns the value of the member "quantization". `weights` is NULL if the weights could not be found: the object then
- * has only "method" and "found". Returns null for a model that has none of the following: packed weights, tensors that
- * belong to no weight, notes, a method. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

@@ -12,10 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Largest adapter_config.json that is read, in bytes. */
+/* A larger adapter_config.json, in bytes, is not read. */
 enum { ADAPTER_LIMIT = 1 << 20 };
 
-/* The properties of a model, from its headers. */
 typedef struct models_row {
     const char *format;
     uint64_t bytes;    /* of all tensors */
@@ -27,7 +26,6 @@ typedef struct models_row {
     char reason[sizeof((organ_error *)NULL)->message]; /* why it does not open or is not scored; "": no reason */
 } models_row;
 
-/* One run of organ_models. */
 typedef struct models_job {
     const organ_models_options *options;
     const organ_engine *engine;
@@ -37,15 +35,13 @@ typedef struct models_job {
     size_t opened;        /* number of models that open */
 } models_job;
 
-/* Returns whether the type is a float of 16 or 32 bits, which calibrated verbs can change. */
 static bool is_plain_dtype(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_F16 || dtype == ORGAN_BF16;
 }
 
-/* Sets three members of *row: bytes of all tensors, the type with the most bytes, and `cuts`. `cuts` is true if the
- * model has at least two numbered layers, so that `organ layers` can drop one. It is false for an organ directory
- * (model->manifest). */
+/* `cuts` is true if the model has at least two numbered layers, so that `organ layers` can drop one. It is false for
+ * an organ directory (model->manifest). */
 static void count_tensors(const organ_model *model, models_row *row)
 {
     uint64_t by_type[ORGAN_DTYPE_COUNT] = {0};
@@ -61,8 +57,7 @@ static void count_tensors(const organ_model *model, models_row *row)
     row->cuts = last > 0 && !model->manifest;
 }
 
-/* Sets row->scores if the forward pass supports the model, and otherwise row->reason. Sets row->calibrates if it also
- * has a matrix of a float type whose inputs the forward pass can record: verbs with calibration need both. */
+/* Verbs with calibration also need a matrix of a float type whose inputs the forward pass can record. */
 static void try_forward(const models_job *job, const organ_model *model, models_row *row)
 {
     organ_error fault = {0};
@@ -76,7 +71,6 @@ static void try_forward(const models_job *job, const organ_model *model, models_
     organ_forward_close(forward);
 }
 
-/* Returns true if the model's directory has adapter_config.json. */
 static bool is_adapter(const organ_model *model)
 {
     organ_error ignored = {0};
@@ -88,8 +82,7 @@ static bool is_adapter(const organ_model *model)
     return found;
 }
 
-/* Fills the row from the headers of the model, which has been opened. A LoRA adapter (with adapter_config.json) is
- * neither scored nor cut. */
+/* A LoRA adapter (with adapter_config.json) is neither scored nor cut. */
 static void read_headers(const models_job *job, const organ_model *model, models_row *row)
 {
     row->opens = true;
@@ -103,7 +96,6 @@ static void read_headers(const models_job *job, const organ_model *model, models
     try_forward(job, model, row);
 }
 
-/* Returns the row of a model as JSON; `model` is NULL if it does not open. */
 static json_t *models_row_json(const organ_named_model *named, const organ_model *model, const models_row *row)
 {
     const char *const architecture = model && *model->config.architecture ? model->config.architecture : NULL;
@@ -116,7 +108,6 @@ static json_t *models_row_json(const organ_named_model *named, const organ_model
         SET_FLAG("cuts", row->cuts), SET_BYTES_OF("reason", *row->reason ? row->reason : NULL));
 }
 
-/* Opens a model and appends its row to job->rows. If it does not open, the row has the reason. */
 static organ_status add_model(models_job *job, const organ_named_model *named, organ_error *error)
 {
     models_row row = {0};
@@ -135,7 +126,7 @@ static organ_status add_model(models_job *job, const organ_named_model *named, o
     return error->status;
 }
 
-/* Returns the row of store k: title, folder and number of all its models, including those that --match leaves out. */
+/* The number of models includes those that --match leaves out. */
 static json_t *store_row(const void *context, size_t k)
 {
     const models_job *const job = context;
@@ -146,8 +137,6 @@ static json_t *store_row(const void *context, size_t k)
                         SET_COUNT("models", count));
 }
 
-/* Reads the headers of the models in the stores whose names match, and makes *report. Returns ORGAN_INTERRUPTED if the
- * user stops the run. */
 static organ_status read_models(models_job *job, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -176,7 +165,6 @@ static organ_status read_models(models_job *job, json_t **report, organ_error *e
     return *report ? ORGAN_OK : organ_fail_memory(error, "the list of models");
 }
 
-/* Makes the report of schema organ.models/1 about the models of all stores on this machine whose names match. */
 organ_status organ_models(const organ_models_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

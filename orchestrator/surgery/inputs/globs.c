@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Splits a comma-separated list of patterns. `list` NULL gives an empty list. */
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
 {
     const size_t max = list ? strlen(list) : 0;
@@ -34,7 +33,7 @@ void organ_globs_release(organ_globs *globs)
     *globs = (organ_globs){0};
 }
 
-/* Compares the name with all patterns, also after a match, so that each matching pattern is marked. */
+/* All patterns are compared, also after a match, so that each matching pattern is marked. */
 bool organ_globs_match(organ_globs *globs, const char *name)
 {
     bool matches = !globs->text;

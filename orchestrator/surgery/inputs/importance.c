@@ -12,8 +12,6 @@
 
 #define DIGEST_CHUNK ((size_t)1 << 20) /* bytes that organ_importance_digest reads at once */
 
-/* For a tensor of one expert, returns 1 + the highest number of an expert with this layer and role; 0 for other
- * tensors. `known` caches the last layer, since callers ask in the order of layers. */
 uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
 {
     const organ_anatomy *const a = &tensor->anatomy;
@@ -32,7 +30,6 @@ uint64_t organ_experts_of_role(const organ_model *model, const organ_tensor *ten
     return known->experts[a->role];
 }
 
-/* Computes the XXH3 of the imatrix file, as 16 hexadecimal digits. */
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();
@@ -54,8 +51,8 @@ organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[1
     return error->status;
 }
 
-/* Rejects a stack of square matrices of safetensors: some architectures store experts as (inputs, outputs), and only
- * different numbers of inputs and outputs show which axis the values of an imatrix belong to. */
+/* Some architectures store experts as (inputs, outputs), and only different numbers of inputs and outputs show which
+ * axis the values of an imatrix belong to. So stacks of square matrices of safetensors are rejected. */
 static organ_status check_axes(const organ_model *model, const organ_tensor *tensor, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -68,9 +65,7 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`. Used for
- * gate and up, because their inputs are the same for all experts of a layer. Leaves `norms` unchanged if no expert has
- * tokens. */
+/* Gate and up have the same inputs in all experts of a layer. `norms` stays unchanged if no expert has tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {
@@ -104,8 +99,8 @@ json_t *organ_importance_json(const organ_imatrix *m, const char *digest)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
-/* Reads the root mean square of each input of a matrix. If an expert got no tokens, its gate and up get the values over
- * all experts, because all experts of a layer have the same inputs there, and its down gets 1. */
+/* If an expert got no tokens, its gate and up get the values over all experts, because all experts of a layer have
+ * the same inputs there, and its down gets 1. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error)

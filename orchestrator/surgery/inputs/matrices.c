@@ -23,7 +23,6 @@ static const char *const parts_of_others[] = {"embed", "embd", "conv", "norm", "
 static const char *const words_of_others[] = {
     "wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
 
-/* Returns true if `word` is one of the dot-separated parts of `name`. */
 static bool has_word(const char *name, const char *word)
 {
     const size_t length = strlen(word);
@@ -33,8 +32,6 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* Returns true if the name is that of a weight outside of linear layers: an embedding (also rotary), norm, convolution,
- * bias, output head, or A or D of Mamba. */
 static bool has_excluded_name(const char *name)
 {
     for (size_t k = 0; k < sizeof parts_of_others / sizeof *parts_of_others; k++)
@@ -46,8 +43,6 @@ static bool has_excluded_name(const char *name)
     return false;
 }
 
-/* Returns whether a weight is a matrix of a linear layer or a stack of such matrices, by rank, shape and role. In roles
- * that contain tensors of all kinds (vision, audio, draft layers, other) the name decides. */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape)
 {
     if (rank < 2 || rank > 3 || shape[rank - 1] < 2 || shape[rank - 2] < 2 || shape[0] == 0)
@@ -76,13 +71,12 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
 
 /* ---- kinds ---- */
 
-/* Matrices that are no targets and whose names differ only in numbers. */
+/* The names of the matrices differ only in numbers. */
 typedef struct matrices_kind {
     char name[160];
     uint64_t tensors, elements;
 } matrices_kind;
 
-/* The counts of organ_matrices_json. */
 typedef struct kinds {
     matrices_kind *list; /* matrices that are no targets, by kind */
     size_t count, capacity;
@@ -90,7 +84,6 @@ typedef struct kinds {
     bool failed; /* memory could not be allocated: the counts are incomplete */
 } kinds;
 
-/* Writes the name of a matrix's kind: without ".weight", and with N for each part between dots that is a number. */
 static void fold_name(const char *name, char out[160])
 {
     size_t used = 0, end = strlen(name);
@@ -105,8 +98,8 @@ static void fold_name(const char *name, char out[160])
     out[used] = 0;
 }
 
-/* Adds a matrix that is no target to the counts of its kind. After MAX_KINDS kinds, a new kind is counted as "other
- * names": with a million different names the search would be too slow and the list too large. */
+/* After MAX_KINDS kinds, a new kind is counted as "other names": with a million different names the search would be
+ * too slow and the list too large. */
 static void count_left_out(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
@@ -136,7 +129,6 @@ static void count_left_out(kinds *all, const char *name, uint64_t elements)
     all->list[k].elements += elements;
 }
 
-/* Adds a weight to the counts: a target if its rank is at least 2, another weight if it is a matrix. */
 static void count_weight(kinds *all, const organ_weight *w, bool target)
 {
     if (target ? w->rank < 2 : !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
@@ -149,7 +141,6 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
         count_left_out(all, w->name, w->elements);
 }
 
-/* Orders kinds by number of elements, largest first, then by name. */
 static int by_elements(const void *a, const void *b)
 {
     const matrices_kind *const x = a, *const y = b;
@@ -157,7 +148,6 @@ static int by_elements(const void *a, const void *b)
                                       : strcmp(x->name, y->name);
 }
 
-/* Returns the object of "left" for kind k. */
 static json_t *matrices_left_json(const void *context, size_t k)
 {
     const kinds *const all = context;
@@ -167,8 +157,8 @@ static json_t *matrices_left_json(const void *context, size_t k)
                         SET_REAL("percent", organ_percent(one->elements, all->elements)));
 }
 
-/* Counts the weights of a model; a packed weight, with its codes and scales, counts as one matrix with its plain shape.
- * If companions of packed weights are malformed, counts tensors instead of weights. */
+/* A packed weight, with its codes and scales, counts as one matrix with its plain shape. If companions of packed
+ * weights are malformed, tensors are counted instead of weights. */
 static void count_weights(kinds *all, const organ_model *model, const bool *chosen)
 {
     organ_error fault = {0};
@@ -184,7 +174,7 @@ static void count_weights(kinds *all, const organ_model *model, const bool *chos
     organ_weights_free(weights);
 }
 
-/* Returns the object of organ_matrices_json for complete counts, and frees all->list. */
+/* The counts must be complete; all->list is freed. */
 static json_t *kinds_json(kinds *all)
 {
     if (all->count)
@@ -208,7 +198,6 @@ json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
     return kinds_json(&all);
 }
 
-/* Counts the matrices among weights that a callback returns. The check of organ_is_matrix also applies to targets. */
 json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target),
                             const void *context)
 {
@@ -222,13 +211,11 @@ json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const vo
     return kinds_json(&all);
 }
 
-/* The context of weight_among: the weights of a model, and a flag for each that is a target. */
 typedef struct among {
     const organ_weights *weights;
     const bool *chosen;
 } among;
 
-/* Implements `weight` of organ_matrices_each. */
 static const organ_weight *weight_among(const void *context, size_t k, bool *target)
 {
     const among *const a = context;
@@ -236,8 +223,6 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
-/* Returns the object of organ_matrices_each for all weights of a model. The targets are the weights that
- * target(context, k) returns for each k below `count`; a result of NULL is ignored. NULL if memory runs out. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {

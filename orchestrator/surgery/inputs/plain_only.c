@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sets *hint to the command that dequantizes the model. */
 organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_error *error)
 {
     organ_text buffer;
@@ -23,7 +22,6 @@ organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_
     return organ_text_end(&buffer, hint, error);
 }
 
-/* Fails with the formatted text and the command that dequantizes the model. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     char *hint, text[700];
@@ -43,7 +41,6 @@ bool organ_dtype_is_blocks(organ_dtype dtype)
     return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
 }
 
-/* Returns the first of the tensors of a weight whose flag in `changed` is set, or NULL if no flag is set. */
 static const organ_tensor *changed_part(const organ_model *model, const organ_weight *weight, const bool *changed)
 {
     for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
@@ -54,7 +51,6 @@ static const organ_tensor *changed_part(const organ_model *model, const organ_we
     return NULL;
 }
 
-/* Fails if a tensor that the verb changes is part of a packed weight. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error)
 {
     organ_weights *weights = NULL;

@@ -9,12 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns whether a tensor can be a target: it has two or more axes and is not empty. */
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
-/* Returns true if the layer of tensor t is one of `drafts`, the numbers of draft layers. Multi-token prediction adds
- * draft layers after the layers of the model; each has a matrix with the role ORGAN_ROLE_MTP (eh_proj). Their tensors
- * are targets only if --targets names them. */
+/* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
+ * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --targets names them. */
 static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
     for (size_t k = 0; k < draft_count; k++)
@@ -25,7 +23,6 @@ static bool targets_is_draft(const organ_model *model, const int32_t *drafts, si
 
 #define MAX_DRAFTS ((size_t)16) /* draft layers that are recognized */
 
-/* Chooses all projections, except those of draft layers. */
 static void choose_projections(const organ_model *model, bool *chosen)
 {
     int32_t drafts[MAX_DRAFTS];
@@ -38,7 +35,6 @@ static void choose_projections(const organ_model *model, bool *chosen)
                     !targets_is_draft(model, drafts, draft_count, t);
 }
 
-/* Sets chosen[t] for each matrix whose name matches a pattern of `list`. Fails if a pattern matches none. */
 static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
 {
     organ_globs globs;
@@ -53,7 +49,6 @@ static organ_status choose_matching(const organ_model *model, const char *list, 
     return error->status;
 }
 
-/* Fills targets->tensors and the sums from the flags targets->chosen. Fails if no flag is set. */
 static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
@@ -72,7 +67,6 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
     return ORGAN_OK;
 }
 
-/* Selects the tensors to change: the matrices that match `globs`, or else all projections. */
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error)
 {
@@ -90,8 +84,6 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
-/* Removes the targets whose flag in `left_out` (one for each tensor of the model) is set. Returns ORGAN_USAGE if none
- * remains; the message then names `method`. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {
@@ -118,7 +110,6 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
-/* Selects targets and fails if one is not BF16, F16 or F32. `done` is the verb's participle, for the message. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error)
 {
@@ -137,9 +128,9 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
     return error->status;
 }
 
-/* Returns true if the linear layers of a model are stored as in_features x out_features, as in GPT-2 (Conv1D): its
- * projection to q, k and v (c_attn) has three times as many columns as rows. GPTBigCode has the same name for an
- * ordinary linear layer, which has more rows than columns. Returns false for GGUF. */
+/* GPT-2 stores linear layers as in_features x out_features (Conv1D): its projection to q, k and v (c_attn) has three
+ * times as many columns as rows. GPTBigCode has the same name for an ordinary linear layer, which has more rows than
+ * columns. Returns false for GGUF. */
 static bool has_transposed(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
@@ -150,9 +141,8 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
-/* Returns true if a stack of Qwen3-VL's mixture is stored as in_features x out_features. The axis that has the hidden
- * size shows this. Published files have stacks of this shape; files that transformers 5 writes with its own names do
- * not. */
+/* A stack of Qwen3-VL's mixture may be stored as in_features x out_features; the axis that has the hidden size shows
+ * this. Published files have stacks of this shape; files that transformers 5 writes with its own names do not. */
 static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
 {
     const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;
@@ -160,8 +150,6 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
     return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
 }
 
-/* Recognises stacks of experts that are stored as experts x in_features x out_features: by architecture, format, rank
- * and role, for Qwen3-VL also by shape. */
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;
@@ -176,9 +164,6 @@ bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, which has the weights of one output in a
- * column: a Conv1D of GPT-2, recognised by its name, or, only if `stacks` is set, a stack of experts for which
- * organ_tensor_is_crossed holds. `option` is the option that needs them in one row; the message names it. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error)
 {

@@ -6,8 +6,6 @@
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1) /* a bit for each organ_group */
 
-/* Reads the number of a layer at *text and moves *text to the character after it. Returns false if there is no number
- * below 2^31. */
 static bool selection_read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;
@@ -21,8 +19,6 @@ static bool selection_read_layer(const char **text, int32_t *layer)
     return true;
 }
 
-/* Reads "5-20" or "5" at *text and moves *text to the character after it. Returns false if the text has another form or
- * the range is in descending order. */
 static bool read_span(const char **text, organ_layer_span *span)
 {
     const char *at = *text;
@@ -35,7 +31,6 @@ static bool read_span(const char **text, organ_layer_span *span)
     return span->to >= span->from;
 }
 
-/* Parses --type: names of groups, separated by commas. Sets their bits in selection->groups. */
 static organ_status read_types(const char *types, organ_selection *selection, organ_error *error)
 {
     for (const char *word = types;; word++) {
@@ -55,7 +50,6 @@ static organ_status read_types(const char *types, organ_selection *selection, or
     }
 }
 
-/* Parses --layers: numbers and ranges, separated by commas. Appends them to selection->spans. */
 static organ_status read_layers(const char *layers, organ_selection *selection, organ_error *error)
 {
     for (const char *word = layers;; word++) {
@@ -90,7 +84,6 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
     return inside && (selection->groups >> tensor->anatomy.group & 1);
 }
 
-/* Parses --map: pairs FROM:TO of layer ranges of equal length, separated by commas. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error)
 {
     *map = (organ_layer_moves){0};
@@ -123,7 +116,6 @@ int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
     return layer;
 }
 
-/* Parses --dtype; without it the type is BF16, the first row of the table. */
 organ_status organ_dtype_requested(const char *name, organ_dtype *dtype, organ_error *error)
 {
     static const struct {

@@ -18,7 +18,7 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
                       (long long)info.st_size, path);
 }
 
-/* Reads a text file. A file larger than the memory is rejected before it is read. */
+/* A file larger than the memory is rejected before it is read. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
 {
     struct stat info;
@@ -34,7 +34,6 @@ organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t 
     return organ_input_load(path, path, ORGAN_TEXT_LIMIT, &text->bytes, &text->size, error);
 }
 
-/* Computes the ids of the text. The memory that remains after the text limits their number. */
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
 {
     const uint64_t capacity = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;

@@ -7,13 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An exchange of one block of a set: dropped block `back` is kept again, and kept block `out` is dropped instead. */
+/* Dropped block `back` is kept again, and kept block `out` is dropped instead. */
 typedef struct exchange {
     size_t back, out;       /* numbers of blocks */
     double added_influence; /* influence of `out` minus that of `back` */
 } exchange;
 
-/* State of a search. */
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
@@ -24,7 +23,6 @@ typedef struct search_work {
     organ_error why;     /* why no configuration can describe the set that is_described checked last */
 } search_work;
 
-/* Sets the error ORGAN_IO of a failed allocation. */
 static organ_status no_memory(const search_work *w, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "sets of %zu blocks", w->search->layers);
@@ -40,23 +38,18 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Returns false if search->describes rejects the model without these blocks with ORGAN_BAD_INPUT, and stores the reason
- * in w->why. Returns true if search->describes is NULL, and after another error of it, which does not say that the set
- * is impossible. */
+/* An error other than ORGAN_BAD_INPUT does not say that the set is impossible, so the result is then true. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};
     return !w->search->describes || w->search->describes(w->search->context, dropped, &w->why) != ORGAN_BAD_INPUT;
 }
 
-/* Returns whether the set must be judged: it was not judged before, and a configuration can describe it. */
 static bool is_new_and_loadable(search_work *w, const bool *dropped)
 {
     return !was_judged(w, dropped) && is_described(w, dropped);
 }
 
-/* Appends a copy of the set `dropped`, which round `round` has judged, and its divergence to found->sets. Returns
- * ORGAN_IO if memory runs out. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -75,9 +68,6 @@ static organ_status record_set(search_work *w, size_t round, const bool *dropped
     return ORGAN_OK;
 }
 
-/* Judges the first `count` sets of w->flags in round `round` and appends them to found->sets. If one of them has a
- * lower divergence than all earlier sets, sets found->best to its index and appends the index to found->path. Then
- * calls search->on_round unless that is NULL. */
 static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -106,8 +96,8 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
 
 /* ---- the sets of a round ---- */
 
-/* Sets `dropped` to the set of the search->requested blocks with the least influence. Of blocks with equal influence
- * the later ones are dropped, because the error of an early gap passes through more blocks. */
+/* Of blocks with equal influence the later ones are dropped, because the error of an early gap passes through more
+ * blocks. */
 static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -121,7 +111,6 @@ static void begin_with_least(const search_work *w, bool *dropped)
     }
 }
 
-/* Comparison for qsort: orders exchanges by the influence that they add, then by the numbers of their blocks. */
 static int by_influence(const void *a, const void *b)
 {
     const exchange *const x = a, *const y = b;
@@ -132,9 +121,8 @@ static int by_influence(const void *a, const void *b)
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* Fills w->flags with the sets of the next round, which differ from the best set by one exchange: those that were not
- * judged yet and that a configuration can describe. Exchanges that add least influence come first. Returns the number
- * of sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange of the best set remains to be judged. */
+/* The sets differ from the best set by one exchange; those whose exchange adds least influence come first. Returns
+ * at most ORGAN_LAYERS_ROUND sets; 0 if no exchange of the best set remains to be judged. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -155,9 +143,9 @@ static size_t exchange_blocks(search_work *w)
     return count;
 }
 
-/* Changes `dropped` to the next set with the same number of blocks. Repeated calls, starting with the set of the first
- * blocks of the model, give every set once: the last dropped block that can move to the next position moves, and the
- * dropped blocks after it follow it directly. Returns false after the last set. */
+/* Repeated calls, starting with the set of the first blocks of the model, give every set once: the last dropped
+ * block that can move to the next position moves, and the dropped blocks after it follow it directly. Returns false
+ * after the last set. */
 static bool next_choice(const organ_layers_search *s, bool *dropped)
 {
     size_t at = s->layers, trailing = 0; /* dropped blocks at the end of the model, which cannot move */
@@ -174,9 +162,7 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Sets `dropped` to the run of search->requested consecutive blocks with the least sum of influences, among the runs
- * without which a configuration can describe the model. Of runs with equal sums takes the last. Returns false if there
- * is no such run. */
+/* Only runs without which a configuration can describe the model count. Of runs with equal sums the last is taken. */
 static bool begin_with_run(search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -198,9 +184,8 @@ static bool begin_with_run(search_work *w, bool *dropped)
     return best < s->layers;
 }
 
-/* Sets `dropped` to the first set of the search: the blocks of least influence or, if no configuration can describe the
- * model without these, the run of consecutive blocks of least influence. Returns ORGAN_BAD_INPUT if no run can be
- * dropped. */
+/* The first set has the blocks of least influence or, if no configuration can describe the model without these, is
+ * the run of consecutive blocks of least influence. */
 static organ_status search_begin(search_work *w, bool *dropped, organ_error *error)
 {
     begin_with_least(w, dropped);
@@ -210,8 +195,6 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
-/* Returns the number of sets of s->requested blocks out of s->layers, a binomial coefficient. If there are more than
- * `max`, returns any number above `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
@@ -220,8 +203,6 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
     return count;
 }
 
-/* Judges in round 1 all sets of search->requested blocks that were not judged yet and that a configuration can
- * describe; w->flags has room for them. Sets found->whole and found->locally_optimal. */
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -239,8 +220,6 @@ static organ_status judge_all(search_work *w, organ_error *error)
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
-/* Judges sets that exchange one block of the best set, round by round, until all of them were judged or search->rounds
- * rounds are used. Sets found->locally_optimal if no exchange of the best set remains to be judged. */
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {
@@ -278,7 +257,6 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
     return error->status;
 }
 
-/* Frees all judged sets and the path, and zeroes *found. */
 void organ_layers_found_release(organ_layers_found *found)
 {
     for (size_t k = 0; k < found->count; k++)

@@ -22,7 +22,6 @@
 #define SHARED_WORK       0.9
 #define SETS_PER_EXCHANGE 1.5
 
-/* Returns the windows of the text on which sets are judged. */
 static const organ_windows *windows_of(const organ_layers_job *job)
 {
     return &organ_calibration_run_facts_of(job->choice.calib)->windows;
@@ -30,8 +29,7 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-/* Sets job->choice.identity: the version of the search, the digests of the model and the text, and the number and
- * length of the windows. Stored scores are used only if the file has the same identity. */
+/* Stored scores are used only if the file has the same identity. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -45,9 +43,7 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-/* Opens the text and the forward pass of the search, with windows for at least --search-tokens tokens. No tensor is
- * calibrated, because the text only runs through models. Sets job->layers to the number of blocks of the forward pass.
- * Returns ORGAN_USAGE if --drop would leave none of them. */
+/* No tensor is calibrated, because the text only runs through models. */
 static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -85,10 +81,10 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     return organ_cache_check_place(job->options->write.dry_run ? NULL : file, "--scores", job->engine->ranks, error);
 }
 
-/* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
- * for each judged set. There are drop x (layers - drop) exchanges of one block. The number of judged sets is assumed to
- * be 1 + SETS_PER_EXCHANGE x drop x (layers - drop), but at most 1 + ROUND_SETS x --rounds. The work to judge a set is
- * multiplied by SHARED_WORK, because sets of a round share runs of layers. */
+/* The search runs the whole model once, and a smaller model for each judged set. There are drop x (layers - drop)
+ * exchanges of one block. The number of judged sets is assumed to be 1 + SETS_PER_EXCHANGE x drop x (layers - drop),
+ * but at most 1 + ROUND_SETS x --rounds. The work to judge a set is multiplied by SHARED_WORK, because sets of a
+ * round share runs of layers. */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
@@ -111,7 +107,6 @@ void organ_layers_choice_close(organ_layers_job *job)
     job->choice.calib = NULL;
 }
 
-/* Frees all members of job->choice. */
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
@@ -122,16 +117,15 @@ void organ_layers_choice_release(organ_layers_job *job)
 
 /* ---- judging ---- */
 
-/* Writes the influences and the judged sets to the file of --scores, if that is set. All ranks call it, also after an
- * error, because each decides by these scores which sets it judges next. */
+/* All ranks call this function, also after an error, because each decides by these scores which sets it judges next. */
 static organ_status store_scores(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
     return organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
 }
 
-/* Opens job->choice.sets unless it is open. Opening runs the text through the whole model, so the callers do it only if
- * an influence or a divergence is not stored. */
+/* Opening runs the text through the whole model, so the callers do it only if an influence or a divergence is not
+ * stored. */
 static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -141,8 +135,6 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Judges `count` sets without a stored divergence; `dropped` has their flags, one set after another. Adds their
- * divergences to job->choice.known and writes the file of --scores. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -160,8 +152,6 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return store_scores(job, error);
 }
 
-/* Implements organ_layers_search.judge: measures and stores the divergences of those sets that have no stored one, then
- * sets divergence[k] of each set from the stored ones. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -182,8 +172,7 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
     return error->status;
 }
 
-/* Implements organ_layers_search.describes: checks that config.json can describe the model without these blocks. The
- * check precedes the judging, because judging takes long and the model is written only at the end. */
+/* The check precedes the judging, because judging takes long and the model is written only at the end. */
 static organ_status choose_describes(void *context, const bool *dropped, organ_error *error)
 {
     const organ_layers_job *const job = context;
@@ -197,7 +186,6 @@ static organ_status choose_describes(void *context, const bool *dropped, organ_e
     return error->status;
 }
 
-/* Implements organ_layers_search.on_round: prints a note with the best divergence after a round. */
 static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
@@ -206,8 +194,6 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-/* Measures the influence of each block, and stores the influences in job->choice.known and in the file of --scores.
- * Does nothing if they are already known. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -4,8 +4,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Reads decimal digits at *text, stores their value in *number (SIZE_MAX above INT32_MAX) and moves *text after them.
- * Returns false if there is no digit. */
 static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;
@@ -19,7 +17,7 @@ static bool read_number(const char **text, size_t *number)
     return true;
 }
 
-/* Sets the error ORGAN_USAGE: `word`, the part of --drop from the fault on, does not begin with a number or range. */
+/* `word` is the part of --drop from the fault on. */
 static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
@@ -28,8 +26,6 @@ static organ_status refuse_drop_word(const char *word, organ_error *error)
                       word);
 }
 
-/* Marks blocks `from` to `to` as dropped and adds their number to drop->count. Returns ORGAN_USAGE if one of them does
- * not exist or is marked already. */
 static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {
@@ -45,8 +41,6 @@ static organ_status add_range(size_t from, size_t to, size_t layers, const char 
     return ORGAN_OK;
 }
 
-/* Reads a list of blocks and ranges, such as "3,10-12", into drop->dropped. Sets drop->named and adds up drop->count.
- * An empty or malformed list is ORGAN_USAGE. */
 static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                 organ_error *error)
 {
@@ -68,8 +62,6 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
-/* Parses --drop: a single number is the number of blocks to drop, other texts are lists of blocks. Returns ORGAN_USAGE
- * if the text is invalid, or if no block would be dropped or left. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error)
 {

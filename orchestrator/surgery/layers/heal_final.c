@@ -9,21 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over tokens of <x, y> and <y, y>: x is the input of the output head in the donor, y in the smaller model. */
+/* The sums of <x, y> and <y, y> run over tokens: x is the input of the output head in the donor, y in the smaller
+ * model. */
 typedef struct products {
     double xy, yy;
 } products;
 
-/* Adds <x, y> and <y, y> of two vectors of `count` values to the sums. */
 static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
 {
     sums->xy += organ_dot(x, y, count);
     sums->yy += organ_dot(y, y, count);
 }
 
-/* Adds the tokens of a chunk to `sums`; x and y are buffers for the states of a window (context x hidden). Uses only
- * the windows HEAL_NORM, to which no other part was fitted. On fitted windows the smaller model is nearer to the donor
- * than on new text, so s would be too close to 1. */
+/* Only the windows HEAL_NORM are used, to which no other part was fitted. On fitted windows the smaller model is
+ * nearer to the donor than on new text, so s would be too close to 1. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                   organ_error *error)
 {
@@ -42,9 +41,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
     return error->status;
 }
 
-/* Chooses the factor of the final norm. `solution` is the least-squares solution s (0: none). Tries the factors 1 +
- * step (s - 1) for steps of 1, 0.5 and 0.25. Stores in *solved the factor with which the smaller model has the least
- * divergence, or factor 1 and step 0 if no factor lowers the divergence, and sets h->divergence. */
+/* The factors 1 + step (s - 1) are tried for steps of 1, 0.5 and 0.25, where s is `solution` (0: none). *solved gets
+ * factor 1 and step 0 if no factor lowers the divergence. */
 static organ_status heal_final_choose(organ_layers_heal *h, double solution, organ_layers_solved *solved,
                                       organ_error *error)
 {
@@ -66,9 +64,7 @@ static organ_status heal_final_choose(organ_layers_heal *h, double solution, org
     return ORGAN_OK;
 }
 
-/* Writes the final norm into the output: its weights multiplied by solved->times, or unchanged if solved->step is 0.
- * `weights` is a buffer. Some models store weight - offset, so the offset is added before the multiplication and
- * subtracted after it. */
+/* Some models store weight - offset, so the offset is added before the multiplication and subtracted after it. */
 static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
                                    organ_error *error)
 {
@@ -80,8 +76,6 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
-/* Chooses the factor of the final norm from the sums over all chunks, and writes the norm to the output. If an
- * interrupted run has already written it, takes the solution from h->known. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -8,13 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the number of floats in the hidden states of the held-out windows. */
 static size_t heal_judge_floats_of(const organ_layers_heal *h)
 {
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
-/* Returns the buffer for the hidden states of the held-out windows of pending candidate k, in h->variants. */
 static float *candidate_states(const organ_layers_heal *h, size_t k)
 {
     return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
@@ -40,8 +38,7 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
-/* Returns the bytes for judging `together` candidates at a time, including the layer that run_candidates loads while
- * h->loaded is in memory. */
+/* The bytes include the layer that run_candidates loads while h->loaded is in memory. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t together)
 {
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
@@ -55,7 +52,6 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 
 /* ---- streams ---- */
 
-/* Copies the hidden states of the judged tokens from h->cut to `to`, one window after another. */
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float),
@@ -71,8 +67,7 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
     return error->status;
 }
 
-/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on, with the donor's
- * weights. */
+/* The kept blocks from `layer` on have the donor's weights. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     organ_layer *loaded = NULL;
@@ -89,9 +84,7 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
     return error->status;
 }
 
-/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on and the output head, and
- * stores the divergence of candidate k from the donor in *h->results[k]. Afterwards, also on error, no candidate is
- * pending. */
+/* Afterwards, also on error, no candidate is pending. */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
@@ -127,8 +120,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Scales the logits
- * instead of the norm, which gives the same logits. */
+/* Scaling the logits instead of the norm gives the same logits. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

@@ -14,7 +14,7 @@
 #define JUDGED_WINDOWS  ((size_t)8)
 #define JUDGED_SHORTEST ((size_t)64)
 
-/* Name of each kind in the report, and the roles of its tensors; kinds with fewer than three roles repeat one. */
+/* Kinds with fewer than three roles repeat one. */
 static const struct {
     const char *name;
     organ_role roles[3];
@@ -28,13 +28,11 @@ static const struct {
 
 const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
 
-/* Returns whether parts of this kind read the inputs of the block, so that their target is their own output. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind)
 {
     return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FFN_INPUTS;
 }
 
-/* Returns whether block `layer` is dropped; false for numbers outside of the model. */
 static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 {
     return layer >= 0 && (size_t)layer < h->options.layers && h->options.dropped[layer];
@@ -54,8 +52,7 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
     return false;
 }
 
-/* Returns whether a tensor with anatomy `a` belongs to parts of `kind`. Fused tensors (q, k and v, or gate and up)
- * belong to the kinds of inputs. */
+/* Fused tensors (q, k and v, or gate and up) belong to the kinds of inputs. */
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
@@ -67,8 +64,6 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return belongs;
 }
 
-/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm, which
- * has no layer, comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;
@@ -79,8 +74,6 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
-/* Sets *entry for matrix `matrix` of a tensor that has `count` matrices. The name of the matrix in the forward pass is
- * that of the tensor, with the index in brackets if the tensor has several matrices. */
 static void set_matrix_entry(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -90,8 +83,6 @@ static void set_matrix_entry(const organ_tensor *tensor, uint64_t matrix, uint64
              (unsigned long long)matrix);
 }
 
-/* Returns the number of matrices of kind `kind` in a layer, and writes their entries to `list` unless `list` is NULL.
- */
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
     const organ_model *const model = h->options.model;
@@ -108,9 +99,8 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
-/* Sets *part to the matrices of one kind in a layer and the sizes of the equations that refit them together. For the
- * down projections of routed experts, each expert is a block of inputs of the equations, and a token uses only the
- * blocks of the experts that the router chose. Otherwise there is one block, and all tokens use it. */
+/* For the down projections of routed experts, each expert is a block of inputs of the equations, and a token uses
+ * only the blocks of the experts that the router chose. Otherwise there is one block, and all tokens use it. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -145,7 +135,6 @@ void organ_layers_heal_part_release(heal_part *part)
 
 /* ---- memory ---- */
 
-/* Returns the largest number of tokens in a chunk. */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 {
     return h->chunks.together * h->options.walk.calibration.context;
@@ -153,9 +142,9 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Sets h->judged_length to the judged tokens of a held-out window, and returns n: the last of every n windows is held
- * out. About `limit` tokens are judged: whole windows, or the beginnings of about JUDGED_WINDOWS windows. n is at least
- * HEAL_HELD (with HEAL_MANY_WINDOWS windows or more 2 HEAL_HELD), so that enough windows remain to refit blocks. */
+/* Returns n: the last of every n windows is held out. About `limit` tokens are judged: whole windows, or the
+ * beginnings of about JUDGED_WINDOWS windows. n is at least HEAL_HELD (with HEAL_MANY_WINDOWS windows or more 2
+ * HEAL_HELD), so that enough windows remain to refit blocks. */
 static size_t stride_of(organ_layers_heal *h, size_t limit)
 {
     const size_t context = h->options.walk.calibration.context, windows = h->windows.count;
@@ -167,15 +156,14 @@ static size_t stride_of(organ_layers_heal *h, size_t limit)
     return stride;
 }
 
-/* Returns whether the window refits blocks, so that it may be used to choose lambda. */
 static bool refits_blocks(size_t window, size_t stride)
 {
     return window % stride != stride - 1 && window % HEAL_NORM_EVERY != 1;
 }
 
-/* Sets the use of each window. The last of every stride_of windows is held out to choose steps. The second of every
- * HEAL_NORM_EVERY windows is for the final norm unless it is held out. All other windows refit blocks; the last of
- * every HEAL_LAMBDA_EVERY of them (of all of them if they are fewer) chooses lambda. */
+/* The last of every stride_of windows is held out to choose steps. The second of every HEAL_NORM_EVERY windows is
+ * for the final norm unless it is held out. All other windows refit blocks; the last of every HEAL_LAMBDA_EVERY of
+ * them (of all of them if they are fewer) chooses lambda. */
 organ_status organ_layers_heal_assign(organ_layers_heal *h, double judged, organ_error *error)
 {
     const double limit = judged < (double)JUDGED_TOKENS ? judged : (double)JUDGED_TOKENS;
@@ -195,13 +183,11 @@ organ_status organ_layers_heal_assign(organ_layers_heal *h, double judged, organ
     return ORGAN_OK;
 }
 
-/* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
     return h->uses[chunk * h->chunks.together + window];
 }
 
-/* Returns the sizes of the equations of a part, which use the tokens of the windows that refit blocks. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -218,10 +204,9 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
         .scratch = h->options.walk.calibration.scratch};
 }
 
-/* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations, for the recorded
- * inputs and targets of a chunk and the outputs of a matrix with a norm, for two buffers of the size of the largest
- * matrix, and for two buffers of the size of a change (outputs x width). `scratch`: the equations keep their inputs in
- * a scratch file. */
+/* The bytes are for the equations, for the recorded inputs and targets of a chunk and the outputs of a matrix with a
+ * norm, for two buffers of the size of the largest matrix, and for two buffers of the size of a change (outputs x
+ * width). */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

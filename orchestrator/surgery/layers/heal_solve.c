@@ -19,7 +19,6 @@ static const organ_forward_config *config_of(const organ_layers_heal *h) { retur
 
 /* ---- recording of inputs ---- */
 
-/* Finds a matrix of the part by its name in the forward pass. Returns NULL if the part has no such matrix. */
 static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const char *name)
 {
     for (size_t k = 0; k < h->part.count; k++)
@@ -30,14 +29,10 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies `inputs` (tokens x width), the inputs of matrix `m` that heal_solve_capture gets, to their rows of `to`.
- *
- * If the part is not a mixture, these are tokens [first, first + tokens) of the chunk, and row t of `to` is for token
- * t.
- *
- * In a mixture, `to` has a row for each pair of token and choice: token x used + choice. The inputs are tokens [first,
- * first + tokens) of those that the router sent to the expert of `m`; h->routed has their rows. Each input is
- * multiplied by the router's weight. */
+/* If the part is not a mixture, `inputs` has tokens [first, first + tokens) of the chunk, and row t of `to` is for
+ * token t. In a mixture, `to` has a row for each pair of token and choice: token x used + choice. `inputs` then has
+ * tokens [first, first + tokens) of those that the router sent to the expert of `m`; h->routed has their rows. Each
+ * input is multiplied by the router's weight. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -62,8 +57,7 @@ typedef struct recording {
     size_t complete; /* number of matrices whose inputs are recorded for all tokens */
 } recording;
 
-/* Ends the run of a brief recording when nothing is left to record: returns ORGAN_INTERRUPTED, which run_and_capture
- * takes back. */
+/* run_and_capture takes the ORGAN_INTERRUPTED back that ends the run of a brief recording. */
 static organ_status end_when_recorded(const recording *l, organ_error *error)
 {
     if (l->brief && l->complete >= l->heal->part.count)
@@ -71,8 +65,7 @@ static organ_status end_when_recorded(const recording *l, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_tap: records `inputs` of matrix `tensor` while the layer runs, if the matrix is in the part. Does
- * nothing for gate and up of experts: capture_router records their inputs, because an expert receives only some
+/* Inputs of gate and up of experts are not recorded here but by capture_router, because an expert receives only some
  * tokens. */
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
@@ -86,8 +79,8 @@ static organ_status heal_solve_capture(void *context, const char *tensor, size_t
     return end_when_recorded(l, error);
 }
 
-/* Sorts the numbers of rows 0 .. rows - 1 (token x used + choice) by expert into h->routed. Entries h->begin[e] to
- * h->begin[e + 1] - 1 are the rows of expert e. */
+/* Row numbers are token x used + choice. Entries h->begin[e] to h->begin[e + 1] - 1 of h->routed are the rows of
+ * expert e. */
 static void sort_rows(organ_layers_heal *h, size_t rows)
 {
     const size_t experts = config_of(h)->experts;
@@ -103,13 +96,8 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Implements organ_routed, for tokens [first, first + tokens) of the chunk.
- *
- * If the part is router, gate and up, records their common input `normed`.
- *
- * If the part is the down projections of experts, records in h->blocks and h->gates the experts that the router chose
- * for these tokens and their weights. Then sorts the rows of all tokens of the chunk so far by expert into h->routed,
- * for heal_solve_take_rows. */
+/* If the part is the down projections of experts, the rows of all tokens of the chunk so far are sorted by expert
+ * into h->routed, for heal_solve_take_rows. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -149,10 +137,8 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* Runs `layer` on a copy of the hidden states of a chunk in `states`. Records the part's inputs in `to`, unless `to` is
- * NULL. Returns the states after the layer, which stay valid until the next organ_calibration_states_copy from
- * `states`; NULL on error. If the part reads the inputs of the block, only records: the returned states are of no
- * use. */
+/* The returned states stay valid until the next organ_calibration_states_copy from `states`. If the part reads the
+ * inputs of the block, the run only records, and the states are of no use. `to` may be NULL. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
@@ -171,8 +157,7 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
     return error->status ? NULL : values;
 }
 
-/* For parts that read the inputs of the block: sets h->inputs to the part's inputs in the smaller model for the
- * `tokens` tokens of a chunk, and h->target to those in the donor minus h->inputs. */
+/* h->inputs are the part's inputs in the smaller model; h->target are those in the donor minus h->inputs. */
 static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
@@ -183,17 +168,16 @@ static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t to
     return ORGAN_OK;
 }
 
-/* Returns the weight of a token in the least-squares sum: 1 / rms of its target state (`outputs` values), 0 if the
- * state is zero. Later blocks normalise the state before they read it, so an error counts relative to the length of the
- * state. */
+/* The weight is 1 / rms of the target state, 0 if the state is zero. Later blocks normalise the state before they
+ * read it, so an error counts relative to the length of the state. */
 static float token_weight(const float *target, size_t outputs)
 {
     const double mean = organ_dot(target, target, outputs) / (double)outputs;
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-/* Divides the inputs of each token by the root mean square of the outputs of the part's only matrix, which a norm
- * divides the outputs by. */
+/* The norm divides the outputs of the part's only matrix by their root mean square; the inputs of each token are
+ * divided by the same. */
 static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm *norm, size_t tokens,
                                    organ_error *error)
 {
@@ -224,9 +208,9 @@ static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm
     return error->status;
 }
 
-/* Sets factors[k] to the factor of output k of the target: the change of the matrix that changes the hidden state by
- * one. That is 1 / scale without a norm. With a norm of weights w it is w / (w^2 + NORM_DAMPING mean(w^2)) / scale,
- * near 1 / w: outputs of little weight get no great change, which would raise the length that the norm divides by. */
+/* The factor of output k of the target is the change of the matrix that changes the hidden state by one. That is 1 /
+ * scale without a norm. With a norm of weights w it is w / (w^2 + NORM_DAMPING mean(w^2)) / scale, near 1 / w:
+ * outputs of little weight get no great change, which would raise the length that the norm divides by. */
 static void set_factors(const organ_output_norm *norm, size_t outputs, float *factors)
 {
     double mean = 0;
@@ -241,8 +225,8 @@ static void set_factors(const organ_output_norm *norm, size_t outputs, float *fa
     }
 }
 
-/* Implements the declaration in the header. The divisor of a norm is computed from the outputs of one matrix, so a part
- * of several matrices behind a norm has no equations. */
+/* The divisor of a norm is computed from the outputs of one matrix, so a part of several matrices behind a norm has
+ * no equations. */
 bool organ_layers_heal_has_equations(const organ_layers_heal *h, organ_output_norm *norm)
 {
     *norm = (organ_output_norm){.scale = 1};
@@ -251,8 +235,7 @@ bool organ_layers_heal_has_equations(const organ_layers_heal *h, organ_output_no
             (!norm->weights || h->part.count == 1));
 }
 
-/* Multiplies inputs and target of each token by its weight, and each target by the factor of its output. h->target has
- * the donor's states, `here` those of the smaller model. */
+/* h->target has the donor's states, `here` those of the smaller model. */
 static void weigh_tokens(organ_layers_heal *h, const float *here, const float *factors, size_t tokens)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
@@ -266,11 +249,10 @@ static void weigh_tokens(organ_layers_heal *h, const float *here, const float *f
     }
 }
 
-/* For output projections: sets h->inputs to the inputs of the projection in the smaller model for the `tokens` tokens
- * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Inputs and
- * target of a token are multiplied by its weight (token_weight); if a norm follows the projection, they are also
- * divided by what the norm multiplies by. The donor's state is that after this block or, if h->donor_at_next is set,
- * before the next kept block. */
+/* h->target is the donor's hidden state minus that of the smaller model after this block. Inputs and target of a
+ * token are multiplied by its weight (token_weight); if a norm follows the projection, they are also divided by what
+ * the norm multiplies by. The donor's state is that after this block or, if h->donor_at_next is set, before the next
+ * kept block. */
 static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs;
@@ -294,8 +276,6 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return error->status;
 }
 
-/* Records inputs and targets of a chunk in h->inputs and h->target, and adds those of the windows that refit blocks
- * (HEAL_BLOCKS, HEAL_LAMBDA) to the equations h->ridge. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -317,8 +297,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* ---- the solution ---- */
 
-/* Adds W D to `weights`, where W is the matrix in `weights` and D is `change`, cols x cols. The new matrix maps an
- * input x of the smaller model to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
+/* W is the matrix in `weights` and D is `change`, cols x cols. The new matrix maps an input x of the smaller model
+ * to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {
@@ -343,9 +323,8 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
     return error->status;
 }
 
-/* Sets `weights` to the donor's matrix W plus `step` times its change. `change` is the solution D of the equations,
- * outputs x width. The change of an output projection is D. The change of a matrix that reads the inputs of the block
- * is W D (heal_solve_add_product). */
+/* `change` is the solution D of the equations, outputs x width. The change of an output projection is D. The change
+ * of a matrix that reads the inputs of the block is W D (heal_solve_add_product). */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -366,8 +345,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Computes, for each matrix of the part, the donor's matrix plus `step` times its change, and calls `take` with the
- * result. `take` may change the result, which is freed afterwards. h->ridge must have a solution. */
+/* `take` may change the matrix, which is freed afterwards. h->ridge must have a solution. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),
@@ -392,7 +370,6 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
     return error->status;
 }
 
-/* For make_matrices: puts the new matrix `weights` into the loaded layer, to judge it. */
 static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matrix *m, float *weights,
                                           organ_error *error)
 {
@@ -400,9 +377,8 @@ static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* For make_matrices: puts the new matrix `weights` into the loaded layer and writes it to the output. If `weights` is
- * NULL, writes the donor's matrix and does not change the loaded layer. If an interrupted run has already written the
- * tensor, only rounds `weights` to the stored type. */
+/* If `weights` is NULL, the donor's matrix is written and the loaded layer does not change. If an interrupted run
+ * has already written the tensor, `weights` is only rounded to the stored type. */
 static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
     if (weights) { /* the output has the rows in the order of the file */
@@ -416,16 +392,14 @@ static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, flo
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
-/* Returns the address of a matrix in a loaded layer: its values, or its quantised blocks if it has none. Sets *bytes to
- * their size. NULL if the layer has neither. */
+/* The address is that of the values, or of the quantised blocks if there are no values. */
 static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* Copies the donor's matrices of the part from h->loaded_donor to h->loaded, which has those of the last candidate, and
- * writes them to the output. */
+/* h->loaded has the matrices of the last candidate. */
 static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -442,14 +416,13 @@ static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 
 /* ---- choice of the solution ---- */
 
-/* A candidate solution of the part: the change that solves its equations, times `step`. */
+/* A trial is the change that solves the equations of the part, times `step`. */
 typedef struct heal_solve_trial {
     double step;
     double divergence; /* KL divergence of the smaller model with it from the donor, in nats per token */
 } heal_solve_trial;
 
-/* Judges `count` trials: puts the matrices with each step into the loaded layer and sets `divergence`. h->ridge must
- * have the solution. */
+/* h->ridge must have the solution. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++)
@@ -458,8 +431,7 @@ static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials,
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-/* Returns the index in `lambdas` of the lambda of the last part of this kind that has one, from which the
- * search for the lambda of h->part starts; FIRST_LAMBDA if there is none. */
+/* The search for the lambda of h->part starts from that of the last part of this kind that has one. */
 static size_t first_lambda(const organ_layers_heal *h)
 {
     for (size_t k = h->solved_count; k-- > 0;)
@@ -469,9 +441,9 @@ static size_t first_lambda(const organ_layers_heal *h)
     return FIRST_LAMBDA;
 }
 
-/* Sets *lambda to the lambda with the least error of the tokens HEAL_LAMBDA in h->ridge, and fits the solution to all
- * tokens with it; 0: none is below the error without a change. Greater lambdas than first_lambda are tried
- * while the error falls. If the first of them does not lower it, smaller ones are tried. */
+/* Greater lambdas than first_lambda are tried while the error of the tokens HEAL_LAMBDA falls. If the first of them
+ * does not lower it, smaller ones are tried. *lambda is 0 if none is below the error without a change; else the
+ * solution is fitted to all tokens with it. */
 static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_error *error)
 {
     const size_t first = first_lambda(h);
@@ -497,11 +469,11 @@ static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_er
     return ORGAN_OK;
 }
 
-/* Sets known->lambda, step and after. The error after the block on other windows chooses lambda (choose_lambda), which
- * takes no run of the model. The share of the change that is applied, the step, is chosen by the divergence of the
- * whole smaller model, because less error after the block may still give worse predictions: first 1 and 0.5, then 1.5
- * if 1 is the better of the two, else 0.25. If no lambda lowers the error, or no step the divergence h->divergence,
- * step is 0, which keeps the donor's weights. */
+/* The error after the block on other windows chooses lambda (choose_lambda), which takes no run of the model. The
+ * share of the change that is applied, the step, is chosen by the divergence of the whole smaller model, because
+ * less error after the block may still give worse predictions: first 1 and 0.5, then 1.5 if 1 is the better of the
+ * two, else 0.25. If no lambda lowers the error, or no step the divergence h->divergence, step is 0, which keeps the
+ * donor's weights. */
 static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     heal_solve_trial trials[HEAL_TRIALS] = {{.step = 1}, {.step = 0.5}};
@@ -519,7 +491,6 @@ static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved 
     return ORGAN_OK;
 }
 
-/* Allocates the buffers for a chunk: inputs, target, blocks, gates, routed, begin and made of `h`. */
 static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
@@ -536,7 +507,6 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
                : organ_fail_memory(error, h->options.model->path);
 }
 
-/* Frees the buffers of heal_solve_allocate and closes the equations. */
 static void heal_solve_free_buffers(organ_layers_heal *h)
 {
     ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin, h->made);

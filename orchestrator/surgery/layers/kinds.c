@@ -11,7 +11,6 @@
 
 /* ---- by the configuration ---- */
 
-/* Returns the name of the kind of attention: latent, chunked, sliding or plain. */
 static const char *attention_name(const organ_layer_kind *kind)
 {
     if (kind->latent)
@@ -21,7 +20,6 @@ static const char *attention_name(const organ_layer_kind *kind)
     return kind->window ? "sliding attention" : "attention";
 }
 
-/* Returns the name of `mixer`, one of the mixers of a layer of kind `kind`. */
 static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
 {
     static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
@@ -33,15 +31,13 @@ static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
     return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";
 }
 
-/* Appends `word` to `name`, which has 64 bytes, with `between` before the word unless the name is empty. */
 static void add_word(char *name, const char *between, const char *word)
 {
     const size_t length = strlen(name);
     snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
 }
 
-/* Appends the name of the kind of layer `layer`, by the model's configuration, to `name`: "sliding attention, mixture".
- * Layers from config->layers on are for multi-token prediction. */
+/* Layers from config->layers on are for multi-token prediction. */
 static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
 {
     if (layer >= config->layers) {
@@ -61,8 +57,8 @@ static void name_by_config(const organ_forward_config *config, size_t layer, cha
 
 /* ---- by the tensors ---- */
 
-/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The unused entries of `roles` are
- * ORGAN_ROLE_OTHER, which is 0. */
+/* A layer has the part if it has a tensor of one of the roles. The unused entries of `roles` are ORGAN_ROLE_OTHER,
+ * which is 0. */
 static const struct part {
     const char *name;
     organ_role roles[7];
@@ -75,8 +71,7 @@ static const struct part {
 };
 #define PARTS (sizeof parts_of_layers / sizeof *parts_of_layers)
 
-/* Returns whether the tensor has one of the part's roles. Down projections of experts do not count, because a layer
- * with experts is recognised by its router. */
+/* Down projections of experts do not count, because a layer with experts is recognised by its router. */
 static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_DOWN && tensor->anatomy.experts != ORGAN_EXPERTS_NONE)
@@ -87,8 +82,7 @@ static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
-/* Appends the names of a layer's parts (parts_of_layers) to the name of its kind, for each layer, for models without a
- * forward pass. */
+/* These names are for models without a forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {

@@ -47,7 +47,6 @@ bool organ_layers_known_influence(organ_layers_known *known, const double *influ
     return true;
 }
 
-/* Frees the stored scores and zeroes *known. */
 void organ_layers_known_release(organ_layers_known *known)
 {
     free(known->influence);
@@ -67,7 +66,6 @@ json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
     return numbers;
 }
 
-/* Returns the row of stored set k: its dropped blocks and its divergence. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_known *const known = context;
@@ -75,21 +73,18 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", known->divergence[k]));
 }
 
-/* Returns the influence of block `l`. */
 static json_t *influence_json(const void *context, size_t l)
 {
     return json_real(((const organ_layers_known *)context)->influence[l]);
 }
 
-/* Reads a number from `json` into *value; returns whether it is finite and at least `least`. */
 static bool known_sets_read_value(const json_t *json, double least, double *value)
 {
     *value = json_number_value(json);
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
-/* Reads the array of influences, one for each block, into known->influence. If `array` is the JSON null, they were not
- * measured, and known->influence stays NULL. */
+/* `array` is the JSON null if the influences were not measured; known->influence then stays NULL. */
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))
@@ -104,8 +99,6 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-/* Adds row `set`, the k-th of the file's sets, to `known` unless `known` has this set. Returns ORGAN_BAD_INPUT if the
- * row is malformed. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {
@@ -138,7 +131,6 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 
 /* ---- the file ---- */
 
-/* Returns the description of the file of --scores at `path`, for reading and writing it. */
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,

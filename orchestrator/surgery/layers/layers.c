@@ -14,12 +14,10 @@
 #define MAX_SEARCH 16777216u /* largest --search-tokens */
 #define MAX_ROUNDS 1000000u  /* largest number of rounds */
 
-/* Returns whether --drop gives a number of blocks to find, not their numbers. */
 static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
 
 /* ---- options ---- */
 
-/* Returns ORGAN_USAGE if a numeric option is out of range. */
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
     if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
@@ -29,8 +27,6 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
-/* Returns ORGAN_USAGE if the search or --heal needs a text and there is none, if there is a text that neither needs, or
- * for --scores without a search. */
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -48,7 +44,6 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Checks, before the long search, that the output is not the donor and may be written. */
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -57,7 +52,7 @@ static organ_status layers_check_output(const organ_layers_job *job, organ_error
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* Rejects models with an encoder and a decoder (BART, Whisper, T5): the blocks of both are numbered from 0, but
+/* In models with an encoder and a decoder (BART, Whisper, T5), the blocks of both are numbered from 0, but
  * config.json has separate counts. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
 {
@@ -75,7 +70,6 @@ static organ_status refuse_two_stacks(const organ_model *model, organ_error *err
     return ORGAN_OK;
 }
 
-/* Opens the donor, parses --drop and checks the options against the model. Sets job->model, layers, drop and kinds. */
 static organ_status open_model(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -93,7 +87,6 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
 
 /* ---- dropped blocks ---- */
 
-/* Returns the bytes of all tensors of a block. */
 static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
 {
     uint64_t bytes = 0;
@@ -102,8 +95,8 @@ static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
     return bytes;
 }
 
-/* Marks the job->drop.count blocks with the fewest bytes as dropped; of blocks of equal size the last ones. Used where
- * the result of the search is not known: a dry run reports sizes and memory for these blocks. */
+/* A dry run reports sizes and memory for these blocks, because the result of the search is not known. The last ones of
+ * blocks of equal size are dropped. */
 static void drop_smallest(organ_layers_job *job)
 {
     bool *const dropped = job->drop.dropped;
@@ -118,7 +111,6 @@ static void drop_smallest(organ_layers_job *job)
 
 /* ---- healing ---- */
 
-/* Opens the heal for the blocks in job->drop and sets job->refitted. Does nothing without --heal. */
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -136,8 +128,8 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
                          : organ_fail_memory(error, o->model);
 }
 
-/* Callback of organ_memory_check_also: checks that the heal fits in --memory before the long search. The need hardly
- * depends on which blocks are dropped, so it is computed for the smallest ones. Leaves no block marked as dropped. */
+/* The need of the heal hardly depends on which blocks are dropped, so it is computed for the smallest ones before
+ * the long search. No block stays marked as dropped. */
 static organ_status estimate_heal(void *context, organ_error *error)
 {
     organ_layers_job *const job = context;
@@ -151,8 +143,7 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches for the blocks to drop unless --drop names them. First checks the memory that the search and, with --heal,
- * the heal need. A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
+/* A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))
@@ -169,7 +160,6 @@ static organ_status layers_choose(organ_layers_job *job, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_write.fill with --heal: writes the refitted matrices, then copies the other tensors. */
 static organ_status layers_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -177,14 +167,11 @@ static organ_status layers_fill(void *inner, organ_writing *writing, organ_error
     return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-/* Implements organ_cut_out.results: returns the solution of a refitted tensor for the journal. */
 static json_t *layers_results(void *context, const organ_tensor *tensor)
 {
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
 }
 
-/* Implements organ_cut_out.recall: restores the solution of a refitted tensor from the journal. Returns false if it is
- * malformed. */
 static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
@@ -192,8 +179,7 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* Implements organ_write.identity: with --heal returns the digest of the calibration text, on which refitted weights
- * depend, else an empty object. */
+/* Refitted weights depend on the calibration text. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
@@ -201,7 +187,6 @@ static json_t *layers_identity(void *context)
                                json_string(organ_calibration_run_facts_of(organ_layers_heal_text(job->heal))->digest)));
 }
 
-/* Writes the model without the dropped blocks and, with --heal, with refitted matrices. */
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -239,7 +224,6 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
     return error->status;
 }
 
-/* Runs the verb: opens the model, chooses the blocks, opens the heal and writes the output. */
 static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
 {
     return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
@@ -247,7 +231,6 @@ static organ_status layers_make(organ_layers_job *job, json_t **report, organ_er
                : layers_cut(job, report, error);
 }
 
-/* Frees all members of the job; members that were never set are NULL. */
 static void layers_release(organ_layers_job *job)
 {
     organ_layers_choice_release(job);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Implements organ_write.parameters. Options that have no effect in this run are null. */
+/* Options that have no effect in this run are null. */
 json_t *organ_layers_parameters(void *context)
 {
     const organ_layers_job *const job = context;
@@ -22,7 +22,6 @@ json_t *organ_layers_parameters(void *context)
                         SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
-/* Returns the numbers of the dropped blocks as text: "3,7,9-11". NULL if memory runs out. */
 static json_t *blocks_text(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
@@ -42,7 +41,6 @@ static json_t *blocks_text(const bool *dropped, size_t layers)
     return made;
 }
 
-/* Returns the row of judged set k in members "path" and "sets" of the search. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_job *const job = context;
@@ -57,13 +55,12 @@ static json_t *set_json(const void *context, size_t k)
                         SET_TEXT("kind", best ? "best so far" : "judged"));
 }
 
-/* Returns row k of member "path": the k-th set that was the best when it was judged. */
+/* The path has the sets that were the best when they were judged. */
 static json_t *step_json(const void *context, size_t k)
 {
     return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
 }
 
-/* Returns the row of block `l` in member "blocks" of the search. */
 static json_t *block_json(const void *context, size_t l)
 {
     const organ_layers_job *const job = context;
@@ -72,8 +69,6 @@ static json_t *block_json(const void *context, size_t l)
                         SET_FLAG("dropped", job->drop.dropped[l]));
 }
 
-/* Returns the member "search": the text, the judged sets, and the path of best sets. Null if --drop names the
- * blocks. */
 static json_t *search_json(const organ_layers_job *job)
 {
     const organ_layers_choice *const c = &job->choice;
@@ -97,7 +92,6 @@ static json_t *search_json(const organ_layers_job *job)
                                                 SET("sets", organ_json_rows(f->count, set_json, job))));
 }
 
-/* Returns the row of the k-th refitted part in member "parts" of the heal. */
 static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
@@ -110,8 +104,6 @@ static json_t *solved_json(const void *context, size_t k)
                         SET_REAL("kl", s->after));
 }
 
-/* Returns the member "heal": the divergence from the donor before and after, and each refitted part. Null without
- * --heal. */
 static json_t *heal_json(const organ_layers_job *job)
 {
     size_t count;
@@ -133,7 +125,6 @@ static json_t *heal_json(const organ_layers_job *job)
                         SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 
-/* Returns the definitions of words in the member "heal". */
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -150,8 +141,6 @@ static json_t *heal_definitions_json(void)
                        "refits so far."));
 }
 
-/* Returns the definitions of the words in the report: those of "heal" only with --heal, those of the search only if
- * there was one. */
 static json_t *layers_definitions_json(const organ_layers_job *job)
 {
     json_t *const all =
@@ -170,8 +159,6 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                                    "block; the cost of a block together with others differs from its cost alone.")));
 }
 
-/* Returns the member "kinds". Null if the dropped blocks are not known (`known` false) or all layers are of one
- * kind. */
 static json_t *kinds_json(const organ_layers_job *job, bool known)
 {
     json_t *const kinds = known ? organ_layers_kinds_json(&job->kinds, job->drop.dropped) : json_null();
@@ -181,8 +168,7 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
-/* Implements organ_write.document: returns the report of organ layers; NULL if memory runs out. In a dry run with a
- * search the dropped blocks are null, because they are not known. */
+/* In a dry run with a search the dropped blocks are null, because they are not known. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;

@@ -29,8 +29,6 @@
 
 /* ---- opening ---- */
 
-/* Rejects models with more than one vector per token, models with more layers in the forward pass than in the names of
- * tensors, and a text of fewer than HEAL_HELD windows. */
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
@@ -50,7 +48,6 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
-/* Calls `each`, with `context`, for every refitted part of every block, in the order of the heal. */
 static organ_status for_parts(organ_layers_heal *h, void *context,
                               organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
                                                    organ_error *error),
@@ -68,7 +65,6 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
-/* Sets the flag of tensor `t` in `refitted`. Returns ORGAN_USAGE if new values cannot be stored in its type. */
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *refitted, organ_error *error)
 {
     if (!organ_cut_takes(h->options.engine, t->dtype))
@@ -80,8 +76,6 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* For for_parts: sets the flags of all tensors of a part in the array `refitted` (`context`). Counts the part in
- * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     for (size_t k = 0; k < part->count && !error->status; k++)
@@ -90,8 +84,6 @@ static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void 
     return error->status;
 }
 
-/* Rejects models that --heal does not support: models in which attention and feed-forward read the same hidden state,
- * and models in which the final norm has a bias or no weights. */
 static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
@@ -106,8 +98,6 @@ static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the flags of all tensors that --heal refits: the tensors of all parts, and the final norm. Sets h->solved_count
- * to the number of parts plus one. */
 static organ_status mark_refitted(organ_layers_heal *h, bool *refitted, organ_error *error)
 {
     if (check_norms(h, error) != ORGAN_OK)
@@ -118,7 +108,6 @@ static organ_status mark_refitted(organ_layers_heal *h, bool *refitted, organ_er
     return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, refitted, error);
 }
 
-/* Bytes of memory that a heal needs in addition to its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
     uint64_t max;    /* for the refit of the part that needs most, and for judging its solutions one at a time */
@@ -126,7 +115,6 @@ typedef struct needs {
     bool scratch; /* `max` and `states` are for a run whose hidden states and recorded inputs are in a scratch file */
 } needs;
 
-/* For for_parts: raises needs.max (`context`) to the bytes that refitting this part needs. */
 static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
@@ -135,8 +123,6 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
     return error->status;
 }
 
-/* Callback organ_memory_fits: returns whether the forward pass leaves enough of `memory` bytes: more than n->max +
- * n->states, where n is `context`. */
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
@@ -144,9 +130,8 @@ static bool heal_fits(void *context, uint64_t memory)
            n->max + n->states;
 }
 
-/* Sets *n to the memory that a heal needs. n->states is for two streams of hidden states with a copy of a chunk each.
- * n->max is for the refit of the part that needs most, for a second loaded block in addition to that of the forward
- * pass, and for judging one solution. `scratch`: as in needs. */
+/* n->states is for two streams of hidden states with a copy of a chunk each. n->max is for the refit of the part
+ * that needs most, for a second loaded block in addition to that of the forward pass, and for judging one solution. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
@@ -156,16 +141,14 @@ static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *
     return error->status;
 }
 
-/* Sets h->together, the number of solutions that are judged together: as many as `remaining` bytes allow, from 1 to
- * HEAL_TOGETHER. This number does not change results. */
+/* The number of solutions that are judged together does not change results. */
 static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 {
     const uint64_t more = remaining / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
-/* Returns ORGAN_USAGE if the heal does not fit in --memory; without --scratch the message also names the amount that is
- * enough with it. Otherwise sets h->together. */
+/* Without --scratch the message also names the amount that is enough with it. */
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_calibration_run_options *const o = &h->options.walk;
@@ -184,13 +167,11 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Context of heal_add_part. */
 typedef struct heal_estimate {
     organ_plan *plan;
     double judged; /* operations to judge one solution */
 } heal_estimate;
 
-/* For for_parts: adds to the plan in `context` the operations to solve a part and to judge its solutions. */
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const heal_estimate *const f = context;
@@ -201,8 +182,7 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Adds the memory and the work of the heal to the plan of a dry run. The two streams count as four runs of the text
- * through the model, because they also run to record inputs. The work of solving and judging each part is added; on
+/* The two streams count as four runs of the text through the model, because they also run to record inputs. On
  * average, solutions are judged from the middle of the model on. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
@@ -219,7 +199,7 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
-/* For for_parts: adds to the double `context` the operations to judge the solutions of a part on one token. */
+/* The operations are those on one token. */
 static organ_status add_judging(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     double *const sum = context;
@@ -229,7 +209,7 @@ static organ_status add_judging(organ_layers_heal *h, const heal_part *part, voi
     return error->status;
 }
 
-/* Assigns a use to each window. The number of judged tokens is such that judging takes JUDGED_PASSES passes. */
+/* The number of judged tokens is such that judging takes JUDGED_PASSES passes. */
 static organ_status assign_windows(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -240,7 +220,7 @@ static organ_status assign_windows(organ_layers_heal *h, organ_error *error)
     return organ_layers_heal_assign(h, judging > 0 ? JUDGED_PASSES * pass / judging : pass, error);
 }
 
-/* Divides the windows into chunks of at most CHUNK_TOKENS tokens, or of one longer window. */
+/* A window longer than CHUNK_TOKENS is a chunk of its own. */
 static void cut_chunks(organ_layers_heal *h)
 {
     const size_t context = h->options.walk.calibration.context, samples = h->windows.count;
@@ -250,8 +230,6 @@ static void cut_chunks(organ_layers_heal *h)
                                    context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
-/* Opens the text, checks that the model can be healed within --memory, and sets the flags of the tensors that may
- * change in `refitted`. On error the caller still closes *heal. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *refitted, organ_layers_heal **heal,
                                     organ_error *error)
 {
@@ -316,7 +294,6 @@ json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
-/* Restores the solution of the tensor's part from the journal. Returns false if `results` is malformed. */
 bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     const size_t number = organ_layers_heal_number(h, tensor);
@@ -328,7 +305,6 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
-/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)
@@ -360,8 +336,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
     return error->status;
 }
 
-/* Opens h->cut with a copy of the donor's hidden states before block `layer`; from this block on the two streams
- * differ. Sets h->before and h->divergence to the divergence of the smaller model before the heal. */
+/* From block `layer` on the two streams differ. h->before and h->divergence become the divergence of the smaller
+ * model before the heal. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
@@ -380,7 +356,7 @@ static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_
     return error->status;
 }
 
-/* Runs the donor's stream through blocks [from, to); `first` is block `from`, already loaded. */
+/* `first` is block `from`, already loaded. */
 static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first,
                                      organ_error *error)
 {
@@ -396,8 +372,6 @@ static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t t
 
 /* ---- a block ---- */
 
-/* Restores the current part, which an interrupted run has written to the output: reads its matrices into h->loaded, and
- * appends its solution, from the journal, to h->solved. */
 static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -418,8 +392,7 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Returns whether an interrupted run has written all matrices of the current part and heal_restore can read them back.
- * Matrices in GGUF blocks are refitted again instead, because decoding and encoding them would give other blocks. */
+/* Matrices in GGUF blocks are refitted again, because decoding and encoding them would give other blocks. */
 static bool all_matrices_done(const organ_layers_heal *h)
 {
     bool done = true;
@@ -430,8 +403,8 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-/* Notes the effect of the refits of a block behind a gap: h->settled becomes true if HEAL_IDLE blocks have lowered the
- * divergence by less than HEAL_EFFECT together. A gap that follows the block begins a new count. */
+/* h->settled becomes true if HEAL_IDLE blocks behind a gap have lowered the divergence by less than HEAL_EFFECT
+ * together. A gap that follows the block begins a new count. */
 static void note_effect(organ_layers_heal *h)
 {
     const bool gap = organ_layers_heal_before_gap(h, h->layer);
@@ -443,17 +416,13 @@ static void note_effect(organ_layers_heal *h)
     h->settled = h->idle >= HEAL_IDLE;
 }
 
-/* Keeps the donor's matrices of the current part, which has little effect. */
 static organ_status leave_part(organ_layers_heal *h, organ_error *error)
 {
     h->untried++;
     return all_matrices_done(h) ? error->status : organ_layers_heal_leave(h, error);
 }
 
-/* Refits the matrices of kind `kind` in the current block. If an interrupted run has written all of them and none
- * has a GGUF block type (all_matrices_done), reads them back instead. Keeps the donor's if h->settled, except before a
- * gap. Does nothing if organ_layers_heal_is_refitted is
- * false for this block and kind. Sets h->kind. */
+/* If h->settled, the donor's matrices are kept, except before a gap. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
@@ -497,7 +466,6 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     return run_states_through_block(h, h->cut, h->loaded, error);
 }
 
-/* Returns the next block after `layer` that is not dropped; the number of blocks if there is none. */
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
 {
     size_t next = layer + 1;
@@ -506,7 +474,7 @@ static size_t next_kept(const organ_layers_heal *h, size_t layer)
     return next;
 }
 
-/* Returns whether any part of the block is refitted. The two streams differ from the first such block on. */
+/* The two streams differ from the first such block on. */
 static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 {
     for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
@@ -515,8 +483,7 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
     return false;
 }
 
-/* Runs both streams through the blocks and refits them in order. Up to the first dropped or refitted block the two
- * streams are equal, so only the donor's stream is run. */
+/* Up to the first dropped or refitted block the two streams are equal, so only the donor's stream is run. */
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;

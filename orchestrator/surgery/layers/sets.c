@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of the measurement. A stream is the hidden states of one set of dropped blocks, or of the donor, for all
- * tokens. */
+/* A stream is the hidden states of one set of dropped blocks, or of the donor, for all tokens. */
 struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
@@ -33,7 +32,7 @@ struct organ_layers_sets {
 };
 
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
-/* Returns the hidden states of stream k: that of running set k, or of the donor for k = s->together. */
+/* Stream s->together is that of the donor. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
@@ -43,14 +42,12 @@ static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
-/* Returns the bytes that suffice to judge one set at a time: its stream and the donor's, and one kept stream of the
- * donor, that before layer 0. */
+/* Judging one set at a time needs its stream and the donor's, and one kept stream of the donor, that before layer 0. */
 static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
 {
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
-/* Context of sets_fits: the model and the windows on which sets are judged. */
 typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;
@@ -68,7 +65,6 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
-/* Implements organ_memory_fits: returns whether `memory` bytes suffice to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
@@ -91,9 +87,9 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                 sets_tokens_of(windows));
 }
 
-/* Sets s->together, at most `max`, and s->stride from the memory that is left when one set is judged at a time. At most
- * half of this memory is for running more sets together, the other half for keeping streams of the donor: s->stride is
- * the least for which the streams before layers 0, stride, 2 stride, ... fit. */
+/* At most half of the memory that is left when one set is judged at a time is for running more sets together, the
+ * other half for keeping streams of the donor: s->stride is the least for which the streams before layers 0, stride,
+ * 2 stride, ... fit. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1; /* bytes of a stream; + 1: not 0, to divide by it */
@@ -109,7 +105,6 @@ static void sets_share_memory(organ_layers_sets *s, size_t max)
 
 /* ---- the donor ---- */
 
-/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
     return organ_stop_is_requested(s->engine->stop)
@@ -117,16 +112,14 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Returns the last kept stream of the donor that is not after `layer`: that before layer floor(layer / stride) *
- * stride. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* Returns the influence of a layer: 1 - the mean over all tokens of the cosine between the hidden states `before` and
- * `after` it. Sums in the order of tokens, so that the result is the same on every machine. The cosine of two zero
- * vectors counts as 1, that of a zero vector and another one as 0. */
+/* The influence is 1 - the mean over all tokens of the cosine between the hidden states `before` and `after` the
+ * layer. The sum runs in the order of tokens, so that the result is the same on every machine. The cosine of two
+ * zero vectors counts as 1, that of a zero vector and another one as 0. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;
@@ -142,8 +135,6 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     return 1 - sum / (double)s->tokens;
 }
 
-/* Runs the windows through the donor layer by layer, measures the influence of each layer, and keeps the donor's
- * streams before layers 0, stride, 2 stride, ... Returns ORGAN_BAD_INPUT if a hidden state is not finite. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
     /* no set is judged yet, so the stream of set 0 is free */
@@ -214,9 +205,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* Returns the number of the stream that has the hidden states of set k after the first `blocks` blocks: that of the
- * first running set that drops the same of these blocks (k if there is none before it), or s->together, the donor's
- * stream, if set k drops none of them. */
+/* The leader is the first running set that drops the same of the first `blocks` blocks (k if there is none before
+ * it), or s->together, the donor's stream, if set k drops none of them. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;
@@ -228,9 +218,8 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Sets s->leader[k] to leader_of(s, dropped, k, blocks) for each of the `count` running sets. `dropped`: a flag for
- * each layer, for one set after another. Must be called before block `blocks` - 1 runs: a set that becomes its own
- * leader differs from its previous leader only in this block, so it gets a copy of the previous leader's stream. */
+/* This function must be called before block `blocks` - 1 runs: a set that becomes its own leader differs from its
+ * previous leader only in this block, so it gets a copy of the previous leader's stream. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
@@ -241,7 +230,7 @@ static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t c
     }
 }
 
-/* Returns whether one of the `count` running sets has dropped no block yet, so that it shares the donor's stream. */
+/* A set that has dropped no block yet shares the donor's stream. */
 static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -250,8 +239,7 @@ static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
     return false;
 }
 
-/* Runs layer `l` on the streams of all leaders whose sets keep the layer, and on the donor's stream as long as a set
- * shares it. A set that is not its own leader has its hidden states in its leader's stream. */
+/* A set that is not its own leader has its hidden states in its leader's stream. */
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;
@@ -270,8 +258,7 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     return error->status;
 }
 
-/* Sets divergence[k] for `count` sets, at most s->together, judged at the same time. Starts with the last kept stream
- * of the donor before the first block that any of the sets drops. */
+/* The run starts with the last kept stream of the donor before the first block that any of the sets drops. */
 static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                 organ_error *error)
 {
@@ -294,8 +281,7 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 
-/* Sets divergence[k] to the divergence of set k. Ranks share the sets; a rank judges up to `together` neighbouring sets
- * of its own at once, so that each layer is loaded once for them. */
+/* A rank judges up to `together` neighbouring sets of its own at once, so that each layer is loaded once for them. */
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {

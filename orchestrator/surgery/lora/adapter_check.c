@@ -22,7 +22,6 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
-/* Searches the words of the table at any place in the name. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
@@ -45,7 +44,6 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 
 bool organ_lora_is_target(const char *target, const char *module) { return organ_ends_in_words(module, target); }
 
-/* Arguments of the checks of this file. */
 typedef struct check {
     const organ_adapter *adapter;
     json_t *findings;                   /* list to which note_finding appends */
@@ -53,7 +51,6 @@ typedef struct check {
     organ_error *error;
 } check;
 
-/* Appends a finding to c->findings: "rule", "where" (name of a setting, tensor or module), and a text from `format`. */
 static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -71,8 +68,6 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
-/* Returns whether a member of adapter_config.json is set: it exists, and is none of null, false, an empty list and an
- * empty object. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&
@@ -80,7 +75,6 @@ static bool is_set(const json_t *value)
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
-/* Adds a finding if target_modules is missing, and for each of its entries that servers do not support. */
 static void check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
@@ -94,8 +88,8 @@ static void check_targets(check *c)
     }
 }
 
-/* Returns whether a server that ignores rank_pattern and alpha_pattern computes the right scales: lora_alpha and r
- * alone give the scale of every pair, and no pair has a rank above r. */
+/* A server that ignores rank_pattern and alpha_pattern computes the right scales if lora_alpha and r alone give the
+ * scale of every pair, and no pair has a rank above r. */
 static bool has_one_scale(const organ_adapter *adapter)
 {
     /* the scale that peft uses without patterns */
@@ -106,8 +100,6 @@ static bool has_one_scale(const organ_adapter *adapter)
     return true;
 }
 
-/* Adds a finding for each setting in adapter_config.json that servers do not support. rank_pattern and alpha_pattern
- * are no finding if servers may ignore them (has_one_scale). */
 static void check_config(check *c)
 {
     static const struct {
@@ -136,7 +128,6 @@ static void check_config(check *c)
 
 /* ---- keys ---- */
 
-/* Adds findings about `name`, the name of A or B of a pair: servers cannot load it, or it is malformed for peft. */
 static void check_key(check *c, const organ_adapter_pair *pair, const char *name)
 {
     const char *const why = organ_lora_pair_unservable(c->adapter, pair);
@@ -151,7 +142,6 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
                      "it contains the name of the adapter, 'default', which is not part of keys in files");
 }
 
-/* Adds a finding if the base lacks the pair's weight, or has it in another shape. */
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_lora_names *base)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -173,8 +163,6 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_lora
                      organ_shape_text(w->rank, w->shape, shape));
 }
 
-/* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. For a GGUF
- * adapter checks neither config nor rank. Without a pair that servers can load, adds a finding, too. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
                                  uint64_t max, json_t *findings, organ_error *error)
 {

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A translated adapter, as organ_adapter_translate makes it. */
 typedef struct translated {
     organ_adapter adapter;     /* first member: organ_adapter_translated_free casts its address to this struct */
     organ_adapter_pair *pairs; /* adapter.pair_count translated pairs */
@@ -21,7 +20,6 @@ typedef struct translated {
     organ_arena arena;         /* memory of the names and origins of the pairs */
 } translated;
 
-/* State of organ_adapter_translate, which adds a pair with the base's name to `to` for each pair of `from`. */
 typedef struct translation {
     const organ_adapter *from;
     const organ_weights *weights;  /* weights of the base */
@@ -34,7 +32,6 @@ typedef struct translation {
     organ_error *error;
 } translation;
 
-/* The part of a layer (such as PART_Q) whose weight a pair changes. */
 typedef struct translated_part {
     const organ_adapter_pair *pair;
     int64_t layer;      /* -1: a weight outside of layers */
@@ -43,9 +40,8 @@ typedef struct translated_part {
 
 /* ---- names ---- */
 
-/* Returns the part of a safetensors name after "layers.N." (or the word that the architecture has for "layers") and
- * sets *layer to N. If the name has no such number, sets *layer to -1 and returns the name without the prefix of the
- * text model. */
+/* The part follows "layers.N." (or the word that the architecture has for "layers"). If the name has no such number,
+ * *layer is -1 and the result is the name without the prefix of the text model. */
 static const char *tail_of(const translation *t, const char *name, int64_t *layer)
 {
     static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
@@ -66,8 +62,7 @@ static const char *tail_of(const translation *t, const char *name, int64_t *laye
     return name;
 }
 
-/* Sets p->layer and p->part from the name of the weight that p->pair changes. The name is one of llama.cpp if the
- * adapter is GGUF, else one of peft. Returns false if the architecture has no part of this name. */
+/* The name is one of llama.cpp if the adapter is GGUF, else one of peft. */
 static bool translate_find_part(const translation *t, translated_part *p)
 {
     const char *name = p->pair->weight;
@@ -94,9 +89,8 @@ static bool translate_find_part(const translation *t, translated_part *p)
     return organ_exchange_find_part(t->family, false, p->layer < 0, name, &p->part);
 }
 
-/* Returns the weight of the base that is the given part of a layer (`layer` -1: of the model outside its layers).
- * `number` is the index of the expert for parts of numbered experts, else -1. Tries all names that the architecture has
- * for the part. Returns NULL if the base has no such weight. */
+/* `layer` -1 means the model outside its layers. `number` is the index of the expert for parts of numbered experts,
+ * else -1. */
 static const organ_weight *weight_of(const translation *t, int64_t layer, forward_part part, int64_t number)
 {
     const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
@@ -127,8 +121,8 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
 
 /* ---- pairs ---- */
 
-/* Returns the translated pair for the weight of this name. Appends one with only names and anatomy if there is none.
- * The pointer is valid until the next pair is appended. Returns NULL if out of memory. */
+/* If there is no such pair, one with only names and anatomy is appended. The pointer is valid until the next pair is
+ * appended. */
 static organ_adapter_pair *pair_named(translation *t, const char *weight)
 {
     translated *const to = t->to;
@@ -155,7 +149,7 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     return &to->pairs[count];
 }
 
-/* Arguments of add_translated_pair: a weight of the base, and the rows of a stored B that change it. */
+/* The rows of a stored B change a weight of the base. */
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;
@@ -166,18 +160,14 @@ typedef struct translated_rows {
     bool halves;          /* as in organ_adapter_origin */
 } translated_rows;
 
-/* Fails for lack of memory. */
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
 
-/* Fails because `pair` changes the weight that `made`, a translated pair, already changes. */
 static organ_status fail_twice_changed(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
 {
     return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' change the same weight, '%s'", t->from->path,
                       made->b->name, pair->b->name, made->weight);
 }
 
-/* Adds a translated pair for s->weight: A of the stored pair, and the rows of its B that `s` selects. Fails if another
- * pair already changes the weight. */
 static organ_status add_translated_pair(translation *t, const translated_rows *s)
 {
     const organ_adapter_pair *const from = s->pair;
@@ -202,9 +192,7 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     return ORGAN_OK;
 }
 
-/* Adds the stored pair of one numbered expert, p->pair, to the translated pair of the base's weight `stack` as the
- * factors of expert p->part.number. Fails if the number is not below the experts of the stack, or the pairs of two
- * experts have different shapes. Ranks may differ; the translated pair gets the largest. */
+/* Ranks of experts may differ; the translated pair gets the largest. */
 static organ_status add_to_stack(translation *t, const translated_part *p, const organ_weight *stack)
 {
     const organ_adapter_pair *const from = p->pair;
@@ -237,9 +225,8 @@ static organ_status add_to_stack(translation *t, const translated_part *p, const
     return ORGAN_OK;
 }
 
-/* Adds rows first, first + step, ... (`rows` rows) of the stored B of p->pair as a pair for the part `stack`. If the
- * base has no such stack, adds a pair for the part `numbered` of each expert instead. Returns false if the base has
- * neither; true also if adding failed, with t->error set. */
+/* The rows of the stored B are first, first + step, ... If the base has no such stack, each expert gets a pair for
+ * the part `numbered` instead. Returns false if the base has neither; true also if adding failed, with t->error set. */
 static bool add_stack(translation *t, const translated_part *p, forward_part stack, forward_part numbered,
                       uint64_t first, uint64_t step, uint64_t rows)
 {
@@ -262,10 +249,9 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
     return true;
 }
 
-/* Splits the B of a fused gate and up projection into a pair for the gate and a pair for the up projection. The gate
- * gets the first half of the rows, or with `alternate` the rows 0, 2, ... `parts`: the parts of stacks for gate and up,
- * then the parts of numbered experts for gate and up. Returns false if the base has no weight for the gate or for the
- * up projection; true also if adding failed, with t->error set. */
+/* The gate gets the first half of the rows, or with `alternate` the rows 0, 2, ... `parts` has the parts of stacks
+ * for gate and up, then the parts of numbered experts for gate and up. Returns false if the base has no weight for
+ * the gate or for the up projection; true also if adding failed, with t->error set. */
 static bool add_halves(translation *t, const translated_part *p, const forward_part parts[4], bool alternate)
 {
     const uint64_t rows = p->pair->out_features / 2;
@@ -275,9 +261,7 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
-/* Adds the translated pairs for the stored pair p->pair: one for the same part of the base, one for each expert of a
- * stack, a share of the pair of a stack, or two for a fused gate and up projection. Returns false if the base has no
- * weight for it; true also if adding failed, with t->error set. */
+/* Returns false if the base has no weight for the pair; true also if adding failed, with t->error set. */
 static bool add_part(translation *t, const translated_part *p)
 {
     static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
@@ -321,7 +305,6 @@ static bool add_part(translation *t, const translated_part *p)
 
 /* ---- the adapter ---- */
 
-/* Adds a stored pair without translation. Fails if another pair already changes the same weight. */
 static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
     organ_adapter_pair *const made = pair_named(t, pair->weight);
@@ -333,9 +316,8 @@ static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
     return ORGAN_OK;
 }
 
-/* Sets t->family and t->gguf_family to the base's architecture in safetensors and in GGUF. Sets t->family to NULL if
- * the architecture is unknown, or if base or adapter is GGUF and llama.cpp lacks the architecture: names then cannot be
- * translated. Reads the base's configuration into t->config if base and adapter have different formats. */
+/* t->family is NULL if the architecture is unknown, or if base or adapter is GGUF and llama.cpp lacks the
+ * architecture: names then cannot be translated. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
     const bool gguf = base->gguf != NULL;
@@ -351,9 +333,8 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     return organ_forward_config_read(base, &t->config, t->error);
 }
 
-/* Adds all pairs of t->from to t->to. Adds a pair unchanged in two cases: base and adapter have the same format and the
- * base has the weight of the pair; or the pair cannot be translated to a weight of the base. Translates all other
- * pairs. */
+/* A pair stays unchanged if base and adapter have the same format and the base has the weight of the pair, or if the
+ * pair cannot be translated to a weight of the base. */
 static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
@@ -365,10 +346,8 @@ static organ_status translate_all(translation *t)
     return t->error->status;
 }
 
-/* Returns whether the adapter must be translated for the base: one of them is GGUF and the other is not (`gguf`: the
- * base is), or the base lacks the weight of a pair. For an adapter with DoRA returns true only in the first case;
- * make_translated then rejects the adapter. In the second case the adapter is not translated: peft applies DoRA to
- * layers, not to bare parameters, so that its pairs need no stacks. */
+/* For an adapter with DoRA only a difference in format counts (`gguf`: the base is GGUF); make_translated then
+ * rejects the adapter. peft applies DoRA to layers, not to bare parameters, so that its pairs need no stacks. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_lora_names *names)
 {
     if (adapter->dora && adapter->gguf == gguf)
@@ -379,7 +358,6 @@ static bool needs_translation(const organ_adapter *adapter, bool gguf, const org
     return false;
 }
 
-/* Fills t->to with the translated adapter. Fails for an adapter with DoRA. */
 static organ_status make_translated(translation *t, const organ_model *base)
 {
     const organ_adapter *const from = t->from;
@@ -398,7 +376,6 @@ static organ_status make_translated(translation *t, const organ_model *base)
     return t->error->status;
 }
 
-/* Translates only if a pair does not match the base and the architecture is known; otherwise *made stays NULL. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
                                      const organ_lora_names *names, organ_adapter **made, organ_error *error)
 {

@@ -73,7 +73,6 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
                         SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
-/* Sorts the last words of all names, then skips equal neighbours. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
     const char **words = malloc((count + 1) * sizeof *words);
@@ -110,7 +109,6 @@ organ_status organ_output_check_not_adapter(const char *path, const organ_adapte
     return organ_output_check_not_input(path, &whole, error);
 }
 
-/* Returns the name of factor A or B of a pair, in GGUF or in peft's format. */
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 {
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
@@ -136,14 +134,12 @@ organ_status organ_adapter_begin(organ_adapter_writer *w, size_t unit, organ_err
     return (w->tensors[unit] = json_array()) ? ORGAN_OK : organ_fail_memory(error, w->making->write.requested->output);
 }
 
-/* Returns {"dtype", "shape"}, which becomes the tensor's entry in the header. */
 static json_t *adapter_entry_json(organ_dtype dtype, unsigned rank, const uint64_t *shape)
 {
     return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(dtype)->name),
                         SET("shape", organ_counts_json(rank, shape)));
 }
 
-/* Fails because value `at` of a tensor is not finite or exceeds the range of `dtype`. */
 static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value,
                                organ_dtype dtype, organ_error *error)
 {
@@ -182,9 +178,9 @@ organ_status organ_adapter_add(organ_adapter_writer *w, const char *name, organ_
     return error->status;
 }
 
-/* Appends A and B of a pair in the layout of the new adapter's format. `f` has A as [experts][rank][in] and B as
- * [experts][out][rank]. A single matrix is written without the dimension of experts. GGUF has A of embeddings
- * transposed. For a parameter, peft joins experts and rank to one dimension of A and of B. */
+/* `f` has A as [experts][rank][in] and B as [experts][out][rank]. A single matrix is written without the dimension
+ * of experts. GGUF has A of embeddings transposed. For a parameter, peft joins experts and rank to one dimension of
+ * A and of B. */
 organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adapter_pair *pair, organ_dtype dtype,
                                        const organ_lora_factors *f, organ_error *error)
 {
@@ -226,9 +222,8 @@ organ_status organ_adapter_end(organ_adapter_writer *w, json_t *results, organ_e
 
 /* ---- the GGUF file ---- */
 
-/* Returns the value of adapter.lora.alpha with which llama.cpp applies every pair with scale 1. If all pairs have the
- * same rank, this is the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does
- * not scale. */
+/* With this value of adapter.lora.alpha llama.cpp applies every pair with scale 1. If all pairs have the same rank,
+ * it is the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does not scale. */
 static float alpha_of(const organ_model *model)
 {
     uint64_t rank = 0;
@@ -244,8 +239,7 @@ static float alpha_of(const organ_model *model)
     return (float)rank;
 }
 
-/* Adds the key-values of a LoRA adapter and the tensors of `model` to the header that `gguf` builds. `architecture` is
- * the general.architecture of the base. */
+/* `architecture` is the general.architecture of the base. */
 static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
                                   organ_error *error)
 {
@@ -265,8 +259,7 @@ static organ_status gguf_describe(const char *architecture, const organ_model *m
     return error->status;
 }
 
-/* Writes the GGUF header and the tensors of `model`, the safetensors file, to the file `to` at the offsets of `layout`,
- * and syncs it. */
+/* `model` is the safetensors file. */
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {
@@ -289,7 +282,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
     return error->status ? error->status : organ_direct_sync(to, error);
 }
 
-/* Writes adapter_model.gguf with the tensors of the finished safetensors file at `path`, then removes that file. */
+/* The safetensors file at `path` is removed at the end. */
 static organ_status gguf_write(const char *directory, const char *path, const char *architecture, organ_error *error)
 {
     char *const name = organ_format("%s/" ORGAN_ADAPTER_GGUF, directory);
@@ -315,7 +308,7 @@ static organ_status gguf_write(const char *directory, const char *path, const ch
 
 /* ---- completing the adapter ---- */
 
-/* The header while it is written: `used` bytes of `bytes` belong at offset `at` of the file. */
+/* `used` bytes of `bytes` belong at offset `at` of the file. */
 typedef struct adapter_header {
     organ_adapter_writer *writer;
     organ_direct_file file;
@@ -326,7 +319,6 @@ typedef struct adapter_header {
     organ_name_table names; /* of these tensors; points into the rows of the units */
 } adapter_header;
 
-/* Appends text to the header, or with NULL only writes what its buffer has. */
 static organ_status header_text(adapter_header *h, const char *text, size_t length, organ_error *error)
 {
     for (size_t k = 0; k < length; k++) {
@@ -341,7 +333,7 @@ static organ_status header_text(adapter_header *h, const char *text, size_t leng
     return error->status;
 }
 
-/* Appends ,"NAME":ENTRY for a tensor whose data follow those of the tensors before. */
+/* The entry is ,"NAME":ENTRY; its data follow those of the tensors before. */
 static organ_status header_entry(adapter_header *h, const char *name, json_t *entry, uint64_t bytes, organ_error *error)
 {
     const char *const output = h->writer->making->write.requested->output;
@@ -367,7 +359,7 @@ static organ_status header_entry(adapter_header *h, const char *name, json_t *en
     return error->status;
 }
 
-/* Moves bytes of the file towards its beginning; the ranges may overlap. */
+/* The bytes move towards the beginning of the file; the ranges may overlap. */
 static organ_status move_data(adapter_header *h, uint64_t from, uint64_t to, uint64_t bytes, organ_error *error)
 {
     for (uint64_t at = 0, n; at < bytes && from != to && !error->status; at += n) {
@@ -380,7 +372,6 @@ static organ_status move_data(adapter_header *h, uint64_t from, uint64_t to, uin
     return error->status;
 }
 
-/* Enters the tensors of a unit and moves their data behind those of the unit before. */
 static organ_status place_unit(adapter_header *h, size_t unit, organ_error *error)
 {
     organ_adapter_writer *const w = h->writer;
@@ -404,7 +395,6 @@ static organ_status place_unit(adapter_header *h, size_t unit, organ_error *erro
     return error->status ? error->status : move_data(h, w->pieces[unit].offset, data + first, h->data - first, error);
 }
 
-/* Makes the complete safetensors file of the places that the units have. */
 static organ_status place_units(adapter_header *h, organ_error *error)
 {
     const organ_adapter_writer *const w = h->writer;
@@ -427,8 +417,8 @@ static organ_status place_units(adapter_header *h, organ_error *error)
     return error->status;
 }
 
-/* Copies the files of the old adapter such as tokenizer and README, but neither its config, nor its weights, nor its
- * folder organ/. A GGUF adapter needs none. */
+/* The config, the weights and the folder organ/ of the old adapter are not copied. A GGUF adapter needs no other
+ * files. */
 static organ_status copy_files(const organ_adapter *adapter, const char *to, organ_error *error)
 {
     organ_file_list list = {0};
@@ -450,8 +440,7 @@ static organ_status copy_files(const organ_adapter *adapter, const char *to, org
     return error->status;
 }
 
-/* Completes the file of weights, writes the config and copies other files. Then opens the result, so that no unreadable
- * adapter is published. */
+/* The result is opened at the end, so that no unreadable adapter is published. */
 static organ_status complete_adapter(adapter_header *h, const char *directory, const json_t *config, organ_error *error)
 {
     const organ_adapter_making *const m = h->writer->making;
@@ -472,7 +461,6 @@ static organ_status complete_adapter(adapter_header *h, const char *directory, c
 
 /* ---- callbacks of organ_write ---- */
 
-/* Implements organ_write.written. */
 static organ_status adapter_written(void *inner, const char *directory, organ_error *error)
 {
     organ_adapter_writer *const w = inner;
@@ -504,7 +492,6 @@ static organ_status adapter_written(void *inner, const char *directory, organ_er
     return error->status;
 }
 
-/* Implements organ_write.fill. */
 static organ_status adapter_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_adapter_writer *const w = inner;
@@ -512,7 +499,6 @@ static organ_status adapter_fill(void *inner, organ_writing *writing, organ_erro
     return w->making->fill(w->making->write.context, w, error);
 }
 
-/* Implements organ_write.recall. */
 static bool adapter_recall(void *inner, size_t unit, const json_t *results)
 {
     organ_adapter_writer *const w = inner;
@@ -527,7 +513,6 @@ static bool adapter_recall(void *inner, size_t unit, const json_t *results)
 
 /* ---- the run ---- */
 
-/* Allocates the lists of the units and sets their places in the file, which get *end bytes. */
 static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_error *error)
 {
     const organ_adapter_making *const m = w->making;

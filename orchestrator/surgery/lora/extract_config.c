@@ -14,15 +14,13 @@
 
 /* ---- target_modules ---- */
 
-/* Returns whether target_modules selects the module. It does not select parameters, nor modules that peft reaches only
- * by a parameter. */
+/* target_modules does not select parameters, nor modules that peft reaches only by a parameter. */
 static bool is_target(const organ_lora_module *m)
 {
     return organ_lora_stored_rank(m) > 0 && !m->parameter && !m->as_weight && !m->group;
 }
 
-/* Returns whether the word is the last word of a module "PREFIX.WORD" with the weight of this name, and sets *inside if
- * it is a word before, so that it also selects a module that contains others. */
+/* *inside becomes true if the word comes before the last one, so that it also selects a module that contains others. */
 static bool ends_with_word(const char *name, const char *word, bool *inside)
 {
     const size_t length = strlen(word);
@@ -35,8 +33,8 @@ static bool ends_with_word(const char *name, const char *word, bool *inside)
     return last;
 }
 
-/* Returns whether all modules of the base with the last word `word` are targets. If they are, the word alone suffices
- * in target_modules. Otherwise it does not, because peft would also wrap the modules without factors. */
+/* If all modules with this last word are targets, the word alone suffices in target_modules. Otherwise peft would
+ * also wrap the modules without factors. */
 static bool all_have_factors(const organ_lora_job *job, const char *word)
 {
     size_t in_base = 0, here = 0; /* modules with this word: in the base, and targets */
@@ -53,8 +51,6 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
     return in_base == here && !inside;
 }
 
-/* Returns target_modules: the last words of the names, such as "q_proj", if all_have_factors is true for each word,
- * else the full names. NULL if out of memory. */
 static json_t *targets_of(const organ_lora_job *job)
 {
     const char **const names = malloc((job->module_count + 1) * sizeof *names);
@@ -79,9 +75,8 @@ static json_t *targets_of(const organ_lora_job *job)
 
 /* ---- modules_to_save ---- */
 
-/* Returns modules_to_save: the full names of modules with a weight that is stored whole, each once. Omits all modules
- * in job->modules: if such a module has factors, peft wraps it already (key_of in extract_rest.c). The names are full,
- * because peft would apply a bare word to every module whose name ends with it. NULL if out of memory. */
+/* The modules in job->modules are omitted: if such a module has factors, peft wraps it already. The names are full,
+ * because peft would apply a bare word to every module whose name ends with it. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();
@@ -107,8 +102,6 @@ static json_t *kept_of(const organ_lora_job *job)
 
 /* ---- ranks and parameters ---- */
 
-/* Adds the rank of the modules that the regular expression `pattern` matches; alpha equals it, which gives scale 1.
- * Does nothing if it is `r`. Frees the pattern. */
 static void put_rank(json_t *config, char *pattern, size_t rank, size_t r)
 {
     if (rank && rank != r) {
@@ -120,7 +113,7 @@ static void put_rank(json_t *config, char *pattern, size_t rank, size_t r)
     free(pattern);
 }
 
-/* Returns a regular expression that matches the name of the module in transformers and in the adapter's tensors. */
+/* The expression matches the name of the module in transformers and in the adapter's tensors. */
 static char *pattern_of(const organ_lora_module *m)
 {
     char *const target = organ_adapter_pattern(m->target);
@@ -132,7 +125,6 @@ static char *pattern_of(const organ_lora_module *m)
     return both;
 }
 
-/* Adds the parameter "MODULE" followed by `end` to the list of parameters, and its rank to the config. */
 static void put_parameter(json_t *config, json_t *names, const char *module, const char *end, size_t rank, size_t r)
 {
     char *const name = organ_format("%s%s", module, end);
@@ -141,8 +133,8 @@ static void put_parameter(json_t *config, json_t *names, const char *module, con
     free(name);
 }
 
-/* Adds the parameters in which transformers stacks numbered experts. peft joins the factors of gate and up projections
- * to factors of twice the rank. The factors in the file have the rank of the group, for readers of single experts. */
+/* In these parameters transformers stacks numbered experts. peft joins the factors of gate and up projections to
+ * factors of twice the rank. The factors in the file have the rank of the group, for readers of single experts. */
 static void put_groups(const organ_lora_job *job, json_t *config, json_t *names, size_t r)
 {
     for (size_t k = 0; k < job->group_count; k++) {
@@ -160,7 +152,6 @@ static void put_groups(const organ_lora_job *job, json_t *config, json_t *names,
     }
 }
 
-/* Adds target_parameters and the ranks of all modules that differ from r to `config`. */
 static void put_ranks(const organ_lora_job *job, json_t *config, size_t r)
 {
     json_t *const names = json_array();
@@ -181,9 +172,8 @@ static void put_ranks(const organ_lora_job *job, json_t *config, size_t r)
     json_decref(names);
 }
 
-/* Makes adapter_config.json with r and lora_alpha equal to the largest rank, and patterns for modules of lower rank.
- * alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use
- * lora_alpha / r. */
+/* alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use lora_alpha
+ * / r. */
 json_t *organ_lora_config(const organ_lora_job *job)
 {
     size_t r = 0;

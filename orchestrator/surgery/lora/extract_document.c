@@ -10,17 +10,16 @@
 #include <math.h>
 #include <string.h>
 
-/* Values of vLLM's --max-lora-rank, in ascending order. */
+/* These are the values of vLLM's --max-lora-rank, in ascending order. */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
-/* Returns the ratio of two norms, given their squares; 0 if `whole` is 0. */
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
 static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_run; }
 
 /* ---- modules ---- */
 
-/* Sums over modules. All members except `unchanged` are sums over the changed modules only. */
+/* All members except `unchanged` are sums over the changed modules only. */
 typedef struct extract_document_sums {
     json_int_t modules, unchanged;   /* number of changed and of unchanged modules */
     json_int_t elements, parameters; /* elements of the weights; elements of A and B */
@@ -29,7 +28,6 @@ typedef struct extract_document_sums {
     double worst;                    /* smallest share 1 - rest / change of a module */
 } extract_document_sums;
 
-/* Adds a module to the sums `s`. A module of rank 0 is unchanged. */
 static void add_module(extract_document_sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
@@ -49,8 +47,6 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->rest += m->rest;
 }
 
-/* Returns the sums as an object for the report, with the member "role" first unless `role` is NULL. In a dry run it has
- * no norms. */
 static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
     json_t *const row = ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules),
@@ -66,7 +62,6 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
     return row;
 }
 
-/* Returns the sums of the modules of the role with this number (organ_anatomy_row); NULL if there are none. */
 static json_t *extract_document_role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
@@ -79,7 +74,6 @@ static json_t *extract_document_role_json(const void *context, size_t role)
     return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-/* Returns the report's row for module k; in a dry run without norms. */
 static json_t *extract_document_module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -100,7 +94,6 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     return row;
 }
 
-/* Returns the tuned weight of module k. */
 static const organ_weight *weight_of_module(const void *job, size_t k)
 {
     return ((const organ_lora_job *)job)->modules[k].tuned;
@@ -108,7 +101,6 @@ static const organ_weight *weight_of_module(const void *job, size_t k)
 
 /* ---- weights without factors ---- */
 
-/* Returns the reason why a changed weight gets no factors, as text for the report. */
 static const char *reason_of(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
@@ -127,8 +119,7 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";
 }
 
-/* Returns the report's row for other weight k (extract_job.h); NULL if it did not change. A dry run reads no values, so
- * it lists only weights that cannot be compared. */
+/* A dry run reads no values, so it lists only weights that cannot be compared. */
 static json_t *other_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -147,8 +138,7 @@ static json_t *other_json(const void *context, size_t k)
 
 /* ---- text ---- */
 
-/* Returns the member "method": "A" if no module has a quantised base weight, else "B", with a text that states what the
- * product B A of the factors approximates. */
+/* The method is "A" if no module has a quantised base weight, else "B". */
 static json_t *method_json(const organ_lora_job *job)
 {
     const char *text =
@@ -163,8 +153,7 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
-/* Returns the number of parameters (organ_lora_module) that have factors. vLLM does not load an adapter with such
- * factors. */
+/* vLLM does not load an adapter with factors of parameters. */
 static size_t count_parameters(const organ_lora_job *job)
 {
     size_t count = 0;
@@ -173,8 +162,8 @@ static size_t count_parameters(const organ_lora_job *job)
     return count;
 }
 
-/* Returns the member "adapter". Its "vllm_max_lora_rank" is the smallest --max-lora-rank with which vLLM serves the
- * adapter, or null if vLLM cannot serve it. `all` has the sums of all modules. */
+/* "vllm_max_lora_rank" is the smallest --max-lora-rank with which vLLM serves the adapter, or null if vLLM cannot
+ * serve it. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *config = organ_lora_config(job);
@@ -195,8 +184,6 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     return adapter;
 }
 
-/* Returns the number of changed other weights of the tuned model that the adapter stores whole (`kept` true) or lacks
- * (`kept` false). */
 static size_t count_others(const organ_lora_job *job, bool kept)
 {
     size_t count = 0;
@@ -205,7 +192,6 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
-/* Returns the number of tensors stored whole (`whole` true), or of modules of numbered experts, that peft ignores. */
 static size_t count_ignored(const organ_lora_job *job, bool whole)
 {
     size_t count = 0;
@@ -216,7 +202,6 @@ static size_t count_ignored(const organ_lora_job *job, bool whole)
     return count;
 }
 
-/* Returns whether the adapter stores an embedding whole and the base has no head of its own. */
 static bool is_tied_and_kept(const organ_lora_job *job)
 {
     bool head = false, kept = false;
@@ -230,14 +215,11 @@ static bool is_tied_and_kept(const organ_lora_job *job)
     return kept && !head;
 }
 
-/* Appends the warning "COUNT WHAT" to the list. */
 static void add_warning(json_t *warnings, size_t count, const char *what)
 {
     organ_say(warnings, "%zu %s", count, what);
 }
 
-/* Returns the list of warnings: about factors, ranks and tensors that vLLM does not support, shares that --rank did not
- * allow, and changes that the adapter lacks. */
 static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *const warnings = json_array();
@@ -297,7 +279,6 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
-/* Returns the member "run": paths, bytes and times, which differ between runs. */
 static json_t *extract_document_run_json(const organ_lora_job *job, const organ_writing *writing)
 {
     json_t *const run = is_dry(job) ? ORGAN_OBJECT(SET_BYTES("output", job->options->write.output))
@@ -310,7 +291,6 @@ static json_t *extract_document_run_json(const organ_lora_job *job, const organ_
     return run;
 }
 
-/* Makes the report from the results of all modules and other weights. */
 json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
 {
     const organ_lora_job *const job = context;

@@ -13,10 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Kinds of matrices of an expert. */
 enum { GATE, UP, DOWN, KINDS };
 
-/* Returns the kind of matrix that a numbered expert has this weight for; KINDS for other weights. */
 static unsigned expert_matrix_of(const organ_weight *w)
 {
     static const organ_role roles[KINDS] = {ORGAN_ROLE_GATE, ORGAN_ROLE_UP, ORGAN_ROLE_DOWN};
@@ -28,7 +26,6 @@ static unsigned expert_matrix_of(const organ_weight *w)
     return kind;
 }
 
-/* Returns the number of bytes of the name before the number of the expert; 0 if it does not have the number. */
 static size_t prefix_of(const organ_weight *w)
 {
     char number[32];
@@ -39,8 +36,6 @@ static size_t prefix_of(const organ_weight *w)
     return found ? (size_t)(found - w->name) : 0;
 }
 
-/* Returns the group of the experts with this weight, and adds one to job->groups if there is none; `table` has their
- * numbers by prefix. NULL if memory runs out. */
 static organ_lora_group *find_group(organ_lora_job *job, organ_name_table *table, const organ_weight *w)
 {
     char name[ORGAN_MODULE_NAME_SIZE];
@@ -61,7 +56,6 @@ static organ_lora_group *find_group(organ_lora_job *job, organ_name_table *table
     return group->name ? group : NULL;
 }
 
-/* Counts the weights of the base's numbered experts by group, and sets the group of each module. */
 static organ_status count_experts(organ_lora_job *job, organ_name_table *table, organ_error *error)
 {
     const organ_weights *const base = job->base_weights;
@@ -121,7 +115,6 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Compares modules until one of each group differs, and combines the results of all ranks. */
 organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *error)
 {
     char *notes = NULL;

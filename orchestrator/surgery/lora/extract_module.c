@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Context of read_change: one matrix of W_tuned - W_base. */
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
     uint64_t start;    /* first row of the matrix, counted over the matrices of the weight */
@@ -27,8 +26,7 @@ typedef struct extract_module_change {
     double *norms;     /* ||W_base||^2 of each strip of ORGAN_STRIP_ROWS rows */
 } extract_module_change;
 
-/* Implements organ_rows.read: sets `values` to rows of W_tuned - W_base, and c->norms of the strip to the sum of
- * squares of the same rows of W_base. */
+/* c->norms of the strip becomes the sum of squares of the same rows of W_base. */
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                                 organ_error *error)
 {
@@ -45,9 +43,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     return ORGAN_OK;
 }
 
-/* Returns the rank to keep: the number of computed singular values, or with --rank-by energy the smallest number of
- * leading singular values whose squares add up to the share of ||dW||^2. If even the squares of all computed values do
- * not reach the share, sets *short_of_share to true and returns their number. */
+/* With --rank-by energy the rank is the smallest number of leading singular values whose squares add up to the share
+ * of ||dW||^2. If even the squares of all computed values do not reach the share, *short_of_share becomes true. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -63,7 +60,6 @@ static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd
     return svd->rank;
 }
 
-/* Rounds n values to `dtype`, the stored type, and converts them back to FP32. */
 static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
 {
     uint16_t words[1024];
@@ -74,14 +70,12 @@ static void round_values(const organ_kernels *kernels, organ_dtype dtype, float 
     }
 }
 
-/* The factors of one matrix of a module. */
 typedef struct extract_module_factors {
     size_t rank, out, in;
     float *b, *a; /* out x rank and rank x in, in row-major order; owned */
 } extract_module_factors;
 
-/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T from the first `rank` singular vectors. The caller frees f->b and
- * f->a. Returns false if memory runs out. */
+/* B is U sqrt(sigma), and A is sqrt(sigma) V^T. The caller frees f->b and f->a. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
     *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
@@ -98,7 +92,6 @@ static bool make_factors(const organ_svd *svd, size_t rank, extract_module_facto
     return true;
 }
 
-/* Appends the factors of a module that is no parameter. */
 static organ_status write_factors(organ_lora_job *job, const char *module, const organ_lora_factors *factors,
                                   organ_error *error)
 {
@@ -106,8 +99,8 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
     return organ_adapter_add_factors(job->writer, &pair, job->dtype, factors, error);
 }
 
-/* Appends the factors of a matrix, with zeros up to the rank of its group (organ_lora_stored_rank). `factors` NULL: the
- * matrix did not change, and has only zeros. */
+/* Zeros fill the factors up to the rank of the group (organ_lora_stored_rank). `factors` is NULL for a matrix that
+ * did not change and has only zeros. */
 static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
                                  organ_error *error)
 {
@@ -128,8 +121,8 @@ static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m
     return error->status;
 }
 
-/* Appends the factors of a matrix. If the base stores it as in_features x out_features, `factors` are those of the
- * transposed change, and the adapter gets B^T as A and A^T as B. */
+/* If the base stores the matrix as in_features x out_features, `factors` are those of the transposed change, and the
+ * adapter gets B^T as A and A^T as B. */
 static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
                                  organ_error *error)
 {
@@ -151,7 +144,6 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
 
 /* ---- stacks of experts ---- */
 
-/* Allocates *stack, factors of zeros for all experts of a stack with the largest possible rank, and m->spectrum. */
 static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -167,8 +159,7 @@ static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m,
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
 
-/* Copies the factors of an expert to its place in `stack`, and raises m->rank to their rank. Adds the expert's singular
- * values to m->spectrum: value k of a stack is the root of the sum over experts of the squares of their values k. */
+/* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
 static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
                         const organ_lora_factors *stack, size_t expert)
 {
@@ -181,9 +172,9 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Appends the factors of a stack that is a parameter. Their names contain the name of the parameter's wrapper: the name
- * of the module, followed by ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x
- * out_features, the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
+/* The names of the factors contain the name of the parameter's wrapper: the name of the module, followed by
+ * ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features, the
+ * decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {
@@ -216,9 +207,8 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     return error->status;
 }
 
-/* Appends the factors of all experts of a stack, with the largest rank of an expert. Appends zeros of rank 1 for an
- * unchanged parameter that is paired: peft names wrappers by their number, so that both parameters of a module need
- * one. Appends nothing for any other unchanged stack. */
+/* The factors have the largest rank of an expert. An unchanged parameter that is paired gets zeros of rank 1: peft
+ * names wrappers by their number, so that both parameters of a module need one. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -239,9 +229,8 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
 
 /* ---- one matrix ---- */
 
-/* Computes the factors of a matrix from its singular vectors, rounded to the stored type. If `stack` is NULL, appends
- * them to the adapter; otherwise the matrix is expert `expert` of a stack, and they are copied to `stack`. Adds to
- * m->rest the squared norm of the change minus the product of the rounded factors. */
+/* If `stack` is NULL, the factors go to the adapter; otherwise the matrix is expert `expert` of a stack, and they
+ * are copied to `stack`. m->rest grows by the squared norm of the change minus the product of the rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)
@@ -275,16 +264,14 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
     return error->status;
 }
 
-/* Returns the options of the decomposition. */
 static organ_low_rank_options options_of(const organ_lora_job *job)
 {
     return (organ_low_rank_options){
         .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
-/* Returns the bytes that processing a rows x cols matrix needs in addition to its strips. Decomposing needs the buffers
- * of organ_low_rank; measuring the residual later needs the singular vectors, the same number of bytes for the factors,
- * and the buffers of organ_residual. The larger need counts. */
+/* Decomposing needs the buffers of organ_low_rank; measuring the residual later needs the singular vectors, the same
+ * number of bytes for the factors, and the buffers of organ_residual. The larger need counts. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);
@@ -294,8 +281,6 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors with write_factors_of_matrix.
- * Writes nothing if the matrix did not change. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
 {
@@ -316,8 +301,7 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
     return error->status;
 }
 
-/* Opens the readers of the tuned weight and the base weight; with `notes` passes their notes to organ_lora_note. The
- * caller closes them, also after an error. */
+/* The caller closes the readers, also after an error. */
 static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
                                                 extract_module_change *c, bool notes, organ_error *error)
 {
@@ -333,8 +317,7 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* Returns the source of the rows of one matrix of the change. read_change reads these rows with the open readers of
- * `c`. Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
+/* read_change reads the rows with the open readers of `c`. `name` is for messages and must outlive the result. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {
@@ -359,8 +342,7 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
                         .read = read_change};
 }
 
-/* Returns ORGAN_USAGE if the module with the greatest need needs more memory than the engine allows. Opens the readers
- * of each module only to compute the sizes of the buffers; reads no rows. */
+/* The readers are opened only to compute the sizes of the buffers; no rows are read. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_module *largest = NULL;
@@ -382,7 +364,6 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
                                job->tuned->path);
 }
 
-/* Decomposes each matrix of a module and appends the factors. Adds ||W_base||^2 to m->norm. */
 static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
                                        const char *name, organ_error *error)
 {
@@ -405,7 +386,6 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     return error->status;
 }
 
-/* Opens the readers of a module, decomposes its matrices, and measures the time. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();

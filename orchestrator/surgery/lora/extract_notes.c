@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a copy of a note to job->notes. Returns false if the note is already there, the list is full, or memory runs
- * out. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -19,7 +17,6 @@ static bool add_note(organ_lora_job *job, const char *note)
            ++job->note_count;
 }
 
-/* Appends the note as a line to the text of the current weight; prints it if job->notes did not have it. */
 void organ_lora_note(organ_lora_job *job, const char *note)
 {
     if (!note || !*note)
@@ -33,7 +30,7 @@ void organ_lora_note(organ_lora_job *job, const char *note)
         organ_progress_note(job->progress, "%s", note);
 }
 
-/* Adds each line of a text to job->notes. Overwrites the text; NULL is allowed. */
+/* The text is overwritten; NULL is allowed. */
 static void add_lines(organ_lora_job *job, char *lines)
 {
     char *rest;
@@ -41,15 +38,14 @@ static void add_lines(organ_lora_job *job, char *lines)
         add_note(job, line);
 }
 
-/* Removes all notes except the first `count` from job->notes. */
 static void forget_notes(organ_lora_job *job, size_t count)
 {
     while (job->note_count > count)
         free(job->notes[--job->note_count]);
 }
 
-/* Rebuilds job->notes from the notes of the other weights, in the order of these weights. Then clears the member `note`
- * of each of them, so that the notes of storing the weights can be collected separately. */
+/* The member `note` of each other weight is cleared, so that the notes of storing the weights can be collected
+ * separately. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
     organ_assignment_exchange(&job->other_assignment, "gathering readers' notes", &job->others->note,

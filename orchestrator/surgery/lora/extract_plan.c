@@ -18,8 +18,8 @@
 
 #define WEIGHT ".weight"
 
-/* Returns X for a name "X.weight", and NULL for other names. The caller frees it. If out of memory, returns NULL and
- * sets *memory to false. */
+/* Returns X for "X.weight", which the caller frees, and NULL for other names. If memory runs out, *memory becomes
+ * false. */
 static char *extract_plan_module_of(const char *name, bool *memory)
 {
     size_t length = strlen(name);
@@ -30,15 +30,14 @@ static char *extract_plan_module_of(const char *name, bool *memory)
     return module;
 }
 
-/* Returns the part of a name after its last dot. */
 static const char *last_word(const char *module)
 {
     const char *const dot = strrchr(module, '.');
     return dot ? dot + 1 : module;
 }
 
-/* Returns whether a pattern of --modules matches the weight's name, its module, or the last word of the module. Tries
- * all three, so that every matching pattern is marked as used. */
+/* The name, its module and the last word of the module are all tried, so that every matching pattern is marked as
+ * used. */
 static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
 {
     const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
@@ -49,16 +48,14 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
 #define INNER_PARAMETER "experts.gate_up_proj"
 #define OUTER_PARAMETER "experts.down_proj"
 
-/* Returns the description of the experts of the base's architecture; NULL if it is unknown or has no experts. */
 static const forward_mixture *plan_mixture(const organ_lora_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
     return family ? family->mixture : NULL;
 }
 
-/* Returns whether the weight is a stack of experts that is a bare parameter of a module of peft (organ_lora_module).
- * Returns false for GGUF, and for architectures whose files do not show whether the matrices are transposed
- * (forward_mixture.or_straight). */
+/* Such a stack is a bare parameter of a module of peft (organ_lora_module). The files of some architectures do not
+ * show whether the matrices are transposed (forward_mixture.or_straight). */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);
@@ -66,16 +63,12 @@ static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
            (organ_ends_in_words(weight->name, INNER_PARAMETER) || organ_ends_in_words(weight->name, OUTER_PARAMETER));
 }
 
-/* Returns whether an adapter can have factors of the weight: it is a matrix but no embedding, a stack of experts of
- * GGUF, or a stack that is a parameter. */
 static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
 {
     const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
     return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
-/* Returns whether the weight gets factors: it can have them, and a pattern of --modules matches it or, without
- * --modules, it is a projection. `globs` has the patterns of --modules. */
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
                                      organ_globs *globs)
 {
@@ -85,7 +78,6 @@ static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weig
                                  : organ_role_describe(weight->anatomy.role)->projection;
 }
 
-/* Fails if the weight has another shape in the tuned model than in the base. */
 static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
                                              const organ_weight *tuned, organ_error *error)
 {
@@ -98,7 +90,7 @@ static organ_status extract_plan_check_shape(const organ_lora_job *job, const or
                       (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
-/* Returns the reason why peft cannot apply factors of the module `key`, a name in transformers; NULL: it can. */
+/* Returns NULL if peft can apply factors of the module `key`, a name in transformers. */
 static const char *refused_reason(const organ_lora_job *job, const char *key, organ_module_form form)
 {
     if (job->base->gguf)
@@ -110,8 +102,7 @@ static const char *refused_reason(const organ_lora_job *job, const char *key, or
                : NULL;
 }
 
-/* Adds a weight to job->others. `base` or `tuned` is NULL if that model does not have it. Sets the reason if the
- * weights of both models cannot be compared. */
+/* `base` or `tuned` is NULL if that model does not have the weight. */
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
 {
     organ_lora_other *const other = &job->others[job->other_count++];
@@ -126,8 +117,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
-/* Adds a module, whose weights are `base` and `tuned`, to job->modules. Takes over `name`; `target` is its name
- * in transformers. Fails if the shapes differ. */
+/* The function takes over `name`; `target` is the name of the module in transformers. */
 static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
                                      char *name, const char *target, organ_error *error)
 {
@@ -152,8 +142,6 @@ static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *ba
     return extract_plan_check_shape(job, base, tuned, error);
 }
 
-/* Adds a weight of the tuned model to job->modules if both models have it and it gets factors, else to job->others.
- * Fails if the shapes of a module differ. */
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
@@ -180,7 +168,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     return ORGAN_OK;
 }
 
-/* Sets `paired` of each two modules that are the two parameters of one module of peft, and `inner` of the first. */
+/* Two parameters of one module of peft are paired; the first has the inner wrapper. */
 static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++) {
@@ -200,8 +188,6 @@ static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Divides the weights of the tuned model into modules and other weights. Weights of the base that the tuned model lacks
- * become other weights, too. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;

@@ -15,7 +15,6 @@ static const organ_struct_field extract_recall_fields[] = {MODULE(change, EXACT)
                                                            MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
                                                            MODULE(passes, U32),   MODULE(seconds, EXACT)};
 
-/* Makes the journal entry: rank, the fields of extract_recall_fields, the spectrum, and the note. */
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {
     json_t *const spectrum = json_array();
@@ -26,7 +25,6 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              ORGAN_OBJECT(SET_IF(m->note, "note", json_string(m->note))));
 }
 
-/* Restores the fields and the m->rank values of the spectrum, for which the caller has allocated memory. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");
@@ -39,7 +37,6 @@ static bool recall_numbers(organ_lora_module *m, const json_t *results)
     return known;
 }
 
-/* Rejects a rank above the smaller dimension of the weight. */
 bool organ_lora_module_recall(organ_lora_module *m, const json_t *results)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);

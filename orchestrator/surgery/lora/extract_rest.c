@@ -15,20 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Context of the pass that compares other weights. */
 typedef struct extract_rest_comparison {
     organ_lora_job *job;
     organ_lora_other **others; /* others[k] is item k of the pass */
 } extract_rest_comparison;
 
-/* Result of a strip of rows: the sums of the squares of W_tuned - W_base (change) and of W_base (norm). */
+/* The sums over a strip of rows are those of the squares of W_tuned - W_base (change) and of W_base (norm). */
 typedef struct extract_rest_sums {
     double change, norm;
 } extract_rest_sums;
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
-/* Implements organ_weight_pass.work: computes the sums of a strip, on a worker thread. */
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -44,8 +42,7 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.retire: passes the reader's note about a weight to organ_lora_note, and adds the sums of
- * a strip to its weight, in the order of strips. */
+/* The sums of a weight's strips are added in the order of strips. */
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -64,7 +61,6 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     return ORGAN_OK;
 }
 
-/* Adds ||W_tuned - W_base||^2 and ||W_base||^2 of `count` weights to their members `change` and `norm`. */
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
@@ -88,11 +84,9 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
     return error->status;
 }
 
-/* Returns the number of values to read for a comparison; 0 if the weight cannot be compared. */
 static uint64_t values_to_read(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
 
-/* Compares this rank's share of the other weights, then exchanges the sums and the notes with all ranks. `change` and
- * `norm` are adjacent in organ_lora_other, so that they are exchanged as two numbers. */
+/* `change` and `norm` are adjacent in organ_lora_other, so that they are exchanged as two numbers. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
     organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
@@ -148,8 +142,7 @@ organ_dtype organ_lora_kept_type(const organ_lora_job *job, const organ_lora_oth
     return other->tuned->scheme == ORGAN_SCHEME_PLAIN ? other->tuned->codes->dtype : job->dtype;
 }
 
-/* Returns whether peft wraps the module whose name is the first `length` characters of `name`: it has factors, because
- * its weight changed. */
+/* peft wraps a module that has factors, because its weight changed. */
 static bool is_wrapped(const organ_lora_job *job, const char *name, size_t length)
 {
     bool wrapped = false;
@@ -186,8 +179,8 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
     return error->status;
 }
 
-/* Sets the name in transformers of a weight that is stored whole, and whether peft ignores the tensor: modules_to_save
- * cannot name a bare parameter, nor one of the modules of experts that transformers stacks. */
+/* peft ignores some tensors: modules_to_save cannot name a bare parameter, nor one of the modules of experts that
+ * transformers stacks. */
 static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     organ_module_form form;

@@ -15,11 +15,9 @@
 
 #define CHUNK ((size_t)1 << 16) /* elements that are read at once */
 
-/* A callback of each_chunk. It gets `count` values of a tensor; values[0] is element `first` of the tensor. */
+/* values[0] is element `first` of the tensor. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
-/* Reads the values of a tensor as FP32 in chunks and passes each chunk to `use`, in order. Stops after an error of
- * reading or of `use`, and returns it. */
 static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                use_values *use, void *context, organ_error *error)
 {
@@ -39,7 +37,6 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
     return error->status;
 }
 
-/* Context of store_values, which stores element k of `tensor`, multiplied by `scale`, in to[k]. */
 typedef struct store {
     const organ_adapter *adapter;
     const organ_tensor *tensor;
@@ -47,8 +44,6 @@ typedef struct store {
     float *to;
 } store;
 
-/* Callback of each_chunk: multiplies the values by the scale and stores them. Returns ORGAN_BAD_INPUT if a value or its
- * product with the scale is not finite. */
 static organ_status store_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     const store *const s = context;
@@ -64,8 +59,7 @@ static organ_status store_values(void *context, const float *values, size_t coun
     return ORGAN_OK;
 }
 
-/* Reads all values of a tensor as FP32, multiplies them by `scale` and stores them in *to, which it allocates. The
- * caller frees *to, also after an error. */
+/* The caller frees *to, also after an error. */
 static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                 double scale, float **to, organ_error *error)
 {
@@ -78,13 +72,11 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
 
 /* ---- translated pairs, stacks and transposed factors ---- */
 
-/* Location of the factors of one expert: a pair in the adapter's file, and the number of the expert there. */
 typedef struct stored_pair {
     const organ_adapter_pair *pair; /* NULL: the expert has no factors, which count as zeros */
     uint64_t expert;                /* index of the expert within the stack `pair`; 0 if `pair` is no stack */
 } stored_pair;
 
-/* Returns where the factors of an expert of a pair are stored; for a translated pair according to its origin. */
 static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t expert)
 {
     const organ_adapter_origin *const from = pair->origin;
@@ -95,9 +87,8 @@ static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t exper
     return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
 }
 
-/* Returns the row of the stored B that becomes row `row` of the translated B. llama.cpp interleaves the rows of the two
- * halves of each head of Q and K. If from->head is set, the function undoes this order (from->halves true: the stored B
- * is interleaved) or applies it (false). */
+/* llama.cpp interleaves the rows of the two halves of each head of Q and K. If from->head is set, the function
+ * undoes this order (from->halves true: the stored B is interleaved) or applies it (false). */
 static size_t stored_row(const organ_adapter_origin *from, size_t row)
 {
     if (!from)
@@ -109,8 +100,8 @@ static size_t stored_row(const organ_adapter_origin *from, size_t row)
     return (size_t)(from->first + row * from->step);
 }
 
-/* Copies A of the expert *s from `values`, all values of the stored A, to `to`, which is [rank][in] or larger. If the
- * translated pair has a larger rank than the stored one, the further rows of `to` stay zero. */
+/* `to` is [rank][in] or larger. If the translated pair has a larger rank than the stored one, the further rows of
+ * `to` stay zero. */
 static void place_a(const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, in = (size_t)s->pair->in_features;
@@ -120,8 +111,7 @@ static void place_a(const stored_pair *s, const float *values, float *to)
             to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
 }
 
-/* Copies B of the expert *s from `values`, all values of the stored B, to `to`, which is [out][pair->rank]. Reorders
- * the rows by stored_row. Columns beyond the stored rank stay zero. */
+/* `to` is [out][pair->rank]. The rows are reordered by stored_row. Columns beyond the stored rank stay zero. */
 static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
@@ -137,8 +127,7 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
     }
 }
 
-/* Reads the stored pair that has the factors of experts first .. end - 1, and copies them to `f`. Leaves the factors
- * zero if these experts have no stored pair. Returns errors of read_factor. */
+/* The factors stay zero if experts first .. end - 1 have no stored pair. */
 static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {
@@ -158,8 +147,6 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
     return error->status;
 }
 
-/* Reads plain factors directly. Factors of other layouts, and of translated pairs, are copied from their stored pairs
- * to matrices of zeros. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error)
@@ -215,8 +202,7 @@ float *organ_lora_transposed(const float *values, size_t rows, size_t cols)
     return to;
 }
 
-/* Replaces *values, a rows x cols matrix, with its transpose and frees the old matrix. *values is unchanged if out of
- * memory. */
+/* *values is unchanged if memory runs out. */
 static organ_status transpose_matrix(float **values, size_t rows, size_t cols, organ_error *error)
 {
     float *const turned = organ_lora_transposed(*values, rows, cols);
@@ -227,7 +213,6 @@ static organ_status transpose_matrix(float **values, size_t rows, size_t cols, o
     return ORGAN_OK;
 }
 
-/* Returns the Euclidean norm of n values, summed in FP64. */
 static double l2_norm(const float *values, size_t n)
 {
     double sum = 0;
@@ -259,8 +244,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 
 /* ---- norms ---- */
 
-/* Adds the inner products of each two of r vectors to `gram` (r x r), of which only the upper triangle is used. Vector
- * i is the n values from values[i * n] on. */
+/* Only the upper triangle of `gram` is used. Vector i is the n values from values[i * n] on. */
 static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const double *values, size_t n)
 {
     for (size_t i = 0; i < r; i++)
@@ -268,8 +252,8 @@ static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const
             gram[i * r + j] += kernels->dot_f64(values + i * n, values + j * n, n);
 }
 
-/* Returns ||B A||^2 of one expert as the sum of the elementwise product of A A^T and B^T B, both r x r; -1 if out of
- * memory. */
+/* ||B A||^2 is the sum of the elementwise product of A A^T and B^T B, both r x r. The result is -1 if memory runs
+ * out. */
 static double expert_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
     enum { STRIP = 256 }; /* columns of A, or rows of B, that are widened to FP64 together */
@@ -305,7 +289,6 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     return sum > 0 ? sum : 0; /* rounding must not give a negative number, which means no memory */
 }
 
-/* Sums expert_energy over the experts; stops with a negative number if memory runs out. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;
@@ -317,7 +300,6 @@ double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels 
     return sum;
 }
 
-/* Callback of each_chunk: adds the squares of the values to the double `context`. */
 static organ_status add_squares(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     double *const sum = context;
@@ -337,8 +319,7 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Sets *norm to the Frobenius norm of tensor `t` of the adapter minus the weight that `base` reads. `raw` and `mine`
- * are buffers for the stored bytes and the FP32 values of base->capacity rows of `t`. */
+/* `raw` and `mine` are buffers for the stored bytes and the FP32 values of base->capacity rows of `t`. */
 static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
                                          const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
                                          double *norm, organ_error *error)
@@ -357,11 +338,10 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
     return error->status;
 }
 
-/* Allocates `bytes` bytes aligned to 64 bytes. Rounds up, because aligned_alloc needs a multiple; never allocates 0. */
+/* The size is rounded up, because aligned_alloc needs a multiple, and is never 0. */
 static void *allocate_aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
-/* Computes |tensor - weight| in buffers of whole rows, about CHUNK values each, so that neither matrix is in memory as
- * a whole. *norm stays -1 if the tensor's type has no numbers or reading fails. */
+/* The buffers have whole rows, about CHUNK values each, so that neither matrix is in memory as a whole. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)
@@ -388,7 +368,6 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 
 /* ---- weights of the base ---- */
 
-/* Removes the prefix "base_model.model." and the first occurrence of each infix. */
 char *organ_adapter_plain_name(const char *name)
 {
     static const char prefix[] = "base_model.model.";
@@ -403,8 +382,6 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
-/* Returns the weight whose name is `from` bytes of `name` less at the beginning and `word` more; NULL if there is none
- * or memory runs out. */
 static const organ_weight *weight_renamed(const organ_weights *weights, const char *name, size_t from, const char *word)
 {
     char *const other = organ_format("%s%s", word, name + from);
@@ -413,8 +390,6 @@ static const organ_weight *weight_renamed(const organ_weights *weights, const ch
     return found;
 }
 
-/* Tries the name itself, then the name without or with a word of organ_base_words, then the name with one prefix
- * replaced, in the order of `prefixes`. Returns the first weight found. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
     /* Prefix of `name`, and the prefix that replaces it in the names of the model. */
@@ -440,7 +415,7 @@ bool organ_weight_has_numbers(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
 }
 
-/* Compares only the beginning of the word: "pissa_niter_16" is PiSSA too. */
+/* Only the beginning of the word is compared: "pissa_niter_16" is PiSSA too. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter)
 {
     static const char *const words[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};

@@ -9,8 +9,8 @@
 
 enum { LANES = 8 }; /* partial sums of a product, which are added in order */
 
-/* Returns the code of the next number above (`up`) or below that of a code with 15 bits of magnitude; the code itself
- * if that would be infinite. `infinity` is the code of infinity. */
+/* The code has 15 bits of magnitude. The result is the code itself if the next number would be infinite; `infinity`
+ * is the code of infinity. */
 static uint16_t neighbour_of(uint16_t code, bool up, uint16_t infinity)
 {
     const bool negative = code & 0x8000, away = up != negative; /* away from zero */
@@ -22,7 +22,6 @@ static uint16_t neighbour_of(uint16_t code, bool up, uint16_t infinity)
     return (uint16_t)((code & 0x8000) | (away ? magnitude + 1 : magnitude - 1));
 }
 
-/* Returns the product of `sums` and a direction. */
 static double product_of(const double *sums, const float *direction, size_t rank)
 {
     double lanes[LANES] = {0}, sum = 0;
@@ -45,7 +44,6 @@ double organ_lora_square(const float *direction, size_t rank)
     return sum;
 }
 
-/* Returns the number of a code of this type. */
 static float number_of(const organ_kernels *kernels, organ_dtype dtype, uint16_t code)
 {
     const uint32_t bits = (uint32_t)code << 16;
@@ -57,9 +55,9 @@ static float number_of(const organ_kernels *kernels, organ_dtype dtype, uint16_t
     return value;
 }
 
-/* Returns the code for a value whose nearest number, with the code `code`, is `nearest`; adds its error times the
- * direction to `sums`. With the error e the squared norm of the sums changes by 2 e <sums, direction> + e^2 `square`,
- * the square of the norm of the direction. */
+/* `nearest` is the number nearest to the value, and `code` its code. The error times the direction is added to
+ * `sums`. With the error e the squared norm of the sums changes by 2 e <sums, direction> + e^2 `square`, the square
+ * of the norm of the direction. */
 static uint16_t round_value(const organ_kernels *kernels, organ_dtype dtype, float value, uint16_t code, float nearest,
                             const float *direction, size_t rank, double square, double *sums)
 {

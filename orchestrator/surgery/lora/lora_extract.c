@@ -15,7 +15,7 @@
 
 /* ---- options ---- */
 
-/* Parses --rank-by energy SHARE or energy=SHARE into job->share. */
+/* --rank-by energy SHARE and --rank-by energy=SHARE mean the same. */
 static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
@@ -37,7 +37,6 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Checks the rank, and parses the options for the type of the factors and the share into `job`. */
 static organ_status extract_check_options(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -46,7 +45,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
     return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
-/* Opens the model at `path` and finds its weights. The caller releases *model and *weights, also after an error. */
+/* The caller releases *model and *weights, also after an error. */
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
 {
     if (organ_donor_open(path, "extracted from", NULL, model, error))
@@ -54,7 +53,6 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
-/* Opens base and tuned model and checks the path of the output. Fails if one model is GGUF and the other is not. */
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -76,17 +74,15 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* Implements organ_write.parameters. */
 static json_t *extract_parameters(void *job) { return organ_lora_extract_parameters(job); }
 
-/* Implements organ_write.identity: adapter_config.json has the path of the base. */
+/* The identity has the path of the base, because adapter_config.json has it. */
 static json_t *extract_identity(void *context)
 {
     const organ_lora_job *const job = context;
     return ORGAN_OBJECT(SET_BYTES("base_path", job->options->base));
 }
 
-/* Appends the units of elements of `width` bytes to job->units. */
 static void list_units(organ_lora_job *job, unsigned width)
 {
     for (size_t k = 0; k < job->other_count; k++) {
@@ -116,7 +112,6 @@ static void list_units(organ_lora_job *job, unsigned width)
     }
 }
 
-/* Lists the units by falling size of their elements, and bounds the bytes of the names of all tensors. */
 static organ_status list_all_units(organ_lora_job *job, organ_error *error)
 {
     const size_t most = job->module_count + job->other_count + 1;
@@ -133,7 +128,6 @@ static organ_status list_all_units(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes a unit: decomposes the change of a module, or stores a packed weight whole. */
 static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
 {
     organ_lora_module *const m = job->contents[k].module;
@@ -148,7 +142,6 @@ static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Implements organ_adapter_making.fill. */
 static organ_status extract_fill(void *context, organ_adapter_writer *writer, organ_error *error)
 {
     organ_lora_job *const job = context;
@@ -160,14 +153,12 @@ static organ_status extract_fill(void *context, organ_adapter_writer *writer, or
     return error->status;
 }
 
-/* Implements organ_adapter_making.recall. */
 static bool extract_recall(void *context, size_t unit, const json_t *results)
 {
     organ_lora_module *const m = ((organ_lora_job *)context)->contents[unit].module;
     return !m || organ_lora_module_recall(m, results);
 }
 
-/* Returns ORGAN_BAD_INPUT if no module has changed. */
 static organ_status check_changed(const organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++)
@@ -178,7 +169,6 @@ static organ_status check_changed(const organ_lora_job *job, organ_error *error)
                       job->tuned->path, job->module_count, job->base->path);
 }
 
-/* Implements organ_adapter_making.config; also names the tensors that are stored whole. */
 static json_t *extract_config(void *context, organ_error *error)
 {
     organ_lora_job *const job = context;
@@ -195,7 +185,6 @@ static json_t *extract_config(void *context, organ_error *error)
     return config;
 }
 
-/* Makes the adapter with its report; a dry run only makes the report. */
 static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     organ_adapter_making *const making = &job->making;
@@ -223,21 +212,19 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     return organ_adapter_make(making, report, error);
 }
 
-/* Implements `bytes` of organ_assignment_create for modules: returns the work, the number of elements of the weight. */
+/* The work for a module is the number of elements of its weight. */
 static uint64_t values_of_module(const void *modules, size_t k)
 {
     return ((const organ_lora_module *)modules + k)->base->elements;
 }
 
-/* Implements `bytes` of organ_assignment_create for other weights; 0 if the tuned model lacks the weight. */
 static uint64_t bytes_of_other(const void *others, size_t k)
 {
     const organ_lora_other *const other = (const organ_lora_other *)others + k;
     return other->tuned ? other->tuned->codes->bytes : 0;
 }
 
-/* Assigns modules and other weights to ranks, so that all ranks have about as many elements of modules and about as
- * many bytes of other weights. */
+/* All ranks get about as many elements of modules and about as many bytes of other weights. */
 static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 {
     organ_ranks *const ranks = job->engine->ranks;
@@ -247,7 +234,6 @@ static organ_status assign_parts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Frees the job's lists and closes both models. */
 static void close_extraction(organ_lora_job *job)
 {
     for (size_t k = 0; k < job->module_count; k++) {
@@ -274,8 +260,8 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Returns ORGAN_USAGE if --memory is too small for a module. The message names the amount that is enough. To name an
- * amount that is also enough for comparing the other weights, tries this comparison, unless the run is a dry one. */
+/* To name an amount that is also enough for comparing the other weights, this comparison is tried, unless the run is
+ * a dry one. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};
@@ -285,7 +271,6 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &compared);
 }
 
-/* Checks options, models and memory, then writes the adapter, or for a dry run only makes the report. */
 static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
@@ -297,10 +282,12 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
     return make_adapter(job, report, error);
 }
 
-/* Runs the extraction and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_lora_extract_options, options, report, error, "base", options->base, "tuned",
+                         options->tuned, "dtype", options->dtype, "write.output", options->write.output))
+        return error->status;
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     extract_adapter(&job, report, error);

@@ -17,7 +17,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Checks --scale, and sets job->dtype from --dtype. */
 static organ_status merge_check_options(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -26,7 +25,6 @@ static organ_status merge_check_options(organ_merge_job *job, organ_error *error
     return organ_dtype_requested(o->dtype, &job->dtype, error);
 }
 
-/* Rejects adapters that cannot be merged: DoRA with --scale, or an initialisation that changed the base. */
 static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(adapter);
@@ -42,8 +40,6 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
-/* Opens adapter and base, checks that they can be merged, checks the output's path, and translates the adapter's names
- * to those of the base. Sets job->gguf if the base is GGUF. */
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -67,8 +63,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* Sets a member of config.json to `value`, which the function frees: inside text_config if the member is there or
- * `both` is true and there is a text_config. */
+/* The function frees `value`. The member is set inside text_config if it is there, or if `both` is true and there is
+ * a text_config. */
 static organ_status set_member(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
 {
     const bool text = organ_json_edit_has(config, NULL, "text_config"),
@@ -83,8 +79,7 @@ static organ_status set_member(organ_json_edit *config, const char *name, json_t
     return error->status;
 }
 
-/* Implements organ_write.edit: removes quantization_config from config.json if the base is packed, because merged
- * weights are stored unpacked; sets the number of words and that the output has a head of its own. */
+/* A packed base loses its quantization_config, because merged weights are stored unpacked. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
@@ -95,7 +90,6 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     return job->head ? set_member(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
-/* Implements organ_write.fill: computes and writes the changed weights. Fails if the adapter changed meanwhile. */
 static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_merge_job *const job = context;
@@ -104,7 +98,6 @@ static organ_status merge_all(void *context, organ_writing *run, organ_error *er
     return error->status;
 }
 
-/* Implements organ_write.parameters: returns the options that determine the output, for the journal. */
 static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
@@ -113,8 +106,7 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Implements organ_write.identity: returns sizes and times of the adapter's files, so that an interrupted merge
- * continues only with the same adapter. */
+/* An interrupted merge continues only with the same adapter: its files must have the same sizes and times. */
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
@@ -128,7 +120,6 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
-/* Writes the merged model and its report. If the base is packed, all its weights are written unpacked. */
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -156,7 +147,6 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* Makes the report, which lists the tensors of the adapter that fit no weight. Returns ORGAN_BAD_INPUT. */
 static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);
@@ -171,7 +161,6 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
                       json_string_value(json_object_get(first, "reason")));
 }
 
-/* Plans the merge and writes the model. If tensors of the adapter fit no weight, makes only a report and fails. */
 static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_error *error)
 {
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
@@ -179,7 +168,6 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
     return json_array_size(job->unplaced) ? note_unplaced(job, report, error) : write_merged(job, report, error);
 }
 
-/* Frees the job's lists and closes base and adapter. */
 static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);
@@ -198,7 +186,7 @@ static void close_merge(organ_merge_job *job)
     organ_adapter_close(job->stored);
 }
 
-/* Runs the merge and releases the job. The report is kept after some errors (organ_report_end_partial). */
+/* The report is kept after some errors (organ_report_end_partial). */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -10,15 +10,13 @@
 
 #define ERASED 0.5 /* if less than this share of a module's change is in the output, the report marks it as erased */
 
-/* Returns whether rounding discarded more than half of a weight's change: T is less than half as long as D, or the
- * component of T in the direction of D is less than half as long as D (T and D: organ_merge_sums). */
+/* The change is erased if T is less than half as long as D, or the component of T in the direction of D is less than
+ * half as long as D (T and D: organ_merge_sums). */
 static bool is_erased(const organ_merge_sums *s)
 {
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
 }
 
-/* Returns the report's row for the factors of part k; NULL if the part has none. Without a written output the row has
- * no norms. */
 static json_t *merge_document_module_json(const void *context, size_t k)
 {
     char stored[120];
@@ -44,7 +42,6 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     return row;
 }
 
-/* Returns the report's row for the tensor of the adapter that replaces the weight of part k; NULL if there is none. */
 static json_t *replaced_json(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
@@ -56,7 +53,6 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-/* Returns the report's row for rows of words that replace rows of the weight of part k; NULL if there are none. */
 static json_t *tokens_json(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
@@ -67,8 +63,7 @@ static json_t *tokens_json(const void *context, size_t k)
                         SET_TEXT("from", part->tokens->name), SET_COUNT("rows", part->tokens->shape[0]));
 }
 
-/* Returns the report's row for tensor k of those that belong to no weight of the base; NULL if its flag
- * organ_unmatched_tensor.dropped is not `dropped`. The flag is set for tensors that a plain model does not need. */
+/* organ_unmatched_tensor.dropped is set for tensors that a plain model does not need. */
 static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_unmatched_tensor *const one = &job->weights->unmatched[k];
@@ -77,11 +72,9 @@ static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t 
     return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_TEXT("reason", one->why));
 }
 
-/* Return rows for the lists "dropped" and "not_understood" of the report. */
 static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
 static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
 
-/* Returns the counts and the sums over all parts, as the member "totals" of the report. */
 static json_t *merge_document_totals_json(const organ_merge_job *job)
 {
     organ_merge_sums all = {0};
@@ -106,14 +99,12 @@ static json_t *merge_document_totals_json(const organ_merge_job *job)
                         SET_COUNT("erased", erased));
 }
 
-/* Returns the weight of part k of the job `context`. */
 static const organ_weight *changed_weight(const void *context, size_t k)
 {
     const organ_merge_job *const job = context;
     return &job->weights->weights[job->parts[k].weight];
 }
 
-/* Returns the definitions of the figures in the report. */
 static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -126,7 +117,6 @@ static json_t *merge_document_definitions_json(void)
                  "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
 }
 
-/* Makes the report from the plan and the sums of the parts. */
 json_t *organ_merge_document(void *context, const organ_writing *made)
 {
     const organ_merge_job *const job = context;

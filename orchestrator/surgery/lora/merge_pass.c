@@ -23,7 +23,6 @@
 _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
                "a block of codes gives the scratch of a product its memory");
 
-/* State of organ_merge_run. */
 typedef struct merge_pass_run {
     organ_merge_job *job;
     organ_writing *units; /* the output */
@@ -32,20 +31,18 @@ typedef struct merge_pass_run {
     size_t rank;          /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
-/* Returns the number of rows of a block in a matrix of `cols` columns. */
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
-/* Returns the bytes of a worker's scratch: a block of B A as FP32, room for the same block as codes (or FP32 before it
- * is rounded), the scratch of organ_write_put, and with --feedback the sums of a row and
- * the rounded values of a block. */
+/* The scratch has a block of B A as FP32, room for the same block as codes (or FP32 before it is rounded), the
+ * scratch of organ_write_put, and with --feedback the sums of a row and the rounded values of a block. */
 static size_t scratch_bytes(const merge_pass_run *r)
 {
     const size_t feedback = r->rank ? r->rank * sizeof(double) + r->block * (sizeof(float) + sizeof(uint16_t)) : 0;
     return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
 }
 
-/* Sets d (rows x cols) to rows [first, first + rows) of B A, or of (B A)^T if part->transposed; in both cases without
- * the scale. `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
+/* The result is without the scale. `first` is counted over the matrices of a stack; all these rows must belong to
+ * one matrix. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {
@@ -64,8 +61,8 @@ static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_
     kernels->product(&product, scratch);
 }
 
-/* Adds n values to the sums. `before` and `after` are W and W + D, both rounded to the output's type, so that errors of
- * dequantisation do not count; `d` is D (organ_merge_sums). */
+/* `before` and `after` are W and W + D, both rounded to the output's type, so that errors of dequantisation do not
+ * count; `d` is D (organ_merge_sums). */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
 {
     /* four partial sums each, which the compiler can vectorise */
@@ -85,15 +82,14 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
     sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
 }
 
-/* Rounds n values to `dtype` and converts them back to FP32; sets `codes` to the rounded values in `dtype`. */
 static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
 {
     organ_narrow(kernels, dtype, values, codes, n);
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* DoRA: sets d to the merged weight. The sum values + d is W + scale B A; row i of the sum is scaled to the norm
- * norms[i]. */
+/* With DoRA row i of W + scale B A, which is values + d, is scaled to the norm norms[i]; d becomes the merged
+ * weight. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -108,9 +104,8 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
-/* Sets *overflow, unless it is set, to first + 1 + the index of the first of n finite values that `dtype` rounds to
- * infinity; leaves it if there is none. From half a step beyond the greatest number on, values are rounded to infinity.
- */
+/* *overflow becomes first + 1 + the index of the first value that `dtype` rounds to infinity, unless it is set already.
+ * From half a step beyond the greatest number on, values are rounded to infinity. */
 static void note_overflow(organ_dtype dtype, uint64_t first, const float *values, size_t n, uint64_t *overflow)
 {
     const float beyond_bf16 = dtype == ORGAN_BF16 ? 0x1.ffp127f : INFINITY;
@@ -120,9 +115,8 @@ static void note_overflow(organ_dtype dtype, uint64_t first, const float *values
             *overflow = first + k + 1;
 }
 
-/* Rounds the n merged values of a block to `dtype`: the sums W + D are in `codes`, which gets the rounded values, W is
- * in `values` and D in `d`. Adds the block to `sums`. `chosen` has the values as --feedback rounds them; NULL: to the
- * nearest. */
+/* `codes` has the sums W + D and gets the rounded values; W is in `values` and D in `d`. `chosen` has the values as
+ * --feedback rounds them; if it is NULL, values are rounded to the nearest. */
 static void round_block(const merge_pass_run *r, organ_dtype dtype, size_t n, float *values, const float *d,
                         void *codes, const uint16_t *chosen, organ_merge_sums *sums)
 {
@@ -145,7 +139,7 @@ static void round_block(const merge_pass_run *r, organ_dtype dtype, size_t n, fl
     }
 }
 
-/* Rounds a block as round_block does, with feedback (feedback.h) in the directions of the adapter. */
+/* The feedback (feedback.h) is in the directions of the adapter. */
 static void round_with_feedback(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype,
                                 uint64_t first, size_t rows, size_t cols, float *values, const float *d, void *codes,
                                 organ_merge_sums *sums)
@@ -163,10 +157,9 @@ static void round_with_feedback(const merge_pass_run *r, const organ_merge_part 
     round_block(r, dtype, rows * cols, values, d, codes, chosen, sums);
 }
 
-/* Computes rows [first, first + rows) of a weight of the output and stores them in `codes` as `dtype`. `values` has the
- * same rows of the base, or of the tensor that replaces the weight; they are overwritten. `d` is a buffer of as many
- * values. `codes` must have room for FP32. If `part` is NULL or has no pair, only rounds the values. Otherwise adds the
- * block to `sums`. Sets sums->overflow if a value exceeds the range of the type. */
+/* `values` has the same rows of the base, or of the tensor that replaces the weight; they are overwritten. `d` is a
+ * buffer of as many values. `codes` must have room for FP32. If `part` is NULL or has no pair, the values are only
+ * rounded. sums->overflow is set if a value exceeds the range of the type. */
 static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
                         size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {
@@ -198,14 +191,12 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         round_block(r, dtype, n, values, d, codes, NULL, sums);
 }
 
-/* Returns the part of tensor `piece` of the output; NULL if the adapter does not change it. */
 static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
 {
     const size_t at = piece < job->weights->count ? job->part_of[piece] : ORGAN_NO_PART;
     return at == ORGAN_NO_PART ? NULL : &job->parts[at];
 }
 
-/* Replaces the rows of `tokens` in rows [first, first + rows) of an embedding. */
 static void replace_words(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *values)
 {
     for (uint64_t k = 0; k < part->tokens->shape[0]; k++)
@@ -213,9 +204,8 @@ static void replace_words(const organ_merge_part *part, uint64_t first, size_t r
             memcpy(values + (part->token_ids[k] - first) * cols, part->token_rows + k * cols, cols * sizeof *values);
 }
 
-/* Computes rows [first, first + rows) of weight `weight` of the output in blocks, and writes them. `values` has these
- * rows of the base or of the tensor that replaces the weight. The codes overwrite `values` from its beginning: they are
- * not wider than FP32, so they never reach rows that are still to be read. */
+/* `values` has the rows of the base or of the tensor that replaces the weight. The codes overwrite `values` from its
+ * beginning: they are not wider than FP32, so they never reach rows that are still to be read. */
 static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols,
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
@@ -241,7 +231,7 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 #define SUM(member) ORGAN_STRUCT_FIELD(organ_merge_sums, member, EXACT)
 static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
-/* Reads the sums of organ_merge_sums from `results`; ignores them if the adapter does not change the weight. */
+/* If the adapter does not change the weight, `results` are ignored. */
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
@@ -253,7 +243,6 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     return complete;
 }
 
-/* Records weight `weight` as written in the journal, with its sums (zero if the adapter does not change it). */
 static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_error *error)
 {
     const organ_merge_part *const part = part_of_piece(r->job, weight);
@@ -264,8 +253,7 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
 
 /* ---- weights of the base ---- */
 
-/* Sets the directions of a part whose factors are loaded: the columns of A or, if the weight is transposed, the rows of
- * B. */
+/* The directions are the columns of A or, if the weight is transposed, the rows of B. */
 static organ_status merge_directions(organ_merge_part *part, organ_error *error)
 {
     const organ_lora_factors *const f = &part->factors;
@@ -284,8 +272,7 @@ static organ_status merge_directions(organ_merge_part *part, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads the factors of a part, for DoRA its row norms, and rows of words. The caller calls unload_part, also after an
- * error. */
+/* The caller calls unload_part, also after an error. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
@@ -298,7 +285,6 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
     return error->status || !part->pair || !job->options->feedback ? error->status : merge_directions(part, error);
 }
 
-/* Frees the factors and row norms that load_part loaded. */
 static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_release(&part->factors);
@@ -311,7 +297,6 @@ static void unload_part(organ_merge_part *part)
     part->directions = NULL;
 }
 
-/* Implements organ_weight_pass.begin: loads the factors if the adapter changes the weight. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
@@ -323,7 +308,6 @@ static organ_status merge_begin_weight(void *context, size_t item, const char *n
     return load_part(job, &job->parts[at], error);
 }
 
-/* Implements organ_weight_pass.work: computes and writes a strip of a weight. `result` is its organ_merge_sums. */
 static organ_status merge_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                 organ_error *error)
 {
@@ -332,7 +316,6 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
                       result, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if a value of tensor `piece` exceeds the range of the output's type (sums->overflow). */
 static organ_status check_range(const organ_merge_job *job, size_t piece, const organ_merge_sums *sums,
                                 organ_error *error)
 {
@@ -344,7 +327,6 @@ static organ_status check_range(const organ_merge_job *job, size_t piece, const 
                       organ_dtype_describe(job->pieces[piece].dtype)->name);
 }
 
-/* Adds the sums of a strip to those of its weight. */
 static void merge_add_sums(organ_merge_sums *sums, const organ_merge_sums *more)
 {
     sums->delta += more->delta;
@@ -353,9 +335,7 @@ static void merge_add_sums(organ_merge_sums *sums, const organ_merge_sums *more)
     sums->miss += more->miss;
 }
 
-/* Implements organ_weight_pass.retire: prints the note of the weight's reader, adds the sums of a strip to its part, in
- * the order of strips, and fails if the strip has an overflow. After the last strip of a weight, unloads the factors
- * and records the weight as written. */
+/* The sums of the strips are added in the order of strips. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -384,21 +364,18 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* A tensor of the output whose values the adapter stores whole (modules_to_save). */
 typedef struct merge_replacement {
     size_t piece;
     organ_weight weight;    /* the adapter's tensor */
     organ_merge_part *part; /* the adapter may have factors for the weight too; NULL: it has none */
 } merge_replacement;
 
-/* The pass over replacements. */
 typedef struct merge_replacing {
     merge_pass_run *r;
     merge_replacement *list;
     size_t count;
 } merge_replacing;
 
-/* Implements organ_weight_pass.begin: loads the factors. */
 static organ_status replace_begin(void *context, size_t item, const char *note, organ_error *error)
 {
     const merge_replacing *const c = context;
@@ -407,7 +384,6 @@ static organ_status replace_begin(void *context, size_t item, const char *note, 
     return part ? load_part(c->r->job, part, error) : ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.work: computes and writes a strip. */
 static organ_status replace_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -416,7 +392,6 @@ static organ_status replace_strip(void *context, const organ_weight_strip *strip
                       result, error);
 }
 
-/* Implements organ_weight_pass.retire: adds the sums of a strip and, after the last one, records the tensor. */
 static organ_status replace_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -433,15 +408,13 @@ static organ_status replace_retire(void *context, const organ_weight_strip *stri
     return error->status;
 }
 
-/* Adds a tensor to the replacements, unless it is written or empty. */
 static void add_replacement(merge_replacing *c, size_t piece, const organ_tensor *tensor, organ_merge_part *part)
 {
     if (tensor && tensor->elements && !organ_write_done(c->r->units, piece))
         c->list[c->count++] = (merge_replacement){piece, organ_weight_plain(tensor), part};
 }
 
-/* Computes and writes the tensors whose values the adapter stores whole. If the adapter also has factors for a weight,
- * their change is added. */
+/* If the adapter also has factors for such a weight, their change is added. */
 static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -474,7 +447,6 @@ static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
 
 /* ---- memory of the factors ---- */
 
-/* Returns the bytes that load_part allocates for the part of a weight. */
 static uint64_t part_bytes(const organ_merge_job *job, const organ_merge_part *part)
 {
     const organ_adapter_pair *const pair = part->pair;
@@ -489,9 +461,8 @@ static uint64_t part_bytes(const organ_merge_job *job, const organ_merge_part *p
     return bytes;
 }
 
-/* Sets *memory to the memory that the weight pass may use for its buffers: the factors need the rest. They stay in
- * memory from the begin of their weight until its last strip is retired: those of two weights whole, and the share of
- * each other open strip. Returns ORGAN_USAGE if one worker has no room. */
+/* The factors need the rest of the memory. They stay there from the begin of their weight until its last strip is
+ * retired: those of two weights whole, and the share of each other open strip. */
 static organ_status room_of_pass(const organ_merge_job *job, const organ_weight_pass *pass, uint64_t *memory,
                                  organ_error *error)
 {
@@ -515,8 +486,6 @@ static organ_status room_of_pass(const organ_merge_job *job, const organ_weight_
 
 /* ---- all weights ---- */
 
-/* Runs the weight pass over all weights that this rank must still compute from the base: those that are not copied, not
- * written by an interrupted run, and not replaced by the adapter. */
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -547,8 +516,7 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
     return error->status;
 }
 
-/* Runs the weight pass over weights of the base, then processes the weights that the adapter replaces. The blocks have
- * room for at least one row of the widest weight. */
+/* The blocks have room for at least one row of the widest weight. */
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};

@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a row to job->unplaced for a tensor of the adapter that cannot be merged, with the reason `why`. */
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
@@ -29,8 +28,7 @@ static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tenso
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Adds `tensor`, and `other` unless it is NULL, to job->unplaced; `format` and its arguments make the reason. Returns
- * ORGAN_OK, so that the caller continues and finds all tensors that do not fit; ORGAN_IO if memory runs out. */
+/* The result is ORGAN_OK, so that the caller continues and finds all tensors that do not fit. */
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...)
 {
@@ -44,7 +42,6 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
-/* Returns the part of a weight of the base; appends one to job->parts if the weight has none. */
 static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
@@ -55,7 +52,6 @@ static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_we
     return &job->parts[job->part_of[at]];
 }
 
-/* Returns the reason why the base has no weight of this name, for job->unplaced. */
 static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
@@ -66,35 +62,33 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* Returns whether the weight is a rows x cols matrix, or a stack of `experts` such matrices if `experts` > 1. */
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
 {
     return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
            (experts == 1 || w->shape[0] == experts);
 }
 
-/* Returns whether the weight has the shape of B A. */
 static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
 {
     return has_shape(w, p->experts, p->out_features, p->in_features);
 }
 
-/* Returns whether the weight has the shape of (B A)^T. A square weight has both shapes. */
+/* A square weight has both shapes. */
 static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
 {
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Returns whether peft takes stacks of experts of the base as experts x in_features x out_features. Decides for
- * stacks of square matrices, whose shape fits both orientations. */
+/* peft may take stacks of experts as experts x in_features x out_features. This decides for stacks of square
+ * matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
     return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
 }
 
-/* Returns whether the pair fits the weight in the orientation in which the base stores it, and sets *transposed to
- * whether that is in_features x out_features. The shape decides; for a square weight, the orientation of the base. */
+/* *transposed is whether the base stores the weight as in_features x out_features. The shape decides; for a square
+ * weight, the orientation of the base. */
 static bool find_orientation(const organ_merge_job *job, const organ_adapter_pair *p, const organ_weight *w,
                              organ_lora_orientation orientation, bool *transposed)
 {
@@ -106,8 +100,6 @@ static bool find_orientation(const organ_merge_job *job, const organ_adapter_pai
     return same || (turned && (p->experts > 1 || stored || job->adapter->fan_in_fan_out));
 }
 
-/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. Adds the pair
- * to job->unplaced if it does not fit, or if another pair changes the weight. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, organ_lora_orientation orientation,
                                organ_error *error)
 {
@@ -140,8 +132,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 
 /* ---- DoRA ---- */
 
-/* Sets *is_one to whether `t` is named "base_model.model.MODULE.lora_magnitude_vector": the row norms of DoRA. If so,
- * assigns it to the part of MODULE, or adds it to job->unplaced if it does not fit. */
+/* A tensor "base_model.model.MODULE.lora_magnitude_vector" has the row norms of DoRA. */
 static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
     static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
@@ -171,8 +162,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* If the adapter uses DoRA, checks the pairs that are assigned to a weight. Adds a pair to job->unplaced in two cases:
- * it has no magnitude vector, or its weight is stored transposed, for which DoRA cannot be merged. */
+/* A pair needs a magnitude vector, and DoRA cannot be merged into a weight that is stored transposed. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
@@ -189,8 +179,8 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that are stored whole ---- */
 
-/* Returns the token numbers that trainable_token_indices of the config has for the module whose name has `length`
- * bytes: the list itself, or the list of a member that is the name or its last words. NULL if there is none. */
+/* trainable_token_indices is the list itself, or has it in a member that is the name of the module or its last
+ * words. */
 static const json_t *token_list(const json_t *config, const char *module, size_t length)
 {
     const json_t *const all = json_object_get(config, "trainable_token_indices");
@@ -209,8 +199,6 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
     return found;
 }
 
-/* Sets part->token_ids to the numbers of the list, which must be those of rows of the weight. Returns false if they are
- * not, or memory runs out. */
 static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t rows)
 {
     const size_t count = json_array_size(list);
@@ -226,8 +214,8 @@ static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t 
     return sane;
 }
 
-/* Sets *is_one to whether `t` is named "...MODULE.token_adapter.trainable_tokens_delta": rows that peft puts in the
- * place of rows of an embedding. If so, assigns it to the part of the weight, or adds it to job->unplaced. */
+/* A tensor "...MODULE.token_adapter.trainable_tokens_delta" has rows that peft puts in the place of rows of an
+ * embedding. */
 static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
     static const char word[] = ".token_adapter.trainable_tokens_delta", prefix[] = "base_model.model.";
@@ -261,7 +249,6 @@ static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bo
     return ORGAN_OK;
 }
 
-/* Returns whether the base has a weight of this role. */
 static bool has_role(const organ_merge_job *job, organ_role role)
 {
     for (size_t k = 0; k < job->weights->count; k++)
@@ -270,9 +257,8 @@ static bool has_role(const organ_merge_job *job, organ_role role)
     return false;
 }
 
-/* Returns whether the whole tensor is a matrix of words in the place of weight `w`, with another number of words; or,
- * if `w` is NULL, a head for a base that is tied. Such tensors change the config of the output, so the base must be
- * safetensors. */
+/* The whole tensor is a matrix of words in the place of `w`, with another number of words; or, if `w` is NULL, a
+ * head for a base that is tied. Such tensors change the config of the output, so the base must be safetensors. */
 static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, const organ_tensor *t, const char *name)
 {
     const organ_role role = organ_anatomy_of(name).role;
@@ -285,7 +271,6 @@ static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, con
            job->part_of[w - job->weights->weights] == ORGAN_NO_PART && organ_weight_has_numbers(w);
 }
 
-/* Places a tensor that is_vocabulary accepts. `w` is the weight that it replaces; NULL: a head. */
 static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
 {
     if (w)
@@ -296,9 +281,6 @@ static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const 
         job->words = t->shape[0];
 }
 
-/* Assigns a tensor of the adapter that is in no pair: a magnitude vector to the part of its module, rows of words to
- * their embedding, any other tensor to the weight of the base that it replaces. Adds a tensor that does not fit to
- * job->unplaced. */
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool special;
@@ -335,7 +317,6 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Returns the rows of weight k of the base in the output. */
 static uint64_t rows_in_output(const organ_merge_job *job, size_t k)
 {
     const size_t part = job->part_of[k];
@@ -343,8 +324,7 @@ static uint64_t rows_in_output(const organ_merge_job *job, size_t k)
     return saved ? saved->shape[0] : job->weights->weights[k].shape[0];
 }
 
-/* If the adapter changes the number of words or adds a head, checks that embedding and head of the output have the same
- * number of rows. Adds a tensor that differs from the others to job->unplaced. */
+/* Embedding and head of the output must have the same number of rows. */
 static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 {
     uint64_t words = job->words;
@@ -374,13 +354,12 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
 
 /* ---- the output ---- */
 
-/* Returns whether a merged weight can keep this type. */
 static bool is_plain_float(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
 }
 
-/* Adds a tensor to the output, with a unit of its own. `bytes`: bytes of the base that the unit reads. */
+/* `bytes` are the bytes of the base that the unit reads. */
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
@@ -388,7 +367,6 @@ static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, 
     job->pieces[job->piece_count++] = piece;
 }
 
-/* Returns the shape of weight k in the output. */
 static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
 {
     const size_t part = job->part_of[k];
@@ -396,7 +374,6 @@ static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
     return saved ? saved->shape : job->weights->weights[k].shape;
 }
 
-/* Adds the head that the base lacks to the output, under the name that files of the architecture give it. */
 static void add_head(organ_merge_job *job)
 {
     const organ_tensor *const t = job->head;
@@ -412,9 +389,9 @@ static void add_head(organ_merge_job *job)
         t->bytes);
 }
 
-/* Plans the tensors of the output. Plain weights that the adapter does not change are copied. Changed and packed
- * weights get the type of --dtype; without it, changed weights of F32, BF16 or F16 keep their type, and all others get
- * job->dtype. Tensors that belong to no weight are copied unless they are dropped. */
+/* Plain weights that the adapter does not change are copied. Changed and packed weights get the type of --dtype;
+ * without it, changed weights of F32, BF16 or F16 keep their type, and all others get job->dtype. Tensors that
+ * belong to no weight are copied unless they are dropped. */
 static void make_pieces(organ_merge_job *job)
 {
     const organ_weights *const weights = job->weights;
@@ -440,15 +417,13 @@ static void make_pieces(organ_merge_job *job)
     }
 }
 
-/* Orders parts by the index of their weight. */
 static int by_weight(const void *a, const void *b)
 {
     const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
     return (left > right) - (left < right);
 }
 
-/* Assigns pairs first, because magnitude vectors of DoRA belong to the parts of pairs. Then sorts the parts by weight
- * and plans the tensors of the output. */
+/* Pairs are assigned first, because magnitude vectors of DoRA belong to the parts of pairs. */
 organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
 {
     const organ_adapter *const adapter = job->adapter;

@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Returns whether the word is one of the words of the list, which blanks separate. */
 static bool is_listed(const char *list, const char *word)
 {
     const size_t length = strlen(word);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of organ lora resize. */
 typedef struct resize_job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
@@ -16,7 +15,6 @@ typedef struct resize_job {
     uint64_t bytes_before;      /* bytes of the tensors of the old adapter */
 } resize_job;
 
-/* Checks the options, opens the adapter, checks the output's path, and fills j->rewrite with a row for each pair. */
 static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
@@ -48,7 +46,6 @@ static organ_status open_resized(resize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the counts and the sums over all modules, the member "totals" of the report. */
 static json_t *resize_totals_json(const resize_job *j)
 {
     json_int_t cut = 0, before = 0;
@@ -70,7 +67,6 @@ static json_t *resize_totals_json(const resize_job *j)
                         SET_COUNT("bytes", j->rewrite.bytes));
 }
 
-/* Returns the report of organ lora resize. NULL if memory runs out. */
 static json_t *resize_document_of(const void *context)
 {
     const resize_job *const j = context;
@@ -90,7 +86,6 @@ static json_t *resize_document_of(const void *context)
 
 /* ---- the run ---- */
 
-/* Writes the resized adapter and its report. Tensors that are not factors are copied. */
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
@@ -110,7 +105,6 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
     return error->status;
 }
 
-/* Computes the new ranks, then writes the resized adapter. */
 static organ_status resize_adapter(resize_job *j, json_t **report, organ_error *error)
 {
     return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status
@@ -123,7 +117,6 @@ static void close_resizing(resize_job *j)
     organ_adapter_close(j->adapter);
 }
 
-/* Runs the resizing and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

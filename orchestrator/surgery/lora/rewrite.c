@@ -29,11 +29,9 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
 
 /* ---- many modules at once ---- */
 
-/* Work on one row, on a worker thread. */
 typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
 
-/* Rows that the workers process at the same time with `work`. `next` is the index of the row that the next idle worker
- * takes; errors[k] is the error of rows[k]. */
+/* `next` is the index of the row that the next idle worker takes; errors[k] is the error of rows[k]. */
 typedef struct batch {
     const organ_lora_rewrite *rewrite;
     row_work *work;
@@ -43,7 +41,6 @@ typedef struct batch {
     atomic_size_t next;
 } batch;
 
-/* Processes rows of the batch until none is left or a stop is requested, on a worker thread. */
 static void run_batch_worker(void *context, size_t worker)
 {
     batch *const b = context;
@@ -53,16 +50,15 @@ static void run_batch_worker(void *context, size_t worker)
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
-/* Returns an estimate of the bytes that processing a row needs: six times its factors as FP32, for the old factors, the
- * new ones, and the buffers of their decomposition. */
+/* The estimate is six times the factors of the row as FP32: for the old factors, the new ones, and the buffers of
+ * their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
            row->pair->experts;
 }
 
-/* Processes the rows of a batch on the workers. Returns the error of the first row that failed, or ORGAN_INTERRUPTED if
- * a stop was requested. */
+/* The error is that of the first row that failed. */
 static organ_status run_batch(batch *b, organ_error *error)
 {
     atomic_store(&b->next, 0);
@@ -76,14 +72,14 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
-/* Returns whether this rank processes row k: in the survey (`writer` NULL) by the assignment, else by its unit. */
+/* In the survey (`writer` NULL) the assignment decides, else the unit of the row. */
 static bool is_in_pass(const organ_lora_rewrite *rw, size_t k, const organ_adapter_writer *writer)
 {
     return writer ? !organ_adapter_done(writer, rw->rows[k].unit) : organ_assignment_is_local(&rw->assignment, k);
 }
 
-/* Processes the rows of a pass in batches that fit in --memory; a single row may exceed it. For each batch calls `work`
- * for its rows on the workers, then `finish` for each row, in order, on the calling thread. */
+/* A single row may exceed --memory. `work` runs on the workers, `finish` for each row, in order, on the calling
+ * thread. */
 static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_writer *writer, row_work *work,
                              organ_status (*finish)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
@@ -116,13 +112,12 @@ static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_w
 
 /* ---- ranks ---- */
 
-/* Returns whether the pair of a row must be decomposed: its rank is above the limit, or ranks depend on the energy. */
 static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
 {
     return rw->energy > 0 || row->pair->rank > rw->max;
 }
 
-/* Returns the sum of squares of the singular values from `first` on, added from the smallest up. */
+/* The squares are added from the smallest up. */
 static double tail_energy(const organ_svd *svd, size_t first)
 {
     double sum = 0;
@@ -131,8 +126,7 @@ static double tail_energy(const organ_svd *svd, size_t first)
     return sum;
 }
 
-/* Returns the smallest rank that keeps the share rw->energy of the sum of the squared singular values; at least 1 and
- * at most rw->max. */
+/* The rank keeps the share rw->energy of the sum of the squared singular values. */
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
@@ -142,8 +136,6 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-/* Sets row->rank to the rank that rank_of returns for the pair with the factors `f`; for a stack, to the largest of its
- * experts. */
 static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
                                   organ_error *error)
 {
@@ -160,7 +152,6 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
     return error->status;
 }
 
-/* A row_work: reads the factors of a row and sets its norm and its new rank. */
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
@@ -177,7 +168,6 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
-/* Advances the progress of the rewrite `context` by the stored bytes of a row's factors. */
 static organ_status report_read(void *context, organ_lora_row *row, organ_error *error)
 {
     const organ_lora_rewrite *const rw = context;
@@ -185,7 +175,6 @@ static organ_status report_read(void *context, organ_lora_row *row, organ_error 
     return error->status;
 }
 
-/* Returns the stored bytes of the old factors of all rows. */
 static uint64_t all_bytes(const organ_lora_rewrite *rw)
 {
     uint64_t bytes = 0;
@@ -194,11 +183,8 @@ static uint64_t all_bytes(const organ_lora_rewrite *rw)
     return bytes;
 }
 
-/* Implements `bytes` of organ_assignment_create: returns the estimated bytes of row k. */
 static uint64_t bytes_of_row(const void *rows, size_t k) { return rewrite_bytes_of((const organ_lora_row *)rows + k); }
 
-/* Assigns the rows to ranks, surveys those of this rank, exchanges the results, and sets the common rank to the
- * largest. */
 organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
@@ -216,9 +202,8 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 
 /* ---- factors ---- */
 
-/* Computes factors from the first `rank` singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that row k of A
- * and column k of B have equal norms. `a` is [at least rank][svd->cols]; `b` is [svd->rows][padded], of which the
- * function sets the first `rank` columns. */
+/* B is U sqrt(sigma) and A is sqrt(sigma) V^T, so that row k of A and column k of B have equal norms. `a` is [at
+ * least rank][svd->cols]; `b` is [svd->rows][padded], of which the function sets the first `rank` columns. */
 static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
 {
     for (size_t k = 0; k < rank; k++) {
@@ -230,9 +215,8 @@ static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded,
     }
 }
 
-/* Sets `to` to factors of rank row->rank that approximate the product of `f`, the factors of one expert, best. Adds the
- * squares of all singular values of the product to sums[0], and of those that are cut to sums[1]. If the pair is no
- * stack, moves the singular values to row->sigma. */
+/* The squares of all singular values of the product are added to sums[0], and those of the ones that are cut to
+ * sums[1]. If the pair is no stack, the singular values move to row->sigma. */
 static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                const organ_lora_factors *to, double sums[2], organ_error *error)
 {
@@ -253,7 +237,6 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     return ORGAN_OK;
 }
 
-/* Sets `to` to the factors of reduced rank of all experts, and row->residual to their relative residual. */
 static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                 const organ_lora_factors *to, organ_error *error)
 {
@@ -266,7 +249,6 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
     return error->status;
 }
 
-/* Returns the norm of the rounding errors of n values of B in type `dtype`, relative to the norm of the values. */
 static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
 {
     enum { STEP = 1024 };
@@ -285,8 +267,8 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
     return all > 0 ? sqrt(miss / all) : 0;
 }
 
-/* A row_work: computes row->factors, the new factors with the common rank rw->rank and with the scale folded into B.
- * They are cut to row->rank if is_cut, and padded with zeros to the common rank. Sets row->folding_error. */
+/* The factors are cut to row->rank if is_cut, are padded with zeros to the common rank rw->rank, and have the scale
+ * folded into B. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;
@@ -317,7 +299,6 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
 
 /* ---- writing ---- */
 
-/* State of organ_lora_write. */
 typedef struct rewriting {
     organ_lora_rewrite *rewrite;
     const organ_lora_output *output;
@@ -330,7 +311,6 @@ typedef struct rewriting {
 #define ROW(member) ORGAN_STRUCT_FIELD(organ_lora_row, member, EXACT)
 static const organ_struct_field row_fields[] = {ROW(residual), ROW(folding_error)};
 
-/* Writes the new factors of a row as a unit, with its results, and frees them. */
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
     const rewriting *const w = context;
@@ -349,7 +329,6 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-/* Implements organ_adapter_making.fill. */
 static organ_status rewrite_fill(void *context, organ_adapter_writer *writer, organ_error *error)
 {
     rewriting *const w = context;
@@ -357,7 +336,6 @@ static organ_status rewrite_fill(void *context, organ_adapter_writer *writer, or
     return for_rows(w->rewrite, writer, make_factors, write_factors, w, error);
 }
 
-/* Implements organ_adapter_making.recall. */
 static bool rewrite_recall(void *context, size_t unit, const json_t *results)
 {
     organ_lora_row *const row = ((const rewriting *)context)->row_of[unit];
@@ -380,7 +358,6 @@ static bool rewrite_recall(void *context, size_t unit, const json_t *results)
     return true;
 }
 
-/* Implements organ_adapter_making.config. */
 static json_t *rewrite_config(void *context, organ_error *error)
 {
     json_t *const config = json_deep_copy(((const rewriting *)context)->output->config);
@@ -389,7 +366,6 @@ static json_t *rewrite_config(void *context, organ_error *error)
     return config;
 }
 
-/* Implements organ_write.parameters. */
 static json_t *rewrite_parameters(void *context)
 {
     const rewriting *const w = context;
@@ -397,7 +373,6 @@ static json_t *rewrite_parameters(void *context)
                         SET("config", json_deep_copy(w->output->config)));
 }
 
-/* Implements organ_write.document. */
 static json_t *rewrite_document(void *context, const organ_writing *writing)
 {
     const rewriting *const w = context;
@@ -406,7 +381,6 @@ static json_t *rewrite_document(void *context, const organ_writing *writing)
     return w->output->document(w->output->context);
 }
 
-/* Lists the units of elements of `width` bytes: first the tensors that are copied, then the factors of rows. */
 static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
 {
     const organ_lora_rewrite *const rw = w->rewrite;
@@ -439,7 +413,7 @@ static organ_status list_units(rewriting *w, unsigned width, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Describes the new adapter for organ_adapter_make; `whole` is the old one, by its directory. */
+/* `whole` is the old adapter, by its directory. */
 static void describe_output(rewriting *w, const organ_model *whole)
 {
     const organ_lora_output *const o = w->output;
@@ -489,9 +463,8 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
 
 /* ---- documents ---- */
 
-/* Returns rank_pattern, which alpha_pattern equals, of an adapter in which all factors have the rank `rank`. It is
- * empty, but for the stacks "gate_up_proj" that peft makes from numbered experts: it joins their factors to twice the
- * rank. */
+/* alpha_pattern equals rank_pattern. It is empty, but for the stacks "gate_up_proj" that peft makes from numbered
+ * experts: it joins their factors to twice the rank. */
 static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
 {
     const json_t *const targets = json_object_get(adapter->config, "target_parameters");
@@ -519,7 +492,6 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
-/* Returns the report's row for row k. */
 static json_t *row_json(const void *rows, size_t k)
 {
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of organ lora sanitize. */
 typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
     /* The adapter as opened, and with the names of a base of the other file format (NULL: no such base). */
@@ -28,8 +27,6 @@ typedef struct sanitize_job {
     json_t *config;               /* the new adapter_config.json */
 } sanitize_job;
 
-/* Checks the options, opens the adapter and, if given, the base. Translates the adapter if one of them is GGUF and the
- * other is not. */
 static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
@@ -56,8 +53,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 
 /* ---- removed tensors ---- */
 
-/* Adds a removed tensor to j->dropped, with the reason `why` and a norm. `of` names the matrix that has the norm:
- * "scale B A", "its change" or "the tensor". A negative `norm` means that the norm is unknown. */
+/* `of` names the matrix that has the norm: "scale B A", "its change" or "the tensor". A negative `norm` is unknown. */
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
 {
@@ -68,7 +64,6 @@ static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const c
                                                               : organ_fail_memory(error, j->options->adapter);
 }
 
-/* Adds both factors of a removed pair to j->dropped, with the reason `why` and the norm of scale B A. */
 static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
 {
     organ_lora_factors f;
@@ -82,9 +77,8 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its difference from the base's weight.
- * Without a base, or without a weight of the same shape whose values can be read, this is the norm of the tensor
- * instead. */
+/* The norm is that of the tensor's difference from the base's weight. Without a base, or without a weight of the
+ * same shape whose values can be read, it is the norm of the tensor. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
@@ -103,8 +97,6 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
                         error);
 }
 
-/* Decides which tensors are kept: adds a row to j->rewrite for each pair that servers can load, and adds the factors of
- * all other pairs and all tensors that are not factors to j->dropped. */
 static organ_status split_tensors(sanitize_job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
@@ -126,7 +118,6 @@ static organ_status split_tensors(sanitize_job *j, organ_error *error)
 
 /* ---- the config ---- */
 
-/* Returns whether the entry `target` of target_modules selects a module that is kept. */
 static bool is_kept_target(const sanitize_job *j, const char *target)
 {
     for (size_t k = 0; k < j->rewrite.count; k++)
@@ -135,9 +126,8 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* Returns the new target_modules. A list keeps the entries that select a kept module; the others move to
- * j->targets_removed. A regular expression could match further modules, so it is replaced by the names of the kept
- * modules. */
+/* A list keeps the entries that select a kept module; the others move to j->targets_removed. A regular expression
+ * could match further modules, so it is replaced by the names of the kept modules. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -151,7 +141,6 @@ static json_t *targets_of(sanitize_job *j)
     return list;
 }
 
-/* Makes j->config: the adapter's config with one rank, and without settings that servers reject. */
 static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
@@ -171,7 +160,6 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the counts and the sums over all kept modules, the member "totals" of the report. */
 static json_t *sanitize_totals_json(const sanitize_job *j)
 {
     json_int_t folded = 0, padded = 0, cut = 0;
@@ -198,7 +186,6 @@ static json_t *sanitize_definitions_json(void)
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
-/* Returns the report of organ lora sanitize. NULL if memory runs out. */
 static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;
@@ -220,7 +207,6 @@ static json_t *sanitize_document_of(const void *context)
 
 /* ---- the run ---- */
 
-/* Writes the adapter that servers load, and its report. */
 static organ_status write_out(sanitize_job *j, json_t **report, organ_error *error)
 {
     if (make_config(j, error))
@@ -234,8 +220,6 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if the adapter has a property that sanitize cannot repair: DoRA, an initialisation that
- * changed the base, no module that servers can load, or a module that does not fit the base. */
 static organ_status reject_unrepairable(const sanitize_job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
@@ -262,7 +246,6 @@ static organ_status reject_unrepairable(const sanitize_job *j, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Makes the report of --check. Returns ORGAN_CHECK_FAILED, with *report set, if there are findings. */
 static organ_status run_check(sanitize_job *j, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(j->findings);
@@ -276,8 +259,6 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
-/* Lists everything in the adapter that servers would reject. With --check only reports the list; otherwise writes the
- * adapter without the listed parts. */
 static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
@@ -303,7 +284,6 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     return write_out(j, report, error);
 }
 
-/* Frees the job's lists and closes base and adapter. */
 static void close_sanitizing(sanitize_job *j)
 {
     organ_lora_rewrite_release(&j->rewrite);
@@ -318,7 +298,6 @@ static void close_sanitizing(sanitize_job *j)
     organ_adapter_close(j->stored);
 }
 
-/* Runs the check or the rewriting and releases the job. */
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Model types of transformers whose layers are Conv1D; those without a row in families.h are here, too. */
+/* The layers of these model types of transformers are Conv1D; those without a row in families.h are here, too. */
 static bool is_conv1d_type(const char *type)
 {
     static const char *const types[] = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
@@ -20,12 +20,11 @@ static bool is_conv1d_type(const char *type)
     return found;
 }
 
-/* Counts of weights that are stored as out_features x in_features, and of weights that are stored transposed. */
 typedef struct orientation_votes {
     size_t straight, turned;
 } orientation_votes;
 
-/* Counts matrices of the base's layers that are not square and have a bias: the bias has out_features values. */
+/* The bias has out_features values, which shows how a matrix that is not square is stored. */
 static orientation_votes count_biases(const organ_weights *weights)
 {
     orientation_votes v = {0, 0};
@@ -44,7 +43,7 @@ static orientation_votes count_biases(const organ_weights *weights)
     return v;
 }
 
-/* Counts pairs of the adapter whose factors are not square and fit the weight of the base, or its transpose. */
+/* Factors that are not square fit either the weight of the base or its transpose. */
 static orientation_votes count_pairs(const organ_adapter *adapter, const organ_weights *weights)
 {
     orientation_votes v = {0, 0};

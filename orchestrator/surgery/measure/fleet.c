@@ -28,7 +28,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* State of a run over a fleet. */
 typedef struct fleet {
     const organ_fleet_options *options;
     const organ_engine *engine;
@@ -43,12 +42,10 @@ typedef struct fleet {
     size_t others;  /* members that are no models (organ_fleet_kind) */
 } fleet;
 
-/* Returns the path of `name` in the output. The caller frees it; NULL if memory runs out. */
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
-/* Returns the path, relative to the output, of the folder for a model: "organs/a__b" for "a/b.gguf"; "/" becomes "__".
- * If another model in f->state already has this folder, appends the member's identity. The caller frees the path; NULL
- * if memory runs out. */
+/* The folder for "a/b.gguf" is "organs/a__b". If another model in f->state already has this folder, the member's
+ * identity is appended. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
@@ -73,7 +70,6 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* Returns {GROUP: {"tensors", "bytes"}}: number and bytes of a model's tensors in each group (skeleton, organ, ...). */
 static json_t *groups_json(const organ_model *model)
 {
     json_t *groups = json_object();
@@ -90,9 +86,8 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Extracts a model (organ_extract) into output/folder. Continues an interrupted extraction; starts over if
- * organ_extract rejects the continuation with ORGAN_USAGE: the model has changed, or a finished output was not
- * published. Sets *seconds to the time it took. */
+/* An interrupted extraction continues. It starts over if organ_extract rejects the continuation with ORGAN_USAGE:
+ * the model has changed, or a finished output was not published. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
@@ -125,8 +120,6 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
     return error->status;
 }
 
-/* Measures all tensors of a model. Sets *entry to its entry of z_report_complete.json, and *seconds to the time it
- * took. */
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
                                    organ_error *error)
 {
@@ -146,16 +139,13 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
     return error->status;
 }
 
-/* Returns whether the model must be extracted: not with --no-extract, and not if it is an organ directory, which is
- * extracted already. */
 static bool needs_extract(const fleet *f, const organ_model *model)
 {
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
-/* Extracts and measures a member. Returns its entry of the dissection report and sets *z to its entry of the
- * measurement; after an error returns NULL or an incomplete entry. A file that is not a model, such as an adapter, is
- * only described; *z is then unchanged. */
+/* After an error the result is NULL or an incomplete entry. A file that is not a model, such as an adapter, is only
+ * described; *z is then unchanged. */
 static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
                                           organ_error *error)
 {
@@ -189,8 +179,8 @@ static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_memb
     return dissection;
 }
 
-/* Returns whether the error is of a single model, so that the run can continue without it. Lack of memory and a full or
- * read-only disk would stop all models. */
+/* The run can continue without a single model, but lack of memory and a full or read-only disk would stop all
+ * models. */
 static bool is_of_model(const organ_error *fault)
 {
     static const int systemwide[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
@@ -200,8 +190,7 @@ static bool is_of_model(const organ_error *fault)
     return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
 
-/* Updates an entry that an earlier version of organ wrote: adds "pruning", and removes times, which are now in
- * "run". */
+/* An earlier version of organ wrote no "pruning", and it wrote the times that are now in "run". */
 static void renew_entry(const organ_fleet_member *member, json_t *entry)
 {
     json_t *const dissection = json_object_get(entry, "dissection");
@@ -214,8 +203,8 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
-/* Removes what a kill or a power cut left of the extraction of an unchanged member after the output had its name. A
- * failure is ignored: the note that remains changes no result. */
+/* A kill or a power cut may have left parts of the extraction of an unchanged member after the output had its name.
+ * A failure is ignored: the note that remains changes no result. */
 static void finish_extraction(const fleet *f, const json_t *entry)
 {
     organ_error ignored = {0};
@@ -227,9 +216,7 @@ static void finish_extraction(const fleet *f, const json_t *entry)
     free(path);
 }
 
-/* Adds the entry of one member to f->state: the entry of the last run if the member is unchanged, else a new entry.
- * Records an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the
- * run. */
+/* An error that concerns only this model (is_of_model) is recorded in the entry; other errors end the run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
@@ -270,7 +257,6 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     return ORGAN_OK;
 }
 
-/* Returns {"name", "kind", "bytes"} of member k, or NULL if it is a model. `context`: the fleet. */
 static json_t *other_json(const void *context, size_t k)
 {
     const fleet *const f = context;
@@ -282,19 +268,14 @@ static json_t *other_json(const void *context, size_t k)
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
-/* Returns the array of other_json of the files that are not models, in the order of names. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
-/* Returns {"name", "seconds", "measure_seconds"} of member k, or NULL if this run did not process it. `context`: the
- * fleet. */
 static json_t *times_json(const void *context, size_t k)
 {
     const fleet *const f = context;
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* Returns the document of dissection_report.json, with the models in the order of names; NULL if memory runs out.
- * Values that differ between runs are in "run". `seconds`: time of the whole run. */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -325,8 +306,6 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
-/* Returns the document of z_report_complete.json, with the models in descending order of theta; NULL if memory runs
- * out. */
 static json_t *z_report(const fleet *f)
 {
     json_t *entries = json_array();
@@ -342,8 +321,6 @@ static json_t *z_report(const fleet *f)
     return document;
 }
 
-/* Writes an HTML page of both reports next to the Markdown file `markdown`: `report`, with the measurement `z` as its
- * member "measure". */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *extended = json_copy((json_t *)report);
@@ -355,8 +332,6 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* Sets *markdown to the Markdown text of the measurement `z`, followed by that of the dissection `report`. The caller
- * frees it. */
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
@@ -371,7 +346,6 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
     return error->status;
 }
 
-/* Writes the reports of the fleet as JSON, Markdown and HTML. */
 static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };
@@ -393,7 +367,7 @@ static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_er
     return error->status;
 }
 
-/* Creates a directory; an existing one is no error. `path` NULL means that the caller had no memory. */
+/* An existing directory is no error. `path` is NULL if the caller had no memory. */
 static organ_status make_directory(const char *path, organ_error *error)
 {
     if (path && mkdir(path, 0777) && errno != EEXIST)
@@ -401,8 +375,7 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Fills f->list. Before anything is created, checks that there are members, and that the output is neither the searched
- * directory nor an input. Also checks that files in the output with the names of the reports are reports of organ. */
+/* The checks come before anything is created. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"dissection_report.json", "z_report_complete.json", "Z_MEASURE_REPORT.md",
@@ -429,7 +402,6 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
     return error->status;
 }
 
-/* Creates the output directories on rank 0, after all ranks agree. */
 static organ_status make_directories(const fleet *f, organ_error *error)
 {
     if (organ_ranks_agree(f->ranks, "listing the fleet", error) || !organ_ranks_first(f->ranks))
@@ -441,8 +413,7 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* After an error, adds to its message how many models are finished and kept (`done`). If there are none, removes on
- * rank 0 the output and its directory "organs" if they are empty. */
+/* If no model is finished, rank 0 removes the output and its directory "organs" if they are empty. */
 static void report_unfinished(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
@@ -463,8 +434,7 @@ static void report_unfinished(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
-/* Processes the members in order (do_member), and writes f->state after each, so that a later run continues there. Sets
- * *done to the number of finished members. */
+/* f->state is written after each member, so that a later run continues there. */
 static organ_status do_members(fleet *f, size_t *done, organ_error *error)
 {
     if (organ_fleet_read_results(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
@@ -476,8 +446,7 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
     return error->status;
 }
 
-/* Adds the prunings to `report` and writes all reports on rank 0. Afterwards returns ORGAN_CHECK_FAILED if a model
- * could not be processed. */
+/* Returns ORGAN_CHECK_FAILED, after the reports are written, if a model could not be processed. */
 static organ_status finish_fleet(const fleet *f, json_t *report, organ_error *error)
 {
     if (report && organ_fleet_report_prunings(report))
@@ -492,8 +461,6 @@ static organ_status finish_fleet(const fleet *f, json_t *report, organ_error *er
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
-/* Does the whole run: lists the members, creates the output directories, processes the members and writes the reports.
- * After ORGAN_IO or ORGAN_INTERRUPTED adds the number of finished models to the message. */
 static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -30,7 +30,6 @@
 /* Largest number of nested directories; more are an error, as in a loop of the file system. */
 #define DEEPEST 32
 
-/* State of a search. */
 typedef struct fleet_find_walk {
     const char *root; /* the searched directory */
     const char *skip; /* real path of a folder that is not searched, or NULL */
@@ -39,17 +38,14 @@ typedef struct fleet_find_walk {
     organ_error *error; /* first error */
 } fleet_find_walk;
 
-/* The entries of a folder without hidden ones, in byte order of their names. */
 typedef struct fleet_find_folder {
     struct dirent **entries;
     int count;
 } fleet_find_folder;
 
-/* Returns a/b, or only one of them if the other is empty. The caller frees it; NULL if memory runs out. */
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
-/* Returns the identity (organ_fleet_member) of those files of folder f whose names begin with the first `length`
- * characters of `stem`; 0: all files. `path`: path of the folder. */
+/* Only files whose names begin with the first `length` characters of `stem` count; with 0 all files do. */
 static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
                                        const char *stem, size_t length)
 {
@@ -74,7 +70,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
     return digest;
 }
 
-/* Adds a member to the list, and takes over `path` and `name`; NULL for either means that the caller had no memory. */
+/* The function takes over `path` and `name`; NULL for either means that the caller had no memory. */
 static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
@@ -87,7 +83,6 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
 }
 
-/* Returns whether the folder is one model: it has model.safetensors or model.safetensors.index.json. */
 static bool is_single_model(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
@@ -97,8 +92,7 @@ static bool is_single_model(const fleet_find_folder *f)
     return false;
 }
 
-/* Adds the file `file` of folder f as a member; of a split GGUF only the first part, under a name without the part
- * number. `path`: path of the folder; `relative`: the same from the root. */
+/* A split GGUF is added as its first part, under a name without the part number. `relative` is `path` from the root. */
 static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                      const char *file)
 {
@@ -114,8 +108,6 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
 
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
-/* Visits `entry` of folder f if it is a directory other than w->skip, or adds it if it is a model file. `path`: path of
- * the folder; `relative`: the same from the root; `depth`: its nesting, 0 for the root. */
 static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                         const char *entry, int depth)
 {
@@ -135,15 +127,13 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
     free(full);
 }
 
-/* Filter of organ_list_folder: leaves out hidden entries. */
 static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
-/* Order of organ_list_folder: by the bytes of names, in any locale. */
+/* The order is that of bytes, in any locale. */
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* Adds the models of a directory and visits the directories in it. An organ directory is one model. A folder with an
- * index or model.safetensors is one model, and the .gguf files and folders in it are visited in addition. `relative`:
- * path from the root, "" for the root; `depth`: 0 for the root. */
+/* An organ directory is one model. A folder with an index or model.safetensors is one model, and the .gguf files and
+ * folders in it are visited in addition. `relative` is "" for the root. */
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};
@@ -171,7 +161,6 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     free(path);
 }
 
-/* Comparison for qsort: orders members by name. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const organ_fleet_member *)a)->name, ((const organ_fleet_member *)b)->name);
@@ -201,8 +190,7 @@ void organ_fleet_release(organ_fleet_list *list)
 
 /* ---- kinds of models ---- */
 
-/* A word that identifies a file other than a model, and the kind of such a file (organ_fleet_kind). The words of
- * words[] are values of general.type or general.architecture in GGUF files. */
+/* The words of words[] are values of general.type or general.architecture in GGUF files. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -212,7 +200,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Parts of tensor names, which models do not have, and the kind of the files in which they occur. */
+/* Names of tensors in models do not have these parts. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -230,7 +218,6 @@ static const struct word names[] = {
     {".counts", "imatrix"},
 };
 
-/* Returns the kind of the value of the GGUF key `key`; NULL if the value is not in words[] or the key is missing. */
 static const char *kind_by(const organ_model *model, const char *key)
 {
     size_t length = 0;
@@ -241,8 +228,6 @@ static const char *kind_by(const organ_model *model, const char *key)
     return NULL;
 }
 
-/* Returns the kind of the files whose tensors have names like `name` (names[]); NULL if models may have a tensor of
- * this name. */
 static const char *kind_of_name(const char *name)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -251,9 +236,9 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
-/* Returns the kind of a file that is not a model, NULL for a model. Looks at the metadata of a GGUF file first, then at
- * the names of tensors. One tensor of an adapter is enough for "adapter", unless the base layers are there too. For
- * other kinds at least half of the names must contain a part in names[]; the last such name then decides the kind. */
+/* The metadata of a GGUF file come first, then the names of tensors. One tensor of an adapter is enough for
+ * "adapter", unless the base layers are there too. For other kinds at least half of the names must contain a part in
+ * names[]; the last such name then decides the kind. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;
@@ -281,8 +266,6 @@ const char *organ_fleet_kind(const organ_model *model)
 
 /* ---- prunings ---- */
 
-/* Returns {"experiment", "target", "full"} from the pruning log of the model; null if it has no log, {"fault"} with the
- * reason if the log is invalid, NULL if out of memory. */
 json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};
@@ -302,8 +285,7 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* Returns the element of `groups` for an experiment (donor, method, parameters and calibration of a pruning). If there
- * is none, appends an element without models and returns it. `groups` owns the element. NULL if out of memory. */
+/* An experiment is the donor, method, parameters and calibration of a pruning. `groups` owns the element. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;
@@ -318,7 +300,6 @@ static json_t *group_of(json_t *groups, json_t *experiment)
     return json_array_append_new(groups, group) ? NULL : group;
 }
 
-/* Adds a model of the report to the group of its experiment, if it was pruned. Returns non-zero if out of memory. */
 static int add_model(json_t *groups, const json_t *model)
 {
     json_t *const experiment = (json_t *)organ_json_at(model, "pruning.experiment");
@@ -349,10 +330,8 @@ int organ_fleet_report_prunings(json_t *report)
 
 /* Keeps the results of a fleet. Ranks: rank 0 reads them and sends the valid entries to the others. */
 
-/* Returns the path of fleet.json, which the caller frees; NULL if memory runs out. */
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
-/* Checks that `output`/fleet.json is free or a document of organ. */
 organ_status organ_fleet_state_check(const char *output, organ_error *error)
 {
     char *const path = state_path(output);
@@ -369,8 +348,7 @@ bool organ_fleet_is_other(const json_t *entry)
     return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
 }
 
-/* Returns the description of fleet.json for organ_cache_read and organ_cache_write. An invalid file is not an error:
- * the run starts over. `identity`: members that a file must have to be valid. */
+/* An invalid file is not an error: the run starts over. */
 static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -381,8 +359,8 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
                          .unbounded = true};
 }
 
-/* Writes the results of all members so far to fleet.json, on rank 0. The file names the definition of the measure
- * (ORGAN_Z_DEFINITION); a later run with another definition does not use the file. */
+/* The file names the definition of the measure (ORGAN_Z_DEFINITION); a later run with another definition does not
+ * use the file. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_ranks *ranks, organ_error *error)
 {
     char *const path = state_path(output);
@@ -398,8 +376,6 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, or
     return error->status;
 }
 
-/* Returns the entries of the last run; the caller releases them. NULL if the file is missing or invalid, or if memory
- * runs out. */
 static json_t *read_state(const char *output)
 {
     char *const path = state_path(output);
@@ -414,9 +390,7 @@ static json_t *read_state(const char *output)
     return models;
 }
 
-/* Returns whether `entry`, of the last run, is still valid for the member: the member's files have not changed, it was
- * processed without error, and its extracted folder exists. With `no_extract`, and for an organ directory, no folder is
- * needed. */
+/* With `no_extract`, and for an organ directory, no folder is needed. */
 static bool entry_is_valid(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
 {
     char identity[17];
@@ -437,7 +411,7 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
     return there;
 }
 
-/* Sends *known of rank 0 to all other ranks, which replace theirs by it. All ranks call it, also with an error. */
+/* All ranks call this function, also with an error. */
 static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_error *error)
 {
     char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;

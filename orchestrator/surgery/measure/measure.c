@@ -15,7 +15,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* State of one run of organ_measure. */
 typedef struct measure_run {
     const organ_measure_options *options;
     const organ_engine *engine;
@@ -28,15 +27,12 @@ typedef struct measure_run {
     double started;            /* time of the start, in seconds of organ_seconds_now */
 } measure_run;
 
-/* An open model and the tensors of it that are measured. */
 typedef struct measured_model {
     organ_model *model;
     organ_z_subjects subjects; /* its weights */
     bool *chosen;              /* for each tensor of the model: measure it */
 } measured_model;
 
-/* Finds the weights of p->model and sets p->chosen of those that --type and --layers select. Returns ORGAN_USAGE if
- * they select none, ORGAN_BAD_INPUT if the model has no tensors, ORGAN_IO if memory runs out. */
 static organ_status measure_choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
@@ -55,21 +51,19 @@ static organ_status measure_choose_tensors(const measure_run *m, measured_model 
     return ORGAN_OK;
 }
 
-/* Implements organ_model_access.stopped. */
 static bool is_stopped(void *context)
 {
     const measure_run *m = context;
     return organ_stop_is_requested(m->engine->stop);
 }
 
-/* Implements organ_model_access.note: passes remarks of the HTTP reader to the progress output. */
 static void note_access(void *context, const char *text)
 {
     const measure_run *m = context;
     organ_progress_note(m->progress, "%s", text);
 }
 
-/* Opens the model at `path` and chooses its tensors. The caller closes *p even after an error. */
+/* The caller closes *p even after an error. */
 static organ_status open_measured_model(const measure_run *m, const char *path, measured_model *p, organ_error *error)
 {
     *p = (measured_model){0};
@@ -84,8 +78,7 @@ static void close_measured_model(measured_model *p)
     free(p->chosen);
 }
 
-/* Opens a model, chooses its tensors and closes it, so that an error is found before hours are spent on measuring other
- * models. */
+/* An error is thus found before hours are spent on measuring other models. */
 static organ_status measure_examine(const measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
@@ -94,8 +87,8 @@ static organ_status measure_examine(const measure_run *m, const char *path, orga
     return error->status;
 }
 
-/* Measures the chosen tensors into z, one element for each tensor of the model. If the model is remote and there is an
- * output directory, opens a journal in *stream, which the caller closes after it has read z. */
+/* If the model is remote and there is an output directory, *stream becomes a journal, which the caller closes after
+ * it has read z. */
 static organ_status measure_tensors(const measure_run *m, const measured_model *p, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
@@ -113,7 +106,6 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
                          : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-/* Returns the entry of a model in the report, with "seed" if the options request seed/1. NULL if memory runs out. */
 static json_t *entry_json(const measure_run *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
@@ -121,7 +113,6 @@ static json_t *entry_json(const measure_run *m, const organ_measured *measured)
     return entry;
 }
 
-/* Measures the model at `path`, adds its bytes to m->bytes and appends its entry to m->entries. */
 static organ_status measure_one(measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
@@ -142,15 +133,13 @@ static organ_status measure_one(measure_run *m, const char *path, organ_error *e
     return error->status;
 }
 
-/* Returns whether entry a belongs before entry b: larger theta first, entries without theta last. */
 static bool has_larger_theta(const json_t *a, const json_t *b)
 {
     const json_t *x = json_object_get(a, "theta_mean"), *y = json_object_get(b, "theta_mean");
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
 }
 
-/* Returns a new array of the entries in descending order of mean theta. Sorts by insertion, so that entries with equal
- * theta keep their order. */
+/* The sort is by insertion, so that entries with equal theta keep their order. */
 json_t *organ_measure_ranked(const json_t *entries)
 {
     json_t *order = json_array();
@@ -164,7 +153,6 @@ json_t *organ_measure_ranked(const json_t *entries)
     return order;
 }
 
-/* Returns the member "run" of the report: seconds, bytes measured, bytes per second, ISA and threads. */
 static json_t *measure_run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
@@ -173,8 +161,6 @@ static json_t *measure_run_json(const measure_run *m)
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
-/* Measures the models in the order of the options and makes *report, which is NULL if memory runs out. Before the first
- * measurement opens each of several models once (measure_examine). */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -190,8 +176,6 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
     return error->status;
 }
 
-/* Checks the options and that the reports overwrite nothing and can be written; then measures the models, writes the
- * reports and deletes the journals. */
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over the weights of a role, group or layer, for its row in the report. */
 typedef struct fold {
     uint64_t tensors, elements;          /* number of weights and their elements */
     uint64_t with_theta, theta_elements; /* number of weights that have a theta, and their elements */
@@ -26,7 +25,6 @@ typedef struct fold {
     uint32_t min_levels, max_levels;
 } fold;
 
-/* Adds the results of a weight to `f`, the sums of its role, group or layer. */
 static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
@@ -49,15 +47,11 @@ static void document_fold_in(fold *f, const organ_weight *weight, const organ_z 
 /* Sets a member to x rounded to six decimals; to null unless `there` is true and x is finite. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-/* Returns the number of levels, at most ORGAN_Z_LEVELS ("more_levels" says that there are more); null if values cannot
- * be read. */
 static json_t *levels_json(uint32_t levels)
 {
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns the sums as a row of the report. The first member of the row is `key` with the value `name`. Means and
- * extremes of theta are null if no weight has a theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;
@@ -71,8 +65,8 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
-/* Returns whether the weight has this group, row and layer; a negative value matches all. A row (organ_anatomy_row) is
- * a role outside of experts, in routed experts or in shared experts. */
+/* A negative value matches all. A row (organ_anatomy_row) is a role outside of experts, in routed experts or in
+ * shared experts. */
 static bool matches_group_row_layer(const organ_weight *weight, int group, int row, int64_t layer)
 {
     return (group < 0 || (int)weight->anatomy.group == group) &&
@@ -80,14 +74,11 @@ static bool matches_group_row_layer(const organ_weight *weight, int group, int r
            (layer < 0 || weight->anatomy.layer == layer);
 }
 
-/* Returns the weight whose codes are tensor t, if it was measured; else NULL. */
 static const organ_weight *weight_at(const organ_measured *m, size_t t)
 {
     return m->z[t].done ? m->subjects->weight_of[t] : NULL;
 }
 
-/* Returns the sums over the measured weights with this group, row (organ_anatomy_row) and layer; a negative value
- * matches all. */
 static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
@@ -97,23 +88,19 @@ static fold document_fold_of(const organ_measured *m, int group, int row, int64_
     return f;
 }
 
-/* Returns the row of a group; NULL if no weight of the group was measured. `m`: the organ_measured. */
 static json_t *document_group_json(const void *m, size_t group)
 {
     const fold f = document_fold_of(m, (int)group, -1, -1);
     return f.tensors ? document_fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
 }
 
-/* Returns the row of a role (`row` of organ_anatomy_row); NULL if no weight in that row was measured. `m`: the
- * organ_measured. */
 static json_t *document_role_json(const void *m, size_t row)
 {
     const fold f = document_fold_of(m, -1, (int)row, -1);
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* Returns a row for each layer with measured weights, with the mean theta of each group in it; NULL if memory runs out.
- * Sums all layers in one pass over the tensors, because an expert model has tens of thousands of tensors. */
+/* All layers are summed in one pass over the tensors, because an expert model has tens of thousands of tensors. */
 static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
@@ -158,7 +145,6 @@ const char *organ_measure_rating(double theta)
     return theta >= 30 ? "*" : "";
 }
 
-/* Returns the row of tensor k: identity, theta and its parts, and moments; NULL if it was not measured. */
 static json_t *document_tensor_json(const void *context, size_t k)
 {
     char text[160];
@@ -191,8 +177,6 @@ static json_t *document_tensor_json(const void *context, size_t k)
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
-/* Returns how many of the measured tensors have each rating of organ_measure_rating: "***", "**", "*", and "none" for a
- * theta below the least rating. Tensors without a theta are not counted. */
 static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};
@@ -203,7 +187,6 @@ static json_t *ratings_json(const organ_measured *m)
                         SET_COUNT("none", by_stars[0]));
 }
 
-/* Returns the description of the model, with the elements of its weights and the number of companion tensors. */
 static json_t *model_json(const organ_measured *m)
 {
     uint64_t elements = 0;
@@ -214,8 +197,6 @@ static json_t *model_json(const organ_measured *m)
         ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
 }
 
-/* Callback of organ_matrices_each: returns the weight whose codes are tensor t, or NULL, and sets *target to whether it
- * was measured. `context`: the organ_measured. */
 static const organ_weight *subject_at(const void *context, size_t t, bool *target)
 {
     const organ_measured *const m = context;
@@ -235,7 +216,6 @@ json_t *organ_measure_model_json(const organ_measured *m)
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
-/* Returns "definitions": sentences that define the members of the document. */
 static json_t *measure_definitions_json(void)
 {
     static const char *const sentences[] = {
@@ -270,15 +250,14 @@ json_t *organ_measure_document(json_t *models)
 /* Finds wells: tensors with a lower theta than their neighbours, which are the tensors of the same module and expert in
  * the previous and the next layer. */
 
-/* A weight in the series of one module over the layers. */
+/* A link is a weight in the series of one module over the layers. */
 typedef struct link {
     const organ_weight *weight;
     double theta;     /* degrees */
     char module[160]; /* name without layer and expert, from organ_anatomy_module: "self_attn.q_proj" */
 } link;
 
-/* Comparison for qsort: orders links by module, expert and layer, so that the weights of one module in successive
- * layers become adjacent. */
+/* The weights of one module in successive layers become adjacent. */
 static int by_series(const void *a, const void *b)
 {
     const link *x = a, *y = b;
@@ -291,7 +270,6 @@ static int by_series(const void *a, const void *b)
     return (p->layer > q->layer) - (p->layer < q->layer);
 }
 
-/* Returns whether b is the weight of the same module and expert as a in the next layer. */
 static bool is_next_layer(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&
@@ -299,14 +277,11 @@ static bool is_next_layer(const link *a, const link *b)
            a->weight->anatomy.layer + 1 == b->weight->anatomy.layer;
 }
 
-/* Returns whether tensor t has the values or codes of a weight with a theta. */
 static bool has_theta(const organ_measured *m, size_t t)
 {
     return m->z[t].done && !m->z[t].reason && m->subjects->weight_of[t];
 }
 
-/* Sets std[role] to the standard deviation of theta over the weights of each role, 0 without weights; in two passes:
- * mean, then deviations. */
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
 {
     double sum[ORGAN_ROLE_COUNT] = {0}, m2[ORGAN_ROLE_COUNT] = {0}, count[ORGAN_ROLE_COUNT] = {0};
@@ -323,7 +298,7 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
-/* Returns the row of the well `dip`. `before`, `after`: the same module in the layers before and after; `std`: standard
+/* `before` and `after` are the same module in the layers before and after the well `dip`; `std` is the standard
  * deviation of theta over the role. */
 static json_t *dip_json(const link *before, const link *dip, const link *after, double std)
 {
@@ -334,8 +309,6 @@ static json_t *dip_json(const link *before, const link *dip, const link *after, 
                         SET_REAL("after", organ_millionth(after->theta)), SET_REAL("std", organ_millionth(std)));
 }
 
-/* Fills `links`, which has room for all tensors, with the weights that have a layer number, a known role and a theta.
- * Returns their number. */
 static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;

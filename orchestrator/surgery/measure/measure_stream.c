@@ -18,7 +18,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* A model and the open journal of its results. */
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
@@ -31,7 +30,6 @@ struct organ_measure_stream {
 /* The field of organ_z with this name, and its type. */
 #define Z(member, type) ORGAN_STRUCT_FIELD(organ_z, member, type)
 
-/* Members of a tensor's results in the journal, without those of seed/1. */
 static const organ_struct_field stream_fields[] = {
     /* clang-format off */
     Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, U64),
@@ -43,7 +41,6 @@ static const organ_struct_field stream_fields[] = {
     /* clang-format on */
 };
 
-/* Members of a tensor's results of seed/1 in the journal. */
 static const organ_struct_field stream_seed_fields[] = {
     /* clang-format off */
     Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL), Z(seed.scales, U32),
@@ -58,7 +55,6 @@ json_t *organ_z_json(const organ_z *z)
     return z->seed.there ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
 }
 
-/* Returns the results that organ_z_json wrote, with `done` set. `reason` points into `json`. */
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};
@@ -70,8 +66,7 @@ organ_z organ_z_of_json(const json_t *json)
 
 /* ---- the journal ---- */
 
-/* Returns a value that changes if the file changes: its modification time in nanoseconds, or for a URL its ETag or
- * Last-Modified. */
+/* The version is the modification time in nanoseconds, or for a URL its ETag or Last-Modified. */
 static json_t *version_json(const organ_model_file *file)
 {
     if (file->remote)
@@ -79,7 +74,6 @@ static json_t *version_json(const organ_model_file *file)
     return json_integer((json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec);
 }
 
-/* Returns {"file", "bytes", "version"} of files[k]; `files` is organ_model.files. */
 static json_t *file_json(const void *files, size_t k)
 {
     const organ_model_file *const file = (const organ_model_file *)files + k;
@@ -87,8 +81,7 @@ static json_t *file_json(const void *files, size_t k)
                         SET("version", version_json(file)));
 }
 
-/* Returns the first line of the journal: measure, model and versions of its files. A later run uses the other lines
- * only if its own first line would be equal. */
+/* A later run uses the other lines only if its own first line would be equal. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
     return ORGAN_OBJECT(
@@ -97,8 +90,7 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
-/* Opens or creates the journal of a model and locks it. The file's name has a digest of the model's path, so that each
- * model has its own journal. */
+/* The file's name has a digest of the model's path, so that each model has its own journal. */
 static organ_status open_measure_journal(const char *directory, const char *model, organ_run_journal *j,
                                          organ_error *error)
 {
@@ -132,8 +124,7 @@ void organ_measure_journal_forget(const char *path)
     }
 }
 
-/* Begins or continues the journal. If the model's files or the measure changed, discards the journal's lines and begins
- * it again. */
+/* If the model's files or the measure changed, the lines of the journal are discarded. */
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};
@@ -175,8 +166,6 @@ void organ_measure_stream_close(organ_measure_stream *s)
     free(s);
 }
 
-/* Copies the results of chosen tensors from the journal into `out`, except those that are done already. Returns the
- * number of copied results. */
 static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, organ_z *out)
 {
     size_t k, count = 0;
@@ -193,7 +182,6 @@ static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, 
     return count;
 }
 
-/* Implements organ_z_options.finished: appends the results of a weight to the journal. */
 static organ_status journal_weight(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;

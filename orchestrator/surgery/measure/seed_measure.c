@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* BINS: bins of the histogram; MIN: smallest number of values for a result. */
+/* BINS is the number of bins of the histogram, MIN the smallest number of values for a result. */
 enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
@@ -23,15 +23,13 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
         sample->count[k] = rows * (cols >> k);
 }
 
-/* Returns the index, among all values of the tensor at scale 2^k, of value i of the sample. */
+/* The index counts all values of the tensor at scale 2^k. */
 static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
 }
 
-/* Returns whether the sample takes one of the next n values at scale 2^k, and sets *at to the index of the first such
- * value among them. */
 static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
     const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
@@ -41,7 +39,6 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     return *at < n;
 }
 
-/* Adds to the sample those of the next n values at scale 2^k that it takes. */
 void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
     for (size_t at; next_requested(sample, k, n, &at);)
@@ -49,7 +46,6 @@ void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, 
     sample->seen[k] += n;
 }
 
-/* Same as organ_seed_add for values at scale 1 in a 16-bit type; `widen` converts those that the sample takes. */
 void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                           void (*widen)(const uint16_t *, float *, size_t))
 {
@@ -66,12 +62,10 @@ static int seed_measure_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Mean, variance and fourth central moment of some values. */
 typedef struct moments {
     double mean, variance, fourth;
 } moments;
 
-/* Returns the moments of n values, in two passes. */
 static moments seed_measure_moments_of(const float *x, size_t n)
 {
     moments m = {0};
@@ -88,8 +82,8 @@ static moments seed_measure_moments_of(const float *x, size_t n)
     return m;
 }
 
-/* Returns the differential entropy in bits of n sorted values that are not all equal, from a histogram of BINS bins of
- * equal width between minimum and maximum. */
+/* The n values are sorted and not all equal. The entropy is in bits, from a histogram of BINS bins of equal width
+ * between minimum and maximum. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};
@@ -107,8 +101,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Returns the coefficient of variation of the spacings between n sorted values, of which the lowest and the highest
- * tenth are left out; -1 if the remaining values are all equal. */
+/* The n values are sorted; the lowest and the highest tenth are left out. The result is -1 if the remaining values
+ * are all equal. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;
@@ -123,9 +117,9 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
-/* Sets e, k, c, theta and signal of *z: e from the entropy, k from the kurtosis, c from the spacings. `h`: differential
- * entropy in bits; `cv`: coefficient of variation of the spacings. The negentropy is the entropy of a normal
- * distribution of the same variance, log2(2 pi e variance) / 2, minus h. */
+/* e follows from the entropy, k from the kurtosis, c from the spacings. `h` is the differential entropy in bits,
+ * `cv` the coefficient of variation of the spacings. The negentropy is the entropy of a normal distribution of the
+ * same variance, log2(2 pi e variance) / 2, minus h. */
 static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
@@ -138,8 +132,8 @@ static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv
     z->signal = sqrt(power);
 }
 
-/* Sets z->scales and z->dI_dlog2s: the slope of the information (here the entropy) over the scales, up to the first
- * that has fewer than MIN values or only equal ones. The values at scale 1 are sorted already. */
+/* The slope is that of the information (here the entropy) over the scales, up to the first that has fewer than MIN
+ * values or only equal ones. The values at scale 1 are sorted already. */
 static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
 {
     organ_z levels = {0};
@@ -177,7 +171,6 @@ organ_seed_z organ_seed_finish(organ_seed_sample *sample)
 
 /* Reports the older measure seed/1 of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
 
-/* Sums over the weights of a role or group that have a theta of both measures. */
 typedef struct seed_fold {
     uint64_t tensors, elements; /* number of weights and their elements */
     double theta, signal;       /* sums of theta (degrees) and signal of seed/1 */
@@ -186,10 +179,8 @@ typedef struct seed_fold {
     double least, max;          /* least and greatest theta of seed/1 */
 } seed_fold;
 
-/* Returns whether a weight has a theta of both measures. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
-/* Adds the results of a weight to `f`, the sums of its role or group. */
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
@@ -205,7 +196,6 @@ static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z
 /* Sets a member to x rounded to six decimals; to null unless `there` is true and x is finite. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-/* Returns the sums as members of the report; means and extremes are null without weights. */
 static json_t *seed_fold_json(const seed_fold *f)
 {
     const bool any = f->tensors > 0;
@@ -217,8 +207,8 @@ static json_t *seed_fold_json(const seed_fold *f)
                         SET_MILLIONTH("z_theta_mean", any, f->z_theta / n));
 }
 
-/* Returns the sums over the weights with this group and row; a negative value matches all. A row (organ_anatomy_row) is
- * a role outside of experts, in routed experts or in shared experts. */
+/* A negative value matches all. A row (organ_anatomy_row) is a role outside of experts, in routed experts or in
+ * shared experts. */
 static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};
@@ -231,8 +221,6 @@ static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
     return f;
 }
 
-/* Returns the row of a role (`row` of organ_anatomy_row); NULL if it has no weight with both measures. `m`: the
- * organ_measured. */
 static json_t *seed_role_json(const void *m, size_t row)
 {
     const seed_fold f = seed_fold_of(m, -1, (int)row);
@@ -241,7 +229,6 @@ static json_t *seed_role_json(const void *m, size_t row)
                      : NULL;
 }
 
-/* Returns the row of a group; NULL if it has no weight with both measures. `m`: the organ_measured. */
 static json_t *seed_group_json(const void *m, size_t group)
 {
     const seed_fold f = seed_fold_of(m, (int)group, -1);
@@ -250,7 +237,6 @@ static json_t *seed_group_json(const void *m, size_t group)
                      : NULL;
 }
 
-/* Returns the row of tensor t with the results of seed/1 and the theta of z/1; NULL if it was not measured. */
 static json_t *seed_tensor_json(const void *context, size_t t)
 {
     const organ_measured *const m = context;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of a measurement, which the workers share. */
+/* The workers share this state. */
 typedef struct z_measure_crew {
     const organ_model *model;
     const organ_z_options *options;
@@ -36,7 +36,6 @@ typedef struct z_measure_crew {
     uint64_t min_scratch;        /* bytes of scratch with which a worker can measure every weight */
 } z_measure_crew;
 
-/* Returns the next weight to measure; NULL after the last one or an error. */
 static const organ_weight *next_weight(z_measure_crew *c)
 {
     pthread_mutex_lock(&c->lock);
@@ -46,7 +45,6 @@ static const organ_weight *next_weight(z_measure_crew *c)
     return weight;
 }
 
-/* Passes a finished weight to options->finished, advances progress, and keeps the first error of all workers. */
 static void report_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
@@ -61,7 +59,6 @@ static void report_weight(z_measure_crew *c, const organ_weight *weight, const o
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Measures weights until none is left; runs on each worker. */
 static void measure_weights(void *context, size_t worker)
 {
     z_measure_crew *c = context;
@@ -76,22 +73,18 @@ static void measure_weights(void *context, size_t worker)
     }
 }
 
-/* Returns whether this process measures tensor t: it is the codes of a chosen weight, is not measured yet, and is
- * assigned to this rank. */
 static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
 {
     return c->subjects->weight_of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
            (!c->assignment.owner || organ_assignment_is_local(&c->assignment, t));
 }
 
-/* Returns the stored bytes of the weight at tensor t if this process measures it, else 0. `context`: the crew. */
 static uint64_t z_measure_bytes_of(const void *context, size_t t)
 {
     const z_measure_crew *const c = context;
     return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->weight_of[t]) : 0;
 }
 
-/* Sets all_bytes and all_count, and divides the weights among the ranks by bytes. */
 static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
@@ -106,9 +99,8 @@ static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Fills c->order and c->bytes with the weights that this process measures. Large weights come first, so that no worker
- * begins one when the others have finished. A weight is large if it has at least a quarter of the bytes that a worker
- * measures on average. */
+/* Large weights come first, so that no worker begins one when the others have finished. A weight is large if it has
+ * at least a quarter of the bytes that a worker measures on average. */
 static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
@@ -124,8 +116,7 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets *least to the bytes of scratch with which a worker can measure every weight, and *max to the bytes above which
- * more scratch has no use. Returns errors of the headers of packed weights. */
+/* With *least bytes of scratch a worker can measure every weight; more than *max bytes have no use. */
 static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
     *least = *max = 0;
@@ -141,22 +132,19 @@ static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least,
     return ORGAN_OK;
 }
 
-/* Returns the scratch bytes of a worker: an equal part of three quarters of the memory; the rest is for headers, stacks
- * and other data of the process. */
+/* The workers share three quarters of the memory; the rest is for headers, stacks and other data of the process. */
 static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
 {
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
 }
 
-/* Implements organ_memory_fits: returns whether --memory of `memory` bytes gives each worker c->min_scratch. */
 static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
     return scratch_of_thread(c, memory) >= c->min_scratch;
 }
 
-/* Allocates the scratch of all workers, each in its memory node: scratch_of_thread, but not more than the largest
- * weight can use. Returns ORGAN_USAGE if --memory is too small, ORGAN_IO if memory runs out. */
+/* The scratch of a worker is in its memory node, and not more than the largest weight can use. */
 static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
@@ -190,7 +178,6 @@ static void free_scratch(z_measure_crew *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-/* Measures all weights of this rank on all workers, and checks that the model's files did not change meanwhile. */
 static organ_status run_workers(z_measure_crew *c, organ_error *error)
 {
     if (make_order(c, error) || c->count == 0 || allocate_scratch(c, error))
@@ -205,8 +192,7 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Each rank measures the chosen tensors that are assigned to it; then all ranks exchange the results. organ_z.reason
- * points to a constant string of the process, so it is set again for results of other ranks. */
+/* organ_z.reason points to a constant string of the process, so it is set again for results of other ranks. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {

@@ -17,8 +17,8 @@
 #define QUANTILES 64                           /* equal parts into which the quantiles divide the density */
 #define NULLS     (sizeof z_null / sizeof *z_null)
 
-/* Sets `taps` to the weights of a normal kernel with the standard deviation TAU; their sum is 1. Smoothing with it
- * removes the steps of quantised values, which would otherwise dominate entropy and spacings. */
+/* The kernel is normal with the standard deviation TAU, and its sum is 1. Smoothing with it removes the steps of
+ * quantised values, which would otherwise dominate entropy and spacings. */
 static void make_kernel(double taps[2 * REACH + 1])
 {
     double sum = 0;
@@ -30,8 +30,7 @@ static void make_kernel(double taps[2 * REACH + 1])
         taps[k] /= sum;
 }
 
-/* Sets `density` to the histogram divided by n and convolved with the kernel. Bin b of the histogram is bin b + REACH
- * of the density. */
+/* Bin b of the histogram is bin b + REACH of the density. */
 static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
 {
     double taps[2 * REACH + 1];
@@ -45,8 +44,8 @@ static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, doub
     }
 }
 
-/* Sets positions[q - 1] to the value, in standard deviations, at which the cumulative density (linear within bins)
- * reaches q / QUANTILES, for q = 1 .. QUANTILES - 1. */
+/* positions[q - 1] is the value, in standard deviations, at which the cumulative density (linear within bins)
+ * reaches q / QUANTILES. */
 static void find_quantiles(const double density[SMOOTHED], double positions[QUANTILES - 1])
 {
     double below = 0; /* cumulative sum at the left edge of bin k */
@@ -60,8 +59,6 @@ static void find_quantiles(const double density[SMOOTHED], double positions[QUAN
     }
 }
 
-/* Returns ln of the coefficient of variation of the spacings between neighbouring quantiles; `positions` as set by
- * find_quantiles. */
 static double ln_cv_of_gaps(const double positions[QUANTILES - 1])
 {
     const int gaps = QUANTILES - 2;
@@ -82,16 +79,15 @@ organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t coun
     return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(positions)};
 }
 
-/* Mean and standard deviation of organ_z_shape.h and .ln_cv over samples of normal noise, all of the same size. */
+/* The members are the mean and standard deviation of organ_z_shape.h and .ln_cv over samples of normal noise, all of
+ * the same size. */
 typedef struct null_row {
     double h, h_std, cv, cv_std; /* cv: of ln_cv */
 } null_row;
 
-/* Returns the value at t, from 0 to 1, of the line from a to b. */
 static double interpolate(double a, double b, double t) { return a + (b - a) * t; }
 
-/* Returns the row for normal noise of n values: interpolates between the rows of z_null linearly in log n. For n
- * outside the table returns its first or last row. */
+/* The rows of z_null are interpolated linearly in log n; n outside the table gives its first or last row. */
 static null_row null_of(uint64_t n)
 {
     size_t k = 0;
@@ -127,9 +123,9 @@ void organ_z_judge(organ_z *z, organ_z_shape shape)
     z->theta = organ_z_theta(z->power);
 }
 
-/* Sets dI_dlog2s = b and coherence: fits information = a + b log2 s by least squares, where s values are averaged.
- * Averaging independent values divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0.
- * If neighbours are equal, b = 0 and coherence is 1. */
+/* The fit is information = a + b log2 s by least squares, where s values are averaged. Averaging independent values
+ * divides the standard deviation by sqrt(2) for each doubling: b = -1/2 and coherence 0. If neighbours are equal, b
+ * = 0 and coherence is 1. */
 void organ_z_slope(organ_z *z)
 {
     if (z->scales < 2)
@@ -154,11 +150,11 @@ void organ_z_slope(organ_z *z)
 #define PAGE  256
 #define PAGES (65536 / PAGE)
 
-/* Type of organ_kernels.bf16_to_f32 and .f16_to_f32. */
+/* This is the type of organ_kernels.bf16_to_f32 and .f16_to_f32. */
 typedef void widener(const uint16_t *, float *, size_t);
 
-/* Sets `values` to the values of the PAGE codes of page `page`. counts[c]: number of occurrences of code c, for all
- * 65,536 codes. Returns false, without setting `values`, if no code of the page occurs. */
+/* counts[c] is the number of occurrences of code c, for all 65,536 codes. Returns false, without setting `values`,
+ * if no code of the page occurs. */
 static bool open_page(const uint64_t *counts, widener *widen, unsigned page, float values[PAGE])
 {
     uint16_t words[PAGE];
@@ -172,8 +168,7 @@ static bool open_page(const uint64_t *counts, widener *widen, unsigned page, flo
     return any > 0;
 }
 
-/* Adds a page to *m and *levels: numbers of values, their sum (in m->mean), minimum and maximum, and distinct values.
- * counts[k]: number of occurrences of values[k]. */
+/* counts[k] is the number of occurrences of values[k]. m->mean gets the sum of the values. */
 static void count_values(const uint64_t *counts, const float values[PAGE], organ_moments *m, uint32_t *levels)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -194,8 +189,7 @@ static void count_values(const uint64_t *counts, const float values[PAGE], organ
     }
 }
 
-/* Adds the powers 2, 3 and 4 of the deviations of the values of a page from m->mean to m->m2, m3 and m4. counts[k]:
- * number of occurrences of values[k]. */
+/* The powers 2, 3 and 4 of the deviations from m->mean are added to m->m2, m3 and m4. */
 static void add_powers(const uint64_t *counts, const float values[PAGE], organ_moments *m)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -208,7 +202,7 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
-/* Sets z->moments and z->levels in two passes over the codes: the mean, then the powers of the deviations from it. */
+/* The first of two passes over the codes gives the mean, the second the powers of the deviations from it. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};
@@ -225,8 +219,8 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     z->moments = m;
 }
 
-/* Adds the counts of codes to the histogram `counts`. Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard
- * deviation; values beyond the first and the last bin are counted in these two bins. */
+/* Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard deviation; values beyond the first and the last bin
+ * are counted in these two bins. */
 void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
                         uint64_t counts[ORGAN_Z_BINS])
 {
@@ -248,8 +242,8 @@ void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean
 
 #define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* Empties the table and sets its size: at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at
- * most half of them are taken. */
+/* The table has at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at most half of them
+ * are taken. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;
@@ -260,8 +254,8 @@ void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
     memset(levels->slots, 0xff, slots * sizeof *levels->slots);
 }
 
-/* Adds a bit pattern to the table: open addressing with linear probing. The search begins at the upper 17 bits of a
- * multiplicative hash (2^32 / golden ratio), as many as ORGAN_Z_LEVEL_SLOTS needs. */
+/* The table has open addressing with linear probing. The search begins at the upper 17 bits of a multiplicative hash
+ * (2^32 / golden ratio), as many as ORGAN_Z_LEVEL_SLOTS needs. */
 static void add_level(organ_z_levels *levels, uint32_t bits)
 {
     uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;

@@ -18,7 +18,6 @@
 /* Bytes of a read from a local file: they stay in the caches until they are processed. */
 #define READ ((size_t)1 << 18)
 
-/* Returns `bytes` rounded up to a multiple of 64. */
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
 static bool z_source_is_remote(const organ_z_source *s)
@@ -26,19 +25,15 @@ static bool z_source_is_remote(const organ_z_source *s)
     return s->model->files[s->weight->codes->file].remote != NULL;
 }
 
-/* Returns the bytes of an element of a type without blocks. */
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
-/* Returns the largest number of rows that a strip of ORGAN_Z_STRIP elements can touch: as many as fit, and a part of a
- * row at either end. */
+/* A strip of ORGAN_Z_STRIP elements touches at most as many rows as fit, and a part of a row at either end. */
 static uint64_t strip_rows_max(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
     return strip < all ? strip : all;
 }
 
-/* Sets *least to the bytes that suffice for one strip, and *max to the bytes for reading or decoding the weight as a
- * whole. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {
@@ -58,15 +53,13 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     return ORGAN_OK;
 }
 
-/* Returns the bytes that a window of `rows` decoded rows needs, without the stored matrix. */
+/* The stored matrix is not included. */
 static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 {
     return z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
            z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
-/* Returns the largest number of rows whose window fits into `bytes`, found by bisection between `rows` and all rows of
- * the weight. Returns `rows` if no larger number fits. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
     uint64_t max = s->rows;
@@ -80,9 +73,8 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix under two
- * conditions: one strip fits into the remaining bytes; and the model is remote, or not all rows fit into a window, so
- * that both passes must decode the rows. */
+/* s->held gets memory for one stored matrix under two conditions: one strip fits into the remaining bytes; and the
+ * model is remote, or not all rows fit into a window, so that both passes must decode the rows. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = strip_rows_max(m);
@@ -128,14 +120,13 @@ void organ_z_source_close(organ_z_source *source)
         close(source->spool);
 }
 
-/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
 {
     return organ_stop_is_requested(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Decodes rows [first, first + count) of the weight to `to`, in pieces of about PIECE values that do not cross
- * matrices. If there is s->held, reads each stored matrix into it before decoding its first row. */
+/* Pieces of about PIECE values do not cross matrices. If there is s->held, each stored matrix is read into it before
+ * its first row is decoded. */
 static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, unsigned char *to,
                                     organ_error *error)
 {
@@ -158,7 +149,7 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     return ORGAN_OK;
 }
 
-/* Reads bytes [from, to) of the values from the model; rows of a packed weight are whole. */
+/* Rows of a packed weight are whole. */
 static organ_status read_model_values(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     unsigned char *const at = s->window + (from - s->from);
@@ -171,8 +162,7 @@ static organ_status read_model_values(organ_z_source *s, uint64_t from, uint64_t
                                                          s->weight->codes->offset + from, error);
 }
 
-/* Appends bytes [from, to) of the window to the spool. After a failed write there is no spool: the second pass reads
- * from the server. */
+/* After a failed write there is no spool: the second pass reads from the server. */
 static void spool_values(organ_z_source *s, uint64_t from, uint64_t to)
 {
     if (s->spool < 0 || from != s->spooled || from == to)
@@ -186,9 +176,8 @@ static void spool_values(organ_z_source *s, uint64_t from, uint64_t to)
     }
 }
 
-/* Puts bytes [from, to) of the values in the window. Stored values of a local file are appended in steps of READ bytes,
- * more than a strip has; those of a remote file, and rows of a packed weight, fill the window. Bytes of the spool are
- * not read again. */
+/* Stored values of a local file are appended in steps of READ bytes, more than a strip has; those of a remote file,
+ * and rows of a packed weight, fill the window. Bytes of the spool are not read again. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     const uint64_t row_bytes = s->reader ? s->cols * z_source_size_of(s->dtype) : 1;

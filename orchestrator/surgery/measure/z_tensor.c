@@ -33,7 +33,6 @@ organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes)
     return scratch;
 }
 
-/* State of measuring one tensor. */
 typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
@@ -49,14 +48,13 @@ typedef struct z_tensor_scan {
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS]; /* histogram at each scale, in four parts (organ_kernels.z_bins) */
 } z_tensor_scan;
 
-/* A strip: rows x cols elements from element `start` on. They are whole rows, a part of one row, or of a flat tensor
- * any values, as one row. */
+/* A strip is rows x cols elements from element `start` on: whole rows, a part of one row, or of a flat tensor any
+ * values, as one row. */
 typedef struct z_tensor_strip {
     uint64_t start;
     size_t rows, cols;
 } z_tensor_strip;
 
-/* Returns the strip that begins at element `start`. */
 static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
     const uint64_t remaining = s->source.elements - start;
@@ -70,15 +68,14 @@ static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
     return (z_tensor_strip){start, 1, row < STRIP ? (size_t)row : STRIP};
 }
 
-/* The values of a strip at all scales: values[k] has n[k] values. For 16-bit floats values[0] is NULL, because their
- * codes are counted instead. */
+/* values[k] has the n[k] values of scale 2^k. For 16-bit floats values[0] is NULL, because their codes are counted
+ * instead. */
 typedef struct pyramid {
     const float *values[SCALES];
     size_t n[SCALES];
 } pyramid;
 
-/* Sets to[0 .. n) to the means of n pairs of `from`, for scale 2^scale. `from` are the FP32 values of the scale before
- * or, for scale = 1 of 16-bit floats, the stored values. */
+/* `from` has the FP32 values of the scale before or, for scale = 1 of 16-bit floats, the stored values. */
 static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
@@ -89,9 +86,9 @@ static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *fr
         s->kernels->pair_means_f16(from, to, n);
 }
 
-/* Computes the values of strip t at all scales: those of scale 2^k are the means of neighbouring values of scale 2^(k -
- * 1) in the same row. An odd last value of a row is dropped, so rows of odd length are averaged one at a time, rows of
- * even length all at once. `units`: the strip as read by organ_z_source_at, `count` blocks of its type. */
+/* The values of scale 2^k are the means of neighbouring values of scale 2^(k - 1) in the same row. An odd last value
+ * of a row is dropped, so rows of odd length are averaged one at a time, rows of even length all at once. `units` is
+ * the strip as read by organ_z_source_at, `count` blocks of its type. */
 static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
     float *to = s->scratch->values;
@@ -119,8 +116,7 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* Passes the values of a strip at all scales to the sample of the older measure seed/1; does nothing if seed/1 is not
- * requested. `units`: the values of the strip in their stored type. */
+/* The sample is that of the older measure seed/1. `units` has the values of the strip in their stored type. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->scratch->sample;
@@ -130,8 +126,7 @@ static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *u
         organ_seed_add(sample, k, p->values[k], p->n[k]);
 }
 
-/* First pass: moments, levels and samples of the values, and mean and deviation at each scale. Moments of 16-bit types
- * are computed from the counts of their 65,536 codes. */
+/* Moments of 16-bit types are computed from the counts of their 65,536 codes. */
 static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
@@ -168,11 +163,11 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Returns the population standard deviation. */
+/* The standard deviation is that of the population. */
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
-/* Second pass: counts the values at each scale in s->bins, ORGAN_Z_BINS_PER_STD bins to a standard deviation of that
- * scale. 16-bit types at scale 1 are binned from the counts of their codes, so with one scale nothing is read. */
+/* There are ORGAN_Z_BINS_PER_STD bins to a standard deviation of the scale. 16-bit types at scale 1 are binned from
+ * the counts of their codes, so with one scale nothing is read. */
 static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
     for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
@@ -191,8 +186,8 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reduces s->scales to those before the first scale that has fewer than MIN values, or only equal values, or values
- * that are not finite. */
+/* The scales end before the first one that has fewer than MIN values, or only equal values, or values that are not
+ * finite. */
 static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
@@ -201,7 +196,6 @@ static void cut_scales(z_tensor_scan *s)
     s->scales = k;
 }
 
-/* Returns the reason why a tensor with these moments has no theta, as a clause about "it"; NULL if it has one. */
 static const char *why_no_theta(const organ_z *z)
 {
     if (z->moments.nan + z->moments.inf > 0)
@@ -213,7 +207,6 @@ static const char *why_no_theta(const organ_z *z)
     return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments exceed FP64" : NULL;
 }
 
-/* Adds the four histograms of organ_kernels.z_bins into the first and returns it. */
 static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
 {
     for (size_t b = ORGAN_Z_BINS; b < 4 * ORGAN_Z_BINS; b++)
@@ -221,8 +214,8 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
     return counts;
 }
 
-/* Computes all results of a tensor in two passes: moments, which determine the bins; then bins, from which the shape
- * and the information at each scale follow. */
+/* The first pass gives the moments, which determine the bins; the second fills the bins, from which the shape and
+ * the information at each scale follow. */
 static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)
@@ -249,7 +242,6 @@ static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Returns the reason why the values of a weight cannot be read, a clause; NULL if they can. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -267,8 +259,7 @@ void organ_z_reason(const organ_weight *weight, organ_z *z)
     z->reason = z->reason ? z->reason : why_no_theta(z);
 }
 
-/* Measures theta of one weight at up to SCALES scales; each further scale has the means of neighbouring pairs of the
- * one before, while rows are long enough. z->reason says why a weight has no theta. */
+/* Each further scale has the means of neighbouring pairs of the one before, while rows are long enough. */
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                             const organ_stop *stop, organ_z_scratch *scratch, organ_z *z, organ_error *error)
 {

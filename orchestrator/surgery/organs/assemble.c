@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-/* One run of organ_assemble. */
 typedef struct assembly {
     const organ_assemble_options *options;
     const organ_progress *progress;
@@ -16,8 +15,7 @@ typedef struct assembly {
     organ_layout layout;
 } assembly;
 
-/* Makes the output a single file: if the model has one file, this file gets the output's name; several files are merged
- * into one with a new header. */
+/* The only file of a model gets the output's name; several files are merged into one with a new header. */
 static organ_status make_single_file(assembly *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;
@@ -29,7 +27,6 @@ static organ_status make_single_file(assembly *a, organ_error *error)
     return error->status;
 }
 
-/* Returns ORGAN_USAGE for an output file whose ending is not that of the tensors' format. */
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
     const char *const path = a->options->write.output, *const format = a->layout.format;
@@ -43,14 +40,12 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the name of tensor k if its bytes have changed since they were extracted; else NULL. */
 static json_t *changed_json(const void *layout, size_t k)
 {
     return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
                                                  : NULL;
 }
 
-/* Returns the row of the report for file f of the output. */
 static json_t *file_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
@@ -58,14 +53,12 @@ static json_t *file_json(const void *layout, size_t f)
                         SET_COUNT("bytes", file->size));
 }
 
-/* Returns the row of the report for `group`, or NULL if the model has no tensor in the group. */
 static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-/* Implements organ_write.document. "donor_again" is true if the output has the same bytes as the donor's files. */
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
@@ -91,7 +84,6 @@ static json_t *assemble_document(void *context, const organ_writing *made)
 
 /* ---- the run ---- */
 
-/* Opens the organ directory, checks the output path, and writes the model. */
 static organ_status assemble_model(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;
@@ -121,7 +113,6 @@ static void close_assembly(assembly *a)
     organ_model_close(a->model);
 }
 
-/* Makes a model from an organ directory, or merges the files of a model. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {

@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* One run of organ_extract. */
 typedef struct extraction {
     const organ_extract_options *options;
     const organ_progress *progress;
@@ -13,7 +12,6 @@ typedef struct extraction {
     organ_layout layout;
 } extraction;
 
-/* Returns the row of the report for a folder of the organ directory: its group of tensors and their amount. */
 static json_t *folder_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
@@ -21,9 +19,8 @@ static json_t *folder_json(const void *layout, size_t group)
                         SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
 }
 
-/* Returns the row of the report for file f of the model. "gap_bytes" is the size of all fillers except the first.
- * Fillers are the bytes of a file that belong to no tensor: the header comes first, then parts of the gaps between and
- * after tensors that are not all zero. */
+/* Fillers are the bytes of a file that belong to no tensor: the header comes first, then parts of the gaps between
+ * and after tensors that are not all zero. "gap_bytes" leaves out the first. */
 static json_t *extract_source_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
@@ -34,7 +31,6 @@ static json_t *extract_source_json(const void *layout, size_t f)
                         SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
-/* Implements organ_write.document. */
 static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
@@ -53,7 +49,6 @@ static json_t *extract_document(void *context, const organ_writing *made)
                         SET("run", run));
 }
 
-/* Opens the model and writes each of its tensors to a separate file of an organ directory. */
 static organ_status extract_model(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;
@@ -84,7 +79,6 @@ static void close_extraction(extraction *e)
     organ_model_close(e->model);
 }
 
-/* Splits a model into an organ directory. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {

@@ -10,9 +10,8 @@
 
 /* ---- checks before anything is written ---- */
 
-/* Checks the path of the output. A single file must have the ending of the target's format. If the target is one file
- * (and no organ directory), the output must be one too. The path must not be one of the inputs. A dry run also checks
- * that the output could be written. */
+/* An output of one file must have the ending of the target's format. If the target is one file (and no organ
+ * directory), the output must be one too. A dry run also checks that the output could be written. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -31,10 +30,9 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* Decides whether the output gets a new header, and creates it in the layout. The header is new if the graft changes
- * types, layers or key-values, or merges several files into one (job->written_again); else the header of the target is
- * copied. If the output is one file, names it as in the output's path. With mismatches there is no output, so nothing
- * is created. */
+/* The header is new if the graft changes types, layers or key-values, or merges several files into one
+ * (job->written_again); else the header of the target is copied. With mismatches there is no output, so nothing is
+ * created. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -50,8 +48,6 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the row of the report for a group of tensors: the amount that comes from the source and the amount in the
- * output. Returns NULL if the output has no tensor of the group. */
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
@@ -63,8 +59,6 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns the row of the report for piece k of the output. Returns NULL if the piece is an unchanged tensor of the
- * target. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
@@ -76,7 +70,6 @@ static json_t *graft_tensor_json(const void *context, size_t k)
                         SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
 }
 
-/* Returns the amount of tensors that come from the source, the amount in the output, and their ratio by elements. */
 static json_t *graft_totals_json(const organ_graft_job *job)
 {
     const organ_amount all = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, NULL);
@@ -85,15 +78,14 @@ static json_t *graft_totals_json(const organ_graft_job *job)
                         SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
 }
 
-/* Implements organ_write.parameters. */
 static json_t *graft_parameters(void *job)
 {
     const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* Returns the report, NULL if memory runs out. `output` describes the output that was written. With mismatches nothing
- * is written: `output` then has only a path, and the report has no totals, groups and tensors. */
+/* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and
+ * tensors. */
 static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
@@ -117,14 +109,12 @@ static json_t *graft_document_of(organ_graft_job *job, const organ_output *outpu
 
 /* ---- the run ---- */
 
-/* Implements organ_write.document. */
 static json_t *graft_document(void *context, const organ_writing *made)
 {
     return graft_document_of(context, organ_write_output(made));
 }
 
-/* Opens both models, pairs their tensors and decides on the header. Mismatches are not errors here: they are in
- * job->mismatches. */
+/* Mismatches are not errors here: they are in job->mismatches. */
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -143,7 +133,6 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     return choose_header(job, error);
 }
 
-/* Creates the report of a graft with mismatches. Returns ORGAN_BAD_INPUT, with the first mismatch in the message. */
 static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
@@ -154,7 +143,6 @@ static organ_status report_mismatches(organ_graft_job *job, json_t **report, org
                       count > 1 ? " (and more; the report lists everything)" : "");
 }
 
-/* Plans the graft and writes the copy of the target with tensors of the source, or reports mismatches. */
 static organ_status graft_model(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -182,7 +170,6 @@ static organ_status graft_model(organ_graft_job *job, json_t **report, organ_err
     return organ_write_run(&made, report, error);
 }
 
-/* Frees all data of the job. */
 static void close_graft(organ_graft_job *job)
 {
     organ_layout_release(&job->layout);
@@ -195,7 +182,6 @@ static void close_graft(organ_graft_job *job)
     free(job->taken);
 }
 
-/* Replaces tensors of the target by those of the source and writes the result as a new model; makes the report. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Appends a formatted sentence, at most 999 bytes, to an array of the job. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...)
 {
     char text[1000];
@@ -22,14 +21,11 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
-/* Returns whether the output can have another header than the target, with other types and layers: only for GGUF, if
- * the output is one file, or the target is an organ directory (target->manifest). */
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
     return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
 }
 
-/* Fails with ORGAN_IO because memory is exhausted; the message names the target. */
 static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s", job->options->target);
@@ -37,21 +33,18 @@ static organ_status graft_no_memory(const organ_graft_job *job, organ_error *err
 
 /* ---- layers ---- */
 
-/* Orders layer pairs for qsort by the layer of the source. */
 static int by_from(const void *a, const void *b)
 {
     const organ_layer_pair *const x = a, *const y = b;
     return (x->from > y->from) - (x->from < y->from);
 }
 
-/* Orders layer pairs for qsort by the layer of the target, then by that of the source. */
 static int by_to(const void *a, const void *b)
 {
     const organ_layer_pair *const x = a, *const y = b;
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
 }
 
-/* Returns the number of layers of a model: one more than the highest layer number of a tensor. */
 static int32_t layer_count(const organ_model *model)
 {
     int32_t highest = -1;
@@ -61,8 +54,7 @@ static int32_t layer_count(const organ_model *model)
     return highest < INT32_MAX ? highest + 1 : highest;
 }
 
-/* Sets job->pairs: each source layer with selected tensors, and the number to which --map moves it. Returns ORGAN_USAGE
- * if two layers get the same number. */
+/* Only source layers with selected tensors have a pair. */
 static organ_status pair_layers(organ_graft_job *job, organ_error *error)
 {
     size_t count = 0;
@@ -89,9 +81,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Adds a mismatch for each range of --layers that exceeds the layers of the source, and for each layer number that the
- * target lacks and the graft cannot add: layers can be added only at the end, without a gap, and only if the header can
- * change. Sets job->layers_after, the number of layers of the output. */
+/* Layers can be added only at the end, without a gap, and only if the header can change. */
 static void check_layers(organ_graft_job *job)
 {
     for (size_t k = 0; k < job->selection.span_count; k++) {
@@ -124,7 +114,7 @@ static void check_layers(organ_graft_job *job)
 
 /* ---- configurations of both models ---- */
 
-/* Adds a mismatch if both numbers are known (not negative) and differ. `what` names the number. */
+/* A number that is not known is negative. */
 static void compare_count(organ_graft_job *job, const char *what, int64_t source, int64_t target)
 {
     if (source >= 0 && target >= 0 && source != target)
@@ -132,10 +122,8 @@ static void compare_count(organ_graft_job *job, const char *what, int64_t source
                                  (long long)target);
 }
 
-/* Returns whether --type selects the group. */
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
 
-/* Writes general.architecture of a GGUF model to `out`, at most 95 bytes; "" for other models. */
 static void architecture_of(const organ_model *model, char out[96])
 {
     size_t length = 0;
@@ -143,8 +131,7 @@ static void architecture_of(const organ_model *model, char out[96])
     snprintf(out, 96, "%.*s", (int)(length < 95 ? length : 95), text ? text : "");
 }
 
-/* Adds a mismatch if attention is grafted and the two models store the rows of q and k in different orders. In GGUF
- * files of some architectures the converter of llama.cpp has permuted these rows for RoPE. */
+/* In GGUF files of some architectures the converter of llama.cpp has permuted the rows of q and k for RoPE. */
 static void compare_rope(organ_graft_job *job)
 {
     char source[96], target[96];
@@ -162,8 +149,8 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but differ in some of them:
- * rows of the embedding would then belong to other tokens. Models that are not GGUF are not compared. */
+/* If vocabularies of one size differ, rows of the embedding would belong to other tokens. Models that are not GGUF
+ * are not compared. */
 static void compare_tokens(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
@@ -174,8 +161,7 @@ static void compare_tokens(organ_graft_job *job)
                                  (unsigned long long)a->count);
 }
 
-/* Compares the members of both configurations on which the selected groups of tensors depend. Adds a mismatch for a
- * difference that makes the result unusable, and a note for different architectures. */
+/* A difference that makes the result unusable is a mismatch, another architecture only a note. */
 static void compare_facts(organ_graft_job *job)
 {
     const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
@@ -208,10 +194,9 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which the output stores the source tensor `from`. On entry piece->as.dtype is the type of the
- * replaced tensor. A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is
- * converted to the type of the replaced tensor (for vectors usually F32, which inference programs require). Adds a
- * mismatch if there is no such conversion. */
+/* On entry piece->as.dtype is the type of the replaced tensor. A matrix keeps its type if the header can be
+ * rewritten and GGUF has the type. Any other tensor is converted to the type of the replaced tensor (for vectors
+ * usually F32, which inference programs require). */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;
@@ -231,8 +216,6 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-/* Makes piece k of the output, which is tensor k of the target, a copy of the source tensor `from`. Adds a mismatch
- * instead if the shapes differ. */
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -251,9 +234,8 @@ static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_
     piece->known = NULL;
 }
 
-/* Adds the source tensor `from` to the output under `name`, as a tensor of the new layer `layer`. The last layer of the
- * target must have the same tensor with an equal shape; otherwise adds a mismatch. A vector is converted to the type
- * that the last layer has for it. */
+/* The last layer of the target must have the same tensor with an equal shape. A vector is converted to the type that
+ * the last layer has for it. */
 static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
@@ -284,8 +266,6 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
-/* Replaces the counterpart of the source tensor `from` in the target, or adds `from` if the graft adds its layer. Adds
- * a mismatch if the target has the layer but no counterpart, or if the target's format has no name for the tensor. */
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
@@ -303,9 +283,8 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
-/* Returns whether the graft replaces or adds tensors in `layer` of the output; `layer` -1 means outside of all layers.
- * Without --layers this is true for every layer and -1; with --layers, for the layers in job->pairs, which it searches
- * by bisection. */
+/* `layer` -1 means outside of all layers. Without --layers every layer and -1 are grafted; with --layers, the layers
+ * in job->pairs, which is searched by bisection. */
 static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
 {
     const organ_layer_pair key = {.to = layer};
@@ -322,8 +301,7 @@ static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
     return low < job->pair_count && job->pairs[low].to == layer;
 }
 
-/* Adds a mismatch for each tensor of the target that is in a grafted layer and a selected group, but has no counterpart
- * in the source: it would remain among the source's tensors. */
+/* A tensor of the target without counterpart would remain among the source's tensors. */
 static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
@@ -334,8 +312,7 @@ static void report_unmatched_targets(organ_graft_job *job)
     }
 }
 
-/* Adds a mismatch for each source tensor of an added layer that is not selected: an added layer needs all its
- * tensors. */
+/* An added layer needs all its tensors. */
 static void check_added(organ_graft_job *job)
 {
     if (job->layers_after == job->target_layers)
@@ -352,8 +329,7 @@ static void check_added(organ_graft_job *job)
     }
 }
 
-/* Pairs the selected tensors of the source with those of the target and changes the pieces of the layout. Collects all
- * mismatches, so that one report contains them. */
+/* All mismatches are collected, so that one report contains them. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
 {
     size_t selected = 0;

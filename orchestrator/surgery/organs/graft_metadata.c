@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the part of a key after the name of the file's architecture: "attention.head_count" of
- * "llama.attention.head_count". NULL if the key does not begin with the architecture. */
+/* "llama.attention.head_count" gives "attention.head_count". Returns NULL if the key does not begin with the
+ * architecture. */
 static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -15,8 +15,7 @@ static const char *without_architecture(const organ_gguf *gguf, const char *key)
     return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
 }
 
-/* Returns the key-value of the source whose key without the source's architecture is `rest`; NULL if there is none, or
- * if the source is not GGUF (`source` NULL). */
+/* `source` is NULL if the source is not GGUF. */
 static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
 {
     for (size_t k = 0; source && k < source->kv_count; k++) {
@@ -27,16 +26,14 @@ static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char 
     return NULL;
 }
 
-/* Writes the lowest `bytes` bytes of the value, lowest first. */
 static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
         to[k] = (unsigned char)(value >> 8 * k);
 }
 
-/* Writes to `to` the value that the key-value `source` has for layer `layer`, converted to `type`. A key-value that is
- * not an array has one value for all layers. Returns false if `source` is NULL, has no value for the layer, or the
- * value does not fit `type`. */
+/* A key-value that is not an array has one value for all layers. Returns false if `source` is NULL, has no value for
+ * the layer, or the value does not fit `type`. */
 static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
 {
     const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
@@ -63,10 +60,9 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* Adapts `kv`, an array of the target with a value for each layer, to the layers of the output: the new array has
- * job->layers_after values, and each grafted layer gets the value of its layer in the source. A value that the source
- * lacks is a mismatch. Sets *data to the new array in GGUF's binary form, which the caller frees, or to NULL if nothing
- * changes. `rest` is the key without the architecture. */
+/* The new array has job->layers_after values, and each grafted layer gets the value of its layer in the source. A
+ * value that the source lacks is a mismatch. *data becomes the new array in GGUF's binary form, which the caller
+ * frees, or NULL if nothing changes. `rest` is the key without the architecture. */
 static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
                                       unsigned char **data, organ_error *error)
 {
@@ -93,8 +89,6 @@ static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv 
     return ORGAN_OK;
 }
 
-/* Adapts each key-value of the target that is an array with an element for each layer, and adds the changed ones to
- * `writer`. */
 static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
@@ -116,8 +110,8 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
     return error->status;
 }
 
-/* Sets the key block_count to the number of layers if the graft adds layers. Adds a mismatch if the target's
- * block_count is not the number of layers of its tensors. */
+/* The key changes if the graft adds layers. It is a mismatch if the target's block_count is not the number of layers
+ * of its tensors. */
 static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     char key[160];
@@ -137,18 +131,14 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* Returns whether the graft copies attention and feed-forward of its layers, or adds layers: key-values with a value
- * for each layer then come from the source. If the graft copies only attention or only feed-forward, these key-values
- * stay those of the target, because they also describe the part that is not copied. */
+/* If the graft copies only attention or only feed-forward, key-values with a value for each layer stay those of the
+ * target, because they also describe the part that is not copied. */
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
-/* Sets *writer to the key-values of the target, after adapting the number of layers and each array that has a value for
- * each layer. Sets *writer to NULL if the header cannot change or nothing has changed: the header of the target is then
- * copied. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;

@@ -9,8 +9,7 @@
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Returns whether two weights are packed in the same way, with the same scheme, groups and types, so that one can
- * replace the other. */
+/* Scheme, groups and types must be equal, so that one weight can replace the other. */
 static bool packed_alike(const organ_weight *a, const organ_weight *b)
 {
     char one[160], other[160];
@@ -18,8 +17,6 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
            strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
 }
 
-/* Writes the name that the source tensor `name` has in the target: at the layer to which --map moves it, and in the
- * format of the target. Returns false if there is no such name. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE])
 {
@@ -30,7 +27,6 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
                              : organ_counterpart_at(name, anatomy, layer, counterpart, ORGAN_COUNTERPART_SIZE);
 }
 
-/* Returns the weight of the target that a weight of the source would replace; NULL if there is none. */
 static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
                                        const organ_weight *weight)
 {
@@ -39,8 +35,7 @@ static const organ_weight *replaced_by(const organ_graft_job *job, const organ_w
                                                                               : NULL;
 }
 
-/* Returns ORGAN_BAD_INPUT if `weight` of the source is selected and is packed differently than the weight of the target
- * that it replaces. Weights that are not selected or replace nothing pass. */
+/* Weights that are not selected or replace nothing pass. */
 static organ_status check_packed_pair(const organ_graft_job *job, const organ_weights *targets,
                                       const organ_weight *weight, organ_error *error)
 {
@@ -56,8 +51,6 @@ static organ_status check_packed_pair(const organ_graft_job *job, const organ_we
                                   organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
 }
 
-/* Checks each selected weight of the source against the weight of the target that it replaces. Does nothing if neither
- * model has packed weights. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;

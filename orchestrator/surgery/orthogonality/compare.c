@@ -19,8 +19,7 @@
 
 /* ---- the inputs ---- */
 
-/* Opens the adapter of the job. Rejects an output path that would damage the adapter, and an adapter of DoRA. Prints a
- * note if the initialisation of the adapter (such as PiSSA) has changed the base model: the product scale B A is then
+/* The initialisation of an adapter (such as PiSSA) may have changed the base model: the product scale B A is then
  * not the change by training alone. */
 static organ_status compare_open_adapter(organ_compared_job *job, organ_error *error)
 {
@@ -40,8 +39,6 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens model k of the job and finds its weights. Rejects an output path that would damage the model. Prints the notes
- * of organ_weights_find. */
 static organ_status compare_open_model(organ_compared_job *job, size_t k, const organ_model_access *access,
                                        organ_error *error)
 {
@@ -54,8 +51,6 @@ static organ_status compare_open_model(organ_compared_job *job, size_t k, const 
     return ORGAN_OK;
 }
 
-/* Checks that at least 2 draws are requested and that the output path can be used. Then opens the adapter, if there is
- * one, and the models in the order of job->path. */
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error)
 {
     if (job->draws < 2)
@@ -84,10 +79,8 @@ void organ_compared_close(organ_compared_job *job)
 
 /* ---- the modules ---- */
 
-/* Sets m->weight[k] for each model k, unless it is set already. `place` has the names and the shape of the weight.
- * Stops at the first model that has no fitting weight. In a comparison of one clean model with two noisy ones
- * (job->pairs is NULL), continues even if the first noisy model has none, so that the message names the mismatches of
- * both noisy models. */
+/* In a comparison of one clean model with two noisy ones (job->pairs is NULL), the search continues even if the
+ * first noisy model has no fitting weight, so that the message names the mismatches of both noisy models. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)
@@ -100,8 +93,6 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
-/* Appends the module of pair `index` of the adapter to job->modules, with its weights in all models. Does nothing if no
- * pattern of --modules (`globs`) matches the name of the module. Adds models that do not fit to `mismatches`. */
 static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -125,7 +116,6 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* Returns the name of a weight without ".weight", for the caller to free. NULL if memory runs out. */
 static char *compare_module_of(const char *name)
 {
     static const char end[] = ".weight";
@@ -133,10 +123,6 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
-/* Appends weight `index` of the first model to job->modules, together with the weights of the same name in the other
- * models. Does nothing for a vector, an empty weight, a weight whose storage cannot be read as numbers, and a weight
- * that is not selected: with --modules its name must match a pattern (`globs`), otherwise it must be a projection. Adds
- * models that do not fit to `mismatches`. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -166,7 +152,6 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* Orders modules by layer, modules outside all layers first; within a layer by their index. */
 static int compare_by_layer(const void *a, const void *b)
 {
     const organ_compared_module *const x = a, *const y = b;
@@ -175,9 +160,6 @@ static int compare_by_layer(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* Sets job->modules to the modules of the adapter, or without an adapter to the selected weights of the first model,
- * and sorts them by layer. Fails if a pattern of --modules matches nothing, if no module remains, or if a module does
- * not fit a model. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
@@ -207,7 +189,6 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 
 /* ---- measuring ---- */
 
-/* Returns the number of stored bytes of the weights of module k, summed over all models. */
 static uint64_t compare_bytes_of(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -217,9 +198,7 @@ static uint64_t compare_bytes_of(const void *context, size_t k)
     return bytes;
 }
 
-/* Calls `measure` for each module on one rank, and sends the measured members of the module (those from drawn_mean on)
- * to the other ranks. Sets job->bytes and job->seconds. At the end fails if a model or the adapter was changed
- * meanwhile. */
+/* The measured members of a module, those from drawn_mean on, go to the other ranks. */
 organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error)
@@ -242,7 +221,6 @@ organ_status organ_compared_measure(organ_compared_job *job,
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-/* Returns a set of row sources, not open yet, with one source for each model: the weight of module m in that model. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *m)
 {
     organ_row_sources sources = {
@@ -254,8 +232,6 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
     return sources;
 }
 
-/* Calls `need` for each module. If a module needs more bytes than the memory limit of the engine, sets *widest to the
- * module that needs most and *max to its bytes. Otherwise sets *widest to NULL and *max to the limit. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {
@@ -277,8 +253,8 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);
 }
 
-/* Returns the sum of 16 lanes. Adds lane j + 8 to lane j, then lane j + 4, j + 2 and j + 1, so that the order does not
- * depend on the instruction set. Overwrites the lanes. */
+/* Lane j + 8 is added to lane j, then lane j + 4, j + 2 and j + 1, so that the order does not depend on the
+ * instruction set. */
 double organ_compared_fold_lanes(double *lanes)
 {
     for (size_t half = 8; half > 0; half /= 2)
@@ -298,8 +274,7 @@ organ_status organ_compared_not_finite(const organ_compared_job *job, const orga
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts a mismatch. Appends its sentence, made from `format`, to c->text if it fits there and no earlier sentence was
- * left out. */
+/* The sentence is left out if it does not fit in c->text, or if an earlier one was left out. */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];
@@ -315,9 +290,6 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     }
 }
 
-/* Returns the status of `error` if it has failed already, and ORGAN_OK if there are no mismatches. Otherwise returns
- * ORGAN_BAD_INPUT; its message has the sentences in mismatches->text and the number of mismatches without a sentence
- * there. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error)
 {
@@ -329,9 +301,8 @@ organ_status organ_module_mismatches_report(const organ_module_mismatches *misma
                       mismatches->count - mismatches->shown);
 }
 
-/* Returns the weight of place `p` in a model: the one with the name p->tensor (if NULL, p->module and ".weight") or
- * with a variant of this name that training programs write (organ_lora_weight). If only one of place and model is
- * GGUF, the name in the model's format is tried next. Returns NULL if there is no such weight or memory runs out. */
+/* The name is p->tensor (if it is NULL, p->module and ".weight") or a variant of it that training programs write
+ * (organ_lora_weight). If only one of place and model is GGUF, the name in the model's format is tried next. */
 static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
@@ -350,16 +321,15 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
-/* Returns true if the weight has as many dimensions as place `p` requires (2 if p->rank is 0), p->rows rows and p->cols
- * columns. The rows of stacked matrices are counted together. */
+/* The rows of stacked matrices are counted together; p->rank 0 means 2. */
 static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* Returns true if `p` is a q, k or qkv projection whose rows the model stores in another order than `p` expects:
- * exactly one of `p` and the model is GGUF, and llama.cpp permutes these rows for the model's architecture. */
+/* llama.cpp permutes the rows of q, k and qkv projections of some architectures, so the orders differ if exactly one
+ * of `p` and the model is GGUF. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;
@@ -368,8 +338,7 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
            !organ_keeps_rope_rows((model->gguf ? model : p->model)->config.model_type);
 }
 
-/* Returns the weight of `place` in the model. Returns NULL and adds a mismatch if the weight is missing, has another
- * shape or has permuted rows. Returns NULL without a mismatch if `error` has failed. */
+/* If `error` has failed, the result is NULL without a mismatch. */
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error)

@@ -20,19 +20,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* LANES: number of independent partial sums of a task. BLOCK_COLS: number of columns in a block. */
+/* LANES is the number of independent partial sums of a task, BLOCK_COLS the number of columns in a block. */
 enum { LANES = 16, BLOCK_COLS = 256 };
 /* Largest number of values of one model in a strip (STRIP_VALUES) and in a unit (UNIT_VALUES). */
 #define STRIP_VALUES ((size_t)1 << 19)
 #define UNIT_VALUES  ((size_t)1 << 16)
 
-/* Sums over one block of columns of one strip. */
 typedef struct block_sums {
     double change, between;    /* |K|^2 and <N_1, N_2> */
     organ_noise_sums noise[2]; /* of each noise, without `inside` */
 } block_sums;
 
-/* State of the measurement of one module. */
 typedef struct noise_stage {
     const organ_compared_job *job;
     organ_compared_module *module;
@@ -51,8 +49,8 @@ typedef struct noise_stage {
 
 /* ---- the factors ---- */
 
-/* Reads the factors b and a of K = b a and computes the singular vectors of K. Sets m->k to the number of its singular
- * values that are not rounding errors, limited to the option top_k (0: no limit). */
+/* K is b a. m->k becomes the number of its singular values that are not rounding errors, limited to the option top_k
+ * (0: no limit). */
 static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -72,15 +70,13 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
 
 /* ---- memory ---- */
 
-/* Sizes of the buffers for a module, computed from the headers of the models. */
 typedef struct room {
     size_t strip_rows, unit_rows; /* rows in a strip and in a unit */
     size_t strips, worker;        /* bytes of the noises of a strip, and of the scratch of one worker */
 } room;
 
-/* Sets *r for a module with these row sources. A worker either reads or computes, so r->worker is the larger of two
- * needs: for reading, a unit of two models and the scratch of a reader; for a block, its part of K and the scratch of
- * a product. */
+/* A worker either reads or computes, so r->worker is the larger of two needs: for reading, a unit of two models and
+ * the scratch of a reader; for a block, its part of K and the scratch of a product. */
 static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;
@@ -98,8 +94,6 @@ static organ_status noise_size_buffers(const organ_row_sources *sources, room *r
     return error->status;
 }
 
-/* An organ_compared_need: sets *bytes to the memory that module m needs with a single worker, the noises of a strip and
- * the worker's scratch. */
 static organ_status noise_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -110,8 +104,7 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message states a --memory that suffices
- * for every module, in K or M. */
+/* The message states a --memory that suffices for every module, in K or M. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -122,8 +115,8 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-/* Allocates the buffers of the stage. Sets s->active, the number of workers: as many as the engine's memory has room
- * for in addition to the strip, and at most the threads of the engine. */
+/* s->active is the number of workers for which the engine's memory has room in addition to the strip, at most the
+ * threads of the engine. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
@@ -149,9 +142,8 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
 
 /* ---- reading ---- */
 
-/* Called if a difference clean[k] - noisy[k], k < count, is not finite. Fails and names the first value that is not
- * finite; if all are finite, says that a difference overflows FP32. n is the index of the noise; `first` is the row of
- * clean[0]. */
+/* The function is called if a difference clean[k] - noisy[k], k < count, is not finite; if all values are finite,
+ * the difference overflows FP32. n is the index of the noise; `first` is the row of clean[0]. */
 static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t first, const float *clean,
                                      const float *noisy, size_t count, organ_error *error)
 {
@@ -168,8 +160,6 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
                       s->job->model[1 + n]->path, m->weight[1 + n]->name);
 }
 
-/* Implements organ_row_walk.unit: reads a unit of rows of all models as FP32 and stores the noises, clean minus noisy,
- * in the strip. Fails if a noise is not finite. */
 static organ_status noise_read_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     noise_stage *const s = context;
@@ -197,14 +187,13 @@ static organ_status noise_read_unit(void *context, const organ_row_unit *unit, s
 
 /* ---- sums ---- */
 
-/* Partial sums in LANES lanes, which the compiler vectorises: |K|^2 (change), |N|^2 (square), <N, K> (dot), and the
- * sum of the squares of the products in <N, K> (signs). */
+/* The partial sums in LANES lanes, which the compiler vectorises, are |K|^2 (change), |N|^2 (square), <N, K> (dot),
+ * and the sum of the squares of the products in <N, K> (signs). */
 typedef struct lanes {
     double change[LANES], square[LANES], dot[LANES], signs[LANES];
 } lanes;
 
-/* Adds a row of `count` values of noise and change to the lanes: value k to lane k % LANES. Pads the last values with
- * zeros to LANES. */
+/* Value k is added to lane k % LANES. The last values are padded with zeros to LANES. */
 static void add_row(lanes *restrict l, const float *restrict noise, const float *restrict change, size_t count)
 {
     float tail[2][LANES] = {{0}};
@@ -224,7 +213,7 @@ static void add_row(lanes *restrict l, const float *restrict noise, const float 
     }
 }
 
-/* Returns <N_1, N_2> over the rows of the strip and the `width` columns from `col` on. */
+/* The result is <N_1, N_2> over the rows of the strip and the `width` columns from `col` on. */
 static double noise_between(const noise_stage *s, const organ_row_set *strip, size_t col, size_t width)
 {
     const size_t cols = s->module->cols;
@@ -255,8 +244,7 @@ static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, s
     s->job->engine->kernels->product(&part, scratch);
 }
 
-/* Implements organ_row_walk.task: computes K = b a in block `block` of the strip, and sets s->sums[block]. If m->k is
- * not 0, also adds U^T N of each noise in the block to s->inside. */
+/* K is b a. If m->k is not 0, U^T N of each noise in the block is added to s->inside. */
 static void noise_sum_block(void *context, const organ_row_set *strip, size_t block, size_t worker)
 {
     noise_stage *const s = context;
@@ -287,8 +275,7 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
     to->between = s->noises > 1 ? noise_between(s, strip, col, width) : 0;
 }
 
-/* Implements organ_row_walk.retire: adds the sums of the blocks of a strip to the sums of the module, in the order of
- * the blocks, so that the result does not depend on threads. */
+/* The sums of the blocks are added in the order of the blocks, so that the result does not depend on threads. */
 static void noise_fold_blocks(void *context, const organ_row_set *strip)
 {
     noise_stage *const s = context;
@@ -307,8 +294,6 @@ static void noise_fold_blocks(void *context, const organ_row_set *strip)
 
 /* ---- the module ---- */
 
-/* Processes all rows of the module in strips. Then sets the `inside` of each noise to |U^T N|^2, and draws the cosines
- * of random matrices. */
 static organ_status noise_run(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -331,7 +316,6 @@ static organ_status noise_run(noise_stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Frees all buffers of the stage. */
 static void noise_release(noise_stage *s)
 {
     organ_row_sources_close(&s->sources);
@@ -346,8 +330,6 @@ static void noise_release(noise_stage *s)
     free(s->sums);
 }
 
-/* Measures one module. Reads its weight from all models and sets the measured members of `module`: m->k, |K|^2, <N_1,
- * N_2>, the sums of each noise N (|N|^2, <N, K>, |U^T N|^2), and the mean and standard deviation of random cosines. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error)
 {

@@ -19,8 +19,6 @@
 
 /* ---- the inputs ---- */
 
-/* Returns true if `path` is a LoRA adapter: a file named adapter_model.safetensors, or a directory that has an
- * adapter_config.json. */
 static bool is_adapter(const char *path)
 {
     char *config = NULL;
@@ -33,8 +31,7 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
-/* Returns true if both models have the same path, or if the first file of each is the same local file (device and
- * inode). */
+/* Two paths are the same model also if the first file of each is the same local file (device and inode). */
 static bool is_same_file(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
@@ -43,8 +40,8 @@ static bool is_same_file(const organ_model *a, const organ_model *b)
            a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Returns ORGAN_USAGE if two of the inputs are the same model, because the figures of such a comparison would look like
- * findings. A tuned model may also be the clean model of the second pair. */
+/* The figures of a comparison of equal models would look like findings. A tuned model may also be the clean model of
+ * the second pair. */
 static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
@@ -60,7 +57,6 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Opens the inputs, rejects equal models, and sets job->modules, the modules that are compared. */
 static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *error)
 {
     return organ_compared_open(job, job->pairs->access, error) || refuse_same(job, error)
@@ -70,8 +66,6 @@ static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *erro
 
 /* ---- the run ---- */
 
-/* Implements `measure` of organ_compared_measure: measures module k. The progress shows the cosine of N_A and N_B and
- * |N_A - N_B| / |N_A|, or "no cosine" if a noise is zero. */
 static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -87,8 +81,6 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
     return ORGAN_OK;
 }
 
-/* Opens and matches the inputs, checks the memory, measures all modules, and creates *report. Writes the report files
- * if job->output is not NULL. */
 static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
@@ -100,11 +92,12 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
-/* Compares the noises of two pairs. The change D is that of an adapter if o->change is the path of one; otherwise
- * o->change is a tuned model, or NULL for the difference of the clean models. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_noise_pairs_options, o, report, error, "clean[0]", o->clean[0], "noisy[0]", o->noisy[0],
+                         "clean[1]", o->clean[1], "noisy[1]", o->noisy[1]))
+        return error->status;
     const organ_report_work work = organ_report_begin(report);
     const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
     organ_compared_job job = {.pairs = o,
@@ -132,9 +125,9 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
 /* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h.
  */
 
-/* Returns the verdict on the premise of Method A, that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|.
- * "undefined": a noise is zero. "holds": q is at most ORGAN_ASSUMPTION_HOLDS. "holds in part": q is below 1 and
- * `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". Otherwise "does not hold". */
+/* The premise of Method A is that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|. The premise is
+ * "undefined" if a noise is zero; it "holds" if q is at most ORGAN_ASSUMPTION_HOLDS, and "holds in part" if q is
+ * below 1 and `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
     const double left = s->noise_difference / s->noise[0]; /* q^2 */
@@ -145,8 +138,6 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
-/* Appends to `to` the sentence on the premise of Method A. `assumption` is the result of assumption_of; if it is
- * "undefined", the sentence says that the premise cannot be tested. */
 static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
     if (*assumption == 'u') { /* undefined */
@@ -162,8 +153,6 @@ static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const cha
         100 * (1 - s->noise_difference / (s->noise[0] + s->noise[1])));
 }
 
-/* Appends to `to` the sentence that `same` modules were left out and that the figures are those of the other
- * `differing` modules. Does nothing if `same` is 0. */
 static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
@@ -173,8 +162,7 @@ static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
                   (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing);
 }
 
-/* Appends to `to` the sentence on the multiple of N_A that approximates N_B best in least squares, and on the share of
- * |N_B|^2 that this multiple explains. Does nothing if a noise is zero. */
+/* The factor is the multiple of N_A that approximates N_B best in least squares. */
 static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
@@ -190,8 +178,6 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
                      : "");
 }
 
-/* Appends to `to` the sentences that compare the norms of N_A, N_B and N_A - N_B with that of the change D. `kind` is
- * the kind of D. If D is zero, appends only a sentence that says so. */
 static void add_change_sentences(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
@@ -220,8 +206,6 @@ static void add_change_sentences(json_t *to, const organ_compared_fold *f, organ
                   sqrt(s->noise_difference / s->noise[1]));
 }
 
-/* Appends to `to` the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." Leaves out
- * cosines that are not defined; appends nothing if none is defined. */
 static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
@@ -238,11 +222,8 @@ static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);
 }
 
-/* Returns part / whole, or null if `whole` is 0. */
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
-/* Returns the verdict on the modules whose sums are `all`: levels, the figures that the sentences quote, and the
- * sentences. `same` is the number of modules that `all` leaves out; `change` is the kind of D. */
 json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
@@ -273,15 +254,12 @@ json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ
  * defined is null. N_A and N_B are the noises of pairs A and B (clean minus noisy weight), D is the change. A fold has
  * the sums over several modules. */
 
-/* Returns sqrt(part / whole), or null if `whole` is 0. */
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
 
-/* Returns the name of the module's role, which the report calls its projection. */
 static const char *projection_of(const organ_compared_module *m) { return organ_role_describe(m->anatomy->role)->name; }
 
 /* ---- folds ---- */
 
-/* Adds each member of `s`, the sums of one module, to the same member of `to`, the sums of several. */
 static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 {
     for (size_t k = 0; k < 2; k++) {
@@ -297,8 +275,7 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
-/* Implements organ_compared_folding.add: adds module m to fold `f`, its sums and four comparisons: of N_A with N_B, and
- * of N_A, N_B and N_A - N_B with D. `which` is not used. */
+/* The comparisons are of N_A with N_B, and of N_A, N_B and N_A - N_B with D. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
@@ -316,9 +293,7 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
                          elements);
 }
 
-/* Adds to the object `row`: the norms in `s` and their quotients; the multiple of N_A that approximates N_B best
- * ("factor") and the share of |N_B|^2 that it explains ("explained"); the remainder N_A - N_B. `s` has the sums of one
- * module or of several. */
+/* "factor" is the multiple of N_A that approximates N_B best, and "explained" the share of |N_B|^2 that it explains. */
 static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
@@ -337,7 +312,6 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
-/* Returns an object with the cosine of the two matrices of fold `f` and its comparison with that of random matrices. */
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
@@ -345,8 +319,6 @@ static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
     return row;
 }
 
-/* Implements organ_compared_folding.json: adds the numbers of fold `f` to the object `row` and returns `row`. `which`
- * is not used. */
 static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
@@ -363,9 +335,7 @@ static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_
 
 /* ---- modules ---- */
 
-/* Returns an object with the cosine of two matrices of `elements` values each, and its z for random matrices
- * ("z_exact"). `square` and `other` are the squared norms of the matrices, `dot` is their inner product. Both members
- * are null if a matrix is zero. */
+/* `square` and `other` are the squared norms of the matrices, `dot` is their inner product. */
 static json_t *cosine_json(double square, double other, double dot, double elements)
 {
     const organ_noise_comparison c = {square, other, dot, 0};
@@ -374,8 +344,6 @@ static json_t *cosine_json(double square, double other, double dot, double eleme
     return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
 }
 
-/* Returns the reason why N_A and N_B have no cosine in a module: one noise or both are zero. Returns NULL if there is
- * a cosine. */
 static const char *why_pair_undefined(const organ_pair_sums *s)
 {
     if (!(s->noise[0] > 0) && !(s->noise[1] > 0))
@@ -385,7 +353,6 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-/* Returns the report's row of module k of the job `context`. */
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -416,7 +383,6 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-/* Returns an object with the definitions of the report's terms, for its readers. */
 static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -445,7 +411,6 @@ static json_t *noise_pairs_document_definitions_json(void)
                              "result equals the quantised clean model of B."));
 }
 
-/* Returns an object with the limits of the verdicts in words. */
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
@@ -458,8 +423,6 @@ static json_t *thresholds_json(void)
                            "|z| > 3 and for the joined matrix; related: |cosine| below 0.5; else alike"));
 }
 
-/* Returns the description of model `source` of the job, with the member "stored_as": how the model stores the compared
- * weights. */
 static json_t *noise_pairs_document_source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
@@ -469,16 +432,13 @@ static json_t *noise_pairs_document_source_json(const organ_compared_job *job, s
     return model;
 }
 
-/* Returns the descriptions of both models of pair `p` of the job: 0 is pair A, 1 is pair B. */
 static json_t *pair_json(const void *job, size_t p)
 {
     return ORGAN_OBJECT(SET("clean", noise_pairs_document_source_json(job, 2 * p)),
                         SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
-/* Returns an object that describes D. "of" is its kind; "from" is "B A" for an adapter, otherwise "CLEAN_A", the model
- * that is subtracted. "tuned" or "adapter" describes the model or adapter that D comes from; they are absent if D is
- * the difference of the clean models. */
+/* "from" is "B A" for an adapter, otherwise "CLEAN_A", the model that is subtracted. */
 static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
@@ -489,7 +449,6 @@ static json_t *change_json(const organ_compared_job *job)
                ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r))));
 }
 
-/* Returns the member "run": the paths of the inputs, the output, time and machine. */
 static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;
@@ -499,8 +458,8 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
     return organ_compared_run_json(job, ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change)));
 }
 
-/* Returns the verdict on the modules in which the clean models differ; in the other modules equal noises are trivial.
- * If the clean models have the same values in all modules, returns the verdict on `all`, the sums of all modules. */
+/* In modules in which the clean models do not differ, equal noises are trivial: the verdict leaves them out, unless
+ * all modules are of this kind. */
 static json_t *verdict_json(const organ_compared_job *job, const organ_compared_fold *all)
 {
     organ_compared_fold differing = {0};
@@ -514,7 +473,6 @@ static json_t *verdict_json(const organ_compared_job *job, const organ_compared_
                              : organ_pairs_verdict(all, 0, job->change);
 }
 
-/* Returns the report; NULL if memory runs out. */
 json_t *organ_pairs_document(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;

@@ -15,14 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* LANES: number of independent partial sums of a unit, for vector instructions. UNITS: number of units
+/* LANES is the number of independent partial sums of a unit, for vector instructions. UNITS is the number of units
  * whose sums are in memory at a time, a set of rows. */
 enum { LANES = 16, UNITS = 64 };
 /* Largest number of values of one model in a unit. */
 #define UNIT_VALUES ((size_t)1 << 16)
 
-/* The sums over a unit, in the order of the table in pairs_fold_units. W is a weight, N a noise (clean minus noisy), D
- * the change. */
+/* The sums are in the order of the table in pairs_fold_units. W is a weight, N a noise (clean minus noisy), D the
+ * change. */
 enum {
     WEIGHT_A,              /* |W_clean_A|^2 */
     WEIGHT_B,              /* |W_clean_B|^2 */
@@ -39,12 +39,10 @@ enum {
     TERMS
 };
 
-/* The sums (terms) of one unit, each in LANES partial sums. */
 typedef struct unit_sums {
     double lane[TERMS][LANES];
 } unit_sums;
 
-/* State of the measurement of one module. */
 typedef struct pairs_stage {
     const organ_compared_job *job;
     organ_compared_module *module;
@@ -60,8 +58,8 @@ typedef struct pairs_stage {
 
 /* ---- memory ---- */
 
-/* Sets *unit_rows to the rows of a unit, and *bytes to the scratch of one worker: a unit of each model, with `adapter`
- * also a unit of D, then the scratch of a reader or of a product, whichever is larger. */
+/* The scratch of a worker is a unit of each model, with `adapter` also a unit of D, then the scratch of a reader or
+ * of a product, whichever is larger. */
 static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
                                        organ_error *error)
 {
@@ -74,7 +72,6 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
-/* Implements organ_compared_need: sets *bytes to the memory that one worker needs for module m. */
 static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -85,8 +82,6 @@ static organ_status pairs_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message has the largest need of a
- * module, in bytes. */
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;
@@ -97,8 +92,6 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
                                widest->name);
 }
 
-/* Allocates the scratch memory and the sums of the units. Sets s->active, the number of workers: as many as have room
- * for their scratch in the memory of the engine, and no more than there are threads. */
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 {
     const organ_engine *const engine = s->job->engine;
@@ -113,13 +106,12 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* Pointers to LANES values of each clean and noisy weight, and of the two matrices whose difference is D. */
 typedef struct pairs_values {
     const float *clean_a, *noisy_a, *clean_b, *noisy_b;
     const float *to, *from; /* D = to - from */
 } pairs_values;
 
-/* Adds the terms of the LANES values in `v` to the partial sums lane[term][j]: value j of each matrix to lane j. */
+/* Value j of each matrix belongs to lane j. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean_a = v->clean_a, *restrict const noisy_a = v->noisy_a,
@@ -144,14 +136,10 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
     }
 }
 
-/* Adds the terms of a unit of `count` values to `u`.
- *
- * values[k] is the unit of model k (organ_pair_source), NULL if the job has no such model; values[ORGAN_ROW_SOURCES] is
- * the unit of an adapter's change, NULL without an adapter.
- *
- * D is the adapter's change. Without an adapter, D is the tuned model minus the clean model of A; without a tuned model
- * too, the clean model of B minus that of A. If LANES does not divide `count`, the last values are padded with
- * zeros. */
+/* values[k] is the unit of model k (organ_pair_source), NULL if the job has no such model; values[ORGAN_ROW_SOURCES]
+ * is the unit of an adapter's change, NULL without an adapter. Without an adapter, D is the tuned model minus the
+ * clean model of A; without a tuned model too, the clean model of B minus that of A. If LANES does not divide
+ * `count`, the last values are padded with zeros. */
 static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
     static const float zeros[LANES];
@@ -177,7 +165,6 @@ static void pairs_add_unit(unit_sums *u, size_t count, const float *const values
     }
 }
 
-/* Reads a unit of model `source` as FP32 into `to`. Returns ORGAN_BAD_INPUT if a value is not finite. */
 static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_row_unit *unit, float *to,
                                void *scratch, organ_error *error)
 {
@@ -191,7 +178,6 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
     return ORGAN_OK;
 }
 
-/* Computes the rows `unit` of b a, the change by the adapter, and stores them in `to`. */
 static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
@@ -205,8 +191,6 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
-/* Implements organ_row_walk.unit: reads a unit of all models, computes the adapter's change if there is one, and sets
- * s->sums[unit->index]. `worker`: index of the worker's part of s->scratch. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -233,8 +217,7 @@ static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, si
 
 /* ---- the module ---- */
 
-/* Implements organ_row_walk.retire: adds the sums of the units of a set to the sums of the module, in the order of the
- * units, so that the result does not depend on threads. */
+/* The sums of the units are added in the order of the units, so that the result does not depend on threads. */
 static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;
@@ -249,7 +232,6 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
     organ_progress_advance(s->job->progress, organ_row_sources_bytes(&s->sources, set->rows), NULL, NULL);
 }
 
-/* Sums all rows of the module in units, then draws the cosines of random matrices of its shape. */
 static organ_status pairs_run(pairs_stage *s, organ_error *error)
 {
     const organ_row_walk walk = {.rows = s->module->rows,
@@ -264,8 +246,6 @@ static organ_status pairs_run(pairs_stage *s, organ_error *error)
     return error->status;
 }
 
-/* Measures one module: reads its rows from all models in units, and sets module->sums (squared norms and inner
- * products of the noises and the change) and the mean and standard deviation of random cosines. */
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error)
 {
     pairs_stage s = {.job = job, .module = module, .sources = organ_compared_sources(job, module)};

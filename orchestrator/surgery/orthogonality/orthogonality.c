@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Measures module k, and shows as progress the cosine of the first noise with the adapter's change and the quotient of
- * their norms; "no cosine" if one of them is zero. */
 static organ_status orthogonality_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -32,7 +30,6 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
     return ORGAN_OK;
 }
 
-/* Draws the charts of `report` as SVG and writes them to the output directory. `context` is not used. */
 static organ_status write_charts(const organ_output *output, const void *context, const json_t *report,
                                  organ_error *error)
 {
@@ -49,8 +46,6 @@ static organ_status write_charts(const organ_output *output, const void *context
     return error->status;
 }
 
-/* Opens and matches the inputs, checks the memory, measures all modules, and creates *report. Writes the report files
- * and charts if there is an output path. */
 static organ_status compare_noise(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
@@ -63,10 +58,12 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
                               &files, write_charts, NULL, *report, error);
 }
 
-/* Compares the noise of one or two noisy models with the change of an adapter. */
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_orthogonality_options, o, report, error, "clean", o->clean, "noisy", o->noisy, "adapter",
+                         o->adapter))
+        return error->status;
     organ_compared_job job = {.options = o,
                               .engine = engine,
                               .progress = progress,
@@ -93,13 +90,10 @@ organ_status organ_orthogonality(const organ_orthogonality_options *o, const org
  * both noises. */
 enum { AGREEMENT = 2 };
 
-/* Returns the name of the module's row in the report's list of projections. */
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
 
-/* Returns the squared norms and the inner product of the two matrices that `which` selects in module m; `signs` is 0
- * (unknown) for AGREEMENT. */
 static organ_noise_comparison compared_of(const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT)
@@ -107,12 +101,10 @@ static organ_noise_comparison compared_of(const organ_compared_module *m, int wh
     return (organ_noise_comparison){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
 }
 
-/* Returns the number of elements of the module's weight. */
 static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
-/* Adds the leakage of noise `which` in module m to the fold. Does nothing if `which` is AGREEMENT, or if the noise or K
- * is zero. Also does nothing if k, the number of output directions of K, is not below the number of rows: the leakage
- * is then always 1. */
+/* If k, the number of output directions of K, is not below the number of rows, the leakage is always 1 and does not
+ * count. */
 static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
@@ -123,7 +115,6 @@ static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, in
     f->inside_base += m->noise[which].square;
 }
 
-/* Adds to fold `f` the comparison of module m that `which` selects, and the leakage of the noise. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
@@ -131,8 +122,6 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
     fold_leakage(&f->noises, m, which);
 }
 
-/* Implements organ_compared_folding.json: adds the numbers of the fold `sums` to the object `row` and returns `row`.
- * Leaves out the members on leakage and random signs if `which` is AGREEMENT. */
 static json_t *document_fold_json(json_t *row, const organ_compared_fold *sums, int which)
 {
     const organ_noise_fold *const f = &sums->noises;
@@ -152,8 +141,6 @@ static json_t *document_fold_json(json_t *row, const organ_compared_fold *sums, 
     return row;
 }
 
-/* Returns the verdict, the totals, and the rows for projections, layers and places of the comparison that `which`
- * selects. */
 static json_t *comparison_json(const organ_compared_job *job, int which)
 {
     const organ_compared_folding folding = {job, which, add_to_fold, document_fold_json};
@@ -166,8 +153,6 @@ static json_t *comparison_json(const organ_compared_job *job, int which)
         SET("places", organ_compared_layers_json(&folding, true)));
 }
 
-/* Returns the element of "noises" for noise n: its comparison with K, the noisy model, and how that model stores the
- * compared weights. */
 static json_t *noise_json(const void *context, size_t n)
 {
     const organ_compared_job *const job = context;
@@ -180,8 +165,6 @@ static json_t *noise_json(const void *context, size_t n)
 
 /* ---- modules ---- */
 
-/* Returns a string with the reason why noise n has no cosine with K in module m: K or the noise is zero. Returns JSON
- * null if there is a cosine. */
 static json_t *why_undefined(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
@@ -189,8 +172,6 @@ static json_t *why_undefined(const organ_compared_module *m, size_t n)
     return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have equal values here");
 }
 
-/* Returns the numbers of noise n in the module: norm, ratio to K, cosine with K and its z values, leakage and its
- * expectation, and the reason for a missing cosine. */
 static json_t *module_noise_json(const void *module, size_t n)
 {
     const organ_compared_module *const m = module;
@@ -211,8 +192,6 @@ static json_t *module_noise_json(const void *module, size_t n)
                         SET("reason", why_undefined(m, n)));
 }
 
-/* Returns the row of module k of the report. With two noisy models the row has the member "agreement", the comparison
- * of both noises. */
 static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -236,7 +215,6 @@ static json_t *document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-/* Returns the definitions of terms in the report. */
 static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -262,7 +240,6 @@ static json_t *orthogonality_definitions_json(void)
                  "|N| / |K|. W_clean + K and W_noisy + K differ by N; W_clean + K and W_noisy differ by N + K."));
 }
 
-/* Returns the limits of the verdicts in words. */
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
@@ -277,7 +254,6 @@ static json_t *thresholds_json(void)
                               "|cosine| below 0.5; else alike"));
 }
 
-/* Returns the member "parameters": the options that determine the figures. */
 static json_t *document_parameters_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -285,7 +261,6 @@ static json_t *document_parameters_json(const organ_compared_job *job)
                         SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules));
 }
 
-/* Returns the description of the adapter. */
 static json_t *adapter_json(const organ_compared_job *job)
 {
     const organ_adapter *const a = job->adapter;
@@ -293,7 +268,6 @@ static json_t *adapter_json(const organ_compared_job *job)
                         SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
 }
 
-/* Returns the member "run": the paths of the inputs, the output, time and machine. */
 static json_t *document_run_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -302,7 +276,6 @@ static json_t *document_run_json(const organ_compared_job *job)
                                                 SET_BYTES_OF("noisy2", o->noisy2), SET_BYTES("adapter", o->adapter)));
 }
 
-/* Makes the report: a comparison for each noise with K and, with two noisy models, one of both noises. */
 json_t *organ_orthogonality_document(const organ_compared_job *job)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),

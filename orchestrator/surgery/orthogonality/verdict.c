@@ -15,8 +15,7 @@
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
-/* Returns the cosine of the compared matrices, limited to -1 .. 1, because rounding errors can make the quotient for
- * parallel matrices exceed 1. */
+/* Rounding errors can make the quotient for parallel matrices exceed 1. */
 double organ_compared_cosine(const organ_noise_comparison *c)
 {
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
@@ -46,7 +45,6 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
     f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
-/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out`: room for the text. */
 static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
@@ -55,7 +53,6 @@ static const char *percent_text(double share, char out[32])
     return out;
 }
 
-/* The cosine of a fold, and whether chance explains it. */
 typedef struct verdict_reading {
     /* cosine of all modules joined to one matrix, its standard deviation by chance, and the quotient of both */
     double cosine, chance, z;
@@ -64,7 +61,6 @@ typedef struct verdict_reading {
     bool tiny;      /* the cosines that chance does not explain are at most ORGAN_SMALL_COSINE */
 } verdict_reading;
 
-/* Returns the cosine of the fold and its comparison with chance. */
 static verdict_reading read_cosine(const organ_noise_fold *f)
 {
     verdict_reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
@@ -77,7 +73,6 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
-/* Returns the sentence that interprets a cosine of N and K that chance does not explain. */
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)
@@ -88,7 +83,6 @@ static const char *direction_of(const verdict_reading *r)
     return "The adapter is anti-correlated with N: it adds to the quantisation error.";
 }
 
-/* Returns the sentence with the figures on which the verdict on the cosine is based. */
 static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
@@ -101,8 +95,6 @@ static json_t *z_sentence(const organ_noise_fold *f, const verdict_reading *r)
                               r->z, signs, f->largest);
 }
 
-/* Returns the level of the cosine of N and K, a value of "direction" in the report, and appends the sentences that
- * explain it. */
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 {
     const verdict_reading r = read_cosine(f);
@@ -134,11 +126,9 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the level of the leakage, the word "leakage" of the verdict, and appends the sentence that explains it. U are
- * the k left singular vectors of K, its output directions. The leakage is the norm of the part of N in their span,
- * relative to |N|. Random noise has the share k / m of its energy there, with m the number of output dimensions. Only
- * modules with noise and 0 < k < m count, because with k = m the leakage is always 1. If there is no such module, the
- * level is "undefined". */
+/* U are the k left singular vectors of K, its output directions. The leakage is the norm of the part of N in their
+ * span, relative to |N|. Random noise has the share k / m of its energy there, with m the number of output
+ * dimensions. Only modules with noise and 0 < k < m count, because with k = m the leakage is always 1. */
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->informative == 0 || !(f->inside_expected > 0)) {
@@ -161,10 +151,9 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the level of |N| / |K|, a value of "magnitude" in the report, and appends the sentences that explain it. The
- * target is the clean model with the adapter, W_clean + K. The difference from the target is N + K for the noisy model
- * alone and N for the noisy model with the adapter: the squared distance falls from |N|^2 + |K|^2 + 2 <N, K> to
- * |N|^2. */
+/* The target is the clean model with the adapter, W_clean + K. The difference from the target is N + K for the noisy
+ * model alone and N for the noisy model with the adapter: the squared distance falls from |N|^2 + |K|^2 + 2 <N, K>
+ * to |N|^2. */
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {
@@ -196,7 +185,6 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* The member "beyond_allowed" is the number of modules whose |z| may exceed the limit by chance. */
 json_t *organ_noise_verdict(const organ_noise_fold *all)
 {
     json_t *sentences = json_array();
@@ -207,7 +195,6 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
                         SET("sentences", sentences));
 }
 
-/* Returns a level and sentences for the agreement of two noises. `all` is the fold of N_1 with N_2. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
     const verdict_reading r = read_cosine(all);
@@ -233,8 +220,6 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
-/* Writes to `out` how the first weight is stored, followed by " and others" if another weight is stored differently.
- * `first` is the address of the first of `count` pointers to weights, which are `stride` bytes apart. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];
@@ -253,25 +238,24 @@ void organ_stored_as(const organ_weight *const *first, size_t stride, size_t cou
  * layer. A fold is the struct with these sums (organ_compared_fold). Also makes members that organ.orthogonality/1 and
  * organ.noise_pairs/1 have in common. */
 
-/* Value of fold_selection.row that selects modules regardless of their projection. */
+/* This value of fold_selection.row selects modules regardless of their projection. */
 enum { ALL_ROWS = ORGAN_ANATOMY_ROWS };
 
-/* Selects modules to sum: those of job->modules[from] to job->modules[to - 1] for which fold_row_of returns `row`, or
- * all of them if `row` is ALL_ROWS. */
+/* The selected modules are those of job->modules[from] to job->modules[to - 1] for which fold_row_of returns `row`,
+ * or all of them if `row` is ALL_ROWS. */
 typedef struct fold_selection {
     size_t from, to;
     unsigned row;
 } fold_selection;
 
-/* Returns the number of the projection to which the report counts the module. The numbers are those of
- * organ_anatomy_row, which are 3 times the role for dense matrices, plus 1 or 2 for routed and shared experts. A report
- * of two pairs does not separate these three kinds and uses the numbers of dense matrices. */
+/* The numbers are those of organ_anatomy_row, which are 3 times the role for dense matrices, plus 1 or 2 for routed
+ * and shared experts. A report of two pairs does not separate these three kinds and uses the numbers of dense
+ * matrices. */
 static unsigned fold_row_of(const organ_compared_job *job, const organ_compared_module *m)
 {
     return job->pairs ? 3 * (unsigned)m->anatomy->role : organ_anatomy_row(m->anatomy);
 }
 
-/* Returns the sums over the modules that `of` selects. */
 static organ_compared_fold fold_modules(const organ_compared_folding *g, fold_selection of)
 {
     organ_compared_fold f = {0};
@@ -286,8 +270,6 @@ organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
     return fold_modules(g, (fold_selection){0, g->job->count, ALL_ROWS});
 }
 
-/* Appends to `rows` the row with the sums over the modules that `of` selects. The row has the member "projection"
- * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if there is no module. */
 static void append_fold(const organ_compared_folding *g, fold_selection of, const int32_t *layer, json_t *rows)
 {
     const organ_compared_fold f = fold_modules(g, of);
@@ -299,7 +281,6 @@ static void append_fold(const organ_compared_folding *g, fold_selection of, cons
                           &f, g->which));
 }
 
-/* Tries the numbers of all projections; append_fold skips those without modules. */
 json_t *organ_compared_projections_json(const organ_compared_folding *g)
 {
     json_t *const rows = json_array();
@@ -308,8 +289,7 @@ json_t *organ_compared_projections_json(const organ_compared_folding *g)
     return rows;
 }
 
-/* Finds the modules of each layer as a range of job->modules, which is ordered by layer. With `places` appends a row
- * for each projection of the layer, otherwise one row with ALL_ROWS. */
+/* The modules of a layer are a range of job->modules, which is ordered by layer. */
 json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
 {
     const organ_compared_job *const job = g->job;
@@ -324,9 +304,8 @@ json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
     return rows;
 }
 
-/* Adds "cosine", its standard deviation by chance "chance_std", and "z": <N, K> divided by its standard deviation for a
- * random N. With `signs` adds "z_signs", which divides by the standard deviation for random signs of N instead. These
- * members are null if no module has a cosine. */
+/* "z" is <N, K> divided by its standard deviation for a random N; "z_signs" divides by the standard deviation for
+ * random signs of N instead. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
@@ -340,15 +319,13 @@ void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool sign
 
 /* ---- parts of both reports ---- */
 
-/* Returns the number of draws, and the mean and standard deviation of the drawn cosines of module m with random
- * matrices. "std_exact" is the theoretical standard deviation, 1 / sqrt(rows x cols). */
+/* "std_exact" is the theoretical standard deviation, 1 / sqrt(rows x cols). */
 json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *m)
 {
     return ORGAN_OBJECT(SET_COUNT("draws", job->draws), SET_REAL("mean", m->drawn_mean), SET_REAL("std", m->drawn_std),
                         SET_REAL("std_exact", 1 / sqrt((double)m->rows * (double)m->cols)));
 }
 
-/* Returns the weight of module k in the first model. */
 static const organ_weight *compared_weight(const void *job, size_t k)
 {
     return ((const organ_compared_job *)job)->modules[k].weight[0];
@@ -368,12 +345,12 @@ json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs)
 
 /* ---- random matrices ---- */
 
-/* Largest number of tries of gamma_at. It rejects fewer than one try in 20, so 64 rejections in a row do not occur in
- * practice; gamma_at would then return shape - 1/3. */
+/* gamma_at rejects fewer than one try in 20, so 64 rejections in a row do not occur in practice; it would then
+ * return shape - 1/3. */
 enum { TRIES = 64 };
 
-/* Returns normal number `at` of a stream (organ_philox_normal). Normal numbers use the even streams of the generator
- * and uniform numbers the odd streams, so that both are independent. */
+/* Normal numbers use the even streams of the generator and uniform numbers the odd streams, so that both are
+ * independent. */
 static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -381,9 +358,8 @@ static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
     return (double)value;
 }
 
-/* Returns uniform number `at` of a stream, in (0, 1). organ_philox_uniform returns multiples of 2^-23 from -1 on, which
- * become multiples of 2^-24 from 0 on. Adding 2^-25, half of such a step, excludes 0, whose logarithm gamma_at would
- * need. */
+/* organ_philox_uniform returns multiples of 2^-23 from -1 on, which become multiples of 2^-24 from 0 on. Adding
+ * 2^-25, half of such a step, excludes 0, whose logarithm gamma_at would need. */
 static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -391,8 +367,8 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
     return ((double)value + 1) / 2 + 0x1p-25;
 }
 
-/* Returns a random number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia
- * and Tsang (2000). Try k, from 0 to TRIES - 1, uses the normal and the uniform number `at` + k of the stream. */
+/* The method is that of Marsaglia and Tsang (2000), with scale 1 and a `shape` of at least 1. Try k, from 0 to TRIES
+ * - 1, uses the normal and the uniform number `at` + k of the stream. */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
     const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d); /* the names of the paper */
@@ -408,8 +384,7 @@ static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape
     return d * v;
 }
 
-/* Returns a random number of the chi-square distribution with `degrees` degrees of freedom, or 0 if `degrees` is
- * below 1. Uses numbers `at` to `at` + TRIES of the stream. */
+/* The result is 0 if `degrees` is below 1. Numbers `at` to `at` + TRIES of the stream are used. */
 static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
 {
     if (degrees < 1)
@@ -419,10 +394,10 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
-/* Draws the cosine between a fixed vector and a random normal one. The cosine depends on two properties of the random
- * vector: its component parallel to the fixed vector, which is a normal number g, and the squared length `rest` of its
- * remainder, which has the chi-square distribution with elements - 1 degrees of freedom. So draws two numbers instead
- * of a vector, and returns g / sqrt(g^2 + rest). */
+/* The cosine depends on two properties of the random vector: its component parallel to the fixed vector, which is a
+ * normal number g, and the squared length `rest` of its remainder, which has the chi-square distribution with
+ * elements - 1 degrees of freedom. So two numbers are drawn instead of a vector, and the result is g / sqrt(g^2 +
+ * rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
     const uint64_t at = draw * 128; /* each draw uses its own 128 numbers, enough for all tries */
@@ -431,8 +406,6 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
     return square > 0 ? g / sqrt(square) : 0;
 }
 
-/* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the random cosines 0 to draws - 1
- * of vectors with `elements` values. */
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
 {
     double middle = 0, squares = 0; /* mean and sum of squared deviations, by Welford's recurrence */
@@ -448,8 +421,7 @@ void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint6
 /* The variance of Beta(a, b) is p (1 - p) / (a + b + 1), with p = a / (a + b) = k / m and a + b = m n / 2. */
 double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
 
-/* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard
- * normal values have a magnitude above 3. Adds the terms of the binomial distribution until their sum reaches 0.99. */
+/* The terms of the binomial distribution are added until their sum reaches 0.99. */
 size_t organ_chance_beyond(size_t count)
 {
     const double p = 0.0026997960632601866, n = (double)count; /* p: probability of a normal value beyond 3 */

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* The digest of the new bytes of a tensor. */
 typedef struct cuts_digest {
     size_t tensor;
     uint64_t hashed;    /* bytes of the tensor that are digested, from its beginning */
@@ -22,22 +21,20 @@ typedef struct cuts_digest {
     struct cuts_digest *next;
 } cuts_digest;
 
-/* The digests in progress, in any order. Only the thread that digests a tensor uses the members of its digest. */
+/* The digests are in any order. Only the thread that digests a tensor uses the members of its digest. */
 struct organ_cuts_digests {
     pthread_mutex_t lock; /* guards the list */
     cuts_digest *list;
 };
 
-/* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
     organ_matrices m;        /* the tensor's matrices: their number, and rows and columns of each */
     uint64_t row_bytes, all; /* bytes of a row; rows of all matrices together */
     uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 
-/* Divides a tensor into ranges of at most about ORGAN_CUT_BYTES. `rows` is as in organ_cuts_make: ranges end at
- * multiples of `rows` in a matrix, or at the ends of matrices. A tensor of at most ORGAN_CUT_BYTES, or any tensor with
- * ORGAN_CUT_NEVER, stays one range. */
+/* Ranges have at most about ORGAN_CUT_BYTES and end at multiples of `rows` in a matrix, or at the ends of matrices.
+ * A tensor of at most ORGAN_CUT_BYTES, or any tensor with ORGAN_CUT_NEVER, stays one range. */
 static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
 {
     cut_plan k = {.m = organ_tensor_matrices(tensor)};
@@ -55,16 +52,16 @@ static cut_plan cut_plan_for(const organ_tensor *tensor, uint64_t rows)
     return k;
 }
 
-/* Returns the number of rows of the range that begins at `row` (counted over all matrices): `step`, or fewer at the end
- * of the tensor. If `step` is less than the rows of a matrix, a range ends at the latest at the end of its matrix. */
+/* Rows are counted over all matrices. If `step` is less than the rows of a matrix, a range ends at the latest at the
+ * end of its matrix. */
 static uint64_t rows_until_cut(const cut_plan *k, uint64_t row)
 {
     const uint64_t remaining = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
     return remaining < k->step ? remaining : k->step;
 }
 
-/* Appends rows [row, row + rows) of tensor t to the list of row ranges: some whole matrices, or some rows of one
- * matrix, as a tensor of rank 3. A whole tensor keeps its name and shape. Returns false if out of memory. */
+/* The range has some whole matrices, or some rows of one matrix, as a tensor of rank 3. A whole tensor keeps its
+ * name and shape. Returns false if out of memory. */
 static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan *k, uint64_t row, uint64_t rows)
 {
     const organ_tensor *const tensor = cuts->tensors[t];
@@ -93,7 +90,6 @@ static bool add_cut(organ_cuts *cuts, size_t *capacity, size_t t, const cut_plan
     return true;
 }
 
-/* Appends the row ranges of tensor t to cuts->list. Returns false if out of memory. */
 static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t rows)
 {
     const cut_plan k = cut_plan_for(cuts->tensors[t], rows);
@@ -106,7 +102,6 @@ static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t ro
     return true;
 }
 
-/* Appends the row ranges of all tensors to cuts->list and allocates the digests. */
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error)
 {
@@ -130,7 +125,6 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
     return ORGAN_OK;
 }
 
-/* Frees a digest. NULL is allowed. */
 static void free_digest(cuts_digest *digest)
 {
     if (digest)
@@ -138,7 +132,6 @@ static void free_digest(cuts_digest *digest)
     free(digest);
 }
 
-/* Frees all digests. NULL is allowed. */
 static void free_digests(struct organ_cuts_digests *digests)
 {
     if (!digests)
@@ -161,12 +154,10 @@ void organ_cuts_release(organ_cuts *cuts)
     *cuts = (organ_cuts){0};
 }
 
-/* Returns the number of row ranges of tensor t. */
 static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first[t + 1] - cuts->first[t]; }
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
-/* Takes the digest of tensor t off the list; NULL if there is none. */
 static cuts_digest *take_digest(struct organ_cuts_digests *digests, size_t t)
 {
     pthread_mutex_lock(&digests->lock);
@@ -180,7 +171,6 @@ static cuts_digest *take_digest(struct organ_cuts_digests *digests, size_t t)
     return found;
 }
 
-/* Puts a digest into the list. */
 static void keep_digest(struct organ_cuts_digests *digests, cuts_digest *digest)
 {
     pthread_mutex_lock(&digests->lock);
@@ -189,8 +179,7 @@ static void keep_digest(struct organ_cuts_digests *digests, cuts_digest *digest)
     pthread_mutex_unlock(&digests->lock);
 }
 
-/* Returns the digest of a tensor of which no byte is digested; reuses `d`, or creates one if that is NULL. Returns NULL
- * without memory. */
+/* Reuses `d`, or creates a digest if that is NULL. Returns NULL without memory. */
 static cuts_digest *begin_digest(cuts_digest *d, size_t t)
 {
     if (!d && (d = calloc(1, sizeof *d)) && !(d->hash = XXH3_createState())) {
@@ -205,8 +194,7 @@ static cuts_digest *begin_digest(cuts_digest *d, size_t t)
     return d;
 }
 
-/* Continues the digest of the tensor, or starts it if the bytes are the tensor's first. Ignores bytes that do not
- * directly follow the bytes digested so far. */
+/* Bytes that do not directly follow the bytes digested so far are ignored. */
 organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at,
                                organ_error *error)
 {
@@ -233,34 +221,30 @@ organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, s
 
 /* ---- tensors that were written in row ranges ---- */
 
-/* A file of a model, as the context of read_written. */
 typedef struct cuts_place {
     const organ_model *model;
     uint32_t file;
 } cuts_place;
 
-/* Implements organ_run_read: reads bytes of the file. */
 static organ_status read_written(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const cuts_place *const p = context;
     return organ_model_read(p->model, p->file, data, bytes, offset, error);
 }
 
-/* Context of organ_cuts_complete's callbacks. */
 typedef struct cuts_reading {
     organ_cuts *cuts;
     const organ_model *written;
 } cuts_reading;
 
-/* Returns the bytes that must be read to digest tensor t: 0 if it was written as one range, whose digest is known. */
+/* Returns 0 for a tensor that was written as one range, because its digest is known. */
 static uint64_t bytes_to_read(const void *context, size_t t)
 {
     const organ_cuts *const cuts = ((const cuts_reading *)context)->cuts;
     return range_count(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
-/* Computes the digest of tensor t from the written output. Does nothing for a tensor of one range, or if this rank
- * digested the tensor while writing it. bytes_to_read cannot make the second check: it must return the same on all
+/* bytes_to_read cannot check whether this rank digested the tensor while writing it: it must return the same on all
  * ranks, but each rank has only the digests of tensors that it wrote. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
@@ -274,8 +258,6 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }
 
-/* Each rank reads and digests the tensors that are assigned to it and have no digest yet; then the ranks exchange
- * cuts->xxh3. */
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
     cuts_reading r = {cuts, written};

@@ -19,8 +19,6 @@
 
 #define MAX_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
 
-/* Returns the entry of the file `path` in a record: its size and, if it is at most MAX_DIGESTED bytes and has no
- * weights, its digest. NULL on error. */
 static json_t *file_entry(const char *path, organ_error *error)
 {
     char digest[17] = "";
@@ -43,15 +41,14 @@ static json_t *file_entry(const char *path, organ_error *error)
     return entry;
 }
 
-/* Returns whether `name`, relative to the output directory, is in this run's report folder, which the record leaves
- * out. The donor's reports in organ/donor/ are copied files, so the record lists them. */
+/* The record leaves out this run's report folder. The donor's reports in organ/donor/ are copied files, so the
+ * record lists them. */
 static bool is_own_report(const char *name)
 {
     return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&
            strncmp(name, "organ/donor/", 12) != 0;
 }
 
-/* Adds the entry (file_entry) of directory/name to the object `files`, under `name`. */
 static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)
 {
     char *const path = organ_format("%s/%s", directory, name);
@@ -65,8 +62,6 @@ static organ_status add_file(json_t *files, const char *directory, const char *n
     return error->status;
 }
 
-/* Returns an object with an entry for each file below directory/folder, without this run's reports; an empty object if
- * the folder is missing. NULL on error. */
 json_t *organ_file_record(const char *directory, const char *folder, organ_error *error)
 {
     organ_file_list list = {0};
@@ -92,7 +87,6 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
     return NULL;
 }
 
-/* Makes the record of all files of the directory and writes it to ORGAN_RECORD in the directory. */
 organ_status organ_file_record_write(const char *directory, organ_error *error)
 {
     char *const path = organ_format("%s/" ORGAN_RECORD, directory);

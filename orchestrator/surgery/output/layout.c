@@ -15,7 +15,7 @@
 
 #define STEP ((size_t)1 << 20) /* bytes between tensors that are read and stored at once */
 
-/* A file that the layout writes again: a file of the model itself or, for an organ directory, a file of its donor. */
+/* For an organ directory the files are those of its donor, as the manifest lists them. */
 typedef struct layout_source {
     const organ_model *model;
     uint32_t index; /* index of the file in the model, or in the donor as the manifest lists its files */
@@ -24,14 +24,11 @@ typedef struct layout_source {
     size_t first, count;        /* its tensors in model->tensors: index of the first, and number */
 } layout_source;
 
-/* Returns the number of files of the model or, for an organ directory, of its donor. */
 static size_t source_count(const organ_model *model)
 {
     return model->manifest ? model->manifest->file_count : model->file_count;
 }
 
-/* Returns source file k: the k-th file of the model or, for an organ directory, of its donor as the manifest lists
- * it. */
 static layout_source source_at(const organ_model *model, size_t k)
 {
     layout_source s = {.model = model, .index = (uint32_t)k};
@@ -53,8 +50,7 @@ static layout_source source_at(const organ_model *model, size_t k)
     return s;
 }
 
-/* Appends bytes of a source file that belong to no tensor to file->fillers. Takes ownership of `data`; NULL means that
- * the caller had no memory. */
+/* The bytes belong to no tensor. Takes ownership of `data`; NULL means that the caller had no memory. */
 static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data,
                                organ_error *error)
 {
@@ -68,8 +64,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     return ORGAN_OK;
 }
 
-/* Adds a filler from an organ directory: the file `name`, which must have `bytes` bytes, has the donor file's bytes
- * from `offset` on that belong to no tensor. */
+/* The file `name`, which must have `bytes` bytes, has the donor file's bytes from `offset` on that belong to no
+ * tensor. */
 static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -87,8 +83,7 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
-/* Reads bytes of a source file that belong to no tensor, and adds them as a filler. If they are all zero, adds nothing
- * unless `needed_as_zeros`: a new file has zeros where nothing is written. */
+/* Zeros are no filler unless `needed_as_zeros`: a new file has zeros where nothing is written. */
 static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool needed_as_zeros,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -109,7 +104,6 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
-/* Reads the bytes [from, to) of a source file and adds them as fillers of at most STEP bytes. */
 static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
                              organ_error *error)
 {
@@ -121,8 +115,8 @@ static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to,
     return error->status;
 }
 
-/* Loads the header of a source file and the bytes between and after its tensors, and adds them to `file` as fillers. An
- * organ directory keeps them in files of their own; otherwise they are read from the source file. */
+/* An organ directory keeps the header and the bytes between tensors in files of their own; otherwise they are read
+ * from the source file. */
 static organ_status load_fillers(const layout_source *s, organ_layout_file *file, organ_error *error)
 {
     const organ_model *const model = s->model;
@@ -142,8 +136,7 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
     return error->status ? error->status : read_gap(s, end, s->size, file, error);
 }
 
-/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the file of the model
- * or, for an organ directory, of its donor. */
+/* The offset is that in the file of the model or, for an organ directory, of its donor. */
 static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
 {
     organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};
@@ -155,8 +148,6 @@ static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
     return piece;
 }
 
-/* Adds a layout file for each source file, with a piece for each of its tensors, and loads the bytes outside tensors.
- */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error)
 {
     const size_t count = source_count(model);
@@ -178,7 +169,6 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
-/* Moves the pieces to a larger array. */
 bool organ_layout_grow(organ_layout *layout, size_t more)
 {
     organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
@@ -190,7 +180,6 @@ bool organ_layout_grow(organ_layout *layout, size_t more)
     return true;
 }
 
-/* Passes size and anatomy of each piece to organ_by_layer_json; "grafted" are the elements of pieces from `donor`. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor)
 {
     organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
@@ -229,7 +218,6 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
-/* Lists the files without tensors: of an organ directory those in its folder of copied files, which may be missing. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -240,7 +228,6 @@ organ_status organ_extra_files_list(const organ_model *model, char **root, organ
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
-/* Copies each listed file and keeps its relative path. */
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error)
 {

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Returns a digest as a JSON string of 16 hexadecimal digits. */
 static json_t *digest_json(uint64_t xxh3) { return organ_json_sprintf("%016llx", (unsigned long long)xxh3); }
 
 json_t *organ_layout_digest(const organ_layout *layout, size_t k) { return digest_json(layout->copies[k].xxh3); }
@@ -26,8 +25,7 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
     return known && strcmp(known, digest) != 0;
 }
 
-/* Returns the entry of a donor file in manifest.sources: its size, header and gaps. `shards` are the files that keep
- * its fillers, the header first. NULL if memory runs out. */
+/* `shards` are the files that keep the fillers of the donor file, the header first. */
 static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
     json_t *const gaps = json_array();
@@ -45,7 +43,6 @@ static json_t *layout_manifest_source_json(const organ_layout_file *file, const 
     return NULL;
 }
 
-/* Returns manifest.sources: an object with an entry for each donor file, keyed by its name. NULL if out of memory. */
 static json_t *sources_json(const organ_layout *layout)
 {
     json_t *sources = json_object();
@@ -63,7 +60,6 @@ static json_t *sources_json(const organ_layout *layout)
     return sources;
 }
 
-/* Returns the number of bytes between piece k and the next piece, or the end of its donor file. */
 static uint64_t padding_after(const organ_layout *layout, size_t k)
 {
     const organ_tensor *const as = &layout->pieces[k].as;
@@ -72,7 +68,6 @@ static uint64_t padding_after(const organ_layout *layout, size_t k)
     return next - as->offset - as->bytes;
 }
 
-/* Returns the entry of piece k in manifest.tensors. NULL if memory runs out. */
 static json_t *piece_json(const void *context, size_t k)
 {
     const organ_layout *const layout = context;
@@ -88,13 +83,11 @@ static json_t *piece_json(const void *context, size_t k)
         SET_COUNT("padding", padding_after(layout, k)));
 }
 
-/* Returns the name of piece k, the key of its entry in manifest.tensors. */
 static const char *piece_name(const void *layout, size_t k)
 {
     return ((const organ_layout *)layout)->pieces[k].as.name;
 }
 
-/* Returns manifest.folders: number and bytes of the tensors in each folder. */
 static json_t *folders_json(const organ_layout *layout)
 {
     json_t *const folders = json_object();
@@ -106,8 +99,7 @@ static json_t *folders_json(const organ_layout *layout)
     return folders;
 }
 
-/* Returns whether the output has the same bytes as the donor: layout->changed is not set, and no piece differs from its
- * digest in the manifest of its organ directory. */
+/* No piece may differ from its digest in the manifest of its organ directory. */
 static bool equals_donor(const organ_layout *layout)
 {
     bool same = !layout->changed;
@@ -116,8 +108,7 @@ static bool equals_donor(const organ_layout *layout)
     return same;
 }
 
-/* Makes the manifest and writes it to the directory. The tensors are written one by one, because as one JSON object
- * they could need much memory. */
+/* The tensors are written one by one, because as one JSON object they could need much memory. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error)
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);

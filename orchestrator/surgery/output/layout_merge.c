@@ -12,15 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets the error ORGAN_IO of a failed allocation for the header of file `name`. */
 static organ_status header_no_memory(const char *name, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: its header", name);
 }
 
-/* Replaces the files of the layout by one file `name` of `size` bytes with this header, and assigns all pieces to it.
- * The caller has set the pieces' offsets. Takes over `header`, memory of organ_rows_take, also on error. Returns
- * ORGAN_IO if memory runs out. */
+/* The caller has set the pieces' offsets. Takes over `header`, memory of organ_rows_take, also on error. */
 static organ_status replace_by_one_file(organ_layout *layout, const char *name, unsigned char *header,
                                         size_t header_bytes, uint64_t size, organ_error *error)
 {
@@ -55,8 +52,8 @@ static organ_status replace_by_one_file(organ_layout *layout, const char *name, 
 
 /* ---- safetensors ---- */
 
-/* Orders pieces by decreasing element size, as the safetensors library does, so that every tensor is aligned to its
- * element size. Pieces of equal size keep the order of their files and offsets. */
+/* Pieces have decreasing element size, as in the safetensors library, so that every tensor is aligned to its element
+ * size. Pieces of equal size keep the order of their files and offsets. */
 static int by_width(const void *a, const void *b)
 {
     const organ_piece *const x = a, *const y = b;
@@ -70,7 +67,6 @@ static int by_width(const void *a, const void *b)
     return strcmp(x->as.name, y->as.name);
 }
 
-/* Writes the member "__metadata__" of the header of the layout's first file to `out`, if that header has one. */
 static void put_metadata(FILE *out, const organ_layout *layout)
 {
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;
@@ -82,9 +78,8 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* Makes the header of a safetensors file with the pieces in their order: 8 bytes for the header's length, which
- * merge_safetensors fills in, then JSON padded with spaces so that the data begins at a multiple of 8. Sets *header,
- * memory of organ_rows_take, and *length to its bytes. */
+/* The header begins with 8 bytes for its length, which merge_safetensors fills in. The JSON is padded with spaces so
+ * that the data begins at a multiple of 8. *header is memory of organ_rows_take. */
 static organ_status write_merged_header(const organ_layout *layout, char **header, size_t *length, organ_error *error)
 {
     organ_text text;
@@ -112,8 +107,6 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
     return error->status;
 }
 
-/* Makes the layout of one safetensors file: sorts the pieces by width, makes a header and puts the tensors after it
- * without gaps. */
 static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
     char *header = NULL;
@@ -133,7 +126,6 @@ static organ_status merge_safetensors(organ_layout *layout, const char *name, or
 
 /* ---- GGUF ---- */
 
-/* Creates *writer with the key-values of `gguf` except split.*, because the output is one file. NULL after an error. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)
 {
     if (organ_gguf_writer_create(writer, error))
@@ -148,7 +140,6 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     return error->status;
 }
 
-/* Makes the layout of one GGUF file: the header of `writer`, and the tensors at the offsets that the writer assigns. */
 static organ_status merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;
@@ -169,7 +160,6 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
-/* Gives the layout's only file the name `name`, or, with `written_again`, merges all files into one of this name. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error)
 {

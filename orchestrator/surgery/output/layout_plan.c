@@ -21,8 +21,7 @@
 
 /* ---- the usual layout: files that loaders open ---- */
 
-/* Plans the files of layout->files unchanged. Sets layout->shards[f] to the name, size and fillers of file f, and the
- * file and offset of copy k to those of piece k (organ_piece.as). */
+/* Copy k gets the file and offset of piece k (organ_piece.as). */
 static void plan_source_files(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
@@ -38,8 +37,8 @@ static void plan_source_files(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* Makes a file name from the first `length` characters of the name of a tensor or file, which is untrusted input. Keeps
- * letters, digits, "_" and "-", with `dots` also "." except at the beginning, and replaces other characters by "_". */
+/* Names of tensors and files are untrusted input. Letters, digits, "_" and "-" stay, with `dots` also "." except at
+ * the beginning; other characters become "_". */
 static void sanitize_name(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
@@ -54,9 +53,9 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
     out[used] = '\0';
 }
 
-/* Returns "folder/name.suffix" and adds it to `used`, the paths that are taken. If it is taken, returns
- * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name. If that path is taken too, tries
- * DIGEST + 1, + 2 and so on. NULL if memory runs out. */
+/* The path is "folder/name.suffix" or, if that is taken, "folder/name_DIGEST.suffix"; DIGEST is the digest of
+ * `origin`, the original name. If that path is taken too, DIGEST + 1, + 2 and so on are tried. Returns NULL if
+ * memory runs out. */
 static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                                const char *suffix, const char *origin)
 {
@@ -69,8 +68,7 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
     return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
 }
 
-/* Returns the path of the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin. NULL if memory runs
- * out. */
+/* blk.0.ffn_gate.weight becomes organs/blk_0_ffn_gate.bin. Returns NULL if memory runs out. */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
     char name[NAME_LENGTH + 1];
@@ -80,8 +78,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
-/* Returns the path of the file with filler k of a source file: header/model.gguf (k = 0), header/model.gguf.gap_1 (k =
- * 1). NULL if memory runs out. */
+/* Fillers are header/model.gguf (k = 0), header/model.gguf.gap_1 (k = 1). Returns NULL if memory runs out. */
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";
@@ -91,7 +88,6 @@ static const char *name_filler(organ_layout *layout, organ_name_table *used, con
     return unique_path(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
 }
 
-/* Plans the files of an organ directory: one for each filler, then one for each tensor. */
 static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_model *model, organ_error *error)
 {
     organ_name_table used = {0};
@@ -118,7 +114,6 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     return error->status;
 }
 
-/* Creates the folder of headers (g = -1) and that of each group of tensors. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
 {
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
@@ -134,8 +129,6 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* Sets layout->copies: copy k has the name, type and shape of piece k and the tensor from which the piece is copied.
- * The caller sets its file and offset later. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {
@@ -151,7 +144,6 @@ static void list_copies(organ_layout *layout)
     }
 }
 
-/* Makes a copy for each piece, assigns the copies to files (with `separate` one file each), and makes the plan. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error)
 {
     size_t fillers = 0;

@@ -14,8 +14,7 @@
 #define LEFTOVER "sparsity_config"
 #define CONFIG   "config.json"
 
-/* Returns whether tensors of the model are stored as a bitmask and the values that are not zero, which sparsity_config
- * describes. */
+/* Sparse tensors are stored as a bitmask and the values that are not zero, which sparsity_config describes. */
 static bool has_sparse_tensors(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
@@ -34,7 +33,6 @@ organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *co
     return has_sparse_tensors(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
-/* Replaces config.json in the directory `to` by the edited text. Does nothing if there is none. */
 static organ_status replace_config(const char *to, const organ_json_edit *config, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);
@@ -48,7 +46,7 @@ static organ_status replace_config(const char *to, const organ_json_edit *config
     return error->status;
 }
 
-/* Edits the model's config.json in memory, and writes the result to `to` only if a setting was removed. */
+/* The copy is written only if a setting was removed. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
 {
     char *bytes = NULL;

@@ -30,8 +30,6 @@ bool organ_output_is_file(const char *path)
     return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
 }
 
-/* Returns the path that opens a copy of `donor` in `directory`: directory/single; the directory, if the donor was
- * opened as one; or the donor's index or first file in it. The caller frees the path; NULL if memory runs out. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
     const char *name = single;
@@ -42,15 +40,13 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 
 const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
 
-/* Returns whether `path` is `directory` or below it. */
 static bool output_is_within(const char *path, const char *directory)
 {
     const size_t n = strlen(directory);
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
-/* Sets `place` to the absolute path that `path` has, or will have when it is created. Returns false if its parent does
- * not exist; organ_publish_begin reports that error. */
+/* `path` need not exist. Returns false if its parent does not exist; organ_publish_begin reports that error. */
 static bool output_place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
@@ -62,14 +58,12 @@ static bool output_place_of(const char *path, char place[PATH_MAX])
     return snprintf(place, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "", basename(copy)) < PATH_MAX;
 }
 
-/* Fails because the output `path` is the model `input`, one of its files, or inside its directory. */
 static organ_status fail_is_input(const char *path, const char *input, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
 }
 
-/* Compares absolute paths, in which links are resolved: the output with the model's directory and files. If the user
- * named single files of a directory, other names in that directory are allowed. */
+/* Links are resolved. If the user named single files of a directory, other names in that directory are allowed. */
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
@@ -86,8 +80,6 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
     return ORGAN_OK;
 }
 
-/* Compares absolute paths, in which links are resolved: the report directory with `input` or, if `input` is a file,
- * with the directory of that file. */
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
@@ -105,7 +97,6 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
     return ORGAN_OK;
 }
 
-/* Calls organ_check_report_place for each of `names` in the directory. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error)
 {
     for (; directory && *names && !error->status; names++) {
@@ -136,8 +127,6 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
     return organ_publish_check(path, like, force, error);
 }
 
-/* Repeats organ_output_check after a long first phase of a run. Its ORGAN_USAGE becomes ORGAN_IO (EEXIST), because
- * another process took the name meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error)
 {
     if (organ_output_check(path, like, force, error) != ORGAN_USAGE)
@@ -149,7 +138,7 @@ organ_status organ_output_still_free(const char *path, const char *like, bool fo
     return error->status;
 }
 
-/* Does not check the seal of the file, which would need memory. */
+/* The seal of the file is not checked, because that would need memory. */
 void organ_output_remove_report(const char *path)
 {
     struct stat info;
@@ -158,8 +147,7 @@ void organ_output_remove_report(const char *path)
         unlink(path);
 }
 
-/* Creates or reopens the hidden directory (organ_publish_begin). A run without a journal cannot be continued, so it
- * always replaces the files of an interrupted run. */
+/* A run without a journal cannot be continued, so it always replaces the files of an interrupted run. */
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
     const organ_publish_mode way = {.resume = resume,
@@ -172,8 +160,8 @@ static organ_status begin_partial(organ_output *output, bool resume, organ_error
     return error->status;
 }
 
-/* Opens the journal. An interrupted run that had no journal, or wrote no first line into it, cannot be continued: its
- * hidden directory is removed and a new one is created. */
+/* An interrupted run that had no journal, or wrote no first line into it, cannot be continued: its hidden directory
+ * is removed and a new one is created. */
 static organ_status begin_journal(organ_output *output, organ_error *error)
 {
     if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||
@@ -186,8 +174,6 @@ static organ_status begin_journal(organ_output *output, organ_error *error)
                                                : organ_run_journal_open(&output->publish, output->journal, error);
 }
 
-/* Checks the path, creates or reopens the hidden directory, opens the journal, and checks the free space of a new
- * output. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
 {
     output->started = organ_seconds_now();
@@ -206,9 +192,8 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
-/* Makes the other ranks open the hidden directory that rank 0 has created, and checks that all ranks write into the
- * same one: rank 0 writes a unique token into it that the others must find, then every rank writes a mark and reads the
- * marks of all ranks. If that fails, the ranks do not share a file system. */
+/* Rank 0 writes a unique token into the hidden directory that the others must find, then every rank writes a mark
+ * and reads the marks of all ranks. If that fails, the ranks do not share a file system. */
 static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};
@@ -242,7 +227,6 @@ organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, b
 
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
 
-/* Removes the file `name` of the output's hidden directory. */
 static organ_status remove_file(const organ_output *output, const char *name, organ_error *error)
 {
     char *const path = organ_publish_path(&output->publish, name);
@@ -254,7 +238,6 @@ static organ_status remove_file(const organ_output *output, const char *name, or
     return error->status;
 }
 
-/* Lists all files of the hidden directory except the journal, and removes those that `keeps` rejects. */
 organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
                                      const void *context, organ_error *error)
 {
@@ -276,7 +259,6 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
     return error->status;
 }
 
-/* Publishes the output, or after an error keeps or removes it; then releases the lock and the names of reports. */
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
@@ -310,7 +292,6 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
     return output->seconds + (engine->began > 0 && output->seconds > 0 ? output->started - engine->began : 0.0);
 }
 
-/* Returns the members "output", "seconds", "bytes_per_second", "resumed" and "activity" of a report's "run". */
 static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
     return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_rounded_seconds(seconds)),

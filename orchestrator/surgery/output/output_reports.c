@@ -25,7 +25,6 @@
 /* Indices into organ_output.reports. */
 enum { JSON, MARKDOWN, PAGE, LINES };
 
-/* Frees the names of reports and sets them to NULL. */
 static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
 {
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
@@ -34,7 +33,7 @@ static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
     }
 }
 
-/* Returns the length of "X." in "X.gguf": up to and including the last dot. */
+/* The length is that of "X." in "X.gguf". */
 static int stem_of(const char *name) { return (int)(strrchr(name, '.') + 1 - name); }
 
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name)
@@ -44,8 +43,7 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
                   : organ_format("%s/" ORGAN_REPORT_FOLDER "/%s", directory, name);
 }
 
-/* Stores in `names` the file names of the reports next to a single-file output: "X.purify.json" and so on for "X.gguf".
- * The caller frees them. */
+/* The reports next to "X.gguf" are "X.purify.json" and so on. The caller frees the names. */
 static organ_status name_next_to(const organ_output *output, const organ_report_files *files,
                                  char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
 {
@@ -64,8 +62,8 @@ static organ_status name_next_to(const organ_output *output, const organ_report_
     return error->status;
 }
 
-/* Checks the path of a report next to the output's file. An empty file there is not a report of organ, although an
- * empty file that the user names as the output may be replaced. */
+/* An empty file there is not a report of organ, although an empty file that the user names as the output may be
+ * replaced. */
 static organ_status check_report_next_to(const organ_output *output, const char *path, organ_error *error)
 {
     struct stat info;
@@ -75,7 +73,6 @@ static organ_status check_report_next_to(const organ_output *output, const char 
     return organ_publish_check(path, NULL, output->force, error);
 }
 
-/* Checks the path of each report next to the output's file. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
 {
     char *names[ORGAN_OUTPUT_REPORTS] = {0};
@@ -95,7 +92,6 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     return error->status;
 }
 
-/* Writes the report as JSON, as Markdown and as an HTML page. */
 static organ_status write_report_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
 {
     char *text = NULL;
@@ -106,10 +102,8 @@ static organ_status write_report_files(const char *json, const char *markdown, c
     return error->status;
 }
 
-/* Returns DIRECTORY/NAME. NULL if memory runs out. */
 static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
-/* Writes the report's files into a directory. */
 static organ_status write_reports_into(const char *directory, const organ_report_files *files, const json_t *report,
                                        organ_error *error)
 {
@@ -123,8 +117,7 @@ static organ_status write_reports_into(const char *directory, const organ_report
     return error->status;
 }
 
-/* For an output of a single file, writes the reports next to it and stores their names in output->reports for
- * publishing. For a directory, writes the record of its files, then the reports into its report folder. */
+/* Reports next to a single file have their names in output->reports, for publishing. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error)
 {
@@ -164,14 +157,12 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory of reports that may exist already ---- */
 
-/* Returns whether this rank writes reports: a folder was named, and the rank is the first. */
 static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);
 }
 
-/* Calls `use` on the path of each of the three report files: JSON, Markdown and page. Allocates nothing, because it is
- * also used to remove the files after memory ran out. */
+/* Allocates nothing, because it is also used to remove the files after memory ran out. */
 static organ_status each_report(const organ_report_folder *folder,
                                 organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {
@@ -188,9 +179,7 @@ static organ_status each_report(const organ_report_folder *folder,
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if the folder is or is inside one of the input directories, or directly contains an input file;
- * NULL inputs are skipped. Then checks the three report files in the folder. Does nothing on other ranks than the
- * first, and without a folder. */
+/* A folder inside one of the input directories is refused, too. Other ranks than the first check nothing. */
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error)
 {
@@ -201,7 +190,6 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
                                                                  : each_report(folder, organ_check_report_place, error);
 }
 
-/* Creates the folder, or checks that the existing one can be written. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
@@ -216,8 +204,8 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
                                            : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
 }
 
-/* Locks the folder against other runs that write their reports into it. Returns the descriptor that holds the lock, or
- * -1. A file system without locks leaves the order of the files to chance, each of which is complete. */
+/* Returns the descriptor that holds the lock, or -1. A file system without locks leaves the order of the files to
+ * chance, each of which is complete. */
 static int lock_report_folder(const organ_report_folder *folder)
 {
     const int fd = organ_open(folder->path, O_RDONLY | O_DIRECTORY, 0);
@@ -226,7 +214,6 @@ static int lock_report_folder(const organ_report_folder *folder)
     return fd;
 }
 
-/* Waits for all ranks, then writes the reports on the first. */
 organ_status organ_report_folder_write(organ_report_folder *folder, const json_t *report, organ_error *error)
 {
     if (folder->path)
@@ -242,14 +229,13 @@ organ_status organ_report_folder_write(organ_report_folder *folder, const json_t
     return error->status;
 }
 
-/* Removes a report file, for each_report. */
 static organ_status remove_report(const char *path, organ_error *error)
 {
     organ_output_remove_report(path);
     return error->status;
 }
 
-/* Removes the report files, then the folder, which stays if it has other files. */
+/* The folder stays if it has other files. */
 void organ_report_folder_abandon(const organ_report_folder *folder)
 {
     organ_error ignored = {0};

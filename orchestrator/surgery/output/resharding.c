@@ -27,7 +27,6 @@
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
-/* A file of the plan. */
 typedef struct shard {
     organ_shard content; /* its name, its size, and all its bytes except those of tensors */
     organ_filler header; /* the only filler of a file that organ_resharding_plan or _plan_gguf planned; owns its data */
@@ -54,7 +53,6 @@ static organ_status resharding_no_memory(const organ_resharding *r, organ_error 
 
 /* ---- which shard, where in it ---- */
 
-/* Sets the bytes of each piece and r->total, their sum. Fails if a size overflows or two pieces have the same name. */
 static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
     organ_name_table names = {0};
@@ -78,8 +76,7 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* Assigns the pieces in order to shards, as transformers does: a new shard begins if the next piece would make the
- * current one longer than `max` bytes. With `single_only`, all pieces go into one file. */
+/* As in transformers, a new shard begins if the next piece would make the current one longer than `max` bytes. */
 static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
 {
     uint64_t bytes = 0;
@@ -95,9 +92,8 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Orders indices of pieces by file, for qsort_r. In a file, tensors of whole pages come first, so that each of them
- * begins on a page, which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its
- * elements. */
+/* In a file, tensors of whole pages come first, so that each of them begins on a page, which direct I/O needs; then
+ * tensors by decreasing element size, so that each is aligned to its elements. */
 static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
@@ -116,7 +112,6 @@ static int resharding_by_place(const void *a, const void *b, void *context)
 
 /* ---- safetensors ---- */
 
-/* Writes name, type, shape and the range of the data as JSON. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
     json_t *const name = json_string(piece->name);
@@ -132,7 +127,7 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
     return ORGAN_OK;
 }
 
-/* Makes `data`, which the file owns from now on, the header of a file of `size` bytes. */
+/* The file owns `data` from now on. */
 static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
 {
     file->header = (organ_filler){.bytes = bytes, .data = (unsigned char *)data};
@@ -141,8 +136,7 @@ static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
     file->content.size = size;
 }
 
-/* Makes the safetensors header of file f, which has the pieces order[first .. last), and sets the pieces' offsets. Pads
- * the header with spaces so that the data begin on a page. */
+/* The file has the pieces order[first .. last). Its header is padded with spaces so that the data begin on a page. */
 static organ_status write_file_header(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
 {
     organ_text buffer;
@@ -178,8 +172,6 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     return ORGAN_OK;
 }
 
-/* Sets the name of file f: model-0000N-of-0000M.safetensors if there are several files; else `single`, or
- * model.safetensors if `single` is NULL. */
 static organ_status name_file(organ_resharding *r, size_t f, const char *single, organ_error *error)
 {
     char name[64];
@@ -192,7 +184,6 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
     return r->files[f].content.name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
-/* Names each file (name_file gets `single`) and makes its header, which lists the tensors of the file. */
 static organ_status write_headers(organ_resharding *r, const char *single, organ_error *error)
 {
     size_t first = 0;
@@ -207,7 +198,6 @@ static organ_status write_headers(organ_resharding *r, const char *single, organ
     return error->status;
 }
 
-/* Makes the text of model.safetensors.index.json, which maps tensors to files. */
 static organ_status make_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
@@ -226,7 +216,6 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* Returns an empty plan for the pieces; NULL if memory runs out. */
 static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
 {
     organ_resharding *const r = calloc(1, sizeof *r);
@@ -240,7 +229,6 @@ static organ_resharding *create_plan(const organ_model *model, organ_shard_piece
     return NULL;
 }
 
-/* Passes the finished plan to the caller, or frees it after an error. */
 static organ_status return_or_free(organ_resharding *r, organ_resharding **plan, organ_error *error)
 {
     *plan = error->status ? NULL : r;
@@ -249,7 +237,6 @@ static organ_status return_or_free(organ_resharding *r, organ_resharding **plan,
     return error->status;
 }
 
-/* Assigns the pieces to shards, sorts them within each shard, and makes the header of each shard and the index. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
@@ -272,7 +259,6 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
 
 /* ---- GGUF ---- */
 
-/* Plans a single GGUF file: makes its header and sets the offset of each tensor. */
 static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;
@@ -297,7 +283,6 @@ static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_
     return ORGAN_OK;
 }
 
-/* Sums the sizes, then makes the header of the one file. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error)
@@ -313,7 +298,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
 
 /* ---- files that the caller has laid out ---- */
 
-/* Copies the list of files into the plan; their bytes stay with the caller. */
+/* The bytes of the files stay with the caller. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error)
@@ -365,7 +350,6 @@ uint64_t organ_resharding_bytes(const organ_resharding *r)
 
 uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
 
-/* Lists name and size of each file. */
 json_t *organ_resharding_files_json(const organ_resharding *plan)
 {
     json_t *const rows = json_array();
@@ -377,7 +361,6 @@ json_t *organ_resharding_files_json(const organ_resharding *plan)
     return rows;
 }
 
-/* Counts the pieces that are copied, and their bytes. */
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
 {
     json_int_t same = 0, bytes = 0;
@@ -397,8 +380,8 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 
 /* ---- the files ---- */
 
-/* Creates a file of the plan and writes its fillers. If `stays` is set, an existing file of the right size keeps its
- * other bytes, which are tensors that an interrupted run wrote. */
+/* If `stays` is set, an existing file of the right size keeps its other bytes, which are tensors that an interrupted
+ * run wrote. */
 static organ_status write_file(const char *path, const organ_shard *file, bool stays, organ_error *error)
 {
     struct stat info;
@@ -414,7 +397,6 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
     return error->status;
 }
 
-/* Creates the planned files with their headers, and the index if there is one. `stays` is passed to write_file. */
 static organ_status create_planned_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
@@ -431,7 +413,6 @@ static organ_status create_planned_files(organ_resharding *r, const char *direct
     return path ? write_file(path, &index, stays, error) : resharding_no_memory(r, error);
 }
 
-/* Creates the planned files and the index in `directory`, for data that the caller then writes. */
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
 {
     return create_planned_files(r, directory, false, error);
@@ -442,7 +423,7 @@ organ_status organ_resharding_continue(organ_resharding *r, const char *director
     return create_planned_files(r, directory, true, error);
 }
 
-/* Digests the index, then each filler with the digest so far as seed. */
+/* The index is digested first, then each filler with the digest so far as seed. */
 uint64_t organ_resharding_digest(const organ_resharding *r)
 {
     uint64_t digest = XXH3_64bits(r->index, r->index_bytes);
@@ -455,14 +436,12 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
     return digest;
 }
 
-/* Context of organ_resharding_copy: pieces[k] is the index of the piece that transfers[k] copies. */
 typedef struct resharding_copying {
     const organ_resharding_watch *watch;
     const organ_transfer *transfers;
     size_t *pieces;
 } resharding_copying;
 
-/* Implements organ_transfer.written: passes an extent to the caller's `written` with the index of the piece. */
 static organ_status note_written(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
                                  organ_error *error)
 {
@@ -470,14 +449,12 @@ static organ_status note_written(void *context, const organ_transfer *transfer, 
     return c->watch->written(c->watch->context, c->pieces[transfer - c->transfers], extent, error);
 }
 
-/* Implements organ_transfer.done: passes the index of the copied piece to the caller's `copied`. */
 static organ_status note_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
     const resharding_copying *const c = context;
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], error);
 }
 
-/* Makes a transfer for each selected piece and runs all transfers. */
 organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_engine *engine,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
@@ -510,8 +487,8 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     return error->status;
 }
 
-/* Writes `data` at `offset` of the file through the buffer `scratch`. Each byte gets a place in the buffer that has the
- * same position in its memory page as the byte has in a page of the file, as direct I/O requires. */
+/* Each byte gets a place in `scratch` that has the same position in its memory page as the byte has in a page of the
+ * file, as direct I/O requires. */
 static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
                                   void *scratch, organ_error *error)
 {
@@ -528,9 +505,8 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
     return error->status;
 }
 
-/* Writes `bytes` bytes of `data` at offset `at` of a piece: opens the piece's file, writes and closes it. Copies the
- * bytes to `scratch` first, if it is not NULL and they are at least a page whose address and offset in the file have
- * different positions in a page; otherwise writes directly from `data`. */
+/* The bytes are copied to `scratch` first, if it is not NULL and they are at least a page whose address and offset
+ * in the file have different positions in a page. */
 organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error)
 {
@@ -548,7 +524,6 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     return error->status;
 }
 
-/* Opens the piece's file for this call and reads the bytes. */
 organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at,
                                    organ_error *error)
 {

@@ -20,15 +20,12 @@
 
 #define READ_STEP ((size_t)1 << 20) /* bytes that organ_run_digest reads at once: workers call it at the same time */
 
-/* Returns the entry of a file in organ_run_files. */
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
 {
     return ORGAN_OBJECT(SET_TEXT("file", name), SET_COUNT("bytes", bytes),
                         SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
 }
 
-/* Returns an array with the name, the size and the time of modification of each file of the model, and of the file at
- * the path `config` (NULL or missing: left out). NULL if memory runs out. */
 json_t *organ_run_files(const organ_model *model, const char *config)
 {
     json_t *const rows = json_array();
@@ -47,8 +44,8 @@ json_t *organ_run_files(const organ_model *model, const char *config)
     return NULL;
 }
 
-/* Appends the lines of the journal of `rank` to `journal`, the main one, then removes the file of `rank`. If the
- * process is killed in between, some lines occur twice, which is harmless. */
+/* The file of `rank` is removed at the end. If the process is killed in between, some lines occur twice, which is
+ * harmless. */
 static organ_status merge_rank_journal(const organ_publish *publish, organ_run_journal *journal, size_t rank,
                                        organ_error *error)
 {
@@ -72,8 +69,7 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
     return error->status;
 }
 
-/* Sets `name` to the path, relative to the output, of the next journal of a rank other than 0, and *rank to its rank.
- * Returns false after the last one. */
+/* `name` is a path relative to the output. Returns false after the last journal. */
 static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
 {
     for (const struct dirent *entry; directory && (entry = readdir(directory));) {
@@ -88,8 +84,7 @@ static bool next_of_rank(DIR *directory, char name[64], size_t *rank)
     return false;
 }
 
-/* Appends the journals of all other ranks to the main journal. Does nothing if the main journal has no first line: such
- * a run cannot be continued. */
+/* A run whose main journal has no first line cannot be continued, so nothing is appended to it. */
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
                                     organ_error *error)
 {
@@ -103,8 +98,8 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
     return error->status;
 }
 
-/* Returns whether another rank's journal has lines, or might have because the folder cannot be read. Rank 0 needs this
- * because its count `done` lacks the units of ranks that were lost before they sent their journals. */
+/* Returns true if the folder cannot be read, too. Rank 0 needs this because its count `done` lacks the units of
+ * ranks that were lost before they sent their journals. */
 static bool others_have_lines(const organ_publish *publish)
 {
     if (publish->writers < 2)
@@ -124,8 +119,7 @@ static bool others_have_lines(const organ_publish *publish)
     return have;
 }
 
-/* Creates the folder for the journals of other ranks, opens the main journal, and appends the journals in the folder to
- * the main journal, provided that the main journal has lines. */
+/* Journals of other ranks are appended only if the main journal has lines. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
@@ -140,7 +134,6 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     return error->status;
 }
 
-/* Opens the journal file of a rank other than 0. */
 static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
 {
     char name[64];
@@ -154,7 +147,7 @@ static organ_status open_own(const organ_publish *publish, organ_run_journal *jo
     return error->status;
 }
 
-/* Rank 0 sends its lines as one JSON text; other ranks open their own journal and read the lines from the text. */
+/* Rank 0 sends its lines as one JSON text. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error)
 {
@@ -186,7 +179,6 @@ void organ_run_journal_close(organ_run_journal *journal)
     journal->lines = NULL;
 }
 
-/* Fails if a member of `now`, the head of this run, differs from the head of the interrupted run. */
 static organ_status check_same_run(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
     organ_cache_difference d;
@@ -198,7 +190,6 @@ static organ_status check_same_run(organ_run_journal *journal, json_t *now, cons
                       output, d.key, d.was, d.is);
 }
 
-/* Compares `head` with the first line of a continued run, or writes it as the first line. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
 {
     if (!head)
@@ -211,7 +202,6 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
     return error->status;
 }
 
-/* Appends and releases the line. A line of NULL means that the caller had no memory: returns ORGAN_IO. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
 {
     if (!line)
@@ -221,7 +211,6 @@ organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *lin
     return error->status;
 }
 
-/* Reads the bytes in steps of READ_STEP and digests them. */
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error)
 {
@@ -244,9 +233,7 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     return error->status;
 }
 
-/* After an error: keeps the unfinished output if a later run can continue it, and appends the way to continue to the
- * error message, unless check_same_run has set the message; otherwise removes the output. Does nothing if the output of
- * this run is already complete. */
+/* The way to continue is appended to the message unless check_same_run has set it. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error)
 {

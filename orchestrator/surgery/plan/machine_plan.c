@@ -14,14 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A machine and the places of the workers on it. */
 typedef struct machine_plan {
     organ_topology *topology;
     organ_place *places; /* place of each worker */
     size_t threads;
 } machine_plan;
 
-/* Returns the number of workers on the CPU with this number. */
 static size_t workers_on_pu(const machine_plan *p, unsigned pu)
 {
     size_t count = 0;
@@ -30,7 +28,7 @@ static size_t workers_on_pu(const machine_plan *p, unsigned pu)
     return count;
 }
 
-/* Returns the number of workers whose memory node is this one. `node` counts from 0 as in organ_place. */
+/* `node` counts from 0 as in organ_place. */
 static size_t workers_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
@@ -39,8 +37,7 @@ static size_t workers_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
-/* Returns the number of band buffers in the memory of a node. organ_pass_run allocates buffer k on the node of worker
- * k mod threads. */
+/* organ_pass_run allocates buffer k on the node of worker k mod threads. */
 static size_t bands_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
@@ -49,7 +46,6 @@ static size_t bands_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
-/* Returns the row of worker k: its CPU, core, package, and memory node. */
 static json_t *worker_json(const void *context, size_t k)
 {
     const machine_plan *const p = context;
@@ -61,7 +57,6 @@ static json_t *worker_json(const void *context, size_t k)
                         SET_FLAG("node_is_near", pu.near), SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu)));
 }
 
-/* Returns the row of memory node k: its size, cores, workers and band buffers. */
 static json_t *node_json(const void *context, size_t k)
 {
     const machine_plan *const p = context;
@@ -71,9 +66,8 @@ static json_t *node_json(const void *context, size_t k)
                         SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
-/* Adds a row for CPUs or nodes that are not used. `what` is "CPU" or "memory node", `which` lists their numbers
- * ("0-3,8"), and `why` is the reason. Takes ownership of `which`; an empty list adds nothing, and NULL means that there
- * was no memory. Returns false if memory runs out. */
+/* `what` is "CPU" or "memory node"; `which` lists the numbers ("0-3,8"). Takes ownership of `which`; an empty list
+ * adds nothing, and NULL means that there was no memory. */
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;
@@ -84,7 +78,6 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
     return done;
 }
 
-/* Adds rows for the CPUs that organ may use but that have no worker. Returns false if memory runs out. */
 static bool add_idle(json_t *rows, const machine_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
@@ -95,7 +88,6 @@ static bool add_idle(json_t *rows, const machine_plan *p)
     return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
-/* Returns the rows of all CPUs and memory nodes without work, with the reason. NULL if memory runs out. */
 static json_t *left_out_rows(const machine_plan *p)
 {
     static const struct {
@@ -121,7 +113,6 @@ static json_t *left_out_rows(const machine_plan *p)
 
 /* ---- several processes ---- */
 
-/* Returns the numbers as a JSON string of ranges: "0-3,8". NULL if memory runs out. */
 static json_t *list_json(const unsigned *numbers, size_t count)
 {
     char *const list = organ_topology_list(numbers, count);
@@ -130,8 +121,6 @@ static json_t *list_json(const unsigned *numbers, size_t count)
     return json;
 }
 
-/* Returns this rank's row of the report: its host, and the CPUs and memory nodes of its workers. NULL without
- * memory. */
 static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
@@ -150,7 +139,6 @@ static json_t *rank_json(const machine_plan *p, const organ_ranks *ranks)
     return row;
 }
 
-/* Gathers the rows of all ranks and adds them as "ranks" to the report of every rank. */
 static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
@@ -173,8 +161,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     return error->status;
 }
 
-/* Returns the report of this process, without "ranks". `import`: the file from which the topology was read
- * (organ_machine_plan_options); NULL: it is that of this machine. NULL if memory runs out. */
+/* `import` is the file from which the topology was read; NULL: it is that of this machine. */
 static json_t *machine_plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),
@@ -188,7 +175,6 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
                         SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
 }
 
-/* Reads the topology, places the workers on it, and makes the report; then adds the rows of all ranks. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_machine_plan_options, options, report, error, NULL))

@@ -24,8 +24,7 @@ enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define REACHED     0.75 /* share of the measured speed of products that whole runs reach */
 #define START       0.03 /* seconds that every run takes in addition */
 
-/* Raises plan->memory_enough to `enough` and plan->memory_good to the larger of `good` and `enough`, if they are lower.
- * Amounts of several steps are not added, because the steps of a run follow each other. */
+/* Amounts of several steps are not added, because the steps of a run follow each other. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
 {
     const uint64_t max = good > enough ? good : enough;
@@ -33,9 +32,9 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = max > plan->memory_good ? max : plan->memory_good;
 }
 
-/* Adds the work on `count` matrices of rows x cols. The factor solve->squares counts a product of the weights with the
- * second moments (rows x cols x block operations), and a factorisation of the blocks of the second moments (block^3 / 3
- * operations for each of cols / block blocks). */
+/* The factor solve->squares counts a product of the weights with the second moments (rows x cols x block
+ * operations), and a factorisation of the blocks of the second moments (block^3 / 3 operations for each of cols /
+ * block blocks). */
 void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
                          double block)
 {
@@ -52,7 +51,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* ---- the speed of the machine ---- */
 
-/* The product C = A B^T whose time is measured: its factors and result, and the scratch of organ_products_run. */
+/* The time of the product C = A B^T is measured. */
 typedef struct test {
     const organ_engine *engine;
     organ_product product;
@@ -60,7 +59,6 @@ typedef struct test {
     void *scratch;
 } test;
 
-/* Returns an array of `count` ones, which the caller frees; NULL if memory runs out. */
 static float *array_of_ones(size_t count)
 {
     float *const values = malloc(count * sizeof *values);
@@ -69,8 +67,7 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
-/* Prepares a product of matrices of ones that is large enough to occupy all workers. Returns false if memory runs out.
- */
+/* The product is large enough to occupy all workers. */
 static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
@@ -97,14 +94,12 @@ static void close_test(test *t)
     free(t->scratch);
 }
 
-/* Computes the product of `context`, a test. */
 static void multiply_once(void *context)
 {
     const test *const t = context;
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
-/* Copies TEST_BYTES bytes from the second half of the buffer `context` to its first half. */
 static void copy_once(void *context)
 {
     unsigned char *const bytes = context;
@@ -112,7 +107,7 @@ static void copy_once(void *context)
     __asm__ volatile("" : : "r"(bytes) : "memory"); /* the compiler must not remove the copy */
 }
 
-/* Returns the seconds of the fastest of several calls call(context): slower calls were delayed by other programs. */
+/* The fastest of several calls counts, because other programs delayed the slower ones. */
 static double min_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();
@@ -127,8 +122,8 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
-/* Returns the predicted seconds of a run, with the speeds that it measures: START + operations / (REACHED x measured
- * operations per second) + bytes x BYTE_COPIES / measured copied bytes per second. */
+/* The seconds are START + operations / (REACHED x measured operations per second) + bytes x BYTE_COPIES / measured
+ * copied bytes per second. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     test t;

@@ -19,7 +19,6 @@
 
 /* ---- output of each tensor ---- */
 
-/* Returns whether the weight has a plain type already: one number or flag per element, without a scale, and not FP8. */
 static bool is_plain(const organ_weight *weight)
 {
     const organ_dtype dtype = weight->codes->dtype;
@@ -27,14 +26,13 @@ static bool is_plain(const organ_weight *weight)
            (organ_dtype_describe(dtype)->elements == 1);
 }
 
-/* Returns whether organ can decode the weight: its packing or its type is known. */
 static bool dequantize_is_supported(const organ_weight *weight)
 {
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) ||
            organ_can_widen(weight->codes->dtype);
 }
 
-/* Appends a tensor to the output, and a unit for it. `bytes_before`: bytes of its source tensors, for the progress. */
+/* `bytes_before`: bytes of the source tensors, for the progress. */
 static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] =
@@ -42,14 +40,11 @@ static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece pi
     job->pieces[job->piece_count++] = piece;
 }
 
-/* Plans a tensor that is copied unchanged. */
 static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
 {
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
-/* Plans one weight. A plain weight is copied. A weight that organ cannot decode is copied and listed in job->kept. Any
- * other weight becomes a part. */
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
@@ -69,8 +64,6 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
     }
 }
 
-/* Plans the output: a piece for each weight, and for each tensor that belongs to no weight and that a plain model
- * needs. */
 static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
@@ -92,8 +85,8 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* Makes job->gguf, the key-values of a GGUF output: those of the model without quantize.*, and general.file_type of the
- * new type if a weight is converted. Does nothing for safetensors. */
+/* A GGUF output has the model's key-values without quantize.*; general.file_type is that of the new type if a weight
+ * is converted. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -114,7 +107,6 @@ static organ_status dequantize_make_header(organ_dequantize_job *job, organ_erro
 
 /* ---- the run ---- */
 
-/* Opens the model, finds its weights and plans the output. */
 static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) ||
@@ -125,8 +117,7 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
     return dequantize_make_header(job, error);
 }
 
-/* Prints notes before the run: about tensors that are copied or removed, and the notes of organ_weights_find, so that
- * users need not search the report for them. */
+/* The notes of organ_weights_find are printed too, so that users need not search the report for them. */
 static void dequantize_note_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
@@ -152,8 +143,6 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                             dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
-/* Prints notes after the run about weights with a remark of the reader, or with infinite or NaN values in the output.
- */
 static void note_after(const organ_dequantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++) {
@@ -167,14 +156,12 @@ static void note_after(const organ_dequantize_job *job)
     }
 }
 
-/* Implements organ_write.edit: removes the settings of the quantisation from config.json. */
 static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_dequantize_job *const job = context;
     return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }
 
-/* Implements organ_write.fill: decodes the packed weights and writes them. */
 static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;
@@ -182,8 +169,8 @@ static organ_status dequantize_all(void *context, organ_writing *run, organ_erro
     return organ_dequantize_pass(job, error);
 }
 
-/* Implements organ_write.check: opens the output and tries its first and last layer. An output of one safetensors file
- * has no config.json, so it cannot be opened as a model that the forward pass reads. */
+/* Tries the first and last layer of the output. An output of one safetensors file has no config.json, so it cannot
+ * be opened as a model that the forward pass reads. */
 static organ_status dequantize_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_dequantize_job *const job = context;
@@ -205,7 +192,6 @@ static organ_status dequantize_check(void *context, const char *to, const char *
     return organ_trial_run(&trial, error);
 }
 
-/* Frees everything that the job owns; members that were never set are NULL. */
 static void close_dequantize(organ_dequantize_job *job)
 {
     organ_gguf_writer_destroy(job->gguf);
@@ -217,7 +203,7 @@ static void close_dequantize(organ_dequantize_job *job)
     organ_model_close(job->model);
 }
 
-/* Plans and writes the output. `left_out` names the files that describe a quantisation and are not copied. */
+/* `left_out` names the files that describe a quantisation and are not copied. */
 static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};

@@ -7,19 +7,15 @@
 
 #include <string.h>
 
-/* Sums over several converted weights: their number, elements, bytes in the source model and in the output, infinite
- * and NaN values. */
 typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
 } dequantize_document_sums;
 
-/* Returns the bytes of a converted weight in the output. */
 static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part)
 {
     return job->pieces[part->piece].bytes;
 }
 
-/* Adds the figures of a converted weight to the sums. */
 static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job,
                                          const organ_dequantize_part *part)
 {
@@ -31,7 +27,6 @@ static void dequantize_document_add_part(dequantize_document_sums *s, const orga
     s->nan += part->nan;
 }
 
-/* Returns the members of a row for sums. */
 static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
 {
     return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements),
@@ -39,14 +34,12 @@ static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
                         SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
 }
 
-/* Writes the description of the packing of a weight (organ_weight_text) to `text` and returns it. */
 static const char *scheme_text(const organ_dequantize_part *part, char text[160])
 {
     return organ_weight_text(part->weight, text, 160);
 }
 
-/* Returns the report's rows with the sums over all weights of one packing scheme, in the order of the first weight of
- * each scheme. */
+/* The rows are in the order of the first weight of each scheme. */
 static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
 {
     json_t *const rows = json_array(), *const seen = json_object();
@@ -67,7 +60,6 @@ static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
     return rows;
 }
 
-/* Returns the report's row for converted weight k. */
 static json_t *dequantize_document_part_json(const void *context, size_t k)
 {
     char text[160];
@@ -81,8 +73,8 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-/* Returns the report's row for a tensor that was not converted. Rows 0 .. unmatched_count - 1 are the tensors that
- * belong to no weight, the rows after them the tensors of job->kept. */
+/* Rows 0 .. unmatched_count - 1 are the tensors that belong to no weight, the rows after them the tensors of
+ * job->kept. */
 static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
@@ -94,7 +86,6 @@ static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
                         SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
 }
 
-/* Returns the definitions of the report: what its figures mean. */
 static json_t *dequantize_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -126,13 +117,11 @@ json_t *organ_dequantize_parameters(void *context)
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
-/* Returns converted weight k, for organ_matrices_among. */
 static const organ_weight *dequantised_weight(const void *job, size_t k)
 {
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
-/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;

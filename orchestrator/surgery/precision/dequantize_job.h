@@ -7,7 +7,6 @@
 #include <organ/quantize.h>
 #include "orchestrator/surgery/write/write.h"
 
-/* A packed weight that is converted to a plain tensor. */
 typedef struct organ_dequantize_part {
     const organ_weight *weight;
     size_t piece;           /* index of its tensor in job->pieces, and of its unit in job->units */
@@ -16,7 +15,6 @@ typedef struct organ_dequantize_part {
     char note[256];         /* remark of the weight reader about the packing; "": none */
 } organ_dequantize_part;
 
-/* State of organ dequantize. */
 typedef struct organ_dequantize_job {
     const organ_dequantize_options *options;
     const organ_engine *engine;

@@ -12,12 +12,10 @@
  * matrices are whole pages of the file. */
 #define ROWS 32
 
-/* Number of infinite and of NaN values in a strip. */
 typedef struct not_finite {
     uint64_t infinite, nan;
 } not_finite;
 
-/* Returns the bytes of a value: 4 for F32, 2 for F16 and BF16. */
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
@@ -32,8 +30,6 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
     }
 }
 
-/* Implements organ_weight_pass.work: writes the decoded values of a strip into the output and counts those that are not
- * finite in *result. */
 static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -45,7 +41,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
                            error);
 }
 
-/* Returns how many of the part's source bytes the progress counts for its first `rows` rows, over all its matrices. */
+/* `rows` counts over all matrices of the part. */
 static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);
@@ -53,8 +49,6 @@ static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-/* Implements organ_weight_pass.retire: adds the counts of a strip to its part. After the last strip, records the part
- * as finished in the journal. */
 static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                                  organ_error *error)
 {
@@ -72,7 +66,6 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.begin: copies the weight reader's remark about a weight to its part. */
 static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
 {
     organ_dequantize_job *const job = context;
@@ -81,7 +74,6 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
-/* Decodes the weights that this rank must still make, in strips on all workers, and writes them. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);

@@ -52,8 +52,7 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->g
 
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
-/* Returns the integer encoding with the bits of `grid` and the largest group that divides `cols` and is smaller than
- * that of `grid`; NULL if there is none. Sizes of groups are powers of 2. */
+/* Returns NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];

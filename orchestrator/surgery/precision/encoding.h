@@ -16,7 +16,6 @@
 /* The encodings of GGUF models, for messages. */
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
 
-/* An encoding. */
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
     organ_grid grid;  /* values that codes can represent; ORGAN_SCALE_GGUF: the output is GGUF */

@@ -15,8 +15,7 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* Returns the type of one-byte codes: E4M3, or int8 for all integer encodings. Packed codes are converted from or to
- * int8. */
+/* Packed codes are converted from or to int8. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
@@ -61,8 +60,7 @@ static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsi
     }
 }
 
-/* Packs n codes of `bits` bits, which are not 4 (those have a kernel). 8-bit codes need no limit and fill their bytes.
- */
+/* 4-bit codes have a kernel, so `bits` is not 4. 8-bit codes need no limit and fill their bytes. */
 static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     if (bits == 2)
@@ -74,8 +72,7 @@ static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned 
             bytes[k] = (unsigned char)(codes[k] + 128);
 }
 
-/* Decodes a row of packed codes, which are stored with half of their range added: 4-bit codes with a kernel for them,
- * other widths as int8. */
+/* Packed codes are stored with half of their range added. */
 static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
                                         const uint8_t *codes, const float *scales, size_t cols, float *values)
 {
@@ -99,8 +96,6 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
-/* Decodes the stored codes of `cols` values to FP32; `scales` has the scales of the row's groups. GGUF blocks contain
- * their scales, so `scales` is ignored and the values may be of several rows. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -168,8 +163,7 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
-/* Returns the sum of the squares of n values: m2 + n mean^2, from the mean and the sum of squared deviations m2 that
- * the kernel computes. */
+/* The sum is m2 + n mean^2, from the mean and the sum of squared deviations m2 that the kernel computes. */
 static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
@@ -177,7 +171,7 @@ static double encoding_rows_squares(const organ_kernels *kernels, const float *v
     return spread.m2 + (double)spread.n * spread.mean * spread.mean;
 }
 
-/* Computes back[k] = values[k] - back[k]. The compiler vectorises the inner loop because its length is a constant. */
+/* The compiler vectorises the inner loop because its length is a constant. */
 static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
 {
     size_t at = 0;
@@ -188,7 +182,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* Computes values[k] *= by[k] for n values, a multiple of 16; rows of GGUF blocks are multiples of 32. */
+/* n is a multiple of 16; rows of GGUF blocks are multiples of 32. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)
@@ -196,8 +190,7 @@ static void encoding_rows_multiply(float *restrict values, const float *restrict
             values[at + l] *= by[at + l];
 }
 
-/* Returns the length of an array of organ_encoding_loss: ORGAN_LOSSES for GGUF, because only GGUF encodings also have
- * the loss with imatrix weights; else 1. */
+/* Only GGUF encodings also have the loss with imatrix weights. */
 size_t organ_encoding_losses(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;

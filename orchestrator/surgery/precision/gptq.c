@@ -18,10 +18,9 @@
 #define PASSES        2
 #define PASSES_BLOCKS 4
 
-/* Returns the number of consecutive rows that share their scales. */
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
-/* Copies the scales of each band, which its first row has, to matrix->scales, [bands][numbers]. */
+/* The first row of each band has its scales; matrix->scales is [bands][numbers]. */
 static void copy_final_scales(const organ_gptq_job *job)
 {
     const size_t band = rows_in_band(job->matrix);
@@ -32,12 +31,11 @@ static void copy_final_scales(const organ_gptq_job *job)
 
 /* ---- a matrix ---- */
 
-/* Returns the number of rows that stay on one rank: a matrix is divided among ranks at multiples of it. It is a strip,
- * or a band of rows with common scales if that is longer. */
+/* A matrix is divided among ranks at multiples of a strip, or of a band of rows with common scales if that is
+ * longer. */
 static size_t rows_between_cuts(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
-/* Gathers the losses of all rows from all ranks in `losses`, an array for the whole matrix, and sets *sum to their sum,
- * added in order of rows. */
+/* `losses` is an array for the whole matrix; *sum adds the losses in order of rows. */
 static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -50,8 +48,7 @@ static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losse
     return ORGAN_OK;
 }
 
-/* Quantises this rank's rows and sets energy and losses of job->whole. `losses`: three numbers for each row of the
- * whole matrix. */
+/* `losses`: three numbers for each row of the whole matrix. */
 static organ_status gptq_quantise(organ_gptq_job *job, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
@@ -84,8 +81,8 @@ static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
                                      organ_max(step / band, 1), error);
 }
 
-/* Returns the rows of `all` that this rank quantises, as a matrix whose arrays point into those of `all`. `numbers`:
- * organ_grid_numbers, the length of a row of all->scales. */
+/* The arrays of the result point into those of `all`. `numbers`: organ_grid_numbers, the length of a row of
+ * all->scales. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
     const organ_row_range own = organ_ranks_own_rows(all->ranks, all->rows, rows_between_cuts(all));
@@ -98,22 +95,20 @@ static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
     return part;
 }
 
-/* Returns the bytes of a row of GGUF blocks; 0 for other grids. */
 static size_t row_bytes(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     return kind ? cols / kind->elements * kind->bytes : 0;
 }
 
-/* Returns the scratch bytes of a worker: the largest need of all steps. */
 static size_t worker_scratch_bytes(const organ_gptq_job *job)
 {
     const size_t first = organ_max(row_bytes(&job->matrix->grid, job->cols), job->groups * sizeof(float));
     return organ_max(organ_gptq_sweep_room() + organ_gptq_scales_room(job), first);
 }
 
-/* Returns the number of rows that a worker processes together: with at most ORGAN_GPTQ_ROWS, all workers get the same
- * number of strips, if there are rows enough. It changes no bit. */
+/* With at most ORGAN_GPTQ_ROWS rows in a strip, all workers get the same number of strips, if there are rows enough.
+ * The number changes no bit. */
 static size_t strip_rows_of(size_t rows, size_t workers)
 {
     const size_t strips = (rows + workers * ORGAN_GPTQ_ROWS - 1) / (workers * ORGAN_GPTQ_ROWS) * workers,
@@ -121,8 +116,8 @@ static size_t strip_rows_of(size_t rows, size_t workers)
     return organ_max((even + 15) / 16 * 16, 16);
 }
 
-/* Returns the bytes of job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale,
- * and the factorisation of H. */
+/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, and
+ * the factorisation of H. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
@@ -130,7 +125,6 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            3 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
 }
 
-/* Sets the sizes of a job whose matrix is `part`. */
 static void size_job(organ_gptq_job *job, const organ_gptq *part)
 {
     const organ_grid *const grid = &part->grid;
@@ -152,8 +146,7 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
 }
 
-/* Quantises a matrix: the rows of this rank, then gathers the rows of all ranks. A rank without rows still takes part
- * in the gathering, so its buffers have at least one row. */
+/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));

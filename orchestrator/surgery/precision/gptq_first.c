@@ -14,7 +14,6 @@
 /* Matrices up to this magnitude get the scale of try 0, as in organ_kernels.search_scales. */
 #define SEARCHED 0x1p-100f
 
-/* Context of the tasks below. */
 typedef struct fitting {
     organ_gptq_job *job;
     const float *weights; /* weight of each column in the sum of squared errors */
@@ -22,8 +21,8 @@ typedef struct fitting {
     float greatest;       /* and the value of largest magnitude */
 } fitting;
 
-/* Sets weights[j] to the weight of column j in the search for scales: its diagonal entry of H over the mean of the
- * diagonal, limited to ORGAN_MIN_WEIGHT .. ORGAN_MAX_WEIGHT. */
+/* The weight of a column is its diagonal entry of H over the mean of the diagonal, limited to ORGAN_MIN_WEIGHT ..
+ * ORGAN_MAX_WEIGHT. */
 static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
@@ -39,8 +38,7 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
     }
 }
 
-/* Sets the scales of the rows of strip `index` to those that nearest quantisation finds for GGUF blocks of W. The codes
- * of these blocks are not used. */
+/* The scales are those that nearest quantisation finds for GGUF blocks of W; the codes of these blocks are not used. */
 static void fit_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -55,10 +53,9 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* Returns the search for the scales of groups. Codes of 2 to 4 bits get other tries than without a text: half of them
- * map the greatest magnitude to the largest code or clip it, the other half do the same with the least code, which is
- * one step farther from 0, by negative scales. Columns of small weight may be clipped more than nearest rounding would
- * gain by. */
+/* Codes of 2 to 4 bits get other tries than without a text: half of them map the greatest magnitude to the largest
+ * code or clip it, the other half do the same with the least code, which is one step farther from 0, by negative
+ * scales. Columns of small weight may be clipped more than nearest rounding would gain by. */
 static organ_scale_search search_of(const organ_grid *grid)
 {
     organ_scale_search search = *organ_grid_search(grid);
@@ -71,7 +68,6 @@ static organ_scale_search search_of(const organ_grid *grid)
     return search;
 }
 
-/* Searches the scales of the rows of strip `index`, each of which has its own. */
 static void search_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -113,7 +109,7 @@ static void try_strip(void *context, size_t index, size_t worker)
                                                    f->errors + i * TRIES);
 }
 
-/* Searches the scale of a matrix that has a single one. The errors of a try are added in order of rows. */
+/* The errors of a try are added in order of rows. */
 static bool search_matrix(fitting *f)
 {
     const organ_gptq_job *const job = f->job;

@@ -12,13 +12,11 @@
 
 #define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
 
-/* A column of a block of H, and its diagonal entry there. */
 typedef struct column_weight {
     float weight;
     uint32_t column;
 } column_weight;
 
-/* Orders columns by falling diagonal entry of H, equal ones by their number; for qsort. */
 static int by_falling_weight(const void *a, const void *b)
 {
     const column_weight *const x = a, *const y = b;
@@ -26,7 +24,6 @@ static int by_falling_weight(const void *a, const void *b)
                                   : (x->column > y->column) - (x->column < y->column);
 }
 
-/* Context of copy_rows: a block of H, its sorted columns and the copy. */
 typedef struct ordered_block {
     const float *h;
     const column_weight *columns;
@@ -34,8 +31,8 @@ typedef struct ordered_block {
     float *factor;
 } ordered_block;
 
-/* Copies ROWS rows of the block in the order of its columns, on and to the right of the diagonal blocks of
- * ORGAN_FACTOR_BLOCK columns: the factorisation reads no others. */
+/* Copies only entries on and to the right of the diagonal blocks of ORGAN_FACTOR_BLOCK columns: the factorisation
+ * reads no others. */
 static void copy_rows(void *context, size_t index, size_t worker)
 {
     const ordered_block *const b = context;
@@ -48,9 +45,8 @@ static void copy_rows(void *context, size_t index, size_t worker)
     }
 }
 
-/* Sets in->order for the block of H that begins at column `start` and has `width` columns: columns by falling mean
- * square of their inputs (act-order of GPTQ). Copies the block in that order to in->factor. Returns false if memory
- * cannot be allocated. */
+/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs. in->factor becomes a copy
+ * of the block in that order. Returns false if memory cannot be allocated. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
@@ -69,16 +65,15 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-/* Returns the number that is added to the diagonal of H, as a share of the mean of its diagonal: more if there are few
- * tokens for the inputs, whose moments are then those of the text rather than those of the model. */
+/* The damping is a share of the mean of the diagonal of H: more if there are few tokens for the inputs, whose
+ * moments are then those of the text rather than those of the model. */
 static double damping_of(const organ_input_moments *m)
 {
     const double share = ORGAN_GPTQ_FEW_TOKENS * (double)m->block / (double)m->tokens;
     return share > ORGAN_GPTQ_DAMPING ? share : ORGAN_GPTQ_DAMPING;
 }
 
-/* Computes H and its factor. For each block of H: sorts the columns, copies the block in this order
- * and factorises the copy. If that fails, H is not positive definite in spite of the damping. */
+/* If the factorisation of a block fails, H is not positive definite in spite of the damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
@@ -107,7 +102,6 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     return ORGAN_OK;
 }
 
-/* Frees the arrays and sets all members to 0. */
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
     free(in->h);
@@ -116,7 +110,6 @@ void organ_gptq_inputs_close(organ_gptq_inputs *in)
     *in = (organ_gptq_inputs){0};
 }
 
-/* Opens the inputs of `calibration`, unless `in` has them already. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *in, organ_error *error)
 {

@@ -24,21 +24,18 @@ typedef struct row_equations {
     float *residual;       /* b - M x for the changes x made so far */
 } row_equations;
 
-/* Returns a pointer to number k of the row in job->scales: the scales of its groups, then their minima, then d of all
- * blocks, then dmin. */
+/* Number k of a row counts the scales of its groups, then their minima, then d of all blocks, then dmin. */
 static float *gptq_refine_number_at(const row_equations *r, size_t k)
 {
     return &r->job->scales[k * r->job->padded + r->row];
 }
 
-/* Returns a pointer to scale or minimum u of the block. */
 static float *unknown_at(const row_equations *r, size_t u)
 {
     return gptq_refine_number_at(r, u / r->block_groups * r->job->groups + r->first + u % r->block_groups);
 }
 
-/* Returns a pointer to the d of the block, or to its dmin if unknown u is a minimum. They follow the scales and minima
- * of the row in job->scales: d of all blocks, then dmin. */
+/* Returns the d of the block, or its dmin if unknown u is a minimum. */
 static float *super_at(const row_equations *r, size_t u)
 {
     const size_t term = u / r->block_groups;
@@ -46,13 +43,11 @@ static float *super_at(const row_equations *r, size_t u)
                                  r->job->groups * r->job->terms + term * r->job->supers + r->first / r->block_groups);
 }
 
-/* Returns entry (u, v) of the symmetric M, of which r->diagonal and the part of r->m below the diagonal are stored. */
 static float gram_entry(const row_equations *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
 
-/* Sets scale or minimum u of the row to `value` and updates r->residual. */
 static void set_unknown(const row_equations *r, size_t u, float value)
 {
     const float change = value - *unknown_at(r, u);
@@ -61,15 +56,13 @@ static void set_unknown(const row_equations *r, size_t u, float value)
         r->residual[v] -= change * gram_entry(r, u, v);
 }
 
-/* Returns by how much scale or minimum u grows if its code grows by 1: d for a scale, -dmin for a minimum, because
- * blocks store the code of the negative minimum. */
+/* The unit is d for a scale and -dmin for a minimum, because blocks store the code of the negative minimum. */
 static float unit_of(const row_equations *r, size_t u)
 {
     return u < r->block_groups ? *super_at(r, u) : -*super_at(r, u);
 }
 
-/* Returns the code with which scale or minimum u is nearest to `number`, within the range of the type: 0 .. 63 in types
- * with minima, else -128 .. 127. */
+/* The range is 0 .. 63 in types with minima, else -128 .. 127. */
 static float code_for(const row_equations *r, size_t u, float number)
 {
     const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
@@ -79,8 +72,8 @@ static float code_for(const row_equations *r, size_t u, float number)
     return code + WHOLE - WHOLE;
 }
 
-/* Sets scale or minimum u to the storable value nearest to its optimum. At the optimum the loss is least while all
- * other numbers stay fixed. Leaves u unchanged if it has no influence on the loss (a zero on the diagonal of M). */
+/* At the optimum the loss is least while all other numbers stay fixed. Leaves u unchanged if it has no influence on
+ * the loss (a zero on the diagonal of M). */
 static void choose_code(const row_equations *r, size_t u)
 {
     if (r->diagonal[u] > 0)
@@ -110,7 +103,6 @@ static void choose_super(const row_equations *r, size_t first)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-/* The numbers of a block of a row, and the residual of its equations. */
 typedef struct block_numbers {
     float unknowns[MOST], supers[2], residual[MOST];
 } block_numbers;
@@ -138,7 +130,7 @@ static void set_numbers(const row_equations *r, const block_numbers *n)
         *super_at(r, r->block_groups) = n->supers[1];
 }
 
-/* Returns by how much the loss is below that with the numbers `before`: x^T (b + residual) for the changes x. */
+/* The gain is x^T (b + residual) for the changes x. */
 static double gain_since(const row_equations *r, const block_numbers *before)
 {
     double gain = 0;
@@ -158,10 +150,9 @@ static void descend(const row_equations *r)
     }
 }
 
-/* Refits the scales and minima of a block of row `row` to values that it can store, by coordinate descent from two
- * starts: the exact solution of its equations, `target`, rounded to codes times the present d and dmin, and the present
- * numbers. Keeps the better result, or the present numbers if neither is better. `m`: M below its diagonal; `diagonal`:
- * diagonal of M; `right`: b, which becomes row_equations.residual. */
+/* Runs coordinate descent from two starts: the exact solution of the equations, `target`, rounded to codes times the
+ * present d and dmin, and the present numbers. Keeps the better result, or the present numbers if neither is better.
+ * `right` is b, which becomes row_equations.residual. */
 void organ_gptq_refine(const organ_gptq_job *job, size_t first, size_t groups, size_t row, const float *m,
                        const float *diagonal, float *right, const float *target)
 {

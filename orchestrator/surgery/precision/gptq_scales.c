@@ -19,7 +19,6 @@
 #define MOST   32    /* greatest number of unknowns of a block */
 #define RIDGE  1e-6f /* number added to the diagonal of M, as a share of its mean: rounding may leave M singular */
 
-/* A block of some rows and the buffers of a worker. */
 typedef struct refit_block {
     const organ_gptq_job *job;
     size_t first, n, groups; /* columns and groups of the block */
@@ -34,7 +33,6 @@ typedef struct refit_block {
     void *scratch;  /* of products */
 } refit_block;
 
-/* Returns the number of unknowns of a row of the block: its scales and, if the grid has them, minima. */
 static size_t unknowns_of(const refit_block *b) { return b->groups * b->job->terms; }
 
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
@@ -42,8 +40,7 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job)
     return job->supers ? (2 * (BATCH + 1) * WIDEST + BATCH * MOST * (MOST + 1)) * sizeof(float) : 0;
 }
 
-/* Returns the sum of a[k] b[k] for n values, in LANES partial sums that are added in a fixed order, so that every
- * instruction set gives the same bits. */
+/* The LANES partial sums are added in a fixed order, so that every instruction set gives the same bits. */
 static float dot_in_lanes(const float *restrict a, const float *restrict b, size_t n)
 {
     float lanes[LANES] = {0}, sum = 0;
@@ -92,9 +89,8 @@ static void add_group(const refit_block *b, size_t g)
         }
 }
 
-/* Solves the equations of row `at` of the block and stores its scales and minima; leaves them unchanged if M is not
- * positive definite. cholesky_f32 overwrites M on and above the diagonal, but organ_gptq_refine needs M, so it is
- * copied: to below the diagonal, and its diagonal to `diagonal`. */
+/* Scales and minima stay unchanged if M is not positive definite. cholesky_f32 overwrites M on and above the
+ * diagonal, but organ_gptq_refine needs M, so it is copied: to below the diagonal, and its diagonal to `diagonal`. */
 static void solve_row(const refit_block *b, size_t at)
 {
     const organ_kernels *const kernels = b->job->inputs->engine->kernels;
@@ -116,8 +112,6 @@ static void solve_row(const refit_block *b, size_t at)
     organ_gptq_refine(b->job, b->first / b->job->group, b->groups, b->row + at, a, diagonal, right, x);
 }
 
-/* Computes the codes of row `at` of the block from its values and scales, and b, the right-hand side of its equations.
- */
 static void begin_row(const refit_block *b, size_t at)
 {
     const organ_gptq_job *const job = b->job;
@@ -134,8 +128,8 @@ static void begin_row(const refit_block *b, size_t at)
     }
 }
 
-/* Recomputes the values of row `at` of the block from its codes with the new scales and minima. Replaces the codes by
- * the growth of the values. */
+/* Recomputes the values from the codes with the new scales and minima, and replaces the codes by the growth of the
+ * values. */
 static void decode_row(const refit_block *b, size_t at)
 {
     const organ_gptq_job *const job = b->job;
@@ -151,7 +145,6 @@ static void decode_row(const refit_block *b, size_t at)
     }
 }
 
-/* Refits the numbers of at most BATCH rows. */
 static void refit_batch(const refit_block *b)
 {
     for (size_t j = 0; j < b->n; j++)

@@ -29,7 +29,6 @@ typedef struct gptq_columns {
     size_t start, width, first, n;
 } gptq_columns;
 
-/* A strip of rows and the buffers of its worker. */
 typedef struct gptq_strip {
     organ_gptq_job *job;
     size_t row, rows;
@@ -40,7 +39,6 @@ typedef struct gptq_strip {
     void *scratch;                                              /* of products */
 } gptq_strip;
 
-/* Lays out the scratch of a worker. */
 static gptq_strip gptq_strip_of(organ_gptq_job *job, size_t index, size_t worker)
 {
     gptq_strip s = {.job = job, .row = index * job->strip_rows};
@@ -62,7 +60,6 @@ size_t organ_gptq_sweep_room(void)
     return (2 * ROWS * WIDEST + 8 * WIDEST * LANES) * sizeof(float) + WIDEST * sizeof(uint32_t) + ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Computes the product of the errors of n columns from column `from` on and `b`; its k is n. */
 static void multiply(const gptq_strip *s, size_t from, size_t n, organ_product_operand b, size_t columns, float *to,
                      organ_product_into into)
 {
@@ -77,7 +74,6 @@ static void multiply(const gptq_strip *s, size_t from, size_t n, organ_product_o
     s->job->inputs->engine->kernels->product(&product, s->scratch);
 }
 
-/* Returns H, or its factor, from row `row` and column `column` of the block of c on. */
 static const float *square_at(const float *square, const organ_gptq_inputs *in, const gptq_columns *c, size_t row,
                               size_t column)
 {
@@ -86,8 +82,7 @@ static const float *square_at(const float *square, const organ_gptq_inputs *in, 
 
 /* ---- the sweep of GPTQ ---- */
 
-/* Fills the arrays of LANES rows from row `from` of the strip on: transposes the field and, if there is a mask, the
- * mask. Missing rows are zeros. `order`: column of the matrix of each column; NULL: c->first and so on. */
+/* Missing rows are zeros. `order`: column of the matrix of each column; NULL: c->first and so on. */
 static void load_lanes(const gptq_strip *s, const gptq_columns *c, size_t from, size_t rows, const uint32_t *order)
 {
     const organ_gptq *const m = s->job->matrix;
@@ -101,8 +96,6 @@ static void load_lanes(const gptq_strip *s, const gptq_columns *c, size_t from, 
         }
 }
 
-/* Returns the arguments of the kernels for LANES rows from row `from` of the strip on. `square`: the block of U or H on
- * the diagonal. */
 static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t from, const float *square)
 {
     const organ_gptq_job *const job = s->job;
@@ -125,7 +118,7 @@ static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t
     return coding;
 }
 
-/* Codes some columns in the order of GPTQ. Errors of the columns before them are in job->errors, in that order. */
+/* Errors of the columns before them are in job->errors, in the order of GPTQ. */
 static void gptq_code_columns(const gptq_strip *s, const gptq_columns *c)
 {
     const organ_gptq_job *const job = s->job;
@@ -168,9 +161,8 @@ static void gptq_code_columns(const gptq_strip *s, const gptq_columns *c)
 
 /* ---- passes over the matrix ---- */
 
-/* Adds to losses[i] the part of some columns in the loss of row i of the strip: e (2 sums + e H), with the errors e of
- * these columns and the sums of the columns on one side of them. Sixteen partial sums make the result independent of
- * the instruction set. */
+/* The part of the columns in the loss of a row is e (2 sums + e H), with the errors e of these columns and the sums
+ * of the columns on one side of them. Sixteen partial sums make the result independent of the instruction set. */
 static void add_losses(const gptq_strip *s, const gptq_columns *c, const float *errors, double *losses)
 {
     const organ_gptq_job *const job = s->job;
@@ -194,8 +186,7 @@ static void add_losses(const gptq_strip *s, const gptq_columns *c, const float *
     }
 }
 
-/* Sets s->sums to the products of the errors with H for some columns, over the columns before them or, if `backward`,
- * after them. */
+/* The sums are products of the errors with H over the columns before these or, if `backward`, after them. */
 static void sum_side(const gptq_strip *s, const gptq_columns *c, bool backward)
 {
     const organ_gptq_inputs *const in = s->job->inputs;
@@ -209,7 +200,6 @@ static void sum_side(const gptq_strip *s, const gptq_columns *c, bool backward)
                  ORGAN_PRODUCT_SET);
 }
 
-/* Improves the values of some columns: refits their scales, then chooses their codes again. */
 static void improve_columns(const gptq_strip *s, const gptq_columns *c)
 {
     const organ_gptq_job *const job = s->job;
@@ -241,7 +231,6 @@ static void set_errors(const gptq_strip *s, const gptq_columns *c)
             job->errors[j] = job->matrix->weights[j] - job->matrix->values[j];
 }
 
-/* Improves the values of some columns in a pass. */
 static void pass_columns(const gptq_strip *s, const gptq_columns *c, bool backward)
 {
     const organ_gptq_job *const job = s->job;
@@ -266,8 +255,8 @@ static void pass_columns(const gptq_strip *s, const gptq_columns *c, bool backwa
 
 typedef enum gptq_step { CODE, MEASURE, FORWARD, BACKWARD } gptq_step;
 
-/* Runs one step over all columns of a strip. `losses`: gets the losses of its rows after the step, which is not CODE;
- * NULL: none. Returns false if a stop was requested. */
+/* `losses` gets the losses of the rows after the step, which is not CODE; NULL: none. Returns false if a stop was
+ * requested. */
 static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
 {
     const organ_gptq_job *const job = s->job;
@@ -298,7 +287,7 @@ static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
     return true;
 }
 
-/* Sets the errors of a strip, in the order of the matrix. */
+/* The errors are in the order of the matrix. */
 static void set_all_errors(const gptq_strip *s) { set_errors(s, &(gptq_columns){0, s->job->cols, 0, s->job->cols}); }
 
 static void quantise_strip(void *context, size_t index, size_t worker)
@@ -318,7 +307,6 @@ static void quantise_strip(void *context, size_t index, size_t worker)
             return;
 }
 
-/* Quantises all rows on all workers. */
 organ_status organ_gptq_quantise_rows(organ_gptq_job *job, organ_error *error)
 {
     organ_share(job->inputs->engine, NULL, (job->rows + job->strip_rows - 1) / job->strip_rows, quantise_strip, job);

@@ -12,7 +12,6 @@
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
 
-/* Returns x limited to low .. high. */
 static inline float clamp_f32(float x, float low, float high)
 {
     x = x < low ? low : x;
@@ -89,11 +88,11 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
 }
 
-/* Returns the integer nearest to x within low .. high, ties to even. */
+/* Ties are rounded to even. */
 static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
-/* Returns the E4M3 number nearest to x, ties to even. Each binade (numbers with the same exponent) has eight steps;
- * subnormal numbers have the step of the least normal binade. `power` is the power of 2 at or below |x|. */
+/* Ties are rounded to even. Each binade (numbers with the same exponent) has eight steps; subnormal numbers have the
+ * step of the least normal binade. `power` is the power of 2 at or below |x|. */
 static inline float round_to_e4m3(float x)
 {
     uint32_t bits;
@@ -115,7 +114,6 @@ void organ_grid_range(const organ_grid *grid, float *low, float *high)
     *high = affine ? 2 * half - 1 : half - 1;
 }
 
-/* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
@@ -137,8 +135,7 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
                 values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
 }
 
-/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
- * 0 for grids without minima, such as E4M3. If the scale is 0, integer codes are 0. */
+/* If the scale is 0, integer codes are 0. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)
 {
@@ -175,10 +172,8 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* Returns the code of a group scale or minimum, `product` = code x d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
 
-/* Sets `to` to the codes of a group, recovered from its values. */
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {
     const size_t n = organ_grid_blocks(grid)->group;

@@ -2,7 +2,7 @@
  * Edits config.json for a model that is no longer quantised. */
 #include "orchestrator/surgery/precision/plain_config.h"
 
-/* Sets torch_dtype and dtype (its name since transformers 5), whichever are there, to `name`. `inside`: the member of
+/* `dtype` is the name of torch_dtype since transformers 5; those that are there are set. `inside`: the member of
  * config.json that contains them, such as "text_config"; NULL: the top level. `add`: adds torch_dtype if neither is
  * there. */
 static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,

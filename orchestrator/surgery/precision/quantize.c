@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns ORGAN_USAGE if --method is unknown, if gptq has no text or a --samples or --context out of range, or if an
- * option of gptq is given with another method. 128 and 512 are the defaults of --samples and --context. */
+/* 128 and 512 are the defaults of --samples and --context. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {
@@ -38,8 +37,6 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if an option is invalid for a safetensors output: options of mixed widths and of the method,
- * --imatrix, or a file as output. */
 static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
                                       organ_error *error)
 {
@@ -55,7 +52,6 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if an option is invalid for a GGUF output: --allocate, or options of the method. */
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
@@ -64,8 +60,6 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-/* Sets job->encoding to that of --scheme and checks the options that depend on it. Returns ORGAN_USAGE if there is no
- * such scheme or an option does not fit it. */
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -84,8 +78,6 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
                         : check_gguf(o, error);
 }
 
-/* Rejects a model that a safetensors scheme cannot quantise. Returns ORGAN_USAGE if it is GGUF or has no config.json,
- * ORGAN_BAD_INPUT if it is already quantised. */
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -101,7 +93,6 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if a scheme of GGUF models is used for a safetensors model. */
 static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *error)
 {
     const char *const path = job->model->path;
@@ -116,8 +107,6 @@ static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *er
 
 /* ---- the run ---- */
 
-/* Sets job->candidates to all weights of the model: those of organ_weights_find, or for GGUF every tensor. Rejects a
- * model that the scheme cannot quantise. */
 static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
     organ_model *const model = job->model;
@@ -141,8 +130,6 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens the model, selects targets and chooses the encoding of each tensor, measuring costs first for mixed widths.
- * Then lists the parts and opens imatrix and calibration text. */
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -163,11 +150,6 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-/* Prints notes before the run. For GGUF: the warnings about the model's files, and the tensors whose block type
- * differs from that of the scheme. For safetensors: the targets with smaller groups than the scheme's, or with blocks
- * clipped at the edge of the matrix, the experts that stay plain, and reasons why transformers may not read the output.
- * For both: how many targets are copied unchanged, the first of them, and how to quantise those that are quantised
- * already. */
 static organ_status quantize_note_before(const organ_quantize_job *job, organ_error *error)
 {
     bool blocks = false;
@@ -195,8 +177,8 @@ static organ_status quantize_note_before(const organ_quantize_job *job, organ_er
     return ORGAN_OK;
 }
 
-/* Implements organ_write.fill: quantises all parts. The calibrated parts come first, because they need more memory: if
- * --memory is too small, the run fails before it has written any code. */
+/* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
+ * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -206,7 +188,6 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     return organ_quantize_pass(job, error);
 }
 
-/* Implements organ_write.check: returns an error if the imatrix file changed during the run. */
 static organ_status check_imatrix(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_quantize_job *const job = context;
@@ -215,7 +196,6 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
 }
 
-/* Frees everything that the job owns; members that were never set are NULL. */
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
@@ -237,8 +217,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
-/* Adds the work of the run to the plan of a dry run. organ_quantize_widths_find has already added the measurement of
- * mixed widths. */
+/* organ_quantize_widths_find has already added the measurement of mixed widths. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
@@ -250,8 +229,6 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Returns name and version of the algorithm, for report and journal. They depend on the format, on the method, on
- * --no-resolve and on whether the run also prunes. */
 static const char *quantize_definition(const organ_quantize_job *job)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);
@@ -264,7 +241,6 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
 }
 
-/* Checks the options, opens model and text, and writes the output. In a dry run, organ_write_run only reports. */
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;

@@ -17,7 +17,7 @@
 #define STRIP_BYTES  ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
 #define ROWS_AT_ONCE ((size_t)8)       /* rows that a worker takes at a time */
 
-/* Buffers for encoding and writing one matrix of a part, with rows in the order of the file. */
+/* The buffers are for one matrix of a part, with rows in the order of the file. */
 typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
@@ -38,8 +38,6 @@ typedef struct quantize_calibrated_storing {
     void *put;                    /* scratch of organ_write_put */
 } quantize_calibrated_storing;
 
-/* Returns the number of rows that are encoded before they are written together: about STRIP_BYTES of codes, or all rows
- * of a GGUF matrix. */
 static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
 {
     const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
@@ -48,20 +46,18 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
     return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
 }
 
-/* Frees the buffers. Allowed after an error of storing_open. */
 static void storing_close(quantize_calibrated_storing *s)
 {
     ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
                       s->stored, s->put);
 }
 
-/* Returns the bytes of the matrix's scales in the type of the file; 0 for GGUF, whose blocks contain them. */
+/* The scales have the type of the file; GGUF blocks contain theirs, so they count 0 bytes. */
 static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
 {
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
 
-/* Allocates the buffers that the part needs, except `values`. Returns false if memory cannot be allocated. */
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
     const bool weighs = s->part->entry, prunes = s->job->pruning;
@@ -80,8 +76,7 @@ static bool storing_allocate(quantize_calibrated_storing *s)
            (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
-/* Prepares `s` for one matrix: sets its sizes, allocates buffers, and computes column weights if there is an imatrix.
- * The caller calls storing_close, also after an error. */
+/* The caller calls storing_close, also after an error. */
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
@@ -102,8 +97,8 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* Returns an upper bound of the bytes of storing_allocate, without `donor` and `keep`. A scale needs 4 bytes, and up to
- * 4 more in `stored`; 2 x 4096 bytes cover the alignment of buffers. */
+/* The bound is without `donor` and `keep`. A scale needs 4 bytes, and up to 4 more in `stored`; 2 x 4096 bytes cover
+ * the alignment of buffers. */
 static uint64_t storing_memory(const organ_encoding *encoding, size_t workers, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);
@@ -114,13 +109,11 @@ static uint64_t storing_memory(const organ_encoding *encoding, size_t workers, u
            ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-/* Returns the scales (and minima) of the band to which row `row` of the matrix belongs. */
 static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
 {
     return s->scales + row / s->band * s->numbers;
 }
 
-/* Rows [first, first + rows) of a matrix, of which a worker takes ROWS_AT_ONCE at a time. */
 typedef struct quantize_calibrated_rows {
     quantize_calibrated_storing *storing;
     float *weights; /* of the whole matrix, [rows][cols] */
@@ -129,14 +122,12 @@ typedef struct quantize_calibrated_rows {
     uint64_t zeros;  /* result of rows_take; atomic */
 } quantize_calibrated_rows;
 
-/* Calls task(rows, k, worker) on the workers for each block k of ROWS_AT_ONCE rows. */
 static void share_rows(quantize_calibrated_rows *rows, void (*task)(void *context, size_t index, size_t worker))
 {
     organ_share_work(rows->storing->job->engine, NULL, organ_pieces_of(rows->rows, ROWS_AT_ONCE),
                      (double)rows->rows * (double)rows->storing->cols * ORGAN_SHARE_NUMBER, task, rows);
 }
 
-/* Encodes the values of GPTQ in the rows of block `index`, and sets their losses. */
 static void rows_encode(void *context, size_t index, size_t worker)
 {
     const quantize_calibrated_rows *const x = context;
@@ -156,7 +147,6 @@ static void rows_encode(void *context, size_t index, size_t worker)
     }
 }
 
-/* Sets x->not_finite if a weight of block `index` is NaN or infinite. */
 static void rows_check(void *context, size_t index, size_t worker)
 {
     quantize_calibrated_rows *const x = context;
@@ -166,7 +156,6 @@ static void rows_check(void *context, size_t index, size_t worker)
         __atomic_store_n(&x->not_finite, true, __ATOMIC_RELAXED);
 }
 
-/* Copies the values of the codes to the weights in the rows of block `index`; if the run prunes, counts their zeros. */
 static void rows_take(void *context, size_t index, size_t worker)
 {
     quantize_calibrated_rows *const x = context;
@@ -181,7 +170,6 @@ static void rows_take(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&x->zeros, zeros, __ATOMIC_RELAXED);
 }
 
-/* Copies the weights of block `index` to s->donor. */
 static void rows_keep(void *context, size_t index, size_t worker)
 {
     const quantize_calibrated_rows *const x = context;
@@ -191,7 +179,6 @@ static void rows_keep(void *context, size_t index, size_t worker)
     memcpy(s->donor + row * s->cols, x->weights + row * s->cols, rows * s->cols * sizeof *s->donor);
 }
 
-/* Returns ORGAN_BAD_INPUT if a weight of the matrix is NaN or infinite. */
 static organ_status check_weights(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
@@ -199,9 +186,8 @@ static organ_status check_weights(quantize_calibrated_storing *s, float *weights
     return all.not_finite ? organ_quantize_refuse_values(s->part->weight->name, error) : ORGAN_OK;
 }
 
-/* Encodes the values of GPTQ and writes codes, scales and shape of the matrix. Adds the squares of `weights`, the
- * original weights, and of their errors to part->loss, in the order of rows. Overwrites `weights` if there is an
- * imatrix. */
+/* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
+ * Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -226,8 +212,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     return organ_quantize_put_shape(job, s->part, error);
 }
 
-/* Reads the codes and scales of a matrix that an interrupted run has written, and decodes them into `weights`, so that
- * later layers get the same inputs as in that run. */
+/* `weights` become what an interrupted run has written, so that later layers get the same inputs as in that run. */
 static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -252,9 +237,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
 
 /* ---- callbacks of the calibration run ---- */
 
-/* Implements organ_calibration_work.memory. Without pruning: buffers of GPTQ and of storing. With pruning, `keep` (a
- * byte per weight) and `donor` (an FP32 value per weight) are added; the buffers of pruning and of GPTQ are not in
- * memory at the same time, so the larger of both counts. */
+/* The buffers of pruning and of GPTQ are not in memory at the same time, so the larger of both counts. */
 static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
                                                   const organ_tensor *tensor)
 {
@@ -271,15 +254,12 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
     return organ_max(gptq + weights, pruning) + weights * sizeof(float) + stored;
 }
 
-/* Implements organ_calibration_work.done: an earlier run has written the codes of the target. */
 static bool quantize_calibrated_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
     return job->units[job->calibrated_parts[target]->unit].done;
 }
 
-/* Implements organ_calibration_work.restore: sets `weights` to the values of the codes that an interrupted run wrote,
- * with rows in the order of the forward pass. */
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                 organ_error *error)
 {
@@ -291,10 +271,8 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
-/* Prunes `weights` if the run also prunes: keeps the original weights in s->donor, sets s->keep and part->masked.
- * Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory at
- * the same time. Returns ORGAN_BAD_INPUT if a weight is NaN or infinite, else the errors of
- * organ_quantize_pruning.prune. */
+/* Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory
+ * at the same time. */
 static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                             float *weights, organ_error *error)
 {
@@ -314,8 +292,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     return ORGAN_OK;
 }
 
-/* Implements organ_calibration_work.leave: releases the inputs of GPTQ after a layer, because no later matrix has the
- * same inputs. */
+/* No matrix of a later layer has the same inputs. */
 static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
                                                        organ_error *error)
 {
@@ -325,9 +302,8 @@ static organ_status quantize_calibrated_release_inputs(void *context, const orga
     return error->status;
 }
 
-/* Adds the figures of one matrix to its part. After the last matrix of a stack, records the part's unit as finished in
- * the journal. matrices_done counts the finished matrices, because the matrices of a stack come in any order: those
- * with the same inputs are quantised consecutively. */
+/* matrices_done counts the finished matrices, because the matrices of a stack come in any order: those with the same
+ * inputs are quantised consecutively. */
 static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
                                                const organ_calibration_matrix *matrix, const organ_gptq *m,
                                                organ_error *error)
@@ -349,8 +325,8 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     return ORGAN_OK;
 }
 
-/* Quantises a matrix by GPTQ and replaces `weights` by the values of its codes, with which the layer then runs. The
- * rank that owns the matrix writes its codes and figures. */
+/* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
+ * codes and figures. */
 static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                                  float *weights, organ_error *error)
 {
@@ -376,10 +352,10 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
 }
 
-/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. Before GPTQ, the rows of
- * `weights` are brought from the order of the forward pass to that of the file: they are written in that order, and the
- * rows of a band, which share scales, are neighbours in it. Afterwards they are brought back. s.keep and s.donor are
- * not reordered: they are used only with pruning, which is for safetensors, where the two orders are equal. */
+/* Before GPTQ, the rows of `weights` are brought from the order of the forward pass to that of the file: they are
+ * written in that order, and the rows of a band, which share scales, are neighbours in it. Afterwards they are
+ * brought back. s.keep and s.donor are not reordered: they are used only with pruning, which is for safetensors,
+ * where the two orders are equal. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
@@ -401,7 +377,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 /* ---- opening and running ---- */
 
-/* Returns the bytes of a tensor of the output from type and shape. organ_shard_piece.bytes is set only later. */
+/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
 static uint64_t piece_bytes(const organ_shard_piece *piece)
 {
     uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
@@ -410,7 +386,6 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* Opens the pruning method with the sizes of the output's tensors. Called after the calibration run was opened. */
 static organ_status open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -428,8 +403,7 @@ static organ_status open_pruning(void *context, organ_error *error)
     return job->pruning->open(job->pruning->context, &held, error);
 }
 
-/* Opens the calibration run on `targets` in job->calib, with the callbacks above. If the run also prunes, the pruning
- * method decides which inputs and moments are computed. */
+/* If the run also prunes, the pruning method decides which inputs and moments are computed. */
 static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
                                                   organ_error *error)
 {
@@ -457,7 +431,6 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                       &job->calib, error);
 }
 
-/* Opens the calibration run on `targets` and closes it again, to return its errors before costs are measured. */
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     quantize_calibrated_open_walk(job, targets, error);
@@ -473,8 +446,6 @@ organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
                               ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
 }
 
-/* Lists the calibrated parts in job->calibrated_parts, and their tensors in job->calibrated_targets. Returns
- * ORGAN_USAGE if there are none. */
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
     job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);

@@ -23,7 +23,6 @@ static size_t module_length(const organ_tensor *tensor)
     return (size_t)(dot - tensor->name);
 }
 
-/* Appends the name `name` (`length` bytes) unless it is the last of the list. */
 static void append_name(json_t *rows, const char *name, size_t length)
 {
     const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
@@ -43,8 +42,8 @@ static void append_parts(json_t *rows, const char *first, const char *parts)
     }
 }
 
-/* Writes to `out` the name in transformers of the module of `tensor`, whose name module_length bounds. Returns false if
- * the tensor is not a matrix of a linear layer or its name is too long. *parts: organ_module_split_parts. */
+/* Writes the name in transformers to `out`. Returns false if the tensor is not a matrix of a linear layer or its
+ * name is too long. *parts: organ_module_split_parts. */
 static bool quantize_config_module(const organ_quantize_job *job, const organ_tensor *tensor,
                                    char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
 {
@@ -57,7 +56,6 @@ static bool quantize_config_module(const organ_quantize_job *job, const organ_te
     return organ_module_name(type, module, out, ORGAN_MODULE_NAME_SIZE, NULL);
 }
 
-/* Appends the names in transformers of the modules that hold the matrix of `tensor`, if it is one of a linear layer. */
 static void append_modules(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
 {
     char name[ORGAN_MODULE_NAME_SIZE];
@@ -70,7 +68,7 @@ static void append_modules(const organ_quantize_job *job, const organ_tensor *te
         append_name(rows, name, strlen(name));
 }
 
-/* Returns whether the list `rows` has the name. Searches from the end, where a match is most likely. */
+/* The search begins at the end, where a match is most likely. */
 static bool has_module(const json_t *rows, const char *name)
 {
     for (size_t k = json_array_size(rows); k > 0; k--)
@@ -79,7 +77,7 @@ static bool has_module(const json_t *rows, const char *name)
     return false;
 }
 
-/* Returns whether the output head is quantised; "ignore" must then not list lm_head. */
+/* "ignore" must not list lm_head if the output head is quantised. */
 static bool quantises_head(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++)
@@ -89,8 +87,7 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* Writes to `word` the word of a tower's name by which all of its modules can be recognised ("vision_tower") if the
- * tensor belongs to a tower; else returns false. */
+/* All modules of the tower can be recognised by `word`, such as "vision_tower". */
 static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor, char word[80])
 {
     static const char *const trunks[] = {"model", "language_model", NULL};
@@ -107,7 +104,6 @@ static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor
     return strspn(word, "abcdefghijklmnopqrstuvwxyz_") == strlen(word);
 }
 
-/* Returns whether the name of a quantised tensor contains the word. */
 static bool quantises_any(const organ_quantize_job *job, const char *word)
 {
     for (size_t k = 0; k < job->part_count; k++)
@@ -116,9 +112,8 @@ static bool quantises_any(const organ_quantize_job *job, const char *word)
     return false;
 }
 
-/* Appends the pattern of all modules of the tower that an unquantised tensor belongs to, "re:.*vision_tower.*", unless
- * the list has it. Transformers and servers name the modules of towers differently; a pattern matches all names.
- * Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
+/* Transformers and servers name the modules of towers differently; a pattern, "re:.*vision_tower.*", matches all
+ * names. Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
 static bool append_tower(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
 {
     char word[80], pattern[96];
@@ -130,9 +125,8 @@ static bool append_tower(const organ_quantize_job *job, const organ_tensor *tens
     return !quantises_any(job, word) && json_array_append_new(rows, json_string(pattern)) == 0;
 }
 
-/* Returns the modules that stay unquantised, in file order: their names in transformers and, if `patterns` is true,
- * patterns for whole towers. Unless the output head is quantised, its name in transformers is added even if the file
- * has no such tensor: a loader creates the head if it is tied to the embedding. */
+/* `patterns`: whole towers get patterns. Unless the output head is quantised, its name in transformers is added even
+ * if the file has no such tensor: a loader creates the head if it is tied to the embedding. */
 static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
@@ -153,8 +147,7 @@ static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
     return rows;
 }
 
-/* Returns quantization_config for FP8 with a scale for each block of 128 x 128 values, in the form of DeepSeek-V3 and
- * Qwen3-FP8. */
+/* The form is that of DeepSeek-V3 and Qwen3-FP8. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -163,9 +156,9 @@ static json_t *blocks_json(const organ_quantize_job *job)
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
-/* Returns QuantizationArgs of compressed-tensors for weights or activations. `type`: "int" or "float"; `strategy`:
- * values that share a scale ("group", "channel", "tensor", "token"). Takes over `group_size`, which may be JSON null.
- * `dynamic`: scales are computed at run time, as for activations. */
+/* Returns QuantizationArgs of compressed-tensors. `strategy` names the values that share a scale: "group",
+ * "channel", "tensor" or "token". Takes over `group_size`, which may be JSON null. `dynamic`: scales are computed at
+ * run time, as for activations. */
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
 {
     return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
@@ -179,8 +172,6 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
  * first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* Returns the names in transformers of the modules with this encoding, in file order. experts_pattern replaces the
- * names of all routed experts, unless some of them stay unquantised. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -200,8 +191,7 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     return rows;
 }
 
-/* Returns a member of config_groups. Takes over its arguments: names or patterns of modules, and QuantizationArgs of
- * their weights and of their inputs (JSON null: inputs are not quantised). */
+/* The result takes over the arguments. `inputs` is JSON null if inputs are not quantised. */
 static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
 {
     return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
@@ -216,8 +206,6 @@ static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
-/* Returns config_groups with a group for each encoding, which lists its modules by name. NULL if memory cannot be
- * allocated. */
 static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
@@ -237,8 +225,6 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* Returns config_groups of an output with one encoding: a group for all linear layers; "ignore" lists the exceptions.
- */
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
@@ -255,8 +241,8 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* Returns quantization_config of compressed-tensors. Activations are quantised at run time, with a scale for each
- * token, if codes have one byte; they are not quantised if codes are packed. */
+/* Activations are quantised at run time, with a scale for each token, if codes have one byte; they are not quantised
+ * if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;

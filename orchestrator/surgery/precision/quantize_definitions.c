@@ -35,7 +35,6 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
         organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
 }
 
-/* Returns the definition of codes for a safetensors output. */
 static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
@@ -60,7 +59,6 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
         half - 1, half, rule);
 }
 
-/* Returns the definition of scales for a GGUF output. */
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
     const bool solved = job->calib && !job->options->no_refit;
@@ -77,7 +75,6 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
                : "");
 }
 
-/* Returns all definitions of a safetensors output. */
 static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -96,7 +93,6 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
                            "of outputs to the kept weights.")));
 }
 
-/* Returns all definitions of a GGUF output. */
 static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(

@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sums over several targets. `tensors`: their number; `before`, `after`: bytes in the source model and in the output;
- * other members as in organ_quantize_part. */
+/* `before` and `after` are bytes in the source model and in the output; other members are as in organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
@@ -22,7 +21,7 @@ typedef struct quantize_document_sums {
     bool no_reference; /* the error with scales from greatest magnitudes is not known for a target (has_reference) */
 } quantize_document_sums;
 
-/* Returns the bytes of a target's tensors in the output; their pieces follow each other, codes first. */
+/* The pieces of a target follow each other, codes first. */
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
@@ -31,15 +30,13 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return bytes;
 }
 
-/* Returns whether the error with scales from the greatest magnitudes is known: unless the part's type is one of the
- * GGUF types that store scales as codes, or the error exceeds the range of FP32. */
+/* The error is not known for the GGUF types that store scales as codes, and if it exceeds the range of FP32. */
 static bool has_reference(const organ_quantize_part *part)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(&part->encoding->grid);
     return !(blocks && blocks->coded) && part->unsearched >= 0;
 }
 
-/* Adds the figures of a target to the sums. */
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
                                        const organ_quantize_part *part)
 {
@@ -58,8 +55,7 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
     s->no_reference |= !has_reference(part);
 }
 
-/* Returns the relative error sqrt(error_squares / squares), 0 if `squares` is 0, null in a dry run. Rounded to nine
- * digits after the point, because later digits depend on the order of a sum. */
+/* The error is rounded to nine digits after the point, because later digits depend on the order of a sum. */
 static json_t *error_json(const organ_quantize_job *job, double error_squares, double squares)
 {
     if (job->options->write.dry_run)
@@ -67,28 +63,23 @@ static json_t *error_json(const organ_quantize_job *job, double error_squares, d
     return json_real(organ_billionth(squares > 0 ? sqrt(error_squares / squares) : 0.0));
 }
 
-/* Returns the relative error of a sum of squares; null in a dry run. */
 static json_t *relative_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return error_json(job, loss->error_squares, loss->squares);
 }
 
-/* Returns the relative error with scales from the greatest magnitudes; null if it is not known, or in a dry run. */
 static json_t *unsearched_json(const organ_quantize_job *job, bool known, double unsearched,
                                const organ_encoding_loss *loss)
 {
     return known ? error_json(job, unsearched, loss->squares) : json_null();
 }
 
-/* Returns the relative error with imatrix weights; null if the imatrix has an entry for none of the targets, or in a
- * dry run. */
 static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return loss->squares > 0 ? relative_json(job, loss) : json_null();
 }
 
-/* Returns the relative error of the outputs, sqrt(loss / energy). Null in a dry run, and for GGUF if no target is
- * calibrated or all calibrated ones are zeros. */
+/* The error is sqrt(loss / energy). It is null for GGUF if no target is calibrated or all calibrated ones are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
@@ -105,7 +96,7 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "masked", json_integer((json_int_t)(s)->masked)),     \
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
 
-/* Returns `object`, which it takes over, with the members for `s` added. */
+/* The function takes over `object` and returns it. */
 static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_job *job,
                                            const quantize_document_sums *s)
 {
@@ -122,9 +113,8 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
-/* Returns the report's row with the sums over a group of targets: those whose type in the output is number `group`
- * (`types` is true), or whose role and kind of experts is row `group` of organ_anatomy_row. `name`: the first member of
- * the row, taken over. NULL if the group is empty. */
+/* `group` is a type in the output if `types` is true, else a row of organ_anatomy_row. `name`, the first member of
+ * the row, is taken over. Returns NULL if the group is empty. */
 static json_t *group_json(const organ_quantize_job *job, bool types, size_t group, json_t *name)
 {
     quantize_document_sums s = {0};
@@ -139,19 +129,16 @@ static json_t *group_json(const organ_quantize_job *job, bool types, size_t grou
     return NULL;
 }
 
-/* Returns the report's row for row `role` of organ_anatomy_row; NULL if no target belongs to it. */
 static json_t *quantize_document_role_json(const void *job, size_t role)
 {
     return group_json(job, false, role, ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
 }
 
-/* Returns the report's row for the targets that are stored as GGUF type `dtype`; NULL if there are none. */
 static json_t *quantize_document_type_json(const void *job, size_t dtype)
 {
     return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
-/* Returns the reason why a target has another GGUF type than that of the scheme; null if it has that type. */
 static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     const bool head = part->preferred != job->encoding, falls_back = part->encoding != part->preferred;
@@ -165,7 +152,6 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
     return json_string(why);
 }
 
-/* Returns the report's row for target k. */
 static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
@@ -192,7 +178,6 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
                         SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
 }
 
-/* Returns the report's row for entry k of job->left_out (`context`), a target that is copied unchanged. */
 static json_t *quantize_document_left_json(const void *context, size_t k)
 {
     const organ_quantize_left *const left = (const organ_quantize_left *)context + k;
@@ -200,7 +185,6 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
-/* Implements organ_write.parameters. Options that have no effect in this run are not members. */
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -215,7 +199,6 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
-/* Implements organ_calibration_fallback_row for part k. */
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_quantize_job *const job = context;
@@ -224,7 +207,6 @@ static const json_t *quantize_document_fallback_row(const void *context, size_t 
     return job->parts[k].fallback;
 }
 
-/* Returns the report's object about the calibration text. */
 static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
@@ -241,8 +223,8 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* Implements organ_write.identity: further settings that must be equal in a resumed run. --memory and --scratch are
- * among them, because they decide whether second moments are whole matrices or diagonal blocks. */
+/* --memory and --scratch are among the settings, because they decide whether second moments are whole matrices or
+ * diagonal blocks. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -252,8 +234,7 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* Returns which share of the model's matrices is quantised. Does not count embeddings and output head, which GGUF
- * quantises without --targets. NULL if memory cannot be allocated. */
+/* The share does not count embeddings and output head, which GGUF quantises without --targets. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
     bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
@@ -268,7 +249,6 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
-/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;

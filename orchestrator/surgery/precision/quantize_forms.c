@@ -12,16 +12,15 @@
 
 /* ---- what no encoding can represent ---- */
 
-/* Returns whether transformers cuts the matrix into several modules and cannot cut its codes and scales: it can if
- * codes have one byte and each row has a scale of its own. */
+/* transformers cuts such a matrix into several modules; it can cut codes and scales only if codes have one byte and
+ * each row has a scale of its own. */
 static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
            organ_module_split_parts(job->model->config.model_type, tensor->name);
 }
 
-/* Returns the reason why the safetensors scheme cannot represent the tensor, whatever the length of its rows, as a
- * constant sentence; NULL if it can. */
+/* Returns a constant sentence, whatever the length of the rows; NULL if there is no obstacle. */
 static const char *kind_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
@@ -39,8 +38,6 @@ static const char *kind_obstacle(const organ_quantize_job *job, const organ_tens
     return NULL;
 }
 
-/* Returns the reason why the scheme cannot represent a target, whatever the group, as a constant sentence; NULL if it
- * can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const char *const kind = kind_obstacle(job, tensor);
@@ -54,7 +51,6 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 
 /* ---- which encoding a target gets ---- */
 
-/* The routed experts that are targets and that some safetensors scheme can represent. */
 typedef struct experts {
     uint64_t row_divisor; /* greatest common divisor of the lengths of their rows; 0: there are no such experts */
     int32_t *layers;      /* layer of each of their tensors, ascending; a layer occurs once per tensor */
@@ -66,7 +62,7 @@ bool organ_quantize_is_routed(const organ_tensor *tensor)
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
-/* Returns the tensor of weight k; `codes` of an unpacked weight is the weight itself. */
+/* `codes` of an unpacked weight is the weight itself. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
@@ -74,21 +70,18 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
     return job->targets.chosen[tensor - job->model->tensors];
 }
 
-/* Returns whether the tensor is a target that some safetensors scheme can represent if the length of its rows permits.
- */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return is_chosen(job, tensor) && !kind_obstacle(job, tensor);
 }
 
-/* Orders int32_t ascending, for qsort and bsearch. */
 static int by_number(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return (x > y) - (x < y);
 }
 
-/* Sets *found to the routed experts that is_packable accepts. The caller frees found->layers, also after an error. */
+/* The caller frees found->layers, also after an error. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
@@ -104,9 +97,8 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* For each layer that has quantised routed experts (`found`), checks that all routed experts of the layer are
- * quantised. Returns ORGAN_USAGE if --targets excludes one of them, ORGAN_BAD_INPUT if no scheme can represent one of
- * them. */
+/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --targets
+ * excludes one, ORGAN_BAD_INPUT if no scheme can represent one. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -128,7 +120,6 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
     return ORGAN_OK;
 }
 
-/* Fails with ORGAN_BAD_INPUT and names the first expert tensor whose rows are not a multiple of the smallest group. */
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
@@ -144,9 +135,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
 }
 
-/* Sets *encoding to the one that all routed experts get: its group is the largest that divides the length of all their
- * rows. Leaves *encoding unchanged if no routed expert is a target. Returns the errors of check_whole_layers and
- * refuse_width. */
+/* The group is the largest that divides the length of all their rows. *encoding stays unchanged if no routed expert
+ * is a target. */
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
@@ -194,8 +184,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
-/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than the
- * scheme's. A GGUF output has no config.json. */
+/* A GGUF output has no config.json. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 {
     return !job->writer && (job->widths || job->regrouped);
@@ -203,7 +192,6 @@ bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 
 /* ---- notes about loaders ---- */
 
-/* Prints a note about targets with smaller groups than the scheme's, and names the first. There is at least one. */
 static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -216,8 +204,6 @@ static void note_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
-/* Prints a note about targets with FP8 blocks that are clipped at the edge of the matrix, and names the first. There is
- * at least one. */
 static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -232,8 +218,7 @@ static void note_clipped(const organ_quantize_job *job)
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
-/* Prints a note if stacks of experts are targets but stay unquantised, with their share of the weights in all matrices.
- * Prints another for Llama 4, which transformers opens with plain experts only as fp8-block128. */
+/* transformers opens Llama 4 with plain experts only as fp8-block128, so it gets a note of its own. */
 static void note_stacks(const organ_quantize_job *job)
 {
     uint64_t plain = 0, all = 0;
@@ -262,8 +247,8 @@ static void note_stacks(const organ_quantize_job *job)
             job->encoding->name);
 }
 
-/* Prints notes about mixtures that transformers 5.24 with compressed-tensors 0.20 failed to open in tests: experts as
- * int8-channel, and packed outputs in which some experts stay unquantised. */
+/* transformers 5.24 with compressed-tensors 0.20 failed to open some mixtures in tests: experts as int8-channel, and
+ * packed outputs in which some experts stay unquantised. */
 static void note_experts(const organ_quantize_job *job)
 {
     const organ_grid *const grid = &job->encoding->grid;
@@ -299,7 +284,6 @@ static const struct unopened_type {
     {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
 };
 
-/* Prints a note if the output is of one of unopened_types and has a matrix that transformers cannot open. */
 static void note_type(const organ_quantize_job *job)
 {
     const struct unopened_type *row = NULL;
@@ -316,7 +300,6 @@ static void note_type(const organ_quantize_job *job)
                             job->model->config.architecture, row->with, job->encoding->name, row->opens);
 }
 
-/* Prints notes about targets with smaller groups, and about outputs that transformers cannot open. */
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->regrouped)

@@ -29,16 +29,13 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Returns whether the tensor is a table of token embeddings. Tables for positions and types are small and stay
- * unchanged. */
+/* Tables for positions and types are small and stay unchanged. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-/* Returns whether the tensor multiplies the last hidden states: the output head, or the token embedding if the model
- * has no head. */
 static bool is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
@@ -46,9 +43,8 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Returns the encoding that --scheme asks for; NULL if the tensor is not a target. Without --targets, token embeddings
- * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the
- * head reach the logits directly. */
+/* The output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the head reach the logits
+ * directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -60,8 +56,6 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return is_embedding(tensor) ? job->encoding : NULL;
 }
 
-/* Returns the reason why GGUF blocks cannot represent a target; NULL if they can, or with *error set if memory cannot
- * be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(tensor).cols;
@@ -93,15 +87,13 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     return ORGAN_OK;
 }
 
-/* Returns the bits per weight of blocks of a type. */
 static double bits_of_blocks(const organ_encoding *encoding)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
     return 8.0 * (double)type->bytes / (double)type->elements;
 }
 
-/* Returns the bits per weight of the quantised tensors if `encoding` replaces that of the scheme; NULL: as planned. The
- * output head keeps its type. */
+/* `encoding` replaces that of the scheme; NULL: as planned. The output head keeps its type. */
 static double bits_of_parts(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     double weights = 0, bits = 0;
@@ -114,8 +106,6 @@ static double bits_of_parts(const organ_quantize_job *job, const organ_encoding 
     return bits / weights;
 }
 
-/* Prints a note if blocks of other types make the output larger than the scheme's name says: the bits per weight of the
- * output and of the source, and the schemes with blocks of 32 that take fewer bits. */
 static void note_bits(const organ_quantize_job *job)
 {
     static const char *const of_32[] = {"q4_0", "q4_1", "q5_0", "q5_1"};
@@ -167,9 +157,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* Sets part->entry to the name of the part's imatrix entry, part->experts, and part->unreached to the number of its
- * matrices without tokens. Returns the errors of organ_importance_norms, such as a missing entry. `known` caches the
- * number of experts of a layer by role. */
+/* part->unreached is the number of its matrices without tokens. `known` caches the number of experts of a layer by
+ * role. */
 static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
                                organ_error *error)
 {
@@ -188,8 +177,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Returns whether the imatrix must have an entry for the tensor. Embeddings never need one. An output head may lack it,
- * because llama.cpp does not collect the inputs of the head by default; an entry that exists is used. */
+/* Embeddings never need an entry. An output head may lack one, because llama.cpp does not collect the inputs of the
+ * head by default; an entry that exists is used. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
@@ -215,9 +204,8 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     return error->status;
 }
 
-/* Computes column weights from the root mean square of each column's input, which `roots` contains on entry. weights[j]
- * is the mean square over the mean of all columns, plus ORGAN_MIN_WEIGHT (so that it is above 0), at most
- * ORGAN_MAX_WEIGHT. roots[j] becomes its root. */
+/* `roots` contains the root mean square of each column's input. weights[j] is the mean square over the mean of all
+ * columns, plus ORGAN_MIN_WEIGHT (so that it is above 0), at most ORGAN_MAX_WEIGHT. roots[j] becomes its root. */
 static void make_weights(float *weights, float *roots, size_t cols)
 {
     double sum = 0;
@@ -243,7 +231,7 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
 
 /* ---- metadata ---- */
 
-/* Adds key-values about the imatrix to the output, under the keys of llama-quantize. */
+/* The keys are those of llama-quantize. */
 static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
 {
     organ_gguf_writer *const w = job->writer;

@@ -67,7 +67,6 @@ typedef struct organ_quantize_left {
 
 typedef struct organ_quantize_widths organ_quantize_widths;
 
-/* State of organ quantize. */
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */

@@ -23,7 +23,6 @@
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
 
-/* The result of a strip, in members for each pass. */
 typedef struct strip_result {
     organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
     double unsearched;                      /* codes: error squares with the scales of try 0 */
@@ -31,7 +30,6 @@ typedef struct strip_result {
     float greatest;                         /* statistics: greatest magnitude */
 } strip_result;
 
-/* Sizes and scratch buffers with which a worker encodes one strip. */
 typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
@@ -50,8 +48,8 @@ typedef struct encode_buffers {
     void *put;                          /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
 } encode_buffers;
 
-/* Returns the next `bytes` of the scratch and adds them, rounded up to whole cache lines, to *used. If `scratch` is
- * NULL, only adds and returns NULL. */
+/* The bytes are rounded up to whole cache lines. If `scratch` is NULL, the function only adds to *used and returns
+ * NULL. */
 static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
     void *const at = scratch ? scratch + *used : NULL;
@@ -59,8 +57,7 @@ static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
     return at;
 }
 
-/* Sets the sizes of `b` for a strip of this part and divides a worker's scratch into its buffers. Returns the bytes
- * used. If `scratch` is NULL, only counts bytes: all buffers stay NULL. */
+/* Returns the bytes used. If `scratch` is NULL, the function only counts bytes: all buffers stay NULL. */
 static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
                       encode_buffers *b)
 {
@@ -91,7 +88,6 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     return used;
 }
 
-/* Sets up the buffers for a strip, and computes the column weights of its matrix if there is an imatrix entry. */
 static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
                                       encode_buffers *b, organ_error *error)
 {
@@ -116,8 +112,7 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-/* Sets b->scales for a band of `rows` rows by the search for the least error and appends them to b->pending. If one
- * scale covers the tensor, only sets b->scales: put_small has written that scale. */
+/* If one scale covers the tensor, put_small has written it, so it is not appended to b->pending. */
 static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
     const organ_encoding *const encoding = b->part->encoding;
@@ -137,8 +132,8 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
 
 /* ---- codes ---- */
 
-/* Adds the error squares of `rows` rows in the blocks of ggml's reference, which takes the scales from the greatest
- * magnitudes, to b->unsearched. Overwrites b->codes and b->back. Does nothing for types without such an encoder. */
+/* ggml's reference takes the scales from the greatest magnitudes. Overwrites b->codes and b->back. Types without
+ * such an encoder are skipped. */
 static void measure_reference(encode_buffers *b, const float *values, size_t rows)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
@@ -151,8 +146,7 @@ static void measure_reference(encode_buffers *b, const float *values, size_t row
     b->unsearched += squares[1];
 }
 
-/* Encodes `rows` rows of `values` into b->codes and adds their losses to `sums`, an array of organ_encoding_losses
- * entries. The sums become NaN or infinite if a value is not finite. */
+/* `sums` has organ_encoding_losses entries, which become NaN or infinite if a value is not finite. */
 static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
@@ -166,8 +160,7 @@ static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encod
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* Implements organ_weight_pass.work: encodes a strip and writes its codes and scales. The codes are collected at the
- * front of strip->values, where the values have been encoded already. */
+/* The codes are collected at the front of strip->values, where the values have been encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
@@ -197,8 +190,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* Returns the bytes of the source tensor that a strip counts for in the progress. If one scale covers the tensor, the
- * weights are read in three passes, and each counts a third of the bytes. */
+/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
@@ -206,8 +198,6 @@ static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
 }
 
-/* Implements organ_weight_pass.retire: adds the losses of an encoded strip to its part. After the last strip, records
- * the part as finished in the journal. */
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -224,8 +214,6 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.work of the first pass: finds the greatest magnitude in a strip. Returns ORGAN_BAD_INPUT
- * if a value is infinite. */
 static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -236,7 +224,6 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
-/* Implements organ_weight_pass.retire of the first pass: raises part->greatest to the greatest magnitude of a strip. */
 static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
                                     organ_error *error)
 {
@@ -249,8 +236,6 @@ static organ_status retire_greatest(void *context, const organ_weight_strip *str
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.work of the second pass: computes the errors of a strip with all tries for the scale of
- * the tensor. */
 static organ_status add_tries(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                               organ_error *error)
 {
@@ -271,7 +256,6 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.retire of the second pass: adds the errors of a strip to part->tries. */
 static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -285,7 +269,6 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-/* Returns the scale of a tensor: that of the first try with the least error. */
 static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
 {
     const organ_grid *const grid = &part->encoding->grid;
@@ -297,7 +280,6 @@ static float choose_whole_scale(const organ_quantize_part *part, const organ_ker
     return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
 }
 
-/* Fails because a tensor has values that are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
 {
     return organ_fail(
@@ -313,8 +295,7 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* Task: writes the tensors of part job->todo[k] that do not depend on codes: the shape if codes are packed, and the
- * scale if one scale covers the tensor. */
+/* These tensors do not depend on codes: the shape if codes are packed, and the scale if one scale covers the tensor. */
 static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -328,8 +309,7 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
     return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
 }
 
-/* Returns the pass that writes codes. Its scratch is the largest that a part needs; strips have multiples of 128 rows,
- * so that bands are never divided. */
+/* The scratch is the largest that a part needs; strips have multiples of 128 rows, so that bands are never divided. */
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
@@ -350,8 +330,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-/* Encodes the weights of `items` in one pass. If one scale covers the tensor, two passes come before: the first finds
- * the greatest magnitude of each tensor, the second the errors of the scales that are tried. */
+/* If one scale covers the tensor, two passes come before: the first finds the greatest magnitude of each tensor, the
+ * second the errors of the scales that are tried. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
@@ -369,7 +349,6 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
-/* Adds memory and operations of the pass over `items` to the plan of a dry run. */
 static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                            organ_error *error)
 {
@@ -381,12 +360,9 @@ static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_
     return error->status;
 }
 
-/* Work on parts that are not calibrated; items[k] is the weight of job->todo[k]. */
 typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error);
 
-/* Sets job->todo to the parts that are not calibrated and that this rank must still make. Unless there are none, calls
- * `use` (run_passes or quantize_pass_estimate) with them. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
@@ -408,7 +384,6 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     return error->status;
 }
 
-/* Writes codes and scales of the parts that are not calibrated and that this rank must still make. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, run_passes, error);

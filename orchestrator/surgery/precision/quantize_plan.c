@@ -26,7 +26,7 @@ static const char *name_next_to(organ_quantize_job *job, const char *weight, con
     return kept;
 }
 
-/* Appends a tensor to the output and returns its index in job->pieces. `shape` must outlive the job. */
+/* Returns the index in job->pieces. `shape` must outlive the job. */
 static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape)
 {
@@ -34,8 +34,8 @@ static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name,
     return job->piece_count++;
 }
 
-/* Appends a unit and returns its index. It consists of pieces first .. first + count - 1 and belongs to the last
- * planned part. `bytes`: bytes of the source tensor. */
+/* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
+ * source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
     job->units[job->unit_count] =
@@ -43,8 +43,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* Returns whether GPTQ chooses the codes of the weight. In a GGUF model, embeddings, head and matrices that no layer
- * multiplies inputs by get the nearest codes, because the calibration run has no inputs for them. */
+/* In a GGUF model, embeddings, head and matrices that no layer multiplies inputs by get the nearest codes, because
+ * the calibration run has no inputs for them. */
 static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight)
 {
     const organ_role role = weight->anatomy.role;
@@ -53,8 +53,7 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
-/* Plans the output tensors of a safetensors part: codes, scales and, if codes are packed, the shape. Names and shapes
- * are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
+/* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
@@ -80,8 +79,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
-/* Plans a target as a new part: its tensors in the output and their unit. `preferred`: the encoding that --scheme asks
- * for; `encoding`: the one that fits the length of its rows. */
+/* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *preferred, organ_error *error)
 {
@@ -104,16 +102,15 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Plans a tensor that is copied unchanged: a piece and a unit. `recall` is not called for it, so the item of the unit
- * does not matter. */
+/* `recall` is not called for a copied tensor, so the item of its unit does not matter. */
 static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
-/* Returns the encoding that --scheme asks for; NULL if the tensor is not a target. Sets *why to the reason why that
- * encoding cannot represent the target, or to NULL if it can. */
+/* Returns NULL if the tensor is not a target. *why becomes the reason why the encoding cannot represent the target,
+ * or NULL. */
 static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
                                                        const char **why, organ_error *error)
 {
@@ -127,8 +124,6 @@ static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, 
     return preferred;
 }
 
-/* Plans a weight as a part or as a copied tensor. A target that its encoding cannot represent is copied and listed in
- * job->left_out with the reason. */
 static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
@@ -144,9 +139,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     return error->status;
 }
 
-/* Fails because no target is quantised: with mixed widths, because the budget leaves all targets unchanged (then
- * left_out is empty); else because the encoding can represent none of them; the message has the reason for the first
- * target. */
+/* With mixed widths, left_out is empty if the budget leaves all targets unchanged. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)
@@ -162,8 +155,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* Lists pieces, units and parts of the output, and in left_out the targets that are copied. A tensor of the model
- * becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the capacities. */
+/* A tensor of the model becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the
+ * capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

@@ -23,11 +23,9 @@
 
 /* ---- choices ---- */
 
-/* Returns the columns of a group at a level of choice `j`: odd levels have groups of 32, even levels the wide groups of
- * the choice. */
+/* Odd levels have groups of 32, even levels the wide groups of the choice. */
 static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
 
-/* Returns the encoding of the targets of choice `j` at a level; NULL if the level leaves them unchanged. */
 static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *j)
 {
     char name[32];
@@ -77,9 +75,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-/* Prepares the second moments of the matrix's inputs for GPTQ in w->inputs. Does nothing if the last matrix had the
- * same calibration and layer. The layer is compared too, because a later layer may have a calibration at the same
- * address. */
+/* The layer is compared too, because a later layer may have a calibration at the same address. */
 static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
@@ -90,8 +86,8 @@ static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibra
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
-/* Returns the index in w->targets of the target with this name, which must exist. matrix->target of a calibration is
- * another index, because the calibration has only the targets whose curves are measured. */
+/* The target must exist. matrix->target of a calibration is another index, because the calibration has only the
+ * targets whose curves are measured. */
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
@@ -100,8 +96,6 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-/* Implements organ_curves_work.make: quantises `weights` with GPTQ at `level` and replaces them by the values of their
- * codes. Returns ORGAN_BAD_INPUT if a weight is not finite. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
@@ -127,23 +121,20 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     return error->status;
 }
 
-/* Implements organ_curves_work.derive: sets the costs of curve `tensor` at the levels that were not measured. Derives
- * them from the measured costs at 2 and 4 bits in wide groups. */
+/* The costs are derived from those at 2 and 4 bits in wide groups. */
 static void derive_unmeasured_costs(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
     organ_width_derive_costs(w->curves.tensors[tensor].cost, w->details[w->choice_of_curve[tensor]].group);
 }
 
-/* Implements organ_exchanges_work.make: replaces `weights` by the values of their codes at `level`, the level of the
- * matrix's choice. At the last level the weights stay unchanged. */
+/* At the last level the weights stay unchanged. */
 static organ_status make_at_level(void *context, const organ_calibration_matrix *m, double level, float *weights,
                                   organ_error *error)
 {
     return level < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)level, weights, error) : error->status;
 }
 
-/* Implements organ_exchanges_work.forget: releases the inputs of GPTQ after a layer. */
 static void quantize_widths_release_inputs(void *context)
 {
     organ_quantize_widths *const w = context;
@@ -151,8 +142,7 @@ static void quantize_widths_release_inputs(void *context)
     w->inputs_of = NULL;
 }
 
-/* Implements organ_curves_work.memory: returns an upper bound of the bytes that quantize_widths_make needs for a matrix
- * of the tensor. Uses the grid of scheme "mixed", whose groups of 32 columns need the most scales. */
+/* The bound uses the grid of scheme "mixed", whose groups of 32 columns need the most scales. */
 static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
@@ -163,8 +153,6 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
-/* Sets w->targets to the targets that can be quantised, w->curves to a list of their curves without costs, and
- * w->curve_of to the curve of each target. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -183,14 +171,14 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether `a` and `b` are both projections of routed experts, which must all have the same encoding. */
+/* All routed experts must have the same encoding. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Returns whether both tensors must have one width: q, k and v of a layer, or gate and up, which servers fuse into one
- * matrix; all routed experts, because transformers reads one scheme for them. */
+/* Servers fuse q, k and v of a layer, or gate and up, into one matrix; transformers reads one scheme for all routed
+ * experts. */
 static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role fused_with[ORGAN_ROLE_COUNT] = {
@@ -204,10 +192,9 @@ static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
     return fused_with[a->role] && fused_with[a->role] == fused_with[b->role];
 }
 
-/* Assigns target `target` to a choice and adds its elements and bits to it. The choice is that of its curve, or that of
- * targets that must have the same width (have_common_width with --one-width, else are_routed); a new choice if there is
- * none. Lowers the choice's wide group to the largest of 128, 64 and 32 columns that divides the rows of this target
- * too. */
+/* The choice is that of the target's curve, or that of targets that must have the same width (have_common_width with
+ * --one-width, else are_routed), or a new one. Lowers the choice's wide group to the largest of 128, 64 and 32
+ * columns that divides the rows of this target too. */
 static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->targets.tensors[target];
@@ -230,8 +217,7 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     w->choices.tensors[c].elements += t->elements;
 }
 
-/* Assigns all targets to choices, and sets w->sizes: the bits of each choice at each level. These are the bits of codes
- * and scales; at the last level, those of the unchanged tensors. */
+/* w->sizes has the bits of codes and scales; at the last level, those of the unchanged tensors. */
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
     const size_t capacity = w->curves.count + 1;
@@ -256,9 +242,9 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets w->budget, the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
+/* w->budget is the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
  * so `plain` is subtracted from it: the bytes of all tensors that are not targets, and of the shapes that are stored
- * with the targets. Returns ORGAN_USAGE if not even the lowest level of all choices is within the budget. */
+ * with the targets. */
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -282,8 +268,7 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
                       requested, plain + least / 8);
 }
 
-/* Implements organ_curves_work.found: writes the curves measured so far to --allocation FILE, so that a restarted run
- * measures only the remaining ones. */
+/* The file is written after each curve, so that a restarted run measures only the remaining ones. */
 static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
@@ -292,8 +277,7 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
     return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
 }
 
-/* Sets w->identity: model, text and options on which the curves depend. Curves of a file are used only if its identity
- * is equal. */
+/* Curves of a file are used only if model, text and options on which they depend are equal. */
 static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -311,7 +295,6 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
-/* Returns the options of the calibration runs that measure curves and judge exchanges. */
 static organ_calibration_run_options walk_of(const organ_quantize_options *o)
 {
     return (organ_calibration_run_options){.calibration = o->calibration,
@@ -323,7 +306,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_options *o)
                                            .moments_only = true};
 }
 
-/* Opens the run that measures the curves in w->walk, and sets w->identity, which needs the digest of the text. */
+/* w->identity needs the digest of the text, so it is set here. */
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -349,16 +332,16 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
 
 /* ---- the division ---- */
 
-/* Returns the change of the cost of choice c, in nats per token, if its level changes from `from` to `to`. */
+/* The cost is in nats per token. */
 static double cost_change(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
 {
     return organ_quantize_width_cost(&w->choices.tensors[c], to) -
            organ_quantize_width_cost(&w->choices.tensors[c], from);
 }
 
-/* Sets *made to an exchange in which choice `down` gets the next smaller size and choice `up` the largest size that
- * fits into the freed bits. The `sparsity` of a choice, which organ_exchanges changes, is its level here. Returns the
- * predicted change of cost in nats per token, INFINITY if there is no such exchange. */
+/* Choice `down` gets the next smaller size and choice `up` the largest size that fits into the freed bits. The
+ * `sparsity` of a choice, which organ_exchanges changes, is its level here. Returns nats per token, INFINITY if
+ * there is no such exchange. */
 static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -373,9 +356,8 @@ static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : cost_change(w, down, from, to) + cost_change(w, up, was, becomes);
 }
 
-/* Implements organ_exchanges_work.propose: narrows one of two choices and widens the other, in the direction with the
- * lower sum of predicted costs. Returns false if neither direction is possible. Routed experts keep their width: they
- * are one choice over several layers, and an exchange may change at most two layers. */
+/* The direction is the one with the lower sum of predicted costs. Routed experts keep their width: they are one
+ * choice over several layers, and an exchange may change at most two layers. */
 static bool propose_width_exchange(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
@@ -390,7 +372,6 @@ static bool propose_width_exchange(void *context, size_t one, size_t other, orga
     return fmin(first, second) < INFINITY;
 }
 
-/* Opens exchanges of levels between pairs of choices, judged by the divergence of the whole model. */
 static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **exchanges, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -405,7 +386,6 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
                                 w->job->engine, w->job->progress, exchanges, error);
 }
 
-/* Runs the exchanges and stores the resulting levels, their predicted cost and their size in bits. */
 static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
 {
     organ_exchanges *exchanges = NULL;
@@ -423,10 +403,9 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     return error->status;
 }
 
-/* Opens each calibration run that organ quantize will need, before the first measurement, to find errors and a lack of
- * memory early: for the quantisation itself (organ_quantize_check_text), for the exchanges, then for the curves. Only
- * the last one stays open, so that their memory does not add up. An error other than a lack of memory ends the search.
- * If several runs need more --memory, the error names the largest amount. */
+/* Errors and a lack of memory shall be found before the first measurement. Only the last run stays open, so that
+ * their memory does not add up. An error other than a lack of memory ends the search. If several runs need more
+ * --memory, the error names the largest amount. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
     organ_error text_error = {0}, exchange_error = {0};
@@ -441,8 +420,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &text_error);
 }
 
-/* In a dry run, prints a note on how long measuring will take. At this point job->plan has only the work of measuring
- * curves and exchanges. */
+/* At this point job->plan has only the work of measuring curves and exchanges. */
 static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -458,8 +436,6 @@ static void print_dry_run(const organ_quantize_widths *w)
     json_decref(time);
 }
 
-/* Reads the curves from --allocation FILE. If the file has not all of them, measures the missing ones and writes the
- * file. */
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
@@ -474,7 +450,6 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
-/* Closes the run that measured the curves, and the inputs of its last matrix. */
 static void stop_measuring(organ_quantize_widths *w)
 {
     organ_curves_close(w->walk);
@@ -492,8 +467,6 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-/* Chooses the level of each choice: minimises the sum of costs within the budget, then tries exchanges. Sets
- * job->encodings of the targets, and prints the predicted cost. */
 static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
@@ -512,8 +485,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     return ORGAN_OK;
 }
 
-/* Returns the curve of a tensor that servers fuse with another tensor of another encoding (have_common_width: q, k and
- * v; gate and up); NULL if there is none. */
+/* Servers fuse q, k and v, and gate and up (have_common_width). Returns NULL if no such tensors have different
+ * encodings. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
@@ -524,7 +497,6 @@ static const organ_allocation_tensor *find_split_group(const organ_quantize_widt
     return NULL;
 }
 
-/* Prints a note if matrices that servers fuse into one have different encodings. */
 static void note_split_widths(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const split = find_split_group(w);
@@ -535,7 +507,7 @@ static void note_split_widths(const organ_quantize_widths *w)
                             split->name);
 }
 
-/* Checks that the output's path can be used, before costs are measured, which takes long. Does nothing in a dry run. */
+/* The output is checked before costs are measured, which takes long. */
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -544,8 +516,7 @@ static organ_status quantize_widths_check_output(const organ_quantize_job *job, 
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* Measures or reads the costs of widths, divides the budget, and sets job->encodings. If no target can be quantised,
- * returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
+/* If no target can be quantised, returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
@@ -562,7 +533,6 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     return ORGAN_OK;
 }
 
-/* Frees the state of mixed widths, also after an error of organ_quantize_widths_find. */
 void organ_quantize_widths_close(organ_quantize_widths *w)
 {
     if (!w)

@@ -15,16 +15,13 @@ json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
                         SET_FLAG("one_width", o->one_width), SET_COUNT("rounds", a->rounds));
 }
 
-/* Returns the bits per code of choice c at a level; if the level leaves it unchanged, the mean bits of its stored
- * values. */
+/* If the level leaves the choice unchanged, returns the mean bits of its stored values. */
 static double quantize_widths_document_bits_of(const organ_quantize_widths *w, size_t c, size_t level)
 {
     return level < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[level])
                                       : w->details[c].unchanged_bits / (double)w->choices.tensors[c].elements;
 }
 
-/* Returns the report's row for curve k: width and cost of its tensors, and their cost if all targets had the same
- * width. */
 static json_t *quantize_widths_document_tensor_json(const void *context, size_t k)
 {
     const organ_quantize_widths *const w = context;
@@ -39,8 +36,6 @@ static json_t *quantize_widths_document_tensor_json(const void *context, size_t 
         SET_REAL("uniform_cost", organ_quantize_width_cost(t, w->uniform)), SET_FLAG("between", t->between));
 }
 
-/* Returns the report's object about exchanges: how many were tried and accepted, and the divergence of the whole model
- * before and after, in nats per token. */
 static json_t *exchanges_json(const organ_quantize_widths *w)
 {
     const organ_exchanges_report *const r = &w->exchanged;
@@ -48,7 +43,6 @@ static json_t *exchanges_json(const organ_quantize_widths *w)
                         SET_REAL("after", r->after));
 }
 
-/* Returns the member "allocation" of the report: budget, costs, and the width of each tensor. */
 json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;

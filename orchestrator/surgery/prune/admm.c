@@ -29,7 +29,7 @@
 #define TOGETHER       ((size_t)1024) /* rows that are refitted together; twice as many are solved for V together */
 #define MOST_ROWS      ((size_t)256)  /* rows that a worker solves for V at a time */
 
-/* The solver of one matrix. Between calls it keeps Z, `used` and the factor; the caller keeps the mask. */
+/* Between calls the solver keeps Z, `used` and the factor; the caller keeps the mask. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
@@ -56,12 +56,11 @@ struct organ_admm {
 
 /* ---- creation ---- */
 
-/* Returns the number of strips of ROWS_PER_BATCH rows; the last may be smaller. */
+/* The last strip may be smaller than ROWS_PER_BATCH rows. */
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
-/* Scales row `row` of H and row `row` of the target T. organ_admm_create calls it for each index below the number of
- * rows of the larger matrix, so one of the two rows may not exist. H_ij is divided by root[i] root[j], T_ij by root[j].
- */
+/* `row` counts up to the number of rows of the larger matrix, so the row may not exist in H or in T. H_ij is divided
+ * by root[i] root[j], T_ij by root[j]. */
 static void scale_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;
@@ -78,19 +77,16 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-/* Returns the number of stored values of a block-diagonal matrix: whole blocks and one smaller last block. */
 static size_t block_entries(size_t size, size_t block)
 {
     return size / block * block * block + size % block * (size % block);
 }
 
-/* Returns the bytes of all shared factors of an H of `size` columns in blocks of `block` columns. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
     return ORGAN_ADMM_FACTORS * block_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
-/* Frees the shared factors and clears the struct. */
 void organ_admm_factors_release(organ_admm_factors *factors)
 {
     for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
@@ -98,8 +94,7 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
-/* Allocates the buffers of a solver, except that of a factor. Returns false if memory cannot be allocated; the caller
- * releases them. */
+/* Allocates all buffers but that of a factor. The caller releases them after an error. */
 static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
@@ -113,8 +108,6 @@ static bool admm_allocate(organ_admm *s)
     return organ_edge_search_open(&s->search, rows * n) && s->root && s->z && s->a && s->panels && s->scratch;
 }
 
-/* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without factors and buffers of workers.
- */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
@@ -122,8 +115,7 @@ uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
-/* Allocates the solver and scales the problem so that H has ones on its diagonal: with d = sqrt(diag H), H_ij is
- * divided by d_i d_j and T_ij by d_j. */
+/* H gets ones on its diagonal: with d = sqrt(diag H), H_ij is divided by d_i d_j and T_ij by d_j. */
 organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm,
                                organ_error *error)
 {
@@ -142,7 +134,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     return ORGAN_OK;
 }
 
-/* Frees the solver. The arrays of the problem belong to the caller. */
+/* The arrays of the problem belong to the caller. */
 void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
@@ -157,8 +149,8 @@ void organ_admm_destroy(organ_admm *s)
  * A task on some of the current rows uses three numbers: `own`, the offset of its rows in `a`; `at`, their offset in
  * `z`, `keep` and the target; and n, the number of their values. */
 
-/* Returns the buffer for a new factor: the next free one of the shared factors, or s->own if nothing is shared or all
- * ORGAN_ADMM_FACTORS are computed. Returns NULL if memory cannot be allocated. */
+/* The buffer is the next free one of the shared factors, or s->own if nothing is shared or all ORGAN_ADMM_FACTORS
+ * are computed. Returns NULL if memory cannot be allocated. */
 static float *buffer_for_factor(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
@@ -168,7 +160,6 @@ static float *buffer_for_factor(organ_admm *s)
     return *room;
 }
 
-/* Context of shift_row: H + rho I of the diagonal block of H that begins at column `start` is written to `values`. */
 typedef struct shifting {
     const float *h;
     size_t width;
@@ -184,15 +175,13 @@ static void shift_row(void *context, size_t row, size_t worker)
     x->values[row * (x->width + 1)] += x->rho;
 }
 
-/* Writes the diagonal block of H + rho I that begins at column `start` to `values`. */
 static void shift_block(const organ_admm *s, size_t start, size_t width, float rho, float *values)
 {
     shifting x = {s->problem.values + start * s->problem.h.block, width, rho, values};
     organ_share_work(s->engine, NULL, width, ORGAN_SHARE_NUMBER * (double)width * (double)width, shift_row, &x);
 }
 
-/* Writes R with H + rho I = R R^T to `factor`, block by block of H. Returns ORGAN_BAD_INPUT if a block of H + rho I is
- * not positive definite, ORGAN_IO if memory cannot be allocated. */
+/* The factor is R with H + rho I = R R^T. Returns ORGAN_BAD_INPUT if a block of H + rho I is not positive definite. */
 static organ_status factorise_shifted(const organ_admm *s, float rho, float *factor, organ_error *error)
 {
     const size_t block = s->problem.h.block;
@@ -212,8 +201,8 @@ static organ_status factorise_shifted(const organ_admm *s, float rho, float *fac
     return ORGAN_OK;
 }
 
-/* Sets s->factor to that of H + rho I: uses the shared factor of this rho if another matrix has computed it, else
- * computes it. A factor in s->own is not shared, because the next rho overwrites it. */
+/* The shared factor of this rho is used if another matrix has computed it. A factor in s->own is not shared, because
+ * the next rho overwrites it. */
 static organ_status set_factor(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;
@@ -234,9 +223,9 @@ static organ_status set_factor(organ_admm *s, float rho, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes n values of the right-hand sides T + rho D - U of the systems for V. D is Z for kept entries and 0 for
- * removed ones, U is `used` Z for removed entries and 0 for kept ones. So rho Z is added to a kept entry of T, and
- * `used` Z is subtracted from a removed one. */
+/* The right-hand sides of the systems for V are T + rho D - U. D is Z for kept entries and 0 for removed ones, U is
+ * `used` Z for removed entries and 0 for kept ones. So rho Z is added to a kept entry of T, and `used` Z is
+ * subtracted from a removed one. */
 static void find_sides(const organ_admm *s, size_t own, size_t at, size_t n)
 {
     const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho,
@@ -247,8 +236,6 @@ static void find_sides(const organ_admm *s, size_t own, size_t at, size_t n)
         a[k] = target[k] + (keep[k] ? rho : minus_used) * z[k];
 }
 
-/* Sets the mask of n consecutive values of Z, which are whole groups of the pattern: in each group of pattern->of
- * values, the pattern->keep largest magnitudes are kept. */
 static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
 {
     for (size_t k = 0; k < n; k += pattern->of) {
@@ -260,9 +247,9 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
     }
 }
 
-/* Does the part of the choice of a mask that needs only the n values of Z from offset `at` on. With a pattern, sets
- * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; the search later
- * finds the edge from the counts of all values. */
+/* This is the part of the choice of a mask that needs only the n values of Z from offset `at` on. With a pattern,
+ * their mask is set. Without one, the highest digits of their magnitudes are counted, because the search finds the
+ * edge from the counts of all values. */
 static void mask_or_count(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
@@ -271,8 +258,8 @@ static void mask_or_count(organ_admm *s, size_t at, size_t n, size_t worker)
         organ_edge_search_count(&s->search, at, n, worker);
 }
 
-/* Replaces n values of Z by relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is
- * multiplied by 1 - relaxed for a kept entry, and by used / rho for a removed one. */
+/* Z becomes relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is multiplied
+ * by 1 - relaxed for a kept entry, and by used / rho for a removed one. */
 static void update_z(const organ_admm *s, size_t own, size_t at, size_t n)
 {
     float *restrict const z = s->z + at, ratio = s->used / s->rho, relaxed = s->relaxed, rest = 1.0f - relaxed;
@@ -282,7 +269,6 @@ static void update_z(const organ_admm *s, size_t own, size_t at, size_t n)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
 }
 
-/* Runs an iteration on s->height of the current rows: solves V, in the diagonal blocks of H, and updates Z. */
 static void iterate_rows(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -301,7 +287,6 @@ static void iterate_rows(void *context, size_t index, size_t worker)
  *
  * Strips are those of the whole matrix here, not of the current rows. */
 
-/* Returns the offset in Z of the first value of strip `index`, and sets *n to the number of its values. */
 static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
 {
     *n = organ_min(ROWS_PER_BATCH, s->problem.rows - index * ROWS_PER_BATCH) * s->cols;
@@ -318,21 +303,19 @@ static void choose_strip_masks(void *context, size_t index, size_t worker)
 
 /* ---- iterations ---- */
 
-/* Starts the choice of a new mask in `keep`. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;
     organ_edge_search_begin(&s->search, s->z, s->problem.rows * s->cols, s->problem.killed, keep);
 }
 
-/* Completes the mask after mask_or_count has processed all of Z. With a pattern, the mask is complete already. */
+/* With a pattern, mask_or_count has completed the mask already. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
         organ_edge_search_finish(&s->search);
 }
 
-/* Sets the removed entries of a row of Z to 0. */
 static void clear_killed_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;
@@ -343,21 +326,18 @@ static void clear_killed_row(void *context, size_t row, size_t worker)
         z[k] = keep[k] ? z[k] : 0.0f;
 }
 
-/* Runs `task` for each row of the matrix. */
 static void share_all_rows(organ_admm *s, void (*task)(void *context, size_t row, size_t worker))
 {
     organ_share_work(s->engine, NULL, s->problem.rows, ORGAN_SHARE_NUMBER * (double)s->problem.rows * (double)s->cols,
                      task, s);
 }
 
-/* Sets the removed entries of Z to 0. */
 static void clear_killed(organ_admm *s, const uint8_t *keep)
 {
     s->keep = (uint8_t *)keep;
     share_all_rows(s, clear_killed_row);
 }
 
-/* Sets a row of Z to the weights, scaled like the problem. */
 static void scale_weights_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -368,8 +348,7 @@ static void scale_weights_row(void *context, size_t row, size_t worker)
         z[k] = weights[k] * root[k];
 }
 
-/* Sets Z to the weights, scaled like the problem, chooses the mask if none is given, and sets the removed entries of Z
- * to 0, which makes the multiplier 0. */
+/* Zeros in the removed entries of Z make the multiplier 0. */
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
     s->weights = (float *)weights;
@@ -382,8 +361,7 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     clear_killed(s, keep);
 }
 
-/* Returns the rows of the work of one task for `count` rows: each worker gets the same number of tasks, of at most
- * MOST_ROWS rows. The bits of a row do not depend on it. */
+/* Each worker gets the same number of tasks, of at most MOST_ROWS rows. The bits of a row do not depend on it. */
 static size_t task_height(const organ_admm *s, size_t count)
 {
     const size_t workers = organ_workers_count(s->engine->workers),
@@ -391,9 +369,8 @@ static size_t task_height(const organ_admm *s, size_t count)
     return organ_pieces_of(count, workers * rounds);
 }
 
-/* Solves V from its normal equations, at most 2 TOGETHER rows at a time, updates Z and chooses the new mask. `used`
- * stays the rho of the previous step until the end of this one, because U is `used` Z. In the first step U is 0, and
- * rho itself serves as `used`. */
+/* At most 2 TOGETHER rows are solved at a time. `used` stays the rho of the previous step until the end of this one,
+ * because U is `used` Z. In the first step U is 0, and rho itself serves as `used`. */
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
     const size_t rows = s->problem.rows, together = organ_pieces_of(rows, organ_pieces_of(rows, 2 * TOGETHER));
@@ -418,8 +395,8 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
  *
  * Conjugate gradients on the kept weights of each row of Z: they solve Z H = T there, with Z = 0 at removed weights. */
 
-/* Replaces a row of the target T by the residual T - Z H, which is set to 0 at removed weights; b contains Z H. Copies
- * the residual to `a`, as the first direction. `row` counts from the first of the current rows. */
+/* T becomes the residual T - Z H, which is 0 at removed weights; b contains Z H. `a` becomes the first direction.
+ * `row` counts from the first of the current rows. */
 static void begin_row_residual(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -430,9 +407,9 @@ static void begin_row_residual(void *context, size_t row, size_t worker)
         s->a[own + k] = residual[k] = s->keep[at + k] ? residual[k] - s->b[own + k] : 0.0f;
 }
 
-/* Takes one conjugate gradient step in a row; b contains the products of the directions with H. `row` counts from the
- * first of the current rows. A row whose residual is zero, or whose direction p has p H p^T <= 0 after rounding, is
- * solved: its Z and residual stay unchanged. */
+/* b contains the products of the directions with H; `row` counts from the first of the current rows. A row whose
+ * residual is zero, or whose direction p has p H p^T <= 0 after rounding, is solved: its Z and residual stay
+ * unchanged. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -452,8 +429,7 @@ static void step_row(void *context, size_t row, size_t worker)
         p[k] = residual[k] + beta * p[k];
 }
 
-/* Computes the residuals of the current rows, then runs `steps` conjugate gradient steps. Each step computes b = a H
- * for all current rows, then moves each row along its direction. */
+/* Each step computes b = a H for all current rows, then moves each row along its direction. */
 static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *error)
 {
     if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))
@@ -469,7 +445,6 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
-/* Writes a row of Z to s->weights without the scaling of its columns. */
 static void unscale_weights_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -480,7 +455,6 @@ static void unscale_weights_row(void *context, size_t row, size_t worker)
         weights[k] = z[k] / root[k];
 }
 
-/* Writes Z to `weights` without the scaling of its columns. */
 static void unscale_weights(organ_admm *s, float *weights)
 {
     s->weights = weights;

@@ -42,7 +42,6 @@ typedef struct organ_admm_problem {
                                   * when rho changes */
 } organ_admm_problem;
 
-/* The solver of one problem. */
 typedef struct organ_admm organ_admm;
 
 /* Creates a solver, and scales problem->values and problem->target in place. The caller destroys *admm. Returns

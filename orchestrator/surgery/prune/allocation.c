@@ -17,7 +17,6 @@
  * by 3 to 6 %, so the division does not change. */
 #define CURVE_EFFORT 0.5
 
-/* The division of a budget of zeros among the targets of a pruning. */
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
     organ_prune_job *job;
@@ -38,8 +37,7 @@ struct organ_prune_allocation {
 
 /* ---- how a curve is measured ---- */
 
-/* Returns the options that prune a matrix to `sparsity` percent. `effort` is a factor of the effort of physarum-v3;
- * other methods ignore it. */
+/* `sparsity` is in percent. `effort` is a factor of the effort of physarum-v3; other methods ignore it. */
 static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
                                              double effort)
 {
@@ -49,8 +47,7 @@ static organ_prune_matrix_options options_at(const organ_prune_allocation *a, co
     return options;
 }
 
-/* Creates a calibration in which all inputs of the matrix have norm 1, so that a method scores weights by magnitude
- * alone. The caller destroys it. */
+/* All inputs get norm 1, so that a method scores weights by magnitude alone. The caller destroys *flat. */
 static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
@@ -64,7 +61,6 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
-/* Prunes `weights`, a copy of the donor's matrix *m, with these options: removed weights become 0. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)
@@ -82,8 +78,7 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Prunes a matrix to `sparsity`, a share of zeros (0 .. 1), on its calibration or, with physarum-v1, on inputs of equal
- * size. */
+/* `sparsity` is a share of zeros (0 .. 1). physarum-v1 prunes on inputs of equal size. */
 static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
                              double effort, float *weights, organ_error *error)
 {
@@ -94,15 +89,13 @@ static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Implements organ_exchanges_work.make: prunes a matrix at the full effort, because exchanges compare models as the run
- * would write them. */
+/* Exchanges compare models as the run would write them, so they prune at the full effort. */
 static organ_status allocation_exchange(void *context, const organ_calibration_matrix *m, double sparsity,
                                         float *weights, organ_error *error)
 {
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
-/* Implements organ_curves_work.make: prunes a matrix to the sparsity of level number `level`. */
 static organ_status allocation_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                     organ_error *error)
 {
@@ -110,11 +103,9 @@ static organ_status allocation_make(void *context, const organ_calibration_matri
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
 }
 
-/* Implements `forget` of organ_curves_work and organ_exchanges_work: frees the shared factors. */
 static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
-/* Implements `memory` of organ_curves_work and organ_exchanges_work. The sparsity of 50 percent is arbitrary: it does
- * not change the memory. */
+/* The sparsity of 50 percent is arbitrary: it does not change the memory. */
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
     const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);
@@ -122,8 +113,6 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }
 
-/* Implements organ_curves_work.found: writes the measured curve of a tensor to the journal, so that a resumed run need
- * not measure it again. */
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
@@ -132,7 +121,6 @@ static organ_status allocation_found(void *context, const organ_allocation_tenso
 
 /* ---- opening ---- */
 
-/* Returns the model, text and options that the curves depend on. `text` is the digest of the text. */
 static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -158,7 +146,6 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
                                            .seed = c->seed};
 }
 
-/* Opens the exchanges of --rounds as a->exchanges; `context` is the allocation. */
 static organ_status open_exchanges(void *context, organ_error *error)
 {
     organ_prune_allocation *const a = context;
@@ -171,8 +158,7 @@ static organ_status open_exchanges(void *context, organ_error *error)
                                 a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
-/* Opens the walk that measures the curves, and sets a->identity: curves in a file are used only if they have the same
- * identity. */
+/* Curves in a file are used only if they have the same a->identity. */
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -223,7 +209,6 @@ void organ_prune_allocation_estimate(const organ_prune_allocation *a, const orga
         organ_exchanges_estimate(a->exchanges, solve, plan);
 }
 
-/* Closes the walks and frees all members; NULL is allowed. */
 void organ_prune_allocation_close(organ_prune_allocation *a)
 {
     if (!a)
@@ -245,8 +230,8 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
                                                           EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
 
-/* Reads the result of the exchanges of an interrupted run from the journal: the sparsity of each tensor (member
- * "given") and a->exchanged. Returns false if there is none. */
+/* The journal has the sparsity of each tensor (member "given") and a->exchanged. Returns false if it has no result
+ * of exchanges. */
 static bool recall_division(organ_prune_allocation *a)
 {
     size_t index;
@@ -264,7 +249,6 @@ static bool recall_division(organ_prune_allocation *a)
     return found;
 }
 
-/* Returns the sparsity of tensor k as a number; `context` is the organ_allocation. */
 static json_t *given_json(const void *context, size_t k)
 {
     return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
@@ -275,8 +259,7 @@ static json_t *exchanges_json(const organ_prune_allocation *a)
     return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
 }
 
-/* Runs the exchanges between pairs of tensors, unless the journal has their result. Writes the result to the journal,
- * because the exchanges take long. */
+/* The journal gets the result, because the exchanges take long. */
 static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_error *error)
 {
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
@@ -286,8 +269,8 @@ static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_e
     return organ_write_note_once(a->job->run, line, error);
 }
 
-/* Divides the budget: minimises the sum of the curves. Exchanges, if requested, then improve the division by the
- * divergence of the whole model. Sets a->shares, and the sum of the curves for the final division (curves.cost). */
+/* The sum of the curves is minimised. Exchanges, if requested, then improve the division by the divergence of the
+ * whole model. curves.cost becomes the sum of the curves for the final division. */
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->job->budget, organ_allocate_way(&a->options->allocate)))
@@ -306,8 +289,7 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     return ORGAN_OK;
 }
 
-/* Reads the curves that the journal of an interrupted run has, measures all others, and writes all to the file of
- * --allocation if it was given. */
+/* Curves that the journal of an interrupted run has are not measured again. */
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
     const char *const file = a->options->allocate.file;
@@ -319,7 +301,7 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
     return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
 }
 
-/* Starts the progress display of pruning again: the measurement of curves has replaced it by its own. */
+/* The measurement of curves has replaced the progress display of pruning by its own. */
 static void begin_pruning(const organ_prune_allocation *a)
 {
     uint64_t bytes;
@@ -327,7 +309,6 @@ static void begin_pruning(const organ_prune_allocation *a)
     organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
 }
 
-/* Measures the curves unless the file had them, closes the walk that measures them, and divides the budget. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
 {
     if (!a->known && allocation_measure(a, error) != ORGAN_OK)
@@ -356,7 +337,6 @@ json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
                         SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
-/* Returns the row of tensor k in the report: its sparsity, and its cost at this sparsity and at that of the budget. */
 static json_t *allocation_tensor_json(const void *context, size_t k)
 {
     const organ_prune_allocation *const a = context;
@@ -368,9 +348,9 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Returns the member "allocation" of the report. Before the division (in a dry run), "tensors" is empty and the costs
- * are null. "measured" is the number of measured curves; before the measurement, it is the number of curves that must
- * still be measured. "asked" repeats a budget in bits or bytes. */
+/* Before the division (in a dry run), "tensors" is empty and the costs are null. "measured" is the number of
+ * measured curves; before the measurement, it is the number of curves that must still be measured. "asked" repeats a
+ * budget in bits or bytes. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

@@ -20,14 +20,12 @@
 
 #define MAP_BLOCK 256 /* argument `block` of organ_tile_map: the default block size of physarum v1 */
 
-/* Counts of one tensor or row range. */
 typedef struct counted {
     organ_audit_counts counts; /* for a target: its elements by class */
     uint64_t different;        /* for any other tensor: number of bytes that differ */
     char xxh3[17];             /* of a row range that is a whole tensor: digest of its bytes in the copy */
 } counted;
 
-/* A tensor of the donor, its counterpart in the copy, and the counts of their comparison. */
 typedef struct audit_finding {
     const organ_tensor *donor, *copy; /* copy: NULL if absent or of another shape or dtype */
     bool target;                      /* the tensor is a target: pruning may change it */
@@ -35,7 +33,6 @@ typedef struct audit_finding {
     counted found;                    /* all 0 without a counterpart */
 } audit_finding;
 
-/* State of an audit. */
 typedef struct audit {
     const organ_audit_options *options;
     const organ_engine *engine;
@@ -55,8 +52,6 @@ typedef struct audit {
     double started;             /* organ_seconds_now() at the start of the audit */
 } audit;
 
-/* Returns the tensor of the copy that has the name, shape and dtype of `donor`. Returns NULL, after adding a problem,
- * if there is none. */
 static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
@@ -74,8 +69,6 @@ static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
-/* Adds to result->different the number of bytes that differ between a tile of the donor and the same tile of the
- * copy. */
 static void tally_bytes(const organ_tile *tile, counted *result)
 {
     const unsigned char *x = tile->data, *y = tile->other;
@@ -85,8 +78,6 @@ static void tally_bytes(const organ_tile *tile, counted *result)
         result->different += x[k] != y[k];
 }
 
-/* Implements organ_pass.work: counts the weights of a target's tile by class, or the bytes that differ in a tile of any
- * other tensor, into `result`, a `counted`. */
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
@@ -111,15 +102,13 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
-/* Implements organ_pass.follows: a tensor is digested in the order of its row ranges. */
+/* A tensor is digested in the order of its row ranges. */
 static bool audit_follows(const void *context, size_t item)
 {
     const organ_cut *const list = ((const audit *)context)->compared.cuts.list;
     return list[item].of == list[item - 1].of;
 }
 
-/* Implements organ_pass.retire: digests the copy's bytes of a band, and adds the counts of its tiles to those of its
- * row range. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
@@ -134,7 +123,6 @@ static organ_status audit_retire_band(void *context, const organ_band *band, org
     return ORGAN_OK;
 }
 
-/* Implements organ_pass.tell: reports a tensor after its last row range. */
 static void audit_tell(void *context, size_t item)
 {
     const audit *const a = context;
@@ -144,13 +132,11 @@ static void audit_tell(void *context, size_t item)
         organ_progress_advance(a->progress, 0, donor->name, NULL);
 }
 
-/* Implements organ_pass.advance: the bytes were read from both models. */
 static void audit_advance(void *context, uint64_t bytes)
 {
     organ_progress_advance(((const audit *)context)->progress, 2 * bytes, NULL, NULL);
 }
 
-/* Pairs every tensor of the donor with its counterpart, and adds a problem for each tensor that only the copy has. */
 static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
@@ -173,12 +159,10 @@ static organ_status pair_up(audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether opening the copy found more wrong statements in its files, such as the total size in the index, than
- * opening the donor did in the donor's files. */
+/* Wrong statements of the files, such as the total size in the index, count only beyond those that the donor's files
+ * have too. */
 static bool has_more_warnings(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Compares this rank's share of the row ranges, and fills in a->counts for them. Fails if a file of a model changed
- * meanwhile. */
 static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
@@ -197,8 +181,6 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Divides the pairs into row ranges and allocates a->counts for them. Adds to *bytes the bytes of both models that will
- * be read. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
@@ -216,8 +198,7 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
     return error->status;
 }
 
-/* Compares all pairs. Each rank counts its share of the row ranges; then every rank has all counts and adds them up by
- * tensor. */
+/* Each rank counts its share of the row ranges; then every rank has all counts and adds them up by tensor. */
 static organ_status compare_models(audit *a, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -237,7 +218,6 @@ static organ_status compare_models(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns the digest of the bytes that a tensor has in the copy, for organ_audit_record_compare. */
 static const char *digest_in_copy(const void *context, const char *tensor)
 {
     const audit *const a = context;
@@ -246,7 +226,6 @@ static const char *digest_in_copy(const void *context, const char *tensor)
     return f && f->copy && a->compared.cuts.xxh3[f->pair][0] ? a->compared.cuts.xxh3[f->pair] : NULL;
 }
 
-/* Compares the digests of the copy's tensors with those that its run has recorded, if it has. */
 static organ_status check_record(audit *a, organ_error *error)
 {
     if (organ_audit_record_find(a->copy, a->engine->ranks, &a->record, error) || !a->record.path)
@@ -256,8 +235,8 @@ static organ_status check_record(audit *a, organ_error *error)
                : organ_audit_record_compare(&a->record, a->copy, digest_in_copy, a, &a->problems, error);
 }
 
-/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, for each fault
- * that opening the copy found, and for each warning of the copy if the donor has fewer warnings. */
+/* A problem is a difference that pruning does not explain, a fault that opening the copy found, or a warning of the
+ * copy if the donor has fewer. */
 static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
@@ -279,9 +258,6 @@ static void report_changed_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* Returns whether the copy has an index, every tensor of the copy is in a shard of the same name as in the donor, and
- * the copy's files have no faults. Adds a problem if the index is missing or a tensor is in another shard. If the donor
- * has no index, requires only that there are no faults. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;
@@ -298,8 +274,8 @@ static bool index_valid(audit *a)
     return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !has_more_warnings(a);
 }
 
-/* Returns whether the target weights in an allowed class (`accounted`) and the weights of other tensors add up to the
- * full model, and both models have the same number of weights. Adds a problem for each of these that is false. */
+/* The target weights in an allowed class (`accounted`) and the weights of other tensors must add up to the full
+ * model, and both models must have the same number of weights. Adds a problem for each of these that is false. */
 static bool denominators_agree(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
@@ -315,7 +291,6 @@ static bool denominators_agree(audit *a, uint64_t accounted)
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
-/* Sums over all tensors of the donor, for the checks and the report. */
 typedef struct audit_sums {
     uint64_t accounted; /* target weights in an allowed class: "changed" is allowed only with --compensated */
     uint64_t changed;   /* target weights in the class "changed" */
@@ -339,8 +314,7 @@ static audit_sums sum_up(const audit *a)
     return s;
 }
 
-/* Returns the member "checks" of the report, each check passed or failed with its count. `denominators`: result of
- * denominators_agree. May add problems (index_valid). */
+/* `denominators`: result of denominators_agree. The function may add problems (index_valid). */
 static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
 {
     const size_t count = a->donor->tensor_count;
@@ -364,7 +338,6 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     return checks;
 }
 
-/* Returns the member "run": paths, time and speed, which differ between runs. */
 static json_t *audit_run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
@@ -377,9 +350,8 @@ static json_t *audit_run_json(const audit *a)
                         SET_ENGINE(a->engine));
 }
 
-/* Returns an array with the counts of each target; with `present` only of targets that have a counterpart in the copy.
- * `as_reported`: with --compensated, changed weights count as kept. Sets *count to the number of rows. The caller frees
- * the array with organ_rows_free; NULL if out of memory. */
+/* `present`: only targets that have a counterpart in the copy. `as_reported`: with --compensated, changed weights
+ * count as kept. The caller frees the array with organ_rows_free; NULL if out of memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
@@ -398,8 +370,7 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
     return rows;
 }
 
-/* Adds the counts of targets, by tensor and in sums, and the tile map to the report. The rows of "tensors" list changed
- * weights separately, also with --compensated. Returns -1 if memory runs out. */
+/* The rows of "tensors" list changed weights separately, also with --compensated. Returns -1 if memory runs out. */
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
@@ -413,7 +384,6 @@ static int add_counts(json_t *document, const audit *a)
     return failed ? -1 : 0;
 }
 
-/* Computes the tile map of the target that differs most from the mean (tile_map.h) into a->tile_map. */
 static organ_status map_tiles(audit *a, organ_error *error)
 {
     size_t count;
@@ -425,7 +395,6 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns the report of organ audit. NULL if memory runs out. */
 static json_t *audit_document_of(audit *a)
 {
     const audit_sums s = sum_up(a);
@@ -452,8 +421,6 @@ static json_t *audit_document_of(audit *a)
     return organ_json_joined(document, last);
 }
 
-/* Opens both models and chooses the targets. Returns ORGAN_BAD_INPUT if the donor has malformed parts; those of the
- * copy are reported as problems. */
 static organ_status open_both(audit *a, organ_error *error)
 {
     if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
@@ -466,8 +433,7 @@ static organ_status open_both(audit *a, organ_error *error)
     return organ_model_fingerprint(a->donor, a->fingerprint, error);
 }
 
-/* Compares the models and makes *report. Returns ORGAN_CHECK_FAILED, with the first problem in the message, if there
- * are problems. */
+/* Returns ORGAN_CHECK_FAILED, with the first problem in the message, if there are problems. */
 static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error))

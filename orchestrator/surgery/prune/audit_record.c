@@ -15,7 +15,6 @@
 
 #define LARGEST_RECORD ((size_t)1 << 30) /* bytes; a larger file is an error */
 
-/* Returns the path that the record of the model would have; NULL if memory runs out. */
 static char *record_path(const organ_model *copy)
 {
     const bool single = !copy->whole_directory && !copy->index && organ_output_is_file(copy->path);
@@ -40,12 +39,11 @@ organ_status organ_audit_record_find(const organ_model *copy, organ_ranks *ranks
     return error->status;
 }
 
-/* The counts of organ_audit_record_compare for a file of the copy. */
 typedef struct file_count {
     size_t listed, other; /* tensors of the record in the file; those with another digest */
 } file_count;
 
-/* Compares one line of the record and counts it for its file. Ignores lines without a tensor of the copy. */
+/* Lines without a tensor of the copy are ignored. */
 static void compare_line(const json_t *line, const organ_model *copy,
                          const char *(*digest)(const void *context, const char *tensor), const void *context,
                          file_count *counts)

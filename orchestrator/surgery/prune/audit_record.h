@@ -8,7 +8,6 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* The record of a pruned model. */
 typedef struct organ_audit_record {
     char *path;          /* of prune.jsonl; NULL: the model has no record */
     size_t listed, same; /* tensors of the record with a known digest; those that still have it */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The unit that is being pruned and written. */
 typedef struct bands_writing {
     organ_prune_job *job;
     size_t unit, part;          /* index of the unit in base.units, and of its target */
@@ -20,11 +19,10 @@ typedef struct bands_writing {
     organ_audit_counts *counts; /* per worker: counts of the current band */
 } bands_writing;
 
-/* Returns the bytes of a stored weight. */
 static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
 
-/* Fills in *bands for a matrix of the tensor, with as many rows in a band as fit in memory. Returns false if not even
- * the smallest band fits. *least is always the memory in bytes that the smallest band needs. */
+/* *bands gets as many rows in a band as fit in memory. Returns false if not even the smallest band fits. *least is
+ * always the memory in bytes that the smallest band needs. */
 static bool fit_bands(const organ_prune_job *job, const organ_tensor *tensor, organ_matrix_bands *bands,
                       uint64_t *least)
 {
@@ -38,8 +36,6 @@ static bool fit_bands(const organ_prune_job *job, const organ_tensor *tensor, or
                                  least);
 }
 
-/* Returns the least memory in bytes that suffices to prune every target and to map its zeros afterwards
- * (organ_tile_map_memory). Sets *widest to the target that needs most. */
 static uint64_t least_memory_of_targets(const organ_prune_job *job, const organ_tensor **widest)
 {
     uint64_t max = 0;
@@ -75,9 +71,8 @@ static organ_status check_least_memory(const organ_prune_job *job, organ_error *
 
 /* ---- the imatrix ---- */
 
-/* Checks that the imatrix has usable entries for all matrices of target `part`, and sets `experts` and `entry` of
- * job->figures[part]. Adds experts without tokens to the member `fallback` of the same entry: they use the norms of
- * other experts, or norms of 1 (organ_importance_norms). `known`: cache of organ_experts_of_role. */
+/* Experts without tokens are added to the member `fallback` of job->figures[part]: they use the norms of other
+ * experts, or norms of 1 (organ_importance_norms). `known`: cache of organ_experts_of_role. */
 static organ_status check_target(organ_prune_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->targets.tensors[part];
@@ -97,7 +92,6 @@ static organ_status check_target(organ_prune_job *job, size_t part, organ_expert
     return error->status;
 }
 
-/* Opens the imatrix, computes its digest, and checks the entries of all targets. */
 static organ_status open_imatrix(organ_prune_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -109,8 +103,8 @@ static organ_status open_imatrix(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Creates a calibration for one matrix of a target: it has the norm of each input from the imatrix, but no second
- * moments. *calibration is NULL after an error. */
+/* The calibration has the norm of each input from the imatrix, but no second moments. *calibration is NULL after an
+ * error. */
 static organ_status make_norms(const organ_prune_job *job, size_t part, uint64_t matrix,
                                organ_calibration **calibration, organ_error *error)
 {
@@ -139,9 +133,8 @@ organ_status organ_prune_bands_open(organ_prune_job *job, organ_error *error)
 
 /* ---- a band with a computed mask ---- */
 
-/* Sets the removed weights of row `row` of the band to +0. Then compares the row with a copy made before, and adds its
- * counts of zero, removed, kept and changed weights to those of the worker. 0u - keep[j] has all bits set for a kept
- * weight, and none for a removed one. */
+/* The row is compared with a copy made before its removed weights become +0. 0u - keep[j] has all bits set for a
+ * kept weight, and none for a removed one. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;
@@ -164,9 +157,6 @@ static void clear_row(void *context, size_t row, size_t worker)
     sum->changed += c.changed;
 }
 
-/* Implements `take` of organ_prune_bands: sets the removed weights of the band that begins at row `first` to +0 in its
- * stored type, adds the counts of clear_row to those of the unit, and writes the band. `at` is the band's offset in the
- * unit, in bytes. */
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;
@@ -185,8 +175,6 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 
 /* ---- matrices ---- */
 
-/* Prunes matrix number `matrix` of the unit band by band, and writes each band. `calibration`: NULL without an imatrix.
- */
 static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration,
                                 organ_error *error)
 {
@@ -205,8 +193,6 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
     return error->status;
 }
 
-/* Prunes matrix number `matrix` of the unit, by its weights alone or with the input norms of an imatrix if one was
- * given. */
 static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error *error)
 {
     organ_calibration *calibration = NULL;
@@ -218,7 +204,6 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* Prunes and writes all matrices of unit number `unit`, and marks the unit as done. */
 static organ_status prune_unit(organ_prune_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->engine->workers);

@@ -19,7 +19,6 @@
 
 /* ---- pairs of tensors ---- */
 
-/* Returns the bytes that comparing row range k reads from both models; `cuts` is an organ_cuts. */
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
@@ -66,8 +65,8 @@ void organ_compared_release(organ_compared *pairs)
 
 enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 }; /* limits of choose_side */
 
-/* A map that is being made. The pass over the weights has tiles of its own, one row high: each is the part of a row
- * that one tile of the map covers. So bands are small whatever the size of the map's tiles. */
+/* The pass over the weights has tiles of its own, one row high: each is the part of a row that one tile of the map
+ * covers. So bands are small whatever the size of the map's tiles. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
@@ -77,10 +76,8 @@ typedef struct mapping {
     uint64_t *killed;                            /* number of killed weights in each tile, rows x cols */
 } mapping;
 
-/* Returns x / by, rounded up. */
 static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
-/* Sets the side of a tile, and the resulting numbers of rows and columns of tiles. */
 static void set_side(mapping *m, uint64_t side)
 {
     m->side = side;
@@ -88,8 +85,8 @@ static void set_side(mapping *m, uint64_t side)
     m->cols = divide_rounding_up(m->matrix_cols, side);
 }
 
-/* Chooses the side of the map's tiles. Starts with `block`; halves it while there are fewer than MIN_TILES tiles and
- * the half is an integer of at least MIN_SIDE, then doubles it while there are more than MAX_TILES tiles. */
+/* The side starts with `block`; it is halved while there are fewer than MIN_TILES tiles and the half is an integer
+ * of at least MIN_SIDE, then doubled while there are more than MAX_TILES tiles. */
 static void choose_side(mapping *m, uint64_t block)
 {
     for (set_side(m, block); m->rows * m->cols < MIN_TILES && m->side % 2 == 0 && m->side / 2 >= MIN_SIDE;)
@@ -99,8 +96,6 @@ static void choose_side(mapping *m, uint64_t block)
         set_side(m, m->side * 2);
 }
 
-/* Sets *mean to the mean percentage of killed weights over all rows. Returns the row of a tensor of rank 2 or more with
- * the percentage that differs most from *mean; NULL if there is no such tensor. */
 static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t count, double *mean)
 {
     const organ_tally *found = NULL;
@@ -118,8 +113,6 @@ static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t cou
     return found;
 }
 
-/* Implements organ_pass.work: sets *result, a uint64_t, to the number of killed weights in the part of a row that is in
- * one tile of the map. */
 static void count_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const mapping *const m = context;
@@ -132,8 +125,8 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
-/* Implements organ_pass.retire: adds the killed weights of a band, which has whole rows of m->cols parts each, to the
- * tiles of the map. `first` is the band's first row in the tensor, counted over all matrices. */
+/* A band has whole rows of m->cols parts each. `first` is the band's first row in the tensor, counted over all
+ * matrices. */
 static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;
@@ -147,8 +140,8 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
     return ORGAN_OK;
 }
 
-/* Returns the map as described in tile_map.h. `percent`: percentage of killed weights of the tensor; `mean`: mean of
- * this percentage over all targets. NULL if memory runs out. */
+/* `percent`: percentage of killed weights of the tensor; `mean`: mean of this percentage over all targets. Returns
+ * NULL if memory runs out. */
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
     return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),
@@ -158,7 +151,6 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Adds the killed weights in this rank's share of the row ranges to m->killed. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {
@@ -175,8 +167,7 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
     return organ_pass_run(&pass, m->engine, error);
 }
 
-/* Sets m->killed: each rank counts the killed weights in its share of the row ranges, then the counts of all ranks are
- * added. */
+/* Each rank counts the killed weights in its share of the row ranges, then the counts of all ranks are added. */
 static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const other = organ_model_find(copy, m->tensor->name);
@@ -212,7 +203,6 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
     return error->status;
 }
 
-/* Returns a --memory, in bytes, that suffices to map the tensor. */
 uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
     /* Scratch of the workers; two bands of one row, each in both models; for each band a counter per part of the row;
@@ -237,7 +227,6 @@ typedef struct magnitudes_sums {
     uint64_t killed[BINS]; /* those of `all` that are zero in the copy */
 } magnitudes_sums;
 
-/* Counts and buffers of one thread. */
 typedef struct magnitudes_count {
     const organ_magnitudes *of;
     double bytes[PIECE];               /* buffer for stored weights */
@@ -246,7 +235,6 @@ typedef struct magnitudes_count {
     struct magnitudes_count *next;
 } magnitudes_count;
 
-/* State of a histogram of magnitudes. */
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors; /* the `count` targets */
@@ -260,9 +248,8 @@ struct organ_magnitudes {
     magnitudes_sums found;  /* counts of this rank, in the end of all ranks */
 };
 
-/* Returns the bin of a magnitude. The exponent selects the octave; the second half of an octave begins at the root of 2
- * times its start. Magnitudes below the first bin (also subnormals) are in the first bin, those above the last in the
- * last. */
+/* The exponent selects the octave; the second half of an octave begins at the root of 2 times its start. Magnitudes
+ * below the first bin (also subnormals) are in the first bin, those above the last in the last. */
 static size_t bin_of(float magnitude)
 {
     uint32_t bits;
@@ -274,7 +261,7 @@ static size_t bin_of(float magnitude)
     return half >= BINS ? BINS - 1 : (size_t)half;
 }
 
-/* Adds n weights to the counts: c->before are their values in the donor, c->after those in the copy. */
+/* c->before are values of the donor, c->after those of the copy. */
 static void count_pairs(magnitudes_count *c, size_t n)
 {
     c->found.weights += n;
@@ -289,7 +276,6 @@ static void count_pairs(magnitudes_count *c, size_t n)
     }
 }
 
-/* Reads n weights of a tensor from weight number `from` on, and converts them to FP32 into `values`. */
 static organ_status widen_stored(magnitudes_count *c, const organ_model *model, const organ_tensor *tensor,
                                  uint64_t from, size_t n, float *values, organ_error *error)
 {
@@ -299,9 +285,9 @@ static organ_status widen_stored(magnitudes_count *c, const organ_model *model, 
     return error->status;
 }
 
-/* Counts weights [from, to) of tensor t, which are in a counted row. `data` has the stored weights of the copy from
- * weight number `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no tensor
- * of the same name. */
+/* The weights [from, to) must be in a counted row. `data` has the stored weights of the copy from weight number
+ * `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no tensor of the
+ * same name. */
 static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
@@ -321,7 +307,6 @@ static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uin
     return ORGAN_OK;
 }
 
-/* Takes counts that no other thread uses, or creates some. Returns NULL without memory. */
 static magnitudes_count *take_count(organ_magnitudes *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -344,8 +329,8 @@ static void give_count(organ_magnitudes *m, magnitudes_count *c)
     pthread_mutex_unlock(&m->lock);
 }
 
-/* Counts those of the weights [from, to) of tensor t that are in rows 0, step, 2 step, ... of the tensor. `data` has
- * the stored weights of the copy from weight number `from` on; if `data` is NULL, the weights are read from `copy`. */
+/* Only rows 0, step, 2 step, ... of the tensor count. `data` has the stored weights of the copy from weight number
+ * `from` on; if `data` is NULL, the weights are read from `copy`. */
 static organ_status count_rows(organ_magnitudes *m, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
@@ -365,7 +350,6 @@ static organ_status count_rows(organ_magnitudes *m, size_t t, uint64_t from, uin
     return error->status;
 }
 
-/* Adds the counts of all threads to m->found. No thread counts any more. */
 static void add_all_counts(organ_magnitudes *m)
 {
     for (magnitudes_count *c = m->idle; c; c = c->next) {
@@ -376,7 +360,7 @@ static void add_all_counts(organ_magnitudes *m)
     }
 }
 
-/* Creates an empty histogram. step is the smallest number with which at most about `enough` weights are counted. */
+/* step is the smallest number with which at most about `enough` weights are counted. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error)
@@ -416,7 +400,6 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
-/* Returns the member "magnitudes" of the report. NULL if memory runs out. */
 static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(
@@ -426,20 +409,18 @@ static json_t *magnitudes_json(const organ_magnitudes *c)
         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
-/* Context for counting the tensors that were not passed to organ_magnitudes_add. */
 typedef struct uncounted_tensors {
     organ_magnitudes *counts;
     const organ_model *copy;
 } uncounted_tensors;
 
-/* Returns the bytes of tensor t, or 0 if a rank has passed the tensor to organ_magnitudes_add. */
+/* The bytes are 0 if a rank has passed the tensor to organ_magnitudes_add. */
 static uint64_t bytes_uncounted(const void *context, size_t t)
 {
     const organ_magnitudes *const c = ((const uncounted_tensors *)context)->counts;
     return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
-/* Counts tensor t, unless its bytes were passed to organ_magnitudes_add. */
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
     const uncounted_tensors *const u = context;
@@ -447,7 +428,6 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
                                  : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
-/* Counts this rank's share of the tensors that were not passed to organ_magnitudes_add. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
     uncounted_tensors uncounted = {c, copy};
@@ -457,8 +437,7 @@ static void count_share(organ_magnitudes *c, const organ_model *copy, organ_rank
     organ_assignment_release(&assignment);
 }
 
-/* Counts the tensors that no rank has passed to organ_magnitudes_add, adds the counts of all ranks, and returns them in
- * *report. c->counted is first added over all ranks, so that every rank has the same list of such tensors. */
+/* c->counted is first added over all ranks, so that every rank has the same list of uncounted tensors. */
 organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
                                    organ_error *error)
 {

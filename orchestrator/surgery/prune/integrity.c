@@ -11,8 +11,6 @@
 
 #define HEADER_STEP 16384 /* bytes of a header that are compared at once */
 
-/* Returns whether the first `bytes` bytes of file number `file` are the same in both models. Sets *error and returns
- * false if they cannot be read. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
@@ -25,8 +23,8 @@ static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, 
     return true;
 }
 
-/* Returns the number of files of the donor whose header is the same in the copy: name, size and all bytes before the
- * data. `single`: the copy is a single file, whose name may differ. */
+/* A header is the name, the size and all bytes before the data. `single`: the copy is a single file, whose name may
+ * differ. */
 static size_t same_headers(const organ_model *donor, const organ_model *copy, bool single, organ_error *error)
 {
     size_t same = 0;
@@ -48,7 +46,6 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     return same;
 }
 
-/* Adds to `checks` the comparison of the copy's headers, index and shapes with the donor's. */
 static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;
@@ -67,8 +64,6 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     tensors, donor->tensor_count);
 }
 
-/* Adds to `checks` whether every target and every weight of a target was processed, and as information the number of
- * copied files. */
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
@@ -86,7 +81,6 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
 }
 
-/* Fails with ORGAN_IO if a check of the copy failed. The message names the first check that failed. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
@@ -97,7 +91,6 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Computes two members of the report from both models: the map of killed weights, and the histogram of magnitudes. */
 static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
     organ_tally *const rows = organ_prune_tally(job);
@@ -110,8 +103,6 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     return error->status;
 }
 
-/* Opens the output at `path` and checks it against the donor. If all checks pass, computes the tile map and the
- * histogram of magnitudes for the report. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;

@@ -20,7 +20,6 @@
  * too long in directions that the preconditioner does not contain. */
 #define AHEAD 0.7f
 
-/* The least-squares solver of one matrix. */
 struct organ_masked_squares {
     const organ_engine *engine;
     const char *name; /* for messages */
@@ -92,17 +91,15 @@ float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
  * Tasks of organ_share on batch `index` of the current rows. `own` is the batch's first row among the current rows,
  * `first` the same row in the matrix, `at` the offset of this row in v, r, ahead and the masks. */
 
-/* Computes y += a x for n values. */
 static void masked_squares_add(float *y, float a, const float *x, size_t n)
 {
     for (size_t k = 0; k < n; k++)
         y[k] += a * x[k];
 }
 
-/* Sets the weights outside the new mask to 0 in v and adds an approximate compensation: the preconditioner applied to
- * the residual after the removal. p and `ahead` become the whole change of v that the residual does not include yet:
- * the old `ahead`, minus the removed weights, plus the compensation. The first product of the solve multiplies p by H.
- */
+/* v loses the weights outside the new mask and gets an approximate compensation: the preconditioner applied to the
+ * residual after the removal. p and `ahead` become the whole change of v that the residual does not include yet: the
+ * old `ahead`, minus the removed weights, plus the compensation. The first product of the solve multiplies p by H. */
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -129,7 +126,6 @@ static void begin_rows(void *context, size_t index, size_t worker)
     memcpy(s->last_mask + at, keep, rows * n);
 }
 
-/* Subtracts the first product hp = p H from the residual, which then is that of the current v. */
 static void finish_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -138,8 +134,6 @@ static void finish_rows(void *context, size_t index, size_t worker)
     masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
-/* Updates the residual like finish_rows, then computes the first direction of conjugate gradients: the preconditioned
- * residual. */
 static void begin_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -152,9 +146,8 @@ static void begin_directions(void *context, size_t index, size_t worker)
         s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
 }
 
-/* Takes a step of conjugate gradients in each row: v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p> and
- * z the preconditioned residual. A row whose residual is zero, or for which <p, H p> is 0 in FP32, is solved and stays
- * unchanged. */
+/* The step is v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p> and z the preconditioned residual. A
+ * row whose residual is zero, or for which <p, H p> is 0 in FP32, is solved and stays unchanged. */
 static void step_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -168,8 +161,6 @@ static void step_rows(void *context, size_t index, size_t worker)
     }
 }
 
-/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p. z is the preconditioned
- * residual; beta is the dot product of r and z divided by that of the previous step. */
 static void update_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -187,8 +178,8 @@ static void update_directions(void *context, size_t index, size_t worker)
     }
 }
 
-/* Moves v by AHEAD times one more preconditioned residual and stores this step in `ahead`: the first product of the
- * next solve includes it. */
+/* v moves by AHEAD times one more preconditioned residual. `ahead` stores this step: the first product of the next
+ * solve includes it. */
 static void step_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -205,9 +196,9 @@ static void step_ahead(void *context, size_t index, size_t worker)
 
 /* ---- solving ---- */
 
-/* Refits the current rows with `products` products with H. The first product (k = 0) updates the residual; with each
- * further product, a step of preconditioned conjugate gradients is taken. step_ahead then takes one more step, which
- * needs no product. Without products, only begin_rows changes v. */
+/* The first product (k = 0) updates the residual; with each further product, a step of preconditioned conjugate
+ * gradients is taken. step_ahead then takes one more step, which needs no product. Without products, only begin_rows
+ * changes v. */
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
     const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;
@@ -229,7 +220,7 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
     return ORGAN_OK;
 }
 
-/* Solves the rows of this rank, TOGETHER rows at a time, and exchanges them, so that every rank has all of v. */
+/* The rows are solved TOGETHER at a time, and exchanged, so that every rank has all of v. */
 organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error)
 {

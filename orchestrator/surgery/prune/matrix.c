@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-/* Prunes one matrix in memory and sets removed weights to 0. With physarum v3, factors (organ_prune_shared) are shared
- * with the next matrices that have the same inputs, and freed after the last of these matrices. */
+/* With physarum v3, factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and
+ * freed after the last of these matrices. */
 organ_status organ_prune_walked(organ_prune_job *job, const organ_calibration_matrix *m,
                                 organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                 organ_prune_matrix_report *report, organ_error *error)
@@ -25,13 +25,11 @@ organ_status organ_prune_walked(organ_prune_job *job, const organ_calibration_ma
 
 /* ---- storing ---- */
 
-/* Context of the functions that store and restore a strip (rows of a matrix, organ_calibration_strip). */
 typedef struct matrix_storing {
     organ_prune_job *job;
     size_t part; /* index of the target, and of its only unit */
 } matrix_storing;
 
-/* A strip of a pruned matrix that the workers round to the stored type, in pieces of `rows` rows. */
 typedef struct strip_rounding {
     const matrix_storing *storing;
     const organ_calibration_strip *strip;
@@ -39,7 +37,6 @@ typedef struct strip_rounding {
     organ_audit_counts counts; /* of all pieces; atomic */
 } strip_rounding;
 
-/* Adds the counts of a piece to those of the strip. */
 static void add_piece_counts(organ_audit_counts *sum, const organ_audit_counts *c)
 {
     __atomic_fetch_add(&sum->zero_before, c->zero_before, __ATOMIC_RELAXED);
@@ -48,7 +45,6 @@ static void add_piece_counts(organ_audit_counts *sum, const organ_audit_counts *
     __atomic_fetch_add(&sum->changed, c->changed, __ATOMIC_RELAXED);
 }
 
-/* Rounds piece `index` of the strip, compares it with the donor's bytes and counts its magnitudes. */
 static organ_status round_piece(void *context, size_t index, size_t worker, organ_error *error)
 {
     strip_rounding *const x = context;
@@ -68,8 +64,6 @@ static organ_status round_piece(void *context, size_t index, size_t worker, orga
     return ORGAN_OK;
 }
 
-/* Rounds a strip of the pruned matrix to the stored type and compares it with the donor's bytes, on the workers; writes
- * it, and adds the counts to those of the target. */
 static organ_status store_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
@@ -83,7 +77,6 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
     return ORGAN_OK;
 }
 
-/* Implements organ_calibration_work.memory: returns the bytes for pruning a matrix of the tensor and for a strip. */
 static uint64_t matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
@@ -91,14 +84,12 @@ static uint64_t matrix_memory(void *context, const organ_calibration_run *calib,
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 
-/* Implements organ_calibration_work.done: returns true if the target is in the output already. */
 static bool matrix_done(void *context, size_t target)
 {
     const organ_prune_job *const job = context;
     return job->units[target].done;
 }
 
-/* Reads a strip that an interrupted run has written, and widens it into the FP32 weights of the matrix. */
 static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
@@ -107,7 +98,6 @@ static organ_status restore_strip(void *context, const organ_calibration_strip *
     return organ_calibration_widen(x->job->calib, s, error);
 }
 
-/* Implements organ_calibration_work.restore: reads into `weights` a matrix that an interrupted run has written. */
 static organ_status restore_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                    organ_error *error)
 {
@@ -117,8 +107,8 @@ static organ_status restore_matrix(void *context, const organ_calibration_matrix
                                     error);
 }
 
-/* Prunes one matrix of the walk. If this rank writes the matrix (matrix->own), adds its figures to those of the target
- * and writes its strips; the last matrix of a target completes the target. */
+/* If this rank writes the matrix (matrix->own), its figures are added to those of the target. The last matrix of a
+ * target completes the target. */
 static organ_status prune_walked_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                         organ_error *error)
 {

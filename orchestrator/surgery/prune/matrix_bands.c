@@ -10,7 +10,6 @@
 
 #define PIECE ((size_t)256) /* weights that nonfinite_column widens at once */
 
-/* Returns the bytes of a stored weight. */
 static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
 size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
@@ -18,7 +17,6 @@ size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
     return organ_min(b->band_rows, b->rows - first);
 }
 
-/* Returns the bytes, in the stored type, of the band that begins at row `first`. */
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 {
     return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);
@@ -35,15 +33,13 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
 
 /* ---- check for finite weights ---- */
 
-/* The search of a loaded band for weights that are not finite. */
 typedef struct row_check {
     const organ_engine *engine;
     const organ_matrix_bands *bands;
     size_t row; /* first row of the band with a weight that is not finite; SIZE_MAX: none is found */
 } row_check;
 
-/* Returns the first column of a row of the band whose weight is not finite, and sets *value to the weight. Returns the
- * number of columns if there is none. */
+/* Returns the number of columns if all weights are finite; else *value is the first weight that is not. */
 static size_t nonfinite_column(const row_check *l, size_t row, float *value)
 {
     const size_t cols = l->bands->cols;
@@ -63,8 +59,6 @@ static size_t nonfinite_column(const row_check *l, size_t row, float *value)
     return cols;
 }
 
-/* Checks that the weights of a row are finite; if not, lowers l->row to this row. So in the end l->row is the first row
- * with a weight that is not finite, whichever worker finds it. */
 static void check_row(void *context, size_t row, size_t worker)
 {
     row_check *const l = context;
@@ -77,8 +71,6 @@ static void check_row(void *context, size_t row, size_t worker)
         ;
 }
 
-/* Checks the loaded band, which begins at row `first`. Returns ORGAN_BAD_INPUT if a weight is NaN or infinite; the
- * message names row and column of the first one. */
 static organ_status check_finite(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     row_check l = {engine, b, SIZE_MAX};
@@ -94,8 +86,6 @@ static organ_status check_finite(const organ_engine *engine, organ_matrix_bands 
     return ORGAN_OK;
 }
 
-/* Reads the band into `values` unless it is loaded already, and checks the finiteness of rows that were not checked
- * yet. */
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
 {
     if (organ_stop_is_requested(engine->stop))

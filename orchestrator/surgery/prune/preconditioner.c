@@ -24,7 +24,7 @@
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
 #define MIN_SHARE 1e-4f /* least mu / (Lambda - mu): keeps the k x k matrices far from singular in FP32 */
 
-/* The preconditioner of one diagonal block of H; a whole H has one part. */
+/* The part is one diagonal block of H; a whole H has one part. */
 typedef struct preconditioner_part {
     size_t start, width; /* the block has columns [start, start + width) of H */
     size_t k;            /* number of its directions */
@@ -34,7 +34,6 @@ typedef struct preconditioner_part {
     float mu;            /* stands for the eigenvalues of the block that have no direction */
 } preconditioner_part;
 
-/* The preconditioner of all rows of a matrix. */
 struct organ_preconditioner {
     const organ_kernels *kernels;
     const char *name; /* for messages */
@@ -56,8 +55,8 @@ struct organ_preconditioner {
 
 /* ---- directions ---- */
 
-/* Computes product = q D^-1 H D^-1 for `count` rows of q, D = sqrt(diag H). q is scaled in place and scaled back, so it
- * is unchanged but for rounding. */
+/* The product is q D^-1 H D^-1, with D = sqrt(diag H). q is scaled in place and scaled back, so it is unchanged but
+ * for rounding. */
 static organ_status multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count,
                                     float *product, organ_error *error)
 {
@@ -75,11 +74,10 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
     return ORGAN_OK;
 }
 
-/* Returns the number of vectors that the subspace iteration of a part uses. */
 static size_t subspace_size(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
-/* For each part, makes the first subspace_size rows of q orthonormal within the columns of the part. Returns false if
- * an allocation failed. */
+/* The first subspace_size rows of q become orthonormal within the columns of each part. Returns false if an
+ * allocation failed. */
 static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 {
     bool done = true;
@@ -90,7 +88,6 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
     return done;
 }
 
-/* The eigenproblem of a part in the subspace of f = subspace_size vectors (Rayleigh-Ritz), and its buffers. */
 typedef struct ritz {
     float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
     double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
@@ -100,9 +97,9 @@ typedef struct ritz {
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
-/* Solves the eigenproblem of D^-1 H D^-1 in the space of the rows of q; `s` has the products of these rows with
- * D^-1 H D^-1. Writes the eigenvalues to r->values, and the eigenvectors of the k largest to r->vectors. Returns false
- * if a value is not finite. */
+/* The eigenproblem is that of D^-1 H D^-1 in the space of the rows of q; `s` has the products of these rows with
+ * D^-1 H D^-1. r->values gets the eigenvalues, r->vectors the eigenvectors of the k largest. Returns false if a
+ * value is not finite. */
 static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
                       ritz *r)
 {
@@ -120,8 +117,6 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
     return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->eigen_scratch);
 }
 
-/* Computes U, Lambda - mu and mu of part `index` from its orthonormal rows q and their products s with D^-1 H D^-1.
- * Returns false if the eigenvalues are not finite. */
 static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
     preconditioner_part *const p = &c->parts[index];
@@ -149,9 +144,9 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     return true;
 }
 
-/* Finds the dominant eigenvectors of each part by subspace iteration from random vectors: PASSES products with
- * D^-1 H D^-1, made orthonormal after each. Then solves the eigenproblem in the resulting subspace. q and s are buffers
- * of count x h.size values; `count` is the largest subspace_size of a part. */
+/* Subspace iteration starts from random vectors: PASSES products with D^-1 H D^-1, made orthonormal after each. Then
+ * the eigenproblem is solved in the resulting subspace. q and s are buffers of count x h.size values; `count` is the
+ * largest subspace_size of a part. */
 static organ_status iterate_subspace(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
                                      size_t count, ritz *r, organ_error *error)
 {
@@ -173,7 +168,6 @@ static organ_status iterate_subspace(const organ_engine *engine, organ_precondit
     return ORGAN_OK;
 }
 
-/* Finds the directions of all parts; allocates and frees the buffers for this. */
 static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
 {
     const size_t n = c->h.size;
@@ -194,8 +188,8 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
 
 /* ---- creation ---- */
 
-/* Fills in the parts, one for each diagonal block of H. The number of directions of a part is a quarter of its width,
- * but at most DIRECTIONS for a whole H and DIRECTIONS_BLOCK for a block of a block-diagonal H. */
+/* The number of directions of a part is a quarter of its width, but at most DIRECTIONS for a whole H and
+ * DIRECTIONS_BLOCK for a block of a block-diagonal H. */
 static void cut_parts(organ_preconditioner *c)
 {
     const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
@@ -212,14 +206,14 @@ static void cut_parts(organ_preconditioner *c)
     }
 }
 
-/* Returns the k x k matrix of a row and part, followed by its diagonal. */
+/* The diagonal of the k x k matrix follows it. */
 static float *square_of(const organ_preconditioner *c, size_t row, const preconditioner_part *p)
 {
     return c->square + row * c->squares + p->square;
 }
 
-/* Sets the matrix of every row and part to E + I: while the mask keeps all columns, U^T U is I. The matrix is diagonal,
- * so its Cholesky factor has the roots of the diagonal. */
+/* The matrices are E + I: while the mask keeps all columns, U^T U is I. The matrix is diagonal, so its Cholesky
+ * factor has the roots of the diagonal. */
 static void begin_squares(organ_preconditioner *c)
 {
     for (size_t row = 0; row < c->rows; row++)
@@ -273,7 +267,6 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
     return error->status;
 }
 
-/* Frees the preconditioner; NULL is allowed. */
 void organ_preconditioner_destroy(organ_preconditioner *c)
 {
     if (!c)
@@ -291,20 +284,19 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 /* ---- use ---- */
 
-/* Returns the floats of scratch for `rows` rows. Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product
- * kernel, then either the gathered rows of U of one part or the shares of `rows` rows in its directions, rounded up to
- * whole cache lines. */
+/* Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product kernel, then either the gathered rows of U of
+ * one part or the shares of `rows` rows in its directions, rounded up to whole cache lines. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
     const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
-/* Returns the second area of the scratch, after the ORGAN_PRODUCT_SCRATCH bytes of the product kernel. */
+/* The second area follows the ORGAN_PRODUCT_SCRATCH bytes of the product kernel. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
-/* Returns 8 bytes, one for each column, the first column in the lowest byte: 1 if `before` keeps the column and `keep`
- * does not, else 0. */
+/* The first column is in the lowest of the 8 bytes; a byte is 1 if `before` keeps the column and `keep` does not,
+ * else 0. */
 static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
 {
     uint64_t had, has;
@@ -313,9 +305,8 @@ static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
     return had & ~has;
 }
 
-/* A column is removed if `before` keeps it and `keep` does not. Copies to `rows` the rows of U that belong to removed
- * columns of part `index`, one after another, and returns their number. Few columns are removed at a time, so eight are
- * tested at once. */
+/* A column is removed if `before` keeps it and `keep` does not. `rows` gets the rows of U that belong to removed
+ * columns of part `index`, one after another. Few columns are removed at a time, so eight are tested at once. */
 static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
                                     const uint8_t *keep, float *rows)
 {
@@ -332,8 +323,8 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     return count;
 }
 
-/* For each part, subtracts from the k x k matrix of row `row` (organ_preconditioner.square) the outer products of the
- * rows of U that belong to removed columns. Then computes the matrix's Cholesky factor again. */
+/* The outer products of the rows of U that belong to removed columns are subtracted from the k x k matrix of each
+ * part (organ_preconditioner.square). Then its Cholesky factor is computed again. */
 void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep,
                                  float *scratch)
 {
@@ -363,8 +354,8 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
     }
 }
 
-/* Computes shares (rows x k) = x U for part `index`. x points to the part's first column in the first of `rows` rows;
- * each row begins h.size values after the one before. */
+/* The shares (rows x k) are x U. x points to the part's first column in the first of `rows` rows; each row begins
+ * h.size values after the one before. */
 static void project_on_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *x,
                                   float *shares, void *scratch)
 {
@@ -379,7 +370,7 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* Adds shares U^T to x, or subtracts it, as `into` says. x and `rows` are as in project_on_directions. */
+/* shares U^T is added to x or subtracted, as `into` says. x and `rows` are as in project_on_directions. */
 static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
                            organ_product_into into, void *scratch)
 {
@@ -395,7 +386,7 @@ static void add_directions(const organ_preconditioner *c, size_t index, size_t r
     c->kernels->product(&product, scratch);
 }
 
-/* Computes product = matrix D (mu I + U (Lambda - mu) U^T) D, part by part. */
+/* The approximate H is D (mu I + U (Lambda - mu) U^T) D, part by part. */
 void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product,
                                    float *scratch)
 {
@@ -420,8 +411,6 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             product[i * n + j] *= c->root[j];
 }
 
-/* Computes x -= (x U) A^-1 U^T for part `index` in rows [first, first + rows) of the matrix, where A is the k x k
- * matrix of each row (square_of). x points to the first column of the part in row `first`. */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
@@ -434,15 +423,14 @@ static void solve_part(const organ_preconditioner *c, size_t index, size_t first
     add_directions(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
 }
 
-/* Computes y[j] = a x[j] z[j] for the kept ones of n columns; y[j] is 0 for removed columns. */
 static void scale_kept(float *y, float a, const float *x, const float *z, const uint8_t *keep, size_t n)
 {
     for (size_t j = 0; j < n; j++)
         y[j] = a * x[j] * z[j] * (float)keep[j];
 }
 
-/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity. The inverse of the middle factor is (1 /
- * mu) (I - U A^-1 U^T), where A is the k x k matrix of each row (square_of). Divides by D before and after it. */
+/* The masked D (mu I + U (Lambda - mu) U^T) D is inverted by Woodbury's identity. The inverse of the middle factor
+ * is (1 / mu) (I - U A^-1 U^T), where A is the k x k matrix of each row (square_of). */
 void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual,
                                 const uint8_t *keep, float *result, float *scratch)
 {

@@ -10,8 +10,7 @@
 
 /* ---- the targets ---- */
 
-/* Removes the targets without inputs in the forward pass, which a text cannot calibrate, and prints a note with their
- * number and the name of the first. */
+/* A text cannot calibrate targets without inputs in the forward pass. A note names their number and the first. */
 static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
 {
     const char *const method = job->method->tiles ? "physarum-v1 with --allocate" : job->method->name;
@@ -34,8 +33,6 @@ static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Selects the targets of the donor. Without --targets, only matrices that the forward pass multiplies if a text is
- * used. */
 static organ_status choose_targets(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -44,7 +41,6 @@ static organ_status choose_targets(organ_prune_job *job, organ_error *error)
     return (job->needs_text || job->divides) && !o->targets ? leave_untapped(job, error) : ORGAN_OK;
 }
 
-/* Opens the donor, selects the targets and cuts them into units. An organ directory is rejected. */
 static organ_status open_donor(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -78,7 +74,6 @@ static organ_status check_whole_groups(const organ_prune_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Opens the text or the imatrix that the method needs, and checks the memory. */
 static organ_status open_statistics(organ_prune_job *job, organ_error *error)
 {
     const char *const option = job->pattern.of ? "--pattern" : "--imatrix";
@@ -92,11 +87,10 @@ static organ_status open_statistics(organ_prune_job *job, organ_error *error)
     return organ_prune_bands_open(job, error);
 }
 
-/* Implements the function of organ_memory_check_also. */
 static organ_status open_allocation(void *job, organ_error *error) { return organ_prune_allocation_open(job, error); }
 
-/* Opens the donor and what the method needs. With --allocate, also opens the division of the budget; if memory is too
- * small for pruning or for the division, the message states an amount that is enough for both. */
+/* If memory is too small for pruning or for the division of a budget, the message states an amount that is enough
+ * for both. */
 static organ_status open_all(organ_prune_job *job, organ_error *error)
 {
     if (open_donor(job, error) != ORGAN_OK)
@@ -109,8 +103,6 @@ static organ_status open_all(organ_prune_job *job, organ_error *error)
     return job->divides ? organ_memory_check_also(open_allocation, job, error) : error->status;
 }
 
-/* Adds memory and work to the plan of a dry run: those of the pass over the files, of the calibration walk or of the
- * method on each matrix, and those of the division of a budget. */
 static organ_status prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_plan_solve *const solve = &job->method->solve;
@@ -130,8 +122,6 @@ static organ_status prune_estimate(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_write.fill: divides the budget if there is one, then prunes all targets. At the end checks that the
- * imatrix has not changed during the run. */
 static organ_status prune_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -146,7 +136,6 @@ static organ_status prune_fill(void *context, organ_writing *writing, organ_erro
                                                               : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Writes the output by organ_write_run, or in a dry run reports what would be pruned. */
 static organ_status write_output(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_write made = {.model = job->donor,
@@ -173,7 +162,7 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* Checks options, then prunes; with --then, the quantisation runs the walk and calls pruning for each matrix. */
+/* With --then, the quantisation runs the walk and calls pruning for each matrix. */
 static organ_status prune_model(organ_prune_job *job, json_t **report, organ_error *error)
 {
     if (organ_prune_check_options(job, error) != ORGAN_OK)
@@ -200,7 +189,6 @@ static void close_job(organ_prune_job *job)
     organ_model_close(job->donor);
 }
 
-/* Replaces 0 in members of which it is no value by their defaults. */
 static organ_prune_options completed(const organ_prune_options *options)
 {
     organ_prune_options o = *options;

@@ -13,14 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Patterns of names of files that usually contain weights. Files of the donor with such a name that are not its shards
- * are copied unpruned; the report lists them as "other_weights". */
+/* Files with such names usually contain weights. Such files of the donor that are not its shards are copied unpruned;
+ * the report lists them as "other_weights". */
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
 
-/* Returns member "not_in_this_report": sentences about properties that the run does not measure. The first is replaced
- * after an evaluation. */
+/* The sentences are about properties that the run does not measure. The first is replaced after an evaluation. */
 static json_t *not_reported_json(const organ_prune_job *job)
 {
     const char *const texts[] = {
@@ -39,8 +38,6 @@ static json_t *not_reported_json(const organ_prune_job *job)
 
 /* ---- parameters ---- */
 
-/* Returns the parameters of physarum v1. The gain is null if it is searched. The sparsity is null if none was
- * requested, or if one is divided among the targets. */
 static json_t *tiles_parameters(const organ_prune_job *job)
 {
     const organ_prune_options *const o = job->options;
@@ -52,7 +49,6 @@ static json_t *tiles_parameters(const organ_prune_job *job)
         SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
-/* Returns the options that determine the output, without those that the method does not use. */
 static json_t *matrix_parameters(const organ_prune_job *job)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
@@ -80,8 +76,6 @@ json_t *organ_prune_parameters(void *context)
 
 /* ---- the text or the imatrix ---- */
 
-/* Returns member "calibration" of the document: the text, and the number of tensors whose H was block-diagonal. Returns
- * null if the run used no text. */
 static json_t *document_calibration_json(const organ_prune_job *job)
 {
     if (!job->needs_text)
@@ -97,8 +91,6 @@ static json_t *document_calibration_json(const organ_prune_job *job)
     return object;
 }
 
-/* Implements organ_calibration_fallback_row: returns the array of target k's experts that were not calibrated on their
- * own tokens, and sets *tensor to the target. */
 static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_prune_job *const job = context;
@@ -106,8 +98,7 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
     return job->figures[k].fallback;
 }
 
-/* `object` is the member "calibration" or "imatrix" of the document, and may be null. If experts were not calibrated on
- * their own tokens, adds the member "fallback", which lists them, to `object`. Returns `object`. */
+/* `object` may be null. "fallback" lists the experts that were not calibrated on their own tokens. Returns `object`. */
 static json_t *with_fallback(const organ_prune_job *job, json_t *object)
 {
     json_t *const fallback =
@@ -116,7 +107,6 @@ static json_t *with_fallback(const organ_prune_job *job, json_t *object)
     return object;
 }
 
-/* Returns member "imatrix" of the document; null if the run used no imatrix. */
 static json_t *imatrix_json(const organ_prune_job *job)
 {
     json_t *const object = organ_importance_json(job->imatrix, job->digest);
@@ -138,8 +128,7 @@ json_t *organ_prune_identity(void *context)
 
 /* ---- the line of a target ---- */
 
-/* Adds the figures of a target to its line. The count of an imatrix in GGUF is of tokens, that of an older one of
- * chunks. */
+/* The count of an imatrix in GGUF is of tokens, that of an older one of chunks. */
 static int add_figures(const organ_prune_job *job, const organ_prune_figures *figures, json_t *line)
 {
     const bool flow = job->method->flows, text = job->needs_text;
@@ -181,7 +170,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     return line;
 }
 
-/* The members of a target's line in the journal that organ_calibrated_recall reads by their own names. */
+/* organ_calibrated_recall reads these members by their own names. */
 static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_prune_figures, compensated, U64),
                                               ORGAN_STRUCT_FIELD(organ_prune_figures, block_diagonal, FLAG),
                                               ORGAN_STRUCT_FIELD(organ_prune_figures, stages, U32),
@@ -200,7 +189,6 @@ void organ_prune_recall_figures(organ_prune_job *job, size_t part, const json_t 
 
 /* ---- the document ---- */
 
-/* Returns the number of tensors that are not targets, and the sums of their elements and bytes. */
 static json_t *untouched_json(const organ_prune_job *job)
 {
     uint64_t bytes = 0;
@@ -211,7 +199,6 @@ static json_t *untouched_json(const organ_prune_job *job)
                         SET_COUNT("bytes", bytes - job->targets.bytes));
 }
 
-/* Returns true if the name matches one of weight_files. */
 static bool is_weight_file(const char *name)
 {
     for (size_t k = 0; k < sizeof weight_files / sizeof *weight_files; k++)
@@ -220,7 +207,6 @@ static bool is_weight_file(const char *name)
     return false;
 }
 
-/* Returns the names of the listed files; with `only_weights` only those that usually contain weights. */
 static json_t *files_json(const organ_file_list *list, bool only_weights)
 {
     json_t *names = json_array();
@@ -230,8 +216,6 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* Returns the row of shard number f in the report. *killed_so_far is the number of weights that were killed in the
- * shards before; this function adds those of this shard. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->clocks[f];
@@ -248,7 +232,6 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
 
-/* Returns the member "run" of the report: paths, times, host and engine, which differ between runs and machines. */
 static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
@@ -271,8 +254,6 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
                         SET("shards", shards));
 }
 
-/* Adds the member "tiles", the number of tiles of all targets, to the member "coverage". Returns non-zero if memory
- * runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;
@@ -292,8 +273,6 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
     return rows;
 }
 
-/* Adds the counts of targets, by tensor and in sums, the tile map and the histogram to the report. Returns -1 without
- * memory. */
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
@@ -307,8 +286,6 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
-/* Adds the members "experiment" and "errata", which are derived from the other members of the document. Returns -1
- * if memory runs out. */
 static int add_errata(json_t *document)
 {
     return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&
@@ -317,8 +294,6 @@ static int add_errata(json_t *document)
                : -1;
 }
 
-/* If the document has a comparison of two evaluations, replaces the first sentence of "not_in_this_report", which says
- * that quality was not measured. Returns -1 if memory runs out. */
 static int report_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "
@@ -328,14 +303,12 @@ static int report_quality(json_t *document)
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
-/* Completes the report after an evaluation was added to it. Returns -1 if memory runs out. */
 int organ_prune_finish_report(void *job, json_t *document)
 {
     (void)job;
     return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
-/* Adds the members that only methods other than physarum-v1 have, and the division of a budget. Returns 0. */
 static int add_method(json_t *document, const organ_prune_job *job)
 {
     uint64_t changed = 0;

@@ -77,7 +77,6 @@ typedef struct organ_shard_clock {
 
 typedef struct organ_prune_allocation organ_prune_allocation;
 
-/* A pruning of a model. */
 typedef struct organ_prune_job {
     const organ_prune_options *options;
     const organ_prune_calibrated_options *calibrated;

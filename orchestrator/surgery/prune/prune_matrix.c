@@ -18,16 +18,14 @@
 
 /* ---- checks of options ---- */
 
-/* Returns true if the method compensates: it changes kept weights to make up for removed ones. */
 static bool method_compensates(const organ_prune_matrix_options *o)
 {
     return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS ||
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
-/* Returns ORGAN_USAGE if pattern, sparsity or effort is out of range, or if rows of `cols` weights are not whole groups
- * of the pattern. Also if pattern and sparsity are both set, or if neither is set and the method cannot choose the
- * sparsity itself. */
+/* Pattern and sparsity must not both be set. If neither is set, the method must choose the sparsity itself. Rows of
+ * `cols` weights must be whole groups of the pattern. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
@@ -48,8 +46,6 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if the calibration does not fit the shape of the matrix or lacks moments that the method needs.
- * `moments`: NULL without a calibration. */
 static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
                                              size_t rows, size_t cols, organ_error *error)
 {
@@ -71,7 +67,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
 
 /* ---- report ---- */
 
-/* Returns the dot product of `a` and `h_a` (n values) in FP64: with h_a = a H, the squared length of a X. */
+/* The dot product in FP64 is the squared length of a X if h_a = a H. */
 static double weighted_norm(const float *a, const float *h_a, size_t n)
 {
     double sum = 0;
@@ -80,8 +76,8 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
     return sum;
 }
 
-/* Sets report->output_error to tr(D H D^T) / tr(W H W^T) with D = W - V. V is job->weights; `before` contains W, the
- * weights before pruning, and is overwritten with D. */
+/* The output error is tr(D H D^T) / tr(W H W^T) with D = W - V. V is job->weights; `before` contains W, the weights
+ * before pruning, and is overwritten with D. */
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -102,19 +98,16 @@ static organ_status prune_matrix_measure(const organ_matrix_job *job, float *bef
     return error->status;
 }
 
-/* Numbers of entries of some rows of a matrix: weights that are not finite, weights that are 0, removed weights. */
 typedef struct entry_counts {
     uint64_t broken, zeros, removed;
 } entry_counts;
 
-/* The count over all rows of the matrix. */
 typedef struct counting {
     const organ_matrix_job *job;
     bool masked;      /* there is a mask: removed weights are set to 0 and counted */
     entry_counts sum; /* atomic */
 } counting;
 
-/* Sets the removed weights of a row to 0, if there is a mask. Adds the counts of the row. */
 static void count_row_entries(void *context, size_t row, size_t worker)
 {
     counting *const c = context;
@@ -136,7 +129,6 @@ static void count_row_entries(void *context, size_t row, size_t worker)
     __atomic_fetch_add(&c->sum.removed, removed, __ATOMIC_RELAXED);
 }
 
-/* Returns the counts of the matrix. With `masked`, sets removed weights to 0. */
 static entry_counts count_entries(const organ_matrix_job *job, bool masked)
 {
     counting c = {.job = job, .masked = masked};
@@ -145,8 +137,6 @@ static entry_counts count_entries(const organ_matrix_job *job, bool masked)
     return c.sum;
 }
 
-/* Returns ORGAN_BAD_INPUT, naming the first weight that is not finite: compensation of removed weights has overflowed.
- */
 static organ_status fail_overflow(const organ_matrix_job *job, organ_error *error)
 {
     size_t k = 0;
@@ -159,8 +149,7 @@ static organ_status fail_overflow(const organ_matrix_job *job, organ_error *erro
 
 /* ---- in memory ---- */
 
-/* Implements `take` for a matrix in memory, which is one band: does nothing, because count_entries sets all removed
- * weights to 0. */
+/* A matrix in memory is one band; count_entries sets all removed weights to 0. */
 static organ_status take_whole(void *context, size_t first, organ_error *error)
 {
     (void)context;
@@ -168,7 +157,6 @@ static organ_status take_whole(void *context, size_t first, organ_error *error)
     return error->status;
 }
 
-/* Sets the mask of a row to keep all weights. */
 static void keep_row(void *context, size_t row, size_t worker)
 {
     const organ_matrix_job *const job = context;
@@ -176,8 +164,6 @@ static void keep_row(void *context, size_t row, size_t worker)
     memset(job->keep + row * job->cols, 1, job->cols);
 }
 
-/* Runs the function of the method (prune_matrix_job.h). For methods that compensate, first sets the mask to keep all
- * weights. */
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool compensates = method_compensates(job->options);
@@ -204,8 +190,6 @@ static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
     job->report->sparsity = 100 * (double)counts->removed / (double)job->report->elements;
 }
 
-/* Runs the method, then checks and counts the pruned weights. `before`: the weights before pruning, for the output
- * error; NULL: not measured. */
 static organ_status prune_and_report(organ_matrix_job *job, float *before, organ_error *error)
 {
     if (prune_matrix_run(job, error) != ORGAN_OK)
@@ -293,7 +277,6 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     return prune_matrix_run(&job, error);
 }
 
-/* Returns the bytes for a band of `band_rows` rows in its stored type, its mask, and the buffers of the method. */
 static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,
                              size_t band_rows)
 {
@@ -305,9 +288,8 @@ static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method
                        : organ_rank_memory(&sized, workers));
 }
 
-/* Chooses the largest bands that fit in the memory. A band of physarum v2 is a multiple of a step of ORGAN_FLOW_TILE
- * rows, so that it has whole tiles; for other methods a step is one row. Memory is a fixed part (for a band of 0 rows)
- * plus the same bytes for each step. */
+/* A band of physarum v2 is a multiple of a step of ORGAN_FLOW_TILE rows, so that it has whole tiles; for other
+ * methods a step is one row. Memory is a fixed part (for a band of 0 rows) plus the same bytes for each step. */
 bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least)
 {

@@ -14,7 +14,6 @@
 
 #define ORGAN_PRUNE_STAGES 7 /* stages of physarum v2 */
 
-/* The methods that choose the weights to remove from a matrix. */
 typedef enum organ_prune_method {
     ORGAN_PRUNE_PHYSARUM_V2, /* flow over importances in stages, and after each stage least squares on kept weights */
     ORGAN_PRUNE_MAGNITUDE,   /* removes the weights of smallest |w| in the matrix; needs no calibration */
@@ -24,7 +23,6 @@ typedef enum organ_prune_method {
     ORGAN_PRUNE_SPARSEGPT /* Frantar & Alistarh 2023: blocks of 128 columns, damping 0.01 of the mean of the diagonal */
 } organ_prune_method;
 
-/* How one matrix is pruned. */
 typedef struct organ_prune_matrix_options {
     organ_prune_method method;
     const char *name; /* of the tensor, for messages */
@@ -39,7 +37,6 @@ typedef struct organ_prune_matrix_options {
                                   * sets it); NULL: not shared */
 } organ_prune_matrix_options;
 
-/* The result of pruning one matrix. */
 typedef struct organ_prune_matrix_report {
     /* Numbers of weights: those that are zero before pruning, those that are zero after it, and all. */
     uint64_t zero_before, zero_after, elements;

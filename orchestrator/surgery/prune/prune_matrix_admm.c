@@ -39,7 +39,6 @@ static const double change_limits[2] = {0.1, 0.005};
 /* Factors of rho if the change is above change_limits[0], only above change_limits[1], or above neither. */
 static const double rho_growth[3] = {1.3, 1.2, 1.1};
 
-/* A matrix that ADMM is solving. */
 typedef struct solving {
     organ_matrix_job *job;
     float *h;      /* H per token, damped; organ_admm scales it in place */
@@ -48,13 +47,11 @@ typedef struct solving {
     uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
 } solving;
 
-/* The addition of share * drift per token to the target. */
 typedef struct drift_adding {
     const solving *s;
     double share;
 } drift_adding;
 
-/* Adds a row of share * drift per token to the target. */
 static void add_drift_row(void *context, size_t row, size_t worker)
 {
     const drift_adding *const d = context;
@@ -66,7 +63,7 @@ static void add_drift_row(void *context, size_t row, size_t worker)
         d->s->target[row * cols + k] += (float)(d->share * drift[k] / (double)m->tokens);
 }
 
-/* Computes the target T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
+/* The target is T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
  * organ_expand_moments uses H in its place; share * W (C - H) is then added from moments->drift, if there is one. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
 {
@@ -84,8 +81,6 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-/* Sets weights of dead inputs to 0, computes T and H, and creates the ADMM solver for them. `killed`: number of weights
- * to remove. `factors`: shared factors, may be NULL. The caller calls close_solving also after an error. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -110,22 +105,18 @@ static organ_status prune_matrix_admm_prepare(solving *s, double share, double d
     return organ_admm_create(job->engine, &problem, &s->admm, error);
 }
 
-/* Refits the kept weights by `steps` steps of conjugate gradients, writes them to job->weights, and counts the
- * products. */
 static organ_status prune_matrix_admm_finish(solving *s, unsigned steps, organ_error *error)
 {
     s->job->report->products += steps + 1;
     return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
 }
 
-/* Runs an iteration of ADMM on job->keep, and counts its product. */
 static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxed, organ_error *error)
 {
     s->job->report->products++;
     return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
 }
 
-/* Frees the solver and the buffers of a matrix. */
 static void close_solving(solving *s)
 {
     organ_admm_destroy(s->admm);
@@ -136,15 +127,12 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
-/* Frees the shared factors. */
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
     shared->of = NULL;
 }
 
-/* Sets options->factors if sharing the factors pays off and fits in `spare` bytes. If shared->of is set, an earlier
- * matrix with this calibration has used them. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {
@@ -160,7 +148,7 @@ void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *o
     options->factors = &shared->factors;
 }
 
-/* Implements `take` for a flow whose mask is only the start of ADMM: does nothing. */
+/* The mask of the flow is only the start of ADMM, so no weight is removed yet. */
 static organ_status ignore_band(void *context, size_t first, organ_error *error)
 {
     (void)context;
@@ -168,9 +156,8 @@ static organ_status ignore_band(void *context, size_t first, organ_error *error)
     return error->status;
 }
 
-/* Sets job->keep to the mask of one flow. Sets *killed to the number of weights that ADMM removes: the requested
- * percentage of the matrix, or as many as the flow removes if no sparsity was requested. With a pattern, ADMM ignores
- * this number. */
+/* *killed is the requested percentage of the matrix, or as many weights as the flow removes if no sparsity was
+ * requested. With a pattern, ADMM ignores this number. */
 static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *killed, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -184,8 +171,6 @@ static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *ki
     return ORGAN_OK;
 }
 
-/* Runs physarum-v3: the flow gives the first mask, then ADMM with the rho of each phase in turn improves mask and
- * weights. */
 organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error)
 {
     const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));
@@ -207,8 +192,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
 
 /* ---- ALPS ---- */
 
-/* Returns the number of weights whose mask has changed since the last comparison, divided by `kept`, the number of kept
- * weights. Copies the mask for the next comparison. */
+/* The change is a share of `kept`, the number of kept weights. The mask is copied for the next comparison. */
 static double mask_change(const solving *s, double kept)
 {
     const size_t n = s->job->rows * s->job->cols;
@@ -219,9 +203,9 @@ static double mask_change(const solving *s, double kept)
     return (double)count / kept;
 }
 
-/* Divides *rho by 5, but not below ALPS_MIN_RHO, and restarts ADMM if the mask has changed at all. The caller does this
- * as long as the mask has hardly changed since the start: then rho is too large. Returns false, and does nothing, if
- * *rho is ALPS_MIN_RHO already. */
+/* *rho is divided by 5, but not below ALPS_MIN_RHO, and ADMM starts again if the mask has changed at all. The caller
+ * does this as long as the mask has hardly changed since the start: then rho is too large. Returns false, and does
+ * nothing, if *rho is ALPS_MIN_RHO already. */
 static bool restart_with_lower_rho(solving *s, double change, double *rho)
 {
     if (*rho <= ALPS_MIN_RHO)
@@ -232,10 +216,10 @@ static bool restart_with_lower_rho(solving *s, double change, double *rho)
     return true;
 }
 
-/* Runs ADMM with the schedule of rho of ALPS (Meng et al. 2024, arXiv:2406.07831). Every ALPS_COMPARE steps, compares
- * the mask with that of the last comparison and multiplies rho by a factor of rho_growth. As long as no change was
- * above change_limits[1], lowers rho instead. Ends when the mask no longer changes, when it changes little after
- * ALPS_ENOUGH steps, or after ALPS_ITERATIONS. `kept`: number of kept weights. */
+/* The schedule of rho is that of ALPS (Meng et al. 2024, arXiv:2406.07831). Every ALPS_COMPARE steps, the mask is
+ * compared with that of the last comparison and rho multiplied by a factor of rho_growth. As long as no change was
+ * above change_limits[1], rho is lowered instead. The iteration ends when the mask no longer changes, when it
+ * changes little after ALPS_ENOUGH steps, or after ALPS_ITERATIONS. `kept`: number of kept weights. */
 static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
 {
     double rho = ALPS_RHO;

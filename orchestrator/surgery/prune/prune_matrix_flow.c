@@ -15,12 +15,11 @@
 #define DEFINED_GAIN  6.0  /* the sparsity at this gain is the natural one; also the first finite gain of a search */
 #define PATTERN_SHARE 0.92 /* share of a pattern's zeros that the flow removes first, without compensation */
 
-/* share of the final zeros after each stage */
+/* Each stage ends at its share of the final zeros. */
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
-/* products with H after each stage, at an effort of 1 */
+/* Each stage computes its number of products with H, at an effort of 1. */
 static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 
-/* The pruning of one matrix by stages of flow and least squares. */
 typedef struct staged {
     organ_matrix_job *job;
     float *food;                   /* importance of each input (input_importance) */
@@ -30,9 +29,9 @@ typedef struct staged {
     double percent;                /* percentage of zeros after the last stage; 0: not known yet */
 } staged;
 
-/* Returns act_norm * stability * contribution of each input (organ_input_moments), divided by the greatest such
- * product: the flow depends only on ratios, and importances stay in the range of FP32. The caller frees the array.
- * Returns NULL if memory cannot be allocated. */
+/* The importance is act_norm * stability * contribution (organ_input_moments), divided by the greatest such product:
+ * the flow depends only on ratios, and importances stay in the range of FP32. The caller frees the array. Returns
+ * NULL if memory cannot be allocated. */
 static float *input_importance(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
@@ -44,9 +43,9 @@ static float *input_importance(const organ_input_moments *m)
     return food;
 }
 
-/* Creates the least-squares solver and fills in its residual for V = W, the donor's weights. The target is
- * T = W (a C + (1 - a) H) with a = ORGAN_DONOR_SHARE, so the residual T - W H is a W (C - H). H and C are per token
- * here. m->drift, if the calibration summed it, is tokens * W (C - H). Without drift and C, the residual is 0. */
+/* The residual starts with V = W, the donor's weights. The target is T = W (a C + (1 - a) H) with a =
+ * ORGAN_DONOR_SHARE, so the residual T - W H is a W (C - H). H and C are per token here. m->drift, if the
+ * calibration summed it, is tokens * W (C - H). Without drift and C, the residual is 0. */
 static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -78,9 +77,9 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-/* Refits the kept weights after stage `stage` (from 0 on) with round(products[stage] * effort) products with H, but at
- * least one if products[stage] is at least 1. The first two stages remove weights of little importance; their entry of
- * 0.25 gives no product below an effort of 2. */
+/* The number of products with H is round(products[stage] * effort), but at least one if products[stage] is at least
+ * 1. The first two stages remove weights of little importance; their entry of 0.25 gives no product below an effort
+ * of 2. */
 static organ_status refit_kept(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -89,16 +88,14 @@ static organ_status refit_kept(const staged *s, unsigned stage, organ_error *err
     return organ_masked_squares_solve(s->squares, job->keep, scaled, job->weights, error);
 }
 
-/* Returns the parameters of a flow. `last`: the flow decides the final sparsity, so it must reach its percentage
- * closely. */
 static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool last)
 {
     return (organ_flow){job->bands, food, job->options->pattern,
                         last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
 }
 
-/* Sets job->keep to the mask for the gain that a search has found. The matrix is one band. The flow runs again only if
- * the search has not written this mask to s->kept. */
+/* The matrix is one band. The flow runs again only if the search has not written the mask of the found gain to
+ * s->kept. */
 static organ_status finish_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
                                 organ_error *error)
 {
@@ -110,9 +107,8 @@ static organ_status finish_mask(const staged *s, const organ_flow *flow, const o
     return ORGAN_OK;
 }
 
-/* Runs the next stage: finds the mask that removes `percent` of all weights, or applies the pattern if `percent` < 0;
- * then refits the kept weights. *found is the result of the previous stage's search on entry, and that of this stage's
- * search on return. */
+/* The mask removes `percent` of all weights, or follows the pattern if `percent` < 0. *found is the result of the
+ * previous stage's search on entry, and that of this stage's search on return. */
 static organ_status run_stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
@@ -128,8 +124,7 @@ static organ_status run_stage(staged *s, double percent, organ_flow_gain *found,
     return error->status ? error->status : refit_kept(s, number, error);
 }
 
-/* Sets *percent and report->natural_sparsity to the percentage of zeros that the flow leaves at DEFINED_GAIN: the goal
- * if no sparsity was requested. */
+/* The percentage of zeros that the flow leaves at DEFINED_GAIN is the goal if no sparsity was requested. */
 static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent,
                                  organ_error *error)
 {
@@ -139,14 +134,13 @@ static organ_status find_natural(const organ_matrix_job *job, const organ_flow *
     return error->status;
 }
 
-/* Returns the percentage of zeros that the pattern or --sparsity requests; 0: the flow at gain 6 decides. */
+/* The percentage is 0 if the flow at gain 6 decides. */
 static double requested_percent(const organ_prune_matrix_options *o)
 {
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
 
-/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before all stages finds the final
- * sparsity (find_natural). */
+/* If no sparsity was requested, one flow before all stages finds the final sparsity (find_natural). */
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -176,8 +170,7 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 
 /* ---- without compensation, and where ADMM follows ---- */
 
-/* Computes the mask of the band that begins at row `first`, unless the search has written it to job->keep
- * (found->mask_written, possible for a matrix of one band). With a pattern, then applies the pattern to the mask. */
+/* The search may have written the mask to job->keep (found->mask_written, possible for a matrix of one band). */
 static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found,
                               size_t first, organ_error *error)
 {
@@ -187,8 +180,6 @@ static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flo
     return flow->pattern.of ? organ_flow_pattern(job->engine, flow, first, job->keep, error) : ORGAN_OK;
 }
 
-/* Prunes by the flow alone: searches for the gain that reaches the sparsity, then computes the mask band by band and
- * calls job->take for each band. */
 static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;
@@ -208,8 +199,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     return error->status;
 }
 
-/* Prunes a matrix by one flow, without least squares: kept weights keep their bits. For v3 the mask is only the start
- * of ADMM, so the tolerance of a stage suffices. */
+/* Kept weights keep their bits. For v3 the mask is only the start of ADMM, so the tolerance of a stage suffices. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
     float *const importance = input_importance(job->moments);

@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* With --no-compensate or --imatrix, physarum-v2 neither compensates nor has two streams. The curves of physarum-v1 are
- * measured with physarum v2 without compensation and with equal norms of all inputs, which is the flow of v1 on a
- * matrix in memory. `solve` has the factors of organ_plan_solve, which only the plan of a dry run uses. */
 static const organ_prune_row methods[] = {
     {.name = "physarum-v1",
      .method = ORGAN_PRUNE_PHYSARUM_V2,
@@ -64,8 +61,7 @@ static const organ_prune_row methods[] = {
 
 /* ---- options ---- */
 
-/* Finds the method in the table, by default physarum-v3 with a text and physarum-v1 without, and sets the members of
- * the job that it and the options decide. Returns ORGAN_USAGE if it is unknown. */
+/* The default method is physarum-v3 with a text and physarum-v1 without. */
 static organ_status choose_method(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
@@ -88,8 +84,7 @@ static organ_status choose_method(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Reads --pattern N:M into job->pattern. Returns ORGAN_USAGE if it is malformed. The check of characters rejects signs
- * and spaces, which sscanf accepts. */
+/* The check of characters rejects signs and spaces, which sscanf accepts. */
 static organ_status choose_pattern(organ_prune_job *job, organ_error *error)
 {
     const char *const pattern = job->calibrated->pattern;
@@ -105,18 +100,17 @@ static organ_status choose_pattern(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* An option that only some methods support. */
 typedef struct prune_option {
     const char *name;
     bool given, supported; /* `supported`: by the method */
     const char *lacks;     /* what an imatrix lacks for the option; NULL: irrelevant */
 } prune_option;
 
-/* Ranges of the list of options. */
+/* The names are ranges of the list of options. */
 enum { TEXT_OPTIONS = 0, OWN_OPTIONS = 5, FLOW_OPTIONS = 11, ALL_OPTIONS = 15 };
 
-/* Lists the options of which some methods support no, or only the default value: of the text, of single methods, and
- * of the flow, which has its default parameters in all methods but physarum-v1. */
+/* The list has options of which some methods support no, or only the default value: of the text, of single methods,
+ * and of the flow, which has its default parameters in all methods but physarum-v1. */
 static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIONS])
 {
     const organ_prune_options *const o = job->options;
@@ -142,7 +136,6 @@ static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIO
     memcpy(list, all, sizeof all);
 }
 
-/* Rejects the first given option in the range [from, to) of the list that the method does not support. */
 static organ_status refuse_unsupported(const organ_prune_job *job, size_t from, size_t to, organ_error *error)
 {
     prune_option list[ALL_OPTIONS];
@@ -153,7 +146,7 @@ static organ_status refuse_unsupported(const organ_prune_job *job, size_t from, 
     return ORGAN_OK;
 }
 
-/* Rejects parameters of the flow with --allocate, because curves are measured with the default ones. */
+/* Curves are measured with the default parameters of the flow, so --allocate allows no others. */
 static organ_status refuse_flow(const organ_prune_job *job, organ_error *error)
 {
     prune_option list[ALL_OPTIONS];
@@ -164,8 +157,7 @@ static organ_status refuse_flow(const organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Rejects methods and options that do not work with --imatrix: an imatrix has mean squares of the inputs, but neither
- * windows of a text nor correlations between inputs. */
+/* An imatrix has mean squares of the inputs, but neither windows of a text nor correlations between inputs. */
 static organ_status check_imatrix(const organ_prune_job *job, organ_error *error)
 {
     prune_option list[ALL_OPTIONS];
@@ -185,8 +177,8 @@ static organ_status check_imatrix(const organ_prune_job *job, organ_error *error
     return ORGAN_OK;
 }
 
-/* Checks that the flow's parameters are in their ranges, and that this CPU computes the flow with them to the same bits
- * as all other CPUs: one without FMA does so only if the flow needs no pow. */
+/* This CPU must compute the flow to the same bits as all other CPUs: one without FMA does so only if the flow needs
+ * no pow. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
@@ -207,7 +199,7 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Checks ranges of values. A negative sparsity means that none was given. */
+/* A negative sparsity means that none was given. */
 static organ_status check_ranges(const organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -222,8 +214,8 @@ static organ_status check_ranges(const organ_prune_job *job, organ_error *error)
     return job->method->tiles ? check_flow(o, error) : ORGAN_OK;
 }
 
-/* Checks that a sparsity (or a budget) and a pattern are not both given, and that one of them is given unless the
- * method can choose the sparsity itself. */
+/* A sparsity (or a budget) and a pattern must not both be given; one of them is needed unless the method can choose
+ * the sparsity itself. */
 static organ_status check_goal(const organ_prune_job *job, organ_error *error)
 {
     const bool sparsity = job->options->sparsity > 0 || job->requested.amount > 0;
@@ -235,8 +227,8 @@ static organ_status check_goal(const organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets *result to the value of --budget or --sparsity, of which exactly one must be given, and checks its range. The
- * range of a budget in bits or bytes is checked later (then.c). */
+/* Exactly one of --budget and --sparsity must be given. The range of a budget in bits or bytes is checked later
+ * (then.c). */
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *result,
                                 organ_error *error)
 {
@@ -262,7 +254,6 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     return ORGAN_OK;
 }
 
-/* Checks that --allocate has a text and is not combined with a pattern or an imatrix, then reads the budget. */
 static organ_status check_allocation(const organ_prune_calibrated_options *c, double sparsity, organ_budget *budget,
                                      organ_error *error)
 {

@@ -16,7 +16,6 @@
 
 #define ROWS_PER_BATCH ((size_t)16) /* rows of the work of one task of organ_share_work */
 
-/* The removal of the lowest scores of a matrix or of each of its rows. */
 typedef struct ranking {
     const organ_matrix_job *job;
     size_t rows;        /* rows of the loaded band */
@@ -30,7 +29,7 @@ typedef struct ranking {
     uint64_t *equals;      /* per row of the band: number of weights equal to the edge; later, how many to remove */
 } ranking;
 
-/* Returns true if every row must reach the sparsity (Wanda, patterns), false if the matrix as a whole must. */
+/* Every row must reach the sparsity with Wanda and patterns, else the matrix as a whole must. */
 static bool by_row(const organ_matrix_job *job)
 {
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
@@ -41,8 +40,7 @@ static float *ranked_masks_room_of(const ranking *r, size_t worker)
     return r->row_scratch + worker * r->job->bands->cols;
 }
 
-/* Calls `act` for each row of batch `index` of ROWS_PER_BATCH rows of the band. `row` counts from the band's first row;
- * `weights` are FP32, in the band or in the worker's buffer. */
+/* `row` counts from the band's first row; `weights` are FP32, in the band or in the worker's buffer. */
 static void each_row(const ranking *r, size_t index, size_t worker,
                      void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
 {
@@ -53,17 +51,14 @@ static void each_row(const ranking *r, size_t index, size_t worker,
             worker);
 }
 
-/* Adds digit r->digit of a row's magnitudes to the worker's counts. Only magnitudes that equal the edge in all higher
- * digits count. */
+/* Only magnitudes that equal the edge in all higher digits count. */
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     (void)row;
     organ_edge_count(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Sets the mask of one row by the scores of its weights, |w| or with wanda |w| act_norm. Removes the requested
- * percentage of lowest scores, or with a pattern the lowest scores of each group. `weights` may be the worker's buffer,
- * which the scores overwrite. */
+/* A score is |w|, or with wanda |w| act_norm. `weights` may be the worker's buffer, which the scores overwrite. */
 static void cut_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const organ_prune_matrix_options *const options = r->job->options;
@@ -81,8 +76,6 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
         organ_pattern_group(&options->pattern, scores + j, keep + j);
 }
 
-/* Sets a row's mask to keep magnitudes that are at least the edge, and equals[row] to the number of those equal to it.
- */
 static void count_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -98,7 +91,6 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
         organ_edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
 }
 
-/* Tasks of organ_share_work: each calls one of the functions above for the rows of batch `index`. */
 static void count_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
 static void cut_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
 static void count_equals_task(void *context, size_t index, size_t worker)
@@ -110,15 +102,13 @@ static void cut_equals_task(void *context, size_t index, size_t worker)
     each_row(context, index, worker, cut_equals);
 }
 
-/* Runs `task`, one of the tasks above, for all rows of the loaded band. */
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
     organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_PER_BATCH), work, task, r);
 }
 
-/* Finds digit r->digit of the edge in one pass over all weights. The edge has rank r->count - 1 among the magnitudes in
- * ascending order. */
+/* The edge has rank r->count - 1 among the magnitudes in ascending order. */
 static organ_status find_digit(ranking *r, organ_error *error)
 {
     organ_matrix_bands *const bands = r->job->bands;
@@ -137,8 +127,8 @@ static organ_status find_digit(ranking *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Finds the edge of the matrix, and sets equals_left. Values of 16 bits, widened to FP32, have only zeros in the last
- * digit, so that digit needs no pass. With a count of 0 the edge stays 0 and nothing is removed. */
+/* Values of 16 bits, widened to FP32, have only zeros in the last digit, so that digit needs no pass. With a count
+ * of 0 the edge stays 0 and nothing is removed. */
 static organ_status find_edge(ranking *r, organ_error *error)
 {
     const organ_matrix_bands *const bands = r->job->bands;
@@ -150,8 +140,8 @@ static organ_status find_edge(ranking *r, organ_error *error)
     return error->status;
 }
 
-/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order, because r->equals_left
- * weights equal to the edge are removed from the first rows that have some. */
+/* Bands must come in order, because r->equals_left weights equal to the edge are removed from the first rows that
+ * have some. */
 static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);
@@ -173,8 +163,7 @@ uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
            (uint64_t)bands->band_rows * sizeof(uint64_t);
 }
 
-/* Computes the masks of magnitude or wanda band by band, and calls job->take for each band. Unless each row has its own
- * ranking (by_row), find_edge first runs passes over all bands. */
+/* Unless each row has its own ranking (by_row), find_edge first runs passes over all bands. */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;

@@ -13,7 +13,7 @@
 #define TABLES   ((size_t)4)       /* histograms of count_first */
 #define MANY     ((size_t)1 << 14) /* scores for which the tables of count_first pay off; a multiple of TABLES */
 
-/* Returns the bits of a score without its sign: for values of at least 0 their order is that of the scores. */
+/* The bits without the sign have the order of the scores for values of at least 0. */
 static uint32_t score_edge_bits_of(float score)
 {
     uint32_t bits;
@@ -25,9 +25,8 @@ static uint32_t score_edge_bits_of(float score)
  * digit is that large so that few scores share it with the edge: the passes for later digits skip all others. */
 static const unsigned shifts[ORGAN_EDGE_DIGITS] = {20, 10, 0};
 
-/* Adds the first digits of n scores, n a multiple of TABLES, to `counts`. Uses TABLES tables in turn: neighbouring
- * scores often have the same digit, and an increment of a counter waits for the previous increment of the same counter.
- */
+/* n is a multiple of TABLES. The tables are used in turn: neighbouring scores often have the same digit, and an
+ * increment of a counter waits for the previous increment of the same counter. */
 static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     uint32_t some[TABLES][ORGAN_EDGE_DIGIT] = {{0}};
@@ -39,15 +38,12 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
             counts[b] += some[t][b];
 }
 
-/* For TOGETHER scores, sets alike[k] to 1 if the bits of score k under the mask `known` equal `requested`, else to 0.
- */
 static void find_alike(uint32_t known, uint32_t requested, const float *restrict scores, uint8_t *restrict alike)
 {
     for (size_t k = 0; k < TOGETHER; k++)
         alike[k] = (score_edge_bits_of(scores[k]) & known) == requested;
 }
 
-/* Increments the count of the value of a score's digit if the score agrees with the bits of the edge found so far. */
 static void count_one(const organ_score_edge *e, unsigned digit, float score, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     const uint32_t bits = score_edge_bits_of(score);
@@ -75,7 +71,7 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
         count_one(e, digit, scores[k], counts);
 }
 
-/* Adds the counts of the digit values 0, 1, ... to e->less as long as the sum is at most `rank`. The next value is that
+/* e->less grows by the counts of the digit values 0, 1, ... while it is at most `rank`. The next value is that
  * of the edge, since the score of rank `rank` is among the scores with this value. */
 void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank)
@@ -87,9 +83,8 @@ void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t
     e->known |= (uint32_t)(ORGAN_EDGE_DIGIT - 1) << shifts[digit];
 }
 
-/* Sets the mask of TOGETHER scores: keeps those that are at least the edge. Returns the number of scores equal to the
- * edge. The loop has no branch, so that the compiler vectorises it. The bits of magnitudes are below 2^31, so signed
- * comparisons, which every ISA has, order them. */
+/* Returns the number of scores equal to the edge. The loop has no branch, so that the compiler vectorises it. The
+ * bits of magnitudes are below 2^31, so signed comparisons, which every ISA has, order them. */
 static uint32_t cut_batch(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
 {
     uint32_t at = 0;
@@ -137,7 +132,6 @@ void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *kee
 
 static size_t edge_strips(const organ_edge_search *s) { return organ_pieces_of(s->count, s->strip); }
 
-/* Returns the number of scores of strip `index`. */
 static size_t edge_strip_length(const organ_edge_search *s, size_t index)
 {
     return organ_min(s->strip, s->count - index * s->strip);
@@ -178,16 +172,14 @@ void organ_edge_search_count(organ_edge_search *s, size_t at, size_t n, size_t w
     organ_edge_count(&s->edge, s->digit, s->scores + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Adds digit s->digit of a strip's magnitudes to the worker's counts. Only magnitudes that equal the edge in all higher
- * digits count. */
+/* Only magnitudes that equal the edge in all higher digits count. */
 static void count_strip_digit(void *context, size_t index, size_t worker)
 {
     organ_edge_search *const s = context;
     organ_edge_search_count(s, index * s->strip, edge_strip_length(s, index), worker);
 }
 
-/* Adds the counts of all workers, and finds from them digit s->digit of the edge. The edge has rank removed - 1 among
- * the magnitudes in ascending order. */
+/* The edge has rank removed - 1 among the magnitudes in ascending order. */
 static void select_edge_digit(organ_edge_search *s)
 {
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
@@ -196,8 +188,8 @@ static void select_edge_digit(organ_edge_search *s)
     organ_edge_select_digit(&s->edge, s->digit, s->counts, s->removed - 1);
 }
 
-/* Sets the mask of a strip: removes the scores below the edge, and the first equals[index] of those equal to the edge.
- * Then sets equals[index] to the number of scores equal to the edge. */
+/* The scores below the edge are removed, and the first equals[index] of those equal to the edge. Then equals[index]
+ * becomes the number of scores equal to the edge. */
 static void cut_edge_strip(void *context, size_t index, size_t worker)
 {
     organ_edge_search *const s = context;
@@ -207,8 +199,8 @@ static void cut_edge_strip(void *context, size_t index, size_t worker)
         organ_edge_cut(&s->edge, s->scores + at, edge_strip_length(s, index), s->equals[index], s->keep + at);
 }
 
-/* Removes the first scores equal to the edge, as many as must be removed in addition to those below it. Strips with
- * such scores are few, most often one. */
+/* As many scores equal to the edge are removed as must be in addition to those below it. Strips with such scores are
+ * few, most often one. */
 static void cut_equal_scores(organ_edge_search *s)
 {
     uint64_t remaining = s->removed - s->edge.less;

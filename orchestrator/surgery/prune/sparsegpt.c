@@ -22,7 +22,6 @@
 #define STRIP   ((size_t)128) /* rows of the work of one task of organ_share */
 #define DAMPING 0.01          /* added to H's diagonal, times the mean of the diagonal */
 
-/* The pruning of one matrix by SparseGPT. */
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
     float *factor;          /* first H, then U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
@@ -36,10 +35,10 @@ typedef struct sparsegpt_sweep {
     const float *u;           /* U of this block from element (first, first) on; rows are `width` values apart */
 } sparsegpt_sweep;
 
-/* Replaces the block of H that enter_block has selected, `h`, by its U. An input that is always 0 would make H
- * singular, so its diagonal entry becomes the mean of the diagonal. All other entries of this input's row and column of
- * H are 0, so its weights affect no other weights. Returns ORGAN_BAD_INPUT if the block is not positive definite,
- * ORGAN_IO if memory cannot be allocated. */
+/* enter_block has selected the block `h` of H. An input that is always 0 would make H singular, so its diagonal
+ * entry becomes the mean of the diagonal. All other entries of this input's row and column of H are 0, so its
+ * weights affect no other weights. Returns ORGAN_BAD_INPUT if the block is not positive definite, ORGAN_IO if memory
+ * cannot be allocated. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
@@ -57,7 +56,6 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
     return ORGAN_OK;
 }
 
-/* Returns the diagonal entry u_jj of U for column j = `column` of H, from the block that contains it. */
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block,
@@ -65,8 +63,8 @@ static float own_factor(const sparsegpt_sweep *s, size_t column)
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 
-/* Sets the mask `keep` of a group of the pattern whose first weight is weights[0] in column `column`: the weights of
- * greatest score (w_j / u_jj)^2 stay. The group may extend into the next block of H. */
+/* The weights of greatest score (w_j / u_jj)^2 stay. The first weight of the group is weights[0] in column `column`.
+ * The group may extend into the next block of H. */
 static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -78,8 +76,7 @@ static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t co
     organ_pattern_group(pattern, scores, keep);
 }
 
-/* Computes the score (w_j / u_jj)^2 of each weight of the pass, in strip `index` of rows, and counts it for the search
- * of the mask. */
+/* The score of a weight is (w_j / u_jj)^2; it is counted for the search of the mask. */
 static void score_rows(void *context, size_t index, size_t worker)
 {
     sparsegpt_sweep *const s = context;
@@ -102,9 +99,9 @@ static void mask_pass(sparsegpt_sweep *s)
     organ_edge_search_finish(&s->search);
 }
 
-/* Processes the columns of the pass in row `row`: sets each killed weight j to 0 and subtracts its error times row j of
- * U from the later columns of the pass. errors[j] becomes this error, w_j / u_jj, or 0 for a kept weight. With these
- * errors the caller updates the columns after the pass, for many rows in one product. */
+/* Each killed weight j becomes 0, and its error times row j of U is subtracted from the later columns of the pass.
+ * errors[j] becomes this error, w_j / u_jj, or 0 for a kept weight. With these errors the caller updates the columns
+ * after the pass, for many rows in one product. */
 static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -125,8 +122,7 @@ static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
     }
 }
 
-/* Processes the columns of the pass in strip `index` of rows, then subtracts the errors times the rows of U from all
- * later columns of the block (`rest`), in one product. */
+/* The errors times the rows of U are subtracted from all later columns of the block (`rest`), in one product. */
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
@@ -148,14 +144,12 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* Makes the diagonal block of H that begins at column `start` the current one: sets s->start and s->width. */
 static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;
     s->width = organ_min(s->job->moments->block, s->job->cols - start);
 }
 
-/* Replaces all blocks of H by their U. */
 static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 {
     for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {
@@ -165,9 +159,9 @@ static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
     return error->status;
 }
 
-/* Processes the current block of H in passes of at most COLUMNS columns. Without a pattern, chooses the mask of a pass
- * for all rows together just before its columns are processed, from the weights as compensated until then. With a
- * pattern, a pass ends at the end of a group or of the block. */
+/* A pass has at most COLUMNS columns. Without a pattern, the mask of a pass is chosen for all rows together just
+ * before its columns are processed, from the weights as compensated until then. With a pattern, a pass ends at the
+ * end of a group or of the block. */
 static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;

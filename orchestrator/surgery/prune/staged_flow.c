@@ -22,7 +22,7 @@
 
 /* ---- one trial of a gain ---- */
 
-/* One run of the flow over all tiles of a matrix, band by band, at one gain. */
+/* A trial is one run of the flow over all tiles of a matrix, band by band, at one gain. */
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
@@ -39,12 +39,10 @@ typedef struct staged_flow_trial {
     int nonfinite; /* 1: a tile had a weight that is not finite */
 } staged_flow_trial;
 
-/* A tile: its first row and column in the band, and its size. */
 typedef struct staged_flow_place {
     size_t row, col, rows, cols;
 } staged_flow_place;
 
-/* Returns rows and columns of tile `index`; tiles at the right and lower edge are smaller. */
 static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
 {
     staged_flow_place p = {.row = index / t->tiles_across * TILE, .col = index % t->tiles_across * t->tile_cols};
@@ -53,8 +51,7 @@ static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t
     return p;
 }
 
-/* Computes LANES importances. Returns the OR of their bits: 0 if all are 0. The fixed length lets the compiler use
- * vectors. */
+/* Returns the OR of the bits of LANES importances: 0 if all are 0. The fixed length lets the compiler use vectors. */
 static uint32_t staged_flow_importance(const float *restrict weights, const float *restrict food,
                                        float *restrict importance)
 {
@@ -67,8 +64,8 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
     return some;
 }
 
-/* Computes the importances |weight| x food of a tile, in rows of TILE values; returns false if all are 0. Weights that
- * t->before removes are zero in the matrix, so their importance is 0. */
+/* Returns false if all importances |weight| x food are 0. Weights that t->before removes are zero in the matrix, so
+ * their importance is 0. */
 static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
@@ -92,9 +89,8 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
     return some != 0;
 }
 
-/* Restores removed weights of a group in the mask `after`, the most important first, until it keeps pattern->keep
- * weights. Restores only weights that the mask `before` keeps. Returns the number of kept weights, which is less than
- * pattern->keep if `before` keeps fewer. */
+/* The most important removed weights that `before` keeps come back, until the group keeps pattern->keep weights.
+ * Returns the number of kept weights, which is less than pattern->keep if `before` keeps fewer. */
 static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before,
                                     uint8_t *after)
 {
@@ -113,7 +109,7 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
     return count;
 }
 
-/* Sets the mask of LANES weights like mask_nonzero_flow_of_row, and returns the number of kept ones. */
+/* The length is the constant LANES, so that the compiler can use vectors. Returns the number of kept weights. */
 static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
@@ -125,8 +121,6 @@ static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *r
     return count;
 }
 
-/* Sets after[j] to 1 for each weight of a tile's row that `before` keeps and whose importance after the flow,
- * flowed[j], is not 0; else to 0. Returns the number of kept weights. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
@@ -140,10 +134,10 @@ static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flo
     return count;
 }
 
-/* Computes the mask of a tile after the flow, writes it to t->kept unless that is NULL, and returns the number of kept
- * weights. With a pattern, groups that keep fewer than pattern->keep weights get removed ones back
- * (staged_flow_readmit). `importance` has the importances before the flow, which only a pattern needs, and `flowed`
- * those after it. `flowed` NULL: all importances were 0, so the flow did not run and removes nothing. */
+/* Writes the mask to t->kept unless that is NULL, and returns the number of kept weights. With a pattern, groups
+ * that keep fewer than pattern->keep weights get removed ones back (staged_flow_readmit). `importance` has the
+ * importances before the flow, which only a pattern needs, and `flowed` those after it. `flowed` NULL: all
+ * importances were 0, so the flow did not run and removes nothing. */
 static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
                                    const float *flowed)
 {
@@ -166,8 +160,7 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
     return count;
 }
 
-/* Runs the flow on a tile with the trial's gain, and adds the number of kept weights to t->count. With an infinite gain
- * the flow does not run: only weights of importance 0 are removed. */
+/* With an infinite gain the flow does not run: only weights of importance 0 are removed. */
 static void run_flow_on_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
@@ -191,8 +184,8 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-/* Fills in *t and allocates the buffers of all workers; the caller calls staged_flow_close also after an error. A tile
- * has whole groups of the pattern, so a group never spans two tiles. */
+/* The caller calls staged_flow_close also after an error. A tile has whole groups of the pattern, so a group never
+ * spans two tiles. */
 static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
                                      organ_error *error)
 {
@@ -209,7 +202,6 @@ static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *e
     return ORGAN_OK;
 }
 
-/* Frees the buffers of a trial. */
 static void staged_flow_close(staged_flow_trial *t)
 {
     free(t->scratch);
@@ -221,8 +213,6 @@ uint64_t organ_flow_memory(size_t workers)
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
 }
 
-/* Runs the flow on all tiles of the band that begins at row `first_row`, and adds the number of kept weights to
- * t->count. */
 static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, organ_error *error)
 {
     organ_matrix_bands *const weights = t->flow->weights;
@@ -237,8 +227,7 @@ static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, org
     return ORGAN_OK;
 }
 
-/* Runs the flow over the whole matrix at `gain`, rounded to FP32, and sets *rate to the resulting percentage of zeros.
- */
+/* `gain` is rounded to FP32. *rate becomes the resulting percentage of zeros. */
 static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, organ_error *error)
 {
     const organ_matrix_bands *const weights = t->flow->weights;
@@ -253,8 +242,8 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 
 /* ---- the search ---- */
 
-/* The search for the gain at which the flow removes the requested percentage of the weights: the goal. A rate is the
- * percentage that the flow removes at a gain. */
+/* The goal is the gain at which the flow removes the requested percentage of the weights. A rate is the percentage
+ * that the flow removes at a gain. */
 typedef struct staged_flow_search {
     double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
     double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
@@ -265,9 +254,9 @@ typedef struct staged_flow_search {
     bool best_is_last; /* the gain of the latest trial is the best one, so the mask of this trial is the result */
 } staged_flow_search;
 
-/* Returns by how many percentage points the rate falls if the gain doubles (an octave), from the line through the
- * latest two trials. With fewer than two trials of finite gains, returns the value of the previous search. Returns 0 if
- * it is unknown or if the rate rises. */
+/* The fall is by how many percentage points the rate falls if the gain doubles (an octave), from the line through
+ * the latest two trials. With fewer than two trials of finite gains, returns the value of the previous search.
+ * Returns 0 if it is unknown or if the rate rises. */
 static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)
@@ -275,7 +264,7 @@ static double fall_of(const staged_flow_search *s)
     return fmax(0, (s->last_rate - s->now_rate) / log2(s->now / s->last));
 }
 
-/* Returns the gain at which the line of fall_of reaches `percent`, at most two octaves from the gain tried last. If the
+/* The gain is where the line of fall_of reaches `percent`, at most two octaves from the gain tried last. If the
  * slope of the line is unknown, or the rate rises with the gain, returns a gain a quarter of an octave nearer to the
  * goal. */
 static double gain_at_goal(const staged_flow_search *s, double percent)
@@ -287,10 +276,10 @@ static double gain_at_goal(const staged_flow_search *s, double percent)
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
 }
 
-/* Returns the next gain to try. Until gains on both sides of the goal are known (low and high), steps by at least 1/64
- * octave, so that the search gets to the other side of the goal. Then returns the gain of gain_at_goal if it is between
- * low and high and at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low
- * and high, within 5 to 95 % of the interval, so that the interval always shrinks. */
+/* Until gains on both sides of the goal are known (low and high), a step is at least 1/64 octave, so that the search
+ * gets to the other side of the goal. Then the gain is that of gain_at_goal if it is between low and high and at
+ * least 2 % of this interval (in octaves) from both. Otherwise it is interpolated linearly between low and high,
+ * within 5 to 95 % of the interval, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = gain_at_goal(s, percent), least = exp2(1.0 / 64);
@@ -305,8 +294,6 @@ static double next_gain(const staged_flow_search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-/* Enters the rate of a trial into the search: replaces low or high, the last two tries, and the best try if this one is
- * nearer to `percent`. */
 static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double distance = fabs(rate - percent);
@@ -329,11 +316,9 @@ static void record_trial(staged_flow_search *s, const staged_flow_trial *t, doub
     }
 }
 
-/* Searches for the gain with which the flow removes `percent` of the weights; *s, all zero except `fall`, gets the
- * result. `from`: the result of the preceding search on the same matrix, or a gain to start with (fall is 0).
- *
- * Without a preceding search, first tries an infinite gain, which removes only weights of importance 0: if these are
- * more than requested, no gain removes fewer, and the search is over. */
+/* *s, all zero except `fall`, gets the result. `from`: the result of the preceding search on the same matrix, or a
+ * gain to start with (fall is 0). Without a preceding search, an infinite gain is tried first, which removes only
+ * weights of importance 0: if these are more than requested, no gain removes fewer, and the search is over. */
 static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
                               organ_error *error)
 {
@@ -357,8 +342,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
-/* Searches for the gain with which the flow removes `percent` of the weights (find_gain) and sets *found. `kept`
- * becomes the mask of the latest trial, which is the mask of the best gain only if that trial had the best gain. */
+/* `kept` becomes the mask of the latest trial, which is the mask of the best gain only if that trial had the best
+ * gain. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {
@@ -390,8 +375,6 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 /* ---- patterns ---- */
 
-/* Replaces the mask of a group: starts with an empty mask, to which staged_flow_readmit adds the pattern->keep weights
- * of highest score among those that `keep` keeps. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
@@ -399,14 +382,12 @@ void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint
     memcpy(keep, after, pattern->of);
 }
 
-/* Context of keep_groups. */
 typedef struct pattern_masking {
     const organ_engine *engine;
     const organ_flow *flow;
     uint8_t *keep; /* mask of the band, which the pattern reduces */
 } pattern_masking;
 
-/* Applies the pattern to the mask of a row of the band, with the importances |weight| x food as scores. */
 static void keep_groups(void *context, size_t row, size_t worker)
 {
     const pattern_masking *const g = context;

@@ -31,7 +31,6 @@ typedef struct organ_flow {
     double tolerance;      /* accepted distance from the requested sparsity, in percentage points */
 } organ_flow;
 
-/* The result of a search. */
 typedef struct organ_flow_gain {
     double gain;   /* INFINITY: removing all weights without importance was enough */
     double killed; /* percent of zeros in the resulting mask */

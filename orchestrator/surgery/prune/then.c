@@ -11,15 +11,12 @@
 
 #include <math.h>
 
-/* Implements organ_quantize_pruning.memory. */
 static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
     const organ_prune_matrix_options prune_options = organ_prune_options_of(context, 0, "");
     return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 
-/* Implements organ_quantize_pruning.prune: prunes a matrix before it is quantised, to the sparsity of its target if a
- * budget was divided. */
 static organ_status then_prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
                                organ_error *error)
 {
@@ -29,8 +26,6 @@ static organ_status then_prune(void *context, const organ_calibration_matrix *ma
                               &result, error);
 }
 
-/* Implements organ_quantize_pruning.parameters: returns the parameters of pruning, without those that are parameters of
- * the quantisation as well. */
 static json_t *then_parameters(void *context)
 {
     static const char *const shared[] = {"samples", "context", "targets"};
@@ -42,9 +37,9 @@ static json_t *then_parameters(void *context)
 
 /* ---- one budget ---- */
 
-/* Sets job->budget, the share of zeros, from a budget in bits or bytes. Such a budget counts the codes of kept weights,
- * the scales, and one bit per weight for the mask, as in a format that does not store zeros. A budget in bytes also
- * counts all other tensors. Returns ORGAN_USAGE if the share of zeros is outside the range of an allocation. */
+/* A budget in bits or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask, as in
+ * a format that does not store zeros. A budget in bytes also counts all other tensors. Returns ORGAN_USAGE if the
+ * share of zeros is outside the range of an allocation. */
 static organ_status compute_budget(organ_prune_job *job, const organ_quantize_held *held, organ_error *error)
 {
     const organ_budget *const requested = &job->requested;
@@ -73,8 +68,6 @@ static organ_status compute_budget(organ_prune_job *job, const organ_quantize_he
     return ORGAN_OK;
 }
 
-/* Implements organ_quantize_pruning.open: opens the division of the budget, with the model and the targets of the
- * quantisation, which owns them. */
 static organ_status open_division(void *context, const organ_quantize_held *held, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -85,7 +78,6 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job, error);
 }
 
-/* Implements organ_quantize_pruning.begin: measures the curve of each target and divides the budget by the curves. */
 static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -93,21 +85,17 @@ static organ_status then_divide(void *context, organ_writing *run, organ_error *
     return organ_prune_allocation_run(job->allocation, error);
 }
 
-/* Implements organ_quantize_pruning.estimate: adds the memory and the work of the division. */
 static void then_estimate(void *context, organ_plan *plan)
 {
     const organ_prune_job *const job = context;
     organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
-/* Implements organ_quantize_pruning.allocation. */
 static json_t *allocation_json(void *context)
 {
     return organ_prune_allocation_json(((organ_prune_job *)context)->allocation);
 }
 
-/* Implements organ_quantize_pruning.close: closes the division, and removes donor and targets from the job, because the
- * quantisation frees them. */
 static void close_division(void *context)
 {
     organ_prune_job *const job = context;

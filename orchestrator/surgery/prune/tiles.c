@@ -24,9 +24,6 @@
 
 /* ---- the gain of a target ---- */
 
-/* Records that the gain s->gain killed `rate` percent; `target_rate` is the requested percentage. The gain becomes
- * s->best if its rate is the nearest to target_rate so far. It becomes the lower end of the bracket if it killed too
- * many weights, else the upper end. */
 static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
     const double error = fabs(rate - target_rate);
@@ -43,10 +40,10 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
-/* Multiplies or divides the gain by 4 until the bracket has two ends, then interpolates linearly between the ends. The
- * search is over if the best rate is within TOLERANCE of target_rate, after MAX_ROUNDS, or if the next gain is out of
- * range or was tried already. A gain can be tried already because gains are FP32 values: there may be no other between
- * the ends. Uses only IEEE operations, so every machine tries the same gains. */
+/* The gain is multiplied or divided by 4 until the bracket has two ends, then interpolated linearly between them.
+ * The search is over if the best rate is within TOLERANCE of target_rate, after MAX_ROUNDS, or if the next gain is
+ * out of range or was tried already. A gain can be tried already because gains are FP32 values: there may be no
+ * other between the ends. Only IEEE operations are used, so every machine tries the same gains. */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);
@@ -72,15 +69,12 @@ bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 
 /* ---- passes of the flow ---- */
 
-/* Context of a pass of the flow over units. */
 typedef struct prune_flow {
     const organ_kernels *kernels;
     organ_physarum_params params; /* parameters of all tiles, except the gain, which each unit has */
     organ_prune_part **parts;     /* the unit of each item of the pass */
 } prune_flow;
 
-/* Implements organ_pass.work: prunes a tile in place with the gain of its unit, by the kernel for its type. `result`
- * becomes the organ_prune_counts of the tile. */
 static void prune_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const prune_flow *flow = context;
@@ -95,10 +89,9 @@ static void prune_tile(void *context, const organ_tile *tile, void *scratch, voi
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
-/* Fills in *flow and *pass, which runs the flow over the units for which `is_selected` returns true, in tiles of
- * block_size x block_size weights. The caller sets pass->context (a struct that begins with *flow)
- * and pass->retire, and calls flow_pass_free, also after an error. The result of a tile is an
- * organ_prune_counts. */
+/* The pass covers the units for which `is_selected` returns true, in tiles of block_size x block_size weights. The
+ * caller sets pass->context (a struct that begins with *flow) and pass->retire, and calls flow_pass_free, also after
+ * an error. The result of a tile is an organ_prune_counts. */
 static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    prune_flow *flow, organ_pass *pass, organ_error *error)
 {
@@ -131,8 +124,7 @@ static void flow_pass_free(prune_flow *flow, organ_pass *pass)
     free(flow->parts);
 }
 
-/* Adds the counts of a band's tiles, and the number of these tiles, to the band's unit `part`. Fails if a tile has
- * weights that are NaN or infinite; the kernel has left such a tile unchanged. */
+/* A tile with weights that are NaN or infinite is an error; the kernel has left it unchanged. */
 static organ_status fold_band(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -152,7 +144,6 @@ static organ_status fold_band(const organ_prune_job *job, organ_prune_part *part
     return ORGAN_OK;
 }
 
-/* State of the search for gains. A round runs the flow once over each target whose gain is not found yet. */
 typedef struct flow_search {
     prune_flow flow; /* first member: prune_tile casts the context to it */
     organ_prune_job *job;
@@ -163,25 +154,20 @@ typedef struct flow_search {
     size_t open;      /* number of targets whose gain this search has not found yet */
 } flow_search;
 
-/* Selects the units of a round. */
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-/* Implements organ_pass.follows: the counts of each unit are added independently. */
 static bool search_follows(const void *context, size_t item)
 {
     (void)context, (void)item;
     return false;
 }
 
-/* Implements organ_pass.retire for a round: adds the counts of a band to its unit. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     const flow_search *const s = context;
     return fold_band(s->job, s->flow.parts[band->item], band, error);
 }
 
-/* Implements organ_pass.finish for a round: adds the killed weights of a unit to those of its target, and clears the
- * counts of the unit for the next round. */
 static organ_status search_finish(void *context, size_t item, organ_error *error)
 {
     const flow_search *const s = context;
@@ -193,14 +179,11 @@ static organ_status search_finish(void *context, size_t item, organ_error *error
     return ORGAN_OK;
 }
 
-/* Implements organ_pass.advance for a round. */
 static void search_advance(void *context, uint64_t bytes)
 {
     organ_progress_advance(((const flow_search *)context)->job->progress, bytes, NULL, NULL);
 }
 
-/* Compares the killed weights of this round with the requested sparsity. Stores the gain of each target whose search is
- * complete, and sets the gain to try next for each other target. */
 static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;
@@ -219,8 +202,7 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* Sets `searched` of each unit to whether the next round of this rank reads the unit. Sets `gain` of the searched units
- * to the gain that the round tries. Returns the bytes of the searched units. */
+/* Returns the bytes of the units that the next round of this rank reads. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
@@ -234,8 +216,6 @@ static uint64_t choose_units(flow_search *s)
     return bytes;
 }
 
-/* Runs a round: counts how many weights the flow kills with the current gains, without writing, and chooses the next
- * gains. */
 static organ_status run_search_round(flow_search *s, organ_error *error)
 {
     organ_pass pass;
@@ -258,8 +238,8 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* Searches the gains of targets that have none. With `together`, searches for the targets that are cut into several
- * units, which all ranks share; otherwise for the targets of one unit that this rank must still prune. */
+/* `together`: the targets are those that are cut into several units, which all ranks share; else those of one unit
+ * that this rank must still prune. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
@@ -277,9 +257,8 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
     return error->status;
 }
 
-/* First searches the gains of targets of one unit; ranks do so independently, each with as many rounds as it needs.
- * Then searches the gains of targets of several units, for which all ranks run the same rounds. Copies each gain to the
- * units of its target. */
+/* Targets of one unit come first; ranks search their gains independently, each with as many rounds as it needs. For
+ * targets of several units all ranks run the same rounds. */
 static organ_status search_gains(organ_prune_job *job, organ_error *error)
 {
     flow_search s = {.job = job,
@@ -298,14 +277,12 @@ static organ_status search_gains(organ_prune_job *job, organ_error *error)
 
 /* ---- pruning ---- */
 
-/* Context of the pass that prunes and writes. */
 typedef struct writer {
     prune_flow flow; /* first member: prune_tile casts the context to it */
     organ_prune_job *job;
 } writer;
 
-/* Implements organ_pass.store for a pruned band: keeps the digest of its bytes for the journal, and counts the
- * magnitudes, for which it reads rows of the donor again. */
+/* The digest of the bytes is for the journal. The count of magnitudes reads rows of the donor again. */
 static organ_status prune_store_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
@@ -316,7 +293,6 @@ static organ_status prune_store_band(void *context, const organ_band *band, orga
     return organ_prune_part_count(w->job, unit, band->data, band->bytes, at, error);
 }
 
-/* Implements organ_pass.write. */
 static organ_status prune_write_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
@@ -325,15 +301,13 @@ static organ_status prune_write_band(void *context, const organ_band *band, orga
                              band->offset - unit->tensor->offset, error);
 }
 
-/* Implements organ_pass.follows: a target is digested in the order of its units. */
+/* A target is digested in the order of its units. */
 static bool unit_follows(const void *context, size_t item)
 {
     const writer *const w = context;
     return w->flow.parts[item]->target == w->flow.parts[item - 1]->target;
 }
 
-/* Implements organ_pass.retire for a pruned band: adds its counts to its unit, and its bytes to the digest of the
- * target. */
 static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     const writer *const w = context;
@@ -344,7 +318,6 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
                              band->offset - unit->tensor->offset, error);
 }
 
-/* Implements organ_pass.finish: records the unit as done. */
 static organ_status prune_finish_unit(void *context, size_t item, organ_error *error)
 {
     const writer *const w = context;
@@ -357,32 +330,28 @@ static organ_status prune_finish_unit(void *context, size_t item, organ_error *e
     return organ_prune_part_record(w->job, unit, error);
 }
 
-/* Implements organ_pass.tell. */
 static void prune_tell_unit(void *context, size_t item)
 {
     const writer *const w = context;
     organ_prune_part_report(w->job, w->flow.parts[item]);
 }
 
-/* Implements organ_pass.advance. */
 static void prune_advance(void *context, uint64_t bytes)
 {
     const writer *const w = context;
     organ_progress_advance(w->job->progress, bytes, NULL, NULL);
 }
 
-/* Selects the units that this rank must still make. */
 static bool part_is_pending(const organ_prune_part *part) { return !part->done; }
 
-/* Sets the times of all shards to now. */
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
         job->clocks[f].first = job->clocks[f].last = organ_seconds_now();
 }
 
-/* Sets the time at which each shard began, after the pass. start_clocks has set it to the start of the pass. But the
- * pass begins shards in order, so a shard began about when the last unit of the previous one was finished. */
+/* start_clocks has set the time of each shard to the start of the pass. But the pass begins shards in order, so a
+ * shard began about when the last unit of the previous one was finished. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -393,7 +362,6 @@ static void finish_clocks(organ_prune_job *job)
         }
 }
 
-/* Prunes and writes all units that this rank must still make, in one pass. */
 static organ_status run_flow(organ_prune_job *job, organ_error *error)
 {
     writer w = {.job = job};
@@ -416,9 +384,8 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Restores the gains that an interrupted run found, from the journal lines with "gain_of". The lines are in the order
- * of the targets, so the search for a name starts at the target of the previous line. If a run searched again, a later
- * line of the same name replaces the gain. */
+/* The journal lines with "gain_of" are in the order of the targets, so the search for a name starts at the target of
+ * the previous line. If a run searched again, a later line of the same name replaces the gain. */
 static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
@@ -434,9 +401,8 @@ static void recall_gains(organ_prune_job *job)
     }
 }
 
-/* Finds the gains for the requested sparsity and appends them to the journal before anything is pruned, because the
- * search takes long. Gains that the journal of an interrupted run has are not searched again. Does nothing without a
- * sparsity. */
+/* The journal gets the gains before anything is pruned, because the search takes long. Gains that the journal of an
+ * interrupted run has are not searched again. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
     if (job->options->sparsity < 0 && !job->divides)
@@ -452,13 +418,11 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Finds the gains if a sparsity was requested, then prunes and writes the units that this rank must still make. */
 organ_status organ_prune_tiles(organ_prune_job *job, organ_error *error)
 {
     return find_gains(job, error) ? error->status : run_flow(job, error);
 }
 
-/* Selects all units: every unit has a tensor. */
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
 organ_status organ_prune_tiles_estimate(organ_prune_job *job, organ_error *error)

@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns where targets may be cut into units: the argument `rows` of organ_cuts_make. physarum-v1: between its tiles;
- * magnitude, which ranks the weights of a whole matrix: between the matrices of a stack. Targets with one gain or share
- * of a budget, or with figures of their own, are not cut. */
+/* The result is the argument `rows` of organ_cuts_make. physarum-v1 cuts targets between its tiles; magnitude, which
+ * ranks the weights of a whole matrix, between the matrices of a stack. Targets with one gain or share of a budget,
+ * or with figures of their own, are not cut. */
 static uint64_t cut_rows(const organ_prune_job *job)
 {
     if (job->method->tiles && !job->divides)
@@ -69,8 +69,6 @@ void organ_prune_units_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].told = job->units[k].done = organ_write_done(writing, k);
 }
 
-/* Prints a note that shard number `file` is done, with the number of weights that were killed in this shard and in all
- * reported units, and the number of weights of all reported units. */
 static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
@@ -143,9 +141,9 @@ static uint64_t prune_count_of(const json_t *line, const char *key)
     return (uint64_t)json_integer_value(json_object_get(line, key));
 }
 
-/* Restores counts, gain and digest of unit number `item`, which an interrupted run or another rank has finished, from
- * `line`, the result of organ_prune_line. Returns false if `line` is malformed: the digest must have 16 digits for a
- * unit that is a whole target, and be empty for any other. */
+/* An interrupted run or another rank has finished the unit; `line` is the result of organ_prune_line. Returns false
+ * if `line` is malformed: the digest must have 16 digits for a unit that is a whole target, and be empty for any
+ * other. */
 bool organ_prune_recall(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
@@ -170,8 +168,8 @@ bool organ_prune_recall(void *context, size_t item, const json_t *line)
     return true;
 }
 
-/* Sets the counts of each target in job->parts to the sums over its units. All ranks have written all units. The gain
- * is that of the first unit, since all units of a target have the same one. */
+/* All ranks have written all units. The gain is that of the first unit, since all units of a target have the same
+ * one. */
 static void sum_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {
@@ -190,7 +188,6 @@ static void sum_units(organ_prune_job *job)
     }
 }
 
-/* Prints prune.jsonl: a line for each target. */
 static organ_status print_lines(const void *context, FILE *out, organ_error *error)
 {
     const organ_prune_job *const job = context;

@@ -12,7 +12,8 @@
 
 /* ---- the transform: definition purify-fft/2 in docs/definitions/measure.md ---- */
 
-/* A complex number (re, im). Only + - * on its parts, division, and fma in unit_turn; so all machines agree. */
+/* The parts of a complex number are (re, im). Only + - * on them, division, and fma in unit_turn are used; so all
+ * machines agree. */
 typedef double pair __attribute__((vector_size(16)));
 
 enum { MAX_STEPS = 32, MAX_PRIME = 64 };
@@ -30,8 +31,8 @@ static pair times_i(pair a) { return __builtin_shufflevector(a, -a, 3, 0); }
 static pair conjugate(pair a) { return (pair){a[0], -a[1]}; }
 static pair product(pair a, pair b) { return a * b[0] + times_i(a) * b[1]; }
 
-/* Returns exp(-2 pi i k / n) for k < n, nearly always rounded to nearest: the angle is reduced to an eighth of a turn
- * in integers and has a second part `low`; sine and cosine are Taylor's series. */
+/* exp(-2 pi i k / n) for k < n is nearly always rounded to nearest: the angle is reduced to an eighth of a turn in
+ * integers and has a second part `low`; sine and cosine are Taylor's series. */
 static pair unit_turn(size_t k, size_t n)
 {
     const size_t eighth = 8 * k / n, rest = 8 * k % n;
@@ -51,7 +52,7 @@ static pair unit_turn(size_t k, size_t n)
     return (pair){eighth >= 2 && eighth < 6 ? -re : re, eighth < 4 ? -im : im};
 }
 
-/* Splits m > 0 into factors 4, 2 and odd primes up to MAX_PRIME, and returns the rest, 1 if there is none. With a rest
+/* The factors of m > 0 are 4, 2 and odd primes up to MAX_PRIME. Returns the rest, 1 if there is none; with a rest
  * f->steps is 0. */
 static size_t find_factors(size_t m, organ_fft *f)
 {
@@ -68,7 +69,8 @@ static size_t find_factors(size_t m, organ_fft *f)
     return m;
 }
 
-/* Returns the smallest power of two that holds the convolution of length m (Bluestein 1970); 0 if none is needed. */
+/* The length is the smallest power of two that holds the convolution of length m (Bluestein 1970); 0 if none is
+ * needed. */
 static size_t padded_length(size_t m)
 {
     size_t length = 1;
@@ -79,8 +81,8 @@ static size_t padded_length(size_t m)
     return length;
 }
 
-/* One step of radix 4, and of radix 2: Stockham's method, whose results are in their order. x has s sequences of length
- * 4 m or 2 m, interleaved; y gets 4 s or 2 s of length m. w[k unit] = exp(-2 pi i k / length). */
+/* The steps of radix 4 and 2 are those of Stockham's method, whose results are in their order. x has s sequences of
+ * length 4 m or 2 m, interleaved; y gets 4 s or 2 s of length m. w[k unit] = exp(-2 pi i k / length). */
 static void step_by_4(const pair *restrict x, pair *restrict y, size_t m, size_t s, const pair *w, size_t unit)
 {
     for (size_t k = 0; k < m; k++, x += s, y += 4 * s) {
@@ -106,8 +108,8 @@ static void step_by_2(const pair *restrict x, pair *restrict y, size_t m, size_t
         }
 }
 
-/* The same for an odd prime p. `roots` are exp(-2 pi i k / p); those of j and p - j are conjugate, so their terms are
- * added in pairs. */
+/* p is an odd prime. `roots` are exp(-2 pi i k / p); those of j and p - j are conjugate, so their terms are added in
+ * pairs. */
 static void step_by_prime(const pair *restrict x, pair *restrict y, size_t m, size_t s, const pair *w, size_t unit,
                           size_t p)
 {
@@ -139,8 +141,7 @@ static void step_by_prime(const pair *restrict x, pair *restrict y, size_t m, si
 
 static pair *transform(const organ_fft *f, pair *x, pair *y);
 
-/* Transforms f->m numbers in x by a convolution with exp(pi i k^2 / m), which a power of two computes; `room` has twice
- * its length. */
+/* The convolution is with exp(pi i k^2 / m), which a power of two computes; `room` has twice its length. */
 static void transform_padded(const organ_fft *f, pair *x, pair *room)
 {
     const size_t m = f->m;
@@ -156,7 +157,6 @@ static void transform_padded(const organ_fft *f, pair *x, pair *room)
         x[k] = product(conjugate(folded[k]), f->turns[k * k % (2 * m)]);
 }
 
-/* Transforms f->m complex numbers in x. The result is in x or y; returns which. */
 static pair *transform(const organ_fft *f, pair *x, pair *y)
 {
     size_t length = f->m, s = 1;
@@ -179,7 +179,6 @@ static pair *transform(const organ_fft *f, pair *x, pair *y)
     return x;
 }
 
-/* Fills in the tables of f, whose m is set. Returns false if memory is exhausted. */
 static bool make_tables(organ_fft *f)
 {
     const size_t m = f->m, padded = f->padded = padded_length(m);
@@ -278,7 +277,6 @@ void organ_fft_destroy(organ_fft *fft)
     free(fft);
 }
 
-/* Returns the bits of a number as an integer. For non-negative numbers, larger numbers have larger integers. */
 static uint64_t fft_bits_of(double value)
 {
     uint64_t bits;
@@ -286,8 +284,8 @@ static uint64_t fft_bits_of(double value)
     return bits;
 }
 
-/* Reorders the values [from, to): first those whose integer (fft_bits_of) has a 0 in the bit that the mask `bit`
- * selects, then those with a 1. Returns the index of the first value with a 1; `to` if there is none. */
+/* Values whose integer (fft_bits_of) has a 0 in the bit that the mask `bit` selects come first. Returns the index of
+ * the first value with a 1; `to` if there is none. */
 static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)
@@ -301,8 +299,8 @@ static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t 
     return from;
 }
 
-/* Returns the k-th smallest (k from 0) of n non-negative values; reorders the values. Partitions them bit by bit from
- * the highest bit below the sign, so that the time does not depend on their order. */
+/* k counts from 0. The values are partitioned bit by bit from the highest bit below the sign, so that the time does
+ * not depend on their order. */
 static double kth_smallest(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;
@@ -316,7 +314,6 @@ static double kth_smallest(double *values, size_t n, size_t k)
     return values[from];
 }
 
-/* Returns the median of n non-negative values; reorders them. */
 static double median_power(double *values, size_t n)
 {
     const double low = kth_smallest(values, n, (n - 1) / 2);

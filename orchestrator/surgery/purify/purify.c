@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks the options and sets job->haar and job->threshold. Returns ORGAN_USAGE for an unknown method or a number out
- * of range. */
 static organ_status purify_check_options(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
@@ -30,14 +28,12 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
 
 /* ---- selection of tensors ---- */
 
-/* Returns whether the tensor has rows of more than one value, which a filter can change. */
 static bool has_rows(const organ_tensor *tensor)
 {
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
-/* Returns whether --type and --layers select a tensor. Without --type only projections are selected. Tensors with rows
- * of one value are never selected. */
+/* Without --type only projections are selected. Tensors with rows of one value are never selected. */
 static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
                                const organ_tensor *tensor)
 {
@@ -46,8 +42,7 @@ static bool purify_is_selected(const organ_purify_job *job, const organ_selectio
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-/* Adds a selected tensor to job->parts and job->chosen. A tensor of a type that cannot be written is added to
- * job->left_out instead; with --type it is ORGAN_USAGE. */
+/* job->left_out lists tensors of a type that cannot be written; with --type it is ORGAN_USAGE. */
 static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
@@ -64,8 +59,7 @@ static organ_status select_tensor(organ_purify_job *job, const organ_tensor *ten
     return ORGAN_OK;
 }
 
-/* Fails because all selected tensors are of types that cannot be written. The message names the first of them; for
- * block types of GGUF it also advises to dequantise first. */
+/* The message names the first tensor; for block types of GGUF it also advises to dequantise first. */
 static organ_status fail_unwritable(const organ_purify_job *job, organ_error *error)
 {
     static const char format[] =
@@ -77,8 +71,6 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
     return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
 }
 
-/* Prints a note about the selected tensors that stay unchanged: their share of the weights, and how to purify them too.
- */
 static organ_status note_left_out_types(const organ_purify_job *job, organ_error *error)
 {
     uint64_t left = 0, all = 0;
@@ -100,8 +92,7 @@ static organ_status note_left_out_types(const organ_purify_job *job, organ_error
     return ORGAN_OK;
 }
 
-/* Fills job->parts, chosen and left_out with the tensors that --type and --layers select, or else the projections.
- * Fails if nothing remains to be purified or a selected tensor belongs to a packed weight (organ_require_plain). */
+/* Selected tensors must not belong to a packed weight (organ_require_plain). */
 static organ_status select_tensors(organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;
@@ -132,7 +123,6 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     return error->status ? error->status : note_left_out_types(job, error);
 }
 
-/* Opens the donor, selects its tensors and prepares the filter. */
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
     if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||
@@ -143,8 +133,6 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Measures theta of the chosen tensors in `model`, and stores it in organ_purify_part.z_after if `after` is set
- * (`model` is the copy), else in z_before (`model` is the donor). */
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
@@ -164,8 +152,7 @@ static organ_status measure_theta(const organ_purify_job *job, const organ_model
     return error->status;
 }
 
-/* Implements organ_write.check: opens the finished copy like any model, which proves that it can be read, and measures
- * theta in both models. */
+/* Opening the finished copy like any model proves that it can be read. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     (void)to;
@@ -182,7 +169,6 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
-/* Writes the purified model: the driver organ_write_run calls the functions of job->rows on each row. */
 static organ_status write_purified(organ_purify_job *job, json_t **report, organ_error *error)
 {
     const organ_purify_options *const o = job->options;
@@ -203,7 +189,6 @@ static organ_status write_purified(organ_purify_job *job, json_t **report, organ
     return organ_write_run(&made, report, error);
 }
 
-/* Frees the data of the job and closes the donor. */
 static void close_purify(organ_purify_job *job)
 {
     for (size_t k = 0; k < job->fft_count; k++)
@@ -215,14 +200,12 @@ static void close_purify(organ_purify_job *job)
     organ_model_close(job->donor);
 }
 
-/* Checks the options, opens the donor and writes the purified model with its report. */
 static organ_status purify_model(organ_purify_job *job, json_t **report, organ_error *error)
 {
     return purify_check_options(job, error) || open_donor(job, error) ? error->status
                                                                       : write_purified(job, report, error);
 }
 
-/* Writes a copy of a model whose weights have weaker noise, and makes the report. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -9,18 +9,16 @@
 /* The report warns if more than this percentage of the energy was removed. */
 #define WARNING_PERCENT 5.0
 
-/* Sums over some parts. before, after: energies in the donor and in the copy. theta_before and theta_after are sums
- * over the `thetas` parts that have a theta in both models. */
+/* before, after: energies in the donor and in the copy. theta_before and theta_after are sums over the `thetas`
+ * parts that have a theta in both models. */
 typedef struct document_sums {
     uint64_t tensors, elements, bytes;
     double before, after, theta_before, theta_after;
     size_t thetas;
 } document_sums;
 
-/* Returns whether theta was measured and is defined. */
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
-/* Adds part k to the sums. */
 static void document_add_part(document_sums *s, const organ_purify_job *job, size_t k)
 {
     const organ_purify_part *const part = &job->parts[k];
@@ -37,7 +35,7 @@ static void document_add_part(document_sums *s, const organ_purify_job *job, siz
     }
 }
 
-/* Returns the percentage of the energy that was removed, rounded to 6 decimals; 0 if there was no energy. */
+/* The percentage is rounded to 6 decimals; it is 0 if there was no energy. */
 static double removed_percent(double before, double after)
 {
     return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0;
@@ -46,7 +44,6 @@ static double removed_percent(double before, double after)
 /* Sets a member to the mean sum / count; null if count is 0. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* Returns the sums as members of the report. A dry run has no energies and thetas. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
@@ -60,8 +57,6 @@ static json_t *document_sums_json(const organ_purify_job *job, const document_su
                                           SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
-/* Returns the sums over the parts in one row of the anatomy (organ_anatomy_row), a role or its experts; NULL if there
- * are none. */
 static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;
@@ -76,7 +71,7 @@ static json_t *document_role_json(const void *context, size_t role)
                      : NULL;
 }
 
-/* Returns the row of part k in the report's list of tensors. A dry run has no energies, thetas and digest. */
+/* A dry run has no energies, thetas and digest. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;
@@ -96,14 +91,12 @@ static json_t *document_part_json(const void *context, size_t k)
                                           SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
-/* Returns the report's row for entry k of job->left_out, a selected tensor that stays unchanged. */
 static json_t *document_left_out_json(const void *context, size_t k)
 {
     const organ_tensor *const tensor = ((const organ_purify_job *)context)->left_out[k];
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
 }
 
-/* Implements organ_write.parameters. */
 json_t *organ_purify_parameters(void *context)
 {
     const organ_purify_job *const job = context;
@@ -113,14 +106,13 @@ json_t *organ_purify_parameters(void *context)
                         SET_BYTES_OF("layers", o->layers));
 }
 
-/* Returns the command with which the user measures how much the model has lost. */
 static json_t *command_json(const organ_purify_job *job)
 {
     return organ_json_command((const char *const[]){"organ", "evaluate", job->donor->path, job->options->write.output,
                                                     "--text", "TEXT", NULL});
 }
 
-/* Returns the warning about removed energy; null if at most WARNING_PERCENT of it was removed, or in a dry run. */
+/* The warning is null if at most WARNING_PERCENT of the energy was removed, or in a dry run. */
 static json_t *warning_json(const organ_purify_job *job, const document_sums *all)
 {
     if (job->options->write.dry_run || removed_percent(all->before, all->after) <= WARNING_PERCENT)
@@ -133,7 +125,6 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
         SET("commands", json_pack("[o]", command_json(job))));
 }
 
-/* Returns the definitions of the words in the report. */
 static json_t *purify_definitions_json(const organ_purify_job *job)
 {
     return ORGAN_OBJECT(
@@ -149,7 +140,6 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
-/* Implements organ_write.document. */
 json_t *organ_purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their files and offsets */

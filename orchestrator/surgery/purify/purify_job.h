@@ -21,7 +21,6 @@ typedef struct organ_purify_part {
  * Infinite: the number of rows in which a value is NaN or infinite, in the donor and after the filter. */
 enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
-/* State of organ purify. */
 typedef struct organ_purify_job {
     const organ_purify_options *options;
     const organ_engine *engine;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Returns the sum of the squares of n values: the sum of squared deviations from the mean (m2), plus n mean^2. */
+/* The energy is the sum of squared deviations from the mean (m2), plus n mean^2. */
 static double energy_of(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread s;
@@ -15,8 +15,7 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
     return s.m2 + (double)s.n * s.mean * s.mean;
 }
 
-/* Implements organ_row_work.row: purifies a row and adds its energy before and after to the sums. A row with a value
- * that is not finite, before or after the filter, is counted and not stored. */
+/* A row with a value that is not finite, before or after the filter, is counted and not stored. */
 static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;
@@ -46,8 +45,6 @@ static void purify_row(void *context, const organ_row *row)
     row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-/* Implements organ_row_work.judge: fails if a row of the tensor has a value that is not finite, before or after the
- * filter. */
 static organ_status check_part_sums(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
@@ -64,15 +61,12 @@ static organ_status check_part_sums(void *context, size_t index, const double *s
     return ORGAN_OK;
 }
 
-/* Implements organ_row_work.remark: writes the percentage of energy that was removed. */
 static void energy_remark(const double *sums, char remark[64])
 {
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
     organ_snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-/* Creates job->ffts, one organ_fft for each distinct row length of the parts, and sets organ_purify_part.fft
- * and job->rows.scratch_bytes. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);

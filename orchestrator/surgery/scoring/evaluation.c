@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-/* Returns the member "evaluation" of the report with the values that are known before the scoring, and null for the
- * figures. NULL if memory runs out. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
@@ -24,8 +22,7 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
-/* Opens and plans the scoring, as if the output existed, to find errors before the operation runs. Keeps only
- * e->document. */
+/* The scoring is planned as if the output existed. Only e->document is kept. */
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
     organ_scoring scoring;
@@ -40,7 +37,6 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
 }
 
-/* Fails if the text changed since organ_evaluation_prepare. */
 static organ_status check_text_unchanged(const organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
@@ -50,7 +46,6 @@ static organ_status check_text_unchanged(const organ_evaluation *e, const organ_
                       e->options->text, before, scoring->digest);
 }
 
-/* Adds the figures of both models and their comparison to e->document. */
 static organ_status add_figures(organ_evaluation *e, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const comparison = organ_scoring_comparison_json(scoring, 1, error);
@@ -62,8 +57,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* Scores the original model and the output at `path`, and adds the figures to e->document. The message of an error
- * becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no memory for it. */
+/* The message of an error becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no
+ * memory for it. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;
@@ -83,7 +78,6 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         ORGAN_ADD(e->document, SET_BYTES("not_evaluated", fault->message));
 }
 
-/* Adds the evaluation to the report and returns the report; NULL if memory runs out. */
 json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
 {
     json_t *const run = json_object_get(report, "run");
@@ -93,7 +87,6 @@ json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
     return organ_json_joined(report, ORGAN_OBJECT(SET("evaluation", json_incref(e->document))));
 }
 
-/* Returns the status of organ_evaluation_run. The message of an error also states that the output is complete. */
 organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
@@ -104,7 +97,6 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
                       e->fault.message);
 }
 
-/* Frees the members that the functions above have set. */
 void organ_evaluation_release(organ_evaluation *e)
 {
     json_decref(e->document);

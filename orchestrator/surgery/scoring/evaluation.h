@@ -11,7 +11,6 @@
 
 #include <jansson.h>
 
-/* An evaluation of the model that an operation writes. */
 typedef struct organ_evaluation {
     const organ_experiment_options *options; /* NULL: no evaluation */
     const organ_engine *engine;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An entry of the importance matrix: a matrix, or a stack of the matrices of all experts. */
 typedef struct sums_entry {
     char name[ORGAN_INPUT_NAME]; /* name of the matrix in llama.cpp */
     size_t features, matrices;   /* columns of each matrix; number of matrices */
@@ -17,7 +16,6 @@ typedef struct sums_entry {
     double *counts;              /* number of tokens of each matrix */
 } sums_entry;
 
-/* The sums of all entries. */
 struct organ_input_sums {
     const organ_forward *forward;
     int32_t layer; /* layer of the last tap */
@@ -25,7 +23,6 @@ struct organ_input_sums {
     size_t count, capacity; /* entries in use, and allocated */
 };
 
-/* Creates sums without entries. entry_of adds an entry when the inputs of its matrix arrive first. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;
@@ -39,7 +36,6 @@ organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sum
     return ORGAN_OK;
 }
 
-/* Frees the sums; NULL is allowed. */
 void organ_input_sums_close(organ_input_sums *sums)
 {
     for (size_t k = 0; sums && k < sums->count; k++) {
@@ -51,8 +47,7 @@ void organ_input_sums_close(organ_input_sums *sums)
     free(sums);
 }
 
-/* Returns the entry with this name; adds one with sums of 0 if there is none. The pointer is valid until the next call.
- * Without memory, sets *error and returns NULL. */
+/* A new entry has sums of 0. The pointer is valid until the next call. Without memory, sets *error and returns NULL. */
 static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matrices, size_t features, organ_error *error)
 {
     for (size_t k = 0; k < s->count; k++)
@@ -72,9 +67,9 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     return &s->entries[s->count++];
 }
 
-/* Implements organ_tap: adds the squares of the inputs of `tensor` to the entry with its name in llama.cpp, or to two
- * entries if it is two matrices in llama.cpp. Adds token by token, so that the sums do not depend on how tokens are
- * grouped into batches. Ignores tensors that the importance matrix does not have. */
+/* A tensor has two entries if it is two matrices in llama.cpp. The squares are added token by token, so that the
+ * sums do not depend on how tokens are grouped into batches. Tensors that the importance matrix does not have are
+ * ignored. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
@@ -96,15 +91,12 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     return ORGAN_OK;
 }
 
-/* Returns a tap that adds the squared inputs of the matrices of layer `layer` to the sums. Sets sums->layer. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
 {
     sums->layer = (int32_t)layer;
     return (organ_tap){sums, add_inputs};
 }
 
-/* Writes all entries as the importance matrix `path`. `text` describes the text from which the inputs come: its name,
- * and the number and length of its chunks. */
 organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, const organ_imatrix_text *text,
                                     organ_error *error)
 {

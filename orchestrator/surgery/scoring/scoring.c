@@ -19,8 +19,8 @@
 
 /* ---- the models ---- */
 
-/* Opens the tokenizer of model *m. The first model's tokenizer becomes scoring->tokenizer. For a later model, returns
- * ORGAN_BAD_INPUT if its tokenizer has another digest; a model made from the first is assumed to have the same one. */
+/* The first model's tokenizer becomes scoring->tokenizer; that of a later model must have the same digest. A model
+ * made from the first is assumed to have the same one. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -44,9 +44,9 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
-/* Opens the model at m->path, its forward pass and its tokenizer. If a model that is made from the first has no
- * config.json, it gets the config and the directory of the first. If such a model does not exist yet
- * (scoring->made_as), m->path is that of the first model, and memory is estimated for the converted weights. */
+/* If a model that is made from the first has no config.json, it gets the config and the directory of the first. If
+ * such a model does not exist yet (scoring->made_as), m->path is that of the first model, and memory is estimated
+ * for the converted weights. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;
@@ -69,8 +69,8 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
 
 /* ---- the text ---- */
 
-/* Sets scoring->protocol: style, window length and BOS, from the options or their defaults. The default length is at
- * most the context of the first model (`made_for`; 0: unknown). Prints a note if a requested length is above it. */
+/* The default length of a window is at most the context of the first model (`made_for`; 0: unknown). A requested
+ * length above it gets a note. */
 static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -97,8 +97,6 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets scored_bytes and, for lm-eval, words: the bytes and words of text that the scored tokens cover. Unless lm-eval
- * scores the whole text, the scored text is the concatenation of the scored tokens. */
 static organ_status count_text(organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
@@ -131,13 +129,11 @@ static organ_status count_text(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of tokens to use: all, or --max-tokens. */
 static size_t used_token_count(const organ_experiment_options *o, size_t tokens)
 {
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
-/* Tokenizes the text, plans the windows by the style, and counts scored bytes and words. */
 static organ_status scoring_plan_windows(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -158,7 +154,6 @@ static organ_status scoring_plan_windows(organ_scoring *scoring, organ_error *er
 
 /* ---- memory ---- */
 
-/* Returns the number of tokens of the longest window. */
 static size_t longest_window(const organ_perplexity_plan *plan)
 {
     size_t longest = 0;
@@ -168,14 +163,13 @@ static size_t longest_window(const organ_perplexity_plan *plan)
     return longest;
 }
 
-/* A scoring and its size, for the search of a sufficient memory. */
 typedef struct extent {
     organ_scoring *scoring;
     size_t longest, tokens; /* tokens of its longest window, and of all windows together */
 } extent;
 
-/* Returns the bytes that are allocated during the whole scoring: ids, targets and, for each model, the scores of each
- * token, and the sums of an importance matrix. `tokens` is an upper bound of the number of scored tokens. */
+/* The bytes are allocated during the whole scoring: ids, targets and, for each model, the scores of each token, and
+ * the sums of an importance matrix. `tokens` is an upper bound of the number of scored tokens. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
     const organ_token_scores *const s = NULL; /* only for sizeof */
@@ -185,11 +179,10 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     return (uint64_t)tokens * each + numbers * sizeof(double);
 }
 
-/* Sets engine.memory, batch_tokens and tile_rows of the scoring for a --memory of `memory` bytes. kept_bytes are
- * subtracted first. With one model the forward pass gets all remaining bytes. With several models the forward passes
- * get half of the remaining bytes, the hidden states of all models a quarter, and the logits of the first model a
- * quarter. `longest` and `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too
- * small for a window. */
+/* kept_bytes are subtracted from `memory` first. With one model the forward pass gets all remaining bytes. With
+ * several models the forward passes get half of the remaining bytes, the hidden states of all models a quarter, and
+ * the logits of the first model a quarter. `longest` and `inputs`: tokens of the longest window, and of all windows.
+ * Returns false if a share is too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);
@@ -212,22 +205,20 @@ static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longes
     return least >= longest && (scoring->count == 1 || memory / 4 >= row);
 }
 
-/* Implements organ_memory_fits: divides the memory; returns whether the longest window fits. */
 static bool fits_window(void *context, uint64_t memory)
 {
     const extent *const e = context;
     return divide_memory(e->scoring, memory, e->longest, e->tokens);
 }
 
-/* Implements organ_memory_fits: divides the memory; returns whether all windows fit in one batch. */
 static bool fits_all(void *context, uint64_t memory)
 {
     const extent *const e = context;
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* Returns the least memory in bytes for which `fits` (fits_window or fits_all) returns true. Each call of `fits`
- * changes members of *scoring, so at the end the original scoring->memory is divided again. */
+/* Each call of `fits` (fits_window or fits_all) changes members of *scoring, so at the end the original
+ * scoring->memory is divided again. */
 static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -236,12 +227,9 @@ static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, ui
     return least;
 }
 
-/* Return the least --memory with which a window fits, and the least with which all windows are one batch. */
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
-/* Divides scoring->memory. Returns ORGAN_USAGE if it is too small for a scoring of size `e`; the message states an
- * amount that is enough. */
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(error, scoring->memory, fits_window, &e,
@@ -249,8 +237,8 @@ static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ
                                 e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
-/* Called if --memory is too small for the text, which *error says: replaces its amount by one that also suffices for
- * the windows, if they need more. The windows are not planned yet, so their size is an upper bound. */
+/* --memory is too small for the text, which *error says; the amount in the message is replaced by one that also
+ * suffices for the windows, if they need more. The windows are not planned yet, so their size is an upper bound. */
 static organ_status include_windows_in_refusal(organ_scoring *scoring, organ_error *error)
 {
     organ_error other = {0};
@@ -259,8 +247,7 @@ static organ_status include_windows_in_refusal(organ_scoring *scoring, organ_err
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Allocates for each model the hidden states of a batch and the scores of each token; only models after the first have
- * divergence and agreement. */
+/* Only models after the first have divergence and agreement. */
 static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
 {
     for (size_t m = 0; m < scoring->count && !error->status; m++) {
@@ -276,7 +263,6 @@ static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
     return error->status;
 }
 
-/* Sets scoring->utf8 and the digest of the text. */
 static void check_text_of(organ_scoring *scoring)
 {
     scoring->utf8 = organ_utf8_valid_within(scoring->text.bytes, scoring->text.size);
@@ -284,9 +270,8 @@ static void check_text_of(organ_scoring *scoring)
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
 
-/* Opens the text, the models and the tokenizer, and sets the protocol. If the memory is too small for the text, stores
- * this error in *refusal and not in *error, and opens the models: a message that also covers the windows needs the
- * models. */
+/* If the memory is too small for the text, *refusal gets this error, *error does not, and the models are opened:
+ * a message that also covers the windows needs the models. */
 static organ_status scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                         organ_error *refusal, organ_error *error)
 {
@@ -317,7 +302,6 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
     return error->status ? error->status : choose_protocol(scoring, error);
 }
 
-/* Releases the text and divides the memory for the planned windows. Returns ORGAN_USAGE if it is too small. */
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
 {
     const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -325,7 +309,6 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     return scoring_share_memory(scoring, windows, error);
 }
 
-/* Opens text, models and tokenizer, plans the windows and divides the memory. */
 static organ_status scoring_open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
 {
     organ_error refusal = {0};
@@ -339,7 +322,6 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 
-/* Opens text, models and tokenizer for a caller that plans the windows itself. */
 organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                        const organ_experiment_options *options, const organ_engine *engine,
                                        const organ_progress *progress, organ_error *error)
@@ -351,7 +333,6 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     return error->status;
 }
 
-/* Opens a scoring of the models at `count` paths, which must have the same tokenizer, and plans its windows. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
                                 const organ_experiment_options *options, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
@@ -360,8 +341,6 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
-/* Opens a scoring of the models `before` and `after`, which was made from `before`. If `after` is NULL, `before` is
- * opened twice, and organ_forward_estimate adapts the memory of the second one to `as`. */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after,
                                      organ_type_change as, const organ_experiment_options *options,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error)
@@ -373,7 +352,6 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
     return scoring_open_all(scoring, paths, 2, error);
 }
 
-/* Closes the models and frees all members. */
 void organ_scoring_close(organ_scoring *scoring)
 {
     for (size_t m = 0; m < scoring->count; m++) {
@@ -394,9 +372,8 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
-/* Implements organ_logit_source.carry: runs a batch of windows through all layers of a model; the hidden states are in
- * m->hidden. In the first model, adds the inputs of all matrices to the sums of an importance matrix, if one is
- * requested. */
+/* The hidden states are in m->hidden. The inputs of the first model's matrices are added to the sums of an
+ * importance matrix, if one is requested. */
 static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
     organ_scored_model *const m = context;
@@ -418,7 +395,6 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
     return error->status;
 }
 
-/* Implements organ_logit_source.logits. */
 static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
                                         void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
 {
@@ -426,8 +402,8 @@ static organ_status scored_model_logits(void *context, const size_t *rows, size_
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
-/* Scores the windows of this rank's share with all models. `sources` and `scores` have an element for each model;
- * scores[m] becomes a view of models[m].scores from the first scored token of the share on. */
+/* `sources` and `scores` have an element for each model; scores[m] becomes a view of models[m].scores from the first
+ * scored token of the share on. */
 static organ_status score_share(organ_scoring *scoring, const organ_scoring_share *share,
                                 const organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
 {
@@ -443,8 +419,6 @@ static organ_status score_share(organ_scoring *scoring, const organ_scoring_shar
     return error->status;
 }
 
-/* Fills in sources[m] for each model, scores this rank's share of the windows with all models, then exchanges the
- * scores with all ranks. `scores`: buffer with an element for each model. */
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
                                   organ_error *error)
 {
@@ -469,8 +443,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     return error->status;
 }
 
-/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be compared.
- * At the end checks that the files of the models have not changed meanwhile. */
+/* All models score the same batches in turn, so that their logits can be compared. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -15,7 +15,6 @@
 
 #include <jansson.h>
 
-/* A model that is scored. */
 typedef struct organ_scored_model {
     const char *path;
     organ_model *model;
@@ -26,7 +25,6 @@ typedef struct organ_scored_model {
     const struct organ_scoring *scoring; /* the scoring that this model belongs to */
 } organ_scored_model;
 
-/* A scoring of several models. */
 typedef struct organ_scoring {
     const organ_experiment_options *options;
     /* models[1] was made from models[0] and has its tokenizer; files that it lacks are read from models[0]. */

@@ -9,10 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Returns x, or null if it is not finite. */
 static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-/* Returns a description of where BOS is put, the value of "experiment.bos". */
 static const char *bos_policy(const organ_scoring *scoring)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;
@@ -24,7 +22,6 @@ static const char *bos_policy(const organ_scoring *scoring)
                                       : "BOS before the text and in place of the first token of every window";
 }
 
-/* Returns the member "experiment", which determines the figures: text, tokenizer, style, windows, compute type. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(scoring->tokenizer);
@@ -44,8 +41,7 @@ json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
         SET_BYTES_OF("compute_isa", scoring->engine.dots ? scoring->engine.dots->isa : NULL));
 }
 
-/* Returns the perplexity of model m and figures derived from it. nll is in nats per token; bits per byte = total nll /
- * ln 2 / bytes. */
+/* nll is in nats per token; bits per byte = total nll / ln 2 / bytes. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
 {
     const organ_perplexity_figures f = organ_perplexity_sum(scoring->models[m].scores.nll, scoring->plan.scored);
@@ -60,7 +56,6 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m)
         SET("byte_perplexity", lm_eval ? scoring_number(exp(f.total / bytes)) : json_null()));
 }
 
-/* Returns the comparison of model m with the first one, token by token. */
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     organ_perplexity_comparison c;
@@ -78,7 +73,6 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
         SET("top1_agreement_error", scoring_number(c.agreement_error)));
 }
 
-/* Returns the definition of a style for the report. The texts are in the order of organ_perplexity_style. */
 static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
@@ -94,7 +88,6 @@ static const char *style_text(organ_perplexity_style style)
     return texts[style];
 }
 
-/* Returns the definition of a compute type other than exact for the report. */
 static const char *compute_text(organ_compute compute)
 {
     return compute == ORGAN_COMPUTE_SPLIT
@@ -106,7 +99,6 @@ static const char *compute_text(organ_compute compute)
                  "compute_isa names.";
 }
 
-/* Returns the member "definitions", which depends on style, compute type and number of models. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
@@ -142,9 +134,8 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
     return d;
 }
 
-/* Returns the members of "run" for a scoring: the path of the text, the duration, the tokens per second (tokens of all
- * windows, times the number of models), the number of batches and the upper bound of their tokens, --memory in bytes,
- * the instruction set and the threads, and the directory of the reports (null: none). */
+/* Tokens per second count the tokens of all windows, times the number of models. The directory of the reports is
+ * null if there is none. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
     const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;

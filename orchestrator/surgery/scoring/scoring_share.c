@@ -4,15 +4,14 @@
 
 #include <stdlib.h>
 
-/* Returns the index of the first window in the share of rank `rank` of `ranks`. For rank == ranks, returns the number
- * of windows. */
+/* For rank == ranks, the result is the number of windows. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
 {
     return plan->windows * rank / ranks;
 }
 
-/* Returns the index of the first scored token whose input is in window number `window` or a later one. If `window` is
- * the number of windows, returns the number of scored tokens. */
+/* The token is the first one whose input is in window number `window` or a later one. If `window` is the number of
+ * windows, the result is the number of scored tokens. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
 {
     size_t low = 0, high = plan->scored;
@@ -26,8 +25,8 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* Computes the share of rank `rank`: windows [from, to). `origin` is the index of its first token in the whole plan;
- * begin and rows of the share are those of the whole plan minus `origin`. */
+/* `origin` is the index of the share's first token in the whole plan; begin and rows of the share are those of the
+ * whole plan minus `origin`. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
@@ -49,7 +48,6 @@ organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t r
     return ORGAN_OK;
 }
 
-/* Frees the arrays that belong to the share. */
 void organ_scoring_share_release(organ_scoring_share *share)
 {
     free(share->plan.begin);
@@ -57,7 +55,6 @@ void organ_scoring_share_release(organ_scoring_share *share)
     *share = (organ_scoring_share){0};
 }
 
-/* Returns the number of batches of all ranks together. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
@@ -71,8 +68,8 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* Returns an array with the number of the rank that scores each scored token of the plan. The caller frees the array;
- * NULL if memory runs out. */
+/* The array has the number of the rank for each scored token of the plan. The caller frees it; NULL if memory runs
+ * out. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);
@@ -84,7 +81,6 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
-/* Exchanges the scores of a model: each rank has those of its share, and receives all others. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error)
 {

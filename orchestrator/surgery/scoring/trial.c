@@ -17,7 +17,6 @@ enum { TOKENS = 16, FILE_BYTES = 1 << 30 };
 /* Hidden states of TOKENS tokens: before the first layer, after it, and after the last layer. */
 enum { EMBEDDED, FIRST, LAST, STATES };
 
-/* State of a check. */
 typedef struct trial_state {
     const organ_trial *check;
     organ_engine engine;     /* without ranks */
@@ -31,7 +30,6 @@ typedef struct trial_state {
 
 /* ---- running layers ---- */
 
-/* Runs the tokens through layer `layer`. `hidden` has the inputs and receives the outputs. */
 static organ_status run_trial_layer(const trial_state *t, organ_forward *forward, int32_t layer, float *hidden,
                                     organ_error *error)
 {
@@ -44,8 +42,8 @@ static organ_status run_trial_layer(const trial_state *t, organ_forward *forward
     return error->status;
 }
 
-/* Allocates the hidden states of a model and runs it: `states` receives embeddings and outputs of the first and of the
- * last layer, whose input is `input`, or the output of the first layer if `input` is NULL. */
+/* `states` receives embeddings and outputs of the first and of the last layer, whose input is `input`, or the output
+ * of the first layer if `input` is NULL. */
 static organ_status run_trial(const trial_state *t, organ_forward *forward, float *states[STATES], const float *input,
                               organ_error *error)
 {
@@ -65,8 +63,8 @@ static organ_status run_trial(const trial_state *t, organ_forward *forward, floa
     return run_trial_layer(t, forward, last, states[LAST], error);
 }
 
-/* Lowers t->window to the sliding windows of the first and the last layer: GGUF files of some architectures do not
- * store a window, and the tokens inside of the shortest one are those that it does not change. */
+/* GGUF files of some architectures do not store a window, and the tokens inside of the shortest one are those that
+ * it does not change. */
 static void limit_window(trial_state *t, const organ_forward_config *config)
 {
     const unsigned ends[] = {0, config->layers - 1};
@@ -77,8 +75,7 @@ static void limit_window(trial_state *t, const organ_forward_config *config)
     }
 }
 
-/* Opens the donor and runs it. Sets t->skipped if the forward pass cannot read it or its layers do not fit the
- * memory. */
+/* t->skipped is set if the forward pass cannot read the donor or its layers do not fit the memory. */
 static organ_status run_donor(trial_state *t, organ_error *error)
 {
     organ_forward *forward = NULL;
@@ -106,9 +103,9 @@ static organ_status run_donor(trial_state *t, organ_error *error)
 
 /* ---- comparison ---- */
 
-/* Returns the error of a layer's change of the state of token `token`, relative to the donor's change: with
- * inputs a and b and outputs x and y, |(y - b) - (x - a)| / |x - a|; 0 if the donor's result is not finite. A layer
- * that adds less than a thousandth of its input is compared with this thousandth. */
+/* The error compares a layer's change of the state of token `token` with the donor's change: with inputs a and b and
+ * outputs x and y, it is |(y - b) - (x - a)| / |x - a|; 0 if the donor's result is not finite. A layer that adds
+ * less than a thousandth of its input is compared with this thousandth. */
 static double error_of_token(const trial_state *t, unsigned layer, const float *made_input, size_t token)
 {
     const size_t at = token * t->state;
@@ -127,7 +124,7 @@ static double error_of_token(const trial_state *t, unsigned layer, const float *
     return least > 0 ? sqrt(difference / least) : sqrt(difference);
 }
 
-/* Orders numbers, NaN and infinity last (for qsort). */
+/* NaN and infinity come last. */
 static int by_error(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -135,7 +132,6 @@ static int by_error(const void *a, const void *b)
     return worse != worse_too ? worse - worse_too : (x > y) - (x < y);
 }
 
-/* Rejects a layer whose median error over the tokens exceeds the tolerance or is NaN. */
 static organ_status compare_layer(const trial_state *t, unsigned layer, const float *made_input, organ_error *error)
 {
     double errors[TOKENS];
@@ -152,7 +148,6 @@ static organ_status compare_layer(const trial_state *t, unsigned layer, const fl
         t->check->model->path, layer == FIRST ? "first" : "last", t->window, median, t->check->tolerance);
 }
 
-/* Opens the output with the loader of the forward pass, runs it and compares its layers with the donor's. */
 static organ_status run_made(trial_state *t, const organ_model *model, organ_error *error)
 {
     organ_forward *forward = NULL;
@@ -198,7 +193,6 @@ organ_status organ_trial_run(const organ_trial *check, organ_error *error)
 
 static bool is_tokenizer_key(const char *key) { return strncmp(key, "tokenizer.", 10) == 0; }
 
-/* Returns the number of keys "tokenizer.*". */
 static size_t count_tokenizer_keys(const organ_gguf *gguf)
 {
     size_t count = 0;

@@ -7,7 +7,6 @@
 #include <organ/models.h>
 #include <organ/stream.h>
 
-/* A trial of an output. */
 typedef struct organ_trial {
     const organ_model *model; /* the model from which the output was made */
     const char *path;         /* path by which the unfinished output opens as a model */

@@ -20,7 +20,6 @@
 
 /* ---- organ perplexity and organ evaluate ---- */
 
-/* State of organ perplexity or organ evaluate. */
 typedef struct evaluate_scoring {
     const organ_perplexity_options *perplexity; /* options of organ perplexity; NULL: organ evaluate */
     const organ_evaluate_options *evaluate;     /* options of organ evaluate; NULL: organ perplexity */
@@ -30,8 +29,7 @@ typedef struct evaluate_scoring {
     organ_scoring scoring;
 } evaluate_scoring;
 
-/* Implements organ_more_reports: writes the importance matrix imatrix.gguf. Each window of the text is one chunk of the
- * file. */
+/* Each window of the text is one chunk of the file. */
 static organ_status write_imatrix(const organ_output *output, const void *context, const json_t *report,
                                   organ_error *error)
 {
@@ -48,8 +46,6 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     return error->status;
 }
 
-/* Writes the reports into the directory of -o, with the importance matrix if one is requested. Does nothing without
- * -o. */
 static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
                                            const organ_report_files *files, const json_t *report, organ_error *error)
 {
@@ -67,7 +63,6 @@ static void close_scoring(evaluate_scoring *s)
 
 /* ---- perplexity ---- */
 
-/* Returns the entry of model m: its figures and, unless it is the first, the comparison with the first. */
 static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_scoring_comparison_json(scoring, m, error) : NULL;
@@ -76,7 +71,6 @@ static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *
                         SET("comparison", comparison ? comparison : json_null()));
 }
 
-/* Returns the array of model_entry for all models. */
 static json_t *models_json(const organ_scoring *scoring, organ_error *error)
 {
     json_t *const models = json_array();
@@ -86,7 +80,6 @@ static json_t *models_json(const organ_scoring *scoring, organ_error *error)
     return models;
 }
 
-/* Returns a report with this schema and these entries of models (models_json). */
 static json_t *evaluate_document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
@@ -94,8 +87,6 @@ static json_t *evaluate_document(const organ_scoring *scoring, const char *schem
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
-/* Scores one model, or two for a comparison, sets *report and writes the reports. With --dry-run only plans the work.
- * Fails if an importance matrix is requested without -o. */
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
@@ -138,7 +129,7 @@ static void pass_begin(void *context, const char *what, uint64_t bytes, size_t t
     organ_progress_begin(context, what, bytes, tensors);
 }
 
-/* Advances the progress without the tensor's name: an audit reports hundreds of names for each model. */
+/* The tensor's name is left out: an audit reports hundreds of names for each model. */
 static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     (void)tensor;
@@ -148,19 +139,16 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
-/* Returns a new reference to `value` if it is a string, else JSON null. */
 static json_t *text_or_null(const json_t *value)
 {
     return json_is_string(value) ? json_incref((json_t *)value) : json_null();
 }
 
-/* Returns a new reference to `value` if it is a number, else JSON null. */
 static json_t *number_or_null(const json_t *value)
 {
     return json_is_number(value) ? json_incref((json_t *)value) : json_null();
 }
 
-/* Returns whether an audit found that all tensors have the types and shapes of the donor's. */
 static bool same_tensors(const json_t *audit)
 {
     size_t k;
@@ -173,7 +161,6 @@ static bool same_tensors(const json_t *audit)
     return false;
 }
 
-/* Returns the counts of killed weights of a pruned model from the report of its audit. */
 static json_t *sparsity_json(const json_t *audit)
 {
     json_int_t changed = 0, zero_before = 0;
@@ -189,10 +176,9 @@ static json_t *sparsity_json(const json_t *audit)
                         SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
-/* Counts the killed weights of model m by an audit and sets *sparsity to the counts (sparsity_json). `targets`: the
- * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, or the audit
- * fails with ORGAN_BAD_INPUT (*damaged), leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes.
- * Returns other errors of the audit. */
+/* `targets` is the value of --targets; NULL: the projections. If the tensors of model m do not match those of the
+ * donor, or the audit fails with ORGAN_BAD_INPUT (*damaged), *sparsity stays NULL and `why`, which has `size` bytes,
+ * becomes the reason. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                                  const char *targets, json_t **sparsity, bool *damaged, char *why, size_t size,
                                  organ_error *error)
@@ -221,9 +207,8 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* Returns the history of model m: experiment, method, definition and requested sparsity from the model's pruning log,
- * and the sparsity counted from its weights or, in "not_counted", the reason why it was not counted. Called before the
- * scoring, so that a malformed log is reported early. Returns NULL on error. */
+/* Must be called before the scoring, so that a malformed log is reported early. The report has the reason in
+ * "not_counted" if the sparsity was not counted. Returns NULL on error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                           organ_error *error)
 {
@@ -249,7 +234,6 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
     return history;
 }
 
-/* Returns the histories of all models except the first, the donor. */
 static json_t *histories_of(const organ_evaluate_options *options, const organ_scoring *scoring, organ_error *error)
 {
     json_t *const histories = json_array();
@@ -259,8 +243,6 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_s
     return histories;
 }
 
-/* Returns the experiments of all histories in the order of the models, each experiment once. A history without an
- * experiment adds none. */
 static json_t *experiments_json(const json_t *histories)
 {
     json_t *const list = json_array();
@@ -275,7 +257,6 @@ static json_t *experiments_json(const json_t *histories)
     return list;
 }
 
-/* Appends a model to the group with equal "matrices", or to a new group. */
 static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *model)
 {
     size_t k;
@@ -291,8 +272,8 @@ static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *
                                                  SET_HELD("matrices", matrices)));
 }
 
-/* Removes "matrices" from the sparsity of each model and returns a list [{"models", "matrices"}] instead. All models
- * with equal "matrices" are in one row of the list. */
+/* Moves "matrices" from the sparsity of each model to the list [{"models", "matrices"}], which has all models with
+ * equal "matrices" in one row. */
 static json_t *coverage_json(const organ_scoring *scoring, const json_t *histories)
 {
     json_t *const coverage = json_array();
@@ -308,7 +289,6 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
-/* Adds to the entry of a model how its projections are stored and which verb or method made it. */
 static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
 {
     json_t *const stored = error->status ? NULL : organ_model_stored(model, error), *const made =
@@ -322,7 +302,6 @@ static void add_origin(json_t *entry, const organ_model *model, organ_error *err
     json_decref(made);
 }
 
-/* Returns the report: the scores of all models with their pruning histories. */
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);
@@ -354,7 +333,6 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
     return report;
 }
 
-/* Scores the donor and its pruned copies on one text and writes the reports. */
 static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};

@@ -9,13 +9,12 @@
 #include <fnmatch.h>
 #include <string.h>
 
-/* The options, and the histories of all models except the donor, in the order of options->pruned. */
+/* The histories are those of all models except the donor, in the order of options->pruned. */
 typedef struct naming_job {
     const organ_evaluate_options *options;
     json_t *histories;
 } naming_job;
 
-/* Returns the experiment of options->pruned[m]: an object or JSON null. */
 static json_t *experiment_of(const naming_job *s, size_t m)
 {
     return json_object_get(json_array_get(s->histories, m), "experiment");
@@ -23,7 +22,6 @@ static json_t *experiment_of(const naming_job *s, size_t m)
 
 /* ---- names ---- */
 
-/* Returns whether the pattern of an --experiment matches the path of a model or its last component. */
 static bool matches_pattern(const char *pattern, const char *path)
 {
     const char *const slash = strrchr(path, '/');
@@ -31,7 +29,6 @@ static bool matches_pattern(const char *pattern, const char *path)
            (slash && fnmatch(pattern, slash + 1, 0) == 0);
 }
 
-/* Sets the names of experiments from the options --experiment NAME=MODEL. */
 static organ_status name_models(const naming_job *s, organ_error *error)
 {
     const organ_evaluate_options *const o = s->options;
@@ -56,7 +53,6 @@ static organ_status name_models(const naming_job *s, organ_error *error)
 
 /* ---- experiments of one table ---- */
 
-/* Returns the experiment of a model without a log: an unknown one if weights were killed, else null. */
 static json_t *unknown_experiment(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
@@ -65,8 +61,6 @@ static json_t *unknown_experiment(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
-/* Sets the member "experiment" of each history whose experiment is not an object, because the model has no log, to
- * unknown_experiment. */
 static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
@@ -77,7 +71,6 @@ static organ_status add_unknown_experiments(const naming_job *s, organ_error *er
     return ORGAN_OK;
 }
 
-/* Fails because models a and b are of different experiments, and one has no name; the message proposes names. */
 static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
@@ -92,8 +85,8 @@ static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const ch
     return error->status;
 }
 
-/* Checks that models a and b may be in one table: they are of one experiment (organ_experiment_difference), or both of
- * their experiments have names, which differ. A model whose experiment is JSON null fits any other. */
+/* Both models are of one experiment (organ_experiment_difference), or both of their experiments have names, which
+ * differ. A model whose experiment is JSON null fits any other. */
 static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
@@ -124,7 +117,6 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
-/* Completes and names the experiments, then compares each pair of models, and each model with the donor. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of an evaluation with --tasks. */
 typedef struct task_run {
     const organ_evaluate_options *options;
     organ_scoring scoring;
@@ -23,7 +22,7 @@ typedef struct task_run {
 
 /* ---- figures ---- */
 
-/* A metric, as lm-evaluation-harness names it. `normalised`: likelihoods are divided by the characters of the
+/* The names are those of lm-evaluation-harness. `normalised`: likelihoods are divided by the characters of the
  * choices. */
 typedef struct task_metric {
     const char *name;
@@ -31,20 +30,17 @@ typedef struct task_metric {
 } task_metric;
 static const task_metric task_metrics[] = {{"acc", false}, {"acc_norm", true}};
 
-/* Returns whether model m answered a question right by the metric. */
 static bool answered_right(const task_run *r, size_t m, size_t question, bool normalised)
 {
     const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
     return normalised ? answer->right_normalised : answer->right;
 }
 
-/* Returns whether the question belongs to the task. `task` is an index, or r->set.tasks for all tasks together. */
 static bool is_of_task(const task_run *r, size_t question, size_t task)
 {
     return task == r->set.tasks || r->set.questions[question].task == task;
 }
 
-/* Returns the comparison of a model's right answers with those of the first model. */
 static json_t *pairs_json(const organ_task_pairs *pairs)
 {
     const organ_task_difference d = organ_task_difference_of(pairs);
@@ -53,7 +49,6 @@ static json_t *pairs_json(const organ_task_pairs *pairs)
                         SET_REAL("p", organ_task_mcnemar(pairs)));
 }
 
-/* Returns the row of the results for one task, metric and model. */
 static json_t *result_json(const task_run *r, size_t task, const task_metric *metric, size_t m)
 {
     organ_task_pairs pairs = {0};
@@ -74,8 +69,6 @@ static json_t *result_json(const task_run *r, size_t task, const task_metric *me
         SET("comparison", m ? pairs_json(&pairs) : json_null()));
 }
 
-/* Returns a row of results for each task, metric and model; if there are several tasks, also rows for all tasks
- * together. */
 static json_t *results_json(const task_run *r)
 {
     const size_t pooled = r->set.tasks > 1;
@@ -89,7 +82,6 @@ static json_t *results_json(const task_run *r)
 
 /* ---- answers ---- */
 
-/* Returns the log-likelihood of each choice of a question by model m. */
 static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
 {
     const organ_task_question *const q = &r->set.questions[question];
@@ -100,7 +92,6 @@ static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
     return list;
 }
 
-/* Returns the answer of model m to a question, and the likelihoods of its choices. */
 static json_t *answer_json(const task_run *r, size_t question, size_t m)
 {
     const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
@@ -108,7 +99,6 @@ static json_t *answer_json(const task_run *r, size_t question, size_t m)
                         SET("likelihoods", likelihoods_json(r, question, m)));
 }
 
-/* Returns the row of a question: its right choices, and the answer of each model. */
 static json_t *question_json(const void *context, size_t question)
 {
     const task_run *const r = context;
@@ -125,7 +115,7 @@ static json_t *question_json(const void *context, size_t question)
 
 /* ---- the document ---- */
 
-/* Returns the member "experiment": the file of tasks and the settings, which must be equal if results are compared. */
+/* The settings must be equal if results are compared. */
 static json_t *experiment_json(const task_run *r)
 {
     const organ_scoring *const t = &r->scoring;
@@ -143,7 +133,6 @@ static json_t *experiment_json(const task_run *r)
         SET_BYTES_OF("compute_isa", t->engine.dots ? t->engine.dots->isa : NULL));
 }
 
-/* Returns the definitions of the words in the report. */
 static json_t *task_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -159,7 +148,6 @@ static json_t *task_definitions_json(void)
                       "at least as uneven among the questions that only one of them answers right."));
 }
 
-/* Returns an array with the object {"model"} for each model. */
 static json_t *models_of(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
@@ -168,7 +156,6 @@ static json_t *models_of(const organ_scoring *scoring)
     return models;
 }
 
-/* Returns the report of an evaluation with --tasks. */
 static json_t *tasks_document(const task_run *r)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),
@@ -179,7 +166,6 @@ static json_t *tasks_document(const task_run *r)
 
 /* ---- the run ---- */
 
-/* Rejects options that do not apply to --tasks. */
 static organ_status check_options(const organ_evaluate_options *o, organ_error *error)
 {
     const char *const style = o->experiment.style;
@@ -194,7 +180,6 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
     return ORGAN_OK;
 }
 
-/* Sets r->answers from the scores of the models. */
 static organ_status score_answers(task_run *r, organ_error *error)
 {
     r->answers = calloc(r->set.count * r->scoring.count, sizeof *r->answers);
@@ -207,8 +192,7 @@ static organ_status score_answers(task_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Scores all choices of all questions with each model and writes the reports. Without --context, windows have the
- * length for which the donor was trained. */
+/* Without --context, windows have the length for which the donor was trained. */
 static organ_status run_tasks(task_run *r, const char **paths, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* State of a generation. */
 typedef struct generation {
     const organ_generate_options *options;
     organ_engine engine;
@@ -34,8 +33,7 @@ typedef struct generation {
 
 /* ---- the prompt ---- */
 
-/* Encodes the prompt into g->ids, with BOS first if the tokenizer adds it, with room for the new tokens after it.
- * Returns ORGAN_BAD_INPUT if there is no token. */
+/* BOS comes first if the tokenizer adds it. g->ids has room for the new tokens after the prompt. */
 static organ_status read_prompt(generation *g, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
@@ -61,8 +59,6 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-/* Opens g->cache, the cache of keys and values, for prompt and new tokens. Prints a note if they exceed the model's
- * context. */
 static organ_status open_cache_for_all_tokens(generation *g, organ_error *error)
 {
     const size_t max = g->prompt + g->options->count;
@@ -75,15 +71,12 @@ static organ_status open_cache_for_all_tokens(generation *g, organ_error *error)
 
 /* ---- token after token ---- */
 
-/* Context of choose_token. */
 typedef struct choice {
     size_t vocabulary; /* number of logits */
     size_t top;        /* result: the token with the largest logit */
     bool finite;       /* result: all logits are finite */
 } choice;
 
-/* Callback of organ_forward_continue: sets `top` and `finite` of the choice `context` from the logits after the last
- * token. */
 static void choose_token(void *context, size_t k, float *logits)
 {
     choice *const c = context;
@@ -94,8 +87,6 @@ static void choose_token(void *context, size_t k, float *logits)
     c->top = organ_logits_top(logits, c->vocabulary);
 }
 
-/* Computes the logits after the last token in g->ids, and sets *token to the one with the largest logit. Returns
- * ORGAN_INTERRUPTED if a stop was requested, ORGAN_BAD_INPUT if a logit is not finite. */
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
@@ -110,8 +101,6 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Passes the text that `streamer` has for new tokens to the listener, except an incomplete UTF-8 character at the
- * end. */
 static organ_status print_text(const generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const char *text;
@@ -121,7 +110,6 @@ static organ_status print_text(const generation *g, organ_text_streamer *streame
     return error->status;
 }
 
-/* Returns whether the token ends the text. */
 static bool is_stop(const generation *g, uint32_t token)
 {
     for (unsigned k = 0; k < g->stops.count; k++)
@@ -130,7 +118,6 @@ static bool is_stop(const generation *g, uint32_t token)
     return false;
 }
 
-/* Generates tokens until options->count are generated or one of g->stops is, and passes their text to the listener. */
 static organ_status generate_print_new(generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     for (size_t k = 0; k < g->options->count && !g->ended; k++) {
@@ -151,8 +138,6 @@ static organ_status generate_print_new(generation *g, organ_text_streamer *strea
     return print_text(g, streamer, error);
 }
 
-/* Sets g->prompt_text to the prompt as the report prints it, then generates the text and sets g->text and g->seconds.
- * Returns an error if the model's files changed meanwhile. */
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -173,7 +158,6 @@ static organ_status continue_prompt(generation *g, organ_error *error)
 
 /* ---- the report ---- */
 
-/* Returns the report of organ generate; g->ids has the prompt's tokens and then the generated ones. */
 static json_t *generate_document(const generation *g)
 {
     const size_t made = g->count - g->prompt;
@@ -190,7 +174,6 @@ static json_t *generate_document(const generation *g)
                        SET_ENGINE(&g->engine))));
 }
 
-/* Opens the model, generates the text and makes the report. */
 static organ_status generate_text(generation *g, json_t **report, organ_error *error)
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
@@ -206,7 +189,6 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
     return ORGAN_OK;
 }
 
-/* Frees what the generation owns; members may be NULL. */
 static void close_generation(generation *g)
 {
     organ_decode_cache_close(g->cache);
@@ -218,7 +200,6 @@ static void close_generation(generation *g)
     free(g->text);
 }
 
-/* Continues the prompt with the likeliest token each time, and sets *report. */
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine,
                             const organ_progress *progress, const organ_listener *listener, json_t **report,
                             organ_error *error)

@@ -6,7 +6,6 @@
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 
-/* Returns the operations of scoring a model: all windows in its layers, and the output head for each scored token. */
 static double products_of(const organ_scoring *scoring, const organ_scored_model *m)
 {
     const organ_forward_config *const c = organ_forward_describe(m->forward);
@@ -17,7 +16,6 @@ static double products_of(const organ_scoring *scoring, const organ_scored_model
     return tokens * of_token + 2 * (double)scoring->plan.scored * (double)c->hidden * (double)c->vocabulary;
 }
 
-/* Returns an array with the object {"model"} for each model. */
 static json_t *named_models_json(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
@@ -26,7 +24,7 @@ static json_t *named_models_json(const organ_scoring *scoring)
     return models;
 }
 
-/* Returns the report of a dry run. In the plan, every batch of windows reads each model once. */
+/* In the plan, every batch of windows reads each model once. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine)
 {
     organ_plan plan = {0};

@@ -14,7 +14,6 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
-/* Finds the choice with the largest likelihood, and that with the largest likelihood per character. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];
@@ -38,7 +37,6 @@ organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t questio
     return answer;
 }
 
-/* Returns the p-value of the exact two-sided test of McNemar (1947), at most 1. */
 double organ_task_mcnemar(const organ_task_pairs *pairs)
 {
     const size_t n = pairs->only_first + pairs->only_other,

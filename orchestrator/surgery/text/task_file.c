@@ -12,13 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The tokens of a text. */
 typedef struct task_tokens {
     uint32_t *ids;
     size_t count;
 } task_tokens;
 
-/* State of reading a task file. */
 typedef struct task_reader {
     organ_task_set *set;
     organ_scoring *scoring;
@@ -35,12 +33,12 @@ typedef struct task_reader {
     uint32_t prefix;            /* BOS (EOS if there is none), in place of a context without tokens */
 } task_reader;
 
-/* Returns the limit of r->bytes: half of --memory; the model's pass needs the rest. */
+/* The limit is half of --memory; the model's pass needs the rest. */
 static uint64_t task_memory_limit(const task_reader *r) { return r->scoring->memory / 2; }
 
 /* ---- texts and tokens ---- */
 
-/* Returns the number of bytes of a text without the white space at its end, as Python's str.rstrip cuts it. */
+/* White space is what Python's str.rstrip cuts. */
 static size_t length_without_trailing_space(const char *text)
 {
     const unsigned char *const s = (const unsigned char *)text;
@@ -54,7 +52,7 @@ static size_t length_without_trailing_space(const char *text)
     return kept;
 }
 
-/* Returns the number of characters of a UTF-8 text; an invalid byte counts as one. */
+/* An invalid byte counts as one character. */
 static size_t count_characters(const char *text)
 {
     size_t count = 0;
@@ -65,8 +63,7 @@ static size_t count_characters(const char *text)
     return count;
 }
 
-/* Encodes a text into `tokens`, whose old ids are freed. With `adds_bos`, puts BOS before it unless the text begins
- * with it. */
+/* Frees the old ids of `tokens`. With `adds_bos`, BOS comes first unless the text begins with it. */
 static organ_status task_encode(task_reader *r, const char *text, size_t bytes, bool adds_bos, task_tokens *tokens,
                                 organ_error *error)
 {
@@ -88,15 +85,13 @@ static organ_status task_encode(task_reader *r, const char *text, size_t bytes, 
 
 /* ---- the plan ---- */
 
-/* The window of one choice. */
 typedef struct task_window {
     const uint32_t *tokens; /* inputs + 1 ids: all but the last are inputs of the model */
     size_t inputs;
     size_t scored; /* the last `scored` ids are the choice: their likelihoods are computed */
 } task_window;
 
-/* Returns whether the choice of `w` can share the last window of the plan: the choice has one scored token, and both
- * windows have the same inputs. */
+/* A choice with one scored token can share the last window of the plan if both have the same inputs. */
 static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
 {
     if (!plan->windows)
@@ -107,7 +102,6 @@ static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
            plan->rows[plan->scored - 1] == begin + inputs - 1;
 }
 
-/* Grows *list until *capacity is at least `count`. Returns false if memory runs out. */
 static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size)
 {
     while (*capacity < count)
@@ -116,8 +110,6 @@ static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size
     return true;
 }
 
-/* Appends a window, its scored rows and their targets to the plan. If the choice can share the plan's last window,
- * appends only its row and target. */
 static organ_status store_window(task_reader *r, const task_window *w, organ_error *error)
 {
     organ_perplexity_plan *const plan = &r->scoring->plan;
@@ -139,10 +131,9 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
     return ORGAN_OK;
 }
 
-/* Adds a choice and its window. The tokens of the choice are those in r->whole after as many tokens as r->context has.
- * Fails if the choice has no tokens, or more than a window has. If memory is too small (r->full), stores nothing, but
- * counts the bytes in r->bytes. `number`: number of the choice in messages, from 1. `characters`: length of its text.
- * `gold`: the choice is right. */
+/* The tokens of the choice are those in r->whole after as many tokens as r->context has. If memory is too small
+ * (r->full), stores nothing, but counts the bytes in r->bytes. `number` is the number of the choice in messages,
+ * from 1; `characters` is the length of its text. */
 static organ_status add_choice(task_reader *r, size_t number, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -173,20 +164,18 @@ static organ_status add_choice(task_reader *r, size_t number, size_t characters,
 
 /* ---- a line ---- */
 
-/* Members of a line of the task file; texts point into the line's JSON. `delimiter` is " " and `task` "" if the line
- * does not have them. */
+/* Texts point into the line's JSON. `delimiter` is " " and `task` "" if the line does not have them. */
 typedef struct task_line {
     const char *context, *delimiter, *task;
     const json_t *choices, *gold;
 } task_line;
 
-/* Fails with ORGAN_BAD_INPUT and the message "LABEL: WHAT"; r->label has the name of the file and the line. */
+/* r->label has the name of the file and the line. */
 static organ_status refuse_line(const task_reader *r, const char *what, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);
 }
 
-/* Returns whether `gold`, an index or a list of indices, names the choice. */
 static bool is_right(const json_t *gold, size_t choice)
 {
     if (json_is_integer(gold))
@@ -197,13 +186,11 @@ static bool is_right(const json_t *gold, size_t choice)
     return false;
 }
 
-/* Returns whether the value is an integer from 0 to count - 1. */
 static bool is_index(const json_t *value, size_t count)
 {
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < (json_int_t)count;
 }
 
-/* Returns whether `gold` is the index of a choice, or a list of such indices that is not empty. */
 static bool is_valid_gold(const json_t *gold, size_t count)
 {
     if (!json_is_array(gold))
@@ -214,7 +201,6 @@ static bool is_valid_gold(const json_t *gold, size_t count)
     return json_array_size(gold) > 0;
 }
 
-/* Sets `line` to the members of a line and checks them. */
 static organ_status read_question(const task_reader *r, const json_t *tree, task_line *line, organ_error *error)
 {
     const json_t *const delimiter = json_object_get(tree, "delimiter"), *const task = json_object_get(tree, "task");
@@ -242,8 +228,8 @@ static organ_status read_question(const task_reader *r, const json_t *tree, task
     return ORGAN_OK;
 }
 
-/* Sets *task to the index of the task with this name, and adds the task if it is new. If `name` is "", the name of the
- * file without its ending is used. Searches from the end, because the lines of a task are usually consecutive. */
+/* If `name` is "", the name of the file without its ending is used. The search begins at the end, because the lines
+ * of a task are usually consecutive. */
 static organ_status find_task(task_reader *r, const char *name, size_t *task, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -267,7 +253,6 @@ static organ_status find_task(task_reader *r, const char *name, size_t *task, or
     return ORGAN_OK;
 }
 
-/* Encodes context + delimiter + choice into r->whole. */
 static organ_status encode_choice(task_reader *r, const task_line *line, const char *choice, organ_error *error)
 {
     const size_t context = strlen(line->context), delimiter = strlen(line->delimiter), own = strlen(choice);
@@ -282,8 +267,7 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
     return error->status;
 }
 
-/* Puts r->prefix before the tokens in r->whole, unless they begin with it. Called for a choice whose context has no
- * tokens. */
+/* The prefix is needed for a choice whose context has no tokens, unless its tokens begin with it. */
 static organ_status put_prefix(task_reader *r, organ_error *error)
 {
     if (r->whole.count && r->whole.ids[0] == r->prefix)
@@ -297,8 +281,8 @@ static organ_status put_prefix(task_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Encodes context and choices of a line and appends them to the set. The model needs at least one token to predict
- * from, so a context without tokens becomes the prefix token, as in lm-evaluation-harness. */
+/* The model needs at least one token to predict from, so a context without tokens becomes the prefix token, as in
+ * lm-evaluation-harness. */
 static organ_status add_question(task_reader *r, const task_line *line, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -328,7 +312,6 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
     return ORGAN_OK;
 }
 
-/* Returns whether a line has only blanks, tabs and carriage returns. */
 static bool is_empty_line(const char *bytes, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -337,7 +320,6 @@ static bool is_empty_line(const char *bytes, size_t length)
     return true;
 }
 
-/* Adds the question of a line; does nothing for an empty line. */
 static organ_status add_line(task_reader *r, const char *bytes, size_t length, organ_error *error)
 {
     json_t *tree = NULL;
@@ -354,8 +336,6 @@ static organ_status add_line(task_reader *r, const char *bytes, size_t length, o
 
 /* ---- the file ---- */
 
-/* Adds the questions of all lines of r->scoring->text. Fails if their windows exceed the memory, or if there is no
- * question. */
 static organ_status read_lines(task_reader *r, organ_error *error)
 {
     const char *const text = r->scoring->text.bytes;
@@ -379,8 +359,7 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     return error->status;
 }
 
-/* Reads the questions and plans their windows. Rejects a tokenizer with neither BOS nor EOS, because one of the two
- * replaces a context without tokens. */
+/* A tokenizer with neither BOS nor EOS is rejected, because one of the two replaces a context without tokens. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;

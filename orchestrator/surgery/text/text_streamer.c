@@ -7,15 +7,13 @@
 #include <errno.h>
 #include <string.h>
 
-/* Opens an empty text. */
 organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error *error)
 {
     *streamer = (organ_text_streamer){0};
     return organ_text_open(&streamer->text, error);
 }
 
-/* Returns whether the `count` bytes, at least one, are the beginning of a UTF-8 character that more bytes could
- * complete. */
+/* Tests for the beginning of a UTF-8 character that more bytes could complete. `count` is at least 1. */
 static bool may_be_completed(const unsigned char *s, size_t count)
 {
     size_t whole = 0; /* bytes of the character that the first byte begins; 0: it begins none */
@@ -27,8 +25,8 @@ static bool may_be_completed(const unsigned char *s, size_t count)
     return count < whole;
 }
 
-/* Moves the first `bytes` bytes of `held`, which are one character or one invalid byte, to the text. Control characters
- * except newline and tab, and invalid bytes, are written as \xNN. */
+/* The bytes are one character or one invalid byte. Control characters except newline and tab, and invalid bytes, are
+ * written as \xNN. */
 static void print_bytes(organ_text_streamer *streamer, size_t bytes)
 {
     char one[8];
@@ -44,8 +42,7 @@ static void print_bytes(organ_text_streamer *streamer, size_t bytes)
     memmove(streamer->held, streamer->held + bytes, streamer->count);
 }
 
-/* Moves the complete characters in `held` to the text. An incomplete character at the end stays in `held` if
- * `more_comes`; otherwise it is written byte by byte as \xNN. */
+/* An incomplete character at the end stays in `held` if `more_comes`; otherwise it is written byte by byte as \xNN. */
 static void print_complete_characters(organ_text_streamer *streamer, bool more_comes)
 {
     while (streamer->count) {
@@ -58,7 +55,7 @@ static void print_complete_characters(organ_text_streamer *streamer, bool more_c
     }
 }
 
-/* Adds the bytes of a token, one by one, so that `held` never has more than one character. */
+/* The bytes are added one by one, so that `held` never has more than one character. */
 void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -67,10 +64,8 @@ void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, s
     }
 }
 
-/* Ends the text: writes an incomplete character that is left. */
 void organ_text_streamer_end(organ_text_streamer *streamer) { print_complete_characters(streamer, false); }
 
-/* Sets *text and *bytes to the part of the text that no earlier call has returned. */
 organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
                                       organ_error *error)
 {
@@ -82,7 +77,6 @@ organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char 
     return ORGAN_OK;
 }
 
-/* Closes the text and sets *text to the whole text, which the caller frees. */
 organ_status organ_text_streamer_close(organ_text_streamer *streamer, char **text, organ_error *error)
 {
     return organ_text_finish(&streamer->text, text, error);

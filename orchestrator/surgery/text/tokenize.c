@@ -15,14 +15,12 @@
 
 #define FIRST ((size_t)16) /* greatest number of tokens that the report lists with their text */
 
-/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status check_stop(const organ_stop *stop, organ_error *error)
 {
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Waits until standard input has data. Polls for 200 ms at a time, because a signal that requests a stop does not
- * interrupt read(). */
+/* Polls for 200 ms at a time, because a signal that requests a stop does not interrupt read(). */
 static organ_status wait_for_input(const organ_stop *stop, organ_error *error)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -36,8 +34,7 @@ static organ_status wait_for_input(const organ_stop *stop, organ_error *error)
     return error->status;
 }
 
-/* Reads standard input to its end into *bytes, which the caller frees also after an error. Checks for a stop while it
- * waits. */
+/* The caller frees *bytes also after an error. */
 static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *length, organ_error *error)
 {
     size_t capacity = 0, used = 0;
@@ -64,7 +61,6 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
     return ORGAN_OK;
 }
 
-/* Returns the bytes of a token as a JSON string; if they are not valid UTF-8, each byte as \xNN. */
 static json_t *piece_text(const char *piece, size_t bytes)
 {
     json_t *plain = json_stringn(piece, bytes);
@@ -80,7 +76,6 @@ static json_t *piece_text(const char *piece, size_t bytes)
     return made;
 }
 
-/* Returns the ids and texts of the first tokens. */
 static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *ids, size_t count)
 {
     json_t *list = json_array();
@@ -92,7 +87,6 @@ static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *id
     return list;
 }
 
-/* Returns the report's member "tokenizer". */
 static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
 {
     const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
@@ -101,7 +95,6 @@ static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
                         SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
 }
 
-/* State of organ tokenize. */
 typedef struct tokenizing {
     const organ_tokenize_options *options;
     const organ_stop *stop;
@@ -112,7 +105,6 @@ typedef struct tokenizing {
     uint32_t *ids; /* its tokens */
 } tokenizing;
 
-/* Returns the report of organ tokenize; `count`: number of tokens. NULL if memory runs out. */
 static json_t *tokenize_document(const tokenizing *t, size_t count)
 {
     const organ_tokenize_options *const o = t->options;
@@ -127,7 +119,6 @@ static json_t *tokenize_document(const tokenizing *t, size_t count)
         SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
 }
 
-/* Tokenizes a file, or the standard input if it is "-", and sets *report. */
 static organ_status tokenize_input(tokenizing *t, json_t **report, organ_error *error)
 {
     const organ_tokenize_options *const o = t->options;

@@ -9,7 +9,6 @@
 /* Bytes that are examined at the beginning of a file, and at the end of a zip archive. */
 enum { HEAD_BYTES = 4096, TAIL_BYTES = 65536 };
 
-/* The first `count` bytes of a file. */
 typedef struct sample {
     unsigned char bytes[HEAD_BYTES];
     size_t count;
@@ -93,28 +92,26 @@ static const struct {
                        {".safetensors", ORGAN_CONTENT_SAFETENSORS},
                        {".gguf", ORGAN_CONTENT_GGUF}};
 
-/* Returns whether the file has the bytes `magic` at `offset`. */
 static bool sample_has_magic(const sample *s, size_t offset, const void *magic, size_t length)
 {
     return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
 }
 
-/* Returns whether `end` is the end of the name and not the whole name; upper and lower case are equal. */
+/* Upper and lower case are equal. `end` must not be the whole name. */
 static bool name_ends(const char *name, const char *end)
 {
     const size_t length = strlen(name), expected = strlen(end);
     return length > expected && strcasecmp(name + length - expected, end) == 0;
 }
 
-/* Returns whether the file begins like safetensors: with 8 bytes that are a header length within the file, then with
- * '{' or white space. */
+/* safetensors begin with 8 bytes that are a header length within the file, then with '{' or white space. */
 static bool is_safetensors(const sample *s, uint64_t size)
 {
     const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
     return length >= 2 && length <= size - 8 && strchr("{ \t\r\n", s->bytes[8]) && s->bytes[8];
 }
 
-/* If the line at `at` consists of a Python name with dots, returns the offset of the next line; otherwise 0. */
+/* Returns the offset of the next line if the line consists of a Python name with dots; otherwise 0. */
 static size_t name_line(const sample *s, size_t at)
 {
     const size_t begin = at;
@@ -123,8 +120,8 @@ static size_t name_line(const sample *s, size_t at)
     return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
 }
 
-/* Returns whether the file begins like a pickle of protocol 0, which is text: with a call of a function ("c", then
- * lines with its module and its name), a dictionary, a list, or arguments in parentheses. */
+/* Protocol 0 is text, which begins with a call of a function ("c", then lines with its module and its name), a
+ * dictionary, a list, or arguments in parentheses. */
 static bool is_text_pickle(const sample *s)
 {
     /* module and name: offset after the line with the function's module, and after the line with its name; 0: none */
@@ -138,8 +135,7 @@ static bool is_text_pickle(const sample *s)
            memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
 }
 
-/* Returns whether the file begins like a pickle: of protocols 2 to 5, which begin with the byte 0x80 and the number of
- * the protocol, or of protocol 0. */
+/* Protocols 2 to 5 begin with the byte 0x80 and the number of the protocol. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)
@@ -149,14 +145,13 @@ static bool is_pickle(const sample *s)
     return is_text_pickle(s);
 }
 
-/* Returns whether the file is a NumPy array whose elements are Python objects: numpy stores them as a pickle. */
+/* numpy stores elements that are Python objects as a pickle. */
 static bool is_object_array(const sample *s)
 {
     return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
 }
 
-/* Reads the last `count` bytes of the file into `bytes`; `count` is at most `size`. Adds a finding and returns false if
- * reading fails. */
+/* `count` is at most `size`. Adds a finding and returns false if reading fails. */
 static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
 {
     organ_error error = {0};
@@ -165,8 +160,7 @@ static bool read_end(organ_findings *findings, int fd, uint64_t size, void *byte
     return error.status == ORGAN_OK;
 }
 
-/* Returns whether a zip archive contains a pickle: whether the first HEAD_BYTES (its first entry) or the last
- * TAIL_BYTES (its directory) have the end of a pickle's name. */
+/* The first HEAD_BYTES have the archive's first entry, the last TAIL_BYTES its directory. */
 static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
@@ -180,16 +174,15 @@ static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, ui
     return false;
 }
 
-/* Returns whether the last byte of the file is '.', the opcode STOP, with which every pickle ends. */
+/* Every pickle ends with '.', the opcode STOP. */
 static bool ends_with_pickle_stop(organ_findings *findings, int fd, uint64_t size)
 {
     char last;
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
-/* Adds findings by the bytes of a file. Returns whether it added any. Bare numbers of a tensor (`bare`) can resemble a
- * format by chance: for them a pattern counts only if it has at least 4 bytes, and a pickle only if the last byte is
- * STOP. */
+/* Returns whether it added a finding. Bare numbers of a tensor (`bare`) can resemble a format by chance: for them a
+ * pattern counts only if it has at least 4 bytes, and a pickle only if the last byte is STOP. */
 static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
 {
     const size_t before = organ_findings_count(findings), min_length = bare ? 4 : 0;
@@ -214,7 +207,6 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     return organ_findings_count(findings) > before;
 }
 
-/* Adds a finding if the end of the name, such as .pkl or .py, is that of a pickle or a program. */
 static void add_finding_by_ending(organ_findings *findings, const char *name)
 {
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
@@ -224,8 +216,6 @@ static void add_finding_by_ending(organ_findings *findings, const char *name)
         }
 }
 
-/* Reads the first bytes of a file, and adds findings if these or its name belong to a dangerous type, such as a pickle
- * or a program. Returns the format that the caller should examine next. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare)
 {
     sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};

@@ -61,7 +61,7 @@ static const struct {
     [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file to check."},
 };
 
-/* Returns the message without the file's name at its beginning, which the finding has in another member. */
+/* The finding has the file's name in another member. */
 static const char *message_without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
@@ -69,7 +69,6 @@ static const char *message_without_file(const char *message, const char *file)
                                                                                           : message;
 }
 
-/* Adds a finding to the list, unless it has MAX_LISTED of this kind; counts it in any case. */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
 {
     char sentence[1000];
@@ -86,8 +85,6 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
         organ_memory_count_refusal();
 }
 
-/* Adds an error that a reader of the file returned. Lack of memory and failures of the system say nothing about the
- * file and become no finding; the first failure of the system is kept in findings->failure. */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error)
 {
     if (error->status == ORGAN_OK)
@@ -101,8 +98,6 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
                            message_without_file(error->message, findings->file));
 }
 
-/* Returns whether the message is, or ends with, the sentence of a finding in the list: readers put the file's name
- * before it. The caller then does not report it again. */
 bool organ_findings_have(const organ_findings *findings, const char *message)
 {
     for (size_t k = 0; k < json_array_size(findings->list); k++) {
@@ -113,7 +108,6 @@ bool organ_findings_have(const organ_findings *findings, const char *message)
     return false;
 }
 
-/* Returns the number of all findings, including those that are not in the list. */
 size_t organ_findings_count(const organ_findings *findings)
 {
     size_t count = 0;
@@ -122,7 +116,6 @@ size_t organ_findings_count(const organ_findings *findings)
     return count;
 }
 
-/* Returns the row of the report for kind k, NULL if there is no finding of it. */
 static json_t *kind_json(const void *context, size_t k)
 {
     const organ_findings *const findings = context;
@@ -133,7 +126,6 @@ static json_t *kind_json(const void *context, size_t k)
                         SET_COUNT("findings", findings->counts[k]));
 }
 
-/* Returns the rows of the report for all kinds with findings. */
 json_t *organ_findings_kinds(const organ_findings *findings)
 {
     return organ_json_rows(ORGAN_FINDING_KINDS, kind_json, findings);

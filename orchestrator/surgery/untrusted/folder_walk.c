@@ -34,7 +34,6 @@
 /* Limits of a walk: levels of nested directories, and total number of entries. */
 enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
-/* State of organ_scan_folder. */
 typedef struct folder_scan {
     organ_findings *findings;
     organ_scanned_folder *scanned;
@@ -46,8 +45,8 @@ typedef struct folder_scan {
     bool organ_directory;
 } folder_scan;
 
-/* Adds a finding of `kind` because a system call has just failed with errno; `what` is the sentence for it. An error
- * that says nothing about the file (organ_is_system_failure) becomes findings->failure instead. */
+/* A system call must just have failed with errno. An error that says nothing about the file
+ * (organ_is_system_failure) becomes findings->failure, not a finding. */
 static void add_call_failure(const folder_scan *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
@@ -61,8 +60,6 @@ static void add_call_failure(const folder_scan *t, organ_finding_kind kind, cons
 
 /* ---- one file ---- */
 
-/* Reads the text file `fd` of `size` bytes and passes it to the checks for its format. A text that is too long or
- * cannot be read becomes a finding. */
 static void walk_check_text(const folder_scan *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};
@@ -92,8 +89,8 @@ static void walk_check_text(const folder_scan *t, organ_content content, const c
     free(bytes);
 }
 
-/* Returns whether findings->file is a tensor of an organ directory: a file of bare numbers, whose first bytes can have
- * any value. The folder of copied files (ORGAN_FILES_FOLDER) has none. */
+/* A tensor of an organ directory is a file of bare numbers, whose first bytes can have any value. The folder of
+ * copied files (ORGAN_FILES_FOLDER) has none. */
 static bool is_bare_tensor(const folder_scan *t)
 {
     const char *const file = t->findings->file;
@@ -101,8 +98,7 @@ static bool is_bare_tensor(const folder_scan *t)
            strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
 }
 
-/* Determines the format of the open file by its content or its name, and checks it. `name` is the name by which loaders
- * find it. */
+/* `name` is the name by which loaders find the file. */
 static void check_content(const folder_scan *t, const char *name, int fd, uint64_t size)
 {
     const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
@@ -118,8 +114,8 @@ static void check_content(const folder_scan *t, const char *name, int fd, uint64
         walk_check_text(t, content, name, fd, size);
 }
 
-/* Opens the file `stored` in the directory `at` and checks its content. `name` is the name by which loaders find it,
- * which differs for a blob of the Hugging Face cache. With `at` AT_FDCWD, `stored` is a path, which may be a link. */
+/* `name` is the name by which loaders find the file `stored`; it differs for a blob of the Hugging Face cache. With
+ * `at` AT_FDCWD, `stored` is a path, which may be a link. */
 static void check_file(const folder_scan *t, int at, const char *stored, const char *name)
 {
     struct stat info;
@@ -139,17 +135,15 @@ static void check_file(const folder_scan *t, int at, const char *stored, const c
 
 /* ---- links ---- */
 
-/* Returns whether the path is the folder itself or is inside it. */
 static bool walk_is_within(const char *path, const char *folder)
 {
     const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* Checks the target of a link in the Hugging Face cache, where the files of a snapshot are links to blobs: a blob is
- * checked under `name`, the name of the link; a link to a directory outside the download is a finding. Does nothing
- * outside the cache, because the walk visits the target itself. `text` is the text of the link; `end` and `target` are
- * the results of organ_link_follow. */
+/* In the Hugging Face cache the files of a snapshot are links to blobs: a blob is checked under `name`, the name of
+ * the link; a link to a directory outside the download is a finding. Outside the cache the walk visits the target
+ * itself. `text` is the text of the link; `end` and `target` are the results of organ_link_follow. */
 static void check_target(folder_scan *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {
@@ -167,8 +161,8 @@ static void check_target(folder_scan *t, const char *text, const char *name, org
     free(whole);
 }
 
-/* Checks the symbolic link `name` in the directory `at`: adds a finding if it leads out of the base (folder_scan.base)
- * or nowhere, else checks its target. `path` is the path of the link within the download. */
+/* A link that leads out of the base (folder_scan.base) or nowhere is a finding. `path` is the path of the link
+ * within the download. */
 static void check_link(folder_scan *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
@@ -197,8 +191,7 @@ static void check_link(folder_scan *t, int at, const char *name, const char *pat
 
 /* ---- directories ---- */
 
-/* Returns the sorted names in the directory `fd`, at most ENTRIES_MAX, and closes `fd`; the caller frees the names and
- * the array. *count is their number. A directory that cannot be read becomes a finding. */
+/* The names are sorted and at most ENTRIES_MAX. Closes `fd`; the caller frees the names and the array. */
 static char **walk_list_names(const folder_scan *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
@@ -228,9 +221,8 @@ static char **walk_list_names(const folder_scan *t, int fd, size_t *count)
     return names;
 }
 
-/* Opens the model to which the file `name` in `folder` belongs, and adds its faults. Does this if the file is an index
- * of safetensors, a safetensors file in a folder without index (`indexed` false), a GGUF file, or the first file of a
- * split GGUF. Does nothing for other files. */
+/* A model is opened for an index of safetensors, a safetensors file in a folder without index (`indexed` false), a
+ * GGUF file, and the first file of a split GGUF. */
 static void walk_check_model(const folder_scan *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";
@@ -248,8 +240,7 @@ static void walk_check_model(const folder_scan *t, const char *folder, const cha
     free(place);
 }
 
-/* Checks the models among the `count` files `names` of a directory. If the directory has an index of safetensors, its
- * safetensors files are checked together as one model, not one by one. */
+/* Safetensors files with an index are checked together as one model, not one by one. */
 static void check_models(const folder_scan *t, const char *folder, char *const *names, size_t count)
 {
     bool indexed = false;
@@ -266,8 +257,7 @@ static void check_models(const folder_scan *t, const char *folder, char *const *
 
 static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned depth);
 
-/* Walks a folder (walk_folder) and closes `fd`. If the folder is an entry of the Hugging Face cache, that entry becomes
- * the base of all links below it. */
+/* Closes `fd`. A folder that is an entry of the Hugging Face cache becomes the base of all links below it. */
 static void walk_place(folder_scan *t, int fd, const char *folder, unsigned depth)
 {
     const organ_link_base outer = t->base;
@@ -286,8 +276,8 @@ static void walk_place(folder_scan *t, int fd, const char *folder, unsigned dept
     t->base = outer;
 }
 
-/* Checks the entry `name` of the directory `at` according to its type. `path` is its path within the download, `depth`
- * the number of directories around it. Descends into directories other than .git, to DEPTH_MAX levels. */
+/* `path` is the path within the download, `depth` the number of directories around the entry. .git and directories
+ * below DEPTH_MAX levels are not entered. */
 static void walk_entry(folder_scan *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;
@@ -316,9 +306,9 @@ static void walk_entry(folder_scan *t, int at, const char *name, const char *pat
     }
 }
 
-/* Checks the entries of a folder, then the models in it; closes `fd`. `folder` is its path within the download, "" for
- * the download itself. Opens no model if the walk has found a bad link or a device so far, because opening a model
- * could follow the link or open the device; and none in an organ directory, which walk_path opens as a whole. */
+/* Closes `fd`. `folder` is the path within the download, "" for the download itself. No model is opened if the walk
+ * has found a bad link or a device so far, because opening a model could follow the link or open the device; and
+ * none in an organ directory, which walk_path opens as a whole. */
 static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned depth)
 {
     size_t count;
@@ -344,7 +334,7 @@ static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned dep
     free(names);
 }
 
-/* Checks the download: a directory with all its content, or a single file. Closes `fd`. */
+/* Closes `fd`. */
 static void walk_path(folder_scan *t, int fd, bool directory)
 {
     const char *const name = organ_path_name(t->path);
@@ -364,8 +354,8 @@ static void walk_path(folder_scan *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Sets t->base, the directory that links must not leave: the cache entry if the download is a snapshot in one, else the
- * download itself, which is open as `fd`. Returns false with errno on failure. */
+/* Links must not leave the base: the cache entry if the download is a snapshot in one, else the download itself,
+ * which is open as `fd`. Returns false with errno on failure. */
 static bool find_base(folder_scan *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);
@@ -375,8 +365,6 @@ static bool find_base(folder_scan *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
-/* Examines a directory with all its content, or a single file. Returns an error only if `path` itself cannot be
- * examined. */
 organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
                                organ_error *error)
 {

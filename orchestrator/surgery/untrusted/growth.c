@@ -22,7 +22,6 @@ enum {
     BYTE_TOKEN = 6              /* not a limit: the value of tokenizer.ggml.token_type for a byte */
 };
 
-/* Adds a finding at `where` if `count` exceeds `max`; `what` names the counted things in its sentence. */
 static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t max)
 {
     if (count > max)
@@ -32,8 +31,7 @@ static void add_if_more(organ_findings *findings, const char *where, const char 
 
 /* ---- tokenizer.json ---- */
 
-/* The steps that check_steps has counted in one member of tokenizer.json. A step is an object with a "type", such as a
- * normalizer in a Sequence. */
+/* A step is an object with a "type", such as a normalizer in a Sequence. */
 typedef struct steps {
     organ_findings *findings;
     const char *where; /* name of the member: "normalizer" */
@@ -41,7 +39,6 @@ typedef struct steps {
     size_t count;      /* number of steps */
 } steps;
 
-/* Adds a finding if the pattern of a step is a regular expression that could take exponential time. */
 static void check_pattern(steps *s, const json_t *pattern)
 {
     const json_t *const regex = json_object_get(pattern, "Regex");
@@ -52,9 +49,8 @@ static void check_pattern(steps *s, const json_t *pattern)
                            json_string_value(regex), risk);
 }
 
-/* If the step replaces a match by a longer text, multiplies s->growth by the ratio of their lengths; a match of a
- * regular expression counts as one byte. Adds findings for a long replacement and for a long text that the step puts
- * before each input. */
+/* A longer text multiplies s->growth by the ratio of the lengths; a match of a regular expression counts as one
+ * byte. A long text that the step puts before each input is a finding, too. */
 static void check_replacement(steps *s, const json_t *step)
 {
     const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
@@ -69,8 +65,7 @@ static void check_replacement(steps *s, const json_t *step)
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
 
-/* Checks a JSON value and all objects and lists in it, which contain the steps. jansson limits the depth of the tree,
- * and so of the recursion. */
+/* jansson limits the depth of the tree, and so of the recursion. */
 static void check_steps(steps *s, const json_t *step)
 {
     const char *name;
@@ -92,8 +87,6 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
-/* Checks the member `name` of tokenizer.json, whose value is `span`: the number of its steps, and how much they can
- * lengthen a text. */
 static void check_step_member(organ_findings *findings, const organ_json_source *text, const char *name,
                               organ_json_span span)
 {
@@ -111,9 +104,9 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
                            "the replacements together make a text up to %.3g times as long", s.growth);
 }
 
-/* Checks the size of a vocabulary in `span`, a list of words or an object of words with ids. Ids much larger than the
- * number of words are a finding, because arrays indexed by id would be mostly empty. `known`: words that other files of
- * the tokenizer may have, which raises the limit. */
+/* `span` is a list of words or an object of words with ids. Ids much larger than the number of words are a finding,
+ * because arrays indexed by id would be mostly empty. `known`: words that other files of the tokenizer may have,
+ * which raises the limit. */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -126,8 +119,7 @@ static void check_words(organ_findings *findings, const organ_json_source *text,
                            extent.greatest, extent.members);
 }
 
-/* Checks the list of added tokens in `span`: their number, their lengths, and their ids, which must not be far above
- * the number of all words. `words` is the number of words in the vocabulary. */
+/* `words` is the number of words in the vocabulary. Ids must not be far above the number of all words. */
 static void check_added(organ_findings *findings, const organ_json_source *text, organ_json_span span, uint64_t words)
 {
     organ_error error = {0};
@@ -149,8 +141,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_decref(list);
 }
 
-/* Sets spans[k] to the value of the member names[k] of `object`, for k < count. If the object repeats a name, its last
- * member counts. Spans of missing members stay unchanged. `what` names the object in messages; NULL: the whole text. */
+/* If the object repeats a name, its last member counts. Spans of missing members stay unchanged. `what` names the
+ * object in messages; NULL: the whole text. */
 static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -163,7 +155,6 @@ static void find_members(const organ_json_source *text, organ_json_span object, 
                 spans[k] = walk.value;
 }
 
-/* Checks the steps, words, merges and added tokens of a tokenizer.json. */
 static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
@@ -188,7 +179,6 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
         check_added(findings, text, spans[ADDED], words);
 }
 
-/* Returns whether organ_growth_check has a check for a JSON file of this name. */
 bool organ_growth_is_tokenizer(const char *name)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json"};
@@ -198,8 +188,6 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
-/* Callback of organ_json_keys for tokenizer_config.json: adds a finding if its member added_tokens_decoder lists too
- * many tokens. */
 static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
@@ -211,8 +199,8 @@ static void check_decoder(void *context, const organ_json_key *key)
                     ADDED_MAX);
 }
 
-/* Checks a file of a tokenizer, according to its name: tokenizer.json, tokenizer_config.json, or else a list of words
- * (vocab.json, added_tokens.json). */
+/* A file with another name than tokenizer.json and tokenizer_config.json is a list of words (vocab.json,
+ * added_tokens.json). */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
     if (strcasecmp(name, "tokenizer.json") == 0)
@@ -226,14 +214,14 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
 
 /* ---- tokenizer.ggml.* ---- */
 
-/* Returns whether a token has the form "<0x..>" with two characters, as byte tokens do. */
+/* Byte tokens have the form "<0x..>" with two characters. */
 static bool is_byte_token(const char *text, uint64_t length)
 {
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or the form "<0x..>", its two characters
- * must be hexadecimal digits: loaders use them as a number from 0 to 255 without a check. */
+/* Loaders use the two characters of a byte token as a number from 0 to 255 without a check, so they must be
+ * hexadecimal digits. `byte`: the token has type BYTE_TOKEN. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
@@ -246,7 +234,6 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
 }
 
-/* Checks the texts of all tokens in the array tokenizer.ggml.tokens. */
 static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
 {
     const organ_gguf_kv *const types = organ_gguf_find(gguf, "tokenizer.ggml.token_type");
@@ -261,8 +248,7 @@ static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, 
     }
 }
 
-/* Checks the array `key`, if the file has it: it must have `tokens` elements, of type F32 if `real`, else I32 or U32.
- * Readers index the array by token and assume these types. */
+/* Readers index the array by token and assume its type: F32 if `real`, else I32 or U32. */
 static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real,
                             uint64_t tokens)
 {
@@ -279,8 +265,6 @@ static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, co
                            kv->count, tokens);
 }
 
-/* Checks the tokenizer in the key-values of a GGUF file: the numbers of words and merges, each word, and whether the
- * lists of scores and types have one element for each word. */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
 {
     const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");

@@ -8,7 +8,6 @@
 /* Bytes for the name of a member, with its NUL. */
 enum { NAME_ROOM = 65 };
 
-/* Returns the offset after the string whose first quote is at `at`; the end of the text if the string does not end. */
 static size_t string_end(const organ_json_source *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
@@ -16,7 +15,6 @@ static size_t string_end(const organ_json_source *text, size_t at)
     return at < text->length ? at + 1 : text->length;
 }
 
-/* Returns the offset of the first character at or after `at` that is not white space. */
 static size_t skip_white_space(const organ_json_source *text, size_t at)
 {
     while (at < text->length && text->bytes[at] && strchr(" \t\r\n", text->bytes[at]))
@@ -24,8 +22,8 @@ static size_t skip_white_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the offset after the value that begins at `at`. Stops at `at` + `max`, or after the string that contains this
- * offset, if the value is longer. Follows brackets and strings only, without a check of the syntax. */
+/* Only brackets and strings are followed, without a check of the syntax. A longer value ends after the string that
+ * contains `at` + `max`. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
@@ -45,7 +43,6 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max
     return at;
 }
 
-/* State of organ_json_keys. */
 typedef struct json_keys_walk {
     const organ_json_source *text;
     organ_json_key_found *callback;
@@ -58,8 +55,7 @@ typedef struct json_keys_walk {
     } levels[ORGAN_JSON_KEYS_DEPTH]; /* the open objects and lists, the outermost first */
 } json_keys_walk;
 
-/* Writes to `path` the names of the enclosing members and of the current one, joined by dots: "a.b". Names are as
- * written, each cut to 100 bytes. */
+/* The names are joined by dots, "a.b". They are as written, each cut to 100 bytes. */
 static void write_path(const json_keys_walk *w, char path[400])
 {
     size_t used = 0;
@@ -73,8 +69,6 @@ static void write_path(const json_keys_walk *w, char path[400])
     }
 }
 
-/* Copies the string at `span`, which includes the quotation marks, to `name` with its escapes decoded. Returns false if
- * it is too long or malformed, or if memory runs out. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
@@ -96,7 +90,6 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
     return fits;
 }
 
-/* Calls the callback if the string at `span` is the name of a member, that is, if a colon follows it. */
 static void report_member(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = skip_white_space(w->text, span.end);
@@ -108,8 +101,7 @@ static void report_member(const json_keys_walk *w, organ_json_span span)
     w->callback(w->context, &key);
 }
 
-/* Calls `callback` for the members of all objects without building a tree, so that a huge or malformed text is no
- * danger. */
+/* No tree is built, so that a huge or malformed text is no danger. */
 void organ_json_keys(const organ_json_source *text, organ_json_key_found *callback, void *context)
 {
     json_keys_walk w = {.text = text, .callback = callback, .context = context};
@@ -136,7 +128,7 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *callba
     }
 }
 
-/* Measures the list or object in `span`. Its members are its own commas plus one, unless it is empty. */
+/* The members are the own commas of the list or object plus one, unless it is empty. */
 organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};

@@ -19,18 +19,16 @@ enum { DEEPEST = 64, LINKS_MAX = 40 };
 
 /* ---- entries of the cache ---- */
 
-/* Returns whether the open directory `fd` has a directory `name`, which is no link. */
+/* A link to a directory does not count. */
 static bool has_folder(int fd, const char *name)
 {
     struct stat info;
     return fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Returns whether the directory has the folders of an entry of the Hugging Face cache. */
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
-/* Returns whether the last component of the path is like the name of an entry of the Hugging Face cache:
- * models--OWNER--NAME, or the same with datasets or spaces. */
+/* Such a name is models--OWNER--NAME, or the same with datasets or spaces. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
@@ -41,8 +39,6 @@ static bool is_named_as_store(const char *path)
     return false;
 }
 
-/* Makes the directory `fd` the base. Returns false with errno if `path` is NULL (an earlier allocation failed) or `fd`
- * cannot be duplicated. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path)
 {
     *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};
@@ -52,8 +48,7 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path)
     return base->fd >= 0;
 }
 
-/* Sets *base to the cache entry that contains `root`: tries the parts of `root` before each "/snapshots/", the longest
- * first. If none is a cache entry, base->fd is -1 and errno 0; on failure errno has the reason. */
+/* The parts of `root` before each "/snapshots/" are tried, the longest first. */
 void organ_link_find_store(const char *root, organ_link_base *base)
 {
     static const char inner[] = "/" SNAPSHOTS "/";
@@ -78,7 +73,6 @@ void organ_link_find_store(const char *root, organ_link_base *base)
     errno = path ? 0 : ENOMEM;
 }
 
-/* Closes the descriptor of the base and frees its path. */
 void organ_link_base_close(organ_link_base *base)
 {
     if (base->fd >= 0)
@@ -100,15 +94,12 @@ typedef struct link_walk {
     char component[NAME_MAX + 1]; /* the component of the path that next_component has removed from `rest` */
 } link_walk;
 
-/* Closes the current directory and makes its parent the current one. The current directory must not be the base. */
 static void leave_folder(link_walk *c)
 {
     close(c->folders[c->depth--]);
     c->to->path[c->lengths[c->depth]] = '\0';
 }
 
-/* Moves the first component of c->rest to c->component. Returns 1, or 0 if none remains, or -1 with errno if the
- * component is too long for a file name. */
 static int next_component(link_walk *c)
 {
     const char *const component = c->rest + strspn(c->rest, "/");
@@ -123,8 +114,6 @@ static int next_component(link_walk *c)
     return length > 0;
 }
 
-/* Opens the directory c->component in c->folders[c->depth], the current directory of the walk, and makes it the current
- * one. Returns false with errno on failure. */
 static bool enter_folder(link_walk *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->component);
@@ -141,9 +130,8 @@ static bool enter_folder(link_walk *c)
     return true;
 }
 
-/* Replaces the link c->component by its text, which it puts before c->rest. An absolute text must begin with the path
- * of the base; the walk then continues at the base. Returns false and sets *end: to ORGAN_LINK_LEAVES if the text leads
- * elsewhere, to ORGAN_LINK_NOWHERE, with errno, on failure. */
+/* The text of the link comes before c->rest. An absolute text must begin with the path of the base; the walk then
+ * continues at the base. Otherwise *end becomes ORGAN_LINK_LEAVES, on failure ORGAN_LINK_NOWHERE, with errno. */
 static bool expand_link(link_walk *c, organ_link_end *end)
 {
     char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
@@ -172,7 +160,6 @@ static bool expand_link(link_walk *c, organ_link_end *end)
     return true;
 }
 
-/* Completes c->to with the file c->component of the current directory. Returns false with errno on failure. */
 static bool append_file_name(link_walk *c)
 {
     organ_link_target *const to = c->to;
@@ -187,8 +174,8 @@ static bool append_file_name(link_walk *c)
     return to->folder >= 0;
 }
 
-/* Follows the remaining path component by component, without leaving the base. Opens each directory relative to the
- * previous one, so that a path that is changed meanwhile cannot lead elsewhere. */
+/* Each directory is opened relative to the previous one, so that a path that is changed meanwhile cannot lead
+ * elsewhere. */
 static organ_link_end follow_components(link_walk *c)
 {
     int found;
@@ -219,17 +206,16 @@ static organ_link_end follow_components(link_walk *c)
     return found < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* Returns whether links may lead to the file `path`, relative to the base. A base with the folders of a cache entry,
- * but without the name of one, may be a home directory: links may then lead only to files in its blobs and
- * snapshots. */
+/* A base with the folders of a cache entry, but without the name of one, may be a home directory: links may then
+ * lead only to files in its blobs and snapshots. */
 static bool is_allowed_target(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||
            strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
 }
 
-/* Follows `path` and the links in it without opening a directory outside the base. If it ends at a file, target->folder
- * is the open directory of the file, which the caller closes; otherwise -1. */
+/* If the path ends at a file, target->folder is the open directory of the file, which the caller closes; otherwise
+ * -1. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
 {
     link_walk c = {.base = base, .to = target, .folders = {base->fd}};

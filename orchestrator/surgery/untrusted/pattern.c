@@ -9,7 +9,7 @@
  * repeated group is as risky as one with unlimited repetitions. */
 enum { LONGEST = 65536, DEPTH = 256, COUNT_MAX = 1000, MANY = 10 };
 
-/* The quantifier after an item of a pattern, such as "*", "+?" or "{2,5}". */
+/* Quantifiers are such as "*", "+?" or "{2,5}". */
 typedef struct quantifier {
     size_t length;     /* bytes of its text; 0: there is no quantifier */
     unsigned long max; /* largest number of repetitions; with `endless` the smallest, 0 for "*" and "+" */
@@ -17,8 +17,6 @@ typedef struct quantifier {
     bool possessive;   /* never gives up a match again ("*+"), so that it causes no backtracking */
 } quantifier;
 
-/* Reads a count such as "{3}", "{3,}", "{3,5}" or "{,5}" at the beginning of the `remaining` bytes at `p` into *q.
- * Returns false if the bytes do not begin with a count. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -37,7 +35,6 @@ static bool read_count(const char *p, size_t remaining, quantifier *q)
     return true;
 }
 
-/* Returns the quantifier at the beginning of the `remaining` bytes at `p`; its length is 0 if there is none. */
 static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};
@@ -54,8 +51,7 @@ static quantifier quantifier_at(const char *p, size_t remaining)
     return q;
 }
 
-/* Returns the offset after the character class "[...]" that begins at `at`, and may contain other classes; `length` if
- * it does not end. */
+/* The character class "[...]" may contain other classes. Returns `length` if it does not end. */
 static size_t class_end(const char *p, size_t at, size_t length)
 {
     size_t depth = 0;
@@ -70,9 +66,6 @@ static size_t class_end(const char *p, size_t at, size_t length)
     return length;
 }
 
-/* Returns why the regular expression is risky, as the predicate of a sentence, or NULL. A pattern is risky if it is too
- * long, nests groups too deeply, has a very large count, or repeats a group that itself contains an unlimited
- * repetition, such as "(a+)+": a backtracking engine then tries exponentially many ways to match a text. */
 const char *organ_pattern_risk(const char *pattern, size_t length)
 {
     bool endless[DEPTH + 1] = {false}; /* for each open group: it contains an unlimited repetition; [0] the pattern */

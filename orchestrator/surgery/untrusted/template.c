@@ -17,7 +17,6 @@ enum {
     REPEAT_MAX = 1000000, /* largest factor that repeats a text; no real template has as large a number */
 };
 
-/* Kinds of dangerous constructs; hazard_messages[] has the sentences of their findings. */
 typedef enum template_hazard {
     HAZARD_DUNDER,    /* a name of Python's internals with two underscores on both sides */
     HAZARD_PIECE,     /* a part of such a name, from which a template may join it */
@@ -32,7 +31,7 @@ typedef enum template_hazard {
     HAZARDS           /* number of kinds */
 } template_hazard;
 
-/* The sentence of each kind of finding; %s is the word that was found. */
+/* %s is the word that was found. */
 static const char *const hazard_messages[HAZARDS] = {
     [HAZARD_DUNDER] = "it uses '%s', which gives access to the interpreter",
     [HAZARD_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
@@ -83,13 +82,11 @@ static const struct {
 static const char *const hazard_parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
                                            "popen",      "gi_frame", "f_globals"};
 
-/* A token of a template. */
 typedef struct template_token {
     char kind;     /* 'n' name, 's' string, '9' number, or the character of a mark such as '('; 0: none */
     char word[64]; /* the name, or the beginning of the string, number or mark */
 } template_token;
 
-/* The scan of one template. */
 typedef struct template_scan {
     organ_findings *findings;
     const char *where, *text;
@@ -104,8 +101,6 @@ typedef struct template_scan {
     size_t open;             /* number of open brackets in the tag */
 } template_scan;
 
-/* Adds a finding of `kind` at the current line, with `word` in its sentence. Does nothing if the kind has a finding
- * already. */
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
@@ -123,8 +118,7 @@ static void report_hazard(template_scan *s, template_hazard kind, const char *wo
 
 /* ---- texts ---- */
 
-/* Searches the text for a name with two underscores on both sides, such as "__class__", and copies the first to `name`.
- * Returns false if there is none. */
+/* The names have two underscores on both sides, such as "__class__". `name` becomes the first. */
 static bool has_dunder(const char *text, char name[64])
 {
     for (const char *begin = text; (begin = strstr(begin, "__")); begin++) {
@@ -139,8 +133,7 @@ static bool has_dunder(const char *text, char name[64])
     return false;
 }
 
-/* Returns whether the text begins or ends like a name such as __class__, so that a template could join the name from
- * pieces: "__cla", "ss__" or "__". */
+/* A template could join a name such as __class__ from pieces: "__cla", "ss__" or "__". */
 static bool is_piece(const char *text)
 {
     const size_t length = strlen(text);
@@ -151,8 +144,6 @@ static bool is_piece(const char *text)
            (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
 }
 
-/* Adds findings for names of Python's internals in a text, such as "__class__", and for parts of such names
- * (hazard_parts). */
 static void check_string_literal(template_scan *s, const char *text)
 {
     char name[64];
@@ -163,7 +154,7 @@ static void check_string_literal(template_scan *s, const char *text)
             report_hazard(s, HAZARD_PIECE, hazard_parts[k]);
 }
 
-/* Checks a string literal of a tag, and appends it to s->joined, because a name may be joined from several literals. */
+/* The literal is appended to s->joined, because a name may be joined from several literals. */
 static void check_string(template_scan *s, const char *text)
 {
     check_string_literal(s, text);
@@ -184,7 +175,6 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-/* Makes a token the newest, s->recent[0]; the oldest is dropped. */
 static void push_token(template_scan *s, char kind, const char *word)
 {
     memmove(s->recent + 1, s->recent, sizeof s->recent - sizeof *s->recent);
@@ -192,8 +182,6 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
-/* Reads the first `count` characters of `text` as a number in this base and returns it. Returns -1 if one of them is no
- * digit or fewer than `count` characters remain. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -205,9 +193,9 @@ static long digits_of(const char *text, size_t remaining, size_t count, int base
     return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
 }
 
-/* Decodes the escape of a Python string that begins with the backslash at `text`; *taken is the number of its bytes.
- * Decodes only numbers (\x, \u, \U, octal); other escapes become the character after the backslash. NUL and
- * characters outside ASCII become '?', because the searched names do not contain them. */
+/* *taken becomes the number of bytes of the escape. Only numbers are decoded (\x, \u, \U, octal); other escapes
+ * become the character after the backslash. NUL and characters outside ASCII become '?', because the searched names
+ * do not contain them. */
 static char decode_escape(const char *text, size_t remaining, size_t *taken)
 {
     static const struct {
@@ -234,8 +222,7 @@ static char decode_escape(const char *text, size_t remaining, size_t *taken)
     return remaining > 1 ? text[1] : '\\';
 }
 
-/* Scans the string literal at the current position, checks it, and makes it the newest token. Decodes escapes, so that
- * "\x5f\x5fclass__" is found, too. */
+/* Escapes are decoded, so that "\x5f\x5fclass__" is found, too. */
 static void scan_string(template_scan *s)
 {
     const char quote = s->text[s->at++];
@@ -263,8 +250,7 @@ static void scan_string(template_scan *s)
     push_token(s, 's', word);
 }
 
-/* Checks the name of a filter: adds findings for attr, and for joining the keys of dict(...), which can spell any
- * name. */
+/* The joined keys of dict(...) can spell any name. */
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
@@ -273,8 +259,6 @@ static void check_filter(template_scan *s, const char *word)
         report_hazard(s, HAZARD_LETTERS, "dict(...) | join");
 }
 
-/* Checks a name outside of strings: names with two underscores, attributes with a leading underscore, filters, tags
- * that load other templates, and hazard_words. */
 static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
@@ -296,7 +280,6 @@ static void check_name(template_scan *s, const char *word)
             report_hazard(s, hazard_words[k].hazard, word);
 }
 
-/* Scans the name at the current position, checks it, and makes it the newest token. */
 static void scan_name(template_scan *s)
 {
     char word[64];
@@ -311,8 +294,8 @@ static void scan_name(template_scan *s)
     push_token(s, 'n', word);
 }
 
-/* Scans the number at the current position, whose digits may have underscores between them, and makes it the newest
- * token. Adds a finding if it exceeds RANGE_MAX in a tag that calls range, or REPEAT_MAX as a factor. */
+/* Digits may have underscores between them. RANGE_MAX limits numbers in a tag that calls range, REPEAT_MAX those
+ * that are factors. */
 static void scan_number(template_scan *s)
 {
     char word[64] = "";
@@ -330,9 +313,7 @@ static void scan_number(template_scan *s)
     push_token(s, '9', word);
 }
 
-/* Scans a character that begins no name, number or string, and makes it the newest token unless it is white space.
- * Counts open brackets, and notes calls of range and dict. Adds a finding for a string of underscores that is
- * multiplied, which may become a part of "__class__". */
+/* A string of underscores that is multiplied is a finding, because it may become a part of "__class__". */
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
@@ -351,14 +332,12 @@ static void scan_mark(template_scan *s)
         push_token(s, c, mark);
 }
 
-/* Returns whether the template has `text` at the current position. */
 static bool text_follows(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
 
-/* Scans a tag {{ ... }} or {% ... %} up to and with its `end`, "}}" or "%}", which is not recognised inside brackets.
- * s->at is after the opening braces. */
+/* s->at is after the opening braces. `end`, "}}" or "%}", is not recognised inside brackets. */
 static void scan_tag(template_scan *s, const char *end)
 {
     memset(s->recent, 0, sizeof s->recent);
@@ -383,7 +362,6 @@ static void scan_tag(template_scan *s, const char *end)
     check_string_literal(s, s->joined);
 }
 
-/* Skips a comment up to and with its `end`; if `end` is NULL, skips text up to the next tag or comment. */
 static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&
@@ -392,7 +370,7 @@ static void skip_untagged(template_scan *s, const char *end)
     s->at += end && s->at < s->end ? 2 : 0;
 }
 
-/* Skips the text after {% raw %} up to and with its end tag: it is printed, not executed. */
+/* Text in {% raw %} is printed, not executed. */
 static void skip_raw(template_scan *s)
 {
     while (s->at < s->end && !text_follows(s, "endraw"))
@@ -400,8 +378,7 @@ static void skip_raw(template_scan *s)
     skip_untagged(s, "%}");
 }
 
-/* Searches the whole text, also outside of tags, for names that an escape from a sandbox needs: an engine may find tags
- * that this scan does not. `length` is that of the text. */
+/* Names outside of tags are found, too: an engine may find tags that this scan does not. */
 static void check_hazard_names(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
@@ -417,8 +394,7 @@ static void check_hazard_names(template_scan *s, size_t length)
     }
 }
 
-/* Scans the first LONGEST bytes of a Jinja chat template: checks the code in {{ }} and {% %}; skips texts, comments {#
- * #} and raw blocks. Then searches the whole template for names that sandboxes forbid. */
+/* Only the first LONGEST bytes are scanned. The whole template is searched for names that sandboxes forbid. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
     template_scan s = {

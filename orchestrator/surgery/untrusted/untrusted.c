@@ -7,7 +7,6 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/untrusted/folder_walk.h"
 
-/* Returns the report, NULL if memory runs out. */
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
                                      const organ_scanned_folder *scanned)
 {
@@ -23,8 +22,6 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
-/* Scans the directory or file and makes the report. Returns ORGAN_CHECK_FAILED, with the report and with the first
- * finding in the message, if there are findings; ORGAN_IO, without a report, after a failure of the system. */
 static organ_status scan_and_report(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
                                     organ_error *error)
 {
@@ -51,7 +48,6 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
                       count > 1 ? "s" : "", organ_json_text(first, "file"), organ_json_text(first, "what"));
 }
 
-/* Makes the report of `organ inspect --untrusted`. Loads no tensor data. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_untrusted_options, options, report, error, "model", options->model))

@@ -13,10 +13,8 @@
  * files are vocabularies and indexes, which have their own checks. */
 #define STRICT_BYTES ((size_t)1 << 20)
 
-/* Checks the value of a member that loaders act on, and adds findings; `key` is the member. */
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
-/* Copies the first 80 bytes of a member's value, as written, to `out` for a message. */
 static void value_excerpt(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
@@ -24,8 +22,7 @@ static void value_excerpt(const organ_json_key *key, char out[100])
              length > 80 ? "..." : "");
 }
 
-/* Adds a finding for auto_map or a similar member, unless its value is null or an empty object: loaders that trust the
- * model import the code that the value names. */
+/* Loaders that trust the model import the code that the value names. null and an empty object are no finding. */
 static void check_auto_map(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
@@ -34,15 +31,13 @@ static void check_auto_map(organ_findings *findings, const organ_json_key *key, 
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python code to load: %s", text);
 }
 
-/* Adds a finding for trust_remote_code, unless its value is false or null. */
 static void check_remote_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     if (!json_is_false(value) && !json_is_null(value))
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
 }
 
-/* Adds a finding for parent_library if it names a module outside transformers: peft imports this module, which runs its
- * code. */
+/* peft imports the module that the member names, which runs its code; modules of transformers are no finding. */
 static void check_parent_module(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     const char *const module = json_string_value(value);
@@ -51,15 +46,13 @@ static void check_parent_module(organ_findings *findings, const organ_json_key *
                            module);
 }
 
-/* Checks a chat template if the value is a string. `where` names it in the file. */
 static void check_template_string(organ_findings *findings, const char *where, const json_t *value)
 {
     if (json_is_string(value))
         organ_template_check(findings, where, json_string_value(value), json_string_length(value));
 }
 
-/* Checks the chat templates in the value of a member: a string, a list of strings or of {"name", "template"}, or an
- * object that maps names to templates. */
+/* The value is a string, a list of strings or of {"name", "template"}, or an object that maps names to templates. */
 static void check_chat_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char where[500];
@@ -99,14 +92,11 @@ static const struct {
  * handful; a nested member is parsed again for each of these members around it, which takes quadratic time. */
 enum { KEYS_MAX = 1000 };
 
-/* State of organ_config_check. */
 typedef struct config_reading {
     organ_findings *findings;
     size_t count; /* number of members in loader_members that were found so far */
 } config_reading;
 
-/* Parses the value of a member and passes it to `check`. A value that is malformed or longer than STRICT_BYTES is a
- * finding. */
 static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;
@@ -123,7 +113,6 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_decref(value);
 }
 
-/* Callback of organ_json_keys: checks the member if it is in loader_members and at most KEYS_MAX were found. */
 static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;
@@ -132,8 +121,6 @@ static void check_key_of(void *context, const organ_json_key *key)
             config_check_key(r->findings, key, loader_members[k].check);
 }
 
-/* Adds findings for members that make loaders run code. Searches a long text for these members, too, but does not
- * require it to be strict JSON. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};
@@ -149,7 +136,7 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
                            "%zu keys that loaders act on; the first %d were examined", r.count, KEYS_MAX);
 }
 
-/* Searches a YAML text for three strings that make loaders run Python. Does not parse YAML. */
+/* The text is searched for three strings; YAML is not parsed. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
 {
     static const struct {

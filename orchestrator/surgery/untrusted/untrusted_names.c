@@ -69,7 +69,6 @@ static const struct {
                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
                  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
 
-/* Returns whether the character has no visible form or changes the direction of writing. */
 static bool is_invisible(uint32_t code)
 {
     for (size_t k = 0; k < sizeof invisible / sizeof *invisible; k++)
@@ -78,8 +77,6 @@ static bool is_invisible(uint32_t code)
     return organ_utf8_hidden(code);
 }
 
-/* Returns whether the text has an invisible character or invalid UTF-8, and sets *code to the first such character or
- * byte. */
 bool organ_names_hide(const char *text, unsigned *code)
 {
     uint32_t one;
@@ -93,7 +90,6 @@ bool organ_names_hide(const char *text, unsigned *code)
     return false;
 }
 
-/* Returns the Latin letter or ASCII mark that the character `code` resembles, or 0. */
 static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
@@ -102,9 +98,9 @@ static char latin_lookalike(int32_t code)
     return 0;
 }
 
-/* Returns the ASCII text that a name looks like, for the caller to free: folds case and compatibility forms, replaces
- * lookalikes, and with `bare` removes accents. Returns NULL if another character remains, or if memory runs out. Sets
- * *foreign to the first lookalike, 0 if there is none. */
+/* Case and compatibility forms are folded, lookalikes replaced, and with `bare` accents removed. Returns NULL if
+ * another character remains, or if memory runs out; the caller frees the text. *foreign becomes the first lookalike,
+ * 0 if there is none. */
 static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
@@ -134,8 +130,8 @@ static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
     return (char *)folded;
 }
 
-/* Replaces ASCII characters and pairs by a letter that they resemble, such as "rn" by "m", in place, so that names that
- * look alike become equal. The text never becomes longer. */
+/* Characters and pairs become a letter that they resemble, such as "rn" "m", so that names that look alike become
+ * equal. The text never becomes longer. */
 static void fold_ascii(char *text)
 {
     static const struct {
@@ -157,9 +153,8 @@ static void fold_ascii(char *text)
     *to = 0;
 }
 
-/* Returns whether the name looks like the standard name of a file of a model, but is another name. Sets *of to the
- * standard name, and *foreign to the first lookalike, 0 if all characters are ASCII. Names that differ only in case
- * count as equal. */
+/* Names that differ only in case count as equal. *foreign becomes the first lookalike, 0 if all characters are
+ * ASCII. */
 static bool resembles_standard_name(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
@@ -180,7 +175,6 @@ static bool resembles_standard_name(const char *name, const char **of, int32_t *
     return found;
 }
 
-/* Returns whether all characters are ASCII. */
 static bool is_ascii(const char *text)
 {
     while (*text && (unsigned char)*text < 0x80)
@@ -188,8 +182,7 @@ static bool is_ascii(const char *text)
     return *text == 0;
 }
 
-/* Adds a finding for a lookalike of another script in a name with ASCII letters. A name in a single script is not
- * misleading. */
+/* A name in a single script is not misleading. */
 static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
@@ -204,7 +197,7 @@ static void check_scripts(organ_findings *findings, const char *name)
     free(appearance);
 }
 
-/* Adds at most one finding for the characters of the name, and one for a space or a dot at its ends. */
+/* The characters of the name have at most one finding, a space or a dot at its ends another. */
 void organ_names_check(organ_findings *findings, const char *name)
 {
     const char *of = NULL;

@@ -16,7 +16,6 @@
 /* Largest general.alignment, in bytes, that is no finding; real files have 32. */
 enum { ALIGNMENT_MAX = 1 << 24 };
 
-/* Callback of the readers of headers (organ_faults): adds a fault of a tensor as a finding. */
 static void add_tensor_fault(void *context, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -24,7 +23,6 @@ static void add_tensor_fault(void *context, const char *message)
     organ_findings_add_error(context, ORGAN_FINDING_TENSOR, &fault);
 }
 
-/* Adds a finding for each tensor whose name has an invisible character. */
 static void check_tensor_names(organ_findings *findings, const organ_tensor_list *list)
 {
     unsigned code;
@@ -35,7 +33,6 @@ static void check_tensor_names(organ_findings *findings, const organ_tensor_list
                                code);
 }
 
-/* Reads the header of a safetensors file and adds its faults and misleading names of tensors as findings. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
@@ -48,7 +45,6 @@ void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t 
     organ_tensor_list_release(&list);
 }
 
-/* Checks the chat templates in the key-values tokenizer.chat_template and tokenizer.chat_template.NAME. */
 static void check_templates(organ_findings *findings, const organ_gguf *gguf)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -58,8 +54,6 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
                                  gguf->kvs[k].size - 8);
 }
 
-/* Reads the header of a GGUF file and adds findings for its faults, names of tensors, alignment, templates and
- * tokenizer. With `data` also checks that the data of each tensor is inside the file. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
@@ -83,7 +77,6 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     organ_tensor_list_release(&list);
 }
 
-/* Adds a problem of the model as a finding, unless an earlier finding has the same sentence. */
 static void add_once(organ_findings *findings, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -93,7 +86,6 @@ static void add_once(organ_findings *findings, const char *message)
     organ_findings_add_error(findings, ORGAN_FINDING_MODEL, &fault);
 }
 
-/* Adds a finding if the index cannot be read, and one for each shard that it names and that does not exist. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder)
 {
     organ_error error = {0};
@@ -109,8 +101,6 @@ void organ_weights_check_index(organ_findings *findings, const char *path, const
     organ_shards_release(&shards);
 }
 
-/* Opens the whole model as other verbs do, and adds findings for its error, problems and warnings that the checks of
- * single files have not found. */
 void organ_weights_check_model(organ_findings *findings, const char *path)
 {
     organ_error error = {0};

@@ -26,7 +26,6 @@
 
 /* ---- values ---- */
 
-/* Reads bytes [offset, offset + bytes) of the file of values. */
 static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_width_choices *const c = context;
@@ -42,7 +41,6 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     return error->status;
 }
 
-/* Returns the offset in the file of values of a row of the part. */
 static uint64_t value_at(const organ_width_part *part, uint64_t row)
 {
     return part->at + row * organ_width_columns(part) * sizeof(float);
@@ -62,7 +60,6 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
     return read_values(&job->choices, values, bytes, value_at(part, first), error);
 }
 
-/* Sets `digits` to the XXH3 of the part's values in the file, as 16 hexadecimal digits. */
 static organ_status values_digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
                                   organ_error *error)
 {
@@ -97,7 +94,6 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         error);
 }
 
-/* Returns the part that a journal line is about (its tensor and matrix); NULL if the run has no such part. */
 static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
@@ -109,8 +105,6 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     return NULL;
 }
 
-/* Sets `kept` to `numbers`, the kept units in a journal line. Returns false unless they are ascending, within the units
- * of the part, and as many as the part keeps. */
 static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
 {
     json_int_t before = -1;
@@ -125,8 +119,8 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
     return true;
 }
 
-/* Restores the choice of a part from its journal line. A line is ignored if it is malformed or the values in the file
- * do not have its digest; the units of the part are then chosen again. */
+/* A line is ignored if it is malformed or the values in the file do not have its digest; the units of the part are
+ * then chosen again. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
@@ -150,7 +144,6 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
 
 /* ---- begin and end ---- */
 
-/* Returns the first line of the journal: parameters, text and model files. NULL if memory runs out. */
 static json_t *choices_head_of(organ_width_job *job)
 {
     char *const config = organ_format("%s/config.json", job->model->directory);
@@ -162,7 +155,6 @@ static json_t *choices_head_of(organ_width_job *job)
                              organ_width_identity(job));
 }
 
-/* Sets choices.directory to the path of the output with ORGAN_CHOICE_ENDING. */
 static organ_status name_choices_file(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -171,7 +163,7 @@ static organ_status name_choices_file(organ_width_job *job, organ_error *error)
     return c->directory ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-/* Creates the file of values with its final size, unless an interrupted run has left it complete in size. */
+/* A file that an interrupted run has left complete in size stays. */
 static organ_status make_values(const organ_width_choices *c, organ_error *error)
 {
     struct stat info;
@@ -183,7 +175,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
     return organ_transfer_file(c->path, c->bytes, error);
 }
 
-/* Begins the journal and the file of values. Only rank 0 calls it. */
+/* Only rank 0 calls this function. */
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -192,7 +184,6 @@ static organ_status begin_values(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Restores the choices from the lines of the journal after the first, on all ranks. */
 static organ_status recall_choices(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
@@ -225,8 +216,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
                                                                                   : recall_choices(job, error);
 }
 
-/* Ends the output of the choices after an error. organ_output_end adds to the error message how to continue; if the
- * message already says this, it stays unchanged. */
+/* organ_output_end adds to the error message how to continue; if the message already says this, it stays unchanged. */
 static void end_interrupted(organ_width_choices *c, organ_error *error)
 {
     const organ_error cause = *error;
@@ -235,7 +225,6 @@ static void end_interrupted(organ_width_choices *c, organ_error *error)
         *error = cause;
 }
 
-/* Removes the directory; prints a note if that fails. */
 static void remove_choices(const organ_width_job *job, organ_publish *publish)
 {
     struct stat info;
@@ -244,9 +233,6 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
-/* Ends the directory of choices if it was begun. With `done`, rank 0 removes it; otherwise `error` is set, and
- * organ_output_end decides whether its files stay for --resume. In any case closes the journal and frees the paths.
- * Returns error->status. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

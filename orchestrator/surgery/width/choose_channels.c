@@ -23,13 +23,12 @@
 
 #define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written or read at once; at least one row */
 
-/* Buffer for some rows of a part's values: [rows][cols], where `cols` counts only the kept columns. */
+/* The values are [rows][cols], where `cols` counts only the kept columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;
 } choose_strip;
 
-/* Allocates a strip of rows of at most STRIP_BYTES, but of at least one row. */
 static organ_status open_strip(const organ_width_part *part, choose_strip *s, organ_error *error)
 {
     s->cols = (size_t)organ_width_columns(part);
@@ -38,8 +37,6 @@ static organ_status open_strip(const organ_width_part *part, choose_strip *s, or
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
 
-/* Copies the kept columns of a row between `whole`, which has all columns, and `kept`, which has only the kept ones.
- * `out`: from `whole` to `kept`; otherwise from `kept` to `whole`. */
 static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
 {
     const size_t n = part->share->columns;
@@ -49,8 +46,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
     }
 }
 
-/* Writes the kept columns of `weights`, the refitted matrix of a part, to the file of values. Then appends the line of
- * the part to the journal. */
+/* The line of the part is appended to the journal only after the values are written. */
 static organ_status store_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->total * part->share->columns;
@@ -68,8 +64,8 @@ static organ_status store_values(organ_width_job *job, organ_width_part *part, f
 
 /* ---- for the walk ---- */
 
-/* Implements organ_calibration_work.memory: bytes for narrowing one matrix. For experts they include the moments of one
- * expert, so that the moments of at least one always fit in memory (assign_passes in calibration/captures.c). */
+/* For experts the bytes include the moments of one expert, so that the moments of at least one always fit in memory
+ * (assign_passes in calibration/captures.c). */
 static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
@@ -81,8 +77,6 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
-/* Implements organ_calibration_work.done: whether an interrupted run has chosen the units of all matrices of a
- * target. */
 static bool choose_is_done(void *context, size_t target)
 {
     const organ_width_job *const job = context;
@@ -92,8 +86,6 @@ static bool choose_is_done(void *context, size_t target)
     return true;
 }
 
-/* Implements organ_calibration_work.restore: reads a refitted matrix that an interrupted run has stored; removed
- * columns are 0. */
 static organ_status choose_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                    organ_error *error)
 {
@@ -112,14 +104,11 @@ static organ_status choose_restore(void *context, const organ_calibration_matrix
     return error->status;
 }
 
-/* Returns the bytes of the part's matrix in the donor, which the progress counts. */
 static uint64_t choose_bytes_of(const organ_width_part *part)
 {
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
-/* Advances the progress by the bytes of a part, with a remark: the lost percentage of the energy of its outputs, or
- * that no token reached its expert. */
 static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];
@@ -129,8 +118,7 @@ static void width_report_step(const organ_width_job *job, const organ_width_part
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-/* Chooses the units of a matrix to keep and refits it. The matrix of an expert without tokens has no calibration: its
- * units are chosen by norms, and it is not refitted. */
+/* The matrix of an expert without tokens has no calibration: its units are chosen by norms, and it is not refitted. */
 static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *part,
                                       const organ_calibration_matrix *matrix, float *weights, organ_error *error)
 {
@@ -146,7 +134,6 @@ static organ_status choose_for_matrix(organ_width_job *job, organ_width_part *pa
                                (size_t)matrix->cols, part->kept, &part->report, error);
 }
 
-/* Implements organ_calibration_work.change: narrows one matrix and stores its values on rank 0. */
 static organ_status choose_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                   organ_error *error)
 {
@@ -163,8 +150,8 @@ static organ_status choose_change(void *context, const organ_calibration_matrix 
 
 /* ---- the walk ---- */
 
-/* Returns ORGAN_USAGE if the cut and the forward pass disagree about whether a target is stored transposed. The cut
- * derives this from the architecture alone; the forward pass also compares shapes. */
+/* The cut derives from the architecture alone whether a target is stored transposed; the forward pass also compares
+ * shapes. */
 static organ_status check_orientation(const organ_width_job *job, organ_error *error)
 {
     const organ_forward *const forward = organ_calibration_run_facts_of(job->calib)->forward;

@@ -25,7 +25,7 @@
 #define STRIP  ((size_t)512) /* rows of W that are refitted together */
 #define SOLVES 3 /* solutions: the first, and corrections of the rounding errors that many FP32 updates left in P */
 
-/* State of narrowing one matrix. P, G, q, h, p: as in the first comment of this file. */
+/* P, G, q, h and p are those of the first comment of this file. */
 typedef struct narrowing {
     const organ_engine *engine;
     const organ_narrow_options *options;
@@ -45,10 +45,8 @@ typedef struct narrowing {
     organ_product *products; /* list of products for one call of organ_products_run */
 } narrowing;
 
-/* Indices into narrowing.lost: q, h, p. */
 enum { Q, H, ROW };
 
-/* A block of H; `at`: offset of its values in P and G. */
 typedef struct narrow_matrix_block {
     size_t start, width; /* first column; number of columns */
     size_t at;
@@ -67,8 +65,8 @@ static organ_status out_of_memory(const narrowing *x, organ_error *error)
 
 /* ---- P and G ---- */
 
-/* Computes P = H^-1 = U^T U of a block from the factor U in x->g. First clears the part below the diagonal of U, which
- * the factorisation leaves undefined. */
+/* P = H^-1 = U^T U follows from the factor U in x->g. The factorisation leaves the part below the diagonal of U
+ * undefined. */
 static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 {
     float *const u = x->g + b->at, *const p = x->p + b->at;
@@ -86,7 +84,7 @@ static void square_factor(const narrowing *x, const narrow_matrix_block *b)
     organ_products_run(x->engine, NULL, x->products, count, x->scratch);
 }
 
-/* Computes G = W^T W of a block: at the start no column is removed, so V = W. */
+/* At the start no column is removed, so V = W and G = W^T W. */
 static void square_weights(const narrowing *x, const narrow_matrix_block *b)
 {
     const organ_product_operand columns = organ_by_columns(x->weights + b->start, x->cols);
@@ -100,7 +98,6 @@ static void square_weights(const narrowing *x, const narrow_matrix_block *b)
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
-/* Copies the diagonals of P and G, from which the losses of all columns are computed. */
 static void read_diagonals(const narrowing *x)
 {
     for (size_t j = 0; j < x->cols; j++) {
@@ -110,14 +107,12 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* Returns H per token in FP32, with damping so that it can be inverted. The caller frees it; NULL if memory runs out.
- */
+/* H is per token, in FP32, and has damping so that it can be inverted. The caller frees it. */
 static float *damped_moments(const narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
 
-/* Computes P = H^-1 and G = W^T W for all blocks. */
 static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 {
     const size_t rest = x->cols % x->moments->block;
@@ -143,7 +138,7 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 
 /* ---- removal of a column ---- */
 
-/* Applies the collected updates to P and G: P - sum p q^T, G - sum (q h^T + h q^T), and empties the collection. */
+/* P becomes P - sum p q^T, and G becomes G - sum (q h^T + h q^T). */
 static void apply_pending(narrowing *x)
 {
     static const struct {
@@ -168,8 +163,7 @@ static void apply_pending(narrowing *x)
     x->pending = 0;
 }
 
-/* Subtracts from `row`, a row of a block of P or G, the collected updates: the sum over the collected columns c of
- * lost[coefficients][c][column] x lost[vectors][c]. */
+/* The updates are the sum over the collected columns c of lost[coefficients][c][column] x lost[vectors][c]. */
 static void subtract_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int coefficients,
                              int vectors, float *row)
 {
@@ -184,9 +178,8 @@ static void subtract_pending(const narrowing *x, size_t column, const narrow_mat
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
-/* Removes a column by the equations at the head of this file and collects its updates. x->p and x->g lack the collected
- * updates. So this function copies the row of the column from both and subtracts the collected updates from the copies.
- * own_p and own_g are updated at once. */
+/* The equations are at the head of this file. x->p and x->g lack the collected updates, so these are subtracted from
+ * copies of the row of the column. own_p and own_g are updated at once. */
 static void remove_column(narrowing *x, size_t column)
 {
     const narrow_matrix_block b = block_at(x, column);
@@ -217,8 +210,7 @@ static void remove_column(narrowing *x, size_t column)
 
 /* ---- the choice ---- */
 
-/* Copies to `square` the entries of `from` (P or G) in the rows and columns of the group that begins at column `first`,
- * widened to FP64. No updates may be pending. Entries of two columns in different blocks of H are 0. */
+/* No updates may be pending. Entries of two columns in different blocks of H are 0. */
 static void copy_square(const narrowing *x, const float *from, size_t first, double *square)
 {
     const size_t n = x->options->group;
@@ -232,9 +224,8 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
     }
 }
 
-/* Sets losses[group], the loss of removing a group of several columns; 0 for a removed group. Runs on a worker thread.
- * Removes the columns one after another by the formulas of remove_column from copies of the group's squares of P and G
- * in FP64, and adds up the losses. */
+/* The columns are removed one after another by the formulas of remove_column from copies of the group's squares of P
+ * and G in FP64, and their losses are added up. */
 static void weigh_group(void *context, size_t group, size_t worker)
 {
     narrowing *const x = context;
@@ -261,8 +252,8 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-/* Computes the loss of each group. For groups of one column it is the diagonal entry of G divided by that of P, or 0 if
- * one of them is not positive. For larger groups weigh_group computes it. */
+/* For groups of one column the loss is the diagonal entry of G divided by that of P, or 0 if one of them is not
+ * positive. */
 static void compute_losses(narrowing *x)
 {
     if (x->options->group == 1) {
@@ -275,8 +266,8 @@ static void compute_losses(narrowing *x)
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
-/* Sets the loss of each group to the sum of |w|^2 H(j, j) over its columns j, where w is column j of W. This ignores
- * the refit of other columns and the interaction between groups. */
+/* The loss of a group is the sum of |w|^2 H(j, j) over its columns j, where w is column j of W. This ignores the
+ * refit of other columns and the interaction between groups. */
 static void weigh_by_magnitude(narrowing *x)
 {
     const organ_input_moments *const m = x->moments;
@@ -287,7 +278,6 @@ static void weigh_by_magnitude(narrowing *x)
     }
 }
 
-/* Returns the group with the smallest loss among those that are not removed. */
 static size_t least_loss_group(const narrowing *x)
 {
     size_t best = x->groups;
@@ -297,8 +287,7 @@ static size_t least_loss_group(const narrowing *x)
     return best;
 }
 
-/* Removes groups, each time the one with the least loss, until options->keep are left. Losses are computed again before
- * each removal, except with options->by_magnitude. Sets `kept` to the indices of the kept groups. */
+/* Losses are computed again before each removal, except with options->by_magnitude. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
@@ -323,14 +312,12 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
 
 /* ---- refit of the remaining columns ---- */
 
-/* A strip of rows of W, and buffers of its size. */
 typedef struct narrow_matrix_strip {
     size_t rows;
     float *weights; /* rows x cols: W, overwritten with the solution V */
     float *donor, *difference, *product;
 } narrow_matrix_strip;
 
-/* Sets the removed columns of some rows to 0. */
 static void clear_gone(const narrowing *x, float *values, size_t rows)
 {
     for (size_t i = 0; i < rows; i++)
@@ -339,8 +326,7 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
                 memset(values + i * x->cols + k * x->options->group, 0, x->options->group * sizeof *values);
 }
 
-/* Sets s->difference to W - V and s->product to (W - V) H. The product is half the negative gradient of the loss; for
- * the solution V it is 0 on the kept columns. */
+/* s->product, (W - V) H, is half the negative gradient of the loss; for the solution V it is 0 on the kept columns. */
 static organ_status multiply_residual(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                       organ_error *error)
 {
@@ -349,10 +335,9 @@ static organ_status multiply_residual(const narrowing *x, const organ_block_matr
     return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
 }
 
-/* Computes V for a strip of rows. Starts with W without the removed columns. Then, unless options->no_refit is set,
- * does SOLVES Newton steps: each adds the product of columns K of (W - V) H and H_KK^-1, where K are the kept columns
- * and H_KK^-1 is P restricted to K. The first step gives the solution; further steps correct rounding errors. Adds
- * energy and loss to the report. */
+/* V starts as W without the removed columns. Then, unless options->no_refit is set, there are SOLVES Newton steps:
+ * each adds the product of columns K of (W - V) H and H_KK^-1, where K are the kept columns and H_KK^-1 is P
+ * restricted to K. The first step gives the solution; further steps correct rounding errors. */
 static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                 organ_error *error)
 {
@@ -378,7 +363,6 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     return ORGAN_OK;
 }
 
-/* Computes V, strip by strip of rows. */
 static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
     const size_t together = organ_min(STRIP, x->rows);
@@ -402,8 +386,6 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 
 /* ---- the whole matrix ---- */
 
-/* Allocates the collected updates, the squares of a group for each worker, and the lists of groups. Returns false
- * if memory runs out. */
 static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;
@@ -430,8 +412,6 @@ static void narrow_matrix_release(const narrowing *x)
                       x->group_squares, x->scratch, x->products);
 }
 
-/* Computes P and G, removes groups until options->keep are left, and refits the kept columns. `calibration` provides
- * the second moments H. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)
@@ -456,8 +436,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     return error->status;
 }
 
-/* Returns the sum of the bytes of the buffers of narrow_matrix_allocate, narrow_matrix_solve and organ_inverse_factor.
- * It excludes P and G: organ_calibration_memory counts two FP32 copies of H. */
+/* P and G are excluded: organ_calibration_memory counts two FP32 copies of H. */
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
 {
     const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;

@@ -10,13 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows first .. first + count - 1 of a weight. */
 typedef struct rows {
     uint64_t first;
     size_t count;
 } rows;
 
-/* Multiplies scores[r] by the squared norm of row of.first + r of the weight. */
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
@@ -31,7 +29,6 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     return error->status;
 }
 
-/* Adds to `squares` the squared norms of the columns of the given rows, which are one matrix of a stack. */
 static organ_status square_columns(const organ_width_job *job, const organ_weight *w, rows of, double *squares,
                                    organ_error *error)
 {
@@ -44,9 +41,8 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
     return error->status;
 }
 
-/* Multiplies the score of each channel by the squared norms of its columns in matrix `expert` of `w`. `w` is a stack of
- * gate or up projections, or of both fused, whose matrices are stored as in_features x out_features. In a fused matrix
- * a channel has two columns, for gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
+/* The matrices of `w` are stored as in_features x out_features. In a fused matrix a channel has two columns, for
+ * gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
 static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                  organ_error *error)
 {
@@ -63,10 +59,7 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     return error->status;
 }
 
-/* Multiplies the score of each channel by the squared norm of its row in the weight `w`, gate or up of an expert. If
- * `w` has gate and up fused, multiplies by the squared norms of both rows of the channel. `expert` is the index of the
- * matrix if `w` is a stack. Transposed weights have the channels in columns. Returns ORGAN_BAD_INPUT if `w` does not
- * have a row for each channel. */
+/* In a fused weight a channel has two rows, for gate and up. `expert` is the index of the matrix if `w` is a stack. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
@@ -85,8 +78,7 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
-/* Orders organ_width_gate_up entries by layer, expert and address of the weight, for qsort and for the search in
- * fold_expert. */
+/* The search in fold_expert relies on this order. */
 static int by_layer_and_expert(const void *a, const void *b)
 {
     const organ_width_gate_up *const x = a, *const y = b;
@@ -97,15 +89,13 @@ static int by_layer_and_expert(const void *a, const void *b)
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
-/* Returns whether the weight is a gate or up projection of a routed expert. */
 static bool is_gate_or_up(const organ_anatomy *a)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED &&
            (a->role == ORGAN_ROLE_GATE || a->role == ORGAN_ROLE_UP || a->role == ORGAN_ROLE_GATE_UP);
 }
 
-/* Lists the gate and up projections of all routed experts once, because a search of all weights for each expert of a
- * large mixture would take minutes. */
+/* The list is made once, because a search of all weights for each expert of a large mixture would take minutes. */
 static organ_status list_gates_and_ups(organ_width_job *job, organ_error *error)
 {
     if (job->gate_ups)
@@ -129,7 +119,6 @@ void organ_width_norms_release(organ_width_job *job)
     organ_rows_free(job->gate_ups);
 }
 
-/* Multiplies the scores by the squared norms of the rows of the expert's gate and up projections. */
 static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
                                 organ_error *error)
 {
@@ -150,7 +139,6 @@ static organ_status fold_expert(const organ_width_job *job, const organ_width_pa
     return error->status;
 }
 
-/* Multiplies each channel's score by the squared norm of its column of `weights`, the down projection. */
 static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
 {
     const size_t cols = part->share->total, count = (size_t)organ_width_rows(part);
@@ -162,8 +150,7 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
     }
 }
 
-/* Removes the channels with the least scores (of equal ones the first), and lists the kept channels in part->kept.
- * `gone` gets a flag for each removed channel. */
+/* Of channels with equal scores the first are removed. */
 static void keep_largest_scores(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->total;
@@ -179,8 +166,7 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
             part->kept[n++] = (uint32_t)c;
 }
 
-/* Multiplies the squared norms of gate row, up row and down column of each channel, and keeps the channels with the
- * greatest products: squares have the same order as norms. */
+/* Squares of norms have the same order as norms. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;

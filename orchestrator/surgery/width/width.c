@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Checks the options before the model is opened: required ones, contradictions, --score, and the size of the
- * calibration. */
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
@@ -25,7 +23,6 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
     return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
 }
 
-/* Reads the refitted values of a part and writes them into the output, rounded to its type. */
 static organ_status write_refitted_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
                                         organ_error *error)
 {
@@ -39,7 +36,6 @@ static organ_status write_refitted_part(const organ_width_job *job, organ_cut_ru
     return error->status;
 }
 
-/* Implements organ_write.fill: writes the refitted projections that the output lacks, then copies all other tensors. */
 static organ_status write_refitted_parts(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -50,7 +46,6 @@ static organ_status write_refitted_parts(void *inner, organ_writing *writing, or
     return error->status ? error->status : organ_cut_copy(run, error);
 }
 
-/* Writes the narrowed model and makes its report. With `dry`, writes nothing and only makes the report of a dry run. */
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
     organ_write_options requested = job->options->write;
@@ -76,7 +71,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
     return organ_cut_make(&made, report, error);
 }
 
-/* Makes and discards a dry run, to find errors of the cut before the calibration, which takes long. */
+/* The dry run finds errors of the cut before the calibration, which takes long. */
 static organ_status try_cut(organ_width_job *job, organ_error *error)
 {
     json_t *report = NULL;
@@ -85,8 +80,7 @@ static organ_status try_cut(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Chooses channels and heads on the text, then writes the model. Each choice is stored immediately, so that an
- * interrupted run continues with it. */
+/* Each choice is stored immediately, so that an interrupted run continues with it. */
 static organ_status narrow_model(organ_width_job *job, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -106,7 +100,6 @@ static organ_status narrow_model(organ_width_job *job, json_t **report, organ_er
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
 
-/* Frees what the job owns; members that were never set are NULL. */
 static void close_width(organ_width_job *job)
 {
     organ_calibration_run_close(job->calib);

@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-/* Returns the numbers of units of one kind before and after narrowing, and for heads also those of query heads. JSON
- * null if no unit of this kind is removed. */
 static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
 {
     const organ_width_share *const share = &job->shares[kind];
@@ -35,20 +33,17 @@ json_t *organ_width_parameters(void *context)
         SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
 }
 
-/* Implements organ_write.identity: the digest of the calibration text. */
 json_t *organ_width_identity(void *context)
 {
     const organ_width_job *const job = context;
     return ORGAN_OBJECT(SET_TEXT("text", job->digest));
 }
 
-/* Returns `loss` in percent of `energy`, the sum of squares of the outputs; 0 if `energy` is 0. */
 static double lost_percent(double loss, double energy)
 {
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
 }
 
-/* Returns the number of the routed expert that a part belongs to; -1 if it belongs to none. */
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -57,8 +52,7 @@ static int64_t expert_of(const organ_width_part *part)
     return a->expert < 0 ? (int64_t)part->matrix : a->expert;
 }
 
-/* Returns the row of part k in the report; in a dry run only its sizes. `foretold_percent` is the loss that the choice
- * predicted, `lost_percent` the loss after refitting. */
+/* `foretold_percent` is the loss that the choice predicted, `lost_percent` the loss after refitting. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_width_job *const job = context;
@@ -79,10 +73,8 @@ static json_t *document_part_json(const void *context, size_t k)
                           SET_FLAG("block_diagonal", r->block_diagonal)));
 }
 
-/* Returns the number of parts of a kind and their mean loss in percent, over the parts that had calibration tokens. A
- * part is a matrix that loses columns (organ_width_part). For experts also how many parts had no tokens, so that their
- * channels were chosen by norms, and the fewest tokens of a part. A dry run has only the number: the loss is null,
- * the others are missing. Returns JSON null if there are no parts of this kind. */
+/* The mean loss is over the parts that had calibration tokens; the channels of the others were chosen by norms. In a
+ * dry run it is null. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
     const bool chosen = !job->options->write.dry_run;
@@ -107,8 +99,7 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
 }
 
-/* Returns the bytes of the second moments of all experts of a layer, for the layer in which they are most. If --memory
- * permits, the moments of all experts of a layer are in memory at the same time. */
+/* If --memory permits, the moments of all experts of a layer are in memory at the same time. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
     uint64_t max = 0;
@@ -123,8 +114,6 @@ static uint64_t moments_bytes(const organ_width_job *job)
     return max;
 }
 
-/* Returns the member "memory" of a dry run: the bytes that a run would use for second moments of experts, and on the
- * disk for choices. JSON null if this is no dry run, or if the channels are already chosen. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
@@ -133,7 +122,6 @@ static json_t *memory_json(const organ_width_job *job)
                                                      : json_null();
 }
 
-/* Returns the definitions of the words in the report. */
 static json_t *width_definitions_json(const organ_width_job *job)
 {
     return ORGAN_OBJECT(
@@ -160,7 +148,6 @@ static json_t *width_definitions_json(const organ_width_job *job)
                                  "the original output; all other kept weights are copied byte for byte."));
 }
 
-/* Returns the report of organ width. NULL if memory runs out. */
 json_t *organ_width_document(void *context, const organ_writing *made)
 {
     const organ_width_job *const job = context;

@@ -23,8 +23,6 @@ organ_matrices organ_width_matrices(const organ_width_job *job, const organ_tens
     return organ_tensor_is_crossed(job->model, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Checks that a projection is a matrix with share->total x share->columns columns, or a stack of such matrices, one for
- * each expert of the router. A matrix of one expert must have a number below the number of experts. */
 static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                       organ_error *error)
 {
@@ -42,7 +40,7 @@ static organ_status parts_check_shape(const organ_width_job *job, const organ_te
     return ORGAN_OK;
 }
 
-/* Checks shape and type of a projection: only BF16, F16 and F32 can be refitted. */
+/* Only BF16, F16 and F32 can be refitted. */
 static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                organ_error *error)
 {
@@ -56,8 +54,7 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     return organ_target_is_float(t) ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
 }
 
-/* Adds a part for one matrix of a tensor, and reserves space for its values in the file of values. Until its units are
- * chosen, the part keeps the first ones. */
+/* Until its units are chosen, the part keeps the first ones. */
 static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64_t matrix, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
@@ -78,7 +75,6 @@ static organ_status add_part(organ_width_job *job, const organ_tensor *t, uint64
     return ORGAN_OK;
 }
 
-/* Adds the parts of a tensor, and the tensor to the targets of the calibration. */
 static organ_status add_parts_of_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t matrices = organ_tensor_matrices(t).count;
@@ -104,7 +100,6 @@ static organ_status allocate_parts(organ_width_job *job, organ_error *error)
     return job->parts ? ORGAN_OK : organ_fail_memory(error, model->path);
 }
 
-/* Lists the down and output projections whose width changes. */
 static organ_status list_parts(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -126,8 +121,6 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Allocates job->experts, which has an entry for each routed expert of the model, and makes each layer point to the
- * entries of its experts. */
 static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;
@@ -144,8 +137,6 @@ static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes the entry for the part's kind in its layer of the cut, or for its expert in job->experts, point to
- * part->kept. */
 static void enter_kept_channels(organ_width_job *job, const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -162,7 +153,7 @@ static void enter_kept_channels(organ_width_job *job, const organ_width_part *pa
         layer->channels = keep;
 }
 
-/* Lists the layers for the cut. They point to the parts' kept units, which are chosen later. */
+/* The layers point to the parts' kept units, which are chosen later. */
 static organ_status list_layers(organ_width_job *job, organ_error *error)
 {
     job->layer_count = organ_cut_layers(job->model);

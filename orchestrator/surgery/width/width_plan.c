@@ -16,15 +16,14 @@
 
 /* ---- numbers of the options ---- */
 
-/* An option (`option` names it) whose value `text` is a share or a number of `total` units; `what` names the units in
- * messages. Kept numbers are multiples of `multiple`. */
+/* The value `text` of the option is a share or a number of `total` units; `what` names the units in messages. Kept
+ * numbers are multiples of `multiple`. */
 typedef struct setting {
     const char *option, *text, *what;
     size_t total, multiple;
 } setting;
 
-/* Reads the decimal number at the beginning of the text into *value and returns the text after it. NULL if there is no
- * number or it has more than 20 characters. */
+/* Returns the text after the number; NULL if there is no number or it has more than 20 characters. */
 static const char *plan_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
@@ -35,8 +34,6 @@ static const char *plan_number(const char *text, double *value)
     return end == text + digits ? end : NULL;
 }
 
-/* Sets *keep to `percent` of w->total units, rounded to a multiple of w->multiple. Fails if this is no unit or all
- * units. */
 static organ_status read_percent(const setting *w, double percent, size_t *keep, organ_error *error)
 {
     if (!(percent > 0 && percent < 100))
@@ -55,7 +52,6 @@ static organ_status read_percent(const setting *w, double percent, size_t *keep,
     return ORGAN_OK;
 }
 
-/* Parses the value of an option, a percentage or a number, into *keep. */
 static organ_status parse_setting(const setting *w, size_t *keep, organ_error *error)
 {
     double value = 0;
@@ -76,8 +72,7 @@ static organ_status parse_setting(const setting *w, size_t *keep, organ_error *e
 
 /* ---- widths of the model ---- */
 
-/* Sets share->total of the kind of units that down projection `t` has: its number of columns. Fails if an earlier layer
- * has another number, because config.json and GGUF store one number for all layers. */
+/* All layers must have the same number of columns, because config.json and GGUF store one number for all layers. */
 static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_width_matrices(job, t).cols;
@@ -91,8 +86,6 @@ static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ
     return ORGAN_OK;
 }
 
-/* Sets the number of kept channels of a kind from --ffn and --multiple-of. Does nothing if the model has no channels of
- * this kind. */
 static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind, organ_error *error)
 {
     const organ_width_options *const o = job->options;
@@ -106,9 +99,9 @@ static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind,
     return parse_setting(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
 }
 
-/* Sets the kept channels of shared experts. If the config states the width of a shared expert as a multiple of the
- * width of a routed expert, the shared expert is narrowed by the same ratio as the routed ones. A shared expert with a
- * gate, or with a width of its own in the config, is not narrowed. */
+/* If the config states the width of a shared expert as a multiple of the width of a routed expert, the shared expert
+ * is narrowed by the same ratio as the routed ones. A shared expert with a gate, or with a width of its own in the
+ * config, is not narrowed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -129,9 +122,8 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets the shares of feed-forwards and experts from --ffn. For a model that has both feed-forwards and experts, a
- * number would be ambiguous, so a percentage is required. If the model has only a shared expert, --ffn is for the
- * shared expert. */
+/* For a model that has both feed-forwards and experts, a number would be ambiguous, so a percentage is required. If
+ * the model has only a shared expert, --ffn is for the shared expert. */
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -157,8 +149,8 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     return experts && shared ? follow_experts(job, error) : ORGAN_OK;
 }
 
-/* Rejects GGUF architectures for which llama.cpp assumes that all heads together are as wide as the hidden size,
- * regardless of attention.key_length. */
+/* For these GGUF architectures llama.cpp assumes that all heads together are as wide as the hidden size, regardless
+ * of attention.key_length. */
 static organ_status check_reader(const organ_width_job *job, organ_error *error)
 {
     static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};
@@ -171,14 +163,11 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Fails with the reason `why` that --heads cannot be applied to the model. */
 static organ_status refuse_heads(const organ_width_job *job, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);
 }
 
-/* Fails if heads cannot be removed: in latent attention, if q_proj also has the rows of a gate, or if a layer runs
- * attention and a recurrent mixer in parallel. */
 static organ_status check_attention(const organ_width_job *job, const organ_forward_config *config, organ_error *error)
 {
     if (config->latent.rank)
@@ -191,8 +180,7 @@ static organ_status check_attention(const organ_width_job *job, const organ_forw
     return ORGAN_OK;
 }
 
-/* Sets the number of kept heads of K and V from --heads. The query heads of a removed head of K and V are removed, too.
- * Fails if the attention does not allow it or has only one head of K and V. */
+/* The query heads of a removed head of K and V are removed, too. */
 static organ_status plan_heads(organ_width_job *job, organ_error *error)
 {
     organ_forward_config config;

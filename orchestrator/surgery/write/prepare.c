@@ -20,9 +20,8 @@
 
 /* ---- the path of the output ---- */
 
-/* Returns ORGAN_USAGE if the output's file extension does not suit the model. An output with GGUF key-values (m->gguf)
- * must be one .gguf file. A copy with replaced tensors can be a single file only if the model is a single file with the
- * same extension. Any other single file must be .safetensors. */
+/* An output with GGUF key-values (m->gguf) must be one .gguf file. A copy with replaced tensors can be a single file
+ * only if the model is a single file with the same extension. Any other single file must be .safetensors. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
     const char *const dot = strrchr(m->requested->output, '.');
@@ -43,8 +42,6 @@ static organ_status prepare_check_ending(const organ_write *m, bool single, orga
     return ORGAN_OK;
 }
 
-/* Checks that the output can be created: its extension fits the model, its path is not the input, and neither the
- * output nor a report next to it exists already (unless --force allows to replace it). */
 static organ_status prepare_check_destination(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -61,9 +58,8 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
 
 /* ---- files and units ---- */
 
-/* Fills w->tensors with the replaced tensors, cuts them into row ranges (w->cuts), and allocates rows->results, one for
- * each range. The cuts are the same on every machine. Sums over rows are added range by range, so they are the same on
- * every machine, too. */
+/* The cuts are the same on every machine. Sums over rows are added range by range, so they are the same on every
+ * machine, too. */
 static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -81,9 +77,8 @@ static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Plans an output that has the same files as the model. Each row range of a replaced tensor becomes one piece and one
- * unit; a piece is at the same file and offset as in the model. The row ranges are those of organ_write.cuts or, with
- * organ_write.rows, those of prepare_cut_rows. */
+/* Each row range of a replaced tensor becomes one piece and one unit; a piece is at the same file and offset as in
+ * the model. The row ranges are those of organ_write.cuts or, with organ_write.rows, those of prepare_cut_rows. */
 static organ_status prepare_cuts(organ_writing *w, organ_error *error)
 {
     w->cuts = w->write->cuts;
@@ -105,8 +100,8 @@ static organ_status prepare_cuts(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans an output with new files for m->pieces: safetensors shards of at most --max-shard-size, or one GGUF file. Sets
- * w->source_bytes to the bytes of all tensors of the model. */
+/* The files are safetensors shards of at most --max-shard-size, or one GGUF file. w->source_bytes counts all tensors
+ * of the model. */
 static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -131,8 +126,8 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 
 /* ---- config.json ---- */
 
-/* Loads the model's config.json into w->config, removes obsolete settings (output/leftovers.h), and calls the verb's
- * `edit`. If the model has no config.json, w->config_path becomes NULL and `edit` is not called. */
+/* Obsolete settings (output/leftovers.h) are removed before the verb's `edit`. If the model has no config.json,
+ * w->config_path becomes NULL and `edit` is not called. */
 static organ_status prepare_config(organ_writing *w, organ_error *error)
 {
     char *bytes = NULL;
@@ -152,9 +147,8 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Lists in w->extra the files without tensors that go into an output with new shards, and prepares its config.json. For
- * a copy with replaced tensors it only counts obsolete settings in w->stripped, because organ_model_copy_begin copies
- * all files. Does nothing for an output of one file and for a verb that writes its own files (organ_write.files). */
+/* For a copy with replaced tensors only obsolete settings are counted in w->stripped, because organ_model_copy_begin
+ * copies all files. An output of one file has no extra files, and a verb may write its own (organ_write.files). */
 static organ_status prepare_extra(organ_writing *w, organ_error *error)
 {
     const organ_model *const model = w->write->model;
@@ -165,8 +159,8 @@ static organ_status prepare_extra(organ_writing *w, organ_error *error)
     return organ_extra_files_list(model, &w->root, &w->extra, error) ? error->status : prepare_config(w, error);
 }
 
-/* Opens the evaluation of --evaluate. Rejects an output that is a single safetensors file if m->repacked is set: it has
- * no config.json of its own, and the model's does not describe its weights. */
+/* A single safetensors file has no config.json of its own, and with m->repacked the model's does not describe its
+ * weights. */
 static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -178,7 +172,6 @@ static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
-/* Checks the path of the output, and plans its files and units for the kind of output that the verb has chosen. */
 static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
     if (w->write->layout)
@@ -198,8 +191,8 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
 
 /* ---- files without tensors ---- */
 
-/* Returns whether the file `name` of the model is copied. config.json and the index are not, because this run writes
- * its own; neither are files listed in `left_out` and files that have the name of a planned shard. */
+/* config.json and the index are not copied, because this run writes its own; neither are files listed in `left_out`
+ * and files that have the name of a planned shard. */
 static bool prepare_is_copied(const organ_writing *w, const char *name)
 {
     const organ_model *const model = w->write->model;
@@ -215,8 +208,7 @@ static bool prepare_is_copied(const organ_writing *w, const char *name)
     return true;
 }
 
-/* Copies the files of w->extra from w->root to the directory `to`. The model's own reports in organ/ become
- * organ/donor/, because organ/ gets the reports about the output. */
+/* The model's own reports in organ/ become organ/donor/, because organ/ gets the reports about the output. */
 static organ_status prepare_copy_extra(const organ_writing *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->extra.count && !error->status; k++) {
@@ -233,7 +225,6 @@ static organ_status prepare_copy_extra(const organ_writing *w, const char *to, o
     return error->status;
 }
 
-/* Writes a text as the file `name` in the directory `to`. */
 static organ_status prepare_write_text(const organ_writing *w, const char *to, const char *name, const char *bytes,
                                        organ_error *error)
 {
@@ -245,7 +236,6 @@ static organ_status prepare_write_text(const organ_writing *w, const char *to, c
     return error->status;
 }
 
-/* Prints the bytes of an organ_written_file (for organ_printed_write). */
 static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
 {
     const organ_written_file *const own = file;
@@ -253,7 +243,6 @@ static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
     return error->status;
 }
 
-/* Writes a file of the verb, which may be no text, to the directory `to`. */
 static organ_status prepare_write_file(const organ_writing *w, const char *to, const organ_written_file *file,
                                        organ_error *error)
 {
@@ -267,7 +256,6 @@ static organ_status prepare_write_file(const organ_writing *w, const char *to, c
     return error->status;
 }
 
-/* Writes the verb's files (organ_write.files), the edited config.json, and copies of the model's other files. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
     if (w->write->layout)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A pass over the row ranges that this rank must still make. */
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items; /* the row ranges, for organ_pass_run */
@@ -26,8 +25,7 @@ void organ_row_store(const organ_row *row)
     organ_widen(row->kernels, row->tensor->dtype, row->data, row->values, row->units);
 }
 
-/* Converts each row of a tile to FP32 and calls the verb's `row` on it. Runs on a worker thread. `result` is the tile's
- * array of ORGAN_ROW_SUMS sums, which `row` adds to. */
+/* `result` is the tile's array of ORGAN_ROW_SUMS sums, which the verb's `row` adds to on a worker thread. */
 static void work_rows(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const row_walk *const walk = context;
@@ -49,7 +47,6 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     }
 }
 
-/* Returns the result of a row range as the "results" of its journal line. NULL if memory runs out. */
 static json_t *result_json(const organ_row_result *result)
 {
     json_t *const sums = json_array();
@@ -58,8 +55,7 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* Restores the sums of row range `cut` from `line`. If the range is a whole tensor, also stores its digest in
- * cuts->xxh3. */
+/* If the range is a whole tensor, cuts->xxh3 gets its digest. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;
@@ -73,9 +69,8 @@ bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
     return complete;
 }
 
-/* Replaces the results of row ranges by those of tensors: results[t] gets the sums over the ranges of tensor t and the
- * digest of the tensor. Works in place: the ranges of tensor t begin at index t or later, so results[t] is overwritten
- * only after it was read. */
+/* The function works in place: the ranges of tensor t begin at index t or later, so results[t] is overwritten only
+ * after it was read. The digest of the tensor is set too. */
 void organ_row_work_fold(const organ_writing *w)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -90,8 +85,6 @@ void organ_row_work_fold(const organ_writing *w)
     }
 }
 
-/* Records in the journal that row range `cut` is written. The sums and the digest of the range become the "results" of
- * its journal line. */
 static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
@@ -102,13 +95,11 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return organ_write_finish(w, cut, result_json(result), error);
 }
 
-/* Returns the offset of the band in its row range. */
 static uint64_t place_of_rows(const row_walk *walk, const organ_band *band)
 {
     return band->offset - walk->items[band->item].tensor->offset;
 }
 
-/* Implements organ_pass.store: keeps the digest of the rows of a band for the journal. */
 static organ_status store_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
@@ -116,7 +107,6 @@ static organ_status store_rows(void *context, const organ_band *band, organ_erro
                               error);
 }
 
-/* Implements organ_pass.write: writes the rows of a band. */
 static organ_status write_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
@@ -124,7 +114,7 @@ static organ_status write_rows(void *context, const organ_band *band, organ_erro
                              error);
 }
 
-/* Implements organ_pass.follows: a tensor is digested in the order of its row ranges. */
+/* A tensor is digested in the order of its row ranges. */
 static bool rows_follow(const void *context, size_t item)
 {
     const row_walk *const walk = context;
@@ -132,8 +122,7 @@ static bool rows_follow(const void *context, size_t item)
     return list[walk->todo[item]].of == list[walk->todo[item - 1]].of;
 }
 
-/* Implements organ_pass.retire: takes the processed rows of a band, which come in order of the rows of a tensor. Adds
- * the sums of the band's tiles to the sums of the row range, lets the verb check the new sums, and digests the rows. */
+/* The bands come in order of the rows of a tensor. The verb checks the new sums of the row range. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
@@ -149,14 +138,12 @@ static organ_status retire_rows(void *context, const organ_band *band, organ_err
     return organ_cuts_digest(w->cuts, cut, band->data, band->bytes, place_of_rows(walk, band), error);
 }
 
-/* Implements organ_pass.finish. */
 static organ_status rows_finish(void *context, size_t item, organ_error *error)
 {
     const row_walk *const walk = context;
     return finish_row_range(walk->w, walk->todo[item], error);
 }
 
-/* Implements organ_pass.tell: reports a finished row range. */
 static void rows_tell(void *context, size_t item)
 {
     const row_walk *const walk = context;
@@ -168,7 +155,6 @@ static void rows_tell(void *context, size_t item)
     organ_progress_advance(walk->w->write->progress, 0, walk->w->cuts->list[cut].unit, remark);
 }
 
-/* Implements organ_pass.advance. */
 static void advance_rows(void *context, uint64_t bytes)
 {
     const row_walk *const walk = context;
@@ -185,7 +171,6 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
     return (size_t)cols;
 }
 
-/* Lists the row ranges that this rank must still process as items of the pass. */
 static void list_rows(row_walk *walk)
 {
     const organ_cuts *const cuts = walk->w->cuts;
@@ -196,8 +181,6 @@ static void list_rows(row_walk *walk)
         }
 }
 
-/* Processes all row ranges that this rank must still make: reads them in bands of rows, calls the verb's `row` on each
- * row on the workers, and writes the new rows into the output. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -13,7 +13,6 @@
 
 bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
 
-/* Counts the units that are not done, and sums their bytes. */
 size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 {
     size_t remaining = 0;
@@ -27,8 +26,6 @@ size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
-/* Appends `line` to the journal and frees it. With `keep_if_interrupted`, an interrupted run keeps its output even if
- * no unit is done. */
 organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)
 {
     w->journal.keep_if_interrupted |= keep_if_interrupted;
@@ -53,7 +50,6 @@ const organ_file_list *organ_write_extra_files(const organ_writing *w) { return 
 
 /* ---- bytes written by callbacks ---- */
 
-/* Appends an extent to the list. Returns false if out of memory. */
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
     if (all->count == all->capacity) {
@@ -85,8 +81,6 @@ organ_status organ_write_digest(organ_writing *w, size_t piece, const void *data
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
-/* Writes the bytes through the copy of the model's files or through the plan, then adds them as an extent of the
- * piece. */
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
@@ -102,7 +96,6 @@ const organ_pass_moves *organ_write_moves(organ_writing *w, bool *behind)
     return organ_model_copy_moves(w->copy);
 }
 
-/* Completes the bytes of a unit in a copy of the model's files. */
 static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_error *error)
 {
     for (size_t k = u->first; w->copy && k < u->first + u->count && !error->status; k++)
@@ -110,15 +103,13 @@ static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_err
     return error->status;
 }
 
-/* Orders extents by offset, for qsort. */
 static int by_offset(const void *a, const void *b)
 {
     const uint64_t x = ((const organ_unit_extent *)a)->at, y = ((const organ_unit_extent *)b)->at;
     return (x > y) - (x < y);
 }
 
-/* Returns the extents of a piece as [[at, bytes, "xxh3"], ...] sorted by offset, and empties the list. NULL without
- * memory. */
+/* The extents are [[at, bytes, "xxh3"], ...] sorted by offset. The list becomes empty. NULL without memory. */
 static json_t *extents_json(organ_unit_extents *all)
 {
     json_t *const rows = json_array();
@@ -140,8 +131,8 @@ static json_t *extents_json(organ_unit_extents *all)
     return NULL;
 }
 
-/* Appends {"unit", "pieces", "results"} to the journal. With several ranks, also writes the line to log.own_lines,
- * whose text organ_units_join sends to the other ranks. */
+/* The line is {"unit", "pieces", "results"}. With several ranks log.own_lines gets it too, whose text
+ * organ_units_join sends to the other ranks. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];
@@ -173,15 +164,13 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
 
 /* ---- copied pieces ---- */
 
-/* Returns whether an unchanged piece must still be copied by this rank. */
 static bool units_is_selected(void *context, size_t piece)
 {
     const organ_writing *const w = context;
     return !w->units[w->log.unit_of[piece]].done;
 }
 
-/* Records an extent of a copied piece for its journal line. In a layout the extent is the whole piece, whose digest the
- * layout reports. */
+/* In a layout the extent is the whole piece, whose digest the layout reports. */
 static organ_status keep_copied(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error)
 {
     organ_writing *const w = context;
@@ -193,7 +182,6 @@ static organ_status keep_copied(void *context, size_t piece, const organ_transfe
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
-/* Records the unit of a copied piece as finished. An empty piece has no extent. */
 static organ_status finish_copied(void *context, size_t piece, organ_error *error)
 {
     organ_writing *const w = context;

@@ -11,22 +11,19 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* A piece of the output, as the context of read_piece. */
 typedef struct units_place {
     const organ_writing *w;
     size_t piece;
 } units_place;
 
-/* Reads bytes [offset, offset + bytes) of a piece of the unfinished output; organ_run_digest calls it. */
 static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const units_place *const p = context;
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* Sets *intact to true if `rows`, the extents of a piece in the journal, cover the piece without a gap (or its
- * beginning, with organ_write.laid), and the bytes of each extent in the output have the extent's digest; else to
- * false. */
+/* `rows`, the extents of a piece in the journal, must cover the piece without a gap (or its beginning, with
+ * organ_write.laid), and the bytes of each extent in the output must have the extent's digest. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *intact,
                                 organ_error *error)
 {
@@ -55,7 +52,6 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
     return ORGAN_OK;
 }
 
-/* Sets *intact to true if the bytes of all pieces of the unit have the digests of its journal line; else to false. */
 static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *intact,
                                organ_error *error)
 {
@@ -68,15 +64,13 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
     return ORGAN_OK;
 }
 
-/* Passes the journal's results of a finished unit to the verb. Returns false if they are malformed. */
 static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
                           : w->write->recall(organ_write_inner(w), item, results);
 }
 
-/* Sets the digest of a copied piece of a layout, or passes "results" to the verb. The unit stays undone if they are
- * malformed. */
+/* A unit with malformed results stays undone. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
@@ -91,7 +85,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     w->done += u->done;
 }
 
-/* Sets line_of[u] to the last line of the journal about unit u. Entries of units without a line stay NULL. */
+/* The last line about a unit counts. Entries of units without a line stay NULL. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
     organ_name_table names = {0};
@@ -111,7 +105,6 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     return error->status;
 }
 
-/* The check of the units that the journal lists. Each array has an entry for each unit of the output. */
 typedef struct inventory {
     const json_t **line_of; /* the unit's journal line; NULL: none */
     uint64_t *bytes;        /* bytes of the unit in the output; 0 without a line */
@@ -121,8 +114,7 @@ typedef struct inventory {
     pthread_mutex_t lock; /* for the progress */
 } inventory;
 
-/* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally
- * many bytes each. */
+/* The units that have a journal line are divided among the ranks, which check about equally many bytes each. */
 static organ_status make_inventory(organ_writing *w, inventory *list, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
@@ -149,8 +141,6 @@ static void free_inventory(inventory *list)
     free(list->intact);
 }
 
-/* Task: sets intact[u] if this rank checks unit u: its bytes in the unfinished output have the digests of the journal.
- */
 static organ_status check_found_unit(void *context, size_t u, size_t worker, organ_error *error)
 {
     inventory *const list = context;
@@ -165,7 +155,6 @@ static organ_status check_found_unit(void *context, size_t u, size_t worker, org
     return ORGAN_OK;
 }
 
-/* Checks the units on all workers. Prints a note for each unit that differs, in the order of units. */
 static void check_found_units(inventory *list, organ_error *error)
 {
     const organ_writing *const w = list->w;
@@ -185,8 +174,6 @@ static void check_found_units(inventory *list, organ_error *error)
     organ_progress_end(w->write->progress);
 }
 
-/* Continues an interrupted output. Ranks check their shares of the units and exchange the verdicts; then every rank
- * restores the results of all units that passed. */
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory listed = {0};
@@ -208,7 +195,6 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
 
 /* ---- begin and end ---- */
 
-/* Allocates the log, maps each piece to its unit, and restores the units of an interrupted run. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error)
 {
     organ_unit_log *const log = &w->log;

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Assigns units by the sum of their source and output bytes, and sets `done` and `elsewhere` of those that other
- * ranks make. */
+/* The bytes are those of source and output. Units that other ranks make get `done` and `elsewhere`. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
@@ -28,9 +27,8 @@ organ_status organ_units_assign(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Marks the units in `lines`, the journal lines of another rank, as done and restores their results. `names` maps the
- * names of units that this rank has not made to their indices. Returns ORGAN_IO if a line is malformed, if its unit is
- * not in `names`, or if memory runs out. */
+/* `lines` is the journal of another rank. `names` maps the names of units that this rank has not made to their
+ * indices. Returns ORGAN_IO if a line is malformed, if its unit is not in `names`, or if memory runs out. */
 static organ_status recall_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
 {
     bool no_memory = false;
@@ -50,10 +48,9 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     return error->status;
 }
 
-/* Sets `done` of the units that other ranks have made. organ_units_assign has set `done` of every unit that it assigned
- * to another rank. This function clears `done` of these units, then sets it for each unit in the journal lines of the
- * other ranks. `all` has the journal lines of every rank. So `done` of units with `calib` that another rank has made is
- * set, too. */
+/* organ_units_assign has set `done` of every unit that it assigned to another rank. `done` of these units is cleared
+ * here, then set for each unit in the journal lines of the other ranks. `all` has the journal lines of every rank.
+ * So `done` of units with `calib` that another rank has made is set, too. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};
@@ -71,7 +68,6 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
     return error->status;
 }
 
-/* Exchanges the journal lines of finished units, and restores the units that other ranks have made. */
 organ_status organ_units_join(organ_writing *w, organ_error *error)
 {
     organ_gathered all = {0};

@@ -12,8 +12,8 @@
 
 /* ---- the journal ---- */
 
-/* Returns organ_run_files of a model and of the file that describes it: config.json, or, for a layout of an organ
- * directory, its manifest. NULL if memory runs out. */
+/* The file that describes a model is config.json, or, for a layout of an organ directory, its manifest. NULL if
+ * memory runs out. */
 static json_t *document_files_json(const organ_writing *w, const organ_model *model)
 {
     const bool manifest = w->write->layout && model->manifest;
@@ -23,7 +23,6 @@ static json_t *document_files_json(const organ_writing *w, const organ_model *mo
     return files;
 }
 
-/* Joins the members that all verbs have with those of `depends` and `identity`. */
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -45,8 +44,7 @@ json_t *organ_writing_head(const organ_writing *w)
 
 /* ---- the report ---- */
 
-/* Returns the verb's document. If organ_write.schema is set, adds the members that all reports share. Lists the
- * settings that were removed from config.json. NULL if memory runs out. */
+/* Only a document with organ_write.schema gets the members that all reports share. NULL if memory runs out. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -64,8 +62,7 @@ static json_t *document_of(const organ_writing *w)
     return made;
 }
 
-/* Adds the predictions of a dry run to its report: the object "plan", and the predicted time in "run". Returns -1
- * if memory runs out. */
+/* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
 static int document_add_plan(const organ_writing *w, json_t *report)
 {
     const organ_write *const m = w->write;
@@ -84,8 +81,6 @@ static int document_add_plan(const organ_writing *w, json_t *report)
                : -1;
 }
 
-/* Evaluates the output, makes the document with the evaluation and the plan of a dry run, and writes the report files
- * on rank 0. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -15,13 +15,11 @@
 
 /* ---- what an earlier run left ---- */
 
-/* Returns whether a file of the output has tensors; `planned` is the table of the names of these files. */
 static bool write_is_planned(const void *planned, const char *name)
 {
     return organ_name_table_find(planned, name) != NULL;
 }
 
-/* Returns the name of file `file` of the output that has tensors. */
 static const char *write_file_name(const organ_writing *w, size_t file)
 {
     if (w->plan)
@@ -29,8 +27,8 @@ static const char *write_file_name(const organ_writing *w, size_t file)
     return w->output.single ? organ_output_name(&w->output) : w->write->model->files[file].name;
 }
 
-/* Removes all files of the interrupted output except those with tensors, whose bytes the journal's digests verify.
- * Other files have no digest, and a half-written one must not become part of the output; this run writes them again. */
+/* The journal's digests verify only the files with tensors. Other files have no digest, and a half-written one must
+ * not become part of the output; this run writes them again. */
 static organ_status remove_files_without_tensors(const organ_writing *w, organ_error *error)
 {
     organ_name_table planned = {0};
@@ -46,8 +44,7 @@ static organ_status remove_files_without_tensors(const organ_writing *w, organ_e
 
 /* ---- the tensors ---- */
 
-/* Begins the journal, removes the files of an interrupted run that cannot be verified, and writes config.json and the
- * other files that do not depend on the bytes of tensors. Only rank 0 calls it. */
+/* The other files do not depend on the bytes of tensors. Only rank 0 calls this. */
 static organ_status write_begin(organ_writing *w, organ_error *error)
 {
     if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
@@ -56,7 +53,6 @@ static organ_status write_begin(organ_writing *w, organ_error *error)
     return organ_writing_begin(w, organ_output_directory(&w->output), error);
 }
 
-/* Creates the files of the output, or opens them if an interrupted run or rank 0 has created them. */
 static organ_status write_open_files(organ_writing *w, organ_error *error)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -67,7 +63,7 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
 }
 
-/* Creates the files on rank 0, then opens them on the other ranks. For a copy of the model's files, rank 0 sends the
+/* Rank 0 creates the files before the other ranks open them. For a copy of the model's files, rank 0 sends the
  * others how it made the copy (organ_model_copy_made), and every rank lists its share of the bytes that are not
  * replaced. */
 static organ_status write_make_files(organ_writing *w, organ_error *error)
@@ -87,7 +83,7 @@ static organ_status write_make_files(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Computes and writes the bytes that this rank must make. A layout has none, since all its tensors are copied. */
+/* A layout has no bytes to compute, since all its tensors are copied. */
 static organ_status write_fill(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -96,8 +92,6 @@ static organ_status write_fill(organ_writing *w, organ_error *error)
     return m->fill ? m->fill(organ_write_inner(w), w, error) : ORGAN_OK;
 }
 
-/* Writes the units that are not done. Each rank writes the units assigned to it, then receives the results of the
- * others. */
 static organ_status write_units(organ_writing *w, organ_error *error)
 {
     uint64_t bytes = w->source_bytes;
@@ -111,9 +105,9 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Returns the path by which the unfinished output opens as a model, to be freed; NULL if memory runs out. An output of
- * pieces in several files opens by its directory, because its shards have new names; other outputs open by the same
- * kind of path as the donor (organ_output_copy_path). */
+/* An output of pieces in several files opens by its directory, because its shards have new names; other outputs open
+ * by the same kind of path as the donor (organ_output_copy_path). The caller frees the path; NULL if memory runs
+ * out. */
 static char *unfinished_model_path(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
@@ -121,7 +115,6 @@ static char *unfinished_model_path(const organ_writing *w)
     return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
 }
 
-/* Calls the verb's `begun`, which checks the output before any tensor is written. */
 static organ_status write_check_begun(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -134,7 +127,6 @@ static organ_status write_check_begun(const organ_writing *w, organ_error *error
     return error->status;
 }
 
-/* Creates the files and writes all tensors into them. */
 static organ_status write_tensors(organ_writing *w, organ_error *error)
 {
     if (write_make_files(w, error) == ORGAN_OK && write_check_begun(w, error) == ORGAN_OK) {
@@ -152,8 +144,7 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 
 /* ---- what depends on the bytes of tensors ---- */
 
-/* Completes cuts->xxh3 with the digests of tensors that several ranks or runs wrote, by reading them from the output at
- * `path`. Then adds up the sums of each tensor's row ranges. */
+/* Several ranks or runs may have written a tensor, so its digest is made by reading the output at `path`. */
 static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
@@ -165,8 +156,7 @@ static organ_status write_finish_cuts(const organ_writing *w, const char *path, 
     return error->status;
 }
 
-/* Checks that the input models did not change during the run, calls the verb's `check`, and writes the files that
- * depend on the bytes of tensors. All ranks call it; only rank 0 writes. */
+/* The input models must not have changed during the run. All ranks call this; only rank 0 writes. */
 static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -184,8 +174,6 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     return error->status;
 }
 
-/* Writes the whole output: config.json and other files, then the tensors, then the files that depend on them; syncs it
- * to disk and makes the report. */
 static organ_status write_complete_output(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_ranks_first(w->output.ranks))
@@ -207,7 +195,7 @@ static organ_status write_complete_output(organ_writing *w, json_t **report, org
 
 /* ---- the run ---- */
 
-/* Creates the output's hidden directory, writes the output into it, and publishes it. All ranks call it. */
+/* All ranks call this. The output is written into a hidden directory, then published. */
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
     const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->extra.bytes;
@@ -221,7 +209,6 @@ static organ_status write_output(organ_writing *w, json_t **report, organ_error 
     return organ_output_end(&w->output, error);
 }
 
-/* Makes the report of a dry run, after checking that the output could be written. */
 static organ_status write_dry_run_report(organ_writing *w, json_t **report, organ_error *error)
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
@@ -229,7 +216,6 @@ static organ_status write_dry_run_report(organ_writing *w, json_t **report, orga
     return organ_writing_report(w, NULL, report, error);
 }
 
-/* Frees what the run owns, after the output has ended. */
 static void write_release(organ_writing *w)
 {
     organ_evaluation_release(&w->evaluation);
@@ -250,7 +236,6 @@ static void write_release(organ_writing *w)
 
 organ_overflow *organ_write_overflow(organ_writing *w) { return &w->overflow; }
 
-/* Prints how many values were limited to the range of their type, if any were. */
 static void note_limited(const organ_writing *w)
 {
     const organ_overflow *const o = &w->overflow;
@@ -260,7 +245,6 @@ static void note_limited(const organ_writing *w)
                             organ_dtype_describe(o->dtype)->name, (double)organ_overflow_limit(o->dtype), o->first);
 }
 
-/* Returns the initial state of a run, from the verb's organ_write. */
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
@@ -286,8 +270,7 @@ static organ_writing write_of(const organ_write *m)
                        .output = m->requested->output}};
 }
 
-/* Plans the output, then writes it or, in a dry run, makes only the report. The evaluation's own error, if any, is
- * set last. */
+/* The evaluation's own error, if any, is set last. */
 static organ_status run_with_engine(const organ_write *write, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);
@@ -311,7 +294,6 @@ static organ_status run_with_engine(const organ_write *write, json_t **report, o
     return organ_report_end_partial(&work, write->requested->output, error);
 }
 
-/* Runs on the verb's engine or, for a layout without one, on an engine of its own. */
 organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
 {
     organ_write with = *write;

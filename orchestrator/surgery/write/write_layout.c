@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* Makes each piece of the layout a unit of its own, and takes the plan of the files from the layout. */
 static organ_status write_layout_units(organ_writing *w, organ_error *error)
 {
     const organ_layout *const layout = w->write->layout;
@@ -30,8 +29,8 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Lists extra files, plans the layout's files, and makes a unit of each piece. For an output with tensors of a second
- * model, also counts the obsolete settings that the copy of config.json will lose. */
+/* For an output with tensors of a second model, the obsolete settings that the copy of config.json will lose are
+ * counted too. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -44,8 +43,6 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
                                                        : ORGAN_OK;
 }
 
-/* Makes the folders of an organ directory, copies the files without tensors, and removes obsolete settings from the
- * copied config.json. */
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -56,7 +53,6 @@ organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, 
     return w->stripped ? organ_leftovers_strip_copy(m->model, to, &again, error) : ORGAN_OK;
 }
 
-/* Writes manifest.json of an organ directory. */
 static organ_status write_layout_manifest(const organ_writing *w, const char *to, organ_error *error)
 {
     json_t *const about = organ_model_json(w->write->model);
@@ -68,8 +64,7 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* Writes the record of the written files (output/file_record.h) into the folder organ/ of `to`. A layout has no report,
- * so the folder is created first. */
+/* A layout has no report, so the folder organ/ of `to` is created first. */
 static organ_status write_layout_record(const char *to, organ_error *error)
 {
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
@@ -83,9 +78,8 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     return error->status;
 }
 
-/* Completes the output in the directory `to` after its tensors; only the first rank writes. An organ directory gets
- * manifest.json. A model directory with tensors of a second model (write->source) gets the record of its files. A
- * single file, and a model directory that restores the donor, get neither. */
+/* A model directory with tensors of a second model (write->source) gets the record of its files. A single file, and
+ * a model directory that restores the donor, get neither record nor manifest.json. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     if (!organ_ranks_first(w->output.ranks) || w->output.single)

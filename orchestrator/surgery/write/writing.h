@@ -18,7 +18,6 @@ typedef struct organ_unit_extent {
     uint64_t at, bytes, xxh3;
 } organ_unit_extent;
 
-/* A growing list of extents. */
 typedef struct organ_unit_extents {
     organ_unit_extent *list;
     size_t count, capacity;
@@ -36,7 +35,6 @@ typedef struct organ_unit_log {
     size_t length;   /* bytes of `text` */
 } organ_unit_log;
 
-/* State of organ_write_run. */
 struct organ_writing {
     const organ_write *write; /* the verb's description of the output, owned by the caller */
     organ_output output;
