@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode_codes). They process pairs of
  * vectors, 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more
- * are written with non-temporal stores, as in convert_types.h. In the functions below, nonzero `streams` selects these
+ * are written with non-temporal stores, as in convert.c. In the functions below, nonzero `streams` selects these
  * stores; `at` is the index of an element in the whole array, whose first code and value `codes` and `values` point to.
  */
 #include "kernels/simd/isa.h"
@@ -465,7 +465,7 @@ DECODE_ALL(u8, ORGAN_CODE_U8)
 DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
 DECODE_ALL(u4, ORGAN_CODE_U4)
 
-/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
+/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions above.
  * Also the largest magnitude of an array, from which callers choose scales. */
 
 /* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and

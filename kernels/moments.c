@@ -46,7 +46,7 @@ void organ_spread_merge(organ_spread *into, const organ_spread *other)
     into->n += other->n;
 }
 
-/* The arrays of a physarum_tile (physarum.h) are food and tubes, 16 partial sums and a pull for each row, a sum and
+/* The arrays of a physarum_tile are food and tubes, 16 partial sums and a pull for each row, a sum and
  * a pull for each column. Columns, and rows in the last four arrays, are rounded up to whole vectors of 16. */
 size_t organ_physarum_scratch(size_t rows, size_t cols)
 {

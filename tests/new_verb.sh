@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-} summary=${2:-how many values each role of a model has}
 [[ $name =~ ^[a-z]+(-[a-z]+)*$ ]] || { echo "$0: NAME is small letters with '-' between words, not '$name'" >&2 && exit 2; }
-id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/surgery/health
+id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/verbs/$id
 ! grep -q "organ_${id}_verb" orchestrator/cli/cli_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
 
 # put after|before FILE REGEX TEXT: inserts lines below the last matching line, or above the first one; fails if none matches.
@@ -46,14 +46,15 @@ organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *e
 C
 before include/organ/inspect.h '^ORGAN_API_END' "$(cat "$id.part")"$'\n'
 rm "$id.part"
+mkdir -p "$room"
 fill "$room/$id.c" <<'C'
 /* SPDX-License-Identifier: MIT */
 #include <organ/inspect.h>
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/output/facts.h"
 
 #include <stdlib.h>
 
@@ -168,6 +169,8 @@ organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *e
     return organ_report_end(&work, options->model, error);
 }
 C
+
+after tests/check_house.sh '^verbs/[a-z_]+$' "verbs/$id"
 
 # ---- its three views ----
 fill "orchestrator/report/view/view_$id.c" <<'C'

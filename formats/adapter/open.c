@@ -22,8 +22,8 @@ typedef struct open_state {
     organ_adapter adapter;     /* first member: a pointer to it is a pointer to the state */
     organ_adapter_rules rules; /* rank_pattern and alpha_pattern */
     organ_model *model;        /* adapter.model, owned */
-    organ_adapter_pair *pairs; /* adapter.pairs, owned; an array of paged_rows.h */
-    const organ_tensor **rest; /* adapter.rest, owned; an array of paged_rows.h */
+    organ_adapter_pair *pairs; /* adapter.pairs, owned; an array of rows.h */
+    const organ_tensor **rest; /* adapter.rest, owned; an array of rows.h */
     organ_name_table names;    /* module -> index into pairs */
     organ_arena arena;         /* paths and names */
 } open_state;

@@ -196,7 +196,7 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
 }
 
 /* Sizes come first, because later members have an entry for each layer; the other steps are in the order in which
- * they depend on each other (config_gguf.h). */
+ * they depend on each other. */
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Internals of config.h: the steps that the readers of config.json and of GGUF key-values share. `label` names the file
+ * The steps that the readers of config.json and of GGUF key-values share. `label` names the file
  * in messages. Functions with an error return ORGAN_BAD_INPUT for invalid values, ORGAN_IO if memory cannot be
  * allocated. */
 #ifndef ORGAN_ARCHITECTURE_CONFIG_READERS_H

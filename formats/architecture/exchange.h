@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tables for converting a model between safetensors and GGUF, in addition to families.h: architectures with their
  * general.architecture, and key-values of GGUF files with the members of config.json that have the same meaning.
- * Further functions translate a tensor's name to its part (layer_parts.h) and back. Both directions of a conversion use
+ * Further functions translate a tensor's name to its part and back. Both directions of a conversion use
  * the same rows. */
 #ifndef ORGAN_ARCHITECTURE_EXCHANGE_H
 #define ORGAN_ARCHITECTURE_EXCHANGE_H

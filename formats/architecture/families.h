@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Internals of config.h: a table of the supported architectures. The row of an architecture (forward_family) states the
+ * A table of the supported architectures. The row of an architecture (forward_family) states the
  * structure of its layers, the members of its config.json and the names of its tensors. The readers of config.json and
  * of GGUF key-values both use the row. A member of config.json with the value null counts as missing, unless a comment
  * says otherwise. */
@@ -469,7 +469,7 @@ typedef struct forward_family {
     const char *const (*aliases)[2];
     bool old_aliases; /* the aliases are older names; published files have the usual names */
     const char *clip; /* member with clip_qkv */
-    /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts (text_config.h) */
+    /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts */
     const char *prefix;
     const char *ladder; /* the word before the number of a layer in names of safetensors; NULL: "layers" */
     forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
@@ -539,7 +539,7 @@ typedef struct forward_family {
     const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */
 } forward_family;
 
-/* The rows of architectures with latent attention in all layers (families_latent.c), of those with recurrent layers
+/* The rows of architectures with latent attention in all layers, of those with recurrent layers
  * (families_recurrent.c) and of early ones (families_early.c). In the last row of each, `architecture` is NULL. */
 extern const forward_family organ_forward_families_latent[], organ_forward_families_recurrent[],
     organ_forward_families_early[];

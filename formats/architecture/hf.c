@@ -193,7 +193,7 @@ static void refuse_bidirectional(const config_hf_source *s)
 }
 
 /* Sizes come first, because later members have an entry for each layer; the other steps are in the order in which
- * they depend on each other (hf.h). */
+ * they depend on each other. */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

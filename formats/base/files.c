@@ -266,7 +266,7 @@ static unsigned closed_by(const struct stat *info)
     return closed;
 }
 
-/* Links to folders are followed only at depth 0, as no file is copied through them (copy_tree.h): many links to the
+/* Links to folders are followed only at depth 0, as no file is copied through them: many links to the
  * folder itself would never end. */
 static unsigned closed_at(int folder, const char *name, int depth)
 {

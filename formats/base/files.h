@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * System calls that are repeated if a signal interrupts them (EINTR), which happens on network file systems and
  * FUSE. close is not among them, because an interrupted close has already released the descriptor. Results and errno
- * are those of the system call. Paths below a folder that this process holds (held_folder.h) are looked up in it. */
+ * are those of the system call. Paths below a folder that this process holds are looked up in it. */
 #ifndef ORGAN_BASE_FILES_H
 #define ORGAN_BASE_FILES_H
 
@@ -129,7 +129,7 @@ uint64_t organ_little_endian(const void *bytes, size_t count);
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error);
 
-/* Like organ_input_load, but *bytes is an array of paged_rows.h, which the caller releases with organ_rows_free: a
+/* Like organ_input_load, but *bytes is an array of rows.h, which the caller releases with organ_rows_free: a
  * large file then takes about a megabyte of memory. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error);

@@ -123,7 +123,7 @@ organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, cons
 /* Serialises JSON to a string that free releases. */
 
 /* Returns the JSON as text like json_dumps. The caller releases it with free, whichever allocation functions jansson
- * uses. Returns NULL if memory is exhausted, which counts as a refusal (memory_watch.h). */
+ * uses. Returns NULL if memory is exhausted, which counts as a refusal. */
 char *organ_json_dump(const json_t *json, size_t flags);
 
 #endif

@@ -2,8 +2,8 @@
  * Arrays with a row for each tensor of a model, in a file instead of the heap.
  *
  * A verb keeps 50 to 600 bytes for each tensor: tens of megabytes for a model of 100,000 tensors. After
- * organ_unnamed_files_use(true), an array of a megabyte or more is the mapping of a file without a name
- * (unnamed_file.h). organ_rows_rest hands the pages of all arrays back to the page cache; the next access to a page
+ * organ_unnamed_files_use(true), an array of a megabyte or more is the mapping of a file without a name.
+ * organ_rows_rest hands the pages of all arrays back to the page cache; the next access to a page
  * maps it again. Smaller arrays are on the heap. */
 #ifndef ORGAN_BASE_ROWS_H
 #define ORGAN_BASE_ROWS_H
@@ -41,7 +41,7 @@ void organ_rows_passed(void);
  * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. A
  * piece is the result of one allocation of jansson. After organ_unnamed_files_use(true), the allocation functions of
  * memory_watch.c take pieces from the heap while it has fewer than 16,384 of them. They take further pieces from a file
- * without a name, which json_spool.c maps into memory. After every few dozen accesses to a different page, json_spool.c
+ * without a name, which rows.c maps into memory. After every few dozen accesses to a different page, rows.c
  * hands all pages back to the page cache. So jansson and its callers use plain pointers, but only a few megabytes of
  * the documents are resident.
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reads GGUF files: header, key-values (gguf.h), tensors, split files, and the fields of a config. Builds the header of
+ * Reads GGUF files: header, key-values, tensors, split files, and the fields of a config. Builds the header of
  * a new file and computes the offsets of its tensors. The reader checks every offset and length against the size of the
  * file. */
 #ifndef ORGAN_GGUF_FILE_H

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * State and functions that the sources of importance matrices share: imatrix.c reads GGUF files and has the
- * functions for both formats, dat.c reads the older format. */
+ * State and functions that the sources of importance matrices share. */
 #ifndef ORGAN_IMATRIX_PARTS_H
 #define ORGAN_IMATRIX_PARTS_H
 

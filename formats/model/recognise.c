@@ -92,7 +92,7 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Returns the state of the file's seal (seal.h), which only reports of this program have. */
+/* Returns the state of the file's seal, which only reports of this program have. */
 static organ_seal_state report_seal_at(int at, const char *path, organ_error *error)
 {
     const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);

@@ -20,7 +20,7 @@
     "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
 
 /* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty directory, an empty file, a
- * .safetensors or .gguf file, a sealed report of this program (seal.h), or a directory in which every file is proven to
+ * .safetensors or .gguf file, a sealed report of this program, or a directory in which every file is proven to
  * come from an input or from this program and every folder has files, except those for the groups of an organ
  * directory. A file is proven if one of these applies:
  * - the record (recognise_lists.h) lists it with its size, and the digest agrees if the record has one;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads files of a model at an http(s) URL by ranges. Small reads are served from a span that was read ahead, large
  * ones are received directly in the caller's buffer; failed requests are repeated. URLs may contain credentials, so
- * messages show a URL without user, password, query and fragment. access.h has the settings. */
+ * messages show a URL without user, password, query and fragment. */
 #ifndef ORGAN_REMOTE_H
 #define ORGAN_REMOTE_H
 

@@ -118,7 +118,7 @@ static const struct anatomy_part {
 };
 
 /* BERT and its relatives have these prefixes before the layer number. organ_anatomy_of sets only the layer of their
- * tensors, because anatomy_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
+ * tensors, because module_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
 static const char *const bert_prefixes[] = {"encoder.layer.",         "bert.encoder.layer.",
                                             "roberta.encoder.layer.", "electra.encoder.layer.",
                                             "deberta.encoder.layer.", "distilbert.transformer.layer."};

@@ -43,7 +43,7 @@ typedef struct organ_tokenizer_gguf_options {
 
 /* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files to the
  * writer. A model without tokenizer files gets tokenizer.ggml.model "none". Then reads the tokenizer from the writer
- * and compares it with that of the files (tokenizer_compare.h). If `pre` is set, *difference
+ * and compares it with that of the files. If `pre` is set, *difference
  * receives the first text that gets other ids, or why the value of `pre` cannot be compared. Returns ORGAN_BAD_INPUT if
  *   - tokenizer.json is malformed, or its kind is neither byte-level BPE nor SentencePiece BPE;
  *   - no value of tokenizer.ggml.pre stands for its rules and `pre` is NULL;
@@ -59,7 +59,7 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
 
 /* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
  * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and
- * compared (tokenizer_compare.h). Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
+ * compared. Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
  * form, naming the first text with other ids; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
 

@@ -262,7 +262,7 @@ typedef struct organ_candidate {
     uint64_t order;  /* rank of the merge << 32, plus index of the left symbol */
     uint32_t merged; /* id of the token that the merge makes */
 } organ_candidate;
-struct organ_cached_word; /* defined in bpe.c */
+struct organ_cached_word;
 
 /* State of encoding words: the symbols of the current word, a heap of the merges that are possible between them, and
  * a cache of whole words. All members but `tokenizer` and `ids` are zero at first. */

@@ -166,7 +166,7 @@ typedef struct organ_quant_field {
  * nothing. If the object has two members of the same kind, the later one in `fields` is used. */
 void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group);
 
-/* ---- quant_config_mlx.c ---- */
+/* ---- quant_config_values.c ---- */
 
 /* Reads settings of MLX. Returns true if the model has weights in U32 words, which only MLX writes, and its config
  * has settings for them in `top` (the whole config) or `inner` (its text_config). Skips a quantization_config with

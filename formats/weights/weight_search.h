@@ -47,7 +47,7 @@ typedef struct organ_weight_search {
     organ_name_table names;      /* name of a weight -> index into `weights` */
 } organ_weight_search;
 
-/* ---- weight_search.c ---- */
+/* ---- weight.c ---- */
 
 /* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL if the model has
  * none. Leaves that name in search->name for messages. */
@@ -141,7 +141,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
  * weights. Must be called after all packed weights were added. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
-/* ---- unmatched_tensors.c ---- */
+/* ---- weight.c, find_weights.c ---- */
 
 /* Returns why the tensor, which no packed weight has claimed, is no weight: the predicate of a sentence about the
  * tensor. Returns NULL if it is a plain weight. The caller adds the tensor to its list. Sets *dropped to true if an

@@ -70,7 +70,7 @@ static inline const organ_experiment_options *organ_call_evaluation(const organ_
 typedef struct organ_terminal {
     FILE *out;
     bool quiet;             /* --quiet or --progress none: print nothing */
-    bool events;            /* --progress json: print events (progress_events.h) */
+    bool events;            /* --progress json: print events */
     bool live;              /* draw a bar in a line that is redrawn; false: print a line for each tensor */
     bool colour;            /* the line is coloured; only if `live` */
     organ_page page;        /* width and encoding of `out` */
@@ -89,7 +89,7 @@ typedef struct organ_terminal {
  * else 0 (no limit). utf8 is true if the encoding of the locale is UTF-8. */
 organ_page organ_terminal_page(FILE *stream);
 
-/* Prepares the display of progress on `out`. `progress` is "bar", "lines", "json" (progress_events.h), "none", or
+/* Prepares the display of progress on `out`. `progress` is "bar", "lines", "json", "none", or
  * "auto": a bar if `out` is a terminal that can redraw a line, else lines. NULL is "auto"; `quiet` means "none". Only
  * terminals get colour, and only without NO_COLOR. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
@@ -398,7 +398,7 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
- * not have them on the models and other inputs that the call names (closed_modes.h). Call it after
+ * not have them on the models and other inputs that the call names. Call it after
  * organ_call_resolve_names. */
 void organ_call_close_modes(const organ_verb *verb, const organ_call *call);
 

@@ -100,7 +100,7 @@ typedef struct forward_source {
     unsigned turned_head_dim;
 } forward_source;
 
-/* Per-layer embeddings of Gemma 3n and Gemma 4 (per_layer.c); all members are zero if the architecture has none. */
+/* Per-layer embeddings of Gemma 3n and Gemma 4; all members are zero if the architecture has none. */
 typedef struct forward_per_layer {
     organ_weight_reader *table, *embedding; /* of the table of per-layer embeddings; of the embedding matrix */
     const organ_weight *weight;             /* the projection */
@@ -239,7 +239,7 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
 
 /* ---- work shared by all workers ---- */
 
-/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; stream/share.h defines the units of `work`.
+/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; workers.h defines the units of `work`.
  * Returns ORGAN_INTERRUPTED if the engine is asked to stop. */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
@@ -289,7 +289,7 @@ organ_status organ_forward_check_window(const organ_forward *forward, size_t tok
 organ_status organ_forward_embed_after(organ_forward *forward, const organ_windows *windows, size_t before,
                                        float *states, organ_error *error);
 
-/* ---- rows of tokens (embedding_rows.c) ---- */
+/* ---- rows of tokens ---- */
 
 /* Columns [from, from + width) of a matrix with a row for each token id below `count`; larger ids use row 0. */
 typedef struct forward_rows {
@@ -307,7 +307,7 @@ organ_status organ_forward_rows_read(const organ_forward *forward, const forward
                                      size_t count, float *to, float *scratch, size_t scratch_floats,
                                      organ_error *error);
 
-/* ---- per-layer embeddings (per_layer.c) ---- */
+/* ---- per-layer embeddings ---- */
 
 /* Finds the tensors of per-layer embeddings and opens their readers. Does nothing if the architecture has none. */
 organ_status organ_forward_per_layer_open(organ_forward *forward, organ_error *error);
@@ -482,7 +482,7 @@ size_t organ_forward_experts_room(const organ_forward_config *config, size_t tok
 /* Returns the floats of scratch that the experts of a streamed layer need for `tokens` tokens. */
 size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);
 
-/* ---- streamed layers (streaming.c, experts_stream.c) ---- */
+/* ---- streamed layers ---- */
 
 #define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
 

@@ -103,7 +103,7 @@ static void share_values(layer_values *v, void (*task)(void *context, size_t ind
                      (double)v->rows * (double)v->cols * each, task, v);
 }
 
-/* Values of a crossed slot (layer_rows.h) have the same order as those of its FP32 copy. */
+/* Values of a crossed slot have the same order as those of its FP32 copy. */
 static void *row_values(const layer_values *v, uint64_t row)
 {
     return v->layer->values + v->slot->at + (v->first + row) * organ_forward_row_bytes(v->slot);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mixers: the parts of a layer that combine the tokens of a window, such as attention. Each kind of organ_mixer has a
- * row in the table of mixer.c, its tensors in config/parts_mixers.c and a file of its own, whose first comment cites
- * its definition.
+ * row in the table of block.c, its tensors in formats/architecture/layer_parts.c, and functions in forward/mixers whose
+ * comment cites its definition.
  *
  * A mixer computes its linear layers with organ_forward_add_linear, which also passes their inputs to the tap. Windows
  * of a group begin with a clean state. If the group continues a text (group->before), the state begins with
@@ -34,7 +34,7 @@ float *organ_forward_mixer_scratch_of(const forward_group *group, size_t worker)
  * else zeros in the scratch of worker `worker`. */
 float *organ_forward_head_state(const forward_group *group, size_t head, size_t floats, size_t worker);
 
-/* ---- causal convolutions (conv.c) ---- */
+/* ---- causal convolutions ---- */
 
 /* Rows of channels, one for each token of the group, `stride` floats apart. organ_forward_convolve replaces them by
  *     y(t) = biases + sum of kernel(j) x(t - width + 1 + j) over j,   then silu(y) if `silu`,
@@ -55,7 +55,7 @@ size_t organ_forward_conv_scratch(size_t width);
 /* Replaces conv->rows of all tokens of the group, and conv->tail. */
 organ_status organ_forward_convolve(const forward_group *group, const forward_conv *conv, organ_error *error);
 
-/* ---- the gated delta rule (delta.c) ---- */
+/* ---- the gated delta rule ---- */
 
 /* The functions of ORGAN_MIXER_DELTA, as in forward_mixer. */
 organ_status organ_forward_delta(forward_group *group, const float *normed, float *out, float *scratch,
@@ -64,7 +64,7 @@ size_t organ_forward_delta_width(const organ_forward_config *config, const organ
 size_t organ_forward_delta_state(const organ_forward_config *config);
 size_t organ_forward_delta_scratch(const organ_forward_config *config);
 
-/* ---- short convolutions (short_conv.c) ---- */
+/* ---- short convolutions ---- */
 
 /* The functions of ORGAN_MIXER_SHORT_CONV, as in forward_mixer. */
 organ_status organ_forward_short_conv(forward_group *group, const float *normed, float *out, float *scratch,
@@ -82,7 +82,7 @@ size_t organ_forward_mamba_width(const organ_forward_config *config, const organ
 size_t organ_forward_mamba_state(const organ_forward_config *config);
 size_t organ_forward_mamba_scratch(const organ_forward_config *config);
 
-/* ---- Mamba-2 (mamba2.c) ---- */
+/* ---- Mamba-2 ---- */
 
 /* The functions of ORGAN_MIXER_MAMBA2, as in forward_mixer. */
 organ_status organ_forward_mamba2(forward_group *group, const float *normed, float *out, float *scratch,
@@ -91,7 +91,7 @@ size_t organ_forward_mamba2_width(const organ_forward_config *config, const orga
 size_t organ_forward_mamba2_state(const organ_forward_config *config);
 size_t organ_forward_mamba2_scratch(const organ_forward_config *config);
 
-/* ---- lightning attention (lightning.c) ---- */
+/* ---- lightning attention ---- */
 
 /* The functions of ORGAN_MIXER_LIGHTNING, as in forward_mixer. */
 organ_status organ_forward_lightning(forward_group *group, const float *normed, float *out, float *scratch,
@@ -100,7 +100,7 @@ size_t organ_forward_lightning_width(const organ_forward_config *config, const o
 size_t organ_forward_lightning_state(const organ_forward_config *config);
 size_t organ_forward_lightning_scratch(const organ_forward_config *config);
 
-/* ---- all mixers of a layer (mixer.c) ---- */
+/* ---- all mixers of a layer ---- */
 
 /* Returns true if one of the layer's mixers is attention, so that a cache keeps keys and values of the layer. */
 bool organ_forward_attends(const organ_layer_kind *kind);
@@ -114,7 +114,7 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *config);
 
 /* Latent attention (MLA) and the indexer of sparse attention, for a group of windows. */
 
-/* ---- latent attention (mla.c) ---- */
+/* ---- latent attention ---- */
 
 /* The indexer of sparse attention for the tokens of a group, and the keys that it chooses. */
 typedef struct forward_index {
@@ -157,7 +157,7 @@ void organ_forward_latent_query(const forward_group *group, size_t head, const f
 void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing);
 
-/* ---- sparse attention (indexer.c) ---- */
+/* ---- sparse attention ---- */
 
 /* Returns how many words of 32 bits have a bit for each of `total` keys. */
 size_t organ_forward_index_words(size_t total);

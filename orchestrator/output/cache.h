@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/cache: files with values that a run has measured, so that a later run need not measure them again.
+ * Files with values that a run has measured, so that a later run need not measure them again.
  *
  * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
  * the values. A run uses a file only if all members of the identity have the values of this run. This room reads and
- * writes documents, which are one JSON object; output/run_journal.h writes journals, which get a line as soon as a
+ * writes documents, which are one JSON object; journal.h writes journals, which get a line as soon as a
  * value is measured. Callers describe the values of a row by a table (ORGAN_STRUCT_FIELD), which serves both
  * directions. */
 #ifndef ORGAN_OUTPUT_CACHE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: the layer below surgery/write, for every output and for directories of reports. This header: an
+ * The layer below surgery/write, for every output and for directories of reports. This header: an
  * output (a directory or one file) is written under a hidden name and renamed to its own name when it is complete; and
- * its reports. Further headers: row ranges of large tensors (cuts.h), the journal (run_journal.h), the record of
- * written files (file_record.h), obsolete settings of a config.json (leftovers.h), the files of an output and the
+ * its reports. Further headers: row ranges of large tensors (cuts.h), the journal, the record of
+ * written files, obsolete settings of a config.json, the files of an output and the
  * tensors in them (layout.h, resharding.h). */
 #ifndef ORGAN_OUTPUT_OUTPUT_H
 #define ORGAN_OUTPUT_OUTPUT_H
@@ -82,7 +82,7 @@ void organ_output_remove_report(const char *path);
  * if the user named single files of it. */
 const char *organ_output_like(const organ_model *model);
 
-/* Returns the permission bits that an output made from the model must not have (closed_modes.h). */
+/* Returns the permission bits that an output made from the model must not have. */
 unsigned organ_output_closed(const organ_model *model);
 
 /* Checks the path of an output before the run. Returns ORGAN_USAGE if it exists, unless `force` is set and
@@ -152,7 +152,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
                                         organ_error *error);
 
 /* Writes the reports into the output's hidden directory; organ_output_end publishes them together with the output. For
- * an output that is a directory, also writes the record of its files (file_record.h). */
+ * an output that is a directory, also writes the record of its files. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error);
 

@@ -249,8 +249,8 @@ static bool discard_own(const char *path, int *fault)
     return own;
 }
 
-/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds
- * (held_folder.h). Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
+/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds.
+ * Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
 static int partial_discard(const char *path, bool own)
 {
     organ_partial partial;

@@ -90,7 +90,7 @@ static void release_partial(organ_publish *publish)
     publish->lock = publish->folder = publish->mark = -1;
 }
 
-/* Makes all paths below publish->partial lead into the open directory publish->folder (held_folder.h), until
+/* Makes all paths below publish->partial lead into the open directory publish->folder, until
  * organ_publish_end or until the directory is renamed. */
 static organ_status publish_hold(organ_publish *publish, organ_error *error)
 {

@@ -23,7 +23,7 @@ typedef enum organ_publish_stage {
 typedef struct organ_publish {
     char *final;   /* final path of the output, without trailing slashes */
     char *partial; /* path of the partial directory, in which the output is written */
-    char *note;    /* path of the note (naming_note.h) */
+    char *note;    /* path of the note */
     char *parent;  /* directory of all these paths */
     /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
     int lock;
@@ -37,7 +37,7 @@ typedef struct organ_publish {
     const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
-    unsigned closed;           /* permission bits that no file of the output may have (closed_modes.h) */
+    unsigned closed;           /* permission bits that no file of the output may have */
     bool choice;               /* remove the run's choices and measurements at the end (organ_naming_remove_choice) */
     size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;

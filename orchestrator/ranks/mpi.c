@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The module liborgan_mpi.so, which implements organ_transport with MPI; transport.h describes the functions. Only
+ * The module liborgan_mpi.so, which implements organ_transport with MPI; ranks_parts.h describes the functions. Only
  * this file is compiled with mpicc. MPI is initialised for one calling thread at a time, so each call holds the
  * lock. A waiting call releases the lock and sleeps between two tests of its request: other threads can send
  * meanwhile, and a rank that has finished leaves its cores to the others. Functions return 0, or 1 with a reason in

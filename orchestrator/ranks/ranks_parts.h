@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The structure behind organ_ranks and functions that the sources of ranks share: ranks.c implements meeting points,
- * heartbeat.c sends notes between ranks at any time, ranks_watch.c detects lost ranks. */
+ * ranks_watch.c sends notes between ranks at any time and detects lost ranks. */
 #ifndef ORGAN_RANKS_RANKS_PARTS_H
 #define ORGAN_RANKS_RANKS_PARTS_H
 

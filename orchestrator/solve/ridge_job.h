@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * State and functions that the sources of ridge.h share:
- *
- *   ridge.c          adds tokens, chooses the solver and lambda
- *   ridge_inputs.c   solver by inputs: normal matrix Z^T Z
- *   ridge_tokens.c   solver by tokens: normal matrix Z Z^T, whose first rows are the tokens of FIT
- *   ridge_blocks.c   solver by blocks: a normal matrix for some inputs of a block at a time
- *   ridge_factor.c   inverts a normal matrix */
+ * State and functions that the sources of ridge.h share: ridge.c adds tokens, chooses the solver and lambda. The solver
+ * by inputs has the normal matrix Z^T Z; that by tokens Z Z^T, whose first rows are the tokens of FIT; that by blocks a
+ * normal matrix for some inputs of a block at a time. */
 #ifndef ORGAN_SOLVE_RIDGE_JOB_H
 #define ORGAN_SOLVE_RIDGE_JOB_H
 

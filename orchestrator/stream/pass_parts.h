@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The state of organ_pass_run, shared by its files: stream/pass.c has the calling thread, pass_work.c the workers,
- * pass_slots.c the slots: which band may be begun, retired, written and forgotten. */
+ * The state of organ_pass_run, shared by its files: stream/pass.c has the calling thread, pass_work.c the workers.
+ * Slots say which band may be begun, retired, written and forgotten. */
 #ifndef ORGAN_STREAM_PASS_PARTS_H
 #define ORGAN_STREAM_PASS_PARTS_H
 
@@ -145,7 +145,7 @@ static inline bool organ_pass_given_up(organ_pass_run_state *r, const organ_pass
     return s->number >= atomic_load_explicit(&r->failed, memory_order_relaxed);
 }
 
-/* ---- pass_slots.c; call all with the lock held ---- */
+/* ---- slots; call all with the lock held ---- */
 
 /* Records that the band with this number failed; 0: the run was stopped. */
 void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error *error);

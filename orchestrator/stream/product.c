@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
+#define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread */
 
 typedef struct sharing {
     const organ_stop *stop;

@@ -17,7 +17,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
         progress->begin(progress->context, what, bytes, tensors);
 }
 
-/* Calls organ_rows_passed, so that large arrays give memory back during a long stage (paged_rows.h). */
+/* Calls organ_rows_passed, so that large arrays give memory back during a long stage. */
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_rows_passed();

@@ -7,11 +7,11 @@
  *
  * organ_pass_run and stream/weight_pass.h differ: they read ahead across the tensors of a whole model and never wait
  * for the end of a set. These files read rows without this module:
- *   - forward/layer.c, forward/linear.c, forward/embedding_rows.c and forward/per_layer.c: tokens or the panel of a
+ *   - forward/layer.c, forward/linear.c and forward/embed.c: tokens or the panel of a
  *     product choose the rows;
- *   - surgery/lora/extract_module.c: the panels of algebra/strips.h, of the difference of two models;
- *   - surgery/measure/z_source.c: windows of elements that begin and end within rows;
- *   - surgery/health/autopsy_blocks.c: rows of the same block in two models, some of each block. */
+ *   - verbs/lora/extract_module.c: the panels of solve/strips.h, of the difference of two models;
+ *   - verbs/measure/z_source.c: windows of elements that begin and end within rows;
+ *   - verbs/autopsy/autopsy_blocks.c: rows of the same block in two models, some of each block. */
 #ifndef ORGAN_STREAM_ROWS_H
 #define ORGAN_STREAM_ROWS_H
 

@@ -3,7 +3,7 @@
  * steps into its own buffers, hashes and writes it. The extents of a transfer whose whole digest is needed are
  * single steps, because each step waits until the step before it is hashed.
  *
- * A worker that writes with direct I/O has two buffers: while a writer (stream/disk/writers.h) writes one, the worker
+ * A worker that writes with direct I/O has two buffers: while a writer writes one, the worker
  * fills the other. The worker itself reports a write, before it uses the buffer again or ends. */
 #include "formats/base/activity.h"
 #include "formats/base/files.h"

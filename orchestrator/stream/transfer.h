@@ -25,7 +25,7 @@ struct organ_transfer {
     const char *path; /* file to write, created by organ_transfer_file */
     uint64_t offset;  /* offset in that file */
     /* type to write: that of the tensor, or another one if organ_can_widen accepts the tensor's type and
-     * organ_can_narrow accepts the type to write (stream/widen.h) */
+     * organ_can_narrow accepts the type to write */
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
     organ_overflow *overflow;     /* what the conversion does with values beyond the range; NULL only without one */
@@ -57,7 +57,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 
 /* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of at least 1 MiB each,
  * at least one. The workers begin the extents in the order of the transfers, and no other thread reads or writes bytes
- * of tensors, except that writers (stream/disk/writers.h) wait in direct writes if the memory has room for two buffers
+ * of tensors, except that writers wait in direct writes if the memory has room for two buffers
  * for each worker. The files are not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a
  * file cannot be read or written, ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new
  * type, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error of a callback. If several extents fail,

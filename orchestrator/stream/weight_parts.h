@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Internals of the weight reader (weight_reader.h). A family is the code that reads the weights of some quantisation
+ * Internals of the weight reader. A family is the code that reads the weights of some quantisation
  * schemes; the families share the functions declared here. */
 #ifndef ORGAN_WEIGHT_PARTS_H
 #define ORGAN_WEIGHT_PARTS_H
@@ -167,8 +167,8 @@ organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *
  * of their groups. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
 
-/* GPTQ: sets reader->plus_one. If all zero points are equal to half of the range, or all to one less, they decide
- * (weight_version.c); otherwise the label in the configuration decides. Sets `note` if the zero points contradict the
+/* GPTQ: sets reader->plus_one. If all zero points are equal to half of the range, or all to one less, they decide;
+ * otherwise the label in the configuration decides. Sets `note` if the zero points contradict the
  * label, or if some of them become 0 because of the added 1. */
 organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);
 

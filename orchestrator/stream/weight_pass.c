@@ -142,7 +142,7 @@ static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, s
         if (measure_item(r, i, plan, error))
             return error->status;
         *widest = worker_bytes(plan) > before ? i : *widest;
-        organ_rows_passed(); /* large arrays of the verb give memory back (paged_rows.h) */
+        organ_rows_passed(); /* large arrays of the verb give memory back */
     }
     *each = worker_bytes(plan) + 4 * (uint64_t)r->pass->result_bytes;
     return ORGAN_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/surgery/output/cuts: where large tensors are divided, and the digest of a tensor written in
+ * Tests of orchestrator/output/cuts: where large tensors are divided, and the digest of a tensor written in
  * parts. */
 #include "orchestrator/output/output.h"
 #include "orchestrator/output/inputs.h"

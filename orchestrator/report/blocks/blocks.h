@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Views of documents as lists of blocks, and the three writers that print them. Input: a document and its view. Output:
  * text for a terminal, a Markdown file or an HTML page.
- *
- *   block.h          the blocks that a view consists of
- *   view_walk.h      the three writers
- *   document_rows.h  selections of a document's rows
- *   layer_map.h      a value for every role in every layer, for views that compute their own maps
- *
- * view_walk.c iterates over the blocks; each place_*.c writes them in one form; charts.c, plots.c and panels.c draw
- * charts. */
+ * view_walk.c iterates over the blocks, places.c writes them in each form, charts.c and plots.c draw charts. */
 #ifndef ORGAN_REPORT_BLOCKS_BLOCKS_H
 #define ORGAN_REPORT_BLOCKS_BLOCKS_H
 
@@ -20,7 +13,7 @@
 
 /* A view of a document (a report as JSON) is a constant list of blocks in reading order. Three writers print the same
  * list: for a terminal, as a Markdown file and as an HTML page. Each block is printed for a row, a JSON object; the row
- * of a top-level block is the report itself. All texts are templates (report/text/words.h), called words below, over
+ * of a top-level block is the report itself. All texts are templates, called words below, over
  * the block's row. A path names a member of the row (organ_scope_at). */
 
 /* Outputs that print a block; flags of organ_block.on. A page is an HTML page. */
@@ -70,7 +63,7 @@ typedef enum organ_block_kind {
 typedef struct organ_block organ_block;
 
 /* Columns and totals of a TABLE block. Its lines are the block's `rows`, a JSON object each; a field of `fields`
- * describes a column (report/text/field_table.h). Columns whose condition organ_field.when is false for the report are
+ * describes a column. Columns whose condition organ_field.when is false for the report are
  * omitted. */
 typedef struct organ_table_of {
     const organ_field *fields;
@@ -225,7 +218,7 @@ typedef struct organ_points_of {
 struct organ_block {
     organ_block_kind kind;
     unsigned on;      /* outputs that print it: flags ON_... */
-    const char *when; /* a condition (report/text/words.h) on the row; NULL: always */
+    const char *when; /* a condition on the row; NULL: always */
     const char *lead; /* terminal: text before the words; NULL: the default of the kind */
     const char *words;
     /* path of an array or object; a table may have several paths, separated by blanks, each of one object */
@@ -458,7 +451,7 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block);
  * the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 
-/* Returns the template `words` (report/text/words.h) for an HTML page, with members of the walk's row and report in
+/* Returns the template `words` for an HTML page, with members of the walk's row and report in
  * place of its placeholders. The caller frees the text. Returns NULL if `words` is NULL or the text is empty; also if
  * memory runs out: organ_html_finish then fails. */
 char *organ_block_text(organ_view_walk *walk, const char *words);

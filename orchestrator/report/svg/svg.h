@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Charts as SVG. Input: the values as data. Output: a document that is a complete file and may also be embedded in a
- * page.
- *
- *   chart.h      lines or bars over numbered places, in panels
- *   heat_map.h   a grid of cells
- *   ranking.h    horizontal bars with names
- *   scatter.h    points
- *   svg_embed.h  styles and tables for a page that embeds such documents
- *
- * All of them are drawn with svg_parts.h, on the axes of chart_scale.h. */
+ * page. */
 #ifndef ORGAN_REPORT_SVG_SVG_H
 #define ORGAN_REPORT_SVG_SVG_H
 
@@ -67,7 +59,7 @@ typedef struct organ_chart {
  * ORGAN_IO if out of memory. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error);
 
-/* A heat map as SVG, in the visual language of chart.h: a grid of coloured cells, one value each, with a colour scale.
+/* A heat map as SVG: a grid of coloured cells, one value each, with a colour scale.
  */
 
 /* The values and the look of a heat map. */
@@ -92,7 +84,7 @@ typedef struct organ_heat_map {
  * ORGAN_IO if out of memory. */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
 
-/* A scatter chart as SVG, in the visual language of chart.h: points by kind, some with their names. */
+/* A scatter chart as SVG: points by kind, some with their names. */
 
 /* A point of the chart. */
 typedef struct organ_point {
@@ -120,7 +112,7 @@ typedef struct organ_scatter {
  * memory. */
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error);
 
-/* Horizontal bars with names on the left and values on the right, in the visual language of chart.h: projections,
+/* Horizontal bars with names on the left and values on the right: projections,
  * models, modules. */
 
 /* A row of the chart. */

@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Text of reports. Input: documents, which are JSON objects that surgery builds from members. Output: their bytes, and
- * words and tables for a screen, a file or a page.
- *
- *   words.h        sentences with placeholders for members
- *   field_table.h  tables of rows, on text_table.h
- *   text.h         text of any origin: escaped, folded and shortened
- *   markup.h       escapes text for a page; text_table.h escapes it for Markdown
- *
- * Two headers are for all folders of the program:
- *
- *   document.h     reads, prints and writes documents
- *   members.h      builds documents */
+ * words and tables for a screen, a file or a page. */
 #ifndef ORGAN_REPORT_TEXT_REPORT_TEXT_H
 #define ORGAN_REPORT_TEXT_REPORT_TEXT_H
 
@@ -206,11 +196,11 @@ enum {
 typedef struct organ_field {
     const char *title;
     const char *path; /* path of the member in a row: "target.killed" */
-    /* form of a number (words.h); NULL: the member is text. ORGAN_FIELD_NUMBER: the number of the row, from 1 */
+    /* form of a number; NULL: the member is text. ORGAN_FIELD_NUMBER: the number of the row, from 1 */
     const char *form;
-    const char *words;                                  /* words (a template of words.h) over the row; NULL: none */
+    const char *words;                                  /* words (a template) over the row; NULL: none */
     void (*put)(organ_table *table, const json_t *row); /* adds one cell for the row to the table; NULL: none */
-    /* condition on the report, with which the column exists; NULL: always. Only views test it (blocks/block.h) */
+    /* condition on the report, with which the column exists; NULL: always. Only views test it */
     const char *when;
     unsigned flags;
 } organ_field;

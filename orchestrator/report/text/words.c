@@ -183,7 +183,7 @@ static int decimals_for(double error, bool percent)
 }
 
 /* The standard error is the member at PATH_error. The form selects both (measured), only the number (figure) or only
- * the error (deviation); its prefixes are those of words.h. */
+ * the error (deviation); its prefixes are those of report_text.h. */
 static void put_value_and_error(FILE *out, const organ_scope *scope, const char *path, const json_t *value,
                                 const char *form)
 {

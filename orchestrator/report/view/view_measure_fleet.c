@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Compares several measured models on a page: ranking, groups, layers, and which models share tensors
- * (view_lineage.h). A chimera is a model whose tensors are all found in two other models together, but not all in one
+ * Compares several measured models on a page: ranking, groups, layers, and which models share tensors.
+ * A chimera is a model whose tensors are all found in two other models together, but not all in one
  * of these. The one with most of the tensors is the body of the chimera, the other is its donor. */
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_parts.h"

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- also used by view_noise_pairs.c ---- */
+/* ---- both views ---- */
 
 void organ_noise_within_cell(organ_table *table, const json_t *row)
 {

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Restrictions that a process sets for itself and cannot remove: Landlock for files, seccomp for system calls; and
  * the preparation of a child process before exec. If the kernel supports only one of the two mechanisms, that one is
- * used.
- *
- *   landlock.c   files
- *   seccomp.c    system calls
- *   child.c      descriptors, signals, environment */
+ * used. */
 #ifndef ORGAN_CONFINE_H
 #define ORGAN_CONFINE_H
 

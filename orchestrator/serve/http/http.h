@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server, built on libmicrohttpd. Each part of the interface supplies a table of routes (an organ_area);
  * the server provides connections, limits and deadlines, checks of hosts and tokens, bodies, files with ranges, and
- * streams.
+ * streams. jail.h is the only way to files below the served directory.
  *
- *   server.h         opening and closing it
- *   http_exchange.h  the interface for handlers: request, reply, route, area
- *   jail.h           the only way to files below the served directory
- *
- * Path of a request: connection.c receives it; head.c, request_target.c and guard.c check it; routing.c finds its
- * handler, which runs immediately or on a thread of request_queue.c, where it may block; send.c sends the reply.
- * refused.c answers some of the requests that the library rejects. tokens.h maps tokens to rights, proxies.h finds the
- * client's address, tls.h encrypts connections, audit_log.h records requests. */
+ * Path of a request: connection.c receives it; head.c and guard.c check it; routing.c finds its handler, which runs
+ * immediately or on a thread of request_queue.c, where it may block; send.c sends the reply. tokens.c maps tokens to
+ * rights, tls.h encrypts connections. */
 #ifndef ORGAN_SERVE_HTTP_HTTP_H
 #define ORGAN_SERVE_HTTP_HTTP_H
 
@@ -44,7 +39,7 @@ typedef struct organ_serve_options {
     uint64_t job_output, keep_bytes; /* largest size in bytes of the output kept per job, and of all jobs in total;
                                       * 0: no limit */
     uint64_t job_memory;             /* largest --memory of a job, in bytes */
-    uint64_t cache;                  /* largest size of all cached catalogs (catalog.h) together, in bytes */
+    uint64_t cache;                  /* largest size of all cached catalogs together, in bytes */
     uint64_t model_memory;           /* bytes of memory for reading one model */
     unsigned model_seconds;          /* longest time that reading one model may take */
     bool models_here;       /* reads models in this process instead of a confined one: for fuzzing, which observes one
@@ -60,14 +55,14 @@ typedef struct organ_serve_options {
 
 /* The interface between the HTTP server and its areas: request, reply, and the table of routes. */
 
-struct organ_area;          /* below */
-struct organ_serve_options; /* server_options.h */
-struct organ_jail;          /* jail.h: the only way to files below the root */
-struct organ_request_tally; /* http_tally.h */
-struct organ_guard;         /* guard.h */
-struct organ_request_queue; /* request_queue.h */
-struct organ_jobs;          /* keeper.h, in the area of jobs */
-struct organ_model_cache;   /* model_cache.h, in the area of models */
+struct organ_area; /* below */
+struct organ_serve_options;
+struct organ_jail; /* jail.h: the only way to files below the root */
+struct organ_request_tally;
+struct organ_guard;
+struct organ_request_queue;
+struct organ_jobs;        /* in the area of jobs */
+struct organ_model_cache; /* in the area of models */
 
 /* Data that all areas share: one organ_app for a server, used by all threads. It does not change after the areas have
  * started. */
@@ -221,8 +216,7 @@ typedef struct organ_http_route {
     const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* needs no token: for the files that the page needs before the login, and for the login */
-    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the queue
-                   (request_queue.h) */
+    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the queue */
     bool body;  /* accepts a JSON body; other routes reject one */
 } organ_http_route;
 
@@ -272,9 +266,9 @@ void organ_http_step_back(void);
  *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
  *
  * A first line of fewer than two words, and a query with more parameters than fit into those 32 KiB, end the
- * connection without a reply. After cookies that do not fit, the library sends the head of the reply twice. refused.c
- * answers, once, a malformed Content-Length (400) or one above 2^64 (413), and chunk extensions that do not fit into
- * the 32 KiB (413).
+ * connection without a reply. After cookies that do not fit, the library sends the head of the reply twice.
+ * request_queue.c answers, once, a malformed Content-Length (400) or one above 2^64 (413), and chunk extensions that do
+ * not fit into the 32 KiB (413).
  *
  * libmicrohttpd 1.0 runs in strict mode: it rejects all heads that other programs may parse differently, including
  * malformed lengths, with such a page; for older versions head.c rejects these heads. Version 1.0 replies 431 to a

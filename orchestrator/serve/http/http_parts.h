@@ -182,7 +182,7 @@ bool organ_http_head_passes(organ_server_request *request, const char *verb, con
 /* Returns true if this version of libmicrohttpd can reject ambiguous heads itself (1.0 and later). */
 bool organ_http_library_is_strict(void);
 
-/* ---- request_target.c: path, query, headers and body ---- */
+/* ---- head.c: path, query, headers and body ---- */
 
 /* Splits the target into path and query and decodes both. Returns false after a 400 or 500. */
 bool organ_http_target_read(organ_server_request *request);
@@ -197,14 +197,12 @@ extern const char *const organ_http_method_names[ORGAN_HTTP_METHODS]; /* "GET", 
 /* Finds the route by method and path, and fills the parameters. Returns false after a 404, 405 or 500. */
 bool organ_http_routed(organ_server_request *request);
 
-/* ---- reply.c ---- */
+/* ---- head.c ---- */
 
 /* Discards the current content of the reply. */
 void organ_http_reply_clear(organ_http_reply *reply);
 /* Closes the stream of the waker and frees the waker. */
 void organ_http_waker_discard(organ_http_waker *waker);
-
-/* ---- quotas.c ---- */
 
 /* ---- send.c ---- */
 
@@ -215,14 +213,14 @@ enum MHD_Result organ_http_send(organ_server_request *request);
  * the request. Then shuts down the sending side, so that the client does not receive the library's answer. */
 void organ_http_send_at_once(organ_server_request *request);
 
-/* ---- refused.c ---- */
+/* ---- request_queue.c ---- */
 
 /* Replies in place of the library to the request that it rejects with this status, if the request can be found and the
  * library's answer would be wrong. Must be called in the thread of the connection, when the library logs the
  * rejection. */
 void organ_http_refused(organ_server *server, unsigned status);
 
-/* ---- http_stream.c ---- */
+/* ---- guard.c, request_queue.c, send.c ---- */
 
 /* Wakes streams whose last read was at least their heartbeat ago; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);

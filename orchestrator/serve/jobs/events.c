@@ -44,7 +44,7 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
-    /* The middle of a very long log is a hole (hollow_log in job_output.c). Skips the hole and the rest of the line in
+    /* The middle of a very long log is a hole (hollow_log in run.c). Skips the hole and the rest of the line in
      * which it ends. */
     const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
     const bool jumped = there > stream->offset;

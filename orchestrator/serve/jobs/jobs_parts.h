@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Private to this folder: the list of jobs (organ_jobs), the streams of their events, and functions on both that
- * keeper.c, run.c, list.c and events.c share. */
+ * keeper.c, run.c, store.c and events.c share. */
 #ifndef ORGAN_SERVE_JOBS_JOBS_PARTS_H
 #define ORGAN_SERVE_JOBS_JOBS_PARTS_H
 
@@ -375,7 +375,7 @@ struct organ_jobs {
 
 /* The caller of each function below holds jobs->mutex. */
 
-/* ---- list.c ---- */
+/* ---- store.c ---- */
 
 /* Makes room for one more job in jobs->list. Returns false if memory runs out. */
 bool organ_jobs_make_room(organ_jobs *jobs);

@@ -15,7 +15,7 @@ typedef struct organ_catalog {
     size_t count, file_count;    /* number of tensors and of files */
     const organ_tensor *tensors; /* in file order; .file is an index into `files` */
     const char *const *files;    /* names */
-    const char *details;         /* JSON: description of the model without its tensors (model_details.h) */
+    const char *details;         /* JSON: description of the model without its tensors */
     size_t details_length;       /* in bytes */
     const char *summary;         /* JSON: {format, architecture, tensors, elements, bytes, files} */
     unsigned users;              /* reference count; only the model cache changes it, under its lock */
@@ -68,7 +68,7 @@ typedef struct organ_found_models {
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
 void organ_found_release(organ_found_models *found);
 
-/* The server's end of the process that reads models (worker.h). The process is started when the first model is read,
+/* The server's end of the process that reads models. The process is started when the first model is read,
  * and again after it has ended. */
 
 typedef struct organ_reader organ_reader;
@@ -103,7 +103,7 @@ void organ_reader_stop(organ_reader *reader);
  * processes started, ended while reading, and killed for exceeding the time. */
 void organ_reader_metrics(organ_reader *reader, FILE *out);
 
-/* Keeps catalogs (catalog.h) of the models below the root, each until a file of the model changes or the memory is
+/* Keeps catalogs of the models below the root, each until a file of the model changes or the memory is
  * needed for others. Two threads do the slow work: one scans the root for models; the other reads models one at a time,
  * so that the memory for reading is needed only once. No other thread waits for them. */
 
@@ -189,7 +189,7 @@ organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_qu
 
 /* The worker: the process that reads models for the server, so that a crash in a reader of files does not affect the
  * server. It executes the same program, with a socket as descriptor 3 and directories (the root and the stores) as
- * descriptors from 4 on. It can only read files below these. model_reader.h is the server's end of the socket. */
+ * descriptors from 4 on. It can only read files below these. model_reader.c is the server's end of the socket. */
 
 enum { ORGAN_WORKER_SOCKET = 3, ORGAN_WORKER_FOLDER = 4 /* and following */ };
 

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The models below the served directory: a list of them, a description of each, and its tensors page by page. No
- * request waits for the disk: threads of the cache read models that are not in memory yet.
- *
- *   scan.h          finds models by the names of their files
- *   catalog.h       one model in memory: its tensors, and its description (model_details.h) as JSON
- *   worker.h        the confined process that reads files of models; model_reader.h: the server's end of it
- *   model_cache.h   all models in memory, within a limit, and the threads that read them
- *   tensor_page.h   the tensors of one model, sorted and filtered */
+ * request waits for the disk: threads of the cache read models that are not in memory yet. */
 #ifndef ORGAN_SERVE_MODELS_H
 #define ORGAN_SERVE_MODELS_H
 
@@ -14,7 +8,7 @@
 
 extern const organ_area organ_area_models; /* /api/v1/models ... */
 
-/* In a process that was started as a worker (worker.h): reads models for the server and ends the process; if it returns
+/* In a process that was started as a worker: reads models for the server and ends the process; if it returns
  * true, `main` must exit with *code. In any other process: returns false. It must be the first call in `main` of a
  * program that serves. */
 bool organ_models_worked(int argc, char *const *argv, int *code);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures curves in a walk over the donor: organ_calibration_run_layers runs the calibration text through one layer
  * after another and calls the callbacks of this file. Each target is made smaller at each level, and the changed layer
- * becomes a variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they
+ * becomes a variant whose divergence is measured. Ranks: each measures some curves of a layer, and they
  * exchange them after the layer. */
 #include "orchestrator/surgery/allocate/allocate.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs a walk: for each layer gathers the inputs of its target matrices, lets the caller change the matrices, and
  * computes the hidden states after the changed layer. A stream is the hidden states of all windows in one model,
- * changed or donor. A chunk is a set of windows that run through a layer together (states.h), a unit is a target matrix
+ * changed or donor. A chunk is a set of windows that run through a layer together, a unit is a target matrix
  * of the layer. */
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/scoring: scores models on a text that is cut into windows (organ_perplexity_plan), and computes figures
- * such as perplexity. evaluation.h computes them before and after an operation that writes a model.
+ * such as perplexity. scoring.c computes them before and after an operation that writes a model.
  *
  * This header: one scoring, which is a text, a protocol (style, window length, BOS), and models that all score the same
  * tokens. The first model is models[0]; the others are compared with it. */

@@ -126,7 +126,7 @@ static organ_status prepare_pieces(organ_writing *w, organ_error *error)
 
 /* ---- config.json ---- */
 
-/* Obsolete settings (output/leftovers.h) are removed before the verb's `edit`. If the model has no config.json,
+/* Obsolete settings are removed before the verb's `edit`. If the model has no config.json,
  * w->config_path becomes NULL and `edit` is not called. */
 static organ_status prepare_config(organ_writing *w, organ_error *error)
 {

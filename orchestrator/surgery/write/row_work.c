@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs the work on rows of replaced tensors (write_rows.h). organ_pass_run reads each row range in bands, which are as
+ * Runs the work on rows of replaced tensors. organ_pass_run reads each row range in bands, which are as
  * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows, and write
  * the new rows. The sums are added up in the order of the rows. */
 #include "orchestrator/surgery/write/writing.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/write: writes a model that a verb makes from another one. The verb fills one organ_write and calls
+ * Writes a model that a verb makes from another one. The verb fills one organ_write and calls
  * organ_write_run, which does everything that verbs share: dry run, journal and --resume, division among ranks, files
- * without tensors, config.json, evaluation, reports, publishing. units.h has the functions that the verb's `fill`
- * calls, write_rows.h the work on rows of replaced tensors.
+ * without tensors, config.json, evaluation, reports, publishing.
  *
  * There are three kinds of output. The members that are set decide:
  *   replaced   copies of the model's files in which some tensors get other bytes of the same length
@@ -229,8 +228,8 @@ typedef struct organ_write {
 
     /* ---- callbacks, on the thread of organ_write_run, with `context` ---- */
     void *context;
-    /* Context of `edit`, `fill`, `recall` and `depends` if a room between verb and driver (surgery/cut) implements
-     * them. NULL: `context`. */
+    /* Context of `edit`, `fill`, `recall` and `depends` if a room between verb and driver (verbs/shrink/cut.h)
+     * implements them. NULL: `context`. */
     void *inner;
     /* Edits the config.json of an output of pieces. Not called if the model has none. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The state of organ_write_run, shared by the files of this folder: write_driver.c runs, prepare.c plans the output,
- * write_layout.c plans it for a layout, write_document.c makes journal head and report, units.c writes and records
- * units, units_recall.c restores those of an interrupted run, units_share.c divides them among ranks, row_work.c
- * processes rows. */
+ * units.c writes and records units, units_recall.c restores those of an interrupted run and divides units among ranks,
+ * row_work.c processes rows. */
 #ifndef ORGAN_WRITING_H
 #define ORGAN_WRITING_H
 
@@ -59,7 +58,7 @@ struct organ_writing {
     char *root;            /* directory from which they are copied */
     char *config_path;     /* path of the model's config.json; NULL: the output gets none from here */
     organ_json_edit config;
-    size_t stripped; /* number of obsolete settings removed from config.json (output/leftovers.h) */
+    size_t stripped; /* number of obsolete settings removed from config.json */
     organ_evaluation evaluation;
     organ_overflow overflow;
 };
@@ -72,7 +71,7 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 /* Writes config.json and the other files without tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- write_layout.c ---- */
+/* ---- units.c ---- */
 
 /* Lists the files without tensors, and plans the files and units of a layout. Writes nothing. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
@@ -85,7 +84,7 @@ organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, 
  * Only rank 0 writes. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- write_document.c ---- */
+/* ---- units.c ---- */
 
 /* Returns the first line of the journal, which has everything that the output depends on: definition, parameters, input
  * files, plan. NULL if memory runs out. */
@@ -111,7 +110,7 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the
 organ_status organ_units_begin(organ_writing *w, organ_error *error);
 void organ_units_end(organ_writing *w); /* releases the log, if organ_units_begin was called */
 
-/* ---- units_share.c ---- */
+/* ---- units_recall.c ---- */
 
 /* Divides the units that are not done among the ranks by bytes. Units of other ranks count as done until
  * organ_units_join. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Finds weights whose scales are all wrong by the same factor. The blocks of such a weight alone do not show the fault.
  * A comparison with the other weights of the same layer and of the same role does, and so do the digits of the scales,
- * unless the factor is a power of two. One factor of all scales of a whole model shows only by a text (autopsy_text.c)
+ * unless the factor is a power of two. One factor of all scales of a whole model shows only by a text
  * or by comparison with the original. */
 #include "orchestrator/verbs/autopsy/autopsy_job.h"
 

@@ -216,8 +216,8 @@ organ_status organ_weight_stats_compute(const organ_model *model, const organ_mo
                                         size_t count, const organ_engine *engine, const organ_scan_progress *progress,
                                         organ_error *error);
 
-typedef struct organ_scale_pool organ_scale_pool; /* evidence collected over all weights: autopsy_scales.h */
-typedef struct organ_change organ_change;         /* autopsy_change.h */
+typedef struct organ_scale_pool organ_scale_pool; /* evidence collected over all weights */
+typedef struct organ_change organ_change;
 /* Relative errors of all changed weights by role: autopsy_changes.c. */
 typedef struct organ_change_census organ_change_census;
 

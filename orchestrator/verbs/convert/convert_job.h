@@ -1,23 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of the conversion share. A source is a weight of the input model, a piece is a
- * tensor of the output, and a place is a rule that copies rows of one source to one piece. The files:
- *
- *   convert.c           checks options, opens the model, runs
- *   convert_plan.c      lists pieces and sources
- *   convert_pieces.c    adds pieces and places
- *   convert_tensors.c   the pieces that each tensor of the model becomes
- *   convert_pass.c      reads the sources once and writes the pieces
- *   convert_code_types.c  finds weights whose codes and scales the other format can store
- *   convert_codes.c     copies codes and scales without dequantising them
- *   convert_by_name.c   architectures whose tensors only get other names
- *   convert_reserved.c  names of llama.cpp's architectures
- *   convert_keys.c      key-values of a GGUF output
- *   convert_config.c    config.json of a safetensors output
- *   convert_codes_config.c   its quantization_config, if it keeps codes
- *   convert_recurrent.c members and reordered tensors of recurrent layers
- *   convert_streams.c   members of Gemma 3n and 4
- *   convert_check.c     compares the configurations of model and output
- *   convert_document.c  the report */
+ * tensor of the output, and a place is a rule that copies rows of one source to one piece. */
 #ifndef ORGAN_VERBS_CONVERT_CONVERT_JOB_H
 #define ORGAN_VERBS_CONVERT_CONVERT_JOB_H
 
@@ -177,7 +160,7 @@ organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error
 /* Releases what the job owns; options, engine and progress belong to the caller. */
 void organ_convert_release(organ_convert_job *job);
 
-/* ---- convert_plan.c ---- */
+/* ---- convert_by_name.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
  * model is unknown, if the model lacks a tensor for rows of a piece, or if --type codes finds no codes that both
@@ -277,7 +260,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
 /* Sets the key-value ORGAN_CONVERT_CONFIG to job->own_config without the member quantization_config. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error);
 
-/* ---- convert_reserved.c ---- */
+/* ---- convert_tensors.c ---- */
 
 /* Returns the architecture of llama.cpp that has this name, or a name that differs only in capitals, '-', '_' or a
  * "_text" at the end; NULL if there is none. */
@@ -305,7 +288,7 @@ static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool
 /* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config);
 
-/* ---- convert_streams.c ---- */
+/* ---- convert_tensors.c ---- */
 
 /* Adds the members of Gemma 3n to config.json. Returns nonzero if an allocation was refused. */
 int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
@@ -313,7 +296,7 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
  * embeddings. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
 
-/* ---- convert_codes_config.c ---- */
+/* ---- convert_codes.c ---- */
 
 /* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
  * compressed-tensors. Returns nonzero if an allocation was refused. */
@@ -324,7 +307,7 @@ int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
 /* Writes all pieces that are not yet complete, in job->run. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
 
-/* ---- convert_code_types.c ---- */
+/* ---- convert_pieces.c ---- */
 
 #define ORGAN_CONVERT_GROUP 32 /* codes that share a scale */
 
@@ -347,7 +330,7 @@ organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error
 /* Adds the key-values of the architecture and of the tokenizer to job->gguf. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error);
 
-/* ---- convert_layers.c ---- */
+/* ---- convert_pieces.c ---- */
 
 /* Returns whether the value is a single one, or an array whose numbers are all equal. */
 bool organ_convert_is_uniform(const organ_gguf_kv *kv);
@@ -383,9 +366,5 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
  * setting, if they differ. Notes settings of recurrent layers that GGUF files do not store. If job->by_name is set,
  * only checks that the output can be opened as a model. `to` is unused. Called by organ_write_run. */
 organ_status organ_convert_check(void *job, const char *to, const char *path, organ_error *error);
-
-/* ---- convert_output.c ---- */
-
-/* ---- convert_document.c ---- */
 
 #endif

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Completes and compares the experiments of pruned models (facts/experiment.h). */
+/* Completes and compares the experiments of pruned models. */
 
 /* The histories are those of all models except the donor, in the order of options->pruned. */
 typedef struct naming_job {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * State and functions shared by the files of a graft: graft.c is the verb, graft_match.c pairs tensors and finds
- * mismatches, graft_packed.c compares packed weights, graft_metadata.c adapts key-values. A mismatch is a reason, in
+ * mismatches. A mismatch is a reason, in
  * one sentence, why tensors of the source do not fit into the target. */
 #ifndef ORGAN_VERBS_GRAFT_GRAFT_JOB_H
 #define ORGAN_VERBS_GRAFT_GRAFT_JOB_H

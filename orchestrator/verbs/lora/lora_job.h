@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Declarations that the sources of an extraction share: lora_extract.c runs it, extract_plan.c pairs the weights,
- * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_notes.c collects
- * the notes of weight readers, extract_recall.c writes and reads journal lines, extract_document.c makes the report. */
+ * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_document.c
+ * makes the report. */
 #ifndef ORGAN_VERBS_LORA_LORA_JOB_H
 #define ORGAN_VERBS_LORA_LORA_JOB_H
 
@@ -35,7 +35,7 @@ typedef struct organ_lora_module {
     const char *key;         /* name of the module in the adapter's tensors: `target`, or `name` if peft renames it */
     organ_lora_group *group; /* of a numbered expert; NULL: none */
     bool touched;            /* organ_lora_find_changed_experts found a difference */
-    bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" (peft_rules.h) */
+    bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" */
     char *note;              /* notes of the weight readers, one for each line; owned; NULL: none */
     float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
@@ -176,7 +176,7 @@ json_t *organ_lora_config(const organ_lora_job *job);
 json_t *organ_lora_extract_document(void *context, const organ_writing *writing);
 
 /* Declarations that the sources of a merge share: merge.c runs it, merge_plan.c assigns the adapter's keys to weights,
- * merge_pass.c computes, merge_document.c makes the report. */
+ * merge_pass.c computes. */
 
 /* Sums over the values of a weight W. D is its exact change: scale B A, or with DoRA the merged weight minus W. T is
  * the change in the output: W + D rounded to the output's type, minus W rounded to this type. */

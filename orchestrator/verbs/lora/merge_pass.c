@@ -138,7 +138,7 @@ static void round_block(const merge_pass_run *r, organ_dtype dtype, size_t n, fl
     }
 }
 
-/* The feedback (feedback.h) is in the directions of the adapter. */
+/* The feedback is in the directions of the adapter. */
 static void round_with_feedback(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype,
                                 uint64_t first, size_t rows, size_t cols, float *values, const float *d, void *codes,
                                 organ_merge_sums *sums)

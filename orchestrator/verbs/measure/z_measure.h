@@ -54,7 +54,7 @@ organ_dtype organ_z_decoded_type(const organ_weight *weight);
 typedef struct organ_z_levels {
     uint32_t *slots; /* ORGAN_Z_LEVEL_SLOTS */
     uint32_t mask;   /* number of slots that this tensor uses, a power of two, minus 1 */
-    uint32_t count;  /* number of distinct bit patterns so far; stops at ORGAN_Z_LEVELS + 1 (z_result.h) */
+    uint32_t count;  /* number of distinct bit patterns so far; stops at ORGAN_Z_LEVELS + 1 */
 } organ_z_levels;
 
 /* Empties the table and chooses its size for a tensor of `elements` elements. */

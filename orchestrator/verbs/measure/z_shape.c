@@ -77,7 +77,7 @@ organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t coun
     return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(positions)};
 }
 
-/* The members are the mean and standard deviation of organ_z_shape.h and .ln_cv over samples of normal noise, all of
+/* The members are the mean and standard deviation of h of organ_z_shape and .ln_cv over samples of normal noise, all of
  * the same size. */
 typedef struct null_row {
     double h, h_std, cv, cv_std; /* cv: of ln_cv */

@@ -12,15 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Types and functions that orthogonality.h and noise_pairs.h share: the inputs, the modules, and the comparison of
+/* Types and functions that both comparisons share: the inputs, the modules, and the comparison of
  * cosines with chance.
  *
  * Words: a clean model is unquantised, a noisy model is its quantised copy. The noise N = W_clean - W_noisy is the
- * quantisation error of a weight. The change is K = scale B A of an adapter; noise_pairs.h calls it D and allows two
- * other kinds (organ_pair_change). |X| is the Frobenius norm, <X, Y> the sum of the products of corresponding elements.
- * z is a cosine divided by its standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the share of N
- * in the output directions of K. Method A makes an adapter from an unquantised base and applies it to the quantised
- * base; Method B makes it from the quantised base. */
+ * quantisation error of a weight. The change is K = scale B A of an adapter; organ_noise_pairs calls it D and allows
+ * two other kinds (organ_pair_change). |X| is the Frobenius norm, <X, Y> the sum of the products of corresponding
+ * elements. z is a cosine divided by its standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the
+ * share of N in the output directions of K. Method A makes an adapter from an unquantised base and applies it to the
+ * quantised base; Method B makes it from the quantised base. */
 
 /* Limits of the verdicts; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine */
@@ -64,24 +64,24 @@ typedef struct organ_compared_module {
     /* The members from here on are measured; the processes of the run exchange them. */
     double drawn_mean, drawn_std; /* mean and standard deviation of the random cosines (organ_chance_baseline) */
     union {
-        struct {                       /* orthogonality.h */
+        struct {                       /* of `orthogonality` */
             size_t k;                  /* number of left singular vectors of K that U_k has; 0 if K is zero */
             double change;             /* |K|^2 */
             double between;            /* <N_1, N_2> of the noises of two noisy models */
             organ_noise_sums noise[2]; /* of the first and the second noisy model */
         };
-        organ_pair_sums sums; /* noise_pairs.h */
+        organ_pair_sums sums; /* of --pairs */
     };
 } organ_compared_module;
 
 /* The change D: between the clean models, from the clean model A to a tuned model, or of an adapter. */
 typedef enum organ_pair_change { ORGAN_CHANGE_BETWEEN, ORGAN_CHANGE_TUNED, ORGAN_CHANGE_ADAPTER } organ_pair_change;
 
-/* A run of orthogonality.h, which compares one clean model with one or two noisy ones, or of noise_pairs.h, which
- * compares two pairs of models. */
+/* A run of organ_orthogonality, which compares one clean model with one or two noisy ones, or of organ_noise_pairs,
+ * which compares two pairs of models. */
 typedef struct organ_compared_job {
-    const struct organ_orthogonality_options *options; /* NULL in a run of noise_pairs.h */
-    const struct organ_noise_pairs_options *pairs;     /* NULL in a run of orthogonality.h */
+    const struct organ_orthogonality_options *options; /* NULL in a run of organ_noise_pairs */
+    const struct organ_noise_pairs_options *pairs;     /* NULL in a run of organ_orthogonality */
     const organ_engine *engine;
     const organ_progress *progress;
     /* The inputs, in the order in which they are opened: the adapter, if there is one, then the models. */
@@ -93,7 +93,7 @@ typedef struct organ_compared_job {
     unsigned draws;           /* number of random cosines for each module */
     unsigned seed;            /* seed of the random cosines */
     bool force;               /* replace an existing output */
-    organ_pair_change change; /* the kind of D; only noise_pairs.h */
+    organ_pair_change change; /* the kind of D; only organ_noise_pairs */
     /* Set by organ_compared_open and later functions: */
     organ_model *model[ORGAN_ROW_SOURCES];
     organ_weights *weights[ORGAN_ROW_SOURCES];
@@ -144,10 +144,10 @@ void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m
 /* Returns the sum of 16 lanes (partial sums), added pairwise in a fixed order. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes);
 
-/* Returns ORGAN_USAGE if measuring a module of a job of orthogonality.h needs more memory than the engine has. */
+/* Returns ORGAN_USAGE if measuring a module of a job of organ_orthogonality needs more memory than the engine has. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
 
-/* Sets the measured members of a module of a job of orthogonality.h. Returns errors of reading, ORGAN_BAD_INPUT for
+/* Sets the measured members of a module of a job of organ_orthogonality. Returns errors of reading, ORGAN_BAD_INPUT for
  * values that are not finite, ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error);
@@ -161,7 +161,7 @@ organ_status organ_compared_not_finite(const organ_compared_job *job, const orga
  * weights follow at distances of `stride` bytes. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
 
-/* Returns the report of orthogonality.h; NULL if memory runs out. */
+/* Returns the report of organ_orthogonality; NULL if memory runs out. */
 json_t *organ_orthogonality_document(const organ_compared_job *job);
 
 /* Sums of the comparison of two matrices over several modules. The comments call the first matrix N and the second K;
@@ -199,9 +199,9 @@ void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *
 
 /* All sums over several modules from which a report makes a row. */
 typedef struct organ_compared_fold {
-    /* orthogonality.h: the comparison that organ_compared_folding.which selects; noise_pairs.h: N_A with N_B */
+    /* organ_orthogonality: the comparison that organ_compared_folding.which selects; organ_noise_pairs: N_A with N_B */
     organ_noise_fold noises;
-    /* Only noise_pairs.h: N_A, N_B and N_A - N_B with D, and the sums over the modules. */
+    /* Only organ_noise_pairs: N_A, N_B and N_A - N_B with D, and the sums over the modules. */
     organ_noise_fold with_change[3];
     organ_pair_sums sums;
 } organ_compared_fold;
@@ -209,7 +209,7 @@ typedef struct organ_compared_fold {
 /* The functions with which a report sums modules and makes rows of the sums. */
 typedef struct organ_compared_folding {
     const organ_compared_job *job;
-    int which; /* argument of `add` and `json`: the comparison; not used by noise_pairs.h */
+    int which; /* argument of `add` and `json`: the comparison; not used by organ_noise_pairs */
     /* Adds a module to a fold. */
     void (*add)(organ_compared_fold *fold, const organ_compared_module *module, int which);
     /* Adds the numbers of a fold to `row`, an object with the projection and the layer, and returns `row`. */
@@ -248,13 +248,14 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all);
 
 /* ---- two pairs ---- */
 
-/* Declarations that the sources of noise_pairs.h share. noise_job.h explains noise, change and Method A. */
+/* Declarations that the sources of noise_pairs share. */
 
 /* Limits of the verdict on the premise of Method A, that N_A and N_B are equal and cancel. */
 #define ORGAN_ASSUMPTION_HOLDS 0.5  /* largest |N_A - N_B| / |N_A|: a quarter of the energy of N_A remains */
 #define ORGAN_FACTOR_ROOM      0.25 /* norms count as equal if their quotient differs from 1 by at most this */
 
-/* Indices of the models of a job of noise_pairs.h. ORGAN_TUNED is only used if the change is that of a tuned model. */
+/* Indices of the models of a job of organ_noise_pairs. ORGAN_TUNED is only used if the change is that of a tuned model.
+ */
 typedef enum organ_pair_source {
     ORGAN_CLEAN_A,
     ORGAN_NOISY_A,

@@ -14,7 +14,7 @@
 
 /* Pruning and quantisation in one walk, a run of the calibration text through the model (--then): each matrix is
  * pruned, then its kept weights are quantised; later layers get inputs from matrices with both changes. The
- * quantisation runs the walk and writes the output (quantize_pruned.h); this file has its callbacks. With --allocate,
+ * quantisation runs the walk and writes the output; this file has its callbacks. With --allocate,
  * they divide one budget of zeros among the targets by their curves: the model's divergence from the donor if only one
  * target is pruned, at some sparsities (allocation.c). */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/prune. prune_options.c has the table of methods and checks options; prune.c runs a job; units.c
+ * Private to the room. prune_options.c has the table of methods and checks options; prune.c runs a job; units.c
  * writes and records units; the weights of a unit are pruned by tiles.c (physarum-v1, in a pass over the files),
- * matrix.c (on a text), bands.c (matrix by matrix, without a text) or then.c (on a text, then quantised); integrity.c
- * checks the written copy; prune_document.c makes the report. H are the second moments of a matrix's inputs. */
+ * bands.c (matrix by matrix, without a text) or prune_matrix.c (on a text); prune_document.c checks the written copy
+ * and makes the report. H are the second moments of a matrix's inputs. */
 #ifndef ORGAN_VERBS_PRUNE_PRUNE_JOB_H
 #define ORGAN_VERBS_PRUNE_PRUNE_JOB_H
 
@@ -170,7 +170,7 @@ typedef struct organ_prune_job {
     bool divides;           /* one sparsity for the whole model is divided among the targets (--allocate) */
     organ_budget requested; /* the budget to divide; an amount of 0: none */
     double budget; /* the budget as a share of zeros, 0 .. 1; 0 without a budget, and until a budget in bits or bytes is
-                      converted (then.c) */
+                      converted */
     /* Set when the job is opened: */
     time_t started_at;
     organ_model *donor;
@@ -222,7 +222,7 @@ void organ_prune_units_close(organ_prune_job *job);
 /* Sets `done` of the units that an interrupted run has completed or another rank makes. */
 void organ_prune_units_begin(organ_prune_job *job, organ_writing *writing);
 
-/* Counts the magnitudes (comparison.h) of bytes [at, at + bytes) of a unit. Every byte of a unit that
+/* Counts the magnitudes of bytes [at, at + bytes) of a unit. Every byte of a unit that
  * organ_prune_part_write writes must be counted once, in any order; any number of threads may call it at the same time.
  * Returns the errors of organ_magnitudes_add. */
 organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
@@ -302,7 +302,7 @@ typedef struct organ_gain_search {
  * result, false if search->gain is the gain to try next. */
 bool organ_gain_step(organ_gain_search *search, double killed_percent, double requested_percent);
 
-/* ---- matrix.c: on a calibration text ---- */
+/* ---- on a calibration text ---- */
 
 /* Opens the walk over the text as job->calib. Returns the errors of organ_calibration_run_open. */
 organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error);
@@ -323,9 +323,7 @@ uint64_t organ_prune_bands_memory(const organ_prune_job *job);
 /* Prunes and writes the units that this rank must still make. */
 organ_status organ_prune_bands_run(organ_prune_job *job, organ_error *error);
 
-/* ---- then.c ---- */
-
-/* ---- integrity.c ---- */
+/* ---- prune_document.c ---- */
 
 /* Opens the finished output at `path` and compares it with the donor; the results are in job->checks. Returns ORGAN_IO
  * if a check fails. Then computes job->tile_map and job->magnitudes from both models. */
@@ -365,7 +363,7 @@ organ_status organ_audit_record_compare(organ_audit_record *record, const organ_
                                         const char *(*digest)(const void *context, const char *tensor),
                                         const void *context, organ_problems *problems, organ_error *error);
 
-/* Room surgery/prune: sets weights of a model to zero, and compares a pruned model with its donor. */
+/* The room sets weights of a model to zero, and compares a pruned model with its donor. */
 
 /* organ_audit for two models of the same shapes. */
 organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,

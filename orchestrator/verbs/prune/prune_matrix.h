@@ -59,7 +59,7 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
 
 #define ORGAN_FLOW_TILE ((size_t)256) /* rows and columns of a tile */
 /* Accepted distances from the requested sparsity, in percentage points: for the final mask, and for the stages before
- * it (prune_matrix_flow.c). The distance is larger only if no tried gain comes nearer. The final value is far
+ * it. The distance is larger only if no tried gain comes nearer. The final value is far
  * below the digits that reports show, because small changes of the mask change the refitted weights. */
 #define ORGAN_FLOW_TOLERANCE       0.004
 #define ORGAN_FLOW_STAGE_TOLERANCE 0.25

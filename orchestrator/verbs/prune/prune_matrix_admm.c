@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The two methods that use ADMM (admm.h). physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
+ * The two methods that use ADMM. physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
  * (arXiv:2406.07831) starts with the mask of the largest weights and multiplies rho by a factor that is larger, the
  * more the mask still changes. A small rho lets the mask change freely; a large one fixes it, so that the weights
  * converge. */
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Physarum v2 (docs/definitions/pruning.md). The flow (staged_flow.h) removes weights in stages, and after each stage
+/* Physarum v2 (docs/definitions/pruning.md). The flow removes weights in stages, and after each stage
  * the kept weights are refitted by least squares. With a pattern, the pattern itself decides the mask of the last
  * stage. Without compensation there is one flow, after which a pattern is applied. */
 

@@ -227,8 +227,8 @@ static organ_status check_goal(const organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Exactly one of --budget and --sparsity must be given. The range of a budget in bits or bytes is checked later
- * (then.c). */
+/* Exactly one of --budget and --sparsity must be given. The range of a budget in bits or bytes is checked later.
+ * */
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *result,
                                 organ_error *error)
 {

@@ -2,7 +2,7 @@
  * Masks that remove the weights of lowest score, without changing the kept weights. wanda ranks the weights |w|
  * act_norm of each row, and a pattern those of each group; both masks need only one row. magnitude without a pattern
  * ranks |w| over the whole matrix: it removes the weights below an edge, and as many of those equal to the edge as are
- * then still to be removed. Radix selection (score_edge.h) finds the edge in passes over all bands. */
+ * then still to be removed. Radix selection finds the edge in passes over all bands. */
 #include "orchestrator/verbs/prune/prune_matrix.h"
 
 #include "orchestrator/machine/quantity.h"

@@ -254,7 +254,7 @@ void organ_prune_note(organ_prune_job *job, size_t part, const organ_calibration
     result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-/* Prunes one matrix during a calibration walk (calibration_run.h), rounds it to the type that the donor stores, counts
+/* Prunes one matrix during a calibration walk, rounds it to the type that the donor stores, counts
  * the changes and writes it. */
 
 /* With physarum v3, factors (organ_prune_shared) are shared with the next matrices that have the same inputs, and

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Structures and functions that the sources of organ purify share: purify.c runs it, purify_pass.c filters rows,
- * purify_document.c makes the report. */
+ * Structures and functions that the sources of organ purify share. */
 #ifndef ORGAN_VERBS_PURIFY_PURIFY_JOB_H
 #define ORGAN_VERBS_PURIFY_PURIFY_JOB_H
 

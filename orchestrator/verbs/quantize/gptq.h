@@ -70,14 +70,8 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
  * organ_plan_solve. */
 #define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2, .weights = 400, .matrices = 1e8})
 
-/* Data and functions that the sources of GPTQ share:
- *
- *   gptq_inputs.c   the second moments of the inputs and their factor
- *   gptq.c          runs GPTQ on a matrix
- *   gptq_first.c    scales with which it begins
- *   gptq_sweep.c    chooses codes
- *   gptq_scales.c   refits scales that GGUF blocks store as codes
- *   gptq_refine.c   rounds them to these codes */
+/* Data and functions that the sources of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c chooses codes,
+ * gptq_scales.c refits scales. */
 
 #define ORGAN_GPTQ_STRIP  ((size_t)128) /* a matrix is divided among ranks at multiples of this number of rows */
 #define ORGAN_GPTQ_ROWS   ((size_t)256) /* greatest number of rows that a worker processes together */

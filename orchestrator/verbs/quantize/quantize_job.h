@@ -2,10 +2,9 @@
  * Data and functions that the sources of quantisation share for all encodings (encoding.h):
  *
  *   quantize.c              checks options, opens the model, runs
- *   quantize_plan.c         lists the tensors of the output
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
- *   quantize_document.c     report and journal; quantize_definitions.c: definitions of the report
+ *   quantize_document.c     report and journal
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_widths.c       mixed widths */

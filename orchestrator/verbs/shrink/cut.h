@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/cut: removes parts of a model (routed experts, blocks, channels of feed-forwards, groups of heads)
+ * Removes parts of a model (routed experts, blocks, channels of feed-forwards, groups of heads)
  * and writes a smaller model. Kept weights keep their bytes, also in packed types: codes, scales and other
- * companions, GGUF blocks. Names, config.json and key-values are changed to match the smaller model. The room
+ * companions, GGUF blocks. Names, config.json and key-values are changed to match the smaller model. It
  * builds on surgery/write: new shards, journal, ranks, evaluation. */
 #ifndef ORGAN_VERBS_SHRINK_CUT_H
 #define ORGAN_VERBS_SHRINK_CUT_H
@@ -136,7 +136,7 @@ organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tens
  * output, by which an audit recognises its bytes; null if there is none, and in a dry run. NULL if out of memory. */
 json_t *organ_cut_json(const organ_writing *made);
 
-/* Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
+/* Plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
  * one whose kept part gets new values (organ_cut_out.refitted). */
 
 #define ORGAN_CUT_AXES ((size_t)6) /* most axes of a tensor that can be cut */
@@ -209,7 +209,7 @@ void organ_cut_release(organ_cut_run *run);
 /* Returns the document of organ_cut_json for a plan whose tensors have `bytes_after` bytes. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 
-/* ---- facts of layers (facts.c) ---- */
+/* ---- facts of layers ---- */
 
 /* Checks that the parts which run->cut keeps exist in the model. Sets run->facts of each layer, the numbers of experts,
  * channels and heads of a layer before and after the cut, and the cuts_ flags. Returns ORGAN_USAGE if the indices of
@@ -265,7 +265,7 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
  * numbers that change. */
 organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error);
 
-/* ---- bytes (gather.c, copy.c, put.c) ---- */
+/* ---- bytes (gather.c) ---- */
 
 #define ORGAN_CUT_WINDOW ((size_t)1 << 20) /* bytes of each buffer of a reader */
 
@@ -303,7 +303,7 @@ size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, org
 
 uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a worker */
 
-/* Edits config.json for the smaller model; private to surgery/cut. Functions store the first error in c->error. */
+/* Edits config.json for the smaller model. Functions store the first error in c->error. */
 
 /* The object of a config.json that describes the layers: the document itself, or its member for the text model. */
 typedef struct organ_cut_config {
@@ -315,7 +315,7 @@ typedef struct organ_cut_config {
     organ_error *error;
 } organ_cut_config;
 
-/* ---- cut_settings.c ---- */
+/* ---- cut_gguf_keys.c ---- */
 
 /* Sets member `key` of c->object in the edited config.json to `value`, and appends the change to run->settings, unless
  * the member has this value already. Takes over the reference `value`. `value` NULL: sets the error of a failed
@@ -377,7 +377,7 @@ void organ_cut_edit_patterns(const organ_cut_config *c);
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error);
 
-/* Finds the kept parts of a cut model by comparing its bytes with the donor's; private to surgery/cut. */
+/* Finds the kept parts of a cut model by comparing its bytes with the donor's. */
 
 /* The search for the parts of the donor that a cut copy has kept. */
 typedef struct organ_cut_recovery {
@@ -400,7 +400,7 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);
 
-/* State of an audit of a cut model, shared by audit_cut.c and audit_settings.c. */
+/* State of an audit of a cut model. */
 
 /* The comparison of one tensor that the copy should have. */
 typedef struct organ_cut_verdict {
@@ -424,20 +424,18 @@ typedef struct organ_cut_audit {
     organ_cut_run run;
     organ_cut_verdict *verdicts; /* one for each piece of the run */
     organ_problems problems;
-    size_t after_recovery; /* number of problems after organ_cut_recover */
-    size_t identical;      /* number of tensors whose bytes are the kept bytes of the donor */
-    size_t changed;        /* number of tensors with other bytes that a refit may have written */
-    json_t *changed_names; /* names of the `changed` tensors */
-    json_t *report; /* the report of the cut in the copy, if it lists refitted tensors (audit_report.c); else NULL */
+    size_t after_recovery;   /* number of problems after organ_cut_recover */
+    size_t identical;        /* number of tensors whose bytes are the kept bytes of the donor */
+    size_t changed;          /* number of tensors with other bytes that a refit may have written */
+    json_t *changed_names;   /* names of the `changed` tensors */
+    json_t *report;          /* the report of the cut in the copy, if it lists refitted tensors; else NULL */
     organ_name_table listed; /* names of these tensors, with their index in the list */
     size_t refitted;         /* number of tensors with other bytes and the digest that the report has for them */
     bool settings_hold;      /* config.json or the key-values are those that the cut would write */
     double started;          /* organ_seconds_now() at the beginning */
 } organ_cut_audit;
 
-/* ---- audit_report.c ---- */
-
-/* ---- audit_settings.c ---- */
+/* ---- cut.c ---- */
 
 /* Adds a problem for each member of config.json, or each key-value, that differs from the one that the planned cut
  * would write. Returns an error only if config.json cannot be read or memory runs out. */

@@ -207,7 +207,7 @@ typedef struct organ_experts_job {
     bool global;              /* --per-layer global: the scores decide how many experts each layer keeps */
     organ_expert_scores scores;
     bool known;       /* `scores` has every layer */
-    json_t *identity; /* model, text and windows that the scores belong to (scores.h); without --calibration only the
+    json_t *identity; /* model, text and windows that the scores belong to; without --calibration only the
                        * model */
     organ_plan plan;  /* dry run: the estimated work, except reading and writing */
     json_t *needs;    /* dry run: memory that the measurement would need; NULL: no measurement is needed */
@@ -223,7 +223,7 @@ typedef struct organ_experts_job {
                      * which the first counts[layer] are used */
 } organ_experts_job;
 
-/* ---- known_scores.c ---- */
+/* ---- measure_scores.c ---- */
 
 /* Fills job->scores: reads the file of scores and, if there is a calibration text, measures the layers that the file
  * lacks. Sets job->known. A dry run does not measure: job->known stays false if the file lacks layers, and job->needs
@@ -238,7 +238,7 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
  * nothing in a dry run, with --scores, or on ranks other than the first. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
 
-/* ---- experts_document.c ---- */
+/* ---- outputs.c, experts.c, greedy.c ---- */
 
 /* Callbacks of organ_write_run; `context` is the job. organ_experts_parameters returns the options that determine the
  * output, organ_experts_document the document of schema organ.experts/1. */
@@ -246,8 +246,7 @@ json_t *organ_experts_parameters(void *context);
 json_t *organ_experts_document(void *context, const organ_writing *made);
 
 /* State of --heal, shared by its sources: experts_heal.c runs the calibration text through the layers (the walk;
- * organ_calibration_run), heal_chunk.c collects the rows of the regression, heal_layer.c solves it and writes the
- * matrices. */
+ * organ_calibration_run), heal_chunk.c collects the rows of the regression. */
 
 /* Rows of the regression for the tokens of a chunk, as organ_ridge_add takes them. `used` is the number of experts that
  * the router chooses for a token, `width` their number of hidden channels. */
@@ -310,8 +309,7 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error);
 
 /* Declarations that the sources of the measurement share: measure_scores.c runs the text, outputs.c computes the
- * outputs of experts for a chunk, products.c stores their inner products, greedy.c
- * determines the order of removal. */
+ * outputs of experts for a chunk, greedy.c determines the order of removal. */
 
 /* For each token the inner products f_i . f_j, i <= j, of the outputs f of all experts of a layer, in FP32. The
  * products of a token are the upper triangle of a matrix of experts x experts, row after row. They are in memory or in

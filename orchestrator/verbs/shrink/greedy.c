@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Greedy removal of experts: repeatedly removes the expert whose removal increases the squared error of the
  * layer's output least, with its tokens rerouted to the remaining experts. The inner products of expert outputs
- * (products.c) give the exact error of each token for any choice of experts. After a removal, a token is recomputed
+ * give the exact error of each token for any choice of experts. After a removal, a token is recomputed
  * only if the removed expert served it or would have replaced one of its experts (see removal_is_local for exceptions).
  *
  * Ranks: chunks of the text are on different ranks, so each removal is decided by the sums over all ranks. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * State and functions shared by the files of this room: layers.c runs the verb, choose_blocks.c searches the blocks to
- * drop, layers_document.c makes the report. */
+ * drop. */
 #ifndef ORGAN_VERBS_SHRINK_LAYERS_JOB_H
 #define ORGAN_VERBS_SHRINK_LAYERS_JOB_H
 
@@ -294,11 +294,11 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
 void organ_layers_choice_close(organ_layers_job *job);
 void organ_layers_choice_release(organ_layers_job *job);
 
-/* ---- layers_document.c ---- */
+/* ---- heal_parts.c, heal_solve.c ---- */
 
 /* State and functions shared by the files of healing: layers_heal.c runs the text through both models, heal_parts.c
  * lists the matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its
- * weights, heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
+ * weights. */
 
 /* At most one window of this many is held out to choose solutions; also the least number of windows of a heal. */
 #define HEAL_HELD         ((size_t)4)
@@ -352,7 +352,7 @@ struct organ_layers_heal {
     size_t solved_count;         /* entries of `solved`; in organ_layers_heal_open the number of parts */
     heal_use *uses;              /* use of each window of the text */
     size_t judged_length;        /* tokens of a held-out window that are judged: its first ones */
-    /* heal_judge.c: */
+
     uint32_t *judged_tokens; /* memory of judged.tokens and judged.begin */
     size_t *judged_begin;
     organ_windows judged;     /* the first judged_length tokens of the held-out windows (HEAL_CHOICES) */
@@ -431,7 +431,7 @@ organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error
 /* Writes the donor's matrices of heal->part to the output and to heal->known, as a part that was not changed. */
 organ_status organ_layers_heal_leave(organ_layers_heal *heal, organ_error *error);
 
-/* ---- heal_judge.c ---- */
+/* ---- heal_parts.c ---- */
 
 /* Copies the held-out windows to heal->judged. Returns ORGAN_IO if memory runs out. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * State and functions shared by the files of this room: width.c runs the verb; width_plan.c computes how many channels
- * and heads each layer keeps; width_parts.c lists the projections; choose_channels.c chooses columns on the calibration
- * text; norms.c chooses them for experts without tokens; choices.c stores the choices in files; width_document.c makes
- * the report. */
+ * and heads each layer keeps; norms.c chooses columns for experts without tokens; choices.c chooses them on the
+ * calibration text and stores the choices in files. */
 #ifndef ORGAN_VERBS_SHRINK_WIDTH_JOB_H
 #define ORGAN_VERBS_SHRINK_WIDTH_JOB_H
 
@@ -121,7 +120,7 @@ typedef struct organ_width_job {
     organ_cut_keep *experts; /* kept channels of each expert of each layer with experts */
     size_t layer_count;
     organ_calibration_run_options walk; /* options of `calib` */
-    organ_calibration_work work;        /* callbacks of `calib`, in choose_channels.c */
+    organ_calibration_work work;        /* callbacks of `calib` */
     organ_calibration_run *calib;       /* the calibration; NULL after the choice is complete */
     json_t *calibration;                /* the report's member "calibration" */
     char digest[17];                    /* digest of the calibration text */
@@ -170,7 +169,7 @@ static inline uint64_t organ_width_columns(const organ_width_part *part)
 /* Returns the number of a part's rows in the output. */
 static inline uint64_t organ_width_rows(const organ_width_part *part) { return part->rows; }
 
-/* Callbacks of organ_write (width_document.c): parameters and journal identity of the run, and its report. */
+/* Callbacks of organ_write: parameters and journal identity of the run, and its report. */
 json_t *organ_width_parameters(void *job);
 json_t *organ_width_identity(void *job);
 json_t *organ_width_document(void *job, const organ_writing *made);

@@ -16,7 +16,7 @@
 
 /* The findings in a download (a model that a user has fetched and does not trust): their kinds, and their list. */
 
-/* The kinds of findings; findings.c has their titles and the reason why each is dangerous. */
+/* The kinds of findings. */
 typedef enum organ_finding_kind {
     ORGAN_FINDING_PICKLE,
     ORGAN_FINDING_PROGRAM,
@@ -106,7 +106,7 @@ typedef struct organ_scanned_folder {
 bool organ_growth_is_tokenizer(const char *name);
 
 /* Adds findings for the JSON file `name` of a tokenizer: more words, merges and added tokens than any real tokenizer
- * has, ids far above the number of words, long words, slow regular expressions (pattern.h), and replacements that
+ * has, ids far above the number of words, long words, slow regular expressions, and replacements that
  * lengthen a text greatly. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text);
 
@@ -230,7 +230,7 @@ void organ_weights_check_model(organ_findings *findings, const char *path);
 /* Finds members of configuration files (JSON and YAML) that make a loader run code. */
 
 /* Adds a finding for each member of a JSON file, at any depth, that makes a loader run code (auto_map,
- * trust_remote_code and others), and checks chat templates in it (template.h). A file of at most 1 MiB that is not
+ * trust_remote_code and others), and checks chat templates in it. A file of at most 1 MiB that is not
  * strict JSON also gets a finding. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text);
 

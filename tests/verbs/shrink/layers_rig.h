@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The suites of surgery/layers. */
+ * The suites of `layers`. */
 #ifndef LAYERS_RIG_H
 #define LAYERS_RIG_H
 
