@@ -3,7 +3,7 @@
 # Tests that each verb whose workers run reports where their time went: "activity" in the member "run" of --json and of every report that it writes, and
 # the last line on the terminal. Figures are compared with each other, never with a time.
 # shellcheck source=tests/faults/sweep_kit.sh
-. "$(dirname "$0")/../..ults/sweep_kit.sh"
+. "$(dirname "$0")/../faults/sweep_kit.sh"
 prepare
 
 # Shares have four decimals, so the sum of five may differ from 1 by their rounding.
