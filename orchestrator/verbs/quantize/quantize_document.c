@@ -138,7 +138,6 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
-/* Returns the member "definitions" of the report. */
 static json_t *quantize_definitions_json(const organ_quantize_job *job)
 {
     return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);
