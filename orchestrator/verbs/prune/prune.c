@@ -286,7 +286,7 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
                               ORGAN_WRITE_BY(job),
                               .replaced = job->targets.chosen,
                               .calib = job->needs_text,
-                              .cuts = &job->cuts,
+                              .stretches = &job->stretches,
                               .definition = job->definition,
                               .stage = "pruning",
                               .name = "prune.json",
