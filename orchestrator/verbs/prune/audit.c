@@ -2,7 +2,7 @@
  * Compares a pruned model, called the copy, with its donor. Reads both models in step, band by band. Counts the
  * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
  * that differ. A problem is a sentence about a difference that pruning does not explain. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

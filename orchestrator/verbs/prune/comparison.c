@@ -4,7 +4,7 @@
  *
  * Ranks: each rank counts some row ranges of a tensor or the weights that it writes; the counts of all ranks are
  * added. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

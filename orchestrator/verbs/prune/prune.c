@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ prune: opens the donor and what the method needs, then runs it. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include <math.h>
 #include <organ/base.h>

@@ -2,7 +2,7 @@
  * physarum v1: runs the flow over the tiles of units, in a pass over the bytes of the donor's files, and searches the
  * gain with which each target gets the requested sparsity. A target has one gain for all its units. Ranks: if several
  * ranks prune units of a target, each round of the search adds the counts of all ranks. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/pass_parts.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Units of a pruning: divides the targets, writes and records units, restores those of an interrupted run.
  * Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"

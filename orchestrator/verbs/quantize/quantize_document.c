@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"

@@ -3,8 +3,8 @@
  * writes and records units; the weights of a unit are pruned by tiles.c (physarum-v1, in a pass over the files),
  * matrix.c (on a text), bands.c (matrix by matrix, without a text) or then.c (on a text, then quantised); integrity.c
  * checks the written copy; prune_document.c makes the report. H are the second moments of a matrix's inputs. */
-#ifndef ORGAN_VERBS_PRUNE_PRUNE_JOB_H
-#define ORGAN_VERBS_PRUNE_PRUNE_JOB_H
+#ifndef ORGAN_VERBS_PRUNE_PRUNE_PARTS_H
+#define ORGAN_VERBS_PRUNE_PRUNE_PARTS_H
 
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/output/facts.h"

@@ -6,8 +6,8 @@
  *   ridge_tokens.c   solver by tokens: normal matrix Z Z^T, whose first rows are the tokens of FIT
  *   ridge_blocks.c   solver by blocks: a normal matrix for some inputs of a block at a time
  *   ridge_factor.c   inverts a normal matrix */
-#ifndef ORGAN_SOLVE_RIDGE_JOB_H
-#define ORGAN_SOLVE_RIDGE_JOB_H
+#ifndef ORGAN_SOLVE_RIDGE_PARTS_H
+#define ORGAN_SOLVE_RIDGE_PARTS_H
 
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/solve/ridge.h"

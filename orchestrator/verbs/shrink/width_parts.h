@@ -3,8 +3,8 @@
  * and heads each layer keeps; width_parts.c lists the projections; choose_channels.c chooses columns on the calibration
  * text; norms.c chooses them for experts without tokens; choices.c stores the choices in files; width_document.c makes
  * the report. */
-#ifndef ORGAN_VERBS_SHRINK_WIDTH_JOB_H
-#define ORGAN_VERBS_SHRINK_WIDTH_JOB_H
+#ifndef ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
+#define ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
 
 #include "orchestrator/output/output.h"
 #include "orchestrator/surgery/calibration/calibration.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Declarations that the sources of this room share. */
-#ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_JOB_H
-#define ORGAN_VERBS_ORTHOGONALITY_NOISE_JOB_H
+#ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
+#define ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/rows.h"
@@ -248,7 +248,7 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all);
 
 /* ---- two pairs ---- */
 
-/* Declarations that the sources of noise_pairs.h share. noise_job.h explains noise, change and Method A. */
+/* Declarations that the sources of noise_pairs.h share. noise_parts.h explains noise, change and Method A. */
 
 /* Limits of the verdict on the premise of Method A, that N_A and N_B are equal and cancel. */
 #define ORGAN_ASSUMPTION_HOLDS 0.5  /* largest |N_A - N_B| / |N_A|: a quarter of the energy of N_A remains */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Structures and functions that the sources of organ purify share: purify.c runs it, purify_pass.c filters rows,
  * purify_document.c makes the report. */
-#ifndef ORGAN_VERBS_PURIFY_PURIFY_JOB_H
-#define ORGAN_VERBS_PURIFY_PURIFY_JOB_H
+#ifndef ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
+#define ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"

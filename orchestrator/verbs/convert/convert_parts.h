@@ -18,8 +18,8 @@
  *   convert_streams.c   members of Gemma 3n and 4
  *   convert_check.c     compares the configurations of model and output
  *   convert_document.c  the report */
-#ifndef ORGAN_VERBS_CONVERT_CONVERT_JOB_H
-#define ORGAN_VERBS_CONVERT_CONVERT_JOB_H
+#ifndef ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
+#define ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
 
 #include "formats/architecture/exchange.h"
 #include "formats/base/arena.h"
