@@ -147,5 +147,4 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 #endif
 }
 
-/* With an odd number of cache lines, adjacent rows of the state begin in different cache sets. */
 size_t organ_recurrence_stride(size_t value_dim) { return ((value_dim + 15) / 16 | 1) * 16; }

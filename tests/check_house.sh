@@ -154,7 +154,7 @@ formats/safetensors safetensors.h
 formats/tensor module_names.h tensor_list.h
 formats/tokenizer tokenizer_files.h
 formats/weights weight_search.h
-forward mixers.h forward_job.h
+forward mixers.h forward_parts.h
 kernels table.h elements.h half.h ggml_parts.h
 output facts.h inputs.h output.h cache.h layout.h plan.h publish.h model_copy.h
 report/blocks blocks.h
@@ -178,8 +178,8 @@ verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
 verbs/lora adapter_write.h
-verbs/prune prune_job.h
-verbs/quantize quantize_job.h
+verbs/prune prune_parts.h
+verbs/quantize quantize_parts.h
 LAW
 # The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
 cat >"$scratch/topics" <<'LAW'

@@ -117,7 +117,6 @@ static void begin_message(organ_error *error, organ_status status, const char *f
     append_visible(error, text);
 }
 
-/* An error that is already set stays unchanged, because the first fault is the cause. */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
 {
     if (error->status != ORGAN_OK)

@@ -200,8 +200,6 @@ static size_t multiply_saturating(size_t text, size_t factor)
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
-/* The limit is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at most 64 KiB plus GROWTH times
- * the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),

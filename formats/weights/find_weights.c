@@ -54,7 +54,6 @@ static organ_status weight_refuse(const organ_weight_search *search, const organ
     return ORGAN_OK;
 }
 
-/* search->names must contain all packed weights. */
 const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",

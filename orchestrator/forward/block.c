@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A layer on a group of windows: mixers, feed-forward, and what some architectures add. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -54,7 +54,6 @@ size_t organ_forward_mixer_scratch(const organ_forward_config *c)
     return max;
 }
 
-/* Returns the floats that the mixers of any layer need for a group of that many tokens. */
 static size_t forward_mixer_room(const organ_forward *f, size_t tokens)
 {
     /* 2 x hidden: the normed input and the output; 64 x 6: a reserve */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The embedding of tokens, their learned positions, and the norm of both. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 

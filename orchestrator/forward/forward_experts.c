@@ -2,7 +2,7 @@
  * Mixture of experts. Tokens are sorted by expert, so that each expert is one product over its tokens. Each token
  * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
  * sorting. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Finds the parts of a layer among the weights of the model and plans their memory. */
 #include "formats/base/arena.h"
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>

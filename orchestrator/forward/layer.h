@@ -5,7 +5,7 @@
 #ifndef ORGAN_FORWARD_LAYER_H
 #define ORGAN_FORWARD_LAYER_H
 
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 /* Reads rows [first, first + rows) of a slot that is not packed. `values` is the address of row 0 of the slot;
  * `scratch` has plan->reading bytes. A transposed slot is read by whole matrices: `first` is a matrix's first row. */

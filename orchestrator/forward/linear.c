@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Linear layers: all products of weights with activations. Values in memory are operands of the product; other
  * weights are decoded by panels. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 #include "formats/base/arena.h"
 #include "orchestrator/machine/quantity.h"

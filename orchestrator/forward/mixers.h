@@ -11,10 +11,10 @@
 #ifndef ORGAN_FORWARD_MIXERS_H
 #define ORGAN_FORWARD_MIXERS_H
 
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 /* The functions of a kind of mixer. The functions of kind NAME are organ_forward_NAME (run) and
- * organ_forward_NAME_width, _state and _scratch, declared below and for attention in forward_job.h. */
+ * organ_forward_NAME_width, _state and _scratch, declared below and for attention in forward_parts.h. */
 typedef struct forward_mixer {
     /* Computes `out`, the mixer's output (tokens x hidden_size), from `normed`, the normed hidden states of the group
      * (tokens x hidden_size). `scratch` has `width` floats for each token. */

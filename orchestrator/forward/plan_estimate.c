@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Sizes of the experts in a plan, plans for a model that a verb is about to write, and the release of plans. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 

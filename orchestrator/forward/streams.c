@@ -3,7 +3,7 @@
  * predicts each stream from all streams, computes on the prediction of stream 0, and corrects all streams by the change
  * of that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
  * their order. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 #include "formats/architecture/families.h"
 #include "orchestrator/machine/quantity.h"

@@ -2,7 +2,7 @@
  * Chooses the method of organ_low_rank, decomposes matrices that are in memory as a whole, and measures the error of an
  * approximation. */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

@@ -5,7 +5,7 @@
  * divided, and partial sums are added in the order of strips, so results are bit-identical for any number of threads.
  */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

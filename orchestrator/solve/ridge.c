@@ -6,7 +6,7 @@
  * lambda with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest
  * lambda. */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

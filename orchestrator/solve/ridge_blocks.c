@@ -4,7 +4,7 @@
  * - Z D||^2 + shift ||D||^2, then updates the residual R - Z D. Sweeps over all pieces are repeated until one lowers
  * the objective by less than MIN_PROGRESS. */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

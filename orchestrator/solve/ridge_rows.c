@@ -2,7 +2,7 @@
  * Stores rows of inputs by slot; a slot is a pair of block and part. A row is appended to the last batch of its slot.
  * With a scratch file, a full batch is written to the file. */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"

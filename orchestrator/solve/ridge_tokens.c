@@ -4,7 +4,7 @@
  * inputs of tokens x and y, over the blocks that both use. Products of the blocks are added in order in FP64; the sum
  * is rounded to FP32. */
 #include "orchestrator/solve/algebra.h"
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 #include "orchestrator/solve/strips.h"
 
 #include "orchestrator/machine/quantity.h"

@@ -112,7 +112,6 @@ static bool pass_claim(organ_pass_run_state *r, organ_pass_slot *s)
     return false;
 }
 
-/* Returns the processed band as callbacks get it. */
 static organ_band pass_band(const organ_pass_run_state *r, const organ_pass_slot *s)
 {
     const organ_pass_item *const item = &r->pass->items[s->shape.item];

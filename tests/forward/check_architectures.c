@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Each architecture of fixtures/architectures gives the likelihoods of transformers, with and without a KV cache. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"

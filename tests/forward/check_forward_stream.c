@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A mixture that reads its experts in groups, because they do not fit the memory, gives the bits of one that holds all
  * of them. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include <organ/quantize.h>
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"

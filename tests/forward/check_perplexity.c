@@ -2,7 +2,7 @@
  * Tests of perplexity: the windows of each style, written by hand; scores of models with given probabilities against
  * the formulas; bit identity for any batches. */
 #include <organ/forward.h>
-#include "orchestrator/verbs/evaluate/evaluate_job.h"
+#include "orchestrator/verbs/evaluate/evaluate_parts.h"
 #include "tests/kit/suite_table.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of random numbers by position, and of decompositions of products. */
-#include "orchestrator/solve/ridge_job.h"
+#include "orchestrator/solve/ridge_parts.h"
 #include "tests/solve/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"

@@ -9,7 +9,7 @@
  *
  * attention.c computes the right-hand sides: all heads attend to the rows [c | r], and a tile of queries is multiplied
  * by K before the attention and by V after it. Keys and values of single heads are never computed or stored. */
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/quantity.h"
 

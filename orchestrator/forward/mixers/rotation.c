@@ -2,7 +2,7 @@
  * Rotary position embeddings. Angles are products of FP32 numbers, like in the training code of the models: FP64
  * would give other angles at large positions. */
 #include "formats/architecture/families.h"
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/forward_parts.h"
 
 #include <errno.h>
 #include <math.h>

@@ -380,7 +380,6 @@ static bool line_ends(const char *from, const char *to)
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
-/* Version 1.0 and later reject ambiguous heads in strict mode. */
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 typedef struct head_reading {

@@ -246,7 +246,6 @@ static unsigned check_jail_path(const char *path, organ_error *error)
     return endless ? 404 : 0;
 }
 
-/* Sets the error for the errno `number` of a failed system call and returns the HTTP status of the reply. */
 unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)

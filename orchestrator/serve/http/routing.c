@@ -215,7 +215,6 @@ static bool read_date(const char *text, time_t *seconds)
     return end && !*end;
 }
 
-/* A weak tag ("W/") matches as well. */
 bool organ_http_has_tag(const organ_server_request *request, const char *etag)
 {
     const char *list = organ_http_header(request, "If-None-Match");

@@ -311,7 +311,6 @@ static bool check_secret(organ_tokens *tokens, const char *given, bool by_sessio
     return found != NULL;
 }
 
-/* Returns whether `given` is a token, and then sets *bearer to its owner. */
 bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, false, bearer, NULL);

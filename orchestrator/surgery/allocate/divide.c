@@ -260,7 +260,6 @@ bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
     return pooled->pools[tensor].matrices > 1;
 }
 
-/* Without `all`, only tensors with several matrices are stored, one at a time. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;

@@ -2,7 +2,7 @@
  * Opens a walk, in which the calibration text runs through the model layer by layer, and the layers' matrices are
  * changed. Cuts the windows of the text, and divides the memory between hidden states, the caller's work and second
  * moments. */
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"

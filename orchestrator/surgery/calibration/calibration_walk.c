@@ -4,7 +4,7 @@
  * changed or donor. A chunk is a set of windows that run through a layer together, a unit is a target matrix
  * of the layer. */
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Gathers the inputs of a layer's matrices in the changed model and, with two streams, also in the donor. A unit is a
- * target matrix of the layer; a group is the units with the same inputs, which share a calibration (calibration_job.h).
+ * target matrix of the layer; a group is the units with the same inputs, which share a calibration
+ * (calibration_parts.h).
  */
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Estimates the work of a calibration walk before it starts, in operations of matrix products (organ_plan.products).
  * Work that is slower than a large matrix product counts as more operations than it has. */
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
 #define MOMENTS_BOTH    2.3 /* operations per token and entry of H and C */

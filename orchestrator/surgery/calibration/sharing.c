@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Divides the matrices of a layer among ranks: plans which rank changes which, and sends the changed matrices to all
  * ranks. The inputs of all matrices are captured before any is changed, so the changes do not depend on each other. A
- * unit is a target matrix of the layer (calibration_job.h). */
+ * unit is a target matrix of the layer (calibration_parts.h). */
 #include "orchestrator/surgery/calibration/calibration.h"
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"

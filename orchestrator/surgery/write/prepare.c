@@ -58,41 +58,42 @@ static organ_status prepare_check_destination(const organ_writing *w, organ_erro
 
 /* ---- files and units ---- */
 
-/* The cuts are the same on every machine. Sums over rows are added range by range, so they are the same on every
+/* The stretches are the same on every machine. Sums over rows are added range by range, so they are the same on every
  * machine, too. */
-static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
+static organ_status prepare_row_stretches(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
     const organ_model *const model = m->model;
     size_t count = 0;
-    w->cuts = &w->own_cuts;
+    w->stretches = &w->own_stretches;
     if (!(w->tensors = calloc(model->tensor_count + 1, sizeof *w->tensors)))
         return organ_fail_memory(error, m->requested->output);
     for (size_t t = 0; t < model->tensor_count; t++)
         if (m->replaced[t])
             w->tensors[count++] = &model->tensors[t];
-    if (organ_cuts_make(w->tensors, count, ORGAN_ROWS_CUT, w->cuts, error) == ORGAN_OK &&
-        !(m->rows->results = organ_rows_take(w->cuts->count + 1, sizeof *m->rows->results)))
+    if (organ_stretches_make(w->tensors, count, ORGAN_STRETCH_ROWS, w->stretches, error) == ORGAN_OK &&
+        !(m->rows->results = organ_rows_take(w->stretches->count + 1, sizeof *m->rows->results)))
         organ_fail_memory(error, m->requested->output);
     return error->status;
 }
 
 /* Each row range of a replaced tensor becomes one piece and one unit; a piece is at the same file and offset as in
- * the model. The row ranges are those of organ_write.cuts or, with organ_write.rows, those of prepare_cut_rows. */
-static organ_status prepare_cuts(organ_writing *w, organ_error *error)
+ * the model. The row ranges are those of organ_write.stretches or, with organ_write.rows, those of
+ * prepare_row_stretches. */
+static organ_status prepare_stretches(organ_writing *w, organ_error *error)
 {
-    w->cuts = w->write->cuts;
-    if (w->write->rows && prepare_cut_rows(w, error))
+    w->stretches = w->write->stretches;
+    if (w->write->rows && prepare_row_stretches(w, error))
         return error->status;
-    const size_t count = w->piece_count = w->unit_count = w->cuts->count;
+    const size_t count = w->piece_count = w->unit_count = w->stretches->count;
     w->pieces = w->own_pieces = organ_rows_take(count + 1, sizeof *w->pieces);
     w->units = w->own_units = organ_rows_take(count + 1, sizeof *w->units);
     if (!w->pieces || !w->units)
         return organ_fail_memory(error, w->write->requested->output);
     for (size_t k = 0; k < count; k++) {
-        const organ_tensor *const t = &w->cuts->list[k].tensor;
-        w->pieces[k] =
-            (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
+        const organ_tensor *const t = &w->stretches->list[k].tensor;
+        w->pieces[k] = (organ_shard_piece){
+            .name = w->stretches->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
         w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .calib = w->write->calib};
         w->source_bytes += t->bytes;
         organ_rows_passed();
@@ -176,7 +177,8 @@ static organ_status prepare_files(organ_writing *w, organ_error *error)
 {
     if (w->write->layout)
         return organ_writing_plan_layout(w, error);
-    if (prepare_check_destination(w, error) || (w->write->replaced ? prepare_cuts(w, error) : prepare_pieces(w, error)))
+    if (prepare_check_destination(w, error) ||
+        (w->write->replaced ? prepare_stretches(w, error) : prepare_pieces(w, error)))
         return error->status;
     return prepare_extra(w, error);
 }

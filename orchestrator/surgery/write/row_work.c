@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs the work on rows of replaced tensors. organ_pass_run reads each row range in bands, which are as
- * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows, and write
- * the new rows. The sums are added up in the order of the rows. */
+ * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_STRETCH_ROWS rows, and
+ * write the new rows. The sums are added up in the order of the rows. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/report_text.h"
@@ -14,7 +14,7 @@
 typedef struct row_walk {
     organ_writing *w;
     organ_pass_item *items; /* the row ranges, for organ_pass_run */
-    size_t *todo;           /* index of each item's row range in w->cuts->list */
+    size_t *todo;           /* index of each item's row range in w->stretches->list */
     size_t count;           /* number of items */
     size_t floats; /* floats at the start of a worker's buffer for the row's values; the verb's scratch follows them */
 } row_walk;
@@ -33,7 +33,7 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     const organ_tensor *const tensor = walk->items[tile->item].tensor;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
     organ_row row = {.kernels = m->engine->kernels,
-                     .index = walk->w->cuts->list[walk->todo[tile->item]].of,
+                     .index = walk->w->stretches->list[walk->todo[tile->item]].of,
                      .tensor = tensor,
                      .units = tile->cols,
                      .values = scratch,
@@ -55,17 +55,18 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* If the range is a whole tensor, cuts->xxh3 gets its digest. */
-bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
+/* If the range is a whole tensor, stretches->xxh3 gets its digest. */
+bool organ_row_work_recall(organ_writing *w, size_t stretch, const json_t *line)
 {
-    organ_cuts *const cuts = w->cuts;
-    organ_row_result *const result = &w->write->rows->results[cut];
+    organ_stretches *const stretches = w->stretches;
+    organ_row_result *const result = &w->write->rows->results[stretch];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
-    bool complete = digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_cuts_is_whole(cuts, cut));
+    bool complete =
+        digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_stretches_is_whole(stretches, stretch));
     for (size_t k = 0; k < ORGAN_ROW_SUMS && complete; k++)
         complete = organ_exact_value(json_array_get(json_object_get(line, "sums"), k), &result->sums[k]);
-    if (complete && organ_cuts_is_whole(cuts, cut))
-        memcpy(cuts->xxh3[cuts->list[cut].of], digest, sizeof result->xxh3);
+    if (complete && organ_stretches_is_whole(stretches, stretch))
+        memcpy(stretches->xxh3[stretches->list[stretch].of], digest, sizeof result->xxh3);
     return complete;
 }
 
@@ -74,25 +75,25 @@ bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 void organ_row_work_fold(const organ_writing *w)
 {
     const organ_row_work *const rows = w->write->rows;
-    const organ_cuts *const cuts = w->cuts;
-    for (size_t t = 0; t < cuts->tensor_count; t++) {
-        organ_row_result all = rows->results[cuts->first[t]];
-        for (size_t cut = cuts->first[t] + 1; cut < cuts->first[t + 1]; cut++)
+    const organ_stretches *const stretches = w->stretches;
+    for (size_t t = 0; t < stretches->tensor_count; t++) {
+        organ_row_result all = rows->results[stretches->first[t]];
+        for (size_t stretch = stretches->first[t] + 1; stretch < stretches->first[t + 1]; stretch++)
             for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
-                all.sums[k] += rows->results[cut].sums[k];
-        memcpy(all.xxh3, cuts->xxh3[t], sizeof all.xxh3);
+                all.sums[k] += rows->results[stretch].sums[k];
+        memcpy(all.xxh3, stretches->xxh3[t], sizeof all.xxh3);
         rows->results[t] = all;
     }
 }
 
-static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
+static organ_status finish_row_range(organ_writing *w, size_t stretch, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
-    const organ_cuts *const cuts = w->cuts;
-    organ_row_result *const result = &rows->results[cut];
-    if (organ_cuts_is_whole(cuts, cut))
-        memcpy(result->xxh3, cuts->xxh3[cuts->list[cut].of], sizeof result->xxh3);
-    return organ_write_finish(w, cut, result_json(result), error);
+    const organ_stretches *const stretches = w->stretches;
+    organ_row_result *const result = &rows->results[stretch];
+    if (organ_stretches_is_whole(stretches, stretch))
+        memcpy(result->xxh3, stretches->xxh3[stretches->list[stretch].of], sizeof result->xxh3);
+    return organ_write_finish(w, stretch, result_json(result), error);
 }
 
 static uint64_t place_of_rows(const row_walk *walk, const organ_band *band)
@@ -118,7 +119,7 @@ static organ_status write_rows(void *context, const organ_band *band, organ_erro
 static bool rows_follow(const void *context, size_t item)
 {
     const row_walk *const walk = context;
-    const organ_cut *const list = walk->w->cuts->list;
+    const organ_stretch *const list = walk->w->stretches->list;
     return list[walk->todo[item]].of == list[walk->todo[item - 1]].of;
 }
 
@@ -128,14 +129,14 @@ static organ_status retire_rows(void *context, const organ_band *band, organ_err
     const row_walk *const walk = context;
     organ_writing *const w = walk->w;
     const organ_row_work *const rows = w->write->rows;
-    const size_t cut = walk->todo[band->item];
-    double *const sums = rows->results[cut].sums;
+    const size_t stretch = walk->todo[band->item];
+    double *const sums = rows->results[stretch].sums;
     for (size_t t = 0; t < band->tiles; t++)
         for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
             sums[k] += ((const double *)band->results)[t * ORGAN_ROW_SUMS + k];
-    if (rows->judge && rows->judge(w->write->context, w->cuts->list[cut].of, sums, error))
+    if (rows->judge && rows->judge(w->write->context, w->stretches->list[stretch].of, sums, error))
         return error->status;
-    return organ_cuts_digest(w->cuts, cut, band->data, band->bytes, place_of_rows(walk, band), error);
+    return organ_stretches_digest(w->stretches, stretch, band->data, band->bytes, place_of_rows(walk, band), error);
 }
 
 static organ_status rows_finish(void *context, size_t item, organ_error *error)
@@ -148,11 +149,11 @@ static void rows_tell(void *context, size_t item)
 {
     const row_walk *const walk = context;
     const organ_row_work *const rows = walk->w->write->rows;
-    const size_t cut = walk->todo[item];
+    const size_t stretch = walk->todo[item];
     char remark[64] = "";
     if (rows->remark)
-        rows->remark(rows->results[cut].sums, remark);
-    organ_progress_advance(walk->w->write->progress, 0, walk->w->cuts->list[cut].unit, remark);
+        rows->remark(rows->results[stretch].sums, remark);
+    organ_progress_advance(walk->w->write->progress, 0, walk->w->stretches->list[stretch].unit, remark);
 }
 
 static void advance_rows(void *context, uint64_t bytes)
@@ -173,18 +174,18 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
 
 static void list_rows(row_walk *walk)
 {
-    const organ_cuts *const cuts = walk->w->cuts;
-    for (size_t k = 0; k < cuts->count; k++)
+    const organ_stretches *const stretches = walk->w->stretches;
+    for (size_t k = 0; k < stretches->count; k++)
         if (!walk->w->units[k].done) {
             walk->todo[walk->count] = k;
-            walk->items[walk->count++].tensor = &cuts->list[k].tensor;
+            walk->items[walk->count++].tensor = &stretches->list[k].tensor;
         }
 }
 
 organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    const size_t capacity = w->cuts->count + 1;
+    const size_t capacity = w->stretches->count + 1;
     row_walk walk = {.w = w,
                      .items = calloc(capacity, sizeof *walk.items),
                      .todo = calloc(capacity, sizeof *walk.todo),
@@ -196,7 +197,7 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error)
     organ_pass bands = {.model = m->model,
                         .items = walk.items,
                         .item_count = walk.count,
-                        .tile_rows = ORGAN_ROWS_CUT,
+                        .tile_rows = ORGAN_STRETCH_ROWS,
                         .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
                         .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
                         .least = m->rows->least,

@@ -68,9 +68,9 @@ typedef struct organ_row_work {
  * model. */
 size_t organ_row_longest(const organ_model *model, const bool *chosen);
 
-/* Tensors are cut into row ranges at multiples of this number of rows. Each range is divided into tiles of as many
+/* Tensors are divided into row ranges at multiples of this number of rows. Each range is divided into tiles of as many
  * rows. */
-#define ORGAN_ROWS_CUT 8
+#define ORGAN_STRETCH_ROWS 8
 
 /* Functions that the callbacks of organ_write call while organ_write_run writes an output. The output is divided into
  * units: one piece (a tensor, or a row range of a tensor) or several consecutive pieces, which are made together. The
@@ -178,7 +178,7 @@ typedef struct organ_write {
     const bool *replaced;
     /* Row ranges of these tensors: unit k and piece k are row range k. NULL with `rows`: the driver then makes the row
      * ranges. */
-    organ_cuts *cuts;
+    organ_stretches *stretches;
     bool calib;           /* value of organ_unit.calib for all units */
     organ_row_work *rows; /* work on each row; replaces `fill` and `recall`. NULL: `fill` writes the bytes */
 
@@ -256,8 +256,8 @@ typedef struct organ_write {
      * its start. `to` is the directory with the output, `path` the path by which it opens as a model. NULL: no
      * check. */
     organ_status (*begun)(void *context, const char *to, const char *path, organ_error *error);
-    /* Called after all tensors were written and cuts->xxh3 is complete: checks the finished output. `to` and `path` as
-     * in `begun`. */
+    /* Called after all tensors were written and stretches->xxh3 is complete: checks the finished output. `to` and
+     * `path` as in `begun`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
     /* Returns the members of the report, a new object; NULL if memory runs out. If `schema` is set, the driver adds
      * "schema", "definition", "organ", "dry_run", the model, "parameters" and, if it is missing, "run". */

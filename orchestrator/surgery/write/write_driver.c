@@ -144,11 +144,11 @@ static organ_status write_tensors(organ_writing *w, organ_error *error)
 /* ---- what depends on the bytes of tensors ---- */
 
 /* Several ranks or runs may have written a tensor, so its digest is made by reading the output at `path`. */
-static organ_status write_finish_cuts(const organ_writing *w, const char *path, organ_error *error)
+static organ_status write_finish_stretches(const organ_writing *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
-    if (w->cuts->count > w->cuts->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
-        organ_cuts_complete(w->cuts, written, w->output.ranks, error);
+    if (w->stretches->count > w->stretches->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
+        organ_stretches_complete(w->stretches, written, w->output.ranks, error);
     organ_model_close(written);
     if (!error->status && w->write->rows)
         organ_row_work_fold(w);
@@ -165,7 +165,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
         return error->status;
     if (m->layout)
         return organ_writing_end_layout(w, to, error);
-    if ((w->cuts && write_finish_cuts(w, path, error)) || (m->written && m->written(m->inner, path, error)) ||
+    if ((w->stretches && write_finish_stretches(w, path, error)) || (m->written && m->written(m->inner, path, error)) ||
         (m->check && m->check(m->context, to, path, error)))
         return error->status;
     if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
@@ -223,7 +223,7 @@ static void write_release(organ_writing *w)
     if (w->write->rows)
         organ_rows_free(w->write->rows->results);
     organ_run_journal_close(&w->journal);
-    organ_cuts_release(&w->own_cuts);
+    organ_stretches_release(&w->own_stretches);
     free(w->tensors);
     organ_rows_free(w->own_pieces);
     organ_rows_free(w->own_units);

@@ -47,11 +47,11 @@ struct organ_writing {
     organ_unit *units;       /* in the order of their pieces; each piece belongs to one unit */
     size_t unit_count, done; /* number of units, and of those that are done */
     organ_unit_log log;
-    uint64_t source_bytes; /* sum of the source bytes of all units, for the progress */
-    organ_cuts *cuts;      /* row ranges of replaced tensors; NULL for other kinds of output */
+    uint64_t source_bytes;      /* sum of the source bytes of all units, for the progress */
+    organ_stretches *stretches; /* row ranges of replaced tensors; NULL for other kinds of output */
     /* Released by organ_write_run: */
-    organ_cuts own_cuts;          /* row ranges that the driver makes for organ_write.rows; `cuts` then points here */
-    const organ_tensor **tensors; /* the tensors of own_cuts */
+    organ_stretches own_stretches; /* for organ_write.rows: made by the driver; `stretches` then points here */
+    const organ_tensor **tensors;  /* the tensors of own_stretches */
     organ_shard_piece *own_pieces;
     organ_unit *own_units;
     organ_file_list extra; /* files without tensors to copy */
@@ -126,9 +126,9 @@ organ_status organ_units_join(organ_writing *w, organ_error *error);
  * `judge`. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error);
 
-/* Restores sums and digest of row range `cut` from `line`, the "results" of its journal line. Returns false if they are
- * incomplete. */
-bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line);
+/* Restores sums and digest of row range `stretch` from `line`, the "results" of its journal line. Returns false if they
+ * are incomplete. */
+bool organ_row_work_recall(organ_writing *w, size_t stretch, const json_t *line);
 
 /* Replaces the results of row ranges by those of tensors: results[t] is the sum over the ranges of tensor t. */
 void organ_row_work_fold(const organ_writing *w);

@@ -2,7 +2,7 @@
  * Finds wrong scales of a quantised weight by comparison with its counterpart, the same weight of another model. A
  * block is the part of a weight that shares a scale. If only the scale of a block is wrong, its values are a multiple
  * of those of the counterpart: the factor of the block. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
 

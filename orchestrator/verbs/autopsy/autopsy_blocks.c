@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"

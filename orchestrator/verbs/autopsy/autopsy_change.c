@@ -4,7 +4,7 @@
  * (sqrt(m) + sqrt(n) for independent entries of deviation 1: the edge of the Marchenko-Pastur law). Rounding makes A
  * take few values or keeps E within half a step, pruning makes zeros, a projection makes E orthogonal to A. A window is
  * a group of at most WINDOW adjacent values of a row. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"

@@ -2,7 +2,7 @@
  * Verdicts on the distance of weights from the original. A distance is a finding unless an operation on models explains
  * it: rounding, pruning, an adapter, training. Training changes many weights of a role, so it explains a difference
  * without structure only if other weights differ as much. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"

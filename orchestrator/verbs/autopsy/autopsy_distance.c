@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Comparison with the original model: the distance of a weight from its counterpart, the distances that are usual for
  * types and schemes, and the counterpart of each weight. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"

@@ -3,7 +3,7 @@
  * A comparison with the other weights of the same layer and of the same role does, and so do the digits of the scales,
  * unless the factor is a power of two. One factor of all scales of a whole model shows only by a text
  * or by comparison with the original. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
 

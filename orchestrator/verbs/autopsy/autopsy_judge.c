@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Converts the statistics of a weight to findings and remarks. The most likely fault is tested first. If it is found,
  * tests for its consequences are left out: a weight of zeros gets no finding that its spread is too small. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/report_text.h"

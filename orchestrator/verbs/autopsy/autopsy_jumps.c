@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Jumps between columns are measured in two of four rows (3 and 4, 7 and 8, ...), which are a large enough sample;
  * jumps between rows in the two rows at each multiple of 16 (15 and 16, 31 and 32, ...). */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include <math.h>
 #include <string.h>

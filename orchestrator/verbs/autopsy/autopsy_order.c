@@ -7,7 +7,7 @@
  * rms of the codes therefore varies inversely to the scale of the block, and the values (code times scale) have nearly
  * the same rms in all blocks. If each block has the scale of another block, the rms differs from block to block. If the
  * scales are moved back to their blocks, the rms is nearly the same again. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/plain_numbers.h"
 

@@ -2,7 +2,7 @@
  * Examines weights in three passes, one for each type in which values are read: BF16, F16 and FP32. BF16 and F16
  * weights that are not compared with another model are read unconverted, all others as FP32. The results do not depend
  * on the type, because conversion to FP32 is exact and the strips have the same borders. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/ranks/ranks.h"

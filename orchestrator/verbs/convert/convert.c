@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Converts a model between GGUF and safetensors: reads the options and the model, plans the output, and writes it. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/architecture/config_readers.h"
 #include "formats/base/json.h"

@@ -2,7 +2,7 @@
  * Turns the plan of a conversion to GGUF into weights that are read across formats: its places, from
  * the side of GGUF or from that of safetensors. */
 #include "orchestrator/verbs/convert/convert_across.h"
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/rows.h"
 

@@ -4,7 +4,7 @@
  * the matrices of a stack. A tensor whose name would differ after a conversion to GGUF and back is an error. The whole
  * config.json is stored as one key-value of the GGUF file, because the meaning of most of its members is not known. The
  * tail of a tensor's name is the part after the layer's number: "mlp.up_proj.weight". */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/architecture/exchange.h"
 #include "formats/base/json.h"

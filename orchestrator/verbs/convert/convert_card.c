@@ -3,7 +3,7 @@
  * model in README.md (the model card) and in generation_config.json. That is the name, the licence, languages, settings
  * of sampling and the tokens that end a text. The first lines of a model card are YAML between two lines "---". Names
  * of keys and members are those of gguf-py (metadata.py). */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/json.h"
 #include "formats/base/plain_numbers.h"

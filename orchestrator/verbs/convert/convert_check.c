@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads the configuration of the output and compares it with that of the model: a setting that the other format cannot
  * express is an error, not an approximation. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/plain_numbers.h"
 

@@ -3,10 +3,10 @@
  * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
  * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed or rounded.
  *
- * Places that copy the same matrices of a source (convert_job.h) share one reading of these matrices. Each worker reads
- * a range of the rows and copies them to all these places; the calling thread waits for the workers and then records
- * the tensors in the journal. */
-#include "orchestrator/verbs/convert/convert_job.h"
+ * Places that copy the same matrices of a source (convert_parts.h) share one reading of these matrices. Each worker
+ * reads a range of the rows and copies them to all these places; the calling thread waits for the workers and then
+ * records the tensors in the journal. */
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"

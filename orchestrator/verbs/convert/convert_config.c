@@ -2,7 +2,7 @@
  * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
  * formats/architecture/exchange.h, then members from organ_forward_config. Functions that return an int return nonzero
  * if an allocation was refused. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/json.h"
 #include "formats/tokenizer/tokenizer_files.h"

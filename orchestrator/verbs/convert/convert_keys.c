@@ -2,7 +2,7 @@
  * Makes the key-values of a GGUF output. `row` is a row of the tables in formats/architecture/exchange.h: its rule says
  * whether the value of its key is a member of config.json (job->text) or is computed from organ_forward_config. `key`
  * is the whole key with the architecture, "llama.context_length". */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/json.h"
 #include "formats/tokenizer/tokenizer_files.h"

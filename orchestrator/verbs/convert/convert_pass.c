@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places (sources,
- * pieces and places: convert_job.h). If all pieces of a source have one type of 16 bits, the source is read in this
+ * pieces and places: convert_parts.h). If all pieces of a source have one type of 16 bits, the source is read in this
  * type, so that rows that only change their place are neither widened nor rounded. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Adds pieces (tensors of the output, with their types) and places (rules that copy rows of a source to a piece) to the
  * plan of a conversion. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"

@@ -3,7 +3,7 @@
  * Falcon-H1, and members of config.json. A place (convert_place) copies some rows of a weight to some rows of a tensor
  * of the output. `r` is the configuration of recurrent mixers, or the row of the architecture with the names of its
  * members. Functions that return an int return nonzero if memory runs out. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Plans which tensors of the output each tensor of the model becomes. The table of formats/architecture/exchange.h
  * describes each kind of tensor towards GGUF; to safetensors this file inverts its strips. */
-#include "orchestrator/verbs/convert/convert_job.h"
+#include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/architecture/config_readers.h"
 #include "orchestrator/machine/quantity.h"

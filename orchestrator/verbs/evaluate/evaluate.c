@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ perplexity and organ evaluate: scores models on a text, adds what the logs and weights of pruned models
  * show about their pruning, and makes the reports. */
-#include "orchestrator/verbs/evaluate/evaluate_job.h"
+#include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -10,7 +10,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include <fnmatch.h>
 #include <organ/evaluate.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Evaluates models on questions with several choices. Every choice of every question is a window of one scoring. */
-#include "orchestrator/verbs/evaluate/evaluate_job.h"
+#include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ generate: encodes the prompt, generates token after token, and makes the report. */
-#include "orchestrator/verbs/evaluate/evaluate_job.h"
+#include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Reads the lines of a task file, tokenizes questions and choices, and plans their windows. */
-#include "orchestrator/verbs/evaluate/evaluate_job.h"
+#include "orchestrator/verbs/evaluate/evaluate_parts.h"
 
 #include "formats/base/arena.h"
 #include "formats/base/json.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/graft/graft_job.h"
+#include "orchestrator/verbs/graft/graft_parts.h"
 
 #include "formats/architecture/exchange.h"
 #include "orchestrator/output/facts.h"

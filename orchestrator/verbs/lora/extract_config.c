@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes adapter_config.json. Its names are those of transformers, which peft matches with the modules of the model. */
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"

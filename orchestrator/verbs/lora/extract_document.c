@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ lora extract. */
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"

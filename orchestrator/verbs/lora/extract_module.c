@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Processes one module: reads its change W_tuned - W_base in strips of rows, computes the leading singular vectors of
  * each matrix of the change, selects the rank, and writes the factors. */
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pairs the weights of both models and selects those that get factors. */
 #include "orchestrator/verbs/lora/adapter_write.h"
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/architecture/families.h"
 #include "formats/base/rows.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ lora extract. */
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/lora/adapter_write.h"
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"

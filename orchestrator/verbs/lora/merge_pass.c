@@ -2,7 +2,7 @@
  * Computes the merged weights W + scale B A in strips of rows, and each strip in blocks of rows whose B A fits in the
  * scratch of a worker. Weights that are only dequantised pass through the same functions. */
 #include "orchestrator/verbs/lora/adapter_write.h"
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/verbs/lora/adapter_write.h"
-#include "orchestrator/verbs/lora/lora_job.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/architecture/families.h"
 #include "formats/base/plain_numbers.h"

@@ -169,7 +169,6 @@ static organ_status measure_stream_open(const organ_model *model, bool seed, con
     return error->status;
 }
 
-/* Returns the path of the journal. */
 static const char *measure_stream_path(const organ_measure_stream *stream) { return stream->journal.path; }
 
 void organ_measure_stream_close(organ_measure_stream *s)

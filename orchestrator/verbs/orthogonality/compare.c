@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Opens the inputs of a comparison, finds the modules that all of them have, and distributes their measurement. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/architecture/exchange.h"
 #include "formats/base/plain_numbers.h"

@@ -5,7 +5,7 @@
  * factors of the adapter, and the sums over the block. It also adds U^T N of the block to FP64 sums that no other task
  * changes. Strips and blocks depend on the shapes alone and are added in order, so the bits of the results depend
  * neither on threads nor on memory. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

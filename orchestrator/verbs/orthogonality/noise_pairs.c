@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Compares the noises of two pairs of models: checks the inputs, measures each module, and makes verdict and report. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -122,7 +122,7 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
 
 /* ---- verdict ---- */
 
-/* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h.
+/* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_parts.h.
  */
 
 /* The premise of Method A is that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|. The premise is

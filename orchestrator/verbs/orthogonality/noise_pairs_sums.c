@@ -2,7 +2,7 @@
  * Measures one module of two pairs. Workers read the module's weight from all models in units of some rows, and compute
  * the sums of a unit in 16 lanes (partial sums). The rows of a unit depend on the shape alone, and units are added in
  * order, so the bits of the results depend neither on threads nor on memory. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

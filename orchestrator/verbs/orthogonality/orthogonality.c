@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Compares the noise of a model with the change of an adapter, and makes the report organ.orthogonality/1. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/output/facts.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Sums over modules, their comparison with random matrices, and verdicts. */
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"

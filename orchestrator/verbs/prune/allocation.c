@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures or reads the curve of each target (the model's divergence at some sparsities of the target),
  * and divides one budget among the targets so that the sum of the divergences is least. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/rows.h"

@@ -2,7 +2,7 @@
  * Compares a pruned model, called the copy, with its donor. Reads both models in step, band by band. Counts the
  * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
  * that differ. A problem is a sentence about a difference that pruning does not explain. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
@@ -41,7 +41,7 @@ typedef struct audit {
     audit_finding **pairs;   /* findings with a counterpart in the copy */
     size_t pair_count;
     const organ_tensor **sides; /* the tensors of `pairs`: pair_count of the donor, then their counterparts */
-    organ_compared compared;    /* the pairs, cut into row ranges that are divided among ranks */
+    organ_compared compared;    /* the pairs in stretches that are divided among ranks */
     counted *counts;            /* counts of each row range */
     organ_problems problems;    /* the differences that pruning does not explain */
     organ_audit_record record;  /* the digests that the run of the copy has recorded */
@@ -79,7 +79,7 @@ static void tally_bytes(const organ_tile *tile, counted *result)
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
-    const audit_finding *f = a->pairs[a->compared.cuts.list[tile->item].of];
+    const audit_finding *f = a->pairs[a->compared.stretches.list[tile->item].of];
     const organ_kernels *kernels = a->engine->kernels;
     counted *found = result;
     (void)scratch;
@@ -103,30 +103,30 @@ static void add_counted(counted *sum, const counted *more)
 /* A tensor is digested in the order of its row ranges. */
 static bool audit_follows(const void *context, size_t item)
 {
-    const organ_cut *const list = ((const audit *)context)->compared.cuts.list;
+    const organ_stretch *const list = ((const audit *)context)->compared.stretches.list;
     return list[item].of == list[item - 1].of;
 }
 
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
-    const organ_cut *const cut = &a->compared.cuts.list[band->item];
-    if (organ_cuts_digest(&a->compared.cuts, band->item, band->other, band->bytes, band->offset - cut->tensor.offset,
-                          error))
+    const organ_stretch *const stretch = &a->compared.stretches.list[band->item];
+    if (organ_stretches_digest(&a->compared.stretches, band->item, band->other, band->bytes,
+                               band->offset - stretch->tensor.offset, error))
         return error->status;
     for (size_t t = 0; t < band->tiles; t++)
         add_counted(&a->counts[band->item], (const counted *)band->results + t);
-    if (organ_cuts_is_whole(&a->compared.cuts, band->item))
-        memcpy(a->counts[band->item].xxh3, a->compared.cuts.xxh3[cut->of], sizeof a->counts->xxh3);
+    if (organ_stretches_is_whole(&a->compared.stretches, band->item))
+        memcpy(a->counts[band->item].xxh3, a->compared.stretches.xxh3[stretch->of], sizeof a->counts->xxh3);
     return ORGAN_OK;
 }
 
 static void audit_tell(void *context, size_t item)
 {
     const audit *const a = context;
-    const organ_cut *const cut = &a->compared.cuts.list[item];
-    const organ_tensor *const donor = a->pairs[cut->of]->donor;
-    if (cut->at + cut->tensor.bytes == donor->bytes)
+    const organ_stretch *const stretch = &a->compared.stretches.list[item];
+    const organ_tensor *const donor = a->pairs[stretch->of]->donor;
+    if (stretch->at + stretch->tensor.bytes == donor->bytes)
         organ_progress_advance(a->progress, 0, donor->name, NULL);
 }
 
@@ -166,7 +166,7 @@ static organ_status count_share(audit *a, organ_error *error)
     const organ_pass pass = {.model = a->donor,
                              .other = a->copy,
                              .items = a->compared.items,
-                             .item_count = a->compared.cuts.count,
+                             .item_count = a->compared.stretches.count,
                              .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
@@ -179,7 +179,7 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
+static organ_status divide_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
     if (!sides)
@@ -190,7 +190,7 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
         *bytes += 2 * a->pairs[k]->donor->bytes;
     }
     organ_compared_make(sides, sides + a->pair_count, a->pair_count, a->engine->ranks, &a->compared, error);
-    a->counts = organ_rows_take(a->compared.cuts.count + 1, sizeof *a->counts);
+    a->counts = organ_rows_take(a->compared.stretches.count + 1, sizeof *a->counts);
     if (!a->counts)
         organ_fail_memory(error, a->donor->path);
     return error->status;
@@ -200,17 +200,17 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 static organ_status compare_models(audit *a, organ_error *error)
 {
     uint64_t bytes = 0;
-    const bool cut = cut_pairs(a, &bytes, error) == ORGAN_OK;
+    const bool divided = divide_pairs(a, &bytes, error) == ORGAN_OK;
     organ_progress_begin(a->progress, "auditing", bytes, a->pair_count);
-    if (cut)
+    if (divided)
         count_share(a, error);
     organ_assignment_complete(&a->compared.assignment, "auditing the tensors", a->counts, sizeof *a->counts,
                               sizeof *a->counts, error);
-    for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++) {
-        const size_t pair = a->compared.cuts.list[k].of;
+    for (size_t k = 0; k < a->compared.stretches.count && !error->status; k++) {
+        const size_t pair = a->compared.stretches.list[k].of;
         add_counted(&a->pairs[pair]->found, &a->counts[k]);
         if (a->counts[k].xxh3[0]) /* of another rank, too */
-            memcpy(a->compared.cuts.xxh3[pair], a->counts[k].xxh3, sizeof a->counts->xxh3);
+            memcpy(a->compared.stretches.xxh3[pair], a->counts[k].xxh3, sizeof a->counts->xxh3);
     }
     organ_progress_end(a->progress);
     return error->status;
@@ -221,14 +221,14 @@ static const char *digest_in_copy(const void *context, const char *tensor)
     const audit *const a = context;
     const organ_tensor *const donor = organ_model_find(a->donor, tensor);
     const audit_finding *const f = donor ? &a->findings[donor - a->donor->tensors] : NULL;
-    return f && f->copy && a->compared.cuts.xxh3[f->pair][0] ? a->compared.cuts.xxh3[f->pair] : NULL;
+    return f && f->copy && a->compared.stretches.xxh3[f->pair][0] ? a->compared.stretches.xxh3[f->pair] : NULL;
 }
 
 static organ_status check_record(audit *a, organ_error *error)
 {
     if (organ_audit_record_find(a->copy, a->engine->ranks, &a->record, error) || !a->record.path)
         return error->status;
-    return organ_cuts_complete(&a->compared.cuts, a->copy, a->engine->ranks, error)
+    return organ_stretches_complete(&a->compared.stretches, a->copy, a->engine->ranks, error)
                ? error->status
                : organ_audit_record_compare(&a->record, a->copy, digest_in_copy, a, &a->problems, error);
 }

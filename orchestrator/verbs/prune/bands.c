@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prunes without text and forward pass, by the weights alone or by an imatrix: matrix by matrix, each in bands of as
- * many rows as fit in the memory. A unit is a target, or a range of the matrices of a stack (cut_rows in units.c). */
-#include "orchestrator/verbs/prune/prune_job.h"
+ * many rows as fit in the memory. A unit is a target, or some matrices of a stack (stretch_rows in units.c). */
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
@@ -229,7 +229,7 @@ static organ_status prune_unit(organ_prune_job *job, size_t unit, organ_error *e
 
 organ_status organ_prune_bands_run(organ_prune_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < job->cuts.count && !error->status; k++)
+    for (size_t k = 0; k < job->stretches.count && !error->status; k++)
         if (!job->units[k].done)
             prune_unit(job, k, error);
     return error->status;

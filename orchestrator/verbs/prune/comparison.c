@@ -4,7 +4,7 @@
  *
  * Ranks: each rank counts some row ranges of a tensor or the weights that it writes; the counts of all ranks are
  * added. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
@@ -19,32 +19,32 @@
 
 /* ---- pairs of tensors ---- */
 
-static uint64_t compared_bytes_of(const void *cuts, size_t k)
+static uint64_t compared_bytes_of(const void *stretches, size_t k)
 {
-    return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
+    return 2 * ((const organ_stretches *)stretches)->list[k].tensor.bytes;
 }
 
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
-    /* 1: a tensor may be cut after any row, because the counts of a comparison do not depend on the cuts. */
-    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error))
+    /* 1: a tensor may be divided after any row, because the counts of a comparison do not depend on the stretches. */
+    if (organ_stretches_make(tensors, count, 1, &pairs->stretches, error))
         return error->status;
-    const size_t cut_count = pairs->cuts.count;
-    pairs->others = organ_rows_take(cut_count + 1, sizeof *pairs->others);
-    pairs->items = organ_rows_take(cut_count + 1, sizeof *pairs->items);
+    const size_t stretch_count = pairs->stretches.count;
+    pairs->others = organ_rows_take(stretch_count + 1, sizeof *pairs->others);
+    pairs->items = organ_rows_take(stretch_count + 1, sizeof *pairs->items);
     if (!pairs->others || !pairs->items)
         return organ_fail_memory(error, "pairs of tensors");
-    if (organ_assignment_create(ranks, cut_count, compared_bytes_of, &pairs->cuts, &pairs->assignment, error))
+    if (organ_assignment_create(ranks, stretch_count, compared_bytes_of, &pairs->stretches, &pairs->assignment, error))
         return error->status;
-    for (size_t k = 0; k < cut_count; k++) {
-        const organ_cut *const cut = &pairs->cuts.list[k];
-        const organ_tensor *const other = others[cut->of];
-        pairs->others[k] = cut->tensor;
+    for (size_t k = 0; k < stretch_count; k++) {
+        const organ_stretch *const stretch = &pairs->stretches.list[k];
+        const organ_tensor *const other = others[stretch->of];
+        pairs->others[k] = stretch->tensor;
         pairs->others[k].file = other->file;
-        pairs->others[k].offset = other->offset + cut->at;
-        pairs->items[k] = (organ_pass_item){.tensor = &cut->tensor,
+        pairs->others[k].offset = other->offset + stretch->at;
+        pairs->items[k] = (organ_pass_item){.tensor = &stretch->tensor,
                                             .other = &pairs->others[k],
                                             .elsewhere = !organ_assignment_is_local(&pairs->assignment, k)};
         organ_rows_passed();
@@ -54,7 +54,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
 
 void organ_compared_release(organ_compared *pairs)
 {
-    organ_cuts_release(&pairs->cuts);
+    organ_stretches_release(&pairs->stretches);
     organ_rows_free(pairs->others);
     organ_rows_free(pairs->items);
     organ_assignment_release(&pairs->assignment);
@@ -157,7 +157,7 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
     const organ_pass pass = {.model = donor,
                              .other = copy,
                              .items = pairs->items,
-                             .item_count = pairs->cuts.count,
+                             .item_count = pairs->stretches.count,
                              .tile_rows = 1,
                              .tile_cols = m->side,
                              .result_bytes = sizeof(uint64_t),

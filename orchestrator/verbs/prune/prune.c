@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ prune: opens the donor and what the method needs, then runs it. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/model_copy.h"
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include <math.h>
 #include <organ/base.h>
@@ -286,7 +286,7 @@ static organ_status write_output(organ_prune_job *job, json_t **report, organ_er
                               ORGAN_WRITE_BY(job),
                               .replaced = job->targets.chosen,
                               .calib = job->needs_text,
-                              .cuts = &job->cuts,
+                              .stretches = &job->stretches,
                               .definition = job->definition,
                               .stage = "pruning",
                               .name = "prune.json",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of pruning, prune.json, and the lines that describe a target in prune.jsonl or a unit in the
  * journal. H are the second moments of a matrix's inputs. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The table of methods of organ prune, and the checks of options: which of them each method supports, and their
  * ranges. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * physarum v1: runs the flow over the tiles of units, in a pass over the bytes of the donor's files, and searches the
  * gain with which each target gets the requested sparsity. A target has one gain for all its units. Ranks: if several
  * ranks prune units of a target, each round of the search adds the counts of all ranks. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/pass_parts.h"
@@ -96,10 +96,11 @@ static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selecte
 {
     const organ_prune_options *options = job->options;
     const size_t block = options->block_size;
-    *flow = (prune_flow){.kernels = job->engine->kernels, .parts = calloc(job->cuts.count, sizeof(organ_prune_part *))};
+    *flow = (prune_flow){.kernels = job->engine->kernels,
+                         .parts = calloc(job->stretches.count, sizeof(organ_prune_part *))};
     flow->params = (organ_physarum_params){
         .iterations = (int)options->iterations, .beta = (float)options->beta, .coupling = (float)options->coupling};
-    organ_pass_item *items = calloc(job->cuts.count, sizeof *items);
+    organ_pass_item *items = calloc(job->stretches.count, sizeof *items);
     *pass = (organ_pass){.model = job->donor,
                          .items = items,
                          .tile_rows = block,
@@ -109,7 +110,7 @@ static organ_status flow_pass_make(const organ_prune_job *job, bool (*is_selecte
                          .work = prune_tile};
     if (!items || !flow->parts)
         return organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
-    for (size_t k = 0; k < job->cuts.count; k++)
+    for (size_t k = 0; k < job->stretches.count; k++)
         if (is_selected(&job->units[k])) {
             flow->parts[pass->item_count] = &job->units[k];
             items[pass->item_count++].tensor = job->units[k].tensor;
@@ -149,7 +150,7 @@ typedef struct flow_search {
     organ_gain_search *states; /* one for each target; gain 0: the target is not, or no longer, searched */
     uint64_t *killed; /* for each target the weights that the flow killed in this round: counts of this rank, which with
                        * `together` are replaced by the sums over all ranks */
-    bool together;    /* the search is for targets that are cut into several units: all ranks take part */
+    bool together;    /* the search is for targets that are divided into several units: all ranks take part */
     size_t open;      /* number of targets whose gain this search has not found yet */
 } flow_search;
 
@@ -205,7 +206,7 @@ static void step_gains(flow_search *s)
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < s->job->cuts.count; k++) {
+    for (size_t k = 0; k < s->job->stretches.count; k++) {
         organ_prune_part *const unit = &s->job->units[k];
         const double gain = s->states[unit->target].gain;
         unit->searched = !unit->done && gain != 0;
@@ -237,16 +238,16 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* `together`: the targets are those that are cut into several units, which all ranks share; else those of one unit
+/* `together`: the targets are those that are divided into several units, which all ranks share; else those of one unit
  * that this rank must still prune. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
     s->together = together;
     for (size_t t = 0; t < job->targets.count; t++) {
-        const size_t first = job->cuts.first[t];
-        const bool cut = !organ_cuts_is_whole(&job->cuts, first);
-        if (job->parts[t].gain == 0.0 && cut == together && (cut || !job->units[first].done)) {
+        const size_t first = job->stretches.first[t];
+        const bool divided = !organ_stretches_is_whole(&job->stretches, first);
+        if (job->parts[t].gain == 0.0 && divided == together && (divided || !job->units[first].done)) {
             s->states[t] = (organ_gain_search){.gain = ORGAN_PHYSARUM_GAIN};
             s->open++;
         }
@@ -267,7 +268,7 @@ static organ_status search_gains(organ_prune_job *job, organ_error *error)
         organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     else if (search_for(&s, false, error) == ORGAN_OK)
         search_for(&s, true, error);
-    for (size_t k = 0; k < job->cuts.count; k++)
+    for (size_t k = 0; k < job->stretches.count; k++)
         job->units[k].gain = job->parts[job->units[k].target].gain;
     free(s.states);
     free(s.killed);
@@ -313,8 +314,8 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
     organ_prune_part *const unit = w->flow.parts[band->item];
     if (fold_band(w->job, unit, band, error))
         return error->status;
-    return organ_cuts_digest(&w->job->cuts, (size_t)(unit - w->job->units), band->data, band->bytes,
-                             band->offset - unit->tensor->offset, error);
+    return organ_stretches_digest(&w->job->stretches, (size_t)(unit - w->job->units), band->data, band->bytes,
+                                  band->offset - unit->tensor->offset, error);
 }
 
 static organ_status prune_finish_unit(void *context, size_t item, organ_error *error)

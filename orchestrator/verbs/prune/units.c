@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Units of a pruning: divides the targets, writes and records units, restores those of an interrupted run.
  * Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result is the argument `rows` of organ_cuts_make. physarum-v1 cuts targets between its tiles; magnitude, which
- * ranks the weights of a whole matrix, between the matrices of a stack. Targets with one gain or share of a budget,
- * or with figures of their own, are not cut. */
-static uint64_t cut_rows(const organ_prune_job *job)
+/* The result is the argument `rows` of organ_stretches_make. physarum-v1 divides targets between its tiles; magnitude,
+ * which ranks the weights of a whole matrix, between the matrices of a stack. Targets with one gain or share of a
+ * budget, or with figures of their own, are not divided. */
+static uint64_t stretch_rows(const organ_prune_job *job)
 {
     if (job->method->tiles && !job->divides)
         return job->options->block_size;
-    return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
+    return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_STRETCH_MATRICES : ORGAN_STRETCH_WHOLE;
 }
 
 /* All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested or is divided among the targets, 0: not searched
@@ -32,20 +32,20 @@ organ_status organ_prune_units_open(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;
     const double gain = job->options->sparsity < 0 && !job->divides ? ORGAN_PHYSARUM_GAIN : 0.0;
-    if (organ_cuts_make(targets->tensors, targets->count, cut_rows(job), &job->cuts, error))
+    if (organ_stretches_make(targets->tensors, targets->count, stretch_rows(job), &job->stretches, error))
         return error->status;
     job->parts = organ_rows_take(targets->count, sizeof *job->parts);
-    job->units = organ_rows_take(job->cuts.count, sizeof *job->units);
+    job->units = organ_rows_take(job->stretches.count, sizeof *job->units);
     job->clocks = calloc(job->donor->file_count, sizeof *job->clocks);
     job->found_before = organ_rows_take(targets->count, sizeof *job->found_before);
     if (!job->parts || !job->units || !job->clocks || !job->found_before)
         return organ_fail_memory(error, job->donor->path);
     for (size_t k = 0; k < targets->count; k++)
         job->parts[k] = (organ_prune_part){.tensor = targets->tensors[k], .target = k, .gain = gain};
-    for (size_t k = 0; k < job->cuts.count; k++) {
-        const organ_cut *const cut = &job->cuts.list[k];
-        job->units[k] = (organ_prune_part){.tensor = &cut->tensor, .target = cut->of, .gain = gain};
-        job->clocks[cut->tensor.file].units_left++;
+    for (size_t k = 0; k < job->stretches.count; k++) {
+        const organ_stretch *const stretch = &job->stretches.list[k];
+        job->units[k] = (organ_prune_part){.tensor = &stretch->tensor, .target = stretch->of, .gain = gain};
+        job->clocks[stretch->tensor.file].units_left++;
     }
     return organ_magnitudes_open(job->donor, targets->tensors, targets->count, ORGAN_MAGNITUDES_ENOUGH,
                                  job->engine->kernels, &job->sizes, error);
@@ -59,7 +59,7 @@ void organ_prune_units_close(organ_prune_job *job)
     organ_magnitudes_close(job->sizes);
     organ_rows_free(job->found_before);
     free(job->clocks);
-    organ_cuts_release(&job->cuts);
+    organ_stretches_release(&job->stretches);
     organ_rows_free(job->parts);
     organ_rows_free(job->units);
 }
@@ -67,7 +67,7 @@ void organ_prune_units_close(organ_prune_job *job)
 void organ_prune_units_begin(organ_prune_job *job, organ_writing *writing)
 {
     job->run = writing;
-    for (size_t k = 0; k < job->cuts.count; k++)
+    for (size_t k = 0; k < job->stretches.count; k++)
         job->units[k].told = job->units[k].done = organ_write_done(writing, k);
 }
 
@@ -75,7 +75,7 @@ static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
     uint64_t here = 0, all = 0, processed = 0;
-    for (size_t k = 0; k < job->cuts.count; k++) {
+    for (size_t k = 0; k < job->stretches.count; k++) {
         const organ_prune_part *const unit = &job->units[k];
         here += unit->tensor->file == file ? unit->counts.killed : 0;
         all += unit->told ? unit->counts.killed : 0;
@@ -93,7 +93,7 @@ organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part
 {
     if (job->found_before[unit->target])
         return ORGAN_OK;
-    return organ_magnitudes_add(job->sizes, unit->target, data, job->cuts.list[unit - job->units].at + at, bytes,
+    return organ_magnitudes_add(job->sizes, unit->target, data, job->stretches.list[unit - job->units].at + at, bytes,
                                 error);
 }
 
@@ -102,7 +102,7 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
 {
     const size_t index = (size_t)(unit - job->units);
     if (organ_write_put(job->run, index, data, bytes, at, NULL, error) ||
-        organ_cuts_digest(&job->cuts, index, data, bytes, at, error))
+        organ_stretches_digest(&job->stretches, index, data, bytes, at, error))
         return error->status;
     job->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
@@ -112,8 +112,8 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
 organ_status organ_prune_part_record(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
-    if (organ_cuts_is_whole(&job->cuts, index))
-        memcpy(unit->xxh3, job->cuts.xxh3[unit->target], sizeof unit->xxh3);
+    if (organ_stretches_is_whole(&job->stretches, index))
+        memcpy(unit->xxh3, job->stretches.xxh3[unit->target], sizeof unit->xxh3);
     if (organ_write_finish(job->run, index, organ_prune_line(job, unit), error))
         return error->status;
     unit->done = true;
@@ -126,7 +126,7 @@ void organ_prune_part_report(organ_prune_job *job, organ_prune_part *unit)
     char remark[32];
     unit->told = true;
     organ_snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
-    organ_progress_advance(job->progress, 0, job->cuts.list[index].unit, remark);
+    organ_progress_advance(job->progress, 0, job->stretches.list[index].unit, remark);
     if (--job->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);
 }
@@ -151,12 +151,12 @@ bool organ_prune_recall(void *context, size_t item, const json_t *line)
     organ_prune_job *const job = context;
     organ_prune_part *const unit = &job->units[item];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
-    const bool is_whole = organ_cuts_is_whole(&job->cuts, item);
+    const bool is_whole = organ_stretches_is_whole(&job->stretches, item);
     if (!digest || strlen(digest) + 1 != (is_whole ? sizeof unit->xxh3 : 1))
         return false;
     memcpy(unit->xxh3, digest, strlen(digest) + 1);
     if (is_whole)
-        memcpy(job->cuts.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
+        memcpy(job->stretches.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
     unit->counts = (organ_prune_counts){.zero_before = prune_count_of(line, "zero_before"),
                                         .killed = prune_count_of(line, "killed"),
                                         .kept = prune_count_of(line, "kept")};
@@ -175,8 +175,8 @@ bool organ_prune_recall(void *context, size_t item, const json_t *line)
 static void sum_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {
-        organ_prune_part all = job->units[job->cuts.first[t]];
-        for (size_t k = job->cuts.first[t] + 1; k < job->cuts.first[t + 1]; k++) {
+        organ_prune_part all = job->units[job->stretches.first[t]];
+        for (size_t k = job->stretches.first[t] + 1; k < job->stretches.first[t + 1]; k++) {
             const organ_prune_part *const unit = &job->units[k];
             all.done = all.done && unit->done;
             all.tiles += unit->tiles;
@@ -185,7 +185,7 @@ static void sum_units(organ_prune_job *job)
             all.counts.kept += unit->counts.kept;
         }
         all.tensor = job->targets.tensors[t];
-        memcpy(all.xxh3, job->cuts.xxh3[t], sizeof all.xxh3);
+        memcpy(all.xxh3, job->stretches.xxh3[t], sizeof all.xxh3);
         job->parts[t] = all;
     }
 }

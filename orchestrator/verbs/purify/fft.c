@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/verbs/purify/purify_job.h"
+#include "orchestrator/verbs/purify/purify_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"

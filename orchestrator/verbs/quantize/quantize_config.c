@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
  * are stored. */
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
 #include "formats/tensor/module_names.h"

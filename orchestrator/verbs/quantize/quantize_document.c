@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
-#include "orchestrator/verbs/quantize/quantize_job.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
@@ -138,7 +138,6 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
-/* Returns the member "definitions" of the report. */
 static json_t *quantize_definitions_json(const organ_quantize_job *job)
 {
     return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Searches for the set of blocks to drop that the caller's function judges best: all sets if they are few, else by
  * exchanges of one dropped block for a kept one. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>

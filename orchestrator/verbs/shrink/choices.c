@@ -4,7 +4,7 @@
  * file with the values of all parts, and a journal. This directory is never renamed.
  *
  * Ranks: rank 0 writes the directory, and all ranks continue by its journal. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"

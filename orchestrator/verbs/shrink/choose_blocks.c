@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Searches the blocks to drop on a part of the calibration text. Sets whose divergence is already measured, in an
  * earlier round or in the file of --scores, are not judged again. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/facts.h"

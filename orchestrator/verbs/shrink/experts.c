@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"

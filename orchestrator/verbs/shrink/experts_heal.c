@@ -3,7 +3,7 @@
  *
  * Ranks: with several ranks the rows of the regression exist twice, for this rank's chunk and for the chunk of another
  * rank. All ranks check their memory before the text is read. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/inputs.h"

@@ -5,7 +5,7 @@
  * only if the removed expert served it or would have replaced one of its experts (see removal_is_local for exceptions).
  *
  * Ranks: chunks of the text are on different ranks, so each removal is decided by the sums over all ranks. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"

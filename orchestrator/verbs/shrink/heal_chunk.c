@@ -2,7 +2,7 @@
  * Collects the rows of the regression. Each chunk runs through the layer three times: with all experts on the donor's
  * states, with all experts on the states that the refitted layers before it compute, and with the kept experts on the
  * latter states. Each rank runs other chunks of the text; all add the rows of all chunks in the order of the text. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/solve/algebra.h"

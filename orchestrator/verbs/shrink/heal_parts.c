@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Lists the matrices that --heal refits in each block, computes the sizes and the memory of their equations, and
  * assigns each window of the text to a use. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

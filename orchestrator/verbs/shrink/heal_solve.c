@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Refits one part of a block, heal->part: records the inputs of its matrices in the smaller model and the targets in
  * the donor, and solves for the change of the matrices. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"

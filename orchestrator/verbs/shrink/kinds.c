@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Names the kinds of a model's layers, from its configuration or from the roles of its tensors, and counts them. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/report/text/report_text.h"
 

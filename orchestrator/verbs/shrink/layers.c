@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"

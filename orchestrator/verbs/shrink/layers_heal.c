@@ -3,7 +3,7 @@
  * smaller model's. The donor's stream is advanced to the beginning of the next kept block, the block is refitted to the
  * difference of the two streams, and the smaller model's stream runs through the refitted block. So each block is
  * fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/cache.h"

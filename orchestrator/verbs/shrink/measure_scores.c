@@ -5,7 +5,7 @@
  *
  * Ranks: each rank runs other chunks of the text. All ranks meet before a layer is scored and after its scores are
  * stored. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"

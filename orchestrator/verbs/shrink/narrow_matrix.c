@@ -6,7 +6,7 @@
  * q^T, P to P - p q^T, and G to G - q h^T - h q^T. The choice needs only P and G, so V is computed once at the end,
  * from the last P. A removal reads only one row of P and one of G. Therefore the updates of PENDING columns are
  * collected and then applied together as one matrix product. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Chooses the channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have
  * the greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/solve/algebra.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs experts on the tokens of a chunk and computes the norms of the outputs of the experts that the router chose; for
  * the loss also the inner products of the outputs of all experts. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/solve/algebra.h"

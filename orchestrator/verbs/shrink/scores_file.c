@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Reads and writes the document of expert scores. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 
 #include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures the divergence of a model without some of its blocks. Sets of dropped blocks run through the layers
  * together; sets that have dropped the same blocks so far share one stream of hidden states, that of their leader. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"

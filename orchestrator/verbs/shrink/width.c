@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ width: checks the options, chooses the kept channels and heads, and writes the narrowed model. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"

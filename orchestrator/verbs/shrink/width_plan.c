@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Counts the channels and heads of a model, and computes from the options how many are kept. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * In a calibration walk with several ranks, each rank gets the bits of one process. */
-#include "orchestrator/surgery/calibration/calibration_job.h"
+#include "orchestrator/surgery/calibration/calibration_parts.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/rank_threads.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of wrong arguments and failures of autopsy: ranges, pairs of models, failing reads, stops. */
-#include "orchestrator/verbs/autopsy/autopsy_job.h"
+#include "orchestrator/verbs/autopsy/autopsy_parts.h"
 #include "tests/verbs/autopsy/autopsy_rig.h"
 
 #include <errno.h>

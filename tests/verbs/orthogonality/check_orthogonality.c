@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of noise against an adapter: cases with known answers, the formulas in FP64, bit identity. */
 #include <organ/report.h>
-#include "orchestrator/verbs/orthogonality/noise_job.h"
+#include "orchestrator/verbs/orthogonality/noise_parts.h"
 #include "tests/verbs/orthogonality/orthogonality_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -2,7 +2,7 @@
  * Tests of prune and audit as a library: bit identity, an audit that finds every change, and errors that leave
  * nothing. */
 #include "tests/verbs/prune/prune_rig.h"
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 

@@ -2,7 +2,7 @@
  * Tests of maps of tiles and magnitudes of removed weights: the counts of a plain loop for any shape, type and
  * memory. */
 #include "orchestrator/stream/product.h"
-#include "orchestrator/verbs/prune/prune_job.h"
+#include "orchestrator/verbs/prune/prune_parts.h"
 #include "tests/verbs/prune/prune_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of purify as a library: the numbers of a plain implementation, bit identity, and unchanged other tensors. */
-#include "orchestrator/verbs/purify/purify_job.h"
+#include "orchestrator/verbs/purify/purify_parts.h"
 #include <organ/organs.h>
 #include "tests/kit/measure_rig.h"
 #include "tests/verbs/purify/purify_rig.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the scores of experts: those of the reference for any threads, memory, CPU and ranks; the file of scores;
  * the choice of experts. */
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 #include <organ/quantize.h>
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"

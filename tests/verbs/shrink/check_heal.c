@@ -2,7 +2,7 @@
  * Tests of healing a cut mixture: less loss on held-out tokens, bit identity, interrupted and resumed runs. */
 #include "formats/gguf/file.h"
 #include "orchestrator/report/text/report_text.h"
-#include "orchestrator/verbs/shrink/experts_job.h"
+#include "orchestrator/verbs/shrink/experts_parts.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/require.h"

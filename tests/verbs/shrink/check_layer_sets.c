@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of models without some blocks: divergences and influences of full forward passes, with the same bits for any
  * grouping of sets. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the blocks that --drop names, and of the search for blocks: against all sets, on costs that depend on pairs
  * of blocks. */
-#include "orchestrator/verbs/shrink/layers_job.h"
+#include "orchestrator/verbs/shrink/layers_parts.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 #include "tests/verbs/shrink/layers_rig.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of dropped columns: the choice by numpy, which solves every problem from scratch, and the values of the
  * others. */
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/verbs/shrink/least_loss.h"
 
-#include "orchestrator/verbs/shrink/width_job.h"
+#include "orchestrator/verbs/shrink/width_parts.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * State and functions that the sources of ridge.h share: ridge.c adds tokens, chooses the solver and lambda. The solver
  * by inputs has the normal matrix Z^T Z; that by tokens Z Z^T, whose first rows are the tokens of FIT; that by blocks a
  * normal matrix for some inputs of a block at a time. */
-#ifndef ORGAN_SOLVE_RIDGE_JOB_H
-#define ORGAN_SOLVE_RIDGE_JOB_H
+#ifndef ORGAN_SOLVE_RIDGE_PARTS_H
+#define ORGAN_SOLVE_RIDGE_PARTS_H
 
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/solve/ridge.h"

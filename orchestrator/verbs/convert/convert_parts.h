@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Data and functions that the files of the conversion share. A source is a weight of the input model, a piece is a
  * tensor of the output, and a place is a rule that copies rows of one source to one piece. */
-#ifndef ORGAN_VERBS_CONVERT_CONVERT_JOB_H
-#define ORGAN_VERBS_CONVERT_CONVERT_JOB_H
+#ifndef ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
+#define ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
 
 #include "formats/architecture/exchange.h"
 #include "formats/base/arena.h"

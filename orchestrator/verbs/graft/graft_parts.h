@@ -2,8 +2,8 @@
  * State and functions shared by the files of a graft: graft.c is the verb, graft_match.c pairs tensors and finds
  * mismatches. A mismatch is a reason, in
  * one sentence, why tensors of the source do not fit into the target. */
-#ifndef ORGAN_VERBS_GRAFT_GRAFT_JOB_H
-#define ORGAN_VERBS_GRAFT_GRAFT_JOB_H
+#ifndef ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
+#define ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
 
 #include "formats/architecture/exchange.h"
 #include "orchestrator/output/inputs.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Declarations shared by the files of the forward pass. Matrices are row-major; a linear layer is y = x W^T + b. */
-#ifndef ORGAN_FORWARD_JOB_H
-#define ORGAN_FORWARD_JOB_H
+#ifndef ORGAN_FORWARD_PARTS_H
+#define ORGAN_FORWARD_PARTS_H
 
 #include <organ/weights.h>
 #include "formats/architecture/families.h"

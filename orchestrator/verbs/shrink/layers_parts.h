@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * State and functions shared by the files of this room: layers.c runs the verb, choose_blocks.c searches the blocks to
  * drop. */
-#ifndef ORGAN_VERBS_SHRINK_LAYERS_JOB_H
-#define ORGAN_VERBS_SHRINK_LAYERS_JOB_H
+#ifndef ORGAN_VERBS_SHRINK_LAYERS_PARTS_H
+#define ORGAN_VERBS_SHRINK_LAYERS_PARTS_H
 
 #include "orchestrator/output/cache.h"
 #include "orchestrator/ranks/ranks.h"

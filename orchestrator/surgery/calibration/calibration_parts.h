@@ -4,8 +4,8 @@
  * (organ_tap, a callback of the forward pass) receives; sharing.c assigns matrices to ranks and exchanges inputs
  * between them; calibration_rows.c converts between the row orders of files and the
  * forward pass. */
-#ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_JOB_H
-#define ORGAN_SURGERY_CALIBRATION_CALIBRATION_JOB_H
+#ifndef ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
+#define ORGAN_SURGERY_CALIBRATION_CALIBRATION_PARTS_H
 
 #include "orchestrator/surgery/calibration/calibration.h"
 

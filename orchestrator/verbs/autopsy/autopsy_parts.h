@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Structures and functions that the parts of an autopsy share. */
-#ifndef ORGAN_VERBS_AUTOPSY_AUTOPSY_JOB_H
-#define ORGAN_VERBS_AUTOPSY_AUTOPSY_JOB_H
+#ifndef ORGAN_VERBS_AUTOPSY_AUTOPSY_PARTS_H
+#define ORGAN_VERBS_AUTOPSY_AUTOPSY_PARTS_H
 
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/verbs/convert/convert_across.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Private to the room: state of the verb `experts` during a run. */
-#ifndef ORGAN_VERBS_SHRINK_EXPERTS_JOB_H
-#define ORGAN_VERBS_SHRINK_EXPERTS_JOB_H
+#ifndef ORGAN_VERBS_SHRINK_EXPERTS_PARTS_H
+#define ORGAN_VERBS_SHRINK_EXPERTS_PARTS_H
 
 #include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Declarations that the sources of this room share. */
-#ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_JOB_H
-#define ORGAN_VERBS_ORTHOGONALITY_NOISE_JOB_H
+#ifndef ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
+#define ORGAN_VERBS_ORTHOGONALITY_NOISE_PARTS_H
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/stream/rows.h"

@@ -2,8 +2,8 @@
  * Declarations that the sources of an extraction share: lora_extract.c runs it, extract_plan.c pairs the weights,
  * extract_rest.c compares weights that get no factors, extract_module.c decomposes modules, extract_document.c
  * makes the report. */
-#ifndef ORGAN_VERBS_LORA_LORA_JOB_H
-#define ORGAN_VERBS_LORA_LORA_JOB_H
+#ifndef ORGAN_VERBS_LORA_LORA_PARTS_H
+#define ORGAN_VERBS_LORA_LORA_PARTS_H
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"

@@ -8,8 +8,8 @@
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_widths.c       mixed widths */
-#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_JOB_H
-#define ORGAN_VERBS_QUANTIZE_QUANTIZE_JOB_H
+#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
+#define ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"

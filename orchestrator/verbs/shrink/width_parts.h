@@ -2,8 +2,8 @@
  * State and functions shared by the files of this room: width.c runs the verb; width_plan.c computes how many channels
  * and heads each layer keeps; norms.c chooses columns for experts without tokens; choices.c chooses them on the
  * calibration text and stores the choices in files. */
-#ifndef ORGAN_VERBS_SHRINK_WIDTH_JOB_H
-#define ORGAN_VERBS_SHRINK_WIDTH_JOB_H
+#ifndef ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
+#define ORGAN_VERBS_SHRINK_WIDTH_PARTS_H
 
 #include "orchestrator/output/output.h"
 #include "orchestrator/surgery/calibration/calibration.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Structures and functions that the sources of organ purify share. */
-#ifndef ORGAN_VERBS_PURIFY_PURIFY_JOB_H
-#define ORGAN_VERBS_PURIFY_PURIFY_JOB_H
+#ifndef ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
+#define ORGAN_VERBS_PURIFY_PURIFY_PARTS_H
 
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"

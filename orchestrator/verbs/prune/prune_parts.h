@@ -3,8 +3,8 @@
  * writes and records units; the weights of a unit are pruned by tiles.c (physarum-v1, in a pass over the files),
  * bands.c (matrix by matrix, without a text) or prune_matrix.c (on a text); prune_document.c checks the written copy
  * and makes the report. H are the second moments of a matrix's inputs. */
-#ifndef ORGAN_VERBS_PRUNE_PRUNE_JOB_H
-#define ORGAN_VERBS_PRUNE_PRUNE_JOB_H
+#ifndef ORGAN_VERBS_PRUNE_PRUNE_PARTS_H
+#define ORGAN_VERBS_PRUNE_PRUNE_PARTS_H
 
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/output/facts.h"
@@ -29,7 +29,7 @@
 
 /* The row ranges of paired tensors, for organ_pass_run. */
 typedef struct organ_compared {
-    organ_cuts cuts;             /* row ranges of the tensors of the first model */
+    organ_stretches stretches;   /* row ranges of the tensors of the first model */
     organ_tensor *others;        /* the same row ranges in the second model, each as a tensor */
     organ_pass_item *items;      /* items of a pass, one for each row range; `elsewhere` is set if another rank compares
                                   * it */
@@ -175,13 +175,13 @@ typedef struct organ_prune_job {
     time_t started_at;
     organ_model *donor;
     organ_targets targets;
-    char fingerprint[17];         /* fingerprint of the donor */
-    organ_file_list others;       /* files of the donor other than its shards, which are copied */
-    organ_cuts cuts;              /* the units as row ranges of the targets */
-    organ_prune_part *units;      /* units[k] is row range k of `cuts` and unit k of organ_write_run; freed, and NULL,
-                                   * once all are written */
-    organ_prune_part *parts;      /* one for each target; its counts, once all units are written, are sums over its
-                                   * units */
+    char fingerprint[17];      /* fingerprint of the donor */
+    organ_file_list others;    /* files of the donor other than its shards, which are copied */
+    organ_stretches stretches; /* the units as row ranges of the targets */
+    organ_prune_part *units;   /* units[k] is row range k of `stretches` and unit k of organ_write_run; freed, and NULL,
+                                * once all are written */
+    organ_prune_part *parts;   /* one for each target; its counts, once all units are written, are sums over its
+                                * units */
     organ_prune_figures *figures; /* one for each target; NULL for physarum-v1 */
     organ_shard_clock *clocks;    /* one for each file of the donor */
     bool *found_before;           /* for each target: an interrupted run or another rank has written a unit of it */

@@ -5,8 +5,8 @@
  * of the indices of all right ones; optionally "task", the name of the task (default: the name of the file without its
  * ending), and "delimiter", the text between context and choice (default: one blank). Other members are ignored, empty
  * lines are skipped. */
-#ifndef ORGAN_VERBS_EVALUATE_EVALUATE_JOB_H
-#define ORGAN_VERBS_EVALUATE_EVALUATE_JOB_H
+#ifndef ORGAN_VERBS_EVALUATE_EVALUATE_PARTS_H
+#define ORGAN_VERBS_EVALUATE_EVALUATE_PARTS_H
 
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
