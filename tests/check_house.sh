@@ -99,8 +99,8 @@ cat >"$scratch/rooms" <<'LAW'
 formats/base
 formats/remote base
 formats/adapter base remote
-formats/architecture base
 formats/tensor base
+formats/architecture base tensor
 formats/gguf base remote tensor
 formats/imatrix base remote gguf
 formats/safetensors base remote tensor

@@ -4,6 +4,8 @@
 #include "formats/architecture/families.h"
 
 #include "formats/base/json.h"
+#include "formats/base/text.h"
+#include "formats/tensor/tensor_list.h"
 
 #include <organ/base.h>
 #include <stdio.h>
@@ -200,50 +202,19 @@ size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_laye
     "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
     "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
 
-/* The architecture of the text part of multimodal models, by model_type of the text part. */
+/* The architecture of the text part of multimodal models, by model_type of the text part, where it is not the class
+ * that transformers has for this type. */
 /* clang-format off */
 static const struct {
     /* defaults: missing members with their values, as a JSON object; NULL: published files are complete */
     const char *model_type, *architecture, *defaults;
 } text_models[] = {
-    {"llama",               "LlamaForCausalLM",      NULL},
     {"glm4v_text",         "Glm4ForCausalLM", NULL},
     {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
     {"paddleocr_vl_text",   "LlamaForCausalLM",      NULL},
     {"qwen2_5_omni_text",  "Qwen2ForCausalLM", NULL},
     {"qwen3_omni_moe_text","Qwen3MoeForCausalLM", NULL},
     {"granite_docling_text","GraniteForCausalLM", NULL},
-    {"mixtral",            "MixtralForCausalLM", NULL},
-    {"qwen2_moe",          "Qwen2MoeForCausalLM", NULL},
-    {"qwen3_moe",          "Qwen3MoeForCausalLM", NULL},
-    {"gemma",              "GemmaForCausalLM", NULL},
-    {"gemma2",             "Gemma2ForCausalLM", NULL},
-    {"cohere",             "CohereForCausalLM", NULL},
-    {"cohere2",            "Cohere2ForCausalLM", NULL},
-    {"phi",                "PhiForCausalLM", NULL},
-    {"phi3",               "Phi3ForCausalLM", NULL},
-    {"opt",                "OPTForCausalLM", NULL},
-    {"stablelm",           "StableLmForCausalLM", NULL},
-    {"persimmon",          "PersimmonForCausalLM", NULL},
-    {"glm",                "GlmForCausalLM", NULL},
-    {"glm4",               "Glm4ForCausalLM", NULL},
-    {"glm4_moe",           "Glm4MoeForCausalLM", NULL},
-    {"deepseek_v2",        "DeepseekV2ForCausalLM", NULL},
-    {"granite",            "GraniteForCausalLM", NULL},
-    {"granitemoehybrid",   "GraniteMoeHybridForCausalLM", NULL},
-    {"hyperclovax",        "HyperCLOVAXForCausalLM", NULL},
-    {"exaone4",            "Exaone4ForCausalLM", NULL},
-    {"ernie4_5",           "Ernie4_5ForCausalLM", NULL},
-    {"smollm3",            "SmolLM3ForCausalLM", NULL},
-    {"lfm2",               "Lfm2ForCausalLM", NULL},
-    {"lfm2_moe",           "Lfm2MoeForCausalLM", NULL},
-    {"olmo2",              "Olmo2ForCausalLM", NULL},
-    {"nemotron_h",         "NemotronHForCausalLM", NULL},
-    {"mistral",             "MistralForCausalLM",    NULL},
-    {"ministral3",          "Ministral3ForCausalLM", NULL},
-    {"mistral4",            "Mistral4ForCausalLM",   NULL},
-    {"qwen2",               "Qwen2ForCausalLM",      NULL},
-    {"qwen3",               "Qwen3ForCausalLM",      NULL},
     {"qwen2_vl",            "Qwen2ForCausalLM",      NULL}, /* these two: published files have no text_config */
     {"qwen2_5_vl",          "Qwen2ForCausalLM",      NULL},
     {"qwen2_vl_text",       "Qwen2ForCausalLM",      NULL},
@@ -251,13 +222,7 @@ static const struct {
     {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
     {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
     {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
-    {"gemma3n_text",        "Gemma3nForCausalLM",    NULL},
-    {"gemma4_text",         "Gemma4ForCausalLM",     NULL},
-    {"llama4_text",         "Llama4ForCausalLM",     NULL},
-    {"deepseek_v3",         "DeepseekV3ForCausalLM", NULL},
     {"kimi_k2",             "DeepseekV3ForCausalLM", NULL},
-    {"qwen3_5_text",        "Qwen3_5ForCausalLM",    NULL},
-    {"qwen3_5_moe_text",    "Qwen3_5MoeForCausalLM", NULL},
 };
 /* clang-format on */
 
@@ -279,6 +244,16 @@ static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
 
+/* Returns the class of a text model that has this model_type, or NULL. */
+static const char *text_class(const char *type)
+{
+    const char *const usual = organ_class_of_type(type);
+    for (size_t k = 0; k < sizeof published / sizeof *published; k++)
+        if (strcmp(type, published[k].model_type) == 0)
+            return NULL;
+    return usual && organ_ends_with(usual, "ForCausalLM") ? usual : NULL;
+}
+
 json_t *organ_config_text(json_t *root, const char **architecture)
 {
     json_t *const nested = json_object_get(root, "text_config");
@@ -294,8 +269,9 @@ json_t *organ_config_text(json_t *root, const char **architecture)
     /* That class of transformers does not cap its logits; Gemma3ForCausalLM does. */
     if (strcmp(*architecture, "Gemma3ForConditionalGeneration") == 0)
         json_object_del(text, "final_logit_softcapping");
-    if (own)
-        *architecture = own;
+    const char *const usual = type ? text_class(type) : NULL;
+    if (own || usual)
+        *architecture = usual ? usual : own;
     for (size_t k = 0; type && k < sizeof text_models / sizeof *text_models; k++)
         if (strcmp(type, text_models[k].model_type) == 0) {
             *architecture = text_models[k].architecture;

@@ -151,34 +151,50 @@ const char *organ_weight_why_unmatched(organ_weight_search *search, const organ_
 /* Weights of one format that are read from weights of the other: a stack of experts of GGUF from the numbered experts
  * of safetensors, q_proj of safetensors from attn_q of GGUF, and so on. stream/weight_reader reads their rows. */
 
-/* The function of a value x of safetensors that GGUF stores. */
+/* The function that a place applies to each value x. Places of made weights have one towards GGUF: not the inverse
+ * functions MINUS_ONE and LOG_MINUS. */
 typedef enum organ_row_function {
     ORGAN_ROW_SAME,      /* x */
     ORGAN_ROW_PLUS_ONE,  /* x + 1 */
+    ORGAN_ROW_MINUS_ONE, /* x - 1 */
     ORGAN_ROW_MINUS_EXP, /* -exp(x) */
-    ORGAN_ROW_SCALE      /* x * factors[0] * factors[1] */
+    ORGAN_ROW_SCALE,     /* x * factors[0] * factors[1] */
+    /* log(-x): of the FP32 numbers y with -exp(y) = x, the one with the shortest mantissa */
+    ORGAN_ROW_LOG_MINUS
 } organ_row_function;
 
-/* Rows of a weight of safetensors, a stack of matrices, that are rows of a weight of GGUF. Each matrix is divided into
- * blocks of `block` rows; the place has rows [first, first + rows) of a block. The first of these of block b of matrix
- * m is row at + (m - matrix) x per_matrix + (b - from) x per_block in GGUF; rows of GGUF are counted over all matrices.
- * A vector of n values counts as a matrix of n rows and one column. At most one of pairs, transposed, column_slice and
- * `tile` is set; without them the rows of a block keep their order and content. */
+/* How a place combines its source with a second weight, the counterpart. If the place is transposed or has
+ * column_slice, a made row has values of both weights; else ORGAN_JOIN_PAIRS makes whole rows of the two weights in
+ * turn. Places of made weights have ORGAN_JOIN_NONE. */
+typedef enum organ_row_join {
+    ORGAN_JOIN_NONE,  /* the source has no counterpart */
+    ORGAN_JOIN_PAIRS, /* values (or whole rows) alternate: source, counterpart, source, ... */
+    ORGAN_JOIN_ENDS   /* the values of the counterpart follow those of the source */
+} organ_row_join;
+
+/* Rows of a source, a stack of matrices, that become rows of another tensor. Each matrix is divided into blocks of
+ * `block` rows; the place has rows [first, first + rows) of a block. The first of these of block b of matrix m becomes
+ * row at + (m - matrix) x per_matrix + (b - from) x per_block; rows made are counted over all matrices. A vector of n
+ * values counts as a matrix of n rows and one column. At most one of pairs, halves, transposed, column_slice and `tile`
+ * is set; without them a block's rows keep their order and content. The source of a made weight's places is the weight
+ * of safetensors. */
 typedef struct organ_row_place {
-    uint64_t matrix, matrices; /* matrices [matrix, matrix + matrices) */
-    uint64_t block;            /* rows of a block; divides the rows of a matrix */
-    uint64_t first, rows;      /* the rows of each block */
-    uint64_t from, blocks;     /* blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
-    uint64_t at;               /* the first row in GGUF */
-    uint64_t per_matrix;       /* rows of GGUF from the first row of one matrix to that of the next */
-    uint64_t per_block;        /* rows of GGUF from the first row of one block to that of the next */
-    bool pairs;                /* the n rows of a block have the order 0, n/2, 1, n/2 + 1, ... in GGUF */
-    /* the rows of a block are transposed: each of the columns in `col`, `col_step`, `cols` is a row in GGUF */
-    bool transposed;
-    bool column_slice;            /* a block is one row, whose columns in `col`, `col_step`, `cols` are a row in GGUF */
+    size_t piece;                 /* in the plan of a conversion: number of the tensor that is made */
+    uint64_t matrix, matrices;    /* matrices [matrix, matrix + matrices) of the source */
+    uint64_t block;               /* rows of a block; divides the rows of a matrix */
+    uint64_t first, rows;         /* the rows of each block */
+    uint64_t from, blocks;        /* blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
+    uint64_t at;                  /* the row that the first one becomes */
+    uint64_t per_matrix;          /* rows made from the first row of one matrix to that of the next */
+    uint64_t per_block;           /* rows made from the first row of one block to that of the next */
+    bool pairs;                   /* the n rows of a block get the order 0, n/2, 1, n/2 + 1, ... */
+    bool halves;                  /* they get the inverse order: 0, 2, 4, ..., 1, 3, 5, ...; not in made weights */
+    bool transposed;              /* each of the columns in `col`, `col_step`, `cols` becomes a row of `rows` values */
+    bool column_slice;            /* a block is one row, whose columns in `col`, `col_step`, `cols` become one row */
     uint64_t col, col_step, cols; /* columns col, col + col_step, ..., `cols` in number */
-    /* columns of a row are outer x inner tiles of `tile` columns, which GGUF has as inner x outer; 0: no tiles */
+    /* columns of a row are outer x inner tiles of `tile` columns, and become inner x outer tiles; 0: no tiles */
     uint64_t tile, outer, inner;
+    organ_row_join join;
     organ_row_function function;
     float factors[2]; /* of ORGAN_ROW_SCALE */
 } organ_row_place;

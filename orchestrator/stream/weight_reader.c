@@ -254,7 +254,7 @@ static void made_apply(const organ_row_place *place, bool inverse, float *values
         case ORGAN_ROW_SCALE:
             values[k] = inverse ? values[k] / product : values[k] * place->factors[0] * place->factors[1];
             break;
-        case ORGAN_ROW_SAME:
+        default:
             break;
         }
 }

@@ -92,35 +92,6 @@ static organ_status across_plan(organ_across *a, organ_error *error)
 
 /* ---- made weights ---- */
 
-static organ_row_place across_place(const convert_place *p)
-{
-    static const organ_row_function functions[] = {[CONVERT_SAME] = ORGAN_ROW_SAME,
-                                                   [CONVERT_PLUS_ONE] = ORGAN_ROW_PLUS_ONE,
-                                                   [CONVERT_MINUS_EXP] = ORGAN_ROW_MINUS_EXP,
-                                                   [CONVERT_SCALE] = ORGAN_ROW_SCALE};
-    return (organ_row_place){.matrix = p->matrix,
-                             .matrices = p->matrices,
-                             .block = p->block,
-                             .first = p->first,
-                             .rows = p->rows,
-                             .from = p->from,
-                             .blocks = p->blocks,
-                             .at = p->at,
-                             .per_matrix = p->per_matrix,
-                             .per_block = p->per_block,
-                             .pairs = p->pairs,
-                             .transposed = p->transposed,
-                             .column_slice = p->column_slice,
-                             .col = p->col,
-                             .col_step = p->col_step,
-                             .cols = p->cols,
-                             .tile = p->tile,
-                             .outer = p->outer,
-                             .inner = p->inner,
-                             .function = functions[p->function],
-                             .factors = {p->factors[0], p->factors[1]}};
-}
-
 static organ_weight across_piece(const organ_convert_job *job, size_t piece)
 {
     const organ_shard_piece *const p = &job->pieces[piece];
@@ -180,9 +151,9 @@ static organ_status across_make_hf(organ_across *a, const convert_source *source
     if (!across_is_whole(a, source))
         return ORGAN_OK;
     for (size_t k = 0; k < source->count && !error->status; k++) {
-        const convert_place *const place = &a->job.places[source->first + k];
+        const organ_row_place *const place = &a->job.places[source->first + k];
         const organ_weight piece = across_piece(&a->job, place->piece);
-        parts[k] = (organ_made_part){organ_weights_named(a->from.weights, piece.name), across_place(place)};
+        parts[k] = (organ_made_part){organ_weights_named(a->from.weights, piece.name), *place};
         if (!across_same_rows(parts[k].from, &piece)) {
             a->made[a->count] = *parts[k].from;
             a->made[a->count].name = source->weight->name;
@@ -224,8 +195,7 @@ static organ_status across_make_all_gguf(organ_across *a, organ_error *error)
         end[k] += end[k - 1];
     for (size_t s = 0; s < job->source_count; s++)
         for (size_t k = job->sources[s].first; k < job->sources[s].first + job->sources[s].count; k++)
-            a->parts[end[job->places[k].piece + 1]++] =
-                (organ_made_part){job->sources[s].weight, across_place(&job->places[k])};
+            a->parts[end[job->places[k].piece + 1]++] = (organ_made_part){job->sources[s].weight, job->places[k]};
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
         across_make_gguf(a, k, a->parts + end[k], end[k + 1] - end[k], error);
     for (size_t s = 0; s < job->source_count && !error->status; s++)

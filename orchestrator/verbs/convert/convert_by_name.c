@@ -190,7 +190,7 @@ static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_wei
     if (w->rank != 2)
         return named_refuse(job, w->name, "is not a matrix", error);
     const uint64_t shape[] = {job->config.experts, w->shape[0], w->shape[1]};
-    const convert_place place =
+    const organ_row_place place =
         organ_convert_all(w, organ_convert_piece(job, name, 3, shape, error), (uint64_t)number * w->shape[0]);
     return organ_convert_place(job, &place, error);
 }
@@ -203,7 +203,7 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
         int64_t number = (int64_t)m;
         if (!named_translate(&model, w->name, false, name, &number))
             return named_refuse(job, w->name, "has no known name in safetensors", error);
-        convert_place place = organ_convert_all(w, organ_convert_piece(job, name, 2, w->shape + 1, error), 0);
+        organ_row_place place = organ_convert_all(w, organ_convert_piece(job, name, 2, w->shape + 1, error), 0);
         place.matrix = m;
         place.matrices = 1;
         organ_convert_place(job, &place, error);
@@ -226,7 +226,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     if (!job->to_gguf && strstr(weight->name, "_exps."))
         return weight->rank == 3 ? named_stack_to_hf(job, weight, error)
                                  : named_refuse(job, weight->name, "is not a stack of experts", error);
-    const convert_place all =
+    const organ_row_place all =
         organ_convert_all(weight, organ_convert_piece(job, name, weight->rank, weight->shape, error), 0);
     return organ_convert_place(job, &all, error);
 }
@@ -356,11 +356,11 @@ organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *erro
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;
-    const convert_place *const place = &job->places[source->first];
+    const organ_row_place *const place = &job->places[source->first];
     organ_shard_piece *const piece = &job->pieces[place->piece];
-    const organ_matrices m = organ_convert_matrices(w);
+    const organ_matrices m = organ_row_place_matrices(w);
     if (source->count == 1 && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale && !w->global &&
-        place->function == CONVERT_SAME && organ_convert_is_straight(place, m.rows) &&
+        place->function == ORGAN_ROW_SAME && organ_convert_is_straight(place, m.rows) &&
         piece->dtype == w->codes->dtype && job->facts[place->piece].rows == m.count * m.rows)
         piece->same = w->codes;
 }
@@ -392,14 +392,14 @@ static organ_status plan_source(organ_convert_job *job, convert_source *source, 
 {
     if (plan_codes(job, source, error) || source->codes)
         return error->status;
-    const uint64_t rows = organ_convert_matrices(source->weight).rows;
+    const uint64_t rows = organ_row_place_matrices(source->weight).rows;
     source->as = job->pieces[job->places[source->first].piece].dtype;
     source->block = 1;
     for (size_t k = source->first; k < source->first + source->count; k++) {
-        const convert_place *const place = &job->places[k];
+        const organ_row_place *const place = &job->places[k];
         if (!organ_convert_is_straight(place, rows))
             source->block = place->block;
-        if (place->function != CONVERT_SAME || job->pieces[place->piece].dtype != source->as)
+        if (place->function != ORGAN_ROW_SAME || job->pieces[place->piece].dtype != source->as)
             source->as = ORGAN_F32;
     }
     if (source->as != ORGAN_BF16 && source->as != ORGAN_F16)

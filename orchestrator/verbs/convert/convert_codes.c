@@ -204,7 +204,7 @@ typedef struct code_output {
 typedef struct code_share {
     organ_convert_job *job;
     const convert_source *source;
-    const convert_place *places; /* `count` places */
+    const organ_row_place *places; /* `count` places */
     size_t count;
     organ_matrices matrices; /* shape of the source's matrices */
     uint64_t step;           /* a window has a multiple of this many rows (code_step) */
@@ -247,14 +247,14 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 
-static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
+static bool code_is_reordered(const organ_row_place *place) { return place->pairs || place->halves; }
 
-/* windows[0] has rows of the source, windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both
+/* windows[0] has rows of the source, windows[1] the same rows of its counterpart; with ORGAN_JOIN_PAIRS rows of both
  * alternate in the piece. */
-static organ_status code_copy_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
+static organ_status code_copy_block(const code_share *s, const organ_row_place *p, uint64_t matrix, uint64_t b,
                                     code_window windows[2], code_output *out, organ_error *error)
 {
-    const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1, end = windows->first + windows->count;
+    const uint64_t sources = p->join == ORGAN_JOIN_PAIRS ? 2 : 1, end = windows->first + windows->count;
     /* first copied row of the block in the weight, and in the piece */
     const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
     const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
@@ -271,7 +271,7 @@ static organ_status code_copy_block(const code_share *s, const convert_place *p,
     return error->status;
 }
 
-static organ_status code_copy_to_place(const code_share *s, const convert_place *p, code_window windows[2],
+static organ_status code_copy_to_place(const code_share *s, const organ_row_place *p, code_window windows[2],
                                        code_output *out, organ_error *error)
 {
     const uint64_t rows = s->matrices.rows, end = windows->first + windows->count;
@@ -366,11 +366,11 @@ static uint64_t code_step(const code_share *s)
     return 1;
 }
 
-static organ_status code_wrote(const code_share *s, const convert_place *p, organ_error *error)
+static organ_status code_wrote(const code_share *s, const organ_row_place *p, organ_error *error)
 {
     uint64_t first = 0;
     const uint64_t blocks = organ_convert_blocks(p, &first, s->matrices.rows / p->block);
-    return organ_convert_wrote(s->job, p->piece, p->matrices * blocks * p->rows * (p->join == CONVERT_PAIRS ? 2 : 1),
+    return organ_convert_wrote(s->job, p->piece, p->matrices * blocks * p->rows * (p->join == ORGAN_JOIN_PAIRS ? 2 : 1),
                                error);
 }
 
@@ -398,7 +398,7 @@ static organ_status code_copy_share(code_share *s, organ_error *error)
  * of a stack, follow with readings of their own. */
 static organ_status code_copy_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
-    const convert_place *const places = &job->places[source->first];
+    const organ_row_place *const places = &job->places[source->first];
     if (!organ_convert_is_left(job, source))
         return ORGAN_OK;
     for (size_t k = 0, count; k < source->count && !error->status; k += count) {
@@ -411,7 +411,7 @@ static organ_status code_copy_source(organ_convert_job *job, const convert_sourc
                             .source = source,
                             .places = &places[k],
                             .count = count,
-                            .matrices = organ_convert_matrices(source->weight)};
+                            .matrices = organ_row_place_matrices(source->weight)};
         if (left)
             code_copy_share(&share, error);
     }

@@ -7,6 +7,7 @@
 #include "formats/architecture/exchange.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
+#include "formats/weights/weight_search.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
 
@@ -14,69 +15,15 @@
 #include <organ/convert.h>
 #include <organ/weights.h>
 
-/* The function that a place applies to each value x. */
-typedef enum convert_function {
-    CONVERT_SAME,      /* x */
-    CONVERT_PLUS_ONE,  /* x + 1 */
-    CONVERT_MINUS_ONE, /* x - 1 */
-    CONVERT_MINUS_EXP, /* -exp(x) */
-    CONVERT_SCALE,     /* x * factors[0] * factors[1], of convert_place */
-    /* log(-x), which inverts CONVERT_MINUS_EXP: of the FP32 numbers y with -exp(y) = x, the one with the shortest
-     * mantissa (pass_log) */
-    CONVERT_LOG_MINUS
-} convert_function;
-
-/* How a place combines its source with a second weight, the counterpart (convert_source.other). If the place is
- * transposed or has column_slice, a row of the piece has values of both weights; else CONVERT_PAIRS writes whole rows
- * of the two weights in turn. */
-typedef enum convert_join {
-    CONVERT_ALONE, /* the source has no counterpart */
-    CONVERT_PAIRS, /* values (or whole rows) alternate: source, counterpart, source, ... */
-    CONVERT_ENDS   /* the values of the counterpart follow those of the source */
-} convert_join;
-
-/* Copies rows of a source, a stack of matrices, to a piece of the output. Each matrix is divided into blocks of `block`
- * rows; the place copies rows [first, first + rows) of a block. The first row that comes from block b of matrix m
- * becomes row at + (m - matrix) x per_matrix + (b - from) x per_block of the piece; rows of a piece are counted over
- * all its matrices. A vector of n values counts as a matrix of n rows and one column. At most one of pairs, halves,
- * transposed, column_slice and `tile` is set; without them a block's rows keep their order and content. */
-typedef struct convert_place {
-    size_t piece;              /* index in job->pieces */
-    uint64_t matrix, matrices; /* copies from matrices [matrix, matrix + matrices) of the source */
-    uint64_t block;            /* rows of a block; divides the rows of a matrix */
-    uint64_t first, rows;      /* the rows of each block that are copied */
-    uint64_t from, blocks;     /* copies blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
-    uint64_t at;               /* row of the piece that the first copied row becomes */
-    uint64_t per_matrix;       /* rows of the piece from the first row of one matrix to that of the next */
-    uint64_t per_block;        /* rows of the piece from the first row of one block to that of the next */
-    bool pairs;                /* the n copied rows of a block get the order 0, n/2, 1, n/2 + 1, ... */
-    bool halves;               /* the n copied rows get the inverse order: 0, 2, 4, ..., 1, 3, 5, ... */
-    /* The copied rows of a block are transposed: each of the columns in `col`, `col_step`, `cols` becomes a row of
-     * `rows` values. */
-    bool transposed;
-    /* A block is one row, and its columns in `col`, `col_step`, `cols` become one row of the piece, like the slice
-     * row[col::col_step] of Python. */
-    bool column_slice;
-    /* Columns col, col + col_step, col + 2 col_step, ... of the source, `cols` in number; used with transposed and
-     * column_slice */
-    uint64_t col, col_step, cols;
-    /* Each row's columns are outer x inner tiles of `tile` columns, and become inner x outer tiles. `tile` 0: columns
-     * keep their order. */
-    uint64_t tile, outer, inner;
-    convert_join join;
-    convert_function function;
-    float factors[2]; /* used with CONVERT_SCALE */
-} convert_place;
-
 /* A weight of the input model that is converted. Its rows are read once and copied to all its places. */
 typedef struct convert_source {
     const organ_weight *weight; /* the weight whose rows are read; differs from `own` in one case */
     /* The counterpart: a weight of the same shape that is read together with `weight` and written to the same pieces
-     * (convert_place.join). NULL: none */
+     * (organ_row_place.join). NULL: none */
     const organ_weight *other;
     size_t first, count; /* its places: job->places[first, first + count) */
-    /* Strips that are read have a multiple of this many rows: convert_place.block of the places that select or reorder
-     * rows, which must all have the same block; 1 if all rows keep their order. */
+    /* Strips that are read have a multiple of this many rows: organ_row_place.block of the places that select or
+     * reorder rows, which must all have the same block; 1 if all rows keep their order. */
     uint64_t block;
     organ_dtype as; /* the type in which rows are read: F32, BF16 or F16; with `codes` the GGUF type of the codes */
     bool codes;     /* codes and scales are copied; no value is dequantised */
@@ -142,7 +89,7 @@ typedef struct organ_convert_job {
     size_t piece_count, piece_room; /* number of pieces, and how many the arrays have room for */
     convert_source *sources;
     size_t source_count;
-    convert_place *places;          /* of all sources; the places of one source are consecutive */
+    organ_row_place *places;        /* of all sources; the places of one source are consecutive */
     size_t place_count, place_room; /* number of places, and how many the array has room for */
     size_t coded;                   /* number of sources whose codes are copied */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
@@ -175,10 +122,6 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
                           organ_error *error);
 
-/* Returns the weight as a stack of matrices, like organ_weight_matrices, but a vector of n values as one matrix of n
- * rows and one column. */
-organ_matrices organ_convert_matrices(const organ_weight *weight);
-
 /* Returns the index of the piece with this name, adding it if it is new. Its type follows from its name, its rank and
  * the source that is being planned (job->sources[job->source_count]). Returns SIZE_MAX after an error. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
@@ -187,32 +130,32 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
 /* Adds a copy of *place to the source that is being planned. If the piece gets INT8 codes, also adds the tensor of
  * their scales and the same place in it. If place->piece is SIZE_MAX, only returns the error that is already set.
  * Returns ORGAN_BAD_INPUT if the rows or columns of the source do not fit the piece. */
-organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
+organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *place, organ_error *error);
 
-/* Returns how many of the blocks [*block, *block + count) of a matrix the place copies (convert_place.from and blocks),
- * and sets *block to the first copied one. */
-uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count);
+/* Returns how many of the blocks [*block, *block + count) of a matrix the place copies (organ_row_place.from and
+ * blocks), and sets *block to the first copied one. */
+uint64_t organ_convert_blocks(const organ_row_place *place, uint64_t *block, uint64_t count);
 
 /* Returns the number of rows of the piece that a block of the place becomes. */
-uint64_t organ_convert_made(const convert_place *place);
+uint64_t organ_convert_made(const organ_row_place *place);
 /* Returns the number of columns of the piece if the source has `cols` columns; `cols` is not used for a transposed or
  * column_slice place. */
-uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
+uint64_t organ_convert_cols(const organ_row_place *place, uint64_t cols);
 
-/* Returns which of the place's copied rows of a block, counted from convert_place.first, becomes row k of the block in
- * the piece (convert_place.pairs and halves). */
-uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
+/* Returns which of the place's copied rows of a block, counted from organ_row_place.first, becomes row k of the block
+ * in the piece (organ_row_place.pairs and halves). */
+uint64_t organ_convert_row_from(const organ_row_place *place, uint64_t k);
 
 /* Returns a place that copies all rows of the weight, in their order, to the rows of a piece from `at` on. */
-convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
+organ_row_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
 /* Returns whether organ_convert_pass must write a piece that has rows of the source (convert_piece.skip is false). */
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source);
 /* Subtracts `rows` written rows from facts[piece].left, and records the piece in the journal if none are left. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
 /* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. Functions of the
- * values (convert_place.function) are allowed. */
-bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
+ * values (organ_row_place.function) are allowed. */
+bool organ_convert_is_straight(const organ_row_place *place, uint64_t rows);
 
 /* Reads all values of a vector as FP32 into `values`, which has room for weight->elements. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
@@ -278,7 +221,7 @@ bool organ_convert_is_scaled(const organ_convert_job *job);
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part);
 /* Adds the places of a tensor of a model for which organ_convert_is_scaled is true: like `all`, but values are
  * multiplied by the multipliers of the part. */
-organ_status organ_convert_scaled(organ_convert_job *job, convert_place all, forward_part part, organ_error *error);
+organ_status organ_convert_scaled(organ_convert_job *job, organ_row_place all, forward_part part, organ_error *error);
 /* Sets the member `flag.key` of config.json to `value`; does nothing if the architecture has no such member (key NULL).
  * Returns nonzero if an allocation was refused. */
 static inline int organ_convert_put_flag(json_t *config, forward_flag flag, bool value)

@@ -24,7 +24,7 @@ typedef struct pass_buffers {
 typedef struct pass_strip {
     const organ_convert_job *job;
     const convert_source *source;
-    const convert_place *place;
+    const organ_row_place *place;
     const organ_weight_strip *strip;
     uint64_t matrix, row; /* matrix of the strip's first row, and the index of that row in the matrix */
     size_t rows, cols;    /* rows and columns of the strip */
@@ -60,27 +60,27 @@ static float pass_log(float value)
 }
 
 /* expf and logf of the C library give the same bits whatever instruction set organ selects. */
-static void pass_apply(const convert_place *place, float *values, size_t count)
+static void pass_apply(const organ_row_place *place, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         switch (place->function) {
-        case CONVERT_SCALE:
+        case ORGAN_ROW_SCALE:
             values[k] *= place->factors[0];
             values[k] *= place->factors[1];
             break;
-        case CONVERT_PLUS_ONE:
+        case ORGAN_ROW_PLUS_ONE:
             values[k] += 1;
             break;
-        case CONVERT_MINUS_ONE:
+        case ORGAN_ROW_MINUS_ONE:
             values[k] -= 1;
             break;
-        case CONVERT_MINUS_EXP:
+        case ORGAN_ROW_MINUS_EXP:
             values[k] = -expf(values[k]);
             break;
-        case CONVERT_LOG_MINUS:
+        case ORGAN_ROW_LOG_MINUS:
             values[k] = pass_log(-values[k]);
             break;
-        case CONVERT_SAME:
+        case ORGAN_ROW_SAME:
             break;
         }
 }
@@ -109,7 +109,7 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
     const size_t row = cols / type->elements * type->bytes;
     void *data = values;
-    if (s->place->function != CONVERT_SAME)
+    if (s->place->function != ORGAN_ROW_SAME)
         pass_apply(s->place, values, rows * cols);
     if (dtype != s->source->as) {
         data = s->buffers.stored;
@@ -182,13 +182,13 @@ static void pass_transpose_by_4x4(const uint16_t *from, const uint16_t *other, s
 }
 
 /* The place is transposed or has column_slice. Values of the counterpart (`other`) alternate with those of the
- * source, or follow them (convert_join). */
+ * source, or follow them (organ_row_join). */
 static void pass_transpose_block(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
-    const convert_place *const p = s->place;
+    const organ_row_place *const p = s->place;
     /* a column slice is handled as the transpose of a matrix of one column: its rows are the selected columns */
-    const uint64_t rows = p->column_slice ? p->cols : p->rows, step = p->join == CONVERT_PAIRS ? 2 : 1;
-    const uint64_t all = organ_convert_cols(p, 0), second = p->join == CONVERT_PAIRS ? 1 : rows;
+    const uint64_t rows = p->column_slice ? p->cols : p->rows, step = p->join == ORGAN_JOIN_PAIRS ? 2 : 1;
+    const uint64_t all = organ_convert_cols(p, 0), second = p->join == ORGAN_JOIN_PAIRS ? 1 : rows;
     const uint64_t start = other ? second : 0, at = p->column_slice ? p->col : p->first * s->cols + p->col;
     const void *const begin = from + at * s->bytes;
     void *const made = to + start * s->bytes;
@@ -202,17 +202,18 @@ static void pass_transpose_block(const pass_strip *s, const unsigned char *from,
 /* The block begins `at` bytes after the strip's first value. */
 static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to)
 {
-    const convert_place *const p = s->place;
+    const organ_row_place *const p = s->place;
     const unsigned char *const from = (const unsigned char *)s->strip->values + at;
     const size_t row = s->cols * s->bytes;
-    if (p->transposed && s->bytes == sizeof(uint16_t) && p->col_step == 1 && p->join != CONVERT_ENDS) {
+    if (p->transposed && s->bytes == sizeof(uint16_t) && p->col_step == 1 && p->join != ORGAN_JOIN_ENDS) {
         const size_t begin = (size_t)(p->first * s->cols + p->col) * s->bytes;
-        const void *const other = p->join == CONVERT_PAIRS ? (const unsigned char *)s->strip->other + at + begin : NULL;
+        const void *const other =
+            p->join == ORGAN_JOIN_PAIRS ? (const unsigned char *)s->strip->other + at + begin : NULL;
         pass_transpose_by_4x4((const void *)(from + begin), other, s->cols, (void *)to,
                               (size_t)organ_convert_cols(p, 0), (size_t)p->rows, (size_t)p->cols);
     } else if (p->column_slice || p->transposed) {
         pass_transpose_block(s, from, false, to);
-        if (p->join != CONVERT_ALONE)
+        if (p->join != ORGAN_JOIN_NONE)
             pass_transpose_block(s, (const unsigned char *)s->strip->other + at, true, to);
     } else if (p->tile)
         for (uint64_t t = 0; t < p->outer * p->inner; t++)
@@ -228,7 +229,7 @@ static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to
 /* Blocks whose rows are consecutive in the piece are written with one call, as many as the buffer has room for. */
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
-    const convert_place *const p = s->place;
+    const organ_row_place *const p = s->place;
     const size_t cols = (size_t)organ_convert_cols(p, s->cols), made = (size_t)organ_convert_made(p),
                  block = (size_t)p->block;
     const size_t together = p->per_block == made ? organ_max(s->buffers.values / (made * cols), 1) : 1;
@@ -262,7 +263,7 @@ static organ_status pass_straight(const pass_strip *s, organ_error *error)
 
 /* ---- strips ---- */
 
-static bool pass_place_has_matrix(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
+static bool pass_place_has_matrix(const organ_convert_job *job, const organ_row_place *place, uint64_t matrix)
 {
     return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
 }
@@ -274,7 +275,7 @@ static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t
     for (size_t k = 0; k < job->source_count; k++)
         if (job->sources[k].as == as && job->sources[k].block == block)
             most = organ_max(most, (job->sources[k].other ? 2 : 1) * block *
-                                       organ_convert_matrices(job->sources[k].weight).cols);
+                                       organ_row_place_matrices(job->sources[k].weight).cols);
     return (size_t)most;
 }
 
@@ -283,7 +284,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
 {
     const organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
-    const organ_matrices m = organ_convert_matrices(source->weight);
+    const organ_matrices m = organ_row_place_matrices(source->weight);
     const uint64_t first = strip->first * strip->cols / m.cols; /* organ_weight_pass reads a vector as one row */
     pass_strip s = {.job = job,
                     .source = source,
@@ -314,11 +315,11 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 {
     organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
-    const organ_matrices m = organ_convert_matrices(source->weight);
+    const organ_matrices m = organ_row_place_matrices(source->weight);
     const uint64_t first = strip->first * strip->cols / m.cols, rows = strip->rows * strip->cols / m.cols;
     (void)result;
     for (size_t k = source->first; k < source->first + source->count; k++) {
-        const convert_place *const place = &job->places[k];
+        const organ_row_place *const place = &job->places[k];
         uint64_t block = first % m.rows / place->block;
         if (!pass_place_has_matrix(job, place, first / m.rows))
             continue;

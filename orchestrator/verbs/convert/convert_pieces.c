@@ -195,41 +195,35 @@ size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made,
 
 /* ---- places ---- */
 
-organ_matrices organ_convert_matrices(const organ_weight *weight)
+organ_row_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
 {
-    const organ_matrices m = organ_weight_matrices(weight);
-    return weight->rank == 1 ? (organ_matrices){1, m.cols, 1} : m;
+    const organ_matrices m = organ_row_place_matrices(weight);
+    return (organ_row_place){.piece = piece,
+                             .matrices = m.count,
+                             .block = m.rows,
+                             .rows = m.rows,
+                             .at = at,
+                             .per_matrix = m.rows,
+                             .per_block = m.rows};
 }
 
-convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at)
-{
-    const organ_matrices m = organ_convert_matrices(weight);
-    return (convert_place){.piece = piece,
-                           .matrices = m.count,
-                           .block = m.rows,
-                           .rows = m.rows,
-                           .at = at,
-                           .per_matrix = m.rows,
-                           .per_block = m.rows};
-}
-
-bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
+bool organ_convert_is_straight(const organ_row_place *place, uint64_t rows)
 {
     return place->block == rows && place->rows == rows && !place->pairs && !place->halves && !place->transposed &&
            !place->column_slice && !place->blocks && !place->tile;
 }
 
-uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }
+uint64_t organ_convert_made(const organ_row_place *place) { return place->transposed ? place->cols : place->rows; }
 
-uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
+uint64_t organ_convert_cols(const organ_row_place *place, uint64_t cols)
 {
-    const uint64_t sources = place->join == CONVERT_ALONE ? 1 : 2;
+    const uint64_t sources = place->join == ORGAN_JOIN_NONE ? 1 : 2;
     if (place->column_slice)
         return sources * place->cols;
     return place->transposed ? sources * place->rows : cols;
 }
 
-uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count)
+uint64_t organ_convert_blocks(const organ_row_place *place, uint64_t *block, uint64_t count)
 {
     const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
     *block = first > place->from ? first : place->from;
@@ -237,7 +231,7 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
     return end > *block ? end - *block : 0;
 }
 
-uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
+uint64_t organ_convert_row_from(const organ_row_place *place, uint64_t k)
 {
     if (place->pairs)
         return k % 2 * (place->rows / 2) + k / 2;
@@ -247,20 +241,20 @@ uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
 }
 
 /* Returns how many rows of its piece the place fills from a source whose matrices have the shape `m`. */
-static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
+static uint64_t plan_rows(const organ_row_place *place, const organ_matrices *m)
 {
     uint64_t first = 0;
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
 /* NAME_scale has one F16 for 32 codes of a row of the piece NAME. */
-static organ_status plan_scales(organ_convert_job *job, const convert_place *place, organ_error *error)
+static organ_status plan_scales(organ_convert_job *job, const organ_row_place *place, organ_error *error)
 {
     const organ_shard_piece codes = job->pieces[place->piece];
     const uint64_t shape[] = {codes.shape[0], codes.shape[1] / ORGAN_CONVERT_GROUP};
     const size_t length = strlen(codes.name) + sizeof "_scale";
     char *const name = organ_arena_take(&job->arena, length);
-    convert_place scales = *place;
+    organ_row_place scales = *place;
     if (!name)
         return organ_fail_memory(error, codes.name);
     snprintf(name, length, "%s_scale", codes.name);
@@ -269,12 +263,12 @@ static organ_status plan_scales(organ_convert_job *job, const convert_place *pla
     return organ_convert_place(job, &scales, error);
 }
 
-organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
+organ_status organ_convert_place(organ_convert_job *job, const organ_row_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
         return error->status;
     convert_source *const source = &job->sources[job->source_count];
-    const organ_matrices m = organ_convert_matrices(source->weight);
+    const organ_matrices m = organ_row_place_matrices(source->weight);
     const organ_shard_piece *const piece = &job->pieces[place->piece];
     const uint64_t cols = piece->rank > 1 ? piece->shape[piece->rank - 1] : 1;
     const convert_content content = job->facts[place->piece].content;
@@ -288,7 +282,7 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
         return organ_fail_memory(error, job->options->model);
     job->places[job->place_count++] = *place;
     /* codes and scales of a source and its counterpart alternate by rows, so the place fills twice as many rows */
-    job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == CONVERT_PAIRS && part ? 2 : 1);
+    job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == ORGAN_JOIN_PAIRS && part ? 2 : 1);
     source->count++;
     return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
 }

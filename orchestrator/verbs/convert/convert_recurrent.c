@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Conversion of recurrent layers: places of tensors whose value heads have another order in GGUF, multipliers of
- * Falcon-H1, and members of config.json. A place (convert_place) copies some rows of a weight to some rows of a tensor
- * of the output. `r` is the configuration of recurrent mixers, or the row of the architecture with the names of its
- * members. Functions that return an int return nonzero if memory runs out. */
+ * Falcon-H1, and members of config.json. A place (organ_row_place) copies some rows of a weight to some rows of a
+ * tensor of the output. `r` is the configuration of recurrent mixers, or the row of the architecture with the names of
+ * its members. Functions that return an int return nonzero if memory runs out. */
 #include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -17,7 +17,7 @@ static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) 
 /* Rows [0, first) stay unchanged; the value heads after them have `each` rows. The source has place.outer x
  * place.inner heads; head (o, i) becomes head (i, o). All blocks of a source must have the same number of rows, so a
  * block has the greatest common divisor of `first` and `each` rows. */
-static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
+static organ_status recurrent_reorder_rows(organ_convert_job *job, organ_row_place place, uint64_t first, uint64_t each,
                                            organ_error *error)
 {
     const uint64_t outer = place.outer, inner = place.inner;
@@ -38,7 +38,7 @@ static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place
 
 /* In a convolution of safetensors each channel is a matrix of one row. Channels are reordered as
  * recurrent_reorder_rows does with rows. */
-static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_place place, uint64_t first,
+static organ_status recurrent_reorder_channels(organ_convert_job *job, organ_row_place place, uint64_t first,
                                                uint64_t each, organ_error *error)
 {
     const uint64_t outer = place.outer, inner = place.inner;
@@ -61,11 +61,11 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
 {
     const organ_recurrent_config *const r = recurrent_of(job);
     const uint64_t per_key = r->heads / r->groups; /* value heads for each key head */
-    convert_place place = organ_convert_all(weight, piece, 0);
+    organ_row_place place = organ_convert_all(weight, piece, 0);
     place.outer = job->to_gguf ? r->groups : per_key;
     place.inner = job->to_gguf ? per_key : r->groups;
     if (layout->function == PLACE_MINUS_EXP)
-        place.function = job->to_gguf ? CONVERT_MINUS_EXP : CONVERT_LOG_MINUS;
+        place.function = job->to_gguf ? ORGAN_ROW_MINUS_EXP : ORGAN_ROW_LOG_MINUS;
     if (layout->by_value) { /* the output projection has the heads as columns */
         place.tile = layout->each;
         place.block = place.rows = place.per_block = 1;
@@ -91,7 +91,7 @@ static float recurrent_multiplier(const organ_convert_job *job, const char *key,
 
 /* Each group of rows has a multiplier of its own: z, x, B, C and dt (time steps). place.factors[0] is the multiplier
  * of the whole tensor. */
-static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
+static organ_status recurrent_scale_parts(organ_convert_job *job, organ_row_place place, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
     const uint64_t inner = (uint64_t)r->heads * r->value_dim, states = (uint64_t)r->groups * r->key_dim;
@@ -140,10 +140,10 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
 }
 
 /* PART_MIX_IN, the input projection of Mamba-2, has a multiplier for each group of rows (recurrent_scale_parts). */
-organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
+organ_status organ_convert_scaled(organ_convert_job *job, organ_row_place place, forward_part part, organ_error *error)
 {
     if (recurrent_multipliers(job, part, place.factors))
-        place.function = CONVERT_SCALE;
+        place.function = ORGAN_ROW_SCALE;
     return part == PART_MIX_IN ? recurrent_scale_parts(job, place, error) : organ_convert_place(job, &place, error);
 }
 

@@ -52,11 +52,11 @@ static size_t tensor_piece(const tensor_move *t, const place_tensor *made)
                                              : SIZE_MAX;
 }
 
-static convert_function tensor_function(const tensor_move *t)
+static organ_row_function tensor_function(const tensor_move *t)
 {
-    static const convert_function functions[][2] = {[PLACE_SAME] = {CONVERT_SAME, CONVERT_SAME},
-                                                    [PLACE_PLUS_ONE] = {CONVERT_MINUS_ONE, CONVERT_PLUS_ONE},
-                                                    [PLACE_MINUS_EXP] = {CONVERT_LOG_MINUS, CONVERT_MINUS_EXP}};
+    static const organ_row_function functions[][2] = {[PLACE_SAME] = {ORGAN_ROW_SAME, ORGAN_ROW_SAME},
+                                                      [PLACE_PLUS_ONE] = {ORGAN_ROW_MINUS_ONE, ORGAN_ROW_PLUS_ONE},
+                                                      [PLACE_MINUS_EXP] = {ORGAN_ROW_LOG_MINUS, ORGAN_ROW_MINUS_EXP}};
     return functions[t->layout.function][t->job->to_gguf];
 }
 
@@ -65,7 +65,7 @@ static convert_function tensor_function(const tensor_move *t)
 static organ_status tensor_straight(const tensor_move *t, const organ_weight *w, size_t piece)
 {
     organ_convert_job *const job = t->job;
-    convert_place all = organ_convert_all(w, piece, 0);
+    organ_row_place all = organ_convert_all(w, piece, 0);
     all.function = tensor_function(t);
     if (t->layout.head) {
         all.block = all.rows = all.per_block = t->layout.head;
@@ -77,9 +77,9 @@ static organ_status tensor_straight(const tensor_move *t, const organ_weight *w,
     return organ_convert_place(job, &all, t->error);
 }
 
-static convert_place tensor_place(const organ_weight *w, const place_strip *s, size_t piece)
+static organ_row_place tensor_place(const organ_weight *w, const place_strip *s, size_t piece)
 {
-    convert_place place = organ_convert_all(w, piece, s->at);
+    organ_row_place place = organ_convert_all(w, piece, s->at);
     place.per_matrix = s->block ? place.rows / s->block * s->step : 0;
     place.block = s->block;
     place.first = s->first;
@@ -116,7 +116,7 @@ static organ_status tensor_forward(const tensor_move *t, const organ_weight *w)
         return tensor_straight(t, w, piece);
     }
     for (unsigned k = 0; k < l->strip_count && !t->error->status; k++) {
-        const convert_place place = tensor_place(w, &l->strips[k], tensor_piece(t, &l->gguf[l->strips[k].to]));
+        const organ_row_place place = tensor_place(w, &l->strips[k], tensor_piece(t, &l->gguf[l->strips[k].to]));
         organ_convert_place(t->job, &place, t->error);
     }
     return t->error->status;
@@ -146,16 +146,16 @@ static uint64_t tensor_rows(const place_tensor *tensor)
 static organ_status tensor_invert(const tensor_move *t, const organ_weight *w, const place_strip *s, uint64_t at,
                                   uint64_t unit, size_t piece)
 {
-    const organ_matrices m = organ_convert_matrices(w);
+    const organ_matrices m = organ_row_place_matrices(w);
     const uint64_t made = tensor_made(s), blocks = t->layout.numbers ? 1 : tensor_rows(&t->layout.hf) / s->block;
-    convert_place place = organ_convert_all(w, piece, s->first);
+    organ_row_place place = organ_convert_all(w, piece, s->first);
     place.block = place.rows = unit;
     place.transposed = s->transposed;
     place.column_slice = s->slice;
     place.cols = s->transposed ? s->rows : s->cols;
     place.col_step = 1;
     if (tensor_is_joined(&t->layout))
-        place.join = s->col_step == 2 ? CONVERT_PAIRS : CONVERT_ENDS;
+        place.join = s->col_step == 2 ? ORGAN_JOIN_PAIRS : ORGAN_JOIN_ENDS;
     place.per_block = s->block;
     if (made == unit && at % m.rows == 0 && blocks * made % m.rows == 0) { /* whole matrices */
         place.matrix = at / m.rows;
@@ -210,13 +210,13 @@ static organ_status tensor_mxfp4(const tensor_move *t)
     for (unsigned scales = 0; scales < 2 && !t->error->status; scales++) {
         const organ_shard_piece made = {.name = part, .dtype = ORGAN_U8, .rank = scales ? 3 : 4, .shape = shape};
         snprintf(part, sizeof part, "%s%s", name, scales ? "_scales" : "_blocks");
-        convert_place place = organ_convert_all(
+        organ_row_place place = organ_convert_all(
             w, organ_convert_part(t->job, &made, shape[0] * rows, scales ? CONVERT_SCALES : CONVERT_CODES, t->error),
             0);
         place.block = place.rows = 1;
         place.per_block = both ? 2 : 1;
         place.per_matrix = rows;
-        place.join = both ? CONVERT_PAIRS : CONVERT_ALONE;
+        place.join = both ? ORGAN_JOIN_PAIRS : ORGAN_JOIN_NONE;
         organ_convert_place(t->job, &place, t->error);
     }
     return t->error->status;
