@@ -163,8 +163,7 @@ typedef struct organ_written_file {
 /* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
  * Members may be zero unless their comment says otherwise. */
 typedef struct organ_write {
-    const organ_model *model;  /* never NULL */
-    const organ_model *opened; /* the open model of which `model` is an edited copy, or NULL */
+    const organ_model *model; /* never NULL */
     /* Path of the output, --resume, --force, --dry-run, --evaluate, and the shard limit of `pieces`. The output is one
      * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
     const organ_write_options *requested;

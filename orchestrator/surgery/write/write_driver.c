@@ -161,8 +161,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
     const organ_write *const m = w->write;
     const char *const to = organ_output_directory(&w->output);
     size_t again = 0; /* not used: w->stripped has the number of removed settings already */
-    if ((m->source && organ_model_unchanged(m->source, error)) ||
-        organ_model_unchanged(m->opened ? m->opened : m->model, error))
+    if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
     if (m->layout)
         return organ_writing_end_layout(w, to, error);

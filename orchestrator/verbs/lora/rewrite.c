@@ -419,7 +419,6 @@ static void describe_output(rewriting *w, const organ_model *whole)
     const organ_lora_output *const o = w->output;
     const organ_adapter *const old = w->rewrite->adapter;
     w->making = (organ_adapter_making){.write = {.model = whole,
-                                                 .opened = old->model,
                                                  .requested = &o->write,
                                                  .checked = true,
                                                  .definition = o->files.json,

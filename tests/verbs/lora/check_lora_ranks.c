@@ -400,7 +400,6 @@ static organ_status make_given(given_adapter *given, organ_error *error)
     for (size_t k = 0; k < given->count; k++)
         units[k] = (organ_adapter_unit){.name = names[k], .most = 64};
     organ_adapter_making making = {.write = {.model = &whole,
-                                             .opened = old->model,
                                              .requested = &requested,
                                              .definition = "test/1",
                                              .stage = "testing",
