@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode_codes). They process pairs of
- * vectors, 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more
- * are written with non-temporal stores, as in convert.c. In the functions below, nonzero `streams` selects these
- * stores; `at` is the index of an element in the whole array, whose first code and value `codes` and `values` point to.
- */
+ * vectors, 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
 
@@ -171,67 +168,56 @@ INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_co
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
-INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, float *values, const organ_code code)
-{
-    u8x16 pair[2];
-    load_code_pair(codes, code, pair);
-    f32_store(values, one_nan(scale_codes(pair[0], f->scale[0], f->zero[0], code)));
-    f32_store(values + 16, one_nan(scale_codes(pair[1], f->scale[1], f->zero[1], code)));
-}
-
-/* Groups are decoded in runs; elements that span groups, and the last ones, with factors for each element. The last
- * ones pass through buffers, so that no code after them is read. */
-INLINE void decode_floats(const uint8_t *codes, code_factors *f, float *values, size_t n, const organ_code code)
-{
-    for (size_t at = 0, run; at < n; at += run) {
-        const uint8_t *from = codes + code_bytes(at, code);
-        factor_pair factors;
-        run = min_size(n - at, f->group_left) / PAIR * PAIR;
-        if (run > 0) {
-            const f32x16 scale = f32_set1(*f->scales), zero = f32_set1(f->zeros ? *f->zeros : 0.0f);
-            factors = (factor_pair){{scale, scale}, {zero, zero}};
-            for (size_t k = 0; k < run; k += PAIR)
-                decode_pair(from + code_bytes(k, code), &factors, values + at + k, code);
-            pass_factors(f, run);
-            continue;
-        }
-        uint8_t some[PAIR] = {0};
-        float results[PAIR], *to = values + at;
-        run = min_size(n - at, PAIR);
-        factors_by_element(f, run, &factors);
-        if (run < PAIR) {
-            memcpy(some, from, code_bytes(run, code));
-            from = some, to = results;
-        }
-        decode_pair(from, &factors, to, code);
-        if (run < PAIR)
-            memcpy(values + at, results, run * sizeof *results);
-    }
-}
-
-/* ---- words: values of 16 bits, BF16 or F16 ---- */
 /* Every NaN becomes the positive quiet one. */
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? u32_tops(bf16_rounded(a, u32_set1(0x7fc00000))) : f16_narrow(one_nan(a));
 }
 
-INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b)
+INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
 {
-    u16_store(values, a);
-    u16_store(values + 16, b);
+    if (streams) {
+        u16_stream(values, a, b);
+    } else {
+        u16_store(values, a);
+        u16_store(values + 16, b);
+    }
+}
+
+INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values, const organ_code code,
+                        const enum element_type type, const int streams)
+{
+    float *const wide = values;
+    u8x16 pair[2];
+    load_code_pair(codes, code, pair);
+    const f32x16 a = scale_codes(pair[0], f->scale[0], f->zero[0], code),
+                 b = scale_codes(pair[1], f->scale[1], f->zero[1], code);
+    const u32x16 nan = u32_set1(0x7fc00000);
+    if (type == F32 && streams) {
+        f32_stream(wide, one_nan(a));
+        f32_stream(wide + 16, one_nan(b));
+    } else if (type == F32) {
+        f32_store(wide, one_nan(a));
+        f32_store(wide + 16, one_nan(b));
+    } else if (type == BF16 && streams) {
+        u16_stream_tops(values, bf16_rounded(a, nan), bf16_rounded(b, nan));
+    } else if (type == BF16) {
+        u16_store_tops(values, bf16_rounded(a, nan), bf16_rounded(b, nan));
+    } else {
+        put_words(values, narrow_one_nan(a, type), narrow_one_nan(b, type), streams);
+    }
 }
 
 /* Computes and rounds the 16 possible values once; each code is then a table lookup. */
-SHARED void decode_nibbles(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
-                           const organ_code code, const enum element_type type)
+INLINE void decode_nibbles(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
+                           const organ_code code, const enum element_type type, const int streams)
 {
     const f32x16 exact = element_values(nibble_words(code), BF16);
     const u16x16 table = narrow_one_nan(f32_mul(f32_sub(exact, f32_set1(zero)), f32_set1(scale)), type);
     for (size_t at = 0; at < n; at += PAIR) {
         u8x16 pair[2];
         load_code_pair(codes + at / 2, ORGAN_CODE_U4, pair);
-        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]));
+        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]), streams);
     }
 }
 
@@ -281,7 +267,8 @@ INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 
 /* Decodes a run of n FP8 codes that share a moderate scale (is_moderate) to BF16; `codes` and `values` point to its
  * first element. Returns 0 if a code is infinite or NaN, else nonzero; after 0 the values written are wrong. */
-INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code)
+INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
+                      const int streams)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
     const uint8_t not_finite = code == ORGAN_CODE_E4M3 ? 0x7f : 0x7c, special_from = fnuz ? 0xff : not_finite;
@@ -290,7 +277,7 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     for (size_t at = 0; at < n; at += PAIR) {
         const u8x16 a = u8_load(codes + at), b = u8_load(codes + at + 16);
         rank = u8_max(rank, u8_max(special_rank(a, code), special_rank(b, code)));
-        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code));
+        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code), streams);
     }
     return !u8_any_ge(rank, u8_set1(special_from));
 }
@@ -333,7 +320,8 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 
 /* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. All pointers are to the first element or
  * group. Returns 1, or writes nothing and returns 0 if e2m1_multiply rejects one of the 16 scales. */
-INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const size_t group, uint16_t *values)
+INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const size_t group, uint16_t *values,
+                              const int streams)
 {
     e2m1_products products;
     if (!e2m1_multiply(scales, &products))
@@ -343,7 +331,7 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const s
         u8x16 pair[2];
         load_code_pair(codes + at / 2, ORGAN_CODE_E2M1, pair);
         const u16x16 second = group == 16 ? e2m1_table(&products, at / 16 + 1) : first;
-        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]));
+        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]), streams);
     }
     return 1;
 }
@@ -351,108 +339,113 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const s
 /* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from the position f on, the start
  * of a group, as long as whole sets are among the n elements. Stops early at a set with a scale that e2m1_multiply
  * rejects. Moves f past the decoded elements and returns their number. */
-INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n)
+INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const int streams)
 {
     size_t at = 0;
     for (; at + 16 * f->group <= n; at += 16 * f->group, f->scales += 16)
-        if (!(f->group == 16 ? decode_e2m1_groups(codes + at / 2, f->scales, 16, values + at)
-                             : decode_e2m1_groups(codes + at / 2, f->scales, 32, values + at)))
+        if (!(f->group == 16 ? decode_e2m1_groups(codes + at / 2, f->scales, 16, values + at, streams)
+                             : decode_e2m1_groups(codes + at / 2, f->scales, 32, values + at, streams)))
             break;
     return at;
 }
 
 /* ---- whole arrays ---- */
-/* Elements of a tile of FP32 on the way to words, and limit of a run: if decode_fp8 finds an infinity or NaN, the whole
- * run is decoded a second time. */
-enum { TILE = 2048 };
+/* Limit of the elements of a run: if decode_fp8 finds an infinity or NaN, the whole run is decoded a second time. */
+enum { MAX_RUN = 4096 };
 
-/* Decodes the n elements at the position f to words, and moves f past them, by a table of products where there is one:
- * for 4-bit codes, and from FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. Returns
- * the number of elements, or 0 without a table. */
-INLINE size_t decode_by_table(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
-                              const enum element_type type)
+/* n elements of one group, a multiple of PAIR. 4-bit codes to 16 bits, and FP8 to BF16 if the zero point is 0, the
+ * scale is moderate and all codes are finite, are decoded by a table of products. */
+INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t n, const organ_code code,
+                       const enum element_type type, const int streams)
 {
-    const size_t run = min_size(min_size(n, f->group_left), TILE) / PAIR * PAIR;
     const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
-    if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->group_left == f->group &&
-        (f->group == 16 || f->group == 32)) {
-        const size_t done = decode_small_groups(codes, f, values, n);
-        if (done > 0)
-            return done;
-    }
-    if (run == 0)
-        return 0;
-    if (is_nibble(code))
-        decode_nibbles(codes, scale, zero, values, run, code, type);
-    else if (code > ORGAN_CODE_E5M2FNUZ || type != BF16 || zero != 0 || !is_moderate(scale) ||
-             !decode_fp8(codes, scale, values, run, code))
-        return 0;
-    pass_factors(f, run);
-    return run;
-}
-
-INLINE void decode_words(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
-                         const enum element_type type,
-                         void (*floats)(const uint8_t *codes, code_factors *f, float *values, size_t n))
-{
-    _Alignas(64) float tile[TILE];
-    for (size_t at = 0, done; at < n; at += done) {
-        const uint8_t *const from = codes + code_bytes(at, code);
-        const int tables = is_nibble(code) || (code <= ORGAN_CODE_E5M2FNUZ && type == BF16);
-        done = tables ? decode_by_table(from, f, values + at, n - at, code, type) : 0;
-        if (done > 0)
-            continue;
-        /* up to the next element from which on a table may do */
-        const size_t span = f->group_left < PAIR ? PAIR : f->group_left / PAIR * PAIR;
-        done = min_size(n - at, tables && f->group >= PAIR ? min_size(span, TILE) : TILE);
-        floats(from, f, tile, done);
-        if (type == BF16)
-            KERNEL(f32_to_bf16)(tile, values + at, done);
-        else
-            KERNEL(f32_to_f16)(tile, values + at, done);
-    }
-}
-
-/* Decodes n codes with decode_some. Outputs of STREAM_BYTES or more pass through a tile in the cache, from which they
- * are copied with non-temporal stores. */
-typedef void decode_some(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type);
-SHARED void decode_all(const void *codes, size_t bits, code_factors f, void *values, size_t n, enum element_type type,
-                       decode_some *decode)
-{
-    const size_t size = element_size(type);
-    if (n * size < STREAM_BYTES) {
-        decode(codes, &f, values, n, type);
+    const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
+    if (is_nibble(code) && type != F32) {
+        decode_nibbles(codes, scale, zero, values, n, code, type, streams);
         return;
     }
-    for (size_t at = 0; at < n; at += TILE) {
-        _Alignas(64) float tile[TILE];
-        const size_t some = min_size(TILE, n - at);
-        decode((const uint8_t *)codes + at * bits / 8, &f, tile, some, type);
-        stream_copy(tile, (uint8_t *)values + at * size, some * size);
+    if (code <= ORGAN_CODE_E5M2FNUZ && type == BF16 && zero == 0 && is_moderate(scale) &&
+        decode_fp8(codes, scale, values, n, code, streams))
+        return;
+    for (size_t at = 0; at < n; at += PAIR)
+        decode_pair(codes + code_bytes(at, code), &factors, (uint8_t *)values + at * element_size(type), code, type,
+                    streams);
+}
+
+/* Decodes n <= PAIR elements that may belong to several groups. Fewer pass through buffers, so that no code after them
+ * is read. */
+INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t n, const organ_code code,
+                        const enum element_type type)
+{
+    uint8_t some[PAIR] = {0};
+    float results[PAIR];
+    factor_pair factors;
+    factors_by_element(f, n, &factors);
+    if (n < PAIR)
+        memcpy(some, codes, code_bytes(n, code));
+    decode_pair(n < PAIR ? some : codes, &factors, n < PAIR ? results : values, code, type, 0);
+    if (n < PAIR)
+        memcpy(values, results, n * element_size(type));
+}
+
+/* decode_part for one format of codes and type of values. */
+typedef void decode_some(const uint8_t *codes, code_factors *f, void *values, size_t n);
+
+/* Small groups of E2M1 are decoded 16 at a time, larger groups in runs. `head` elements are decoded first; the values
+ * after them begin a cache line if `streams`. */
+INLINE void decode_codes(const uint8_t *codes, code_factors f, void *values, size_t n, size_t head,
+                         const organ_code code, const enum element_type type, const int streams, decode_some *part)
+{
+    for (size_t at = 0, run; at < n; at += run) {
+        const uint8_t *const from = codes + code_bytes(at, code);
+        void *const to = (uint8_t *)values + at * element_size(type);
+        const size_t left = (at < head ? head : n) - at;
+        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f.zeros && f.group_left == f.group &&
+            (f.group == 16 || f.group == 32)) {
+            run = decode_small_groups(from, &f, to, left, streams);
+            if (run > 0)
+                continue;
+        }
+        run = min_size(min_size(left, f.group_left), MAX_RUN) / PAIR * PAIR;
+        if (run > 0) {
+            decode_run(from, &f, to, run, code, type, streams);
+            pass_factors(&f, run);
+        } else {
+            run = min_size(left, PAIR);
+            code_factors after = f; /* so that f stays in registers */
+            part(from, &after, to, run);
+            f = after;
+        }
     }
-    stream_end();
+}
+
+/* Returns nonzero if so many values are written with non-temporal stores. They start *head elements later, at a cache
+ * line; for 4-bit codes only where a code begins a byte. */
+INLINE int should_stream(const void *values, size_t n, size_t size, int nibbles, size_t *head)
+{
+    *head = elements_to_line(values, size, n);
+    return n * size >= STREAM_BYTES && (!nibbles || *head % 2 == 0) && ((uintptr_t)values + *head * size) % 64 == 0;
 }
 
 /* Defines the kernels decode_NAME_REAL for one format of codes. */
 #define DECODE(name, code, real, type)                                                                                 \
+    SHARED void name##_part_##real(const uint8_t *codes, code_factors *f, void *values, size_t n)                      \
+    {                                                                                                                  \
+        decode_part(codes, f, values, n, code, type);                                                                  \
+    }                                                                                                                  \
     void KERNEL(decode_##name##_##real)(const void *codes, const float *scales, const float *zeros, size_t group,      \
                                         void *values, size_t n)                                                        \
     {                                                                                                                  \
-        decode_all(codes, is_nibble(code) ? 4 : 8, (code_factors){scales, zeros, group, group}, values, n, type,       \
-                   decode_##name);                                                                                     \
+        const code_factors f = {scales, zeros, group, group};                                                          \
+        size_t head;                                                                                                   \
+        if (should_stream(values, n, element_size(type), is_nibble(code), &head)) {                                    \
+            decode_codes(codes, f, values, n, head, code, type, 1, name##_part_##real);                                \
+            stream_end();                                                                                              \
+        } else {                                                                                                       \
+            decode_codes(codes, f, values, n, 0, code, type, 0, name##_part_##real);                                   \
+        }                                                                                                              \
     }
 #define DECODE_ALL(name, code)                                                                                         \
-    SHARED void decode_##name##_floats(const uint8_t *codes, code_factors *f, float *values, size_t n)                 \
-    {                                                                                                                  \
-        decode_floats(codes, f, values, n, code);                                                                      \
-    }                                                                                                                  \
-    SHARED void decode_##name(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type)   \
-    {                                                                                                                  \
-        if (type == F32)                                                                                               \
-            decode_##name##_floats(codes, f, values, n);                                                               \
-        else                                                                                                           \
-            decode_words(codes, f, values, n, code, type, decode_##name##_floats);                                     \
-    }                                                                                                                  \
     DECODE(name, code, f32, F32)                                                                                       \
     DECODE(name, code, bf16, BF16)                                                                                     \
     DECODE(name, code, f16, F16)
@@ -465,7 +458,7 @@ DECODE_ALL(u8, ORGAN_CODE_U8)
 DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
 DECODE_ALL(u4, ORGAN_CODE_U4)
 
-/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions above.
+/* Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
  * Also the largest magnitude of an array, from which callers choose scales. */
 
 /* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and

@@ -155,7 +155,8 @@ SHARED double search_groups(const organ_scale_search *search, const float *value
     scale_tries t[SEARCH_GROUPS];
     float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
     for (size_t g = 0; g < count; g++)
-        farthest[g] = farthest_value(values + g * n, stride, rows, n);
+        farthest[g] = rows == 1 && n == 32 ? farthest_value(values + g * n, 0, 1, 32)
+                                           : farthest_value(values + g * n, stride, rows, n);
     for (size_t g = 0; g < count; g++)
         begin_tries(search, farthest[g], &t[g]);
     for (size_t g = 0; g < count; g++)
