@@ -319,8 +319,7 @@ static void each_call_fails(const struct row *row, bool force)
             judge(row, what, force, &error);
             if (exists(partial_of())) { /* as the message promises */
                 char resume[WORD];
-                snprintf(resume, sizeof resume, "%s --resume%s", row->words,
-                         force || exists(output) ? " --force" : "");
+                snprintf(resume, sizeof resume, "%s --resume%s", row->words, force || exists(output) ? " --force" : "");
                 ck_assert_msg(run_words(resume, false, &error) == ORGAN_OK && !exists(partial_of()), "%s: %s", what,
                               error.message);
             }
