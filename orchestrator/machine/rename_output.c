@@ -79,8 +79,8 @@ static char *name_with_number(const char *path)
     return NULL;
 }
 
-/* The exchange is one step if the file system can do that, otherwise three renames with a temporary name. After an
- * error both names are unchanged. */
+/* The exchange is one step if the file system can do that, otherwise three renames with a temporary name. The last one
+ * needs no hard link: nobody else uses the name `a`, a draft's. After an error both names are unchanged. */
 static int exchange_names(const char *a, const char *b)
 {
     if (organ_rename_file(a, b, RENAME_EXCHANGE) == 0)
@@ -90,11 +90,14 @@ static int exchange_names(const char *a, const char *b)
     char *const aside = name_with_number(b);
     if (!aside)
         return ENOMEM;
-    int fault = rename_no_replace(b, aside);
-    if (fault == 0 && (fault = rename_no_replace(a, b)) != 0)
+    const int moved = rename_no_replace(b, aside);
+    int fault = moved;
+    if (fault == 0 && (fault = rename_no_replace(a, b)) == 0 && organ_rename_file(aside, a, 0)) {
+        fault = errno;
+        organ_rename_file(b, a, 0);
+    }
+    if (fault && !moved)
         rename_no_replace(aside, b);
-    else if (fault == 0)
-        rename_no_replace(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
     free(aside);
     return fault;
 }

@@ -149,7 +149,9 @@ bool organ_job_active(organ_job_state state);            /* queued or running */
 
 /* A job: its request, its state and its process. */
 typedef struct organ_job {
-    char id[32]; /* UTC time of creation with microseconds, "20261120-153201-004711": ids sort by age */
+    /* UTC time of creation with microseconds, "20261120-153201-004711", or a microsecond after the newest id of the
+     * store: ids sort by age even if the clock steps back. */
+    char id[32];
     organ_job_state state;
     json_t *fixed; /* the members of organ_job_words as JSON: {"verb" (its name), "arguments", "argv", "command",
                     * "reads", "writes", "made", "resumes"} */

@@ -220,20 +220,41 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     return error->status;
 }
 
-/* The id is the present time in microseconds. If another job has this id, tries the next 999 microseconds; returns
- * ORGAN_IO if all are used. */
-static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
+/* Returns the time of an id in microseconds, 0 for a name of another form. */
+static int64_t micros_of(const char *id)
+{
+    struct tm parts = {0};
+    const char *const rest = id ? strptime(id, "%Y%m%d-%H%M%S-", &parts) : NULL;
+    return rest ? 1000000 * (int64_t)timegm(&parts) + atol(rest) : 0;
+}
+
+/* Returns a microsecond after the newest job, or the present time if that is later: a clock that steps back leaves the
+ * ids in the order of creation. 0 after an error. */
+static int64_t next_micros(const organ_job_store *store, organ_error *error)
 {
     struct timespec now;
+    json_t *const ids = organ_job_ids(store, error);
+    if (!ids && !error->status)
+        organ_fail_errno(error, ENOMEM, "a job");
+    const size_t count = json_array_size(ids);
+    const int64_t after = count ? micros_of(json_string_value(json_array_get(ids, count - 1))) + 1 : 0;
+    json_decref(ids);
     clock_gettime(CLOCK_REALTIME, &now);
-    for (long more = 0; more < 1000; more++) {
+    const int64_t present = 1000000 * (int64_t)now.tv_sec + now.tv_nsec / 1000;
+    return error->status ? 0 : after > present ? after : present;
+}
+
+/* If a file of another form has the id's name, tries the next 999 microseconds; returns ORGAN_IO if all are used. */
+static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
+{
+    const int64_t first = next_micros(store, error);
+    for (int64_t micros = first; !error->status && micros < first + 1000; micros++) {
         struct tm parts;
         char moment[20];
-        const long micros = now.tv_nsec / 1000 + more;
-        const time_t seconds = now.tv_sec + micros / 1000000;
+        const time_t seconds = micros / 1000000;
         gmtime_r(&seconds, &parts);
         strftime(moment, sizeof moment, "%Y%m%d-%H%M%S", &parts);
-        snprintf(job->id, sizeof job->id, "%s-%06ld", moment, micros % 1000000);
+        snprintf(job->id, sizeof job->id, "%s-%06d", moment, (int)(micros % 1000000));
         char *const path = job_path(store, job->id, "");
         const int made = path ? mkdir(path, 0700) : -1, why = path ? errno : ENOMEM;
         free(path);
@@ -242,7 +263,7 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
         if (why != EEXIST)
             return organ_fail_errno(error, why, "a directory for the job cannot be created");
     }
-    return organ_fail(error, ORGAN_IO, "no free id for the job: try again");
+    return error->status ? error->status : organ_fail(error, ORGAN_IO, "no free id for the job: try again");
 }
 
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,

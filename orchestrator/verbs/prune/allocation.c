@@ -341,6 +341,8 @@ json_t *organ_prune_allocation_parameters(const organ_prune_job *job)
                         SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
+json_t *organ_prune_allocation_identity(const organ_prune_allocation *a) { return json_incref(a->identity); }
+
 static json_t *allocation_tensor_json(const void *context, size_t k)
 {
     const organ_prune_allocation *const a = context;

@@ -122,7 +122,9 @@ static json_t *imatrix_json(const organ_prune_job *job)
 json_t *organ_prune_identity(void *context)
 {
     const organ_prune_job *const job = context;
+    const bool divides_only = job->divides && !job->needs_text; /* only the division has a text */
     return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
+                        SET_IF(divides_only, "allocation", organ_prune_allocation_identity(job->allocation)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->engine->memory)),
                         SET_IF(job->needs_text, "scratch", json_boolean(job->calibrated->calibration.scratch != NULL)),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));

@@ -277,6 +277,8 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *allocation, orga
 json_t *organ_prune_allocation_json(const organ_prune_allocation *allocation);
 /* Returns the parameters of the division that a resumed run must repeat; NULL if memory cannot be allocated. */
 json_t *organ_prune_allocation_parameters(const organ_prune_job *job);
+/* Returns what the curves depend on: digests of model and text, method and options. */
+json_t *organ_prune_allocation_identity(const organ_prune_allocation *allocation);
 
 /* ---- tiles.c: physarum v1 ---- */
 

@@ -392,6 +392,23 @@ START_TEST(records_survive)
 }
 END_TEST
 
+START_TEST(ids_ascend_though_the_clock_steps_back)
+{
+    organ_job_store store;
+    organ_error error = {0};
+    ck_assert_msg(organ_job_store_open(scratch_path("."), &store, &error) == ORGAN_OK, "%s", error.message);
+    char *const newest = organ_format("%s/20991231-235959-999999", store.path);
+    ck_assert_int_eq(mkdir(newest, 0700), 0);
+    organ_job *const job = new_job(&store), *const other = new_job(&store);
+    ck_assert_str_eq(job->id, "21000101-000000-000000");
+    ck_assert_str_eq(other->id, "21000101-000000-000001");
+    organ_job_free(job);
+    organ_job_free(other);
+    organ_job_store_close(&store);
+    free(newest);
+}
+END_TEST
+
 /* A record that was changed by hand must not start another command. */
 START_TEST(records_that_are_none_are_refused)
 {
@@ -509,7 +526,8 @@ int main(void)
           paths_clash_where_one_lies_in_the_other}},
         {"description", {verbs_describe_themselves}},
         {"records",
-         {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
+         {records_survive, ids_ascend_though_the_clock_steps_back, records_that_are_none_are_refused,
+          a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
         {"progress", {progress_follows_the_events, what_is_no_event_is_a_note}}};
     Suite *const suites[] = {suite_of("jobs", cases, LENGTH(cases), setup, teardown), open_api_suite(), NULL};
     return run_suites(suites);

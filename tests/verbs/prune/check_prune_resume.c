@@ -203,6 +203,18 @@ START_TEST(resume_refuses_another_run)
 }
 END_TEST
 
+/* Tiles need no text, but the division of the budget does. */
+START_TEST(resume_refuses_a_division_by_another_text)
+{
+    const resumed_verb verb = verb_of(&ways[DIVIDED_TILES]);
+    char text[600];
+    leaves_unfinished(&verb, "out");
+    memset(text, 'x', sizeof text);
+    spill(scratch_path("text"), text, sizeof text);
+    is_refused(&verb, "out", "its allocation was ");
+}
+END_TEST
+
 Suite *prune_resume_suite(void)
 {
     Suite *const suite = suite_create("prune_resume");
@@ -218,6 +230,7 @@ Suite *prune_resume_suite(void)
     tcase_add_loop_test(resumed, damaged_output_is_made_again, BY_MAGNITUDE, BY_IMATRIX + 1);
     tcase_add_test(resumed, curves_are_measured_once);
     tcase_add_test(resumed, resume_refuses_another_run);
+    tcase_add_test(resumed, resume_refuses_a_division_by_another_text);
     suite_add_tcase(suite, resumed);
     return suite;
 }
