@@ -247,9 +247,6 @@ fill "tests/cli/check_cli_$id.sh" <<'SH'
 # Tests organ @NAME@: output, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-ends 0 help @NAME@
-matches help/help_@ID@ ../out
-
 # ---- results ----
 ends 0 @NAME@ tiny-qwen2 --quiet
 matches @ID@/@ID@ ../out
