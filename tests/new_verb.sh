@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-} summary=${2:-how many values each role of a model has}
 [[ $name =~ ^[a-z]+(-[a-z]+)*$ ]] || { echo "$0: NAME is small letters with '-' between words, not '$name'" >&2 && exit 2; }
-id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/surgery/health
+id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/verbs/inspect
 ! grep -q "organ_${id}_verb" orchestrator/cli/cli_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
 
 # put after|before FILE REGEX TEXT: inserts lines below the last matching line, or above the first one; fails if none matches.
