@@ -5,8 +5,6 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 root=${organ%/build/organ}
-ends 0 help convert
-matches help/help_convert ../out
 
 # make TYPE [JSON]: makes a model of fixtures/architectures without a tokenizer, with the members of JSON in config.json.
 make() {

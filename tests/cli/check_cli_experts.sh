@@ -6,9 +6,6 @@
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 along=(--calibration tiny-moe/calibration.txt --samples 8 --context 64)
 
-ends 0 help experts
-matches help/help_experts ../out
-
 # ---- scores measured once, used for several cuts ----
 ends 0 experts tiny-moe --score loss -o half --keep 50% "${along[@]}" --scores scores.json --quiet
 matches experts/experts_half ../out

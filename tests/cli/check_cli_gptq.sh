@@ -22,7 +22,9 @@ below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }
 ends 0 quantize tiny-qwen2 -o resolved --scheme int4-group32 "${short[@]}" "${narrow[@]}"
 sampled || matches quantize/gptq ../out
 sampled || matches quantize/gptq_report resolved/organ/QUANTIZE_REPORT.md
-sampled || matches quantize/gptq_report_json resolved/organ/quantize.json
+sampled || holds resolved/organ/quantize.json '.definition == "gptq-resolved/3" and .parameters.method == "gptq" and .parameters.resolve' \
+    '.totals | .gptq_output_error == 0.040248263 and .output_error == 0.038786578' '.calibration | .tokens == 256 and .text.xxh3 == "6d30ebe3ca2e7bcd"' \
+    '.tensors | length == 14' '.tensors[0] | .calibration_tokens == 256 and .block_diagonal == false and .output_error == 0.032843704'
 judge "the definition is not gptq-resolved/3" grep -q 'gptq-resolved/3' resolved/organ/quantize.json
 judge "outputs are no better than GPTQ's" below "$(number output_error resolved/organ/quantize.json)" "$(number gptq_output_error resolved/organ/quantize.json)"
 ends 0 inspect resolved
@@ -178,7 +180,9 @@ judge "an interrupted measurement makes other bytes" cmp -s mixed/model.safetens
 ends 0 quantize $plain -o by_text.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --threads 1
 matches quantize/gguf_gptq ../out
 matches quantize/GGUF_GPTQ_REPORT by_text.QUANTIZE_REPORT.md
-matches quantize/gguf_gptq_report_json by_text.quantize.json
+holds by_text.quantize.json '.definition == "gptq-gguf-resolved/2" and .imatrix == null' '.tensors | length == 14' \
+    '.totals | .gptq_output_error == 0.034971546 and .output_error == 0.033203214' '.types[0] | .type == "Q4_1" and .bits_per_weight == 5' \
+    '.tensors[0] | .stored_as == "Q4_1" and .calibration_tokens == 256 and .output_error == 0.026984819'
 judge "outputs are no better than GPTQ's" below "$(number output_error by_text.quantize.json)" "$(number gptq_output_error by_text.quantize.json)"
 ends 0 inspect by_text.gguf
 prints "No problems found"

@@ -43,7 +43,11 @@ done < <(sed -n 's/ .*//p' ../verbs | sort -u)
 # ---- options, verb by verb ----
 while read -r verb; do
     # shellcheck disable=SC2086 # a verb may be two words
+    ends 0 $verb --help
+    cp ../out ../shown
+    # shellcheck disable=SC2086
     ends 0 help $verb
+    same "help of $verb by --help" ../shown ../out
     sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' ../out | tr ' ' '\n' | grep -vx -- - | sort >../wanted
     judge "--help is not among the options" grep -qx -- --help ../wanted
     grep -qx -- --resume ../wanted && echo "$verb" >>../resuming
@@ -120,11 +124,6 @@ refused 2 "unknown verb 'prun'; did you mean 'prune'?" manual prun
 refused 2 "manual: 'more' is one word too many" manual prune more
 refused 2 "completion: 'ksh' is not one of bash|zsh|fish" completion ksh
 refused 2 "completion: bash|zsh|fish is missing: the shell to write for" completion
-
-for verb in manual completion; do
-    ends 0 help $verb
-    matches "help/help_$verb" ../out
-done
 
 # ---- bash ----
 # pieces LINE: splits a line into $pieces as readline does: '=' and ':' are words too, and an empty word ends the line where a word may begin.

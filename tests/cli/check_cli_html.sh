@@ -9,12 +9,6 @@ page() {
     if [[ $(head -n 1 "$1") == "<!doctype html>" && $(tail -n 2 "$1") =~ ^"</html>"$'\n'"<!-- organ: "[0-9a-f]{16}" -->"$ ]]; then good; else bad "$1 is no whole page" "$1"; fi
 }
 
-ends 0 help report
-matches help/help_report ../out
-cp ../out ../help
-ends 0 report --help
-judge "is not what 'organ help report' prints" cmp -s ../out ../help
-
 # ---- a pruning and its audit ----
 ends 0 prune tiny-qwen2 -o out --html prune.html --quiet
 page prune.html

@@ -47,12 +47,16 @@ fp8 fp8 5
 ends 0 inspect fp8
 matches inspect/inspect_fp8 ../out
 ends 0 inspect fp8 --json
-matches inspect/inspect_fp8_json ../out
+holds ../out '.quantization | .method == "fp8" and .packed == 1 and .plain == 2' '[.quantization.strays[].dropped] == [true, false]' \
+    '.quantization.schemes[0] | .bits == 8 and .block == [128, 128] and .codes_dtype == "F8_E4M3" and .zero_points == false' \
+    '.by_layer.elements == [[1, 0, 147456, 16, 0], [0, 2048, 0, 0, 0]]'
 gptq gptq
 COLUMNS=110 ends 0 inspect gptq --tensors
 matches inspect/inspect_gptq ../out
 ends 0 inspect gptq --json --tensors --match '*up_proj*'
-matches inspect/inspect_gptq_json ../out
+holds ../out '.match == "*up_proj*" and .totals.tensors == 4' '.quantization.schemes[0] | .weights == 1 and .zero_points and .group_index' \
+    '.quantization.notes[0] | contains("group_size 128")' '[.tensors[].offset] == [848, 1872, 10064, 10192]' \
+    '.quantization.weights[0] | .transposed and .shape == [64, 256] and .block == [1, 64] and (.g_idx | endswith("g_idx")) and (.zero | endswith("qzeros"))'
 
 # A wrong total_size is no fault, because loaders read only the names of files from the index.
 cp -rL tiny-qwen2 total && chmod -R u+w total

@@ -10,9 +10,6 @@ text=tiny-qwen2/calibration.txt
 searched=(--calibration "$text" --context 64 --search-tokens 640)
 short=(--heal --calibration "$text" --samples 8 --context 64)
 
-ends 0 help layers
-matches help/help_layers ../out
-
 # Succeeds if a tensor of the output has the bytes of a tensor of the donor.
 same_bytes() { # MODEL OUT NAME_BEFORE NAME_AFTER
     test "$($organ inspect "$1" --tensors --json | jq -c --arg n "$3" '.tensors[] | select(.name == $n) | [.dtype, .shape]')" = \

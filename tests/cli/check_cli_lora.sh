@@ -5,14 +5,6 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "${model%/*}/tiny-lora" tiny-lora
 
-for verb in sanitize merge resize; do
-    ends 0 help lora $verb
-    matches "help/help_lora_$verb" ../out
-    cp ../out ../help
-    ends 0 lora $verb --help
-    if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora $verb' prints"; fi
-done
-
 # ---- sanitize ----
 ends 1 lora sanitize tiny-lora --check
 matches lora/lora_check ../out

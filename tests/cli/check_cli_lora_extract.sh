@@ -8,12 +8,6 @@ ln -s "${model%/*}/tiny-lora" tiny-lora
 some=()
 if sampled; then some=(--modules 'q_proj,v_proj'); fi
 
-ends 0 help lora extract
-matches help/help_lora_extract ../out
-cp ../out ../help
-ends 0 lora extract --help
-if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora extract' prints"; fi
-
 # ---- results ----
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
 matches lora/lora_extract ../out

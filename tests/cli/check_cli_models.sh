@@ -8,8 +8,6 @@ hub=$HF_HOME/hub
 fixtures=${model%/*}
 commit=0123456789abcdef0123456789abcdef01234567
 
-ends 0 help models
-matches help/help_models ../out
 COLUMNS=110 ends 0 models
 prints "No model was found."
 
@@ -38,7 +36,7 @@ matches models/models ../plain
 ends 0 models --json --quiet --html page.html
 cp ../out saved.json
 sed -E "s,$PWD/user,@HOME@,g; s/ which supports .*/.../" ../out >../plain
-matches models/models_json ../plain
+matches_briefly models/models_json ../plain
 judge "the page does not say why a model does not open" grep -q "model-00002-of-00003.safetensors', which does not exist" page.html
 ends 0 report saved.json -o saved.html
 ends 0 models --json --match 'hf:tiny/q*'

@@ -29,12 +29,6 @@ make_adapter() {
 }
 make_adapter adapter
 
-ends 0 help orthogonality
-matches help/help_orthogonality ../out
-cp ../out ../help
-ends 0 orthogonality --help
-if cmp -s ../out ../help; then good; else bad "is not what 'organ help orthogonality' prints"; fi
-
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 

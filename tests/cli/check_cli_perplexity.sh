@@ -8,11 +8,6 @@ number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" ../out | tail -n 1
 # near VALUE EXPECTED TOLERANCE: succeeds if the relative difference is within the tolerance.
 near() { awk -v x="$1" -v y="$2" -v t="$3" 'BEGIN { d = x - y; exit !(x != "" && (d < 0 ? -d : d) <= t * y) }'; }
 
-for verb in perplexity evaluate generate; do
-    ends 0 help "$verb"
-    matches "help/help_$verb" ../out
-done
-
 text=tiny-qwen2/heldout.txt
 
 # expect CONTEXT PERPLEXITY SCORED ARGS...: checks the perplexity of the model on the text.

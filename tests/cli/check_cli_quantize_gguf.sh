@@ -27,7 +27,9 @@ ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --quiet
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 matches quantize/gguf_imatrix ../out
 matches quantize/GGUF_QUANTIZE_REPORT weighed.QUANTIZE_REPORT.md
-matches quantize/gguf_report_json weighed.quantize.json
+holds weighed.quantize.json '.definition == "quantize-gguf/1"' '.imatrix | .entries == 28 and .chunks == 16 and .xxh3 == "e001cba83db47f44"' \
+    '.totals | .weighted_error == 0.032609905 and .unreached_experts == 0' '[.types[].type] == ["Q5_1", "Q8_0"]' '.tensors | length == 29' \
+    '.tensors[0] | .stored_as == "Q8_0" and .imatrix_entry == null and (.why | contains("Q6_K"))'
 judge "no page beside the report" grep -q "</html>" weighed.QUANTIZE_REPORT.html
 judge "the imatrix changes nothing" test "$(cmp -s weighed.gguf q5_k.gguf; echo $?)" = 1
 ends 0 quantize $plain -o older.gguf --scheme q5_k --imatrix imatrix/tiny-qwen2.dat --quiet

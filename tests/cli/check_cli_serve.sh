@@ -3,12 +3,6 @@
 # Tests organ serve: output, log, exit codes, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-ends 0 help serve
-matches help/help_serve ../out
-cp ../out ../help
-ends 0 serve --help
-if cmp -s ../out ../help; then good; else bad "is not what 'organ help serve' prints"; fi
-
 # ---- a server from its start to its end ----
 mkdir models && cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf models/q8.gguf && ln -s /etc models/etc && echo "# Notes" >models/notes.md
 

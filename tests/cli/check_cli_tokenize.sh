@@ -3,12 +3,6 @@
 # Tests organ tokenize: output, documents, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
-ends 0 help tokenize
-matches help/help_tokenize ../out
-cp ../out ../help
-ends 0 tokenize --help
-if cmp -s ../out ../help; then good; else bad "is not what 'organ help tokenize' prints"; fi
-
 # ---- results ----
 printf 'In the beginning God created\tthe heaven.\r\n<|endoftext|>\xff caf\xc3\xa9\n' >text
 ends 0 tokenize tiny-qwen2 --text text

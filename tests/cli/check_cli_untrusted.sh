@@ -48,7 +48,7 @@ ends 1 inspect --untrusted bad
 says "organ: bad: 8 findings, the first: LICENSE: the link to '/etc/passwd' leaves the directory"
 matches inspect/untrusted ../out
 ends 1 inspect --untrusted bad --json
-matches inspect/untrusted_json ../out
+matches_briefly inspect/untrusted_json ../out
 ends 1 inspect --untrusted bad --json --html bad.html
 judge "the page names every kind" test "$(grep -o '<h2[^>]*>[^<]*' bad.html | wc -l)" -ge 8
 for words in "Pickles" "Programs next to the weights" "Configs that name code to load" "Chat templates that run code or never end" "Links out of the directory" \

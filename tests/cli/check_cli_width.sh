@@ -17,10 +17,6 @@ shape() { "$organ" inspect "$1" --tensors --quiet 2>&1 | grep -F "$2" | grep -oE
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors "$1"/config.json && plain "$1/organ/width.json") <(cat "$2"/*.safetensors "$2"/config.json && plain "$2/organ/width.json"); }
 
-# ---- help ----
-ends 0 help width
-matches help/help_width ../out
-
 # ---- results and reports ----
 ends 0 width tiny-qwen2 -o narrow "${short[@]}" --ffn 75% --heads 50%
 matches width/width ../out

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/cli: the table of verbs, the parser, help, and the progress line. */
+ * Tests of orchestrator/cli: the table of verbs, the parser, and the progress line. */
 #include "orchestrator/cli/cli_parts.h"
 #include "orchestrator/command/options.h"
 
@@ -381,26 +381,6 @@ START_TEST(choices_are_held_to)
 }
 END_TEST
 
-START_TEST(help_fits_the_screen)
-{
-    for (size_t width = 50; width <= 130; width += 10)
-        for (size_t v = 0; v < organ_all_verbs.count; v++) {
-            const organ_page page = {.width = width, .utf8 = true};
-            organ_text text;
-            organ_error error = {0};
-            char *help = NULL;
-            ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-            organ_help_start(text.out, &organ_all_verbs, &page);
-            organ_help_overview(text.out, &organ_all_verbs, &page);
-            organ_help_of_verb(text.out, organ_all_verbs.verbs[v], &page);
-            ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
-            for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
-                ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);
-            free(help);
-        }
-}
-END_TEST
-
 /* ---- the progress line ---- */
 
 static organ_terminal half_done(size_t width, bool utf8)
@@ -562,7 +542,7 @@ int main(void)
                    help_wins_over_what_is_missing, faults_name_option_value_and_range, near_names_are_found,
                    unknown_verbs_are_refused, choices_are_held_to}},
                  {"outputs", {outputs_are_compared_with_all_inputs}},
-                 {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
+                 {"help", {the_table_is_sound, every_option_is_explained}},
                  {"terminal",
                   {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor,
                    a_terminal_has_one_line}}};

@@ -156,6 +156,25 @@ matches() {
     fi
 }
 
+# holds FILE FILTER...: checks that each filter of jq is true for a document.
+holds() {
+    local filter
+    for filter in "${@:2}"; do judge "$1: not true: $filter" jq -e "$filter" "$1"; done
+}
+
+# matches_briefly NAME FILE [INDENT]: as `matches`, for a document of JSON. Of neighbouring objects whose lines begin with at least INDENT blanks (4), the
+# golden file has the first two, and one digest of all others.
+matches_briefly() {
+    steady "$2" | awk -v rest=../rest -v least="${3:-4}" '
+        { indent = match($0, /[^ ]/) - 1 }
+        left { print >rest; if (indent == left) left = 0; next }
+        /^ +("[^"]*": )?\{$/ && indent >= least && ++count[indent] > 2 { left = indent; print >rest; next }
+        { for (deeper = indent + 1; deeper < 40; deeper++) count[deeper] = 0; print }
+        BEGIN { printf "" >rest }' >../brief
+    echo "and $(wc -l <../rest) lines, SHA-256 $(sha256sum <../rest | cut -c -64)" >>../brief
+    matches "$1" ../brief
+}
+
 finish() {
     here="the reports that were written"
     if grep -rlF --include='*.md' --include='*.html' "(no member)" "$scratch/area" >../out; then

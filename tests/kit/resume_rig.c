@@ -153,8 +153,8 @@ void full_disk_goes_on(const resumed_verb *v)
         full_at(v, output, FAULT_PWRITE, n);
     }
     ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* some work precedes the last write */
-    ck_assert_int_eq(counted[FAULT_COPY_RANGE] == 0, v->copies_nothing);
-    for (size_t k = v->copies_nothing; k < sizeof calls / sizeof *calls; k++)
+    ck_assert_int_gt(counted[FAULT_COPY_RANGE], 0);
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
         for (long n = 1; n < 4 && (n == 1 || n <= counted[calls[k]]); n += (long)sampled(2, 3)) {
             snprintf(output, sizeof output, "full%zu", runs++);
             full_at(v, output, calls[k], n);

@@ -10,9 +10,8 @@ typedef struct resumed_verb {
     organ_status (*run)(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                         organ_error *error);
     const void *way;
-    const char *report;  /* such as "quantize.json"; NULL: none */
-    size_t threads;      /* 0: 2 threads. 1 if the number of writes of several threads varies */
-    bool copies_nothing; /* no tensor of the output has the bytes of one of the input */
+    const char *report; /* such as "quantize.json"; NULL: none */
+    size_t threads;     /* 0: 2 threads. 1 if the number of writes of several threads varies */
 } resumed_verb;
 
 /* Checks that all files of two output directories are equal, and the report (NULL: none) except for its "run". */

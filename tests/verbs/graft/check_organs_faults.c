@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of extract, assemble and graft with failing or full disks, killed runs and changing models: no incomplete
- * output has its final name, and partial ones are resumed to the same bytes. */
+ * Tests of extract, assemble and graft with failing or full disks and changing models: no incomplete output has its
+ * final name. */
 #include <organ/organs.h>
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
@@ -100,7 +100,7 @@ static void make_inputs(int layers)
 
 static void setup(void) { make_inputs(1); }
 
-/* Makes enough tensors for 20 kills. */
+/* Makes enough tensors for a kill at the last write. */
 static void setup_more(void) { make_inputs(2); }
 
 static void teardown(void)
@@ -172,34 +172,6 @@ END_TEST
 
 static resumed_verb verb_of(int verb) { return (resumed_verb){.run = organs_once, .way = &ways[verb]}; }
 
-START_TEST(killed_run_is_resumed_to_the_same_bytes)
-{
-    const resumed_verb verb = verb_of(_i);
-    killed_anywhere_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(full_disk_at_any_moment)
-{
-    const resumed_verb verb = verb_of(_i);
-    full_disk_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(interrupted_run_goes_on)
-{
-    const resumed_verb verb = verb_of(_i);
-    stopped_run_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(damaged_partial_output_is_made_again)
-{
-    const resumed_verb verb = verb_of(_i);
-    damaged_output_is_mended(&verb);
-}
-END_TEST
-
 static void touch(const char *path)
 {
     const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -261,10 +233,6 @@ int main(void)
                  {"renames", renames_fail, false},
                  {"moves", moves_of_the_journal_fail, false},
                  {"changes", inputs_that_change, false},
-                 {"killed", killed_run_is_resumed_to_the_same_bytes, true},
-                 {"full", full_disk_at_any_moment, true},
-                 {"stopped", interrupted_run_goes_on, true},
-                 {"damaged", damaged_partial_output_is_made_again, true},
                  {"refused", resume_refuses_another_run, true}};
     Suite *const suite = suite_create("organ_faults");
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {

@@ -130,34 +130,6 @@ static resumed_verb run_of(int k)
     return (resumed_verb){.run = run_once_more, .way = &runs[k].way, .report = runs[k].report, .threads = k > 1};
 }
 
-START_TEST(killed_run_is_resumed_to_the_same_bytes)
-{
-    const resumed_verb verb = run_of(_i);
-    killed_anywhere_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(full_disk_at_any_moment)
-{
-    const resumed_verb verb = run_of(_i);
-    full_disk_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(interrupted_run_goes_on)
-{
-    const resumed_verb verb = run_of(_i);
-    stopped_run_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(damaged_output_is_made_again)
-{
-    const resumed_verb verb = run_of(_i);
-    damaged_output_is_mended(&verb);
-}
-END_TEST
-
 START_TEST(resume_refuses_another_merge)
 {
     const resumed_verb verb = run_of(_i);
@@ -199,10 +171,6 @@ Suite *lora_faults_suite(void)
     tcase_add_loop_test(all, changed_under_the_run, 0, COUNT(ways));
     tcase_add_loop_test(all, factors_that_are_not_finite, 0, COUNT(ways));
     tcase_add_loop_test(all, bad_places, 0, COUNT(ways));
-    tcase_add_loop_test(all, killed_run_is_resumed_to_the_same_bytes, 0, COUNT(runs));
-    tcase_add_loop_test(all, full_disk_at_any_moment, 0, COUNT(runs));
-    tcase_add_loop_test(all, interrupted_run_goes_on, 0, COUNT(runs));
-    tcase_add_loop_test(all, damaged_output_is_made_again, 0, COUNT(runs));
     tcase_add_loop_test(all, resume_refuses_another_merge, 0, 2);
     tcase_add_loop_test(all, resume_refuses_another_rank, 2, COUNT(runs));
     suite_add_tcase(suite, all);

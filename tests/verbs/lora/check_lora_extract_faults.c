@@ -111,21 +111,6 @@ static void fails_at(lora_way way, fault_call call, long n, int fault)
                          scratch_path("whole/adapter_model.safetensors")));
 }
 
-START_TEST(a_full_disk)
-{
-    static const fault_call calls[] = {FAULT_PWRITE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
-    const lora_way way = {.options = {.save_full = true}};
-    long made[FAULT_CALLS];
-    fault_clear();
-    must_lora_extract("whole", way);
-    for (fault_call call = 0; call < FAULT_CALLS; call++)
-        made[call] = fault_count(call);
-    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
-        for (long n = 1; n < 24 && (n == 1 || n <= made[calls[k]]); n += 3)
-            fails_at(way, calls[k], n, ENOSPC);
-}
-END_TEST
-
 START_TEST(reading_fails_or_is_stopped)
 {
     organ_stop stop = {.requested = 1};
@@ -155,12 +140,6 @@ static const lora_way whole = {.options = {.save_full = true}};
 static const resumed_verb extraction = {
     .run = extract_again, .way = &whole, .report = "lora_extract.json", .threads = 1};
 
-START_TEST(killed_run_is_resumed) { killed_anywhere_goes_on(&extraction); }
-END_TEST
-
-START_TEST(damaged_adapter_is_made_again) { damaged_output_is_mended(&extraction); }
-END_TEST
-
 START_TEST(resume_refuses_another_extraction)
 {
     lora_way other = whole;
@@ -175,8 +154,6 @@ Suite *lora_faults_suite(void)
 {
     const suite_case cases[] = {{"input", {values_that_are_not_finite, models_that_do_not_belong_together}},
                                 {"call", {wrong_calls, places_that_are_taken, a_dry_run_makes_nothing}},
-                                {"disk",
-                                 {a_full_disk, reading_fails_or_is_stopped, killed_run_is_resumed,
-                                  damaged_adapter_is_made_again, resume_refuses_another_extraction}}};
+                                {"disk", {reading_fails_or_is_stopped, resume_refuses_another_extraction}}};
     return suite_of("lora_extract_faults", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }

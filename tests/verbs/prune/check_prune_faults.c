@@ -2,7 +2,6 @@
  * A failed run leaves no incomplete output under its final name, and a resumed one writes the same bytes. */
 #include "tests/verbs/prune/prune_rig.h"
 #include "orchestrator/output/journal.h"
-#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -27,43 +26,6 @@ static bool killed_at(long n, way w)
     waitpid(child, &status, 0);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
-
-START_TEST(killed_run_is_resumed_to_the_same_bytes)
-{
-    organ_error error;
-    must_prune("reference", (way){0});
-    static const long moments[] = {1, 5, 17, 30};
-    for (size_t k = 0; k < 4; k++) {
-        ck_assert(killed_at(moments[k], (way){0}));
-        ck_assert(!exists(scratch_path("out")) && exists(scratch_path(".out.organ-partial")));
-        ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_USAGE);
-        ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
-        must_prune("out", (way){.options = {.write.resume = true}, .threads = 1 + k});
-        ck_assert(json_is_true(json_object_get(json_object_get(last_report, "run"), "resumed")));
-        if (k == 0) /* later, the number of finished tensors depends on the order in which threads write */
-            ck_assert_ptr_nonnull(strstr(notes, " 0 of 14 tensors"));
-        same_outputs("reference", "out");
-        ck_assert(!exists(scratch_path(".out.organ-partial")));
-        ck_assert_int_eq(audit("out", &error), ORGAN_OK);
-        ck_assert_int_eq(rename(scratch_path("out"), scratch_path("old%zu", k)), 0);
-    }
-}
-END_TEST
-
-START_TEST(killed_twice_with_sparsity)
-{
-    organ_error error;
-    const way w = {.options = {.sparsity = 40}};
-    must_prune("reference", w);
-    ck_assert(killed_at(12, w));
-    way again = w;
-    again.options.write.resume = true;
-    ck_assert(killed_at(9, again));
-    must_prune("out", again);
-    same_outputs("reference", "out");
-    ck_assert_int_eq(audit("out", &error), ORGAN_OK);
-}
-END_TEST
 
 /* Returns whether the journal of the unfinished output has a line of the unit. */
 static bool is_recorded(const char *unit)
@@ -114,38 +76,6 @@ START_TEST(resume_refuses_another_run)
     ck_assert(exists(scratch_path(".out.organ-partial")));
     must_prune("out", (way){.options = {.write.force = true}});
     ck_assert(!exists(scratch_path(".out.organ-partial")));
-}
-END_TEST
-
-START_TEST(full_disk_at_any_moment)
-{
-    organ_error error;
-    must_prune("reference", (way){0});
-    fault_clear();
-    must_prune("counted", (way){0});
-    const long writes = fault_count(FAULT_PWRITE), share = (long)sampled(12, 3);
-    for (long n = 1; n <= writes; n += 1 + writes / share) {
-        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
-        ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_IO);
-        ck_assert_msg(strstr(error.message, "No space left") != NULL, "%s", error.message);
-        ck_assert(!exists(scratch_path("out")));
-        fault_clear();
-        if (exists(scratch_path(".out.organ-partial")))
-            ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
-        must_prune("out", (way){.options = {.write.resume = true}});
-        same_outputs("reference", "out");
-        ck_assert_int_eq(rename(scratch_path("out"), scratch_path("old%ld", n)), 0);
-    }
-    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
-    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
-        for (long n = 1; n < 4; n += 2) {
-            fault_at(calls[k], n, ENOSPC, true, NULL);
-            ck_assert_int_eq(prune("out", (way){.options = {.write.force = true}}, &error), ORGAN_IO);
-            ck_assert(!exists(scratch_path("out")));
-            fault_clear();
-        }
-    must_prune("out", (way){.options = {.write.force = true}});
-    same_outputs("reference", "out");
 }
 END_TEST
 
@@ -207,9 +137,8 @@ Suite *faults_suite(void)
 {
     const suite_case cases[] = {
         {"faults",
-         {killed_run_is_resumed_to_the_same_bytes, killed_twice_with_sparsity, damaged_partial_output_is_done_again,
-          resume_refuses_another_run, full_disk_at_any_moment, donor_changed_under_the_run, unreadable_donor,
-          interrupted_run_goes_on}},
+         {damaged_partial_output_is_done_again, resume_refuses_another_run, donor_changed_under_the_run,
+          unreadable_donor, interrupted_run_goes_on}},
     };
     return suite_of("faults", cases, sizeof cases / sizeof *cases, rig_setup, rig_teardown);
 }

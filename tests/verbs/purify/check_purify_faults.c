@@ -12,12 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Strengths too small for a warning, which would name the output. */
-static const purify_way ways[] = {
-    {.options = {.strength = 0.02}},
-    {.options = {.method = "fft", .strength = 0.02, .types = "organ,skeleton", .layers = "1"}},
-    {.options = {.strength = 0.02}}};
-enum { OF_SHARDS, OF_SHARDS_BY_FFT, OF_ORGANS, WAYS };
+/* A strength too small for a warning, which would name the output. */
+static const purify_way usual = {.options = {.strength = 0.02}};
 
 static organ_status purify_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                                 organ_error *error)
@@ -29,59 +25,10 @@ static organ_status purify_once(const void *way, const char *output, bool resume
     return purify(output, here, error);
 }
 
-/* Returns the rig of a way, which keeps `here`. */
-static resumed_verb verb_of(int k, purify_way *here)
-{
-    static char organs[4096]; /* a copy, since scratch_path reuses its buffers */
-    *here = ways[k];
-    if (k == OF_ORGANS) {
-        organ_error error = {0};
-        json_t *report = NULL;
-        snprintf(organs, sizeof organs, "%s", scratch_path("organs"));
-        const organ_extract_options options = {.model = scratch_path("donor"), .write.output = organs};
-        ck_assert_msg(organ_extract(&options, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
-        json_decref(report);
-        here->model = organs;
-    }
-    return (resumed_verb){.run = purify_once, .way = here, .report = "purify.json"};
-}
-
-START_TEST(killed_run_is_resumed_to_the_same_bytes)
-{
-    purify_way way;
-    const resumed_verb verb = verb_of(_i, &way);
-    killed_anywhere_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(full_disk_at_any_moment)
-{
-    purify_way way;
-    const resumed_verb verb = verb_of(_i, &way);
-    full_disk_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(interrupted_run_goes_on)
-{
-    purify_way way;
-    const resumed_verb verb = verb_of(_i, &way);
-    stopped_run_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(damaged_partial_output_is_made_again)
-{
-    purify_way way;
-    const resumed_verb verb = verb_of(OF_SHARDS, &way);
-    damaged_output_is_mended(&verb);
-}
-END_TEST
-
 START_TEST(resume_refuses_another_run)
 {
-    purify_way way, other;
-    const resumed_verb verb = verb_of(OF_SHARDS, &way),
+    purify_way way = usual, other;
+    const resumed_verb verb = {.run = purify_once, .way = &way, .report = "purify.json"},
                        changed = {.run = purify_once, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
     other = way;
@@ -107,7 +54,7 @@ END_TEST
 START_TEST(single_file_is_resumed)
 {
     organ_error error;
-    purify_way way = ways[OF_SHARDS];
+    purify_way way = usual;
     static char model[4096];
     snprintf(model, sizeof model, "%s", scratch_path("donor/model-00001-of-00002.safetensors"));
     way.model = model;
@@ -197,16 +144,8 @@ Suite *purify_faults_suite(void)
 {
     const suite_case cases[] = {
         {"faults",
-         {donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite,
-          damaged_partial_output_is_made_again, resume_refuses_another_run, single_file_is_resumed}},
+         {donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite, resume_refuses_another_run,
+          single_file_is_resumed}},
     };
-    Suite *const suite = suite_of("purify faults", cases, sizeof cases / sizeof *cases, purify_setup, purify_teardown);
-    TCase *const resumed = tcase_create("resume");
-    tcase_set_timeout(resumed, 60);
-    tcase_add_checked_fixture(resumed, purify_setup, purify_teardown);
-    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, WAYS);
-    tcase_add_loop_test(resumed, full_disk_at_any_moment, 0, WAYS);
-    tcase_add_loop_test(resumed, interrupted_run_goes_on, 0, WAYS);
-    suite_add_tcase(suite, resumed);
-    return suite;
+    return suite_of("purify faults", cases, sizeof cases / sizeof *cases, purify_setup, purify_teardown);
 }

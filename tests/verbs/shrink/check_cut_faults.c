@@ -22,7 +22,7 @@ static const char donor[] =
     "64,32\n";
 static const char config[] = "{\"num_experts\": 4}";
 
-static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .refitted = "down_proj"}};
+static const cut_way usual = {.cut = "e0:1,3 e1:0,2"};
 
 static organ_status cut_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
                              organ_error *error)
@@ -34,54 +34,15 @@ static organ_status cut_once(const void *way, const char *output, bool resume, s
     return cut_model(output, here, error);
 }
 
-#define SEVEN(more) "e0:1,3 e1:0,2 e2:0,1 e3:0,1 e4:2,3 e5:0,3 e6:1,2" more
-
-static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .refitted = "down_proj"}};
-
-/* Does the same with so many stacks that a run can be killed at 20 writes. */
-static resumed_verb long_verb_of(int k)
-{
-    char tensors[8192];
-    snprintf(tensors, sizeof tensors, "%s", donor);
-    for (int l = 2; l < 7; l++)
-        sprintf(tensors + strlen(tensors),
-                "model.layers.%d.mlp.gate.weight BF16 4,64\nmodel.layers.%d.mlp.experts.gate_up_proj BF16 4,64,64\n"
-                "model.layers.%d.mlp.experts.down_proj BF16 4,64,32\n",
-                l, l, l);
-    rig_donor(config, tensors);
-    return (resumed_verb){.run = cut_once, .way = &long_ways[k], .report = "experts.json", .copies_nothing = true};
-}
-
-static resumed_verb verb_of(int k)
+static resumed_verb make_donor(void)
 {
     rig_donor(config, donor);
-    return (resumed_verb){.run = cut_once, .way = &ways[k], .report = "experts.json"};
+    return (resumed_verb){.run = cut_once, .way = &usual, .report = "experts.json"};
 }
-
-START_TEST(killed_run_is_resumed_to_the_same_bytes)
-{
-    const resumed_verb verb = long_verb_of(_i);
-    killed_anywhere_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(full_disk_at_any_moment)
-{
-    const resumed_verb verb = long_verb_of(_i);
-    full_disk_goes_on(&verb);
-}
-END_TEST
-
-START_TEST(interrupted_run_goes_on)
-{
-    const resumed_verb verb = long_verb_of(_i);
-    stopped_run_goes_on(&verb);
-}
-END_TEST
 
 START_TEST(another_choice_is_not_continued)
 {
-    const resumed_verb verb = verb_of(0);
+    const resumed_verb verb = make_donor();
     const cut_way other = {.cut = "e0:1,2 e1:0,2"};
     const resumed_verb changed = {.run = cut_once, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
@@ -93,38 +54,38 @@ END_TEST
 START_TEST(unreadable_donor)
 {
     organ_error error;
-    verb_of(0);
+    make_donor();
     fault_clear();
-    ck_assert_msg(cut_model("whole", ways[0], &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(cut_model("whole", usual, &error) == ORGAN_OK, "%s", error.message);
     const long reads = fault_count(FAULT_PREAD);
     ck_assert_int_gt(reads, 3);
     for (long n = 1; n < reads; n += 3) { /* the last one, of the output's own mark, may fail */
         char output[32];
         snprintf(output, sizeof output, "out%ld", n);
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
-        ck_assert_int_eq(cut_model(output, ways[0], &error), ORGAN_IO);
+        ck_assert_int_eq(cut_model(output, usual, &error), ORGAN_IO);
         fault_clear();
         ck_assert(!exists(scratch_path("%s", output)));
         if (scratch_left(output))
-            must_cut(output, (cut_way){.cut = ways[0].cut, .force = true});
+            must_cut(output, (cut_way){.cut = usual.cut, .force = true});
     }
 }
 END_TEST
 
 START_TEST(threads_and_memory_change_nothing)
 {
-    verb_of(0);
-    must_cut("one", (cut_way){.cut = ways[0].cut, .threads = 1});
-    must_cut("many", (cut_way){.cut = ways[0].cut, .threads = 7, .memory = 1 << 22});
+    make_donor();
+    must_cut("one", (cut_way){.cut = usual.cut, .threads = 1});
+    must_cut("many", (cut_way){.cut = usual.cut, .threads = 7, .memory = 1 << 22});
     ck_assert(same_files(scratch_path("one/model.safetensors"), scratch_path("many/model.safetensors")));
-    cut_refused((cut_way){.cut = ways[0].cut, .memory = 1 << 20}, ORGAN_USAGE, "--memory 1M is too little");
+    cut_refused((cut_way){.cut = usual.cut, .memory = 1 << 20}, ORGAN_USAGE, "--memory 1M is too little");
 }
 END_TEST
 
 START_TEST(dry_run_writes_nothing)
 {
-    verb_of(0);
-    must_cut("out", (cut_way){.cut = ways[0].cut, .dry_run = true});
+    make_donor();
+    must_cut("out", (cut_way){.cut = usual.cut, .dry_run = true});
     ck_assert(!scratch_left("out"));
     ck_assert_int_eq(json_integer_value(json_object_get(cut_report, "experts_after")), 2);
     ck_assert(json_integer_value(json_object_get(cut_report, "bytes_after")) <
@@ -173,7 +134,7 @@ START_TEST(what_cannot_be_told)
         cut_refused((cut_way){.cut = requested[k].cut}, requested[k].status, requested[k].word);
     }
     organ_error error;
-    ck_assert_int_eq(cut_model("out.safetensors", ways[0], &error), ORGAN_USAGE);
+    ck_assert_int_eq(cut_model("out.safetensors", usual, &error), ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "name a directory"), "%s", error.message);
 }
 END_TEST
@@ -185,13 +146,5 @@ Suite *cut_faults_suite(void)
          {another_choice_is_not_continued, unreadable_donor, threads_and_memory_change_nothing, dry_run_writes_nothing,
           what_cannot_be_told}},
     };
-    Suite *const suite = suite_of("cut faults", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
-    TCase *const resumed = tcase_create("resume");
-    tcase_add_checked_fixture(resumed, cut_setup, cut_teardown);
-    tcase_set_timeout(resumed, 60);
-    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, 2);
-    tcase_add_loop_test(resumed, full_disk_at_any_moment, 0, 2);
-    tcase_add_loop_test(resumed, interrupted_run_goes_on, 0, 2);
-    suite_add_tcase(suite, resumed);
-    return suite;
+    return suite_of("cut faults", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
 }

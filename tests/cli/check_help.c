@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * The help of each verb. */
+#include "orchestrator/cli/cli_parts.h"
+#include "orchestrator/command/options.h"
+#include "tests/kit/suite_table.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Replaces each run of blanks and line ends of `text` by one blank. */
+static char *folded(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++)
+        if (!strchr(" \n", *from))
+            *to++ = *from;
+        else if (to > text && to[-1] != ' ')
+            *to++ = ' ';
+    *to = '\0';
+    return text;
+}
+
+/* Finds the words of `wanted`, a part of the help of `verb`, in `*rest`, which then begins after them. */
+static void expect_next(const organ_verb *verb, const char **rest, const char *wanted)
+{
+    char words[8192];
+    ck_assert_int_lt(snprintf(words, sizeof words, "%s", wanted), (int)sizeof words);
+    const char *const found = strstr(*rest, folded(words));
+    ck_assert_msg(found, "organ help %s does not have '%s' in its place", verb->name, words);
+    *rest = found + strlen(words);
+}
+
+static void expect_options(const organ_verb *verb, const char **rest)
+{
+    for (size_t g = 0; g < verb->group_count; g++) {
+        char line[ORGAN_MEANING_ROOM + 200], meaning[ORGAN_MEANING_ROOM];
+        snprintf(line, sizeof line, "%s:", verb->groups[g].title);
+        expect_next(verb, rest, line);
+        for (size_t k = 0; k < verb->groups[g].count; k++) {
+            const organ_option *const option = &verb->groups[g].options[k];
+            const char letter[] = {'-', option->letter, ',', '\0'};
+            organ_help_meaning(option, meaning);
+            snprintf(line, sizeof line, "%s --%s %s %s", option->letter ? letter : "", option->name,
+                     option->argument ? option->argument : "", meaning);
+            expect_next(verb, rest, line);
+        }
+    }
+}
+
+static void expect_exits(const organ_verb *verb, const char **rest)
+{
+    organ_help_exit part;
+    for (const char *exits = verb->exits; exits && *exits;) {
+        char line[600];
+        exits = organ_help_next_exit(exits, &part);
+        snprintf(line, sizeof line, "%.*s %.*s", (int)part.digits, part.code, (int)part.meaning_bytes, part.meaning);
+        expect_next(verb, rest, line + (part.digits == 0));
+    }
+}
+
+/* The help of each verb has everything that the table says of it, in the order of the table. */
+START_TEST(help_says_what_the_table_says)
+{
+    for (size_t v = 0; v < organ_all_verbs.count; v++) {
+        const organ_verb *const verb = organ_all_verbs.verbs[v];
+        const organ_page page = {.width = 80, .utf8 = true};
+        organ_text text;
+        organ_error error = {0};
+        char *help = NULL, line[1024];
+        ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+        organ_help_of_verb(text.out, verb, &page);
+        ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
+        const char *rest = folded(help);
+        snprintf(line, sizeof line, "Usage: organ %s", verb->name);
+        ck_assert_msg(strncmp(rest, line, strlen(line)) == 0, "%s", help);
+        expect_next(verb, &rest, verb->about);
+        for (size_t k = 0; k < verb->operand_count; k++) {
+            snprintf(line, sizeof line, "%s %s", verb->operands[k].name, verb->operands[k].help);
+            expect_next(verb, &rest, line);
+        }
+        expect_options(verb, &rest);
+        expect_exits(verb, &rest);
+        for (size_t k = 0; k < verb->example_count; k++) {
+            expect_next(verb, &rest, verb->examples[k].command);
+            expect_next(verb, &rest, verb->examples[k].does);
+        }
+        ck_assert_msg(strspn(rest, " ") == strlen(rest), "organ help %s has more: '%s'", verb->name, rest);
+        free(help);
+    }
+}
+END_TEST
+
+START_TEST(help_fits_the_screen)
+{
+    for (size_t width = 50; width <= 130; width += 10)
+        for (size_t v = 0; v < organ_all_verbs.count; v++) {
+            const organ_page page = {.width = width, .utf8 = true};
+            organ_text text;
+            organ_error error = {0};
+            char *help = NULL;
+            ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+            organ_help_start(text.out, &organ_all_verbs, &page);
+            organ_help_overview(text.out, &organ_all_verbs, &page);
+            organ_help_of_verb(text.out, organ_all_verbs.verbs[v], &page);
+            ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
+            for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
+                ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);
+            free(help);
+        }
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {{"help", {help_says_what_the_table_says, help_fits_the_screen}}};
+    return run_suites((Suite *const[]){suite_of("help", cases, 1, NULL, NULL), NULL});
+}
