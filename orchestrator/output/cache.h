@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/cache: files with values that a run has measured, so that a later run need not measure them again.
+ * Part of the room output: files with values that a run has measured, so that a later run need not measure them again.
  *
  * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
  * the values. A run uses a file only if all members of the identity have the values of this run. This room reads and

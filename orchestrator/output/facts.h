@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/facts: parts of the documents of several verbs. These are counts in total and by layer, the experiment
- * of a pruned model, how a model was made and is stored, errata, failures that an audit found, shares of a run's
- * time, and the start and end of a verb that returns a document. */
+ * Part of the room output: parts of the documents of several verbs. These are counts in total and by layer, the
+ * experiment of a pruned model, how a model was made and is stored, errata, failures that an audit found, shares of a
+ * run's time, and the start and end of a verb that returns a document. */
 #ifndef ORGAN_OUTPUT_FACTS_H
 #define ORGAN_OUTPUT_FACTS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/inputs: the inputs of a verb. Models that are read completely and their targets; matrices of linear
+ * Part of the room output: the inputs of a verb. Models that are read completely and their targets; matrices of linear
  * layers; selections by layer, group or pattern; importance matrices assigned to tensors; texts with their tokens. */
 #ifndef ORGAN_OUTPUT_INPUTS_H
 #define ORGAN_OUTPUT_INPUTS_H

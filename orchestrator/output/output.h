@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: the layer below surgery/write, for every output and for directories of reports. This header: an
+ * Room output: the layer below surgery/write, for every output and for directories of reports. This header: an
  * output (a directory or one file) is written under a hidden name and renamed to its own name when it is complete; and
  * its reports. Further headers: row ranges of large tensors (stretches.h), the journal (run_journal.h), the record of
  * written files (file_record.h), obsolete settings of a config.json (leftovers.h), the files of an output and the

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/algebra: linear algebra over FP32 matrices. This header: arrays, random numbers, products,
+ * Room solve: linear algebra over FP32 matrices. This header: arrays, random numbers, products,
  * decompositions of matrices in memory, and ridge regression. low_rank.h has decompositions of matrices that need not
  * fit into memory.
  *

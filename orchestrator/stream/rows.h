@@ -11,7 +11,7 @@
  *     product choose the rows;
  *   - surgery/lora/extract_module.c: the panels of algebra/strips.h, of the difference of two models;
  *   - surgery/measure/z_source.c: windows of elements that begin and end within rows;
- *   - surgery/health/autopsy_blocks.c: rows of the same block in two models, some of each block. */
+ *   - verbs/autopsy/autopsy_blocks.c: rows of the same block in two models, some of each block. */
 #ifndef ORGAN_STREAM_ROWS_H
 #define ORGAN_STREAM_ROWS_H
 

@@ -94,7 +94,7 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
 /* The dry run of organ perplexity. */
 
 /* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
- * "run.plan" (surgery/plan/plan.h). NULL if memory runs out. */
+ * "run.plan" (output/plan.h). NULL if memory runs out. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
 
 /* Converts the bytes of tokens to text that is safe for a terminal. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/fetch: downloads a model from the hub of Hugging Face into a folder or into the hub's cache. */
+ * Room verbs/fetch: downloads a model from the hub of Hugging Face into a folder or into the hub's cache. */
 #ifndef ORGAN_VERBS_FETCH_FETCH_H
 #define ORGAN_VERBS_FETCH_FETCH_H
 

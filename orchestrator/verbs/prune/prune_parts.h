@@ -365,7 +365,7 @@ organ_status organ_audit_record_compare(organ_audit_record *record, const organ_
                                         const char *(*digest)(const void *context, const char *tensor),
                                         const void *context, organ_problems *problems, organ_error *error);
 
-/* Room surgery/prune: sets weights of a model to zero, and compares a pruned model with its donor. */
+/* Room verbs/prune: sets weights of a model to zero, and compares a pruned model with its donor. */
 
 /* organ_audit for two models of the same shapes. */
 organ_status organ_audit_pruned(const organ_audit_options *options, const organ_engine *engine,

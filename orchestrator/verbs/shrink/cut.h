@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/cut: removes parts of a model (routed experts, blocks, channels of feed-forwards, groups of heads)
- * and writes a smaller model. Kept weights keep their bytes, also in packed types: codes, scales and other
- * companions, GGUF blocks. Names, config.json and key-values are changed to match the smaller model. The room
+ * Cutting, in the room verbs/shrink: removes parts of a model (routed experts, blocks, channels of feed-forwards,
+ * groups of heads) and writes a smaller model. Kept weights keep their bytes, also in packed types: codes, scales and
+ * other companions, GGUF blocks. Names, config.json and key-values are changed to match the smaller model. The room
  * builds on surgery/write: new shards, journal, ranks, evaluation. */
 #ifndef ORGAN_VERBS_SHRINK_CUT_H
 #define ORGAN_VERBS_SHRINK_CUT_H
@@ -136,7 +136,7 @@ organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tens
  * output, by which an audit recognises its bytes; null if there is none, and in a dry run. NULL if out of memory. */
 json_t *organ_cut_json(const organ_writing *made);
 
-/* Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
+/* Private to verbs/shrink: plan and state of a smaller model. A piece is a tensor of the output. A refitted tensor is
  * one whose kept part gets new values (organ_cut_out.refitted). */
 
 #define ORGAN_CUT_AXES ((size_t)6) /* most axes of a tensor that can be cut */
@@ -303,7 +303,7 @@ size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, org
 
 uint64_t organ_cut_copy_memory(void); /* returns the bytes of the buffers of a worker */
 
-/* Edits config.json for the smaller model; private to surgery/cut. Functions store the first error in c->error. */
+/* Edits config.json for the smaller model; private to verbs/shrink. Functions store the first error in c->error. */
 
 /* The object of a config.json that describes the layers: the document itself, or its member for the text model. */
 typedef struct organ_cut_config {
@@ -377,7 +377,7 @@ void organ_cut_edit_patterns(const organ_cut_config *c);
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error);
 
-/* Finds the kept parts of a cut model by comparing its bytes with the donor's; private to surgery/cut. */
+/* Finds the kept parts of a cut model by comparing its bytes with the donor's; private to verbs/shrink. */
 
 /* The search for the parts of the donor that a cut copy has kept. */
 typedef struct organ_cut_recovery {
