@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,14 +81,14 @@ static counterpart_names names_of(const organ_model *gguf)
     static const forward_family usual = {.architecture = ""};
     const char *const name = gguf->config.model_type;
     const forward_family *const own = organ_forward_family_named(name, true);
-    const forward_exchange *const row = gguf->gguf ? organ_exchange_names_of_gguf(gguf->gguf, name) : NULL;
+    const forward_pairing *const row = gguf->gguf ? organ_pairing_names_of_gguf(gguf->gguf, name) : NULL;
     const forward_family *const hf = row ? organ_forward_family_named(row->architecture, false) : NULL;
     return (counterpart_names){hf && own ? hf : &usual, hf && own ? own : &usual,
                                hf && own && hf->prefix ? hf->prefix : "model."};
 }
 
 static bool find_plain(const counterpart_names *names, bool gguf, const char *name, const organ_anatomy *anatomy,
-                       exchange_part *part)
+                       pairing_part *part)
 {
     size_t length = 0;
     const bool inside = anatomy->layer >= 0;
@@ -99,10 +99,10 @@ static bool find_plain(const counterpart_names *names, bool gguf, const char *na
     if (!inside && !gguf && strncmp(tail, names->prefix, strlen(names->prefix)) == 0)
         tail += strlen(names->prefix);
     if (!inside && !gguf && strcmp(tail, "lm_head.weight") == 0)
-        *part = (exchange_part){.part = PART_OUTPUT, .number = -1};
-    else if (!organ_exchange_find_part(gguf ? names->gguf : names->hf, gguf, !inside, tail, part))
+        *part = (pairing_part){.part = PART_OUTPUT, .number = -1};
+    else if (!organ_pairing_find_part(gguf ? names->gguf : names->hf, gguf, !inside, tail, part))
         return false;
-    organ_exchange_attend(part);
+    organ_pairing_attend(part);
     if (!inside)
         return part->part == PART_EMBEDDING || part->part == PART_FINAL_NORM || part->part == PART_OUTPUT;
     if (part->part == PART_QKV)
@@ -116,11 +116,11 @@ bool organ_counterpart_across(const organ_model *gguf, const char *name, const o
 {
     const counterpart_names names = names_of(gguf);
     const char *const ladder = names.hf->ladder ? names.hf->ladder : "layers";
-    exchange_part part = {0};
+    pairing_part part = {0};
     char tail[256];
     if (anatomy->expert >= 0 || !find_plain(&names, !to_gguf, name, anatomy, &part))
         return false;
-    if (!organ_exchange_part_name(to_gguf ? names.gguf : names.hf, to_gguf, &part, tail))
+    if (!organ_pairing_part_name(to_gguf ? names.gguf : names.hf, to_gguf, &part, tail))
         return part.part == PART_OUTPUT && !to_gguf && snprintf(out, size, "lm_head.weight") < (int)size;
     int wrote;
     if (anatomy->layer < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The table of kinds (rows) and, for each kind, its shapes and strips (LAYOUTS). Kinds follow llama.cpp's converter,
  * modify_tensors in conversion/ *.py. */
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 
 #include "formats/base/text.h"
 
@@ -15,11 +15,11 @@
 
 static const char *ladder_of(const place_model *m) { return m->family->ladder ? m->family->ladder : "layers"; }
 
-bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const exchange_part *part,
+bool organ_place_name(const place_model *m, bool gguf, int64_t layer, const pairing_part *part,
                       char name[ORGAN_PLACE_NAME])
 {
     char tail[256];
-    const bool named = organ_exchange_part_name(gguf ? m->gguf_family : m->family, gguf, part, tail);
+    const bool named = organ_pairing_part_name(gguf ? m->gguf_family : m->family, gguf, part, tail);
     if (!named && (gguf || part->part != PART_OUTPUT))
         return false;
     if (!named)
@@ -39,9 +39,9 @@ static const organ_layer_kind *place_layer_kind(const place_model *m, int64_t la
 }
 
 /* Attention and recurrent mixers share names. In layers of Falcon with two norms, attn_norm is the norm before the
- * feed-forward and attn_norm_2 the one before the attention; in layers with one norm, exchange_part.first chooses
+ * feed-forward and attn_norm_2 the one before the attention; in layers with one norm, pairing_part.first chooses
  * its name in safetensors. */
-static void correct_gguf(const place_model *m, const char *name, const organ_layer_kind *kind, exchange_part *part)
+static void correct_gguf(const place_model *m, const char *name, const organ_layer_kind *kind, pairing_part *part)
 {
     if (m->family->falcon && part->part == PART_NORM_ATTENTION) {
         part->first = m->config->one_norm;
@@ -49,15 +49,15 @@ static void correct_gguf(const place_model *m, const char *name, const organ_lay
             part->part = PART_NORM_FFN;
     }
     if (kind->mixer == ORGAN_MIXER_ATTENTION)
-        organ_exchange_attend(part);
+        organ_pairing_attend(part);
 }
 
 /* The names of two parts are ambiguous: the bias of a fused q, k, v, and the shared expert of Granite 4 hybrids,
  * which has the names of a dense feed-forward. */
-static void correct_hf(const place_model *m, const organ_layer_kind *kind, exchange_part *part)
+static void correct_hf(const place_model *m, const organ_layer_kind *kind, pairing_part *part)
 {
     if (part->part == PART_BIAS_Q && m->config->fused != ORGAN_FUSED_NONE)
-        *part = (exchange_part){.part = PART_QKV, .bias = true, .number = -1};
+        *part = (pairing_part){.part = PART_QKV, .bias = true, .number = -1};
     if (!kind->mixture || kind->intermediate > 0)
         return;
     if (part->part == PART_GATE_UP)
@@ -79,14 +79,14 @@ static const char *after_layer(const char *name, const char *word, int64_t *laye
     return *end == '.' ? end + 1 : NULL;
 }
 
-bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t *layer, exchange_part *part)
+bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t *layer, pairing_part *part)
 {
     const forward_family *const family = gguf ? m->gguf_family : m->family;
     const char *const own = gguf ? NULL : organ_forward_part_name(family->names, PART_OUTPUT, false, 0);
     const char *const head = own ? own : m->head;
     char bias[256];
     *layer = -1;
-    *part = (exchange_part){.part = PART_OUTPUT, .number = -1};
+    *part = (pairing_part){.part = PART_OUTPUT, .number = -1};
     if (!gguf && (strcmp(name, head) == 0 || strcmp(name, organ_forward_bias_name(head, bias)) == 0)) {
         part->bias = strcmp(name, head) != 0;
         return true;
@@ -94,7 +94,7 @@ bool organ_place_find(const place_model *m, bool gguf, const char *name, int64_t
     if (!gguf && strncmp(name, m->prefix, strlen(m->prefix)))
         return false;
     const char *const tail = after_layer(gguf ? name : name + strlen(m->prefix), gguf ? "blk" : ladder_of(m), layer);
-    if (!tail || !organ_exchange_find_part(family, gguf, *layer < 0, tail, part))
+    if (!tail || !organ_pairing_find_part(family, gguf, *layer < 0, tail, part))
         return false;
     const organ_layer_kind *const kind = place_layer_kind(m, *layer);
     if (kind && gguf)
@@ -152,7 +152,7 @@ static const char *layout_whole(layout_job *j)
     static const char end[] = "norm.weight";
     const size_t length = strlen(s->name);
     /* the gated norm of a mixer is an exception in all architectures */
-    if (j->model->exchange->norms_plus_one && part != PART_NORM_MIXED && length >= sizeof end - 1 &&
+    if (j->model->pairing->norms_plus_one && part != PART_NORM_MIXED && length >= sizeof end - 1 &&
         strcmp(s->name + length - (sizeof end - 1), end) == 0)
         j->layout->function = PLACE_PLUS_ONE;
     if (j->model->gguf_family->gguf_pairs &&
@@ -456,8 +456,8 @@ static bool is_tiled(const place_model *m, const organ_layer_kind *kind)
 static bool is_joint(const place_model *m, bool gguf, forward_part joint, forward_part single)
 {
     if (!gguf)
-        return !organ_exchange_has_name(m->gguf_family->gguf_names, joint);
-    return organ_exchange_has_name(m->family->names, joint) && !organ_exchange_has_name(m->family->names, single);
+        return !organ_pairing_has_name(m->gguf_family->gguf_names, joint);
+    return organ_pairing_has_name(m->family->names, joint) && !organ_pairing_has_name(m->family->names, single);
 }
 
 static bool applies(const place_model *m, const place_source *s, const organ_layer_kind *kind, place_when when)

@@ -4,7 +4,7 @@
 #include "orchestrator/forward/forward_parts.h"
 #include "orchestrator/forward/mixers.h"
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "formats/architecture/families.h"
 #include "orchestrator/machine/quantity.h"
 
@@ -209,7 +209,7 @@ static const forward_family *gguf_family_of(const organ_forward *f)
 {
     if (f->model->gguf || f->family->gguf)
         return f->family;
-    const forward_exchange *const row = organ_exchange_named(f->family->architecture, f->config.experts > 0);
+    const forward_pairing *const row = organ_pairing_named(f->family->architecture, f->config.experts > 0);
     return row ? organ_forward_family_named(row->gguf, true) : NULL;
 }
 

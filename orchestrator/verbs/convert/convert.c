@@ -55,7 +55,7 @@ static json_t *convert_document(void *context, const organ_writing *made)
     for (size_t k = 0; k < job->piece_count; k++)
         after += job->pieces[k].bytes;
     return ORGAN_OBJECT(
-        SET_TEXT("architecture", job->exchange->architecture), SET_TEXT("general_architecture", job->exchange->gguf),
+        SET_TEXT("architecture", job->pairing->architecture), SET_TEXT("general_architecture", job->pairing->gguf),
         SET_FLAG("by_name", job->by_name),
         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors_before", job->model->tensor_count),
                                    SET_COUNT("tensors_after", job->piece_count), SET_COUNT("left_out", job->dropped),
@@ -161,11 +161,11 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     if (organ_json_parse_object(&text, &job->file, error) == ORGAN_OK) {
         job->text = organ_config_text(job->file, &architecture);
         job->family = organ_forward_family_named(architecture, false);
-        job->exchange = organ_exchange_named(architecture, true);
-        if (!job->exchange || !job->family)
+        job->pairing = organ_pairing_named(architecture, true);
+        if (!job->pairing || !job->family)
             organ_convert_find_names(job, architecture, error);
         else
-            job->gguf_family = organ_forward_family_named(job->exchange->gguf, true);
+            job->gguf_family = organ_forward_family_named(job->pairing->gguf, true);
     }
     if (job->by_name)
         job->own_config = bytes;
@@ -180,8 +180,8 @@ static organ_status convert_choose_row(organ_convert_job *job, organ_error *erro
 {
     const organ_forward_config *const c = &job->config;
     const char *const experts = job->family->gguf_experts;
-    job->exchange = organ_exchange_named(job->family->architecture, c->experts > 0);
-    for (unsigned l = 0; l < c->layers && experts && strcmp(job->exchange->gguf, experts) == 0; l++)
+    job->pairing = organ_pairing_named(job->family->architecture, c->experts > 0);
+    for (unsigned l = 0; l < c->layers && experts && strcmp(job->pairing->gguf, experts) == 0; l++)
         if (c->kinds[l].feed && !c->kinds[l].mixture)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: the feed-forward of layer %u is dense, but those of %s files all have experts",
@@ -197,11 +197,11 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
         return error->status;
     if (!job->to_gguf) {
         const char *const name = model->config.model_type;
-        job->exchange = organ_exchange_of_gguf(model->gguf, name);
+        job->pairing = organ_pairing_of_gguf(model->gguf, name);
         job->gguf_family = organ_forward_family_named(name, true);
-        if (!job->exchange || !job->gguf_family)
+        if (!job->pairing || !job->gguf_family)
             return organ_convert_find_gguf_names(job, name, error);
-        job->family = organ_forward_family_named(job->exchange->architecture, false);
+        job->family = organ_forward_family_named(job->pairing->architecture, false);
     }
     if (job->by_name || organ_forward_config_read(model, &job->config, error) || !job->to_gguf)
         return error->status;

@@ -60,11 +60,11 @@ static void across_follow_gguf(organ_across *a)
     const organ_model *const gguf = a->to.model->gguf ? a->to.model : a->from.model;
     const char *const name = gguf->config.model_type;
     const forward_family *const family = organ_forward_family_named(name, true);
-    if (job->by_name || !family || strcmp(job->exchange->gguf, name) == 0)
+    if (job->by_name || !family || strcmp(job->pairing->gguf, name) == 0)
         return;
-    const forward_exchange *const row = organ_exchange_names_of_gguf(gguf->gguf, name);
+    const forward_pairing *const row = organ_pairing_names_of_gguf(gguf->gguf, name);
     job->gguf_family = family;
-    job->exchange = row ? row : job->exchange;
+    job->pairing = row ? row : job->pairing;
 }
 
 static organ_status across_plan(organ_across *a, organ_error *error)

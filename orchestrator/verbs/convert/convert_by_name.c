@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Conversion by name of architectures without a row in exchange.h. A tensor whose name means the same in all
+ * Conversion by name of architectures without a row in pairing.h. A tensor whose name means the same in all
  * architectures gets the other format's name, and keeps its values and the order of its rows; numbered experts become
  * the matrices of a stack. A tensor whose name would differ after a conversion to GGUF and back is an error. The whole
  * config.json is stored as one key-value of the GGUF file, because the meaning of most of its members is not known. The
  * tail of a tensor's name is the part after the layer's number: "mlp.up_proj.weight". */
 #include "orchestrator/verbs/convert/convert_parts.h"
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -114,7 +114,7 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     const bool around = named_has(of, ladder, layer, "pre_feedforward_layernorm.weight") ||
                         named_has(of, ladder, layer, "post_feedforward_layernorm.weight");
     char part_name[256], singular[NAMED_SIZE];
-    exchange_part part;
+    pairing_part part;
     *number = -1;
     if (named_swap(tail, "post_attention_layernorm.", around ? "post_attention_norm." : "ffn_norm.", made) ||
         named_swap(tail, "pre_feedforward_layernorm.", "ffn_norm.", made) ||
@@ -122,12 +122,12 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
         return true;
     if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
         tail = singular;
-    if (!organ_exchange_find_part(&named_family, false, false, tail, &part) ||
+    if (!organ_pairing_find_part(&named_family, false, false, tail, &part) ||
         (!organ_part_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
         return false;
     *number = part.number;
     part.part = named_counterpart(part.part, true);
-    if (!organ_exchange_part_name(&named_family, true, &part, part_name))
+    if (!organ_pairing_part_name(&named_family, true, &part, part_name))
         return false;
     snprintf(made, NAMED_SIZE, "%s", part_name);
     return true;
@@ -141,18 +141,18 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
     const bool around = named_has(of, "blk.", layer, "post_attention_norm.weight");
     const bool gated = named_has(of, "blk.", layer, "ffn_gate_inp_shexp.weight");
     char part_name[256];
-    exchange_part part;
+    pairing_part part;
     if (named_swap(tail, "ffn_norm.", around ? "pre_feedforward_layernorm." : "post_attention_layernorm.", made) ||
         named_swap(tail, "post_attention_norm.", "post_attention_layernorm.", made) ||
         named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
         return true;
-    if (!organ_exchange_find_part(&named_family, true, false, tail, &part) ||
+    if (!organ_pairing_find_part(&named_family, true, false, tail, &part) ||
         (!organ_part_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
         return false;
     part.part = named_counterpart(part.part, false);
     part.number = number;
     part.first = true;
-    if (!organ_exchange_part_name(&named_family, false, &part, part_name))
+    if (!organ_pairing_part_name(&named_family, false, &part, part_name))
         return false;
     if (gated || !named_swap(part_name, NAMED_SHARED, NAMED_SHAREDS, made))
         snprintf(made, NAMED_SIZE, "%s", part_name);
@@ -181,7 +181,7 @@ static bool named_translate(const named_tensors *of, const char *name, bool to_g
 static organ_status named_refuse(const organ_convert_job *job, const char *tensor, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' can only be converted by name, and tensor '%s' %s",
-                      job->model->path, job->exchange->architecture, tensor, why);
+                      job->model->path, job->pairing->architecture, tensor, why);
 }
 
 static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_weight *w, const char *name,
@@ -278,9 +278,9 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     const char *const type = organ_arena_copy(&job->arena, model_type, strlen(model_type));
     if (!name || !type)
         return organ_fail_memory(error, job->options->model);
-    job->named = (forward_exchange){.architecture = name, .gguf = type, .model_type = type, .keys = "", .rest = "{}"};
+    job->named = (forward_pairing){.architecture = name, .gguf = type, .model_type = type, .keys = "", .rest = "{}"};
     job->by_name = true;
-    job->exchange = &job->named;
+    job->pairing = &job->named;
     job->family = job->gguf_family = &named_family;
     job->config.vocabulary = embedding && embedding->rank == 2 ? embedding->shape[0] : 0;
     job->config.experts = job->to_gguf ? named_experts(job) : 0;
@@ -310,7 +310,7 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
     if (!named_is_identifier(type) || named_has_rules(job->family))
-        return organ_exchange_refuse(job->model->path, architecture, false, error);
+        return organ_pairing_refuse(job->model->path, architecture, false, error);
     const char *const reserved = organ_convert_reserved(type);
     if (reserved)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -326,7 +326,7 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
     organ_json_source text = {.label = label};
     snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_CONVERT_CONFIG);
     if (!named_is_identifier(architecture) || organ_convert_reserved(architecture))
-        return organ_exchange_refuse(job->model->path, architecture, true, error);
+        return organ_pairing_refuse(job->model->path, architecture, true, error);
     text.bytes = organ_gguf_string(job->model->gguf, ORGAN_CONVERT_CONFIG, &text.length);
     if (text.bytes && organ_json_parse_object(&text, &job->file, error))
         return error->status;

@@ -231,11 +231,11 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         organ_progress_note(
             job->progress,
             "the sliding window of %u tokens is lost: files of %s do not store it, so longer texts get other scores",
-            job->config.window, job->exchange->gguf);
+            job->config.window, job->pairing->gguf);
     if (made->gate_limit != job->config.gate_limit && !error->status)
         organ_progress_note(job->progress,
                             "the activation's limit of %g is lost: files of %s do not store it, and programs use %g",
-                            job->config.gate_limit, job->exchange->gguf, made->gate_limit);
+                            job->config.gate_limit, job->pairing->gguf, made->gate_limit);
     return error->status;
 }
 
@@ -249,13 +249,13 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
             job->progress,
             "the limits of the time steps, %g and %g, are lost: files of %s do not store them, so texts "
             "get other scores where a time step is outside",
-            a->step_min, a->step_max, job->exchange->gguf);
+            a->step_min, a->step_max, job->pairing->gguf);
     if (a->heads && !check_is_same(a->norm_eps, b->norm_eps))
         organ_progress_note(
             job->progress,
             "the epsilon of norms in recurrent layers is lost: files of %s have one epsilon, %g instead "
             "of %g",
-            job->exchange->gguf, b->norm_eps, a->norm_eps);
+            job->pairing->gguf, b->norm_eps, a->norm_eps);
 }
 
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
@@ -288,7 +288,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         check_fields(job, all, error);
         if (made.experts > 0)
             check_fields(job, experts, error);
-        if (organ_exchange_has_attention(&job->config))
+        if (organ_pairing_has_attention(&job->config))
             check_fields(job, attention, error);
         if (!error->status && check_layers(job, &made, error) == ORGAN_OK)
             check_recurrent(job, &made);

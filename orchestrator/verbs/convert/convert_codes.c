@@ -452,7 +452,7 @@ int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
 {
     const char *const made = json_string_value(json_object_get(config, "model_type")),
                       *const own = json_string_value(json_object_get(job->file, "model_type")),
-                      *const other = own ? own : job->exchange->model_type;
+                      *const other = own ? own : job->pairing->model_type;
     json_t *const plain = config_plain_modules(job, made ? made : other);
     bool mxfp4 = false;
     for (size_t k = 0; k < job->piece_count; k++)

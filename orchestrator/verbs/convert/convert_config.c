@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
- * formats/architecture/exchange.h, then members from organ_forward_config. Functions that return an int return nonzero
+ * formats/architecture/pairing.h, then members from organ_forward_config. Functions that return an int return nonzero
  * if an allocation was refused. */
 #include "orchestrator/verbs/convert/convert_parts.h"
 
@@ -109,11 +109,11 @@ static const char *config_member(const organ_convert_job *job, const char *membe
 
 /* A member "rope.X" becomes X in `rope`, but rope_theta in `config`. Adds nothing if the key's value has no
  * counterpart or is an array of different numbers. */
-static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
+static int config_put_row(const organ_convert_job *job, const pairing_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
     size_t length = 0;
-    snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, ":"), row->key);
+    snprintf(key, sizeof key, "%s.%.*s", job->pairing->gguf, (int)strcspn(row->key, ":"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
     if (!kv || !organ_convert_is_uniform(kv) || !member)
@@ -128,7 +128,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
-    if (row->rule == EXCHANGE_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
+    if (row->rule == PAIRING_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
         json_t *const all = organ_convert_real(10 * json_number_value(value));
         json_decref(value);
         return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(name + 5, all));
@@ -221,7 +221,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
     return organ_convert_put_flag(config, m->normalise, c->normalise_experts) |
            !ORGAN_ADD(config, SET_IF(lacks, "intermediate_size", json_integer((json_int_t)c->expert_intermediate))) |
            !ORGAN_ADD(
-               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_exchange_dense(c))),
+               config, SET_IF(m->dense_first, m->dense_first, json_integer(organ_pairing_dense(c))),
                SET_IF(m->shared_count, m->shared_count, json_integer((json_int_t)shared)),
                SET_IF(m->selection, m->selection, json_string(c->router.logistic ? "sigmoid" : "softmax")),
                SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
@@ -373,11 +373,11 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
 static int config_put_rows(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     int failed = 0;
-    for (const exchange_key *row = organ_exchange_common; row->key; row++)
+    for (const pairing_key *row = organ_pairing_common; row->key; row++)
         failed |= config_put_row(job, row, config, rope);
-    for (const char *at = job->exchange->keys; *at;) {
+    for (const char *at = job->pairing->keys; *at;) {
         const size_t length = strcspn(at, " ");
-        failed |= config_put_row(job, organ_exchange_key_named(at, length), config, rope);
+        failed |= config_put_row(job, organ_pairing_key_named(at, length), config, rope);
         at += length + (at[length] == ' ');
     }
     return failed;
@@ -436,10 +436,10 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();
-    int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->exchange->model_type),
+    int failed = !ORGAN_ADD(config, SET_TEXT("model_type", job->pairing->model_type),
                             SET_COUNT("vocab_size", job->config.vocabulary),
                             SET_FLAG("tie_word_embeddings", job->config.tied_output));
-    for (const exchange_key *row = organ_exchange_common; row->key; row++)
+    for (const pairing_key *row = organ_pairing_common; row->key; row++)
         failed |= config_put_row(job, row, config, rope);
     failed |= organ_convert_put_ids(job, config);
     failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
@@ -473,10 +473,10 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     bool no_memory = false;
     json_error_t fault;
     config = json_object();
-    json_t *const rest = organ_json_load(job->exchange->rest, strlen(job->exchange->rest), 0, &fault, &no_memory);
+    json_t *const rest = organ_json_load(job->pairing->rest, strlen(job->pairing->rest), 0, &fault, &no_memory);
     json_t *const rope = json_object(), *const names = json_array();
-    int failed = json_array_append_new(names, json_string(job->exchange->architecture)) |
-                 !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->exchange->model_type),
+    int failed = json_array_append_new(names, json_string(job->pairing->architecture)) |
+                 !ORGAN_ADD(config, SET("architectures", names), SET_TEXT("model_type", job->pairing->model_type),
                             SET_TEXT("torch_dtype", config_torch_type(job->type)));
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               organ_convert_put_gemma(job, config) | config_put_early(job, config) |
@@ -488,7 +488,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     if (json_object_get(rope, "mscale_all_dim") && !json_object_get(rope, "mscale"))
         failed |= json_object_set_new(rope, "mscale", json_real(1));
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
-    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
+    if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->pairing->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
     failed |= config_put_rotation(job, config, rope) | (job->coded ? organ_convert_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

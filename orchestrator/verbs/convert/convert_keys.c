@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes the key-values of a GGUF output. `row` is a row of the tables in formats/architecture/exchange.h: its rule says
+ * Makes the key-values of a GGUF output. `row` is a row of the tables in formats/architecture/pairing.h: its rule says
  * whether the value of its key is a member of config.json (job->text) or is computed from organ_forward_config. `key`
  * is the whole key with the architecture, "llama.context_length". */
 #include "orchestrator/verbs/convert/convert_parts.h"
@@ -33,7 +33,7 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
-/* `name` is as in exchange_key.members: "NAME" is a member of config.json, "swa.NAME" one of the rotation of layers
+/* `name` is as in pairing_key.members: "NAME" is a member of config.json, "swa.NAME" one of the rotation of layers
  * with a sliding window, "rope.NAME" one of the rotation of other layers, or of config.json itself. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
@@ -105,7 +105,7 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
 
 /* M-RoPE has four sections in GGUF and three in config.json, so the last is 0. Without the member, row->words has
  * the four numbers. */
-static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
+static organ_status keys_set_sections(organ_convert_job *job, const pairing_key *row, const char *key,
                                       organ_error *error)
 {
     const json_t *const list = keys_member(job->text, row->members);
@@ -122,15 +122,14 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
 
 /* If the row has `words`, the array is left out where readers do not need it: the flags of recurrent layers if
  * exactly every n-th layer has attention, with n in `words`; other arrays if all elements are equal. */
-static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
-                                    organ_error *error)
+static organ_status keys_set_layers(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const unsigned layers = job->config.layers;
     int32_t *const numbers = malloc((layers + 1) * sizeof *numbers);
     if (!numbers)
         return organ_fail_memory(error, key);
     for (unsigned l = 0; l < layers; l++) {
-        const double value = organ_exchange_value(row, &job->config, &job->config.kinds[l]);
+        const double value = organ_pairing_value(row, &job->config, &job->config.kinds[l]);
         const float single = (float)value;
         if (row->type == ORGAN_GGUF_F32)
             memcpy(&numbers[l], &single, sizeof single);
@@ -177,7 +176,7 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
-static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
+static organ_status keys_set_word(organ_convert_job *job, const pairing_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
     const char *const text = organ_json_plain(value);
@@ -200,18 +199,17 @@ static bool keys_is_uniform(const json_t *list)
 
 /* Only the base of the rotation needs a default, because published files of Gemma 3 leave it out: its key is set if
  * the base is not 10000, the default of llama.cpp. */
-static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
+static organ_status keys_set_default(organ_convert_job *job, const pairing_key *row, const char *key,
                                      organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
-    const bool needed = organ_exchange_has_attention(c) && organ_exchange_rotates(c) && c->rope.theta != 10000;
+    const bool needed = organ_pairing_has_attention(c) && organ_pairing_rotates(c) && c->rope.theta != 10000;
     return needed && strcmp(row->key, "rope.freq_base") == 0
                ? keys_set_number(job, key, row->type, c->rope.theta, error)
                : ORGAN_OK;
 }
 
-static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
-                                    organ_error *error)
+static organ_status keys_set_member(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const json_t *value = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
     if (!value)
@@ -231,53 +229,53 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
-/* A conversion by name applies only rows with the rule EXCHANGE_MEMBER whose value is a number, a flag or, for a row
+/* A conversion by name applies only rows with the rule PAIRING_MEMBER whose value is a number, a flag or, for a row
  * with `words`, a text. */
-static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
+static organ_status keys_set_named(organ_convert_job *job, const pairing_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);
     const bool known = json_is_number(value) || json_is_boolean(value) || (row->words && json_is_string(value));
-    return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
+    return row->rule == PAIRING_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
 }
 
-static organ_status keys_set_by_rule(organ_convert_job *job, const exchange_key *row, const char *key,
+static organ_status keys_set_by_rule(organ_convert_job *job, const pairing_key *row, const char *key,
                                      organ_error *error)
 {
     const json_t *member;
     double value;
     switch (row->rule) {
-    case EXCHANGE_MEMBER:
+    case PAIRING_MEMBER:
         return keys_set_member(job, row, key, error);
-    case EXCHANGE_SETTING:
-    case EXCHANGE_COMPUTED:
-        value = organ_exchange_value(row, &job->config, NULL);
+    case PAIRING_SETTING:
+    case PAIRING_COMPUTED:
+        value = organ_pairing_value(row, &job->config, NULL);
         return isnan(value) ? ORGAN_OK : keys_set_number(job, key, row->type, value, error);
-    case EXCHANGE_BY_LAYER:
+    case PAIRING_BY_LAYER:
         return keys_set_layers(job, row, key, error);
-    case EXCHANGE_CONSTANT:
+    case PAIRING_CONSTANT:
         if (row->type == ORGAN_GGUF_STRING)
             return organ_gguf_writer_set_string(job->gguf, key, row->words, strlen(row->words), error);
         return keys_set_number(job, key, row->type, atoi(row->words), error);
-    case EXCHANGE_TENTH:
+    case PAIRING_TENTH:
         member = keys_apply(job->text, row->when) ? keys_member(job->text, row->members) : NULL;
         return member ? keys_set_number(job, key, row->type, 0.1 * json_number_value(member), error) : ORGAN_OK;
-    case EXCHANGE_SECTIONS:
+    case PAIRING_SECTIONS:
         return keys_set_sections(job, row, key, error);
     }
     return ORGAN_OK;
 }
 
-static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
+static organ_status keys_set(organ_convert_job *job, const pairing_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
-    const bool member = row->rule == EXCHANGE_MEMBER, bare = strncmp(row->key, "xielu.", 6) == 0;
+    const bool member = row->rule == PAIRING_MEMBER, bare = strncmp(row->key, "xielu.", 6) == 0;
     char key[KEY_SIZE];
-    snprintf(key, sizeof key, "%s%s%.*s", bare ? "" : job->exchange->gguf, bare ? "" : ".", (int)strcspn(row->key, ":"),
+    snprintf(key, sizeof key, "%s%s%.*s", bare ? "" : job->pairing->gguf, bare ? "" : ".", (int)strcspn(row->key, ":"),
              row->key);
     if (job->by_name)
         return keys_set_named(job, row, key, error);
     /* In a model without attention the member head_dim is the width of recurrent heads, not that of this key. */
-    if (member && strcmp(row->members, "head_dim") == 0 && !organ_exchange_has_attention(c))
+    if (member && strcmp(row->members, "head_dim") == 0 && !organ_pairing_has_attention(c))
         return ORGAN_OK;
     if (member && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm && strcmp(row->key, LAYER_EPSILON) == 0)
         return ORGAN_OK; /* some architectures with RMSNorm give its epsilon this member's name */
@@ -309,7 +307,7 @@ static int64_t keys_file_type(const organ_convert_job *job)
 
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
-    const char *const arch = job->exchange->gguf;
+    const char *const arch = job->pairing->gguf;
     organ_gguf_writer_set_string(job->gguf, "general.architecture", arch, strlen(arch), error);
     if (!error->status)
         organ_gguf_writer_set_string(job->gguf, "general.type", "model", 5, error);
@@ -330,7 +328,7 @@ static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *er
     unsigned unstored = 0;
     const organ_tokenizer_gguf_options tokenizer = {.vocabulary = job->config.vocabulary,
                                                     .pre = job->options->pre,
-                                                    .architecture = job->exchange->gguf,
+                                                    .architecture = job->pairing->gguf,
                                                     .beyond = &beyond,
                                                     .unstored = &unstored,
                                                     .config = job->text};
@@ -356,11 +354,11 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))
         return error->status;
-    for (const exchange_key *row = organ_exchange_common; row->key && !error->status; row++)
+    for (const pairing_key *row = organ_pairing_common; row->key && !error->status; row++)
         keys_set(job, row, error);
-    for (const char *at = job->exchange->keys; *at && !error->status;) {
+    for (const char *at = job->pairing->keys; *at && !error->status;) {
         const size_t length = strcspn(at, " ");
-        keys_set(job, organ_exchange_key_named(at, length), error);
+        keys_set(job, organ_pairing_key_named(at, length), error);
         at += length + (at[length] == ' ');
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))

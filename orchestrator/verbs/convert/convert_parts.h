@@ -4,7 +4,7 @@
 #ifndef ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
 #define ORGAN_VERBS_CONVERT_CONVERT_PARTS_H
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/weights/weight_search.h"
@@ -70,11 +70,11 @@ typedef struct organ_convert_job {
     const organ_encoding *encoding;
     organ_forward_config config;
     const forward_family *family, *gguf_family; /* the architecture's rows (families.h) for safetensors and for GGUF */
-    const forward_exchange *exchange;           /* the architecture's row in exchange.h, or &named */
-    /* The architecture has no row in the tables: tensors only get other names (convert_by_name.c). `exchange` is then
+    const forward_pairing *pairing;             /* the architecture's row in pairing.h, or &named */
+    /* The architecture has no row in the tables: tensors only get other names (convert_by_name.c). `pairing` is then
      * &named, and both families are a row that has no names of its own. */
     bool by_name;
-    forward_exchange named; /* valid with by_name */
+    forward_pairing named; /* valid with by_name */
     /* with by_name: text of config.json, or of the key-value ORGAN_CONVERT_CONFIG; NULL: the GGUF file has none */
     char *own_config;
     const char *prefix; /* how the names of the text model's tensors begin in safetensors, such as "model." */
@@ -191,7 +191,7 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 /* The key-value with the text of config.json, in GGUF files of architectures that are converted by name. */
 #define ORGAN_CONVERT_CONFIG "organ.config"
 
-/* Prepares the conversion to GGUF of an architecture that has no row in exchange.h: sets by_name and named. Returns
+/* Prepares the conversion to GGUF of an architecture that has no row in pairing.h: sets by_name and named. Returns
  * ORGAN_BAD_INPUT if config.json has no model_type, if llama.cpp has an architecture of such a name and would misread
  * the file, or if the architecture's tensors would need more than other names. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error);

@@ -387,7 +387,7 @@ bool organ_convert_is_uniform(const organ_gguf_kv *kv)
 static bool config_lists_layers(const organ_convert_job *job, const char *key)
 {
     const size_t own = strlen(key);
-    for (const char *at = job->exchange->keys; *at;) {
+    for (const char *at = job->pairing->keys; *at;) {
         const size_t length = strcspn(at, " ");
         if (length > own && strncmp(at, key, own) == 0 && at[own] == ':')
             return true;
@@ -401,12 +401,12 @@ organ_status organ_convert_check_layers(const organ_convert_job *job, organ_erro
     static const char *const sizes[] = {"feed_forward_length", "attention.head_count", "attention.head_count_kv"};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         char key[160];
-        snprintf(key, sizeof key, "%s.%s", job->exchange->gguf, sizes[k]);
+        snprintf(key, sizeof key, "%s.%s", job->pairing->gguf, sizes[k]);
         const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
         if (kv && !organ_convert_is_uniform(kv) && !config_lists_layers(job, sizes[k]))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: key '%s' has different numbers for the layers; config.json of %s has one for all",
-                              job->model->path, key, job->exchange->architecture);
+                              job->model->path, key, job->pairing->architecture);
     }
     return ORGAN_OK;
 }

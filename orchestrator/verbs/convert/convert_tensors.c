@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Plans which tensors of the output each tensor of the model becomes. The table of formats/architecture/exchange.h
+ * Plans which tensors of the output each tensor of the model becomes. The table of formats/architecture/pairing.h
  * describes each kind of tensor towards GGUF; to safetensors this file inverts its strips. */
 #include "orchestrator/verbs/convert/convert_parts.h"
 
@@ -18,15 +18,15 @@ typedef struct tensor_move {
     organ_convert_job *job;
     const organ_weight *weight;
     int64_t layer; /* -1: it belongs to no layer */
-    exchange_part part;
+    pairing_part part;
     place_layout layout;
     organ_error *error;
 } tensor_move;
 
 static place_model tensor_model(const organ_convert_job *job)
 {
-    return (place_model){job->exchange, job->family, job->gguf_family,
-                         &job->config,  job->prefix, organ_text_head(job->weights)};
+    return (place_model){job->pairing, job->family, job->gguf_family,
+                         &job->config, job->prefix, organ_text_head(job->weights)};
 }
 
 static organ_status tensor_refuse(const tensor_move *t, const char *why)
@@ -36,7 +36,7 @@ static organ_status tensor_refuse(const tensor_move *t, const char *why)
 
 /* ---- pieces and places ---- */
 
-static bool tensor_name(const tensor_move *t, const exchange_part *part, char name[ORGAN_PLACE_NAME])
+static bool tensor_name(const tensor_move *t, const pairing_part *part, char name[ORGAN_PLACE_NAME])
 {
     const place_model model = tensor_model(t->job);
     if (organ_place_name(&model, t->job->to_gguf, t->layer, part, name))
@@ -193,7 +193,7 @@ static bool tensor_keeps_codes(const tensor_move *t)
     const convert_source *const source = &t->job->sources[t->job->source_count];
     return t->layout.kind == PLACE_TRANSPOSED && t->weight->rank == 3 && source->codes &&
            t->weight->codes->dtype == ORGAN_MXFP4 && (!source->other || source->other->codes->dtype == ORGAN_MXFP4) &&
-           strcmp(t->job->exchange->model_type, "gpt_oss") == 0;
+           strcmp(t->job->pairing->model_type, "gpt_oss") == 0;
 }
 
 /* A tensor NAME_blocks has the codes, a tensor NAME_scales the scales. Rows of gate and up alternate. */
@@ -347,10 +347,10 @@ static organ_status tensor_divisors(organ_convert_job *job, organ_error *error)
         return ORGAN_OK;
     if (r->kind == ORGAN_ROPE_LLAMA3 || (r->kind == ORGAN_ROPE_PROPORTIONAL && r->factor == 1))
         return tensor_rope_freqs(job, error);
-    if (r->kind != ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") != 0)
+    if (r->kind != ORGAN_ROPE_LONGROPE || strcmp(job->pairing->gguf, "phi3") != 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: config.json: the rope_type cannot be expressed in a GGUF file of %s", job->model->path,
-                          job->exchange->gguf);
+                          job->pairing->gguf);
     if (organ_convert_computed_piece(job, ORGAN_ROPE_LONG, 1, r->long_factors, count, error) != SIZE_MAX)
         organ_convert_computed_piece(job, ORGAN_ROPE_SHORT, 1, r->short_factors, count, error);
     return error->status;
@@ -364,7 +364,7 @@ organ_status organ_convert_computed(organ_convert_job *job, organ_error *error)
     for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)
         for (unsigned k = 0; k < 4 && !error->status; k++) {
             const place_model model = tensor_model(job);
-            const exchange_part part = {.part = (forward_part)(PART_XIELU_P + k), .number = -1};
+            const pairing_part part = {.part = (forward_part)(PART_XIELU_P + k), .number = -1};
             char name[ORGAN_PLACE_NAME];
             organ_place_name(&model, false, l, &part, name);
             organ_convert_computed_piece(job, name, part.part <= PART_XIELU_N, &job->config.kinds[l].xielu[k], 1,
@@ -403,7 +403,7 @@ int organ_convert_put_gemma(const organ_convert_job *job, json_t *config)
     const organ_forward_config *const c = &job->config;
     if (!job->family->global_heads)
         return 0;
-    const organ_layer_kind *const full = organ_exchange_kind(c, false), *const local = organ_exchange_kind(c, true);
+    const organ_layer_kind *const full = organ_pairing_kind(c, false), *const local = organ_pairing_kind(c, true);
     const bool wide = c->kinds[c->layers - 1].intermediate > c->kinds[0].intermediate, equal = full->value_is_key;
     const uint64_t rows = c->per_layer_width ? c->per_layer_vocabulary : c->vocabulary;
     return !ORGAN_ADD(config, SET_COUNT("head_dim", local->head_dim), SET_COUNT("global_head_dim", full->head_dim),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/verbs/graft/graft_parts.h"
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"

@@ -5,7 +5,7 @@
 #ifndef ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
 #define ORGAN_VERBS_GRAFT_GRAFT_PARTS_H
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/surgery/write/write.h"
 

@@ -2,7 +2,7 @@
 #include "orchestrator/verbs/lora/adapter_write.h"
 
 #include "formats/architecture/config_readers.h"
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/arena.h"
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
@@ -33,8 +33,8 @@ typedef struct translation {
 
 typedef struct translated_part {
     const organ_adapter_pair *pair;
-    int64_t layer;      /* -1: a weight outside of layers */
-    exchange_part part; /* with the number of the expert, if the name has one */
+    int64_t layer;     /* -1: a weight outside of layers */
+    pairing_part part; /* with the number of the expert, if the name has one */
 } translated_part;
 
 /* ---- names ---- */
@@ -72,20 +72,20 @@ static bool translate_find_part(const translation *t, translated_part *p)
             p->layer = strtol(name + 4, &end, 10);
             name = *end == '.' ? end + 1 : name;
         }
-        const bool found = organ_exchange_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+        const bool found = organ_pairing_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
         /* parts of attention and of recurrent mixers can have the same name in GGUF */
         if (p->layer >= 0 && p->layer < (int64_t)t->config.layers &&
             t->config.kinds[p->layer].mixer == ORGAN_MIXER_ATTENTION)
-            organ_exchange_attend(&p->part);
+            organ_pairing_attend(&p->part);
         return found;
     }
     if (strcmp(name, "lm_head.weight") == 0) {
         p->layer = -1;
-        p->part = (exchange_part){.part = PART_OUTPUT, .number = -1};
+        p->part = (pairing_part){.part = PART_OUTPUT, .number = -1};
         return true;
     }
     name = tail_of(t, name, &p->layer);
-    return organ_exchange_find_part(t->family, false, p->layer < 0, name, &p->part);
+    return organ_pairing_find_part(t->family, false, p->layer < 0, name, &p->part);
 }
 
 /* `layer` -1 means the model outside its layers. `number` is the index of the expert for parts of numbered experts,
@@ -321,10 +321,10 @@ static organ_status translate_find_families(translation *t, const organ_model *b
 {
     const bool gguf = base->gguf != NULL;
     /* `true`: only names matter here, and those of models with and without experts are the same */
-    const forward_exchange *const exchange = gguf ? organ_exchange_names_of_gguf(base->gguf, base->config.model_type)
-                                                  : organ_exchange_named(base->config.architecture, true);
-    t->family = organ_forward_family_named(exchange ? exchange->architecture : base->config.architecture, false);
-    t->gguf_family = exchange ? organ_forward_family_named(exchange->gguf, true) : NULL;
+    const forward_pairing *const pairing = gguf ? organ_pairing_names_of_gguf(base->gguf, base->config.model_type)
+                                                : organ_pairing_named(base->config.architecture, true);
+    t->family = organ_forward_family_named(pairing ? pairing->architecture : base->config.architecture, false);
+    t->gguf_family = pairing ? organ_forward_family_named(pairing->gguf, true) : NULL;
     if (!t->gguf_family && (gguf || t->from->gguf))
         t->family = NULL;
     if (!t->family || gguf == t->from->gguf)

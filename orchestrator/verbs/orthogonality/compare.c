@@ -2,7 +2,7 @@
  * Opens the inputs of a comparison, finds the modules that all of them have, and distributes their measurement. */
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The table of architectures for conversions, and functions that find its rows and the parts of names. The rows follow
  * llama.cpp's converter (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 
 #include "formats/architecture/families.h"
 
@@ -36,7 +36,7 @@
 #define SILU  "\"hidden_act\": \"silu\""
 
 /* A row is {architecture, gguf, keys, model_type, when, rest, norms_plus_one}. */
-static const forward_exchange rows[] = {
+static const forward_pairing rows[] = {
     {"MixtralForCausalLM", "llama", LLAMA, "mixtral", "expert_count", "{" SILU "}", false},
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
      false},
@@ -270,13 +270,13 @@ static const char *const absent[] = {
     "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
-static bool row_has_experts(const forward_exchange *row)
+static bool row_has_experts(const forward_pairing *row)
 {
     const forward_family *const family = organ_forward_family_named(row->gguf, true);
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
-const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
+const forward_pairing *organ_pairing_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
         if (strcmp(rows[k].architecture, architecture) == 0 && (experts || !row_has_experts(&rows[k])))
@@ -284,7 +284,7 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
+const forward_pairing *organ_pairing_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
         char key[128];
@@ -299,16 +299,16 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
     return NULL;
 }
 
-const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture)
+const forward_pairing *organ_pairing_names_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
-    const forward_exchange *const both = organ_exchange_of_gguf(gguf, architecture);
+    const forward_pairing *const both = organ_pairing_of_gguf(gguf, architecture);
     for (size_t k = 0; k < COUNT(rows) && !both; k++)
         if (strcmp(rows[k].gguf, architecture) == 0)
             return &rows[k];
     return both;
 }
 
-organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
+organ_status organ_pairing_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
         if (strncmp(architecture, absent[k], strlen(absent[k])) == 0 &&
@@ -369,7 +369,7 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
+static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, pairing_part *found)
 {
     char other[256];
     if (!pattern || !matches_pattern(tail, bias ? organ_forward_bias_name(pattern, other) : pattern, &found->number))
@@ -380,7 +380,7 @@ static bool part_matches(const char *tail, const char *pattern, bool bias, forwa
 }
 
 static bool find_part_of_name(const forward_family *f, bool gguf, bool top, const char *tail, bool bias,
-                              exchange_part *found)
+                              pairing_part *found)
 {
     const forward_part first = top ? PART_EMBEDDING : 0, end = top ? PART_NAMES : PART_EMBEDDING;
     const forward_name *const own = gguf ? f->gguf_names : f->names;
@@ -394,7 +394,7 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
-bool organ_exchange_has_name(const forward_name *names, forward_part part)
+bool organ_pairing_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
         if (names->part == part)
@@ -402,7 +402,7 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
-bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
+bool organ_pairing_find_part(const forward_family *family, bool gguf, bool top, const char *tail, pairing_part *found)
 {
     const size_t length = strlen(tail);
     if (find_part_of_name(family, gguf, top, tail, false, found))
@@ -411,7 +411,7 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
-void organ_exchange_attend(exchange_part *part)
+void organ_pairing_attend(pairing_part *part)
 {
     static const forward_part both[][2] = {
         {PART_MIX_Q, PART_Q}, {PART_MIX_K, PART_K}, {PART_MIX_V, PART_V}, {PART_MIX_OUT, PART_O}};
@@ -422,7 +422,7 @@ void organ_exchange_attend(exchange_part *part)
         }
 }
 
-bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
+bool organ_pairing_part_name(const forward_family *family, bool gguf, const pairing_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;
     const char *pattern = organ_forward_part_name(own, part->part, gguf, 0), *later;

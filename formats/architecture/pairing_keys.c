@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Keys of GGUF files and the values that configurations have for them. The rows follow llama.cpp's converter
  * (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
-#include "formats/architecture/exchange.h"
+#include "formats/architecture/pairing.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 
 /* ---- values that are computed from a configuration ---- */
 
-bool organ_exchange_has_attention(const organ_forward_config *c)
+bool organ_pairing_has_attention(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION || c->kinds[l].second == ORGAN_MIXER_ATTENTION)
@@ -17,7 +17,7 @@ bool organ_exchange_has_attention(const organ_forward_config *c)
     return false;
 }
 
-bool organ_exchange_rotates(const organ_forward_config *c)
+bool organ_pairing_rotates(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
@@ -25,7 +25,7 @@ bool organ_exchange_rotates(const organ_forward_config *c)
     return false;
 }
 
-const organ_layer_kind *organ_exchange_kind(const organ_forward_config *c, bool windowed)
+const organ_layer_kind *organ_pairing_kind(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)
         if ((c->kinds[l].window > 0) == windowed)
@@ -33,7 +33,7 @@ const organ_layer_kind *organ_exchange_kind(const organ_forward_config *c, bool 
     return c->kinds;
 }
 
-unsigned organ_exchange_dense(const organ_forward_config *c)
+unsigned organ_pairing_dense(const organ_forward_config *c)
 {
     unsigned dense = 0;
     while (dense < c->layers && !c->kinds[dense].mixture)
@@ -41,10 +41,10 @@ unsigned organ_exchange_dense(const organ_forward_config *c)
     return dense;
 }
 
-static double key_rotates(const organ_forward_config *c) { return organ_exchange_rotates(c); }
-static double key_leading_dense(const organ_forward_config *c) { return organ_exchange_dense(c); }
-static double key_full_head(const organ_forward_config *c) { return organ_exchange_kind(c, false)->head_dim; }
-static double key_local_head(const organ_forward_config *c) { return organ_exchange_kind(c, true)->head_dim; }
+static double key_rotates(const organ_forward_config *c) { return organ_pairing_rotates(c); }
+static double key_leading_dense(const organ_forward_config *c) { return organ_pairing_dense(c); }
+static double key_full_head(const organ_forward_config *c) { return organ_pairing_kind(c, false)->head_dim; }
+static double key_local_head(const organ_forward_config *c) { return organ_pairing_kind(c, true)->head_dim; }
 static double key_gating(const organ_forward_config *c) { return c->router.logistic ? 2 : 1; }
 static double key_latent_key(const organ_forward_config *c) { return c->latent.plain + c->latent.rotated; }
 static double key_latent_cache(const organ_forward_config *c) { return c->latent.rank + c->latent.rotated; }
@@ -126,27 +126,27 @@ static double key_cut(const organ_forward_config *c, const organ_layer_kind *kin
 /* The type of a member of a configuration. */
 #define NUMBER(value)                                                                                                  \
     _Generic((value), unsigned                                                                                         \
-             : EXCHANGE_UNSIGNED, uint64_t                                                                             \
-             : EXCHANGE_U64, double                                                                                    \
-             : EXCHANGE_DOUBLE, float                                                                                  \
-             : EXCHANGE_FLOAT, bool                                                                                    \
-             : EXCHANGE_BOOL)
+             : PAIRING_UNSIGNED, uint64_t                                                                              \
+             : PAIRING_U64, double                                                                                     \
+             : PAIRING_DOUBLE, float                                                                                   \
+             : PAIRING_FLOAT, bool                                                                                     \
+             : PAIRING_BOOL)
 
 #define OF(name)       .members = name
 #define YARN(name)     .members = name, .when = "rope.rope_type=yarn"
-#define CONSTANT(text) .rule = EXCHANGE_CONSTANT, .words = text
-#define COMPUTED(name) .rule = EXCHANGE_COMPUTED, .compute = key_##name
-#define BY_LAYER(name) .rule = EXCHANGE_BY_LAYER, .of_layer = key_##name
+#define CONSTANT(text) .rule = PAIRING_CONSTANT, .words = text
+#define COMPUTED(name) .rule = PAIRING_COMPUTED, .compute = key_##name
+#define BY_LAYER(name) .rule = PAIRING_BY_LAYER, .of_layer = key_##name
 #define SETTING(name)                                                                                                  \
-    .rule = EXCHANGE_SETTING, .offset = offsetof(organ_forward_config, name),                                          \
+    .rule = PAIRING_SETTING, .offset = offsetof(organ_forward_config, name),                                           \
     .number = NUMBER(((organ_forward_config *)0)->name)
 #define OF_LAYER(name)                                                                                                 \
-    .rule = EXCHANGE_BY_LAYER, .offset = offsetof(organ_layer_kind, name),                                             \
+    .rule = PAIRING_BY_LAYER, .offset = offsetof(organ_layer_kind, name),                                              \
     .number = NUMBER(((organ_layer_kind *)0)->name)
 
 /* Tables are laid out by hand. */
 /* clang-format off */
-const exchange_key organ_exchange_common[] = {
+const pairing_key organ_pairing_common[] = {
     {"block_count", U32, OF("num_hidden_layers n_layers n_layer num_layers")},
     {"context_length", U32, OF("max_position_embeddings n_ctx n_positions seq_length max_seq_len model_max_length")},
     {"embedding_length", U32, OF("hidden_size n_embd n_embed dim d_model")},
@@ -174,7 +174,7 @@ const exchange_key organ_exchange_common[] = {
     {"attention.value_length", U32, OF("head_dim")},
     {0}};
 
-static const exchange_key some_keys[] = {
+static const pairing_key some_keys[] = {
     {"vocab_size", U32, OF("vocab_size")},
     {"rope.dimension_count", U32, SETTING(rope.dimensions)},
     {"rope.scaling.original_context_length", U32, OF("rope.original_max_position_embeddings")},
@@ -220,7 +220,7 @@ static const exchange_key some_keys[] = {
     {"attention.value_length:head", U32, SETTING(head_dim)},
     {"attention.recurrent_layers", FLAG, BY_LAYER(recurrent)},
     {"full_attention_interval", U32, COMPUTED(interval)},
-    {"rope.dimension_sections", I32, .rule = EXCHANGE_SECTIONS, .members = "rope.mrope_section", .words = "11 11 10 0"},
+    {"rope.dimension_sections", I32, .rule = PAIRING_SECTIONS, .members = "rope.mrope_section", .words = "11 11 10 0"},
     {"rope.scaling.finetuned", FLAG, COMPUTED(rotates)},
     {"shortconv.l_cache", U32, SETTING(recurrent.kernel)},
     {"attention.layer_norm_rms_epsilon:eps", F32, SETTING(rms_eps)},
@@ -229,7 +229,7 @@ static const exchange_key some_keys[] = {
     {"attention.indexer.head_count", U32, OF("index_n_heads")},
     {"attention.indexer.key_length", U32, OF("index_head_dim")},
     {"attention.indexer.top_k", U32, OF("index_topk")},
-    {"rope.scaling.yarn_log_multiplier", F32, .rule = EXCHANGE_TENTH, .members = "rope.mscale_all_dim", .when =
+    {"rope.scaling.yarn_log_multiplier", F32, .rule = PAIRING_TENTH, .members = "rope.mscale_all_dim", .when =
      "rope.rope_type=yarn"},
     {"attention.scale", F32, OF("attention_multiplier")},
     {"attention.clamp_kqv", F32, OF("clip_qkv")},
@@ -283,7 +283,7 @@ static const exchange_key some_keys[] = {
 };
 /* clang-format on */
 
-const exchange_key *organ_exchange_key_named(const char *key, size_t length)
+const pairing_key *organ_pairing_key_named(const char *key, size_t length)
 {
     for (size_t k = 0; k < sizeof some_keys / sizeof *some_keys; k++)
         if (strlen(some_keys[k].key) == length && memcmp(some_keys[k].key, key, length) == 0)
@@ -291,24 +291,24 @@ const exchange_key *organ_exchange_key_named(const char *key, size_t length)
     return NULL;
 }
 
-static double key_number(const void *at, exchange_number number)
+static double key_number(const void *at, pairing_number number)
 {
     switch (number) {
-    case EXCHANGE_UNSIGNED:
+    case PAIRING_UNSIGNED:
         return *(const unsigned *)at;
-    case EXCHANGE_U64:
+    case PAIRING_U64:
         return (double)*(const uint64_t *)at;
-    case EXCHANGE_FLOAT:
+    case PAIRING_FLOAT:
         return (double)*(const float *)at;
-    case EXCHANGE_BOOL:
+    case PAIRING_BOOL:
         return *(const bool *)at;
-    case EXCHANGE_DOUBLE:
+    case PAIRING_DOUBLE:
         break;
     }
     return *(const double *)at;
 }
 
-double organ_exchange_value(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
+double organ_pairing_value(const pairing_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
     if (row->compute)
         return row->compute(c);
