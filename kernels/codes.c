@@ -339,7 +339,7 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const s
 /* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from the position f on, the start
  * of a group, as long as whole sets are among the n elements. Stops early at a set with a scale that e2m1_multiply
  * rejects. Moves f past the decoded elements and returns their number. */
-INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const int streams)
+SHARED size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const int streams)
 {
     size_t at = 0;
     for (; at + 16 * f->group <= n; at += 16 * f->group, f->scales += 16)
@@ -402,7 +402,9 @@ INLINE void decode_codes(const uint8_t *codes, code_factors f, void *values, siz
         const size_t left = (at < head ? head : n) - at;
         if (code == ORGAN_CODE_E2M1 && type == BF16 && !f.zeros && f.group_left == f.group &&
             (f.group == 16 || f.group == 32)) {
-            run = decode_small_groups(from, &f, to, left, streams);
+            code_factors after = f; /* so that f stays in registers */
+            run = decode_small_groups(from, &after, to, left, streams);
+            f = after;
             if (run > 0)
                 continue;
         }
@@ -412,7 +414,7 @@ INLINE void decode_codes(const uint8_t *codes, code_factors f, void *values, siz
             pass_factors(&f, run);
         } else {
             run = min_size(left, PAIR);
-            code_factors after = f; /* so that f stays in registers */
+            code_factors after = f;
             part(from, &after, to, run);
             f = after;
         }
