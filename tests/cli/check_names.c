@@ -232,7 +232,7 @@ static void judge(const struct row *row, const char *what, bool there, const org
         return;
     }
     ck_assert_msg(!there || is_whole(row), "%s: what was there is gone: %s", what, error->message);
-    const bool kept = row->kind == SINGLE && strstr(error->message, "the finished output is kept as"); /* see "kept" */
+    const bool kept = row->kind == SINGLE && strstr(error->message, "the finished output is kept as");
     if (unfinished)
         ck_assert_msg(kept || strstr(error->message, "--resume"), "%s: something is left: %s", what, error->message);
     if (strstr(error->message, "is complete"))
