@@ -441,7 +441,7 @@ typedef struct organ_model {
     size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */
     const char *const *problems; /* one sentence each */
     size_t warning_count; /* wrong statements in the files on which no loader relies, such as total_size of the index */
-    const char *const *warnings; /* one sentence each */
+    const char *const *warnings;         /* one sentence each */
     const organ_model_file *config_file; /* the local config.json that was read; NULL: none */
 } organ_model;
 
