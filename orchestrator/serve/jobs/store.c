@@ -241,7 +241,9 @@ static int64_t next_micros(const organ_job_store *store, organ_error *error)
     json_decref(ids);
     clock_gettime(CLOCK_REALTIME, &now);
     const int64_t present = 1000000 * (int64_t)now.tv_sec + now.tv_nsec / 1000;
-    return error->status ? 0 : after > present ? after : present;
+    if (error->status)
+        return 0;
+    return after > present ? after : present;
 }
 
 /* If a file of another form has the id's name, tries the next 999 microseconds; returns ORGAN_IO if all are used. */
