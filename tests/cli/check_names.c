@@ -262,7 +262,7 @@ static void make_first(const struct row *row, bool *made)
 /* Returns true if the verb has a journal, by which a later run recognises its partial output. */
 static bool has_journal(const struct row *row)
 {
-    static const char *const without[] = {"lora sanitize", "lora resize", "orthogonality", "perplexity", "evaluate"};
+    static const char *const without[] = {"orthogonality", "perplexity", "evaluate"};
     bool found = false;
     for (size_t k = 0; k < sizeof without / sizeof *without; k++)
         found = found || strncmp(row->words, without[k], strlen(without[k])) == 0;
