@@ -252,9 +252,16 @@ INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, 
 }
 
 typedef void grow_tubes(const physarum_tile *t);
-SHARED void grow_by_square(const physarum_tile *t) { physarum_grow_tubes(t, 1, 0); }
-SHARED void grow_mixed(const physarum_tile *t) { physarum_grow_tubes(t, 1, 1); }
-SHARED void grow_by_power(const physarum_tile *t) { physarum_grow_tubes(t, 0, 0); }
+/* A copy of the tile on the stack lets the compiler keep its members in registers across the stores to the tubes. */
+#define GROW_TUBES(name, square, mixed)                                                                                \
+    SHARED void name(const physarum_tile *t)                                                                           \
+    {                                                                                                                  \
+        const physarum_tile own = *t;                                                                                  \
+        physarum_grow_tubes(&own, square, mixed);                                                                      \
+    }
+GROW_TUBES(grow_by_square, 1, 0)
+GROW_TUBES(grow_mixed, 1, 1)
+GROW_TUBES(grow_by_power, 0, 0)
 
 SHARED uint64_t prune_row_rarely(const physarum_tile *t, size_t i, void *row, enum element_type type, int still)
 {
