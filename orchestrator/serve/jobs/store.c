@@ -229,20 +229,18 @@ static int64_t micros_of(const char *id)
 }
 
 /* Returns a microsecond after the newest job, or the present time if that is later: a clock that steps back leaves the
- * ids in the order of creation. 0 after an error. */
+ * ids in the order of creation. */
 static int64_t next_micros(const organ_job_store *store, organ_error *error)
 {
     struct timespec now;
-    json_t *const ids = organ_job_ids(store, error);
-    if (!ids && !error->status)
-        organ_fail_errno(error, ENOMEM, "a job");
+    json_t *const ids = organ_job_ids(store, &(organ_error){0});
+    if (!ids)
+        organ_fail_errno(error, errno, "a directory for the job cannot be created");
     const size_t count = json_array_size(ids);
     const int64_t after = count ? micros_of(json_string_value(json_array_get(ids, count - 1))) + 1 : 0;
     json_decref(ids);
     clock_gettime(CLOCK_REALTIME, &now);
     const int64_t present = 1000000 * (int64_t)now.tv_sec + now.tv_nsec / 1000;
-    if (error->status)
-        return 0;
     return after > present ? after : present;
 }
 

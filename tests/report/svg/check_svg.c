@@ -9,6 +9,7 @@
 #include "tests/kit/suite_table.h"
 #include "tests/kit/svg_reader.h"
 
+#include <locale.h>
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -68,6 +69,7 @@ START_TEST(no_locale_shows)
     char *plain = draw(&small);
     comma_locale_begin();
     char *again = draw(&small);
+    setlocale(LC_NUMERIC, "C"); /* for the next test of this process */
     ck_assert_str_eq(plain, again);
     free(plain);
     free(again);

@@ -8,6 +8,7 @@
 #include "tests/kit/suite_table.h"
 #include "tests/kit/svg_reader.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -380,6 +381,7 @@ START_TEST(no_locale_changes_them)
     char *const before = heat(&small);
     comma_locale_begin();
     char *const after = heat(&small);
+    setlocale(LC_NUMERIC, "C"); /* for the next test of this process */
     ck_assert_str_eq(before, after);
     free(before);
     free(after);
