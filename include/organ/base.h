@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What all other headers of liborgan need: visibility of its declarations, status and error, and lack of memory. */
+ * Declares what other headers of liborgan use: the macros that make functions visible, status and error of a call, and
+ * the functions by which a program notices a lack of memory. */
 #ifndef ORGAN_API_BASE_H
 #define ORGAN_API_BASE_H
 

@@ -38,7 +38,8 @@ static organ_pass_open *take_complete(organ_pass_run_state *r)
     return items;
 }
 
-/* An item is told when no unfinished item is before it, or with `all` at once. */
+/* Calls pass->tell for finished items in their order, up to the first unfinished one; with `all`, skips unfinished
+ * items. */
 static void tell_items(organ_pass_run_state *r, bool all)
 {
     const organ_pass *const pass = r->pass;

@@ -203,8 +203,9 @@ static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, 
     }
 }
 
-/* The kernels decode codes of 4 and 8 bits of GPTQ as they are packed; others become a byte each in p->loose, valid
- * until the next call. `at` is counted from the first output of the strip's first stored column. */
+/* Returns the codes of output `at`, which is counted from the first output of the strip's first stored column. GPTQ's
+ * codes of 4 and 8 bits stay packed, because the kernels decode them so. All other codes are unpacked to a byte each in
+ * p->loose, which the next call overwrites. */
 static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
 {
     const size_t cols = (size_t)r->shape.cols;

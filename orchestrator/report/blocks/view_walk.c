@@ -205,7 +205,8 @@ static void walk_each(organ_view_walk *walk, const organ_block *block)
     organ_json_release_rows(rows);
 }
 
-/* The inner blocks get the row {"rows": the selected rows}. Nothing is printed if no row is selected. */
+/* Walks the inner blocks once, over one row whose member "rows" holds all selected rows. If the block selects no row,
+ * prints nothing. */
 static void walk_together(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
