@@ -207,6 +207,12 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true)
 
+/* --moments; `member` is a text. */
+#define MOMENTS(member) \
+    CHOICE("moments", "whole|blocks", member, \
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less memory " \
+           "and give a larger error; default whole")
+
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \

@@ -55,7 +55,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
     bound_text(option, option->range.from, from);
     bound_text(option, option->range.to, to);
     if (!option->after_from && !option->before_to)
-        snprintf(out, size, "%s to %s", from, to);
+        snprintf(out, size, "%s%s to %s", option->automatic ? "auto, or " : "", from, to);
     else
         snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from,
                  option->before_to ? "below" : "at most", to);
@@ -195,8 +195,9 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
-        organ_in_range(option, number)) {
+    const bool automatic = option->automatic && strcmp(text, ORGAN_AUTOMATIC) == 0;
+    if (automatic || (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
+                      organ_in_range(option, number))) {
         store_number(option, number, member);
         return ORGAN_OK;
     }

@@ -8,7 +8,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include <organ/machine.h>
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -180,8 +180,9 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
 {
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
-    const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY,
-                   least = min_extra(c, forward);
+    const uint64_t least = min_extra(c, forward);
+    organ_memory_prefer(c->engine, PLENTY * (least + MAX_TOGETHER * one + organ_forward_layer_bytes(forward)));
+    const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY;
     const uint64_t more = plenty > least ? (plenty - least) / one : 0;
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
@@ -294,11 +295,17 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
+static void curves_forget(void *context)
+{
+    const organ_curves *const c = context;
+    if (c->work->forget)
+        c->work->forget(c->work->context);
+}
+
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
-    if (c->work->forget)
-        c->work->forget(c->work->context);
+    curves_forget(c);
     organ_variants_pass(c->variants, layer->loaded, error);
     if (share_curves(c, error) == ORGAN_OK)
         print_time(c, layer->number);
@@ -437,6 +444,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                             .grouped = true,
                                             .together = tensor_of,
                                             .enter = curves_enter_layer,
+                                            .forget = curves_forget,
                                             .leave = curves_finish};
     if (choose_targets(c, targets, of, error) ||
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,
