@@ -210,8 +210,8 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 /* --moments; `member` is a text. */
 #define MOMENTS(member) \
     CHOICE("moments", "whole|blocks", member, \
-           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less memory " \
-           "and give a larger error; default whole")
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less " \
+           "memory and give a larger error; default whole")
 
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \

@@ -21,8 +21,8 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}),
     BYTES("memory", "SIZE", memory,
-          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the free "
-          "memory. The result does not depend on it",
+          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the "
+          "free memory. The result does not depend on it",
           .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .automatic = true,
           .fallback = ORGAN_AUTOMATIC),
     NUMBER("readers", "N", readers,

@@ -142,12 +142,6 @@ organ_status organ_calibration_moments_parse(const char *moments, bool *blocks, 
                : organ_fail(error, ORGAN_USAGE, "--moments '%s' is unknown: whole or blocks", moments);
 }
 
-/* Inputs are gathered on a copy of a chunk's states if the states run through the layer again later. */
-static bool runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)
-{
-    return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
-}
-
 /* Chunks 0, step, 2 step, ... count, in all streams. The token ids of the windows are counted only if the states are
  * in a scratch file: states in memory are so much larger that the ids do not matter. */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
@@ -156,7 +150,7 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
     organ_calibration_chunks chunks = chunks_of(o, forward);
     const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
     chunks.step = step;
-    return organ_calibration_states_memory(&chunks, runs_on_copies(o, forward), scratch) +
+    return organ_calibration_states_memory(&chunks, organ_calibration_runs_on_copies(o, forward), scratch) +
            (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
@@ -198,78 +192,6 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     const uint64_t less =
         states_memory(o, calib->facts.forward, scratch, 1) - states_memory(o, calib->facts.forward, scratch, 2);
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
-}
-
-/* ---- second moments ---- */
-
-uint64_t organ_calibration_moments_bytes(const organ_calibration_run *calib, uint64_t cols, uint64_t rows, bool expert,
-                                         bool blocks)
-{
-    const bool whole = !blocks || (calib->work->mixtures && expert);
-    return organ_calibration_memory(cols, rows, two_streams(calib->options) && !expert, whole);
-}
-
-bool organ_calibration_may_rerun(const organ_calibration_run *calib)
-{
-    return runs_on_copies(calib->options, calib->facts.forward);
-}
-
-/* Adds the moments of the tensor's matrices to those of its expert, sums[expert], or to *others. */
-static void add_moments(const organ_calibration_run *calib, const organ_tensor *tensor, bool blocks, uint64_t *sums,
-                        uint64_t *others)
-{
-    const unsigned experts = organ_forward_describe(calib->facts.forward)->experts;
-    const organ_matrices m = organ_calibration_matrices(calib, tensor);
-    const int32_t own = tensor->anatomy.expert;
-    const bool expert = m.count > 1 || own >= 0;
-    const uint64_t each = organ_calibration_moments_bytes(calib, m.cols, m.rows, expert, blocks);
-    if (!expert)
-        *others += each;
-    for (uint64_t e = 0; e < m.count && expert; e++)
-        sums[own >= 0 ? (uint32_t)own % (experts + 1) : e % (experts + 1)] += each;
-}
-
-/* A layer that runs several times has a second copy of its weights (assign_experts of captures.c). With work->mixtures
- * it has none, and work->memory includes the moments of one expert. */
-static void raise_needs(const organ_calibration_run *calib, const uint64_t *sums, uint64_t others,
-                        organ_calibration_needs *needs)
-{
-    const unsigned experts = organ_forward_describe(calib->facts.forward)->experts;
-    uint64_t all = others, max = 0;
-    for (unsigned e = 0; e <= experts; e++) {
-        all += sums[e];
-        max = sums[e] > max ? sums[e] : max;
-    }
-    uint64_t least = all;
-    if (calib->work->mixtures)
-        least = others;
-    else if (organ_calibration_may_rerun(calib) && max > 0)
-        least = organ_forward_layer_bytes(calib->facts.forward) + others + max;
-    needs->all = all > needs->all ? all : needs->all;
-    least = least < all ? least : all;
-    needs->least = least > needs->least ? least : needs->least;
-}
-
-/* Sets calib->needs. Work that gathers no second moments needs none. */
-static organ_status find_needs(organ_calibration_run *calib, organ_error *error)
-{
-    const organ_targets *const targets = calib->targets;
-    const size_t experts = organ_forward_describe(calib->facts.forward)->experts;
-    uint64_t *const sums = calloc(experts + 1, sizeof *sums);
-    if (!sums)
-        return organ_fail_memory(error, calib->options->calibration.text);
-    for (unsigned blocks = 0; blocks < 2 && calib->work->change; blocks++)
-        for (size_t k = 0; k < targets->count;) {
-            const int32_t layer = targets->tensors[k]->anatomy.layer;
-            uint64_t others = 0;
-            memset(sums, 0, (experts + 1) * sizeof *sums);
-            for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++)
-                add_moments(calib, targets->tensors[k], blocks, sums, &others);
-            raise_needs(calib, sums, others, &calib->needs[blocks]);
-            organ_rows_passed();
-        }
-    free(sums);
-    return error->status;
 }
 
 /* ---- the least memory ---- */
@@ -351,8 +273,8 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
 {
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t bytes = organ_calibration_states_bytes(&calib->chunks) * (two_streams(o) ? 2 : 1);
-    organ_calibration_states_open(&calib->chunks, runs_on_copies(o, calib->facts.forward), o->calibration.scratch,
-                                  &calib->states, error);
+    organ_calibration_states_open(&calib->chunks, organ_calibration_runs_on_copies(o, calib->facts.forward),
+                                  o->calibration.scratch, &calib->states, error);
     if (two_streams(o) && !error->status)
         organ_calibration_states_open(&calib->chunks, false, o->calibration.scratch, &calib->donor_states, error);
     return error->status || !o->calibration.scratch
@@ -390,7 +312,7 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     const organ_calibration_run_options *const o = calib->options;
     const organ_forward *const forward = calib->facts.forward;
     set_chunks(calib);
-    if (find_needs(calib, error) == ORGAN_OK && claim_memory(calib, error) == ORGAN_OK) {
+    if (organ_calibration_find_needs(calib, error) == ORGAN_OK && claim_memory(calib, error) == ORGAN_OK) {
         organ_memory_prefer(calib->engine, organ_calibration_run_max_memory(calib));
         /* the memory that the threads need less than a sixteenth is not used */
         calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) -
@@ -436,7 +358,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     if (!organ_memory_named(error) || !calib->work)
         return error->status;
     set_chunks(calib);
-    if (find_needs(calib, &other) == ORGAN_OK)
+    if (organ_calibration_find_needs(calib, &other) == ORGAN_OK)
         claim_memory(calib, &other);
     return organ_memory_refuse_both(error, &other);
 }
