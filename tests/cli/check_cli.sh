@@ -146,7 +146,7 @@ first=
 for isa in $isas $twins; do
     for threads in $([[ $isa == scalar ]] && echo "$of_scalar" || echo "$numbers"); do
         out=out-$isa-$threads
-        ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads
+        ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads --progress lines
         sed "s/$out/OUT/" ../out >../shown && matches prune/prune ../shown
         matches prune/prune_log ../err
         digests "$out" >"../digests-$out"
