@@ -441,6 +441,8 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 /* Returns the bytes of --memory that the second moments of a layer may use: the bytes that remain after hidden states,
  * the layer and the memory of the callbacks. Independent of the number of threads. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
+/* Returns the least bytes of memory for the second moments of any layer. */
+uint64_t organ_calibration_run_moments(const organ_calibration_run *calib);
 /* Returns the least sufficient --memory for this walk, in bytes. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
 /* Returns the --memory, in bytes, with which no layer runs several times because of its experts' second moments. */

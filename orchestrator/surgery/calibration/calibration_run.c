@@ -230,6 +230,8 @@ static const organ_calibration_needs *needs_of(const organ_calibration_run *cali
     return &calib->needs[calib->options->blocks];
 }
 
+uint64_t organ_calibration_run_moments(const organ_calibration_run *calib) { return needs_of(calib)->least; }
+
 static uint64_t memory_with(const organ_calibration_run *calib, uint64_t moments)
 {
     calib_extra_memory b = extra_memory_of(calib, has_scratch(calib), moments);
