@@ -33,19 +33,20 @@ typedef struct perplexity_call {
           "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
 #define REPORT_DIR(verb) \
     OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
-    FORCE(verb.experiment.force, "DIR")
+    FORCE(verb.experiment.force)
 #define PROTOCOL_OPTIONS(verb) \
     TEXT("style", "STYLE", verb.experiment.style, \
          "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
          "half of each whole window; lm-eval: every token, in a rolling window, with perplexity per word and per " \
          "byte", \
-         .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
+         .fallback = "hf", .choices = "hf|llama.cpp|lm-eval", .topic = &organ_topic_scoring), \
     NUMBER("context", "N", verb.experiment.context, \
            "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
-           .letter = 'c', .range = {TEXT_CONTEXTS}), \
+           .letter = 'c', .range = {TEXT_CONTEXTS}, .common = true, .topic = &organ_topic_scoring), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
-           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
-    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact")
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}, .common = true, \
+           .topic = &organ_topic_scoring), \
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
               "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
@@ -191,7 +192,7 @@ static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
     NUMBER("tokens", "N", generate.count, "largest number of tokens to generate",
            .letter = 'n', .range = {1, 65536}, .fallback = "64"),
-    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
+    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)};
 
 /* clang-format on */
 

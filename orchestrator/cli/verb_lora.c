@@ -29,7 +29,7 @@ static const organ_option extract_options[] = {
          "down, also fused ones"),
     FLAG("save-full", lora_extract.save_full,
          "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
-    WRITING(lora_extract, "ADAPTER", "pair the weights and print what would be extracted")};
+    WRITING(lora_extract, "pair the weights and print what would be extracted")};
 
 static const organ_option factor_options[] = {
     NUMBER("rank", "R", lora_extract.rank, "rank of each module; with --rank-by the highest rank",
@@ -92,7 +92,7 @@ static const organ_option sanitize_options[] = {
            "reduces modules of a higher rank to their best approximation; --check only lists them",
            .range = {RANKS}),
     RESUME(lora_sanitize.resume),
-    FORCE(lora_sanitize.force, "OUT")};
+    FORCE(lora_sanitize.force)};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
 
@@ -143,7 +143,7 @@ static const organ_option merge_options[] = {
          "round merged weights of 16 bits so that the errors of a row cancel in the directions of the adapter: keeps "
          "the effect of changes that are finer than the type"),
     SHARD_SIZE(lora_merge),
-    WRITING(lora_merge, "OUT", "find the base weight of every tensor of the adapter and print what would be "
+    WRITING(lora_merge, "find the base weight of every tensor of the adapter and print what would be "
                              "merged")};
 
 RUN_WRITING(merge, organ_lora_merge, lora_merge)
@@ -193,7 +193,7 @@ static const organ_option resize_options[] = {
          "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
          .range = {0, 1}, .after_from = true),
     RESUME(lora_resize.resume),
-    FORCE(lora_resize.force, "OUT")};
+    FORCE(lora_resize.force)};
 
 RUN(resize, organ_lora_resize, lora_resize)
 

@@ -130,7 +130,7 @@ static const organ_option options[] = {
            "measure leakage into the K strongest output directions of the adapter; default: all",
            .range = {RANKS}),
     NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
-    FORCE(orthogonality.force, "DIR")};
+    FORCE(orthogonality.force)};
 
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 

@@ -18,7 +18,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
-    WRITING(extract, "DIR", "print what DIR would contain")};
+    WRITING(extract, "print what DIR would contain")};
 
 WORK(extract_work)
 {
@@ -58,7 +58,7 @@ static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with files split as the donor's",
            .required = true),
-    WRITING(assemble, "OUT", "print which files would be written")};
+    WRITING(assemble, "print which files would be written")};
 
 WORK(assemble_work)
 {
@@ -110,7 +110,7 @@ static const organ_option graft_options[] = {
     TYPES("type", graft.types, "kinds of tensors to copy: skeleton is attention, organ is feed-forward and experts; "
                                "default: all"),
     LAYERS_OPTION("source"), MAP_OPTION, SATURATE(graft),
-    WRITING(graft, "C", "print whether the models fit and what would be grafted")};
+    WRITING(graft, "print whether the models fit and what would be grafted")};
 static const organ_option chimera_options[] = {
     MODEL("base", "A", graft.target, "the model that gets tensors of B; it is not changed", .required = true),
     MODEL("donor", "B", graft.source, "the model from which tensors are copied", .required = true),
@@ -118,7 +118,7 @@ static const organ_option chimera_options[] = {
                                "and experts", .required = true),
     LAYERS_OPTION("donor"), MAP_OPTION, SATURATE(graft),
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
-    WRITING(graft, "C", "print whether the models fit and what would be copied")};
+    WRITING(graft, "print whether the models fit and what would be copied")};
 
 WORK(graft_work)
 {

@@ -26,7 +26,7 @@ static const organ_option dequantize_options[] = {
     CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
            "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16"),
     SATURATE(dequantize), SHARD_SIZE(dequantize),
-    WRITING(dequantize, "OUT", "print what would be dequantised")};
+    WRITING(dequantize, "print what would be dequantised")};
 
 RUN_WRITING(dequantize, organ_dequantize, dequantize)
 
@@ -116,8 +116,7 @@ static const organ_option quantize_options[] = {
     TEXT("targets", "GLOB,...", quantize.targets,
          "quantise the matrices whose names match a GLOB instead of the projections"),
     SHARD_SIZE(quantize),
-    WRITING(quantize, "OUT",
-            "print what would be quantised" AND_PLAN "; --scheme mixed measures the widths first, as the run does")};
+    WRITING(quantize, "print what would be quantised" AND_PLAN "; --scheme mixed measures the widths first, as the run does")};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
@@ -234,7 +233,7 @@ static const organ_option convert_options[] = {
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
     SATURATE(convert), SHARD_SIZE(convert),
-    WRITING(convert, "OUT", "print what would be converted")};
+    WRITING(convert, "print what would be converted")};
 
 RUN_WRITING(convert, organ_convert, convert)
 

@@ -41,7 +41,7 @@ static const organ_option prune_options[] = {
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
          .choices = ORGAN_CODE_SCHEMES),
-    WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
+    WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", prune.calibrated.calibration.text,
           "calibration text for all methods but physarum-v1 and magnitude; do not use a text on which the model is "
@@ -218,7 +218,7 @@ static const organ_option purify_options[] = {
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections; skeleton is attention, "
                                 "organ is feed-forward and experts"),
     TEXT("layers", "RANGE,...", purify.layers, "purify only these layers, for example 5-20 or 0-3,8"),
-    WRITING(purify, "OUT", "print what would be purified")};
+    WRITING(purify, "print what would be purified")};
 
 RUN_WRITING(purify, organ_purify, purify)
 

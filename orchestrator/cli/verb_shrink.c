@@ -27,7 +27,7 @@ static const organ_option experts_options[] = {
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
          "layer stays unchanged if held-out windows do not improve"),
     SHARD_SIZE(experts),
-    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+    WRITING(experts, "print what would be kept" AND_PLAN "; measures nothing")};
 
 static const organ_option score_options[] = {
     INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
@@ -110,7 +110,7 @@ static const organ_option layers_options[] = {
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
     SHARD_SIZE(layers),
-    WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
+    WRITING(layers, "print the changes to the model" AND_PLAN "; does not search for blocks")};
 
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
@@ -204,7 +204,7 @@ static const organ_option width_options[] = {
            "keep a multiple of N channels; default 32, and 256 for a GGUF model whose width is a multiple of 256",
            .range = {1, 65536}),
     SHARD_SIZE(width),
-    WRITING(width, "OUT", "print what would be removed" AND_PLAN)};
+    WRITING(width, "print what would be removed" AND_PLAN)};
 static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",

@@ -31,7 +31,10 @@ static const organ_verb_section sections[] = {
     {"Run a model", &organ_tokenize_verb},
     {"Serve", &organ_serve_verb},
     {"This program", &organ_version_verb}};
-const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
+static const organ_topic *const topics[] = {
+    &organ_topic_outputs, &organ_topic_calibration, &organ_topic_budget, &organ_topic_evaluation, &organ_topic_scoring,
+    &organ_topic_machine, &organ_topic_urls, &organ_topic_reports};
+const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections), topics, COUNT(topics)};
 
 /* This is organ_model_access.stopped. */
 static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }
