@@ -184,7 +184,8 @@ void organ_help_topic(FILE *out, const organ_verb_table *table, const organ_topi
 void organ_help_topics(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     const organ_page narrow = page_for_reading(page);
-    organ_text_wrap(out, "", 0, "Options that several verbs have. The help of a verb lists those that it has.", &narrow);
+    organ_text_wrap(out, "", 0, "Options that several verbs have. The help of a verb lists those that it has.",
+                    &narrow);
     for (size_t k = 0; k < table->topic_count; k++) {
         fprintf(out, "\n%s: ", table->topics[k]->name);
         organ_help_topic(out, table, table->topics[k], page);
@@ -200,8 +201,8 @@ static void put_topics_of(FILE *out, const organ_verb_table *table, const organ_
             continue;
         if (!any) {
             fputc('\n', out);
-            organ_text_wrap(out, "", 0, "Shared options, described by 'organ help TOPIC' ('organ help common' has all):",
-                            page);
+            organ_text_wrap(out, "", 0,
+                            "Shared options, described by 'organ help TOPIC' ('organ help common' has all):", page);
         }
         any = true;
         put_help_entry(out, table->topics[k]->name, TOPIC_COLUMN, names, page);
@@ -294,10 +295,12 @@ void organ_help_brief(FILE *out, const organ_verb *verb, const organ_page *page)
     put_examples(out, verb, COMMANDS, &narrow);
     fputs("\nOptions:\n", out);
     for (; (option = organ_verb_option_at(verb, count)); count++)
-        if (option->common)
+        if (option->common || option->required)
             put_brief_option(out, option, option_column(&narrow), &narrow);
     fputc('\n', out);
-    organ_text_say(out, &narrow, "", count > 1 ? "'organ %s --help' describes all %zu options." : "'organ %s --help' has more.", verb->name, count);
+    organ_text_say(out, &narrow, "",
+                   count > 1 ? "'organ %s --help' describes all %zu options." : "'organ %s --help' has more.",
+                   verb->name, count);
 }
 
 /* ---- the program ---- */

@@ -12,7 +12,8 @@ enum { NOT_FOUND = 127 }; /* exit code of a shell that does not find a command *
 
 static const char *chosen_pager(void)
 {
-    const char *const type = getenv("TERM"), *const own = getenv("ORGAN_PAGER"), *const pager = own ? own : getenv("PAGER");
+    const char *const type = getenv("TERM"), *const own = getenv("ORGAN_PAGER"),
+                      *const pager = own ? own : getenv("PAGER");
     if (!isatty(STDOUT_FILENO) || !type || !*type || strcmp(type, "dumb") == 0)
         return NULL;
     if (pager && (!*pager || strcmp(pager, "cat") == 0))

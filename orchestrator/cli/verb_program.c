@@ -138,7 +138,7 @@ static organ_status run_completion(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option manual_options[] = {
-    FLAG("list", list, "print the names of all pages")};
+    FLAG("list", list, "print the names of all pages", .common = true)};
 
 const organ_verb organ_version_verb = {
     .name = "version",

@@ -58,7 +58,11 @@ static void expect_options(const organ_verb *verb, const char **rest)
             expect_next(verb, rest, line);
         }
     }
-    expect_next(verb, rest, "Shared options, described by 'organ help TOPIC' ('organ help common' has all):");
+    bool any = false;
+    for (size_t k = 0; k < organ_all_verbs.topic_count; k++)
+        any = any || organ_topic_names(verb, organ_all_verbs.topics[k], names, sizeof names);
+    if (any)
+        expect_next(verb, rest, "Shared options, described by 'organ help TOPIC' ('organ help common' has all):");
     for (size_t k = 0; k < organ_all_verbs.topic_count; k++)
         if (organ_topic_names(verb, organ_all_verbs.topics[k], names, sizeof names)) {
             snprintf(line, sizeof line, "%s %s", organ_all_verbs.topics[k]->name, names);
@@ -162,8 +166,10 @@ START_TEST(brief_help_is_brief)
         ck_assert_msg(count_lines(help) <= LINES, "%zu lines:\n%s", count_lines(help), help);
         ck_assert_msg(strstr(help, "--help' "), "%s", help);
         for (size_t k = 0; verb && (option = organ_verb_option_at(verb, k)); k++) {
-            common += option->common;
-            ck_assert_msg(option->common || !option->required, "%s -h lacks --%s", verb->name, option->name);
+            char name[64];
+            snprintf(name, sizeof name, " --%s ", option->name);
+            common += option->common || option->required;
+            ck_assert_msg(!(option->common || option->required) || strstr(help, name), "%s -h lacks%s", verb->name, name);
         }
         ck_assert_msg(common <= OPTIONS, "%s -h has %zu options", verb->name, common);
         free(help);
@@ -195,7 +201,8 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"help", {help_says_what_the_table_says, topics_describe_the_options_of_all_verbs, brief_help_is_brief,
-                                  help_fits_the_screen}}};
+    const suite_case cases[] = {{"help",
+                                 {help_says_what_the_table_says, topics_describe_the_options_of_all_verbs,
+                                  brief_help_is_brief, help_fits_the_screen}}};
     return run_suites((Suite *const[]){suite_of("help", cases, 1, NULL, NULL), NULL});
 }

@@ -182,9 +182,12 @@ START_TEST(help_wins_over_what_is_missing)
     static const struct {
         const char *line;
         organ_help help;
-    } rows[] = {{"prune --help", ORGAN_HELP_COMPLETE},      {"prune -h", ORGAN_HELP_BRIEF},
-                {"prune x -qh", ORGAN_HELP_BRIEF},          {"prune -h --help", ORGAN_HELP_COMPLETE},
-                {"audit a --help -h", ORGAN_HELP_COMPLETE}, {"version --help", ORGAN_HELP_COMPLETE},
+    } rows[] = {{"prune --help", ORGAN_HELP_COMPLETE},
+                {"prune -h", ORGAN_HELP_BRIEF},
+                {"prune x -qh", ORGAN_HELP_BRIEF},
+                {"prune -h --help", ORGAN_HELP_COMPLETE},
+                {"audit a --help -h", ORGAN_HELP_COMPLETE},
+                {"version --help", ORGAN_HELP_COMPLETE},
                 {"help -h", ORGAN_HELP_BRIEF}};
     for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
@@ -303,7 +306,8 @@ START_TEST(the_table_is_sound)
                               option->name);
                 ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s",
                               verb->name, option->name);
-                ck_assert_msg(!option->topic || organ_topic_find(&organ_all_verbs, option->topic->name) == option->topic,
+                ck_assert_msg(!option->topic ||
+                                  organ_topic_find(&organ_all_verbs, option->topic->name) == option->topic,
                               "%s --%s", verb->name, option->name);
                 ck_assert_msg(option->help[strlen(option->help) - 1] != '.', "%s --%s", verb->name, option->name);
                 ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name,

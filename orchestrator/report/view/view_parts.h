@@ -104,7 +104,7 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
               .what = "kinds", .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                  \
     MATRICES_SHARE(if_, "targets are"),                                                                                \
-        MATRICES_FEW(if_, "targets", "The others are not targets by default, or --targets excludes them."),            \
+        MATRICES_FEW(if_, "targets", "The others are not targets by default, or --select excludes them."),             \
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 
@@ -286,11 +286,11 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", BLOCKS_OF(organ_magnitude_blocks))
 #define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparse_tensor_blocks))
 
-/* The command `organ audit DONOR OUTPUT --targets ...`, quoted for a shell. `output` is the member of "run" with the
- * path of the output, `compensated` the condition for --compensated. */
+/* The command `organ audit DONOR OUTPUT --select ...`, quoted for a shell. `output` is the member of "run" with the
+ * path of the output, `compensated` the condition for --refitted. */
 #define AUDIT_COMMAND(output, compensated)                                                                             \
-    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"   \
-    "{" compensated "? --compensated}"
+    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --select {parameters.targets:shell}}"    \
+    "{" compensated "? --refitted}"
 
 /* Main results of a pruning or its audit, for HIGHLIGHTS. */
 #define SPARSITY_HIGHLIGHTS                                                                                            \

@@ -331,6 +331,7 @@ static void close_graft(organ_graft_job *job)
     json_decref(job->notes);
     json_decref(job->metadata);
     organ_rows_free(job->pairs);
+    organ_selection_release(&job->selection);
     free(job->taken);
 }
 
