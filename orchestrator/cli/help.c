@@ -261,23 +261,40 @@ static void first_sentence(const char *text, char *out, size_t size)
     snprintf(out, size, "%.*s", (int)(n + (text[n] == '.' && text[n + 1] == ' ')), text);
 }
 
-/* The help of the option up to its first ';' or '.', its choices if they are few, and its default. */
+/* Copies the choices of an option, the first of them if they are many. */
+static void some_choices(const organ_option *option, char out[ORGAN_RANGE_ROOM])
+{
+    enum { MANY = 90, SOME = 50 }; /* bytes */
+    organ_option_range(option, out, ORGAN_RANGE_ROOM);
+    if (!option->choices || strcmp(option->choices, option->argument) == 0)
+        *out = '\0'; /* a range, or the term in front of the meaning lists the choices already */
+    else if (strlen(out) > MANY) {
+        char *const last = strchr(out + SOME, ',');
+        snprintf(last, ORGAN_RANGE_ROOM - (size_t)(last - out), ", ...");
+    }
+}
+
+static bool starts_with_choice(const organ_option *option)
+{
+    const size_t word = strcspn(option->help, ": ");
+    return option->choices && option->help[word] == ':' && organ_option_has_choice(option, option->help, word);
+}
+
+/* The help of the option up to its first '.' or, unless it explains its choices, ';'. */
 static void put_brief_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
-    enum { FEW = 60 }; /* bytes */
-    char term[96], range[ORGAN_RANGE_ROOM], meaning[ORGAN_MEANING_ROOM];
-    size_t n = strcspn(option->help, ";");
+    char term[96], choices[ORGAN_RANGE_ROOM], meaning[ORGAN_MEANING_ROOM];
+    size_t n = strcspn(option->help, starts_with_choice(option) ? "" : ";");
     for (size_t k = 0; k < n; k++)
         if (option->help[k] == '.' && option->help[k + 1] == ' ')
             n = k;
     option_term(option, term, sizeof term);
-    organ_option_range(option, range, sizeof range);
-    const bool few = option->choices && strlen(range) <= FEW && strcmp(option->choices, option->argument) != 0;
-    size_t used = (size_t)snprintf(meaning, sizeof meaning, "%.*s", (int)n, option->help);
-    if (few)
-        used += (size_t)snprintf(meaning + used, sizeof meaning - used, ": %s", range);
-    if (option->fallback)
-        snprintf(meaning + used, sizeof meaning - used, " (default %s)", option->fallback);
+    some_choices(option, choices);
+    const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%.*s", (int)n, option->help);
+    if (*choices || option->fallback)
+        snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", choices,
+                 *choices && option->fallback ? "; " : "", option->fallback ? "default " : "",
+                 option->fallback ? option->fallback : "");
     put_help_entry(out, term, column, meaning, page);
 }
 

@@ -30,7 +30,7 @@ typedef struct perplexity_call {
     "exact; 'organ version' names the instructions of this CPU"
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
-          "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
+          "the UTF-8 text to predict; it is not normalised or stripped", .common = true, __VA_ARGS__)
 #define REPORT_DIR(verb) \
     OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
     FORCE(verb.experiment.force)
