@@ -420,8 +420,8 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
 
 /* Prints a text on stdout. If that is a terminal that can move its cursor, the text goes through the pager that
  * ORGAN_PAGER or PAGER names, a command for the shell, else `less` with the options FRX unless LESS is set; "" and "cat"
- * name none. Prints the text without a pager if there is none. A pager that ends before it has read all is no
- * error. */
+ * name none. Prints the text without a pager if the shell does not find it. A pager that ends before it has read all is
+ * no error. */
 void organ_pager_print(const char *text);
 
 /* Pages of the manual in roff (man macros), made from the table of verbs. */

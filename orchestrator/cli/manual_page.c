@@ -200,7 +200,9 @@ static void put_options(FILE *out, const organ_verb_table *table, const organ_ve
         char names[ORGAN_TOPIC_ROOM];
         if (!organ_topic_names(verb, table->topics[k], names, sizeof names))
             continue;
-        fprintf(out, ".TP\n.I %s\n", table->topics[k]->name);
+        fputs(".TP\n", out);
+        put_argument(out, table->topics[k]->name);
+        fputc('\n', out);
         put_roff_text(out, names);
     }
 }

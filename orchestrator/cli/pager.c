@@ -18,7 +18,8 @@ static const char *chosen_pager(void)
         return NULL;
     if (pager && (!*pager || strcmp(pager, "cat") == 0))
         return NULL;
-    return pager ? pager : "less";
+    /* without this test the shell would print that it does not find less */
+    return pager ? pager : "command -v less >/dev/null || exit 127; exec less";
 }
 
 /* Runs in the child process: signals have their default actions again, as the pager expects. */
