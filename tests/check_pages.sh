@@ -6,7 +6,8 @@
 # sessions of a page run in one directory, in the order of the page, with build/ in PATH and a link to fixtures/. The output is stdout, then the
 # lines of stderr that begin with "error: ", "warning: " or "note: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
 # times as equal. A line "..." stands for any number of lines. A command without output must exit with 0. A block below
-# "<!-- not run: REASON -->" is skipped.
+# "<!-- not run: REASON -->" is skipped, and one below "<!-- real model -->" unless ORGAN_PUBLISHED names the folder of bench/published.sh, to
+# which the session's directory then has a link `published`.
 #
 # Ends with the line "N passed, N failed". Arguments name the pages to check (default: all).
 # shellcheck source=tests/kit/cli_kit.sh
@@ -15,6 +16,8 @@ cd "$golden/../.." && cd -P . || exit 1
 root=$PWD
 unset COLUMNS
 export PATH=$root/build:$PATH
+limit=300 # seconds of a command
+[[ -z ${ORGAN_PUBLISHED:-} ]] || limit=3600
 mapfile -t pages < <(find README.md docs -name '*.md' | LC_ALL=C sort)
 chosen=("$@")
 [[ -n ${1:-} ]] || chosen=("${pages[@]}")
@@ -23,9 +26,9 @@ chosen=("$@")
 # split PAGE FOLDER: writes commands and their outputs as FOLDER/N.command and N.output, and the line number in the page as N.line.
 # shellcheck disable=SC2016
 split() {
-    awk -v folder="$2" '
+    awk -v folder="$2" -v real="${ORGAN_PUBLISHED:-}" '
         function begin() { name = sprintf("%s/%03d", folder, ++count); print FNR >(name ".line"); close(name ".line"); printf "" >(name ".output") }
-        /^<!-- not run: .+ -->$/ { skipped = 1; next }
+        /^<!-- not run: .+ -->$/ || (/^<!-- real model -->$/ && real == "") { skipped = 1; next }
         !/^(    |$)/ { name = ""; more = 0; if (skipped == 2) skipped = 0; next }
         /^    / && skipped { skipped = 2; next }
         /^    \$ / || (more && /^    /) {
@@ -74,11 +77,12 @@ session() {
     mkdir -p "$scratch/$page.parts" "$scratch/$page.area"
     split "$page" "$scratch/$page.parts"
     ln -s "$root/fixtures" "$root/examples" "$root/bench" "$scratch/$page.area/"
+    [[ -z ${ORGAN_PUBLISHED:-} ]] || ln -s "$(realpath "$ORGAN_PUBLISHED")" "$scratch/$page.area/published"
     for file in "$scratch/$page.parts"/*.command; do
         [[ -e $file ]] || continue
         command=$(<"$file")
         here="$page:$(<"${file%command}line"): $command"
-        (cd "$scratch/$page.area" && timeout 300 bash -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null
+        (cd "$scratch/$page.area" && timeout "$limit" bash -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null
         code=$?
         plain "${file%command}output" >"$scratch/wanted"
         if [[ ! -s $scratch/wanted ]]; then

@@ -91,8 +91,8 @@ static bool offer_second_words(const completing *c, const char *family)
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];
-    const char *const comma = option->several ? strrchr(c->typed, ',') : NULL;
-    if (option->several)
+    const char *const comma = option->open ? strrchr(c->typed, ',') : NULL;
+    if (option->open)
         fputs("+\n", c->out);
     if (comma) {
         c->typed = comma + 1;

@@ -121,8 +121,9 @@ static const organ_option options[] = {
     OUTPUT("DIR", orthogonality.output,
            "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
            "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
-    SELECT(orthogonality.modules, "compare only these modules instead of all of the adapter or, without an adapter, all "
-                                  "projections", .former = "modules"),
+    SELECT(orthogonality.modules,
+           "compare only these modules instead of all of the adapter or, without one, all projections",
+           .former = "modules"),
     NUMBER("draws", "N", orthogonality.draws, "number of random matrices to compare each module with",
            .range = {2, 100000}, .fallback = "100"),
     NUMBER("top-k", "K", orthogonality.top_k,

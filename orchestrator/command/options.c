@@ -70,9 +70,9 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && !option->open)
-        snprintf(out, size, option->several ? "of %s, separated by commas" : "one of %s", range);
+        snprintf(out, size, "one of %s", range);
     else
-        snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
+        snprintf(out, size, *range && !option->open ? "%s (%s)" : "%s%.0s", kinds[option->value], range);
 }
 
 /* Infinities, hexadecimal numbers, and signs or fractions in a count are no numbers of an option. */
@@ -118,7 +118,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
+static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
     char choices[MAX_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
@@ -127,27 +127,15 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     size_t count = 0;
     for (; count < MAX_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
-    snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
+    snprintf(typed, sizeof typed, "%.*s", (int)sizeof typed - 1, text);
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
         snprintf(hint, sizeof hint, "; %s", why);
-    else if (length > 3) /* a short name such as "f64" is close to "f16" but means another type */
+    else if (strlen(text) > 3) /* a short name such as "f64" is close to "f16" but means another type */
         organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name,
-                      option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
-}
-
-static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
-                                  organ_error *error)
-{
-    for (size_t length;; text += length + 1) {
-        length = option->several ? strcspn(text, ",") : strlen(text);
-        if (!organ_option_has_choice(option, text, length))
-            return refuse_choice(verb, option, text, length, error);
-        if (!text[length])
-            return ORGAN_OK;
-    }
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%.200s', but must be %s%s", verb->name, option->name, text,
+                      allowed, hint);
 }
 
 /* A value between 0 and 1 without '%' may be meant as a share, so it gives ORGAN_USAGE. */
@@ -181,8 +169,8 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         *(bool *)member = true;
         return ORGAN_OK;
     }
-    if (option->choices && !option->open && check_choices(verb, option, text, error) != ORGAN_OK)
-        return error->status;
+    if (option->choices && !option->open && !organ_option_has_choice(option, text, strlen(text)))
+        return refuse_choice(verb, option, text, error);
     if (option->value == ORGAN_VALUE_TEXT && *text) {
         *(const char **)member = text;
         return ORGAN_OK;

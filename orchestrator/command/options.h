@@ -68,9 +68,8 @@ typedef struct organ_option {
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
                                                 * text, or NULL; may be NULL */
-    bool several;   /* with choices: the value may be a list of choices, separated by commas */
-    bool open;      /* with choices: other values are allowed too; the choices are the words that help and completion
-                     * show */
+    bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
+                     * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
     bool both;      /* for flags: "--no-NAME" is accepted too and undoes an earlier "--NAME"; for the name "no-NAME",
                      * "--NAME" does */

@@ -131,6 +131,10 @@ bool organ_selection_has_layer(const organ_selection *selection, int32_t layer);
 /* Returns whether the tensor is selected, by its name and its layer. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 
+/* Returns the layers (`of_layers`) or all other words of the two lists as a JSON text, separated by commas; null if
+ * there are none. */
+json_t *organ_selection_json(const char *select, const char *layers, bool of_layers);
+
 /* Fails with ORGAN_USAGE if a role, name or pattern has matched nothing of the model at `path`. The message says "no
  * `what` of `path` matches" and suggests a similar word. */
 organ_status organ_selection_check_used(const organ_selection *selection, const char *what, const char *path,

@@ -3,6 +3,7 @@
 #include "orchestrator/output/inputs.h"
 
 #include "formats/base/text.h"
+#include <organ/report.h>
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -62,9 +63,12 @@ static organ_status add_span(organ_selection *selection, const char *word, organ
     return ORGAN_OK;
 }
 
+/* `length`: of the word, which may be part of a list. */
+static bool is_layers(const char *word, size_t length) { return length && strspn(word, "0123456789-") >= length; }
+
 static organ_status add_word(organ_selection *selection, const char *word, organ_error *error)
 {
-    if (*word && !word[strspn(word, "0123456789-")])
+    if (is_layers(word, strlen(word)))
         return add_span(selection, word, error);
     selection->words = true;
     for (size_t k = 0; k < GROUP_WORDS; k++)
@@ -160,6 +164,24 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
 {
     return organ_selection_has_name(selection, tensor->name, &tensor->anatomy, true) &&
            organ_selection_has_layer(selection, tensor->anatomy.layer);
+}
+
+json_t *organ_selection_json(const char *select, const char *layers, bool of_layers)
+{
+    const char *const lists[] = {select, layers};
+    const size_t size = (select ? strlen(select) : 0) + (layers ? strlen(layers) : 0) + 2;
+    char *const text = calloc(size, 1);
+    json_t *words = NULL;
+    for (size_t k = 0; text && k < sizeof lists / sizeof *lists; k++)
+        for (const char *at = lists[k]; at && *at; at += strcspn(at, ","), at += *at == ',') {
+            const size_t length = strcspn(at, ","), used = strlen(text);
+            if (is_layers(at, length) == of_layers)
+                snprintf(text + used, size - used, "%s%.*s", used ? "," : "", (int)length, at);
+        }
+    if (text)
+        words = *text ? organ_document_string(text) : json_null();
+    free(text);
+    return words;
 }
 
 organ_status organ_selection_check_used(const organ_selection *selection, const char *what, const char *path,

@@ -124,11 +124,11 @@ extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 #define ALLOCATION_ON(where)         ALLOCATION_OF(where, "allocation")
 #define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
 
-/* The composition of a model: sizes of its parts (skeleton, organs, embedding, norms), and of each role in each
+/* The composition of a model: sizes of its parts (attention, feed-forward, embedding, norms), and of each role in each
  * layer. */
 
 /* Returns {"name", "bytes", "percent" of the bytes of all rows} for each of `rows` with more than 0 bytes. "name" is
- * the row's member `key`; for the key "group" a name for readers ("skeleton (attention)"). */
+ * the row's member `key`; for the key "group" a name for readers ("attention"). */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
 /* Returns an array with a row for each layer and role that has elements by report.by_layer: {"layer", "role", "bytes",
@@ -146,9 +146,7 @@ json_t *organ_layer_cells(const json_t *report);
                    .series = {"size", NULL},                                                                           \
                    .digits = 3},                                                                                       \
          .name = "name", .values = {"bytes"}, .bytes = true, .remark = "{percent:percent}", .caption = (text))
-#define ANATOMY_BARS                                                                                                   \
-    SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
-              "Parts of the model: skeleton is attention, organs are feed-forward networks.")
+#define ANATOMY_BARS SIZE_BARS("sizes", "sizes", "Anatomy", "Parts of the model by the bytes of their tensors.")
 
 /* A heat map of the bytes of the cells of organ_layer_cells, which the view has stored as "cells". */
 #define BYTES_MAP                                                                                                      \

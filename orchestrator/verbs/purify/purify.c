@@ -111,8 +111,9 @@ static json_t *purify_parameters(void *context)
     const organ_purify_job *const job = context;
     const organ_purify_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold),
-                        SET_REAL("strength", o->strength), SET_BYTES_OF("type", o->types),
-                        SET_BYTES_OF("layers", o->layers));
+                        SET_REAL("strength", o->strength),
+                        SET("type", organ_selection_json(o->types, o->layers, false)),
+                        SET("layers", organ_selection_json(o->types, o->layers, true)));
 }
 
 static json_t *command_json(const organ_purify_job *job)
