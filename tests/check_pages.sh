@@ -4,7 +4,7 @@
 #
 # A session is an indented block. "    $ COMMAND" begins a command, a backslash at its end continues it, and the lines below are its output. The
 # sessions of a page run in one directory, in the order of the page, with build/ in PATH and a link to fixtures/. The output is stdout, then the
-# lines of stderr that begin with "organ: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
+# lines of stderr that begin with "error: ", "warning: " or "note: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
 # times as equal. A line "..." stands for any number of lines. A command without output must exit with 0. A block below
 # "<!-- not run: REASON -->" is skipped, and one below "<!-- real model -->" unless ORGAN_PUBLISHED names the folder of bench/published.sh, to
 # which the session's directory then has a link `published`.
@@ -42,7 +42,7 @@ split() {
 
 # Prints the part of a file that is compared.
 # shellcheck disable=SC2016
-plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^organ: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
 # holds WANTED PRINTED: whether the lines of PRINTED match those of WANTED, where "..." stands for any number of lines. Each part between two of
 # these is searched from the end of the part before; the first part must begin PRINTED, the last one must end it.
@@ -89,7 +89,7 @@ session() {
             if ((code == 0)); then good; else bad "ends with $code" "$scratch/err"; fi
             continue
         fi
-        cat "$scratch/out" <(grep '^organ: ' "$scratch/err") >"$scratch/all"
+        cat "$scratch/out" <(grep -E '^(error|warning|note): ' "$scratch/err") >"$scratch/all"
         plain "$scratch/all" >"$scratch/printed"
         if holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; then good; else bad "$(<"$scratch/why")" "$scratch/all"; fi
     done
