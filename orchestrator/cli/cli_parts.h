@@ -197,9 +197,14 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
           "largest size of a shard; a tensor that does not fit begins a new shard", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
-/* An option whose value is a list of groups of roles (docs/terms.md). */
-#define TYPES(called, member, ...) \
-    TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
+/* --select, a list of words that select tensors (organ_selection_parse). `what` begins its help: "prune these tensors
+ * instead of the projections". */
+#define SELECT(member, what, ...) \
+    TEXT("select", "WHAT,...", member, \
+         what ": names or patterns of names ('*.mlp.*'), roles (down_proj), layers (5-20) and groups", \
+         .choices = "attention|feed-forward|embed|norm|other|all", .open = true, __VA_ARGS__)
+/* --layers, an option of older versions: a second list for --select. */
+#define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 
 /* --samples, --context and --scratch; `of.calibration` is an organ_calibration_text. */
 #define WINDOWS_CALIBRATION(of) \
@@ -275,6 +280,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
+#define FORMERLY(...) ROWS(former_options, former_count, organ_option, __VA_ARGS__)
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
@@ -330,7 +336,7 @@ extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
 extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
     organ_report_verb;
-extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb, organ_chimera_verb;
+extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb;
 extern const organ_verb organ_experts_verb;

@@ -118,7 +118,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
         names[k] = table->verbs[k]->name;
         family = family || is_family(name, table->verbs[k]);
         *words = is_family(name, table->verbs[k]) ? 2 : 1;
-        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
+        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0
+                        : organ_verb_is_named(table->verbs[k], name))
             return table->verbs[k];
     }
     if (family)
