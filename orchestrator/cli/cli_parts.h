@@ -64,14 +64,18 @@ static inline const organ_experiment_options *organ_call_evaluation(const organ_
     return call->evaluation.text ? &call->evaluation : NULL;
 }
 
-/* Displays progress on stderr: one line that is redrawn on a terminal, one line per tensor in a log, or events. */
+/* Displays progress on stderr: one line that is redrawn on a terminal, a line every ten seconds in a log, a line for
+ * each tensor, or events. */
 
-/* A display of progress and the state of the present stage. Times are in seconds of organ_seconds_now. */
+/* A display of progress and the state of the present stage. Times are in seconds of `now`. */
 typedef struct organ_terminal {
     FILE *out;
+    double (*now)(void);    /* the clock: organ_seconds_now, or that of a test */
     bool quiet;             /* --quiet or --progress none: print nothing */
     bool events;            /* --progress json: print events */
-    bool live;              /* draw a bar in a line that is redrawn; false: print a line for each tensor */
+    bool live;              /* draw a bar in a line that is redrawn; false: print lines */
+    bool each;              /* print a line for each tensor; false, without `live`: one every ten seconds, and one at
+                             * the end of a stage that was longer */
     bool colour;            /* the line is coloured; only if `live` */
     organ_page page;        /* width and encoding of `out` */
     char what[32];          /* name of the stage; "" between stages */
@@ -90,8 +94,8 @@ typedef struct organ_terminal {
 organ_page organ_terminal_page(FILE *stream);
 
 /* Prepares the display of progress on `out`. `progress` is "bar", "lines", "json", "none", or
- * "auto": a bar if `out` is a terminal that can redraw a line, else lines. NULL is "auto"; `quiet` means "none". Only
- * terminals get colour, and only without NO_COLOR. */
+ * "auto": a bar if `out` is a terminal that can redraw a line, else a line every ten seconds. NULL is "auto"; `quiet`
+ * means "none". "lines" prints a line for each tensor. The bar has colour if organ_stream_has_colour allows it. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
 
 /* Returns callbacks that display progress on `terminal`, which must outlive them. */
@@ -193,9 +197,14 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
           "largest size of a shard; a tensor that does not fit begins a new shard", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
-/* An option whose value is a list of groups of roles (docs/terms.md). */
-#define TYPES(called, member, ...) \
-    TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
+/* --select, a list of words that select tensors (organ_selection_parse). `what` begins its help: "prune these tensors
+ * instead of the projections". */
+#define SELECT(member, what, ...) \
+    TEXT("select", "WHAT,...", member, \
+         what ": names or patterns of names ('*.mlp.*'), roles (down_proj), layers (5-20) and groups", \
+         .choices = "attention|feed-forward|embed|norm|other|all", .open = true, __VA_ARGS__)
+/* --layers, an option of older versions: a second list for --select. */
+#define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 
 /* --samples, --context and --scratch; `of.calibration` is an organ_calibration_text. */
 #define WINDOWS_CALIBRATION(of) \
@@ -271,6 +280,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
+#define FORMERLY(...) ROWS(former_options, former_count, organ_option, __VA_ARGS__)
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
@@ -326,7 +336,7 @@ extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
 extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
     organ_report_verb;
-extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb, organ_chimera_verb;
+extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb;
 extern const organ_verb organ_experts_verb;
@@ -424,8 +434,8 @@ organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *
  *       amount done so far in the stage; NAME is the tensor that was just finished
  *   {"event": "end", "bytes": N, "of": N, "tensors": N}
  *       the stage has ended, complete or not; "tensors" is 0 in stages that count only bytes
- *   {"event": "note", "text": TEXT}
- *       information for the user
+ *   {"event": "note", "level": "note"|"warning", "text": TEXT}
+ *       a message for the user
  *   {"event": "error", "status": NAME, "code": N, "message": TEXT}
  *       the run failed; N is the exit code; always the last line */
 

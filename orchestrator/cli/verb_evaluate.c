@@ -115,9 +115,8 @@ static const organ_option evaluate_options[] = {
           "in place of a text: questions with several choices, one JSON object per line with \"context\", \"choices\" "
           "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false),
     FLAG("answers", evaluate.answers, "with --tasks: the JSON report has each model's answer to each question"),
-    TEXT("targets", "GLOB,...", evaluate.targets,
-         "count killed weights in the tensors whose names match a GLOB; default: those in the log of each pruning, "
-         "else the projections"),
+    SELECT(evaluate.targets, "count killed weights in these matrices instead of those in the log of each pruning, or "
+                             "else the projections", .former = "targets"),
     WORDS("experiment", "NAME=MODEL", experiments,
           "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
           "required if the models belong to several experiments"),
@@ -187,10 +186,12 @@ const organ_verb organ_evaluate_verb = {
 
 /* ---- generate ---- */
 
+/* -n N is the form of older versions. */
+#define TOKENS_OPTION(...) \
+    NUMBER("tokens", "N", generate.count, "largest number of tokens to generate", .range = {1, 65536}, __VA_ARGS__)
 static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
-    NUMBER("tokens", "N", generate.count, "largest number of tokens to generate",
-           .letter = 'n', .range = {1, 65536}, .fallback = "64"),
+    TOKENS_OPTION(.fallback = "64"),
     COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
 
 /* clang-format on */
@@ -232,7 +233,8 @@ const organ_verb organ_generate_verb = {
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer")),
     GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100",
+    FORMERLY(TOKENS_OPTION(.letter = 'n')),
+    EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' --tokens 100",
               "Prints a story, token by token."},
              {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
               "Prints the ids of the generated tokens."}),

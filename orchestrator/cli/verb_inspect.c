@@ -26,14 +26,14 @@ WORK(inspect_work)
         return organ_inspect(&own->inspect, report, error);
     if (own->inspect.tensors || own->inspect.match)
         return organ_fail(error, ORGAN_USAGE,
-                          "--untrusted examines files, not tensors: --tensors and --match have no meaning with it");
+                          "--untrusted examines files, not tensors: --tensors and --select have no meaning with it");
     return organ_untrusted(&(organ_untrusted_options){.model = own->inspect.model}, report, error);
 }
 RUN_WORK(inspect, false)
 
 static const organ_option inspect_options[] = {
     FLAG("tensors", inspect.tensors, "list every tensor, and the tensors that make up each packed weight"),
-    TEXT("match", "GLOB", inspect.match, "count and list only tensors whose name matches, for example '*.mlp.*'"),
+    SELECT(inspect.match, "count and list only these tensors", .former = "match"),
     FLAG("untrusted", untrusted,
          "check a directory or file of any content for code and other risks before it is loaded")};
 
@@ -51,7 +51,7 @@ const organ_verb organ_inspect_verb = {
     GROUPS(GROUP("Options", inspect_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ inspect Qwen2.5-7B-Instruct",
               "Prints the architecture, the tensors by role, and faults of the files."},
-             {"organ inspect Qwen2.5-7B-Instruct --tensors --match '*.layers.3.*'",
+             {"organ inspect Qwen2.5-7B-Instruct --tensors --select 3",
               "Lists every tensor of layer 3 with type, shape and size."},
              {"organ inspect --untrusted Downloads/model",
               "Checks a download for pickles, programs, templates, links and malformed headers."},
@@ -109,7 +109,7 @@ static const organ_option autopsy_options[] = {
           "times 1/4, 1/2, 1, 2 and 4. If the scales are right, the factor 1 predicts it best. The test runs the model "
           "five times"),
     FLAG("print-ranges", print_ranges, "print the built-in ranges in the format of --ranges and exit"),
-    TEXT("match", "GLOB", autopsy.match, "check only weights whose name matches, for example '*.mlp.*'"),
+    SELECT(autopsy.match, "check only these weights", .former = "match"),
     FLAG("tensors", call.tensors, "list every tensor with its statistics"),
     OUTPUT("DIR", autopsy.output, "write autopsy.json, AUTOPSY_REPORT.md and AUTOPSY_REPORT.html to this directory")};
 
@@ -137,7 +137,7 @@ const organ_verb organ_autopsy_verb = {
     GROUPS(GROUP("Options", autopsy_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ autopsy Qwen3-32B-FP8", "Checks every weight, with its scales applied."},
              {"organ autopsy dequantised original", "Also measures the difference of each weight from the original."},
-             {"organ autopsy model --match '*.layers.3.*' --tensors", "Prints the statistics of one layer."},
+             {"organ autopsy model --select '*.layers.3.*' --tensors", "Prints the statistics of one layer."},
              {"organ autopsy --print-ranges >ranges.json", "Writes the ranges to a file for --ranges."}),
     .exits = "0 healthy (remarks allowed); 1 there are findings; 2 wrong usage; 3 a model or FILE is malformed or "
              "changed during the run; 4 a model or FILE cannot be read, or the report cannot be written; 130 "

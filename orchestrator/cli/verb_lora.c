@@ -24,9 +24,7 @@ static const organ_option extract_options[] = {
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
            .required = true),
-    TEXT("modules", "GLOB,...", lora_extract.modules,
-         "linear layers, by name or last word of the name (q_proj); default: all projections: q, k, v, o, gate, up, "
-         "down, also fused ones"),
+    SELECT(lora_extract.modules, "use only these linear layers instead of all projections", .former = "modules"),
     FLAG("save-full", lora_extract.save_full,
          "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
     WRITING(lora_extract, "ADAPTER", "pair the weights and print what would be extracted")};

@@ -37,8 +37,8 @@ const organ_option organ_reporting_options[] = {
          "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT),
     TEXT("progress", "HOW", progress,
-         "format of progress on stderr: a bar, lines, or events as JSON; auto: a bar if stderr is a terminal, else "
-         "lines",
+         "format of progress on stderr: a bar, a line for each tensor, or events as JSON; auto: a bar if stderr is a "
+         "terminal, else a line every ten seconds",
          .fallback = "auto", .choices = "auto|bar|lines|json|none"),
     FLAG("quiet", quiet, "print no progress and no notes", .letter = 'q'),
     FLAG("help", help, "show this help", .letter = 'h')};
@@ -118,7 +118,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
         names[k] = table->verbs[k]->name;
         family = family || is_family(name, table->verbs[k]);
         *words = is_family(name, table->verbs[k]) ? 2 : 1;
-        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
+        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0
+                        : organ_verb_is_named(table->verbs[k], name))
             return table->verbs[k];
     }
     if (family)

@@ -23,9 +23,9 @@ static const organ_option experts_options[] = {
            "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
            "error if layers would keep different numbers",
            .fallback = "uniform"),
-    FLAG("heal", experts.heal,
+    FLAG("refit", experts.heal,
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
-         "layer stays unchanged if held-out windows do not improve"),
+         "layer stays unchanged if held-out windows do not improve", .former = "heal", .both = true),
     SHARD_SIZE(experts),
     WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
 
@@ -59,9 +59,9 @@ const organ_verb organ_experts_verb = {
              "--scores FILE stores the scores. A later run with FILE and another --keep or --score then needs no "
              "calibration text. A measurement with --score loss stores all four scores, one with another --score "
              "stores sum, reap and frequency. An interrupted measurement continues after the last layer in FILE.\n"
-             "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
+             "--refit refits the down projections of each layer's kept experts together by least squares, so that the "
              "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
-             "windows does not fall, the layer stays unchanged. --heal needs down projections of BF16, F16 or F32, or "
+             "windows does not fall, the layer stays unchanged. --refit needs down projections of BF16, F16 or F32, or "
              "GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
              "Every layer must keep the same number of experts, because config.json and GGUF store one number for all "
              "layers. --per-layer global therefore fails if layers would keep different numbers; use it with --dry-run "
@@ -107,13 +107,14 @@ static const organ_option layers_options[] = {
          "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
          "the number of blocks that organ chooses on --calibration and drops",
          .required = true),
-    FLAG("heal", layers.heal,
-         "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
+    FLAG("refit", layers.heal,
+         "refit projections around the dropped blocks to the hidden states of the whole model on --calibration",
+         .former = "heal", .both = true),
     SHARD_SIZE(layers),
     WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
 
 static const organ_option calibration_options[] = {
-    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
+    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --refit"),
     WINDOWS_CALIBRATION(layers)};
 
 static const organ_option search_options[] = {
@@ -148,7 +149,7 @@ const organ_verb organ_layers_verb = {
              "--search-tokens. With more memory organ compares more sets at a time, with the same result. --scores "
              "FILE stores the measurements: an interrupted search continues from FILE, and a search for another number "
              "of blocks reuses it.\n"
-             "--heal refits weights around the dropped blocks, so that the hidden states of the smaller model "
+             "--refit refits weights around the dropped blocks, so that the hidden states of the smaller model "
              "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
              "calibration text through both models and solves least-squares problems. A gap is the place of dropped "
              "blocks. In the block before a gap organ refits o and down; in every block after a gap it refits q, k, v, "
@@ -158,20 +159,20 @@ const organ_verb organ_layers_verb = {
              "the held-out windows for three shares of the change, and applies the share with the least divergence. If "
              "no share lowers it, these weights stay unchanged. The report names output projections that organ cannot "
              "refit because of a norm of their outputs.\n"
-             "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
+             "--refit needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
              "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
              "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
-    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --heal)", calibration_options),
+    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --refit)", calibration_options),
            GROUP("Search", search_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ layers MODEL -o OUT --drop 20-23", "Drops four consecutive blocks and renumbers the rest."},
              {"organ layers model.gguf -o small.gguf --drop 8,", "Drops one block of a GGUF file."},
              {"organ layers MODEL -o OUT --drop 4 --calibration a.txt --scores s.json",
               "Finds the four blocks whose removal costs least, and stores the measurements."},
-             {"organ layers MODEL -o OUT --drop 5-8 --heal --calibration a.txt",
+             {"organ layers MODEL -o OUT --drop 5-8 --refit --calibration a.txt",
               "Drops four blocks and refits the weights around the gap."},
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
     .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
@@ -213,7 +214,7 @@ static const organ_option choice_options[] = {
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
            "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
-    FLAG("no-resolve", width.no_refit, "do not refit the kept weights")};
+    FLAG("no-refit", width.no_refit, "do not refit the kept weights", .former = "no-resolve", .both = true)};
 
 RUN_WRITING(width, organ_width, width)
 
@@ -231,7 +232,7 @@ const organ_verb organ_width_verb = {
              "the outputs of the down projection have the least error, if the remaining columns of this projection are "
              "refitted by least squares. Heads are removed in the same way, by the error of the attention's output "
              "projection. The kept columns get the refitted values; all other kept weights are copied byte for byte. "
-             "--score wanda and --no-resolve select simpler methods, for comparison.\n"
+             "--score wanda and --no-refit select simpler methods, for comparison.\n"
              "The down projections, and with --heads the output projections, must be F32, F16 or BF16. The other "
              "matrices may be quantised if the cut does not split a block. An expert is calibrated on its routed "
              "tokens; the channels of an expert without tokens are chosen by the norms of its weights, and the report "

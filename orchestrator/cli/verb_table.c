@@ -11,7 +11,7 @@ static const organ_verb *const verbs[] = {
     &organ_inspect_verb, &organ_models_verb, &organ_fetch_verb,
     &organ_prune_verb, &organ_audit_verb, &organ_purify_verb,
     &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
-    &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb, &organ_chimera_verb,
+    &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
     &organ_dequantize_verb, &organ_quantize_verb, &organ_convert_verb,
     &organ_experts_verb, &organ_layers_verb, &organ_width_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,

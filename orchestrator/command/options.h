@@ -18,7 +18,7 @@ typedef enum organ_value {
     ORGAN_VALUE_WORDS, /* one or more such texts for each use of the option (organ_option.takes); organ_words */
     ORGAN_VALUE_COUNT, /* a whole number; unsigned */
     ORGAN_VALUE_REAL,  /* a decimal number; double */
-    ORGAN_VALUE_BYTES  /* an amount of memory such as 512M (organ_quantity_parse); uint64_t */
+    ORGAN_VALUE_BYTES  /* an amount of bytes such as 512M (organ_quantity_parse); uint64_t */
 } organ_value;
 
 /* Kind of thing that the value of an operand or option names. Jobs, completion and forms use it to find paths. */
@@ -38,7 +38,10 @@ typedef struct organ_range {
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
-    char letter;      /* letter of the short form, 'o' for -o; 0: none */
+    /* names of older versions, "heal|resolve", which organ_options_parse and jobs of the server accept without mention;
+     * help, manual, completion and forms do not show them; NULL: none */
+    const char *former;
+    char letter; /* letter of the short form, 'o' for -o; 0: none */
     organ_value value;
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
@@ -57,8 +60,11 @@ typedef struct organ_option {
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
                                                 * text, or NULL; may be NULL */
-    bool several;   /* with choices: the value may be a list of choices, separated by commas */
+    bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
+                     * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
+    bool both;      /* for flags: "--no-NAME" is accepted too and undoes an earlier "--NAME"; for the name "no-NAME",
+                     * "--NAME" does */
     bool percent;   /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
                        because a user who writes 0.5 nearly always means half */
 } organ_option;
@@ -93,6 +99,7 @@ typedef struct organ_example {
 
 typedef struct organ_verb {
     const char *name;    /* one word, or two: "lora extract" */
+    const char *former;  /* its names in older versions, as organ_option.former */
     const char *summary; /* half a line, for the overview */
     const char *usage;   /* forms of the words after the name, separated by '\n'; NULL: operands and required options */
     const char *about;   /* description in paragraphs, separated by '\n' */
@@ -100,6 +107,10 @@ typedef struct organ_verb {
     size_t operand_count;
     const organ_option_group *groups;
     size_t group_count;
+    /* options of older versions that are more than another name of an option of `groups`; the parser and jobs accept
+     * them without mention, nothing shows them */
+    const organ_option *former_options;
+    size_t former_count;
     size_t call_size; /* size in bytes of the struct that gets the values of operands and options */
     const organ_example *examples;
     size_t example_count;
@@ -137,8 +148,14 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
 
 /* Returns the k-th option of a verb, group by group; NULL after the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
-/* Returns the option of a verb with this name (without dashes), NULL if there is none. */
+/* Returns the option of a verb with this name (without dashes), also a former name or a former option; NULL if there is
+ * none. */
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name);
+
+/* Returns whether the first `length` bytes of `name` are one of the names in `former` (organ_option.former). */
+bool organ_is_former(const char *former, const char *name, size_t length);
+/* Returns whether the verb has this name or had it in an older version. */
+bool organ_verb_is_named(const organ_verb *verb, const char *name);
 
 /* Returns whether the operand accepts several words: its name ends with "...". */
 bool organ_operand_repeats(const organ_operand *operand);

@@ -79,7 +79,7 @@ judge "there are few schemes" test "$(wc -l <../schemes)" -ge 25
 while read -r scheme; do
     here="quantize --scheme $scheme"
     run quantize tiny-qwen2 -o coded --scheme "$scheme" -n
-    judge "the scheme is not known" test -z "$(grep "^organ: scheme '" ../err)"
+    judge "the scheme is not known" test -z "$(grep "^error: .*scheme '" ../err)"
 done <../schemes
 here="prune --then"
 same "schemes" <(words prune --then '') <(grep -vE '^(mixed|q.*)$' ../schemes)
@@ -177,7 +177,7 @@ offers "prune --beta 2 -o x tiny-qwen2 --d" "--dry-run"
 offers "inspect -- --me" ""
 offers "inspect -- fi" "file.txt"
 offers "measure a b c fi" "file.txt"
-offers "measure --type organ,n" "organ,norm"
+offers "measure --select feed-forward,n" "feed-forward,norm"
 offers "lora extract --dtype " "bf16 f16 f32"
 offers "lora extract --base ti" "tiny-qwen2 tiny-qwen2-gguf"
 offers "orthogonality --pair ti" "tiny-qwen2 tiny-qwen2-gguf"

@@ -48,7 +48,7 @@ static const struct {
     {"extract", "@ -o ^"},
     {"assemble", "@ -o ^"},
     {"graft", "--source=@ --target=" TINY " -o ^"},
-    {"chimera", "--base=" TINY " --donor=@ --take=organ -o ^"},
+    {"graft", "--source=@ --target=" TINY " --select=feed-forward -o ^"},
     {"tokenize", "@ --text=" TINY "/heldout.txt"},
     {"perplexity", "@ --text=" TINY "/heldout.txt"},
     {"evaluate", "@ " TINY " --text=" TINY "/heldout.txt"},

@@ -11,12 +11,7 @@
 
 static const char *full_name(const char *name)
 {
-    static const char *const names[][2] = {
-        {"skeleton", "skeleton (attention)"}, {"organ", "organs (feed-forward)"}, {"embed", "embedding"}};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strcmp(names[k][0], name) == 0)
-            return names[k][1];
-    return name;
+    return strcmp(name, "embed") == 0 ? "embedding" : organ_group_shown(name);
 }
 
 json_t *organ_size_rows(const json_t *rows, const char *key)
@@ -305,7 +300,7 @@ static const organ_item topology_highlights[] = {{NULL, "workers", "{threads:cou
                                                  {NULL, "memory nodes in use", "{machine.nodes:count}"}};
 
 static const organ_field nodes[] = {FIELD_COUNT("node", "node"),
-                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|unknown}", 0),
+                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:memory}|unknown}", 0),
                                     FIELD_COUNT("cores", "cores"), FIELD_COUNT("workers", "workers"),
                                     FIELD_COUNT("band buffers, at most", "band_buffers")};
 static const organ_field workers[] = {

@@ -135,7 +135,7 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
         return organ_dtype_requested(type, &job->type, error);
     if (!job->to_gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "--type %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
+                          "--dtype %s: tensors of safetensors can become bf16, f16 or f32; organ quantize writes codes",
                           type);
     job->type = blocks->codes;
     job->encoding =
@@ -336,7 +336,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     if (convert_open(job, error) || organ_convert_plan(job, error) ||
         (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
         return error->status;
-    organ_progress_warn(job->progress, job->model);
+    organ_progress_warn_of_model(job->progress, job->model);
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);

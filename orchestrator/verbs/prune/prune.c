@@ -145,9 +145,8 @@ static organ_status prune_then(organ_prune_job *job, json_t **report, organ_erro
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
     if (!job->compensates)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--then needs a method that compensates: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--then needs a method that refits: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
     return organ_quantize_pruned(&codes, &pruning, job->engine, job->progress, report, error);
 }
 
@@ -168,7 +167,7 @@ static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
                 count++;
             }
     if (count)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu matri%s no inputs in the forward pass, so %s leaves %s unchanged: %s is the first; "
                             "the report lists all kinds",
                             count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the transform: definition purify-fft/2 in docs/definitions/measure.md ---- */
+/* ---- the transform: definition purify-fft/2 in docs/history/older.md ---- */
 
 /* The parts of a complex number are (re, im). Only + - * on them, division, and fma in unit_turn are used; so all
  * machines agree. */
@@ -254,7 +254,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     *result = NULL;
     if (n > INT_MAX)
         return organ_fail(error, ORGAN_USAGE,
-                          "rows of %llu values are too long for a spectrum: exclude them with --type or --layers",
+                          "rows of %llu values are too long for a spectrum: exclude them with --select",
                           (unsigned long long)n);
     organ_fft *const fft = calloc(1, sizeof *fft);
     if (fft)
