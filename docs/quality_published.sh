@@ -9,40 +9,36 @@ store=${ORGAN_PUBLISHED:-${XDG_CACHE_HOME:-$HOME/.cache}/organ-published}
 published_ways() {
     cat <<'END'
 all|magnitude|30 50 70|prune --method magnitude --sparsity LEVEL
-smollm2|physarum-v1|30 50 70|prune --method physarum-v1 --sparsity LEVEL
+all|physarum-v1|30 50 70|prune --method physarum-v1 --sparsity LEVEL
 all|wanda|30 50 70|prune --method wanda --sparsity LEVEL CALIBRATED
 all|sparsegpt|30 50 70|prune --method sparsegpt --sparsity LEVEL CALIBRATED
-smollm2|physarum-v2|30 50 70|prune --method physarum-v2 --sparsity LEVEL CALIBRATED
+smollm2|physarum-v2|50|prune --method physarum-v2 --sparsity LEVEL CALIBRATED
 all|physarum-v3|30 50 70|prune --method physarum-v3 --sparsity LEVEL CALIBRATED
-all|fp8-channel|-|quantize --scheme fp8-channel
+smollm2|fp8-channel|-|quantize --scheme fp8-channel
 all|int8-channel|-|quantize --scheme int8-channel
 all|int4-group32|-|quantize --scheme int4-group32
 all|int4-group32, gptq|-|quantize --scheme int4-group32 --method gptq CALIBRATED
-smollm2|int4-group32, 50 % zeros|-|prune --method physarum-v3 --sparsity 50 --then int4-group32 CALIBRATED
-all|int3-group32|-|quantize --scheme int3-group32
-all|int3-group32, gptq|-|quantize --scheme int3-group32 --method gptq CALIBRATED
-smollm2|int2-group32, gptq|-|quantize --scheme int2-group32 --method gptq CALIBRATED
+smollm2|int3-group32, gptq|-|quantize --scheme int3-group32 --method gptq CALIBRATED
 all|q8_0|-|{gguf} quantize --scheme q8_0
 all|q6_k|-|{gguf} quantize --scheme q6_k
 all|q4_k|-|{gguf} quantize --scheme q4_k
 smollm2|q4_1|-|{gguf} quantize --scheme q4_1
 all|q4_0|-|{gguf} quantize --scheme q4_0
 all|width, 75 % of the channels|-|width --ffn 75% CALIBRATED
-smollm2|width, 2 of 3 heads|-|width --heads 67% CALIBRATED
-smollm2|layers, 27 of 30|-|layers --drop 3 --search-tokens 1024 --rounds 2 CALIBRATED
-smollm2|layers, 27 of 30, healed|-|layers --drop 3 --search-tokens 1024 --rounds 2 --heal CALIBRATED
-gemma3|layers, 16 of 18|-|layers --drop 2 --search-tokens 1024 --rounds 2 CALIBRATED
+smollm2|layers, 27 of 30|-|layers --drop 3 --rounds 0 CALIBRATED
+smollm2|layers, 27 of 30, refitted|-|layers --drop 3 --rounds 0 --refit CALIBRATED
+gemma3|layers, 16 of 18|-|layers --drop 2 --rounds 0 CALIBRATED
 END
 }
-# The schemes in blocks of the published file itself, Q4_1 and Q4_K: they find values that 4 bits of such a block represented already.
-flattered() { [[ $1 =~ ^(int4-group32|mixed-4|q4_) ]]; }
+# Schemes of 4 bits in the blocks of the published file (Q4_1, Q4_K) lose less than they would on weights that were never quantised.
+flattered="^(int4-group32|q4_)"
 
 # Sets the donors of a published model, which it makes in $store, and its protocol.
 describe_published() {
     base=$1 samples=32 tokens=20480
     [[ $base != gemma3 ]] || samples=16 tokens=8192
     donor=$store/$base donor_gguf=$store/$base-bf16.gguf
-    bench/published.sh "$base" "$store" && bench/published.sh text "$store"
+    ORGAN_PUBLISHED=$store bench/published.sh "$base" text
     [[ -e $donor ]] || "$organ" convert "$store/$base.gguf" -o "$donor" --to safetensors --quiet >/dev/null
     [[ -e $donor_gguf ]] || "$organ" convert "$donor" -o "$donor_gguf" --to gguf --quiet >/dev/null
 }
@@ -51,7 +47,6 @@ describe_published() {
 pending=()
 make_published() {
     local name=$1 level=$2 command=$3 from=$donor out=$scratch/out${#pending[@]} user system peak
-    grep -qxF "$base"$'\t'"$name"$'\t'"$level" < <(cut -f1-3 "$lines") && return
     [[ $command != "{gguf} "* ]] || { from=$donor_gguf out+=.gguf && command=${command#"{gguf} "}; }
     command=${command//LEVEL/$level}
     command=${command//CALIBRATED/--calibration "$store/calib.txt" --samples $samples --context 512}
@@ -61,7 +56,7 @@ make_published() {
         >/dev/null </dev/null
     read -r user system peak <"$scratch/time"
     pending+=("$name"$'\t'"$level"$'\t'"$out"$'\t'"$(jq -n "$user + $system")"$'\t'"$peak")
-    ((${#pending[@]} < 3)) || score_published
+    ((${#pending[@]} < 6)) || score_published
 }
 
 # Scores the models of $pending against the donor in one run, adds their lines and removes them.
@@ -82,22 +77,46 @@ score_published() {
     pending=()
 }
 
-measure_published() {
+is_missing() { ! grep -qxF "$base"$'\t'"$1"$'\t'"$2" < <(cut -f1-3 "$lines"); }
+
+# Calls the command with "NAME LEVEL COMMAND" for each row of the model $base that $lines lacks.
+for_missing() {
     local models name levels level command
-    base=$1
-    # Nothing is fetched if no line is missing.
     while IFS='|' read -r models name levels command; do
         [[ $models == all || $models == "$base" ]] || continue
         for level in $levels; do
-            grep -qxF "$base"$'\t'"$name"$'\t'"$level" < <(cut -f1-3 "$lines") || break 2
+            ! is_missing "$name" "$level" || "$1" "$name" "$level" "$command" </dev/null
         done
-        models=
     done < <(published_ways)
-    [[ -n $models ]] || return 0
+}
+
+# Fetches the model only if a row is missing.
+measure_published() {
+    base=$1
+    [[ -n $(for_missing echo) ]] || return 0
     describe_published "$base"
-    while IFS='|' read -r models name levels command; do
-        [[ $models == all || $models == "$base" ]] || continue
-        for level in $levels; do make_published "$name" "$level" "$command"; done
-    done < <(published_ways)
+    for_missing make_published
     score_published
+}
+
+# Prints the tables of a published model: prunings by sparsity, then schemes and cuts. Time and memory of a pruning are those at 50 %.
+published_table() {
+    published_ways | cut -d '|' -f 2 | awk -F'\t' -v base="$1" -v flattered="$flattered" '
+        function cost(name, level) { return sprintf(" %.1f s | %.0f MB |", seconds[name, level], peak[name, level] * 1024 / 1e6) }
+        FILENAME == "-" { order[++n] = $1; next }
+        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; seconds[$2, $3] = $8; peak[$2, $3] = $9
+            if ($3 == "-") schemes[$2]; else methods[$2] }
+        END {
+            print "| method | 30 % | 50 % | 70 % | processor | memory |\n|---|--:|--:|--:|--:|--:|"
+            for (j = 1; j <= n; j++) if (order[j] in methods) {
+                printf "| %s |", order[j]
+                for (level = 30; level <= 70; level += 20)
+                    if ((order[j], level) in kl) printf " %.1f (%.3f) |", rise[order[j], level], kl[order[j], level]; else printf " |"
+                print (order[j], 50) in kl ? cost(order[j], 50) : " | |"
+            }
+            print "\n| scheme or cut | tensors | perplexity | KL | processor | memory |\n|---|--:|--:|--:|--:|--:|"
+            for (j = 1; j <= n; j++) if (order[j] in schemes)
+                printf "| %s%s | %.0f MB | %+.2f %% | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : "", bytes[order[j], "-"] / 1e6,
+                    rise[order[j], "-"], kl[order[j], "-"], cost(order[j], "-")
+        }' - "$lines"
 }

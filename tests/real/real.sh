@@ -105,9 +105,9 @@ cuts_and_adapters() {
     runs prune $name -o magnitude --method magnitude --sparsity 30
     runs audit $name magnitude --json
     loses magnitude 20 90
-    runs graft --source magnitude --target $name --type organ -o mixed
+    runs graft --source magnitude --target $name --select feed-forward -o mixed
     judge "the graft changes nothing" test "$(sha256sum <mixed/model.safetensors)" != "$(sha256sum <$name/model.safetensors)"
-    runs graft --source $name --target mixed --type organ -o unmixed
+    runs graft --source $name --target mixed --select feed-forward -o unmixed
     judge "grafting back does not give the donor" cmp $name/model.safetensors unmixed/model.safetensors
     rm -r unmixed
 
