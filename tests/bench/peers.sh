@@ -41,6 +41,9 @@ peer() {
     echo "$name.py: $(grep -cE "$pattern" "$scratch/out") rows"
 }
 
+mkdir -p "$scratch/handbook/en-US"
+for page in 1 2 3; do echo "<html><head>x</head><p>Page&nbsp;$page</p></html>" >"$scratch/handbook/en-US/$page.html"; done
+peer published_text "" 2 "^(calib|held)\.txt [1-9][0-9]* characters\$" "$scratch/handbook" "$scratch"
 figure='[-+]?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?%?'
 peer compare_measure numpy 1 "ratio $figure; theta differs" 1 "$organ"
 peer compare_methods numpy 7 "^\| [a-z_]+_proj( \| $figure %){6} \|" $model 4 "$organ"
