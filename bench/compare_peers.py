@@ -28,20 +28,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROGRAMS = ["organ", "llm-compressor", "llama.cpp", "mergekit", "peft"]
 RANK, STEPS = "32", "16"
 
-# Columns: work, program, command. `=` in front of the work: another program scores the output too. `?`: the program may refuse the job.
+# Columns: work, program, command. `=` in front of the work: another program scores the output too. `?`: the program may fail.
 JOBS = {
     "start": """
         start | organ | ORGAN version
         start | llm-compressor | PEER start llm-compressor
         start | peft | PEER start peft
         start | mergekit | MERGEKIT-yaml --help
-        start | llama.cpp | LLAMA-quantize --help ?""",
+        start | llama.cpp | LLAMA-imatrix --version""",
     "codes": """
         int4-groupSIZE, nearest | organ | ORGAN quantize DONOR -o OUT -s int4-groupSIZE
         int4-groupSIZE, nearest | llm-compressor | PEER compress nearest_SIZE DONOR TEXT WINDOWS OUT
         int4-groupSIZE, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-groupSIZE --method gptq CALIBRATED
         = int4-groupSIZE, GPTQ | llm-compressor | PEER compress gptq_SIZE DONOR TEXT WINDOWS OUT
-        int4-groupSIZE, AWQ | llm-compressor | PEER compress awq_SIZE DONOR TEXT WINDOWS OUT
+        int4-groupSIZE, AWQ | llm-compressor | PEER compress awq_SIZE DONOR TEXT WINDOWS OUT ?
         int4-group128, GPTQ | organ | ORGAN quantize DONOR -o OUT -s int4-group128 --method gptq CALIBRATED
         int4-group128, GPTQ | llm-compressor | PEER compress gptq_128 DONOR TEXT WINDOWS OUT ?
         fp8, a scale a row | organ | ORGAN quantize DONOR -o OUT -s fp8-channel
@@ -52,7 +52,6 @@ JOBS = {
         Wanda, 50 % | organ | ORGAN prune DONOR -o OUT --method wanda --sparsity 50 CALIBRATED
         Wanda, 50 % | llm-compressor | PEER compress wanda_50 DONOR TEXT WINDOWS OUT
         physarum-v3, 50 % | organ | ORGAN prune DONOR -o OUT --method physarum-v3 --sparsity 50 CALIBRATED
-        physarum-v3, allocated, 50 % | organ | ORGAN prune DONOR -o OUT --method physarum-v3 --allocate global --budget 50% CALIBRATED
         SparseGPT, 2:4 | organ | ORGAN prune DONOR -o OUT --method sparsegpt --pattern 2:4 CALIBRATED
         SparseGPT, 2:4 | llm-compressor | PEER compress sparsegpt_2:4 DONOR TEXT WINDOWS OUT
         physarum-v3, 2:4 | organ | ORGAN prune DONOR -o OUT --method physarum-v3 --pattern 2:4 CALIBRATED""",
@@ -82,14 +81,14 @@ JOBS = {
         extract, rank RANK | mergekit | MERGEKIT-extract-lora --model TUNED --base-model DONOR --out-path OUT --max-rank RANK --no-write-model-card EXCLUDED
         merge | organ | ORGAN lora merge --base DONOR --adapter ADAPTER -o OUT
         = merge | peft | PEER merge DONOR ADAPTER OUT
-        merge | mergekit | MERGEKIT-yaml RECIPE OUT --no-write-model-card""",
+        merge | mergekit | MERGEKIT-yaml RECIPE OUT --no-write-model-card --lora-merge-cache CACHE""",
 }
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path(os.environ.get("ORGAN_PUBLISHED", "~/.cache/organ-published")).expanduser())
-    parser.add_argument("--gguf", default="smollm2.gguf", help="the model, a file in DIR or elsewhere")
+    parser.add_argument("--model", default="smollm2.gguf", help="the model: a GGUF file or a directory in DIR")
     parser.add_argument("--calibration", default="calib.txt")
     parser.add_argument("--heldout", default="held.txt")
     parser.add_argument("--organ", default="build/organ")
@@ -134,7 +133,7 @@ class Comparison:
         self.adapter, self.imatrix = self.work / "adapter", self.work / "imatrix.gguf"
 
     def organ(self, *words):
-        return [self.o.organ, *words, "--threads", "1", "--memory", "512M", "--quiet"]
+        return [self.o.organ, *words, "--threads", "1", "--memory", "512M", "--force", "--quiet"]
 
     def peer(self, *words):
         return [self.o.python, HERE / "peer_run.py", *words]
@@ -147,8 +146,8 @@ class Comparison:
 
     def prepare(self, groups):
         """Makes what the jobs of the groups read."""
-        source = self.o.models / self.o.gguf
-        self.make(self.gguf, self.organ("dequantize", source, "-o", self.gguf))
+        source = self.o.models / self.o.model
+        self.make(self.gguf, self.organ(*(["convert", source, "--to", "gguf"] if source.is_dir() else ["dequantize", source]), "-o", self.gguf))
         self.make(self.donor, self.organ("convert", self.gguf, "-o", self.donor, "--to", "safetensors"))
         if "adapters" in groups:
             self.make(self.tuned, self.peer("tune", self.donor, self.text, STEPS, self.o.context, self.tuned))
@@ -171,7 +170,7 @@ class Comparison:
         """Returns the words of a job."""
         tools = pathlib.Path(self.o.python).parent
         places = {"DONOR": [self.donor], "GGUF": [self.gguf], "TUNED": [self.tuned], "ADAPTER": [self.adapter], "IMATRIX": [self.imatrix], "OUT": [out],
-                  "TEXT": [self.text], "WINDOWS": [self.o.samples, self.o.context], "RECIPE": [self.work / "merge.yaml"], "RANK": [RANK],
+                  "TEXT": [self.text], "WINDOWS": [self.o.samples, self.o.context], "RECIPE": [self.work / "merge.yaml"], "CACHE": [self.work / "cache"], "RANK": [RANK],
                   "CALIBRATED": ["--calibration", self.text, "--samples", self.o.samples, "--context", self.o.context],
                   "SCORED": self.scored(),
                   "CHUNKS": self.chunks(), "PURE": ["--pure", "--token-embedding-type", "q8_0"], "EXCLUDED": ["-e", "embed_tokens", "-e", "lm_head"]}
@@ -196,7 +195,7 @@ class Comparison:
             out = self.work / f"{group}-{number}{'.gguf' if group == 'gguf' and work != 'imatrix' or line.startswith('LLAMA-imatrix') else ''}"
             job.update(self.run(self.command(line.removesuffix("?"), out), out, line.endswith("?")))
             judge = out if group != "adapters" or not work.startswith("extract") else self.merged(out)
-            jobs.append((job, None if group == "start" or work == "imatrix" or job["bytes"] == "refused" else judge, work.startswith("= ")))
+            jobs.append((job, None if group == "start" or work == "imatrix" or job["bytes"] == "failed" else judge, work.startswith("= ")))
         self.judge(judged, [(job, out, other) for job, out, other in jobs if out])
         for path in self.work.glob(f"{group}-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -204,14 +203,14 @@ class Comparison:
         print("\n".join(table(group, lines)), flush=True)
         return lines
 
-    def run(self, command, out, may_refuse):
+    def run(self, command, out, may_fail):
         """Returns the costs of a job. They are kept next to its output, so that an interrupted comparison goes on."""
         note = out.with_name(out.name + ".json")
         if not note.exists():
             print(" ".join(map(str, command)), file=sys.stderr, flush=True)
             shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
-            code, seconds, peak = ended(command, self.work / "log", may_refuse)
-            note.write_text(json.dumps({"seconds": seconds, "peak": peak, "bytes": "refused" if code and not out.exists() else ""}))
+            code, seconds, peak = ended(command, self.work / "log", may_fail)
+            note.write_text(json.dumps({"seconds": seconds, "peak": peak, "bytes": "failed" if code and not out.exists() else ""}))
         return json.loads(note.read_text())
 
     def merged(self, adapter):
@@ -262,7 +261,9 @@ def cells(row):
     """Returns the cells of a row of the page."""
     def real(name, form):
         return form % float(row[name]) if row.get(name) not in (None, "") else ""
-    size = row["bytes"] if row["bytes"] in ("", "refused") else "%.1f MB" % (float(row["bytes"]) / 1e6)
+    if row["bytes"] == "failed":
+        return [row["work"], row["program"], "failed", "", "", "", ""]
+    size = "" if row["bytes"] == "" else "%.1f MB" % (float(row["bytes"]) / 1e6)
     return [row["work"], row["program"], size, real("rise", "%+.2f %%"), real("kl", "%.4f"), real("seconds", "%.1f s"),
             "%.0f MB" % (float(row["peak"]) / 1e6)]
 
