@@ -58,8 +58,8 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
 #define PLAN_NEEDS                                                                                                     \
     SAY(ON_ALL, "dry_run&plan",                                                                                        \
-        "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from "            \
-        "{plan.memory_good:bytes} "                                                                                    \
+        "Memory: --memory {plan.memory_enough:option} is enough{plan.memory_good>plan.memory_enough?; from "           \
+        "{plan.memory_good:option} "                                                                                   \
         "on, more has no effect}."),                                                                                   \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
@@ -263,7 +263,6 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
  *   alike     true if all target tensors have the same percent within 0.005, as with a sparsity that is set for each
  *             tensor
  *   target_percent    the target weights, in percent of the model's weights
- *   memory_mib        the run's --memory in MiB
  *
  * Returns NULL if out of memory. */
 json_t *organ_sparsity_fold(const json_t *report);
