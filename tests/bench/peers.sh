@@ -54,8 +54,8 @@ peer compare_kinds "torch transformers numpy" 2 "^\| [^|]+( \| $figure){4} \|" "
 peer compare_forward "torch transformers" 3 "^(organ|float32|bfloat16) \[$figure, $figure, $figure\]" "$scratch/forward" 1
 peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $figure" $model fixtures/tasks/tasks.jsonl "$organ"
 # compare_peers.py does the jobs of organ without packages of Python; those of llama.cpp need llama-quantize and llama-imatrix in the directory LLAMA.
-compared=(--models fixtures --gguf "${plain#fixtures/}" --calibration tiny-qwen2/calibration.txt --heldout tiny-qwen2/heldout.txt --size 32
-    --samples 4 --context 64 --tokens 256 --page "$scratch/compare.md" --organ "$organ" --python "$python" --work)
+compared=(--models fixtures --model tiny-llama --calibration tiny-llama/calibration.txt --heldout tiny-llama/heldout.txt --size 32 --samples 4
+    --context 64 --tokens 256 --page "$scratch/compare.md" --organ "$organ" --python "$python" --work)
 job="^\| [^|]+ \| [a-z.-]+ \| $figure MB \| $figure % \| $figure \| $figure s \| $figure MB \|"
 cp docs/compare.md "$scratch"
 peer compare_peers "" 17 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,zeros,gguf --judge-with ""
