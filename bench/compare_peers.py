@@ -53,8 +53,7 @@ JOBS = {
         Wanda, 50 % | llm-compressor | PEER compress wanda_50 DONOR TEXT WINDOWS OUT
         physarum-v3, 50 % | organ | ORGAN prune DONOR -o OUT --method physarum-v3 --sparsity 50 CALIBRATED
         SparseGPT, 2:4 | organ | ORGAN prune DONOR -o OUT --method sparsegpt --pattern 2:4 CALIBRATED
-        SparseGPT, 2:4 | llm-compressor | PEER compress sparsegpt_2:4 DONOR TEXT WINDOWS OUT
-        physarum-v3, 2:4 | organ | ORGAN prune DONOR -o OUT --method physarum-v3 --pattern 2:4 CALIBRATED""",
+        SparseGPT, 2:4 | llm-compressor | PEER compress sparsegpt_2:4 DONOR TEXT WINDOWS OUT""",
     "gguf": """
         imatrix | llama.cpp | LLAMA-imatrix -m GGUF -f TEXT -o OUT CHUNKS
         imatrix | organ | ORGAN perplexity GGUF -o OUT --write-imatrix --text TEXT SCORED
@@ -124,6 +123,16 @@ def answer(command):
     return json.loads(subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout)
 
 
+def jobs_of(group, size):
+    """Returns (work, program, command, scored by another program too) of each job."""
+    rows = [[part.strip() for part in row.split(" | ")] for row in JOBS[group].strip().splitlines()]
+    return [(work.removeprefix("= ").replace("SIZE", size).replace("RANK", RANK), program, line, work.startswith("= ")) for work, program, line in rows]
+
+
+def key_of(row):
+    return row["group"], row["work"], row["program"]
+
+
 class Comparison:
     def __init__(self, options):
         self.o, self.work = options, options.work
@@ -187,15 +196,14 @@ class Comparison:
     def run_group(self, group, known):
         """Runs the jobs of a group that have no line yet and returns their lines."""
         jobs, judged = [], {"codes": self.donor, "zeros": self.donor, "gguf": self.gguf, "adapters": self.tuned}.get(group)
-        for number, row in enumerate(JOBS[group].strip().splitlines()):
-            work, program, line = (part.strip() for part in row.split(" | "))
-            job = {"group": group, "work": work.removeprefix("= ").replace("SIZE", self.o.size).replace("RANK", RANK), "program": program}
-            if program not in self.o.programs.split(",") or (group, job["work"], program) in known:
+        for number, (work, program, line, other) in enumerate(jobs_of(group, self.o.size)):
+            job = {"group": group, "work": work, "program": program}
+            if program not in self.o.programs.split(",") or key_of(job) in known:
                 continue
             out = self.work / f"{group}-{number}{'.gguf' if group == 'gguf' and work != 'imatrix' or line.startswith('LLAMA-imatrix') else ''}"
             job.update(self.run(self.command(line.removesuffix("?"), out), out, line.endswith("?")))
             judge = out if group != "adapters" or not work.startswith("extract") else self.merged(out)
-            jobs.append((job, None if group == "start" or work == "imatrix" or job["bytes"] == "failed" else judge, work.startswith("= ")))
+            jobs.append((job, None if group == "start" or work == "imatrix" or job["bytes"] == "failed" else judge, other))
         self.judge(judged, [(job, out, other) for job, out, other in jobs if out])
         for path in self.work.glob(f"{group}-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -245,8 +253,10 @@ def read(lines):
     return [dict(zip(COLUMNS, row)) for row in rows]
 
 
-def write(lines, rows):
-    ordered = sorted(rows, key=lambda row: list(["versions", *JOBS]).index(row["group"]))
+def write(lines, rows, size):
+    """Writes the rows in the order of JOBS."""
+    order = [(group, work, program) for group in JOBS for work, program, _, _ in jobs_of(group, size)]
+    ordered = sorted(rows, key=lambda row: order.index(key_of(row)) if row["group"] != "versions" else -1)
     lines.write_text("".join("\t".join(str(row.get(column, "")) for column in COLUMNS) + "\n" for row in ordered), encoding="utf-8")
 
 
@@ -302,8 +312,9 @@ def main():
         comparison.prepare(groups)
         rows = versions(comparison) + [row for row in rows if row["group"] != "versions"]
         for group in groups:
-            rows += comparison.run_group(group, {(row["group"], row["work"], row["program"]) for row in rows})
-            write(options.lines, rows)
+            rows += comparison.run_group(group, set(map(key_of, rows)))
+            write(options.lines, rows, options.size)
+        rows = read(options.lines)
     draw(options.page, rows)
 
 
