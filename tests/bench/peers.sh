@@ -59,7 +59,7 @@ compared=(--models fixtures --model tiny-llama --calibration tiny-llama/calibrat
 job="^\| [^|]+ \| [a-z.-]+ \| $figure MB \| $figure % \| $figure \| $figure s \| $figure MB \|"
 cp docs/compare.md "$scratch"
 peer compare_peers "" 16 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,zeros,gguf --judge-with ""
-peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 20 "$job" "${compared[@]}" "$scratch/compare2" \
+peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 19 "$job" "${compared[@]}" "$scratch/compare2" \
     --lines "$scratch/compare2.tsv" --programs organ,llm-compressor,mergekit,peft --groups start,codes,zeros,adapters --judge-with transformers
 if [[ -x ${LLAMA:-}/llama-quantize ]]; then
     peer compare_peers "torch transformers llama_cpp numpy" 10 "$job" "${compared[@]}" "$scratch/compare3" --lines "$scratch/compare3.tsv" \
