@@ -18,8 +18,8 @@ plans() {
     for given in 8M "$named"; do
         rm -rf new new.*
         ends 0 "$@" --quiet --dry-run --json --memory "$given"
-        judge "--memory $given: the plan's memory is not $named" jq -e --argjson unit $unit --argjson named "${named%[KM]}" --argjson short "$([[ $given == 8M ]] && echo true || echo false)" \
-            '.plan | .memory_short == $short and .memory_given >= 8388608 and $named * $unit - .memory_enough >= 0 and $named * $unit - .memory_enough < $unit' ../out >../judged
+        judge "--memory $given: the plan's memory is not $named" test "$(jq --argjson unit $unit --argjson named "${named%[KM]}" --arg given "$given" \
+            '.plan | ($named * $unit - .memory_enough | . >= 0 and . < $unit) and .memory_short == ($given == "8M")' ../out)" = true
     done
 }
 

@@ -308,6 +308,7 @@ static int document_add_plan(organ_writing *w, json_t *report)
     all.output_bytes = planned_bytes(w, bytes);
     organ_error error = {0};
     organ_plan_memory(&all, m->layout ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
+    organ_plan_memory(&all, w->evaluation.memory, 0);
     if (m->rows)
         organ_plan_memory(&all, organ_row_work_enough(w, &error), 0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
