@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d) || exit 1
-definitions=(docs/definitions.md docs/definitions/*.md)
+definitions=(docs/definitions.md docs/definitions/*.md docs/history/older.md)
 trap 'rm -rf "$scratch"' EXIT
 passed=0
 failed=0
@@ -37,7 +37,7 @@ differing() {
     while IFS=$'\t' read -r page name value file; do
         constants=$((constants + 1))
         found=$([[ -f $file ]] && value_in "$name" "$file")
-        [[ $found == "$value" && -f docs/definitions/$page.md ]] || echo "$name of $page is $value in the table, but '$found' in $file"
+        [[ $found == "$value" && -f docs/$page.md ]] || echo "$name of $page is $value in the table, but '$found' in $file"
     done < <(tail -n +2 "$1")
 }
 

@@ -13,10 +13,11 @@ ORGAN_API_BEGIN
 
 /* ---- amounts of bytes, durations and counts as text ---- */
 
-/* Sets *bytes to the amount in the text: "512M", "64m", "1.5G", "2GiB", "4096": a number and an optional K, M, G or
- * T (powers of 1024; "iB" and "B" allowed, either case). A fraction needs K, M, G or T; fractions of a byte are
- * dropped. Returns false, with *bytes unchanged, for anything else: empty text, sign, blank, exponent, trailing
- * text, more than 2^63 - 1. */
+/* Sets *bytes to the amount in the text: a number and an optional unit, in either case, also after one blank. kB, MB,
+ * GB, TB, PB and EB are powers of 1000: "5GB" and "12.9 GB". KiB, MiB, ... and bare K, M, G, T, P and E are powers of
+ * 1024: "512M", "2GiB". Without unit, or with B, the number counts bytes and has no fraction; other fractions of a byte
+ * are dropped. Returns false, with *bytes unchanged, for anything else: empty text, sign, another blank, exponent,
+ * trailing text, more than 2^63 - 1. */
 bool organ_quantity_parse(const char *text, uint64_t *bytes);
 
 /* Formats bytes as "640 B", "9.9 MB", "15.2 GB", "152 GB": decimal units, rounded half up, one decimal below 100 and
@@ -27,8 +28,8 @@ char *organ_quantity_text(uint64_t bytes, char out[16]);
  * number by which bytes are multiplied to get that unit. */
 const char *organ_quantity_unit(double bytes, double *factor);
 
-/* Formats bytes as an option's value, "640K", "492M": rounded up to K, or to M from 10M on, so that
- * organ_quantity_parse returns at least `bytes`. Returns `out`. */
+/* Formats bytes as the value of an option, "640K", "492M", "3G": rounded up to K, or to M from 10M on, so that
+ * organ_quantity_parse returns at least `bytes`, then in the largest unit (to T) without a fraction. Returns `out`. */
 char *organ_quantity_option(uint64_t bytes, char out[24]);
 
 /* Formats a duration as "0.34 s", "12.3 s", "4 min 05 s", "2 h 14 min", rounded half up; "unknown" for a negative,

@@ -66,7 +66,7 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
     static const char *const kinds[] = {
         [ORGAN_VALUE_FLAG] = "no value",          [ORGAN_VALUE_TEXT] = "a non-empty text",
         [ORGAN_VALUE_WORDS] = "a non-empty text", [ORGAN_VALUE_COUNT] = "a whole number",
-        [ORGAN_VALUE_REAL] = "a number",          [ORGAN_VALUE_BYTES] = "an amount of memory like 512M or 2G"};
+        [ORGAN_VALUE_REAL] = "a number",          [ORGAN_VALUE_BYTES] = "an amount of bytes like 512M, 2GiB or 5GB"};
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices)

@@ -18,7 +18,7 @@ typedef enum organ_value {
     ORGAN_VALUE_WORDS, /* one or more such texts for each use of the option (organ_option.takes); organ_words */
     ORGAN_VALUE_COUNT, /* a whole number; unsigned */
     ORGAN_VALUE_REAL,  /* a decimal number; double */
-    ORGAN_VALUE_BYTES  /* an amount of memory such as 512M (organ_quantity_parse); uint64_t */
+    ORGAN_VALUE_BYTES  /* an amount of bytes such as 512M (organ_quantity_parse); uint64_t */
 } organ_value;
 
 /* Kind of thing that the value of an operand or option names. Jobs, completion and forms use it to find paths. */

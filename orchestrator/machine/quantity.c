@@ -14,19 +14,23 @@
 #include <strings.h>
 #include <time.h>
 
-__extension__ typedef unsigned __int128 wide; /* fits a 63-bit number, or 18 decimals, times 2^40 */
+__extension__ typedef unsigned __int128 wide; /* fits a 63-bit number, or 18 decimals, times 2^60 */
 
-/* Returns k for a unit of 2^k bytes ("", "K", "MiB", ...), or -1 if the text is not a unit. */
-static int unit_shift(const char *unit)
+/* Returns the bytes of a unit ("", "K", "MB", "GiB", ...), or 0 if the text is not a unit. */
+static wide unit_bytes(const char *unit)
 {
-    static const char letters[] = "kmgt";
+    static const char letters[] = "kmgtpe";
     if (*unit == '\0' || strcasecmp(unit, "b") == 0)
-        return 0;
+        return 1;
     const char *letter = strchr(letters, *unit | 0x20);
     const char *rest = unit + 1;
-    if (!letter || (*rest != '\0' && strcasecmp(rest, "b") != 0 && strcasecmp(rest, "ib") != 0))
-        return -1;
-    return 10 * (int)(letter - letters + 1);
+    const bool decimal = strcasecmp(rest, "b") == 0;
+    if (!letter || (*rest != '\0' && !decimal && strcasecmp(rest, "ib") != 0))
+        return 0;
+    wide bytes = 1;
+    for (const char *k = letters; k <= letter; k++)
+        bytes *= decimal ? 1000 : 1024;
+    return bytes;
 }
 
 /* Does not depend on the locale. */
@@ -36,6 +40,7 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool organ_quantity_parse(const char *text, uint64_t *bytes)
 {
     wide whole = 0, part = 0, scale = 1;
+    bool blank = false; /* at the end */
     if (!is_digit(*text))
         return false;
     for (; is_digit(*text); text++) {
@@ -51,10 +56,12 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
             part = part * 10 + (unsigned)(*text - '0');
             scale *= 10;
         }
-    const int shift = unit_shift(text);
-    if (shift < 0 || (fraction && shift == 0))
+    if (*text == ' ')
+        blank = *++text == '\0';
+    const wide unit = unit_bytes(text);
+    if (blank || unit == 0 || (fraction && unit == 1))
         return false;
-    const wide total = (whole << shift) + (part << shift) / scale;
+    const wide total = whole * unit + part * unit / scale;
     if (total > INT64_MAX)
         return false;
     *bytes = (uint64_t)total;
@@ -64,6 +71,16 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes)
 static uint64_t divide_to_nearest(uint64_t value, uint64_t divisor)
 {
     return value / divisor + (value % divisor >= divisor - divisor / 2);
+}
+
+/* Writes `tenths` tenths of a unit with one decimal, or none if `whole`. */
+static char *tenths_text(uint64_t tenths, bool whole, const char *unit, char out[16])
+{
+    if (whole)
+        snprintf(out, 16, "%u %s", (unsigned)(tenths / 10), unit);
+    else
+        snprintf(out, 16, "%u.%u %s", (unsigned)(tenths / 10), (unsigned)(tenths % 10), unit);
+    return out;
 }
 
 char *organ_quantity_text(uint64_t bytes, char out[16])
@@ -80,18 +97,48 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
         unit *= 1000;
     const uint64_t tenths = divide_to_nearest(bytes, unit / 10);
     if (tenths < 1000)
-        snprintf(out, 16, "%u.%u %s", (unsigned)(tenths / 10), (unsigned)(tenths % 10), units[k]);
-    else
-        snprintf(out, 16, "%u %s", (unsigned)divide_to_nearest(bytes, unit), units[k]);
+        return tenths_text(tenths, false, units[k], out);
+    return tenths_text(10 * divide_to_nearest(bytes, unit), true, units[k], out);
+}
+
+char *organ_memory_text(uint64_t bytes, char out[16])
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    const size_t last = sizeof units / sizeof units[0] - 1;
+    if (bytes < 1024) {
+        snprintf(out, 16, "%u B", (unsigned)bytes);
+        return out;
+    }
+    for (size_t k = last + 1; k-- > 0;) {
+        const wide tenths = (wide)bytes * 10 >> 10 * (k + 1);
+        if (tenths >= 10 && tenths < 100000 && tenths << 10 * (k + 1) == (wide)bytes * 10)
+            return tenths_text((uint64_t)tenths, tenths % 10 == 0, units[k], out);
+    }
+    size_t k = 0;
+    uint64_t unit = 1024;
+    for (; k < last && divide_to_nearest(bytes, unit) >= 1024; k++)
+        unit *= 1024;
+    const uint64_t tenths = (uint64_t)(((wide)bytes * 10 + unit / 2) / unit);
+    if (tenths < 1000)
+        return tenths_text(tenths, false, units[k], out);
+    return tenths_text(10 * divide_to_nearest(bytes, unit), true, units[k], out);
+}
+
+/* Writes amount x 1024^unit bytes in the largest of the units K, M, G and T that divides them. */
+static char *option_text(uint64_t amount, size_t unit, char out[24])
+{
+    static const char *const units[] = {"", "K", "M", "G", "T"};
+    for (; amount > 0 && amount % 1024 == 0 && unit + 1 < sizeof units / sizeof *units; unit++)
+        amount /= 1024;
+    snprintf(out, 24, "%llu%s", (unsigned long long)amount, units[unit]);
     return out;
 }
 
 char *organ_quantity_option(uint64_t bytes, char out[24])
 {
-    const bool small = bytes < (uint64_t)10 << 20;
-    const uint64_t unit = (uint64_t)1 << (small ? 10 : 20);
-    snprintf(out, 24, "%llu%c", (unsigned long long)(bytes / unit + (bytes % unit > 0)), small ? 'K' : 'M');
-    return out;
+    const size_t unit = bytes < (uint64_t)10 << 20 ? 1 : 2;
+    const uint64_t each = (uint64_t)1 << 10 * unit;
+    return option_text(bytes / each + (bytes % each > 0), unit, out);
 }
 
 /* The rounded value decides the form, so that no text reads "10.00 s", "60.0 s" or "59 min 60 s". */
@@ -156,25 +203,13 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
     return high < MAX ? high : MAX;
 }
 
-static const char *memory_option_text(uint64_t bytes, char out[24])
-{
-    const char units[] = {'\0', 'K', 'M', 'G'};
-    unsigned power = 0;
-    while (power < 3 && bytes && bytes % 1024 == 0) {
-        bytes /= 1024;
-        power++;
-    }
-    snprintf(out, 24, "%llu%.1s", (unsigned long long)bytes, power ? &units[power] : "");
-    return out;
-}
-
 static organ_status refuse_with_arguments(organ_error *error, uint64_t given, uint64_t enough, const char *what,
                                           va_list args)
 {
     char text[400], have[24], option[24];
     organ_vsnprintf(text, sizeof text, what, args);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
-                      memory_option_text(given, have), text, organ_quantity_option(enough, option));
+                      option_text(given, 0, have), text, organ_quantity_option(enough, option));
 }
 
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)

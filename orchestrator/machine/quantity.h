@@ -18,7 +18,7 @@ typedef bool organ_memory_fits(void *context, uint64_t memory);
 uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *context);
 
 /* Reports ORGAN_USAGE: "--memory 16M is too little for WHAT; --memory 493M is enough". The second number is `enough`
- * rounded up to K, or to M from 10M on. `what` is formatted like printf. */
+ * as organ_quantity_option writes it. `what` is formatted like printf. */
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -43,6 +43,11 @@ organ_status organ_memory_refuse_both(organ_error *error, const organ_error *oth
  * not run it if `error` is a fault other than a lack of memory. */
 organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
                                      organ_error *error);
+
+/* Formats an amount of memory as "9 MiB", "1.5 GiB", "2176 MiB": exactly, in the largest unit in which it has at most
+ * one decimal and four digits before it. Other amounts are rounded half up, "62.8 GiB", with one decimal below 100 and
+ * none from there on. Sizes of files have decimal units (organ_quantity_text). Returns `out`. */
+char *organ_memory_text(uint64_t bytes, char out[16]);
 
 /* Measures durations. */
 

@@ -80,7 +80,7 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
                       "%s: an exact decomposition needs the whole matrix in memory, %s; the limit is %s", matrix->name,
-                      organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
+                      organ_memory_text(bytes, needs), organ_memory_text(memory, has));
 }
 
 /* A matrix of zeros gets a decomposition of rank 0. */

@@ -235,7 +235,7 @@ START_TEST(amounts_are_told_as_they_are_written)
         ck_assert_int_eq(organ_memory_refuse(&error, amounts[k].given, (uint64_t)12 << 30, "tensor '%s'", "x"),
                          ORGAN_USAGE);
         ck_assert_msg(strncmp(error.message, amounts[k].text, strlen(amounts[k].text)) == 0, "%s", error.message);
-        ck_assert(strstr(error.message, " too little for tensor 'x'; --memory 12288M is enough"));
+        ck_assert(strstr(error.message, " too little for tensor 'x'; --memory 12G is enough"));
     }
 }
 END_TEST

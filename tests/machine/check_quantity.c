@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/machine/quantity.c: amounts in the form that users write and read. */
+#include "orchestrator/machine/quantity.h"
+
 #include <organ/machine.h>
 
 #include <check.h>
@@ -21,7 +23,21 @@ START_TEST(quantities_are_read)
         {"1k", 1024},
         {"512M", 512ull << 20},
         {"64m", 64ull << 20},
-        {"64mb", 64ull << 20},
+        {"64mb", 64000000},
+        {"12GB", 12000000000},
+        {"12.9 GB", 12900000000},
+        {"9.9 MB", 9900000},
+        {"1kB", 1000},
+        {"0.5KB", 500},
+        {"3TB", 3000000000000},
+        {"1.5 PB", 1500000000000000},
+        {"9EB", 9000000000000000000},
+        {"640 B", 640},
+        {"9 MiB", 9ull << 20},
+        {"1.5 gib", 3ull << 29},
+        {"2 G", 2ull << 30},
+        {"2P", 2ull << 50},
+        {"7EiB", 7ull << 60},
         {"1.5G", 3ull << 29},
         {"2GiB", 2ull << 30},
         {"2gIb", 2ull << 30},
@@ -49,7 +65,6 @@ START_TEST(other_text_is_no_quantity)
         " ",
         " 5",
         "5 ",
-        "5 M",
         "-1",
         "+1",
         "-0",
@@ -58,7 +73,16 @@ START_TEST(other_text_is_no_quantity)
         "iB",
         "5iB",
         "5X",
-        "5P",
+        "5Z",
+        "5  MB",
+        "5\tMB",
+        "5 M B",
+        "5 MB ",
+        "5. MB",
+        "5.5 ",
+        "5.5 B",
+        "10EB",
+        "8EiB",
         "5MM",
         "5MiB ",
         "5MBi",
@@ -132,10 +156,14 @@ START_TEST(options_are_written)
                 {1, "1K"},
                 {1024, "1K"},
                 {1025, "2K"},
-                {(10 << 20) - 1, "10240K"},
+                {(10 << 20) - 1, "10M"},
+                {9 << 20, "9M"},
+                {(9 << 20) + 1, "9217K"},
                 {10 << 20, "10M"},
                 {(10 << 20) + 1, "11M"},
-                {(uint64_t)3 << 30, "3072M"},
+                {(uint64_t)3 << 30, "3G"},
+                {((uint64_t)3 << 30) + 1, "3073M"},
+                {(uint64_t)5 << 50, "5120T"},
                 {INT64_MAX - ((1 << 20) - 1), "8796093022207M"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         char text[24];
@@ -143,6 +171,45 @@ START_TEST(options_are_written)
         ck_assert_str_eq(organ_quantity_option(rows[k].bytes, text), rows[k].text);
         ck_assert(organ_quantity_parse(text, &read) && read >= rows[k].bytes);
     }
+}
+END_TEST
+
+/* An amount that was given is named exactly; organ_quantity_parse reads that text as the same amount. */
+START_TEST(memory_is_written)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } exact[] = {{0, "0 B"},
+                 {1023, "1023 B"},
+                 {1024, "1 KiB"},
+                 {1536, "1.5 KiB"},
+                 {9 << 20, "9 MiB"},
+                 {(9 << 20) + 1024, "9217 KiB"},
+                 {(uint64_t)512 << 20, "512 MiB"},
+                 {(uint64_t)2176 << 20, "2176 MiB"},
+                 {(uint64_t)9999 << 20, "9999 MiB"},
+                 {(uint64_t)3 << 29, "1.5 GiB"},
+                 {(uint64_t)64 << 30, "64 GiB"},
+                 {(uint64_t)10240 << 30, "10 TiB"},
+                 {(uint64_t)7 << 60, "7 EiB"}},
+      rounded[] = {{1025, "1.0 KiB"},
+                   {1076, "1.1 KiB"},
+                   {12000000000, "11.2 GiB"},
+                   {65803212ull << 10, "62.8 GiB"},
+                   {(uint64_t)10001 << 20, "9.8 GiB"},
+                   {((uint64_t)64 << 30) - 1, "64.0 GiB"},
+                   {((uint64_t)1 << 40) - 1, "1.0 TiB"},
+                   {((uint64_t)200 << 30) + 1, "200 GiB"},
+                   {UINT64_MAX, "16.0 EiB"}};
+    char text[16];
+    for (size_t k = 0; k < COUNT(exact); k++) {
+        uint64_t read = 1;
+        ck_assert_str_eq(organ_memory_text(exact[k].bytes, text), exact[k].text);
+        ck_assert_msg(organ_quantity_parse(text, &read) && read == exact[k].bytes, "'%s' is another amount", text);
+    }
+    for (size_t k = 0; k < COUNT(rounded); k++)
+        ck_assert_str_eq(organ_memory_text(rounded[k].bytes, text), rounded[k].text);
 }
 END_TEST
 
@@ -193,7 +260,8 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {quantities_are_read, other_text_is_no_quantity, quantities_are_written,
-                                  options_are_written, durations_are_written,     counts_are_written};
+                                  options_are_written, memory_is_written,         durations_are_written,
+                                  counts_are_written};
     Suite *suite = suite_create("quantity");
     TCase *only = tcase_create("quantity");
     for (size_t k = 0; k < COUNT(tests); k++)

@@ -399,7 +399,9 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fprintf(out, "%s %%", organ_number_form(100 * number, ".1f", room));
     else if (json_is_number(value) && key_ends_with(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
-    else if (json_is_integer(value) && (key_ends_with(key, "bytes") || strcmp(key, "memory") == 0))
+    else if (json_is_integer(value) && strcmp(key, "memory") == 0)
+        fputs(organ_number_form(number, "memory", room), out);
+    else if (json_is_integer(value) && key_ends_with(key, "bytes"))
         fputs(organ_quantity_text((uint64_t)json_integer_value(value), text), out);
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);

@@ -69,7 +69,7 @@ void organ_markup_text(FILE *out, const char *s);
  *
  *   {path}               the member: a string unchanged, a number with all its digits, null as "-"
  *   {path:FORM}          the member in one of these forms:
- *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %
+ *     count 1,450   bytes 1.4 GB   memory 1.5 GiB   option 1536M (a value of --memory)   time 1.2 s   percent 21.89 %
  *     share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
  *     .3f .2e .4g ~2       formats of printf; ~: organ_number_form
  *     size                 the length of an array

@@ -159,6 +159,10 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
         return organ_count_text(words_count_of(x), out);
     if (strcmp(form, "bytes") == 0)
         return organ_quantity_text(words_count_of(x), out);
+    if (strcmp(form, "memory") == 0)
+        return organ_memory_text(words_count_of(x), out);
+    if (strcmp(form, "option") == 0)
+        return organ_quantity_option(words_count_of(x), out);
     if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
         return organ_percent_text(*form == 's' ? 100 * x : x, out);
     if (strcmp(form, "time") == 0)

@@ -321,7 +321,7 @@ static const organ_block width_blocks[] = {
         "Every expert got at least {experts.fewest_tokens:count} tokens of the text."),
     SAY(ON_TEXT, "memory",
         "{memory.choices_on_disk:bytes} more are needed on the disk of the output.{memory.expert_moments? With "
-        "{memory.expert_moments:bytes} more than the least --memory, each layer runs only once for all of its "
+        "{memory.expert_moments:memory} more than the least --memory, each layer runs only once for all of its "
         "experts.|}"),
     SAY(ON_TEXT, "!dry_run&attention",
         "Of the output of an attention {attention.lost_percent:percent} is lost on average."),

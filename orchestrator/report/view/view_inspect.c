@@ -305,7 +305,7 @@ static const organ_item topology_highlights[] = {{NULL, "workers", "{threads:cou
                                                  {NULL, "memory nodes in use", "{machine.nodes:count}"}};
 
 static const organ_field nodes[] = {FIELD_COUNT("node", "node"),
-                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:bytes}|unknown}", 0),
+                                    FIELD_WORDS("memory", "{bytes>-1?{bytes:memory}|unknown}", 0),
                                     FIELD_COUNT("cores", "cores"), FIELD_COUNT("workers", "workers"),
                                     FIELD_COUNT("band buffers, at most", "band_buffers")};
 static const organ_field workers[] = {

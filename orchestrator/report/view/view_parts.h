@@ -57,13 +57,13 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
     SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
 #define PLAN_NEEDS                                                                                                     \
-    SAY(ON_ALL, "dry_run&plan&!plan.memory_given", "Memory: at most {plan.memory_enough:bytes}."),                     \
+    SAY(ON_ALL, "dry_run&plan&!plan.memory_given", "Memory: at most {plan.memory_enough:memory}."),                    \
         SAY(ON_ALL, "dry_run&plan&plan.memory_given",                                                                  \
-            "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from "        \
-            "{plan.memory_good:bytes} "                                                                                \
+            "Memory: --memory {plan.memory_enough:option} is enough{plan.memory_good>plan.memory_enough?; from "       \
+            "{plan.memory_good:option} "                                                                               \
             "on, more has no effect}."),                                                                               \
         WARN(ON_ALL, "dry_run&plan.memory_short",                                                                      \
-             "--memory {plan.memory_given:bytes} is too little: the run would end with an error."),                    \
+             "--memory {plan.memory_given:option} is too little: the run would end with an error."),                   \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} with {run.plan.threads} thread{run.plan.threads:s} of "               \
             "{run.plan.cpu?{run.plan.cpu}|this machine}, disks not counted.")
@@ -266,7 +266,6 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
  *   alike     true if all target tensors have the same percent within 0.005, as with a sparsity that is set for each
  *             tensor
  *   target_percent    the target weights, in percent of the model's weights
- *   memory_mib        the run's --memory in MiB
  *
  * Returns NULL if out of memory. */
 json_t *organ_sparsity_fold(const json_t *report);

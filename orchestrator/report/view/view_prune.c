@@ -155,7 +155,7 @@ static const organ_item run[] = {
     {NULL, "Wall time", "{run.seconds:time}"},
     {NULL, "Speed", "{run.bytes_per_second:bytes}/s of target weights"},
     {NULL, "Machine", "{run.host}, {run.threads} threads ({run.pinned} pinned), {run.cpu_isa} kernels"},
-    {NULL, "Memory allowed", "{fold.memory_mib} MiB"},
+    {NULL, "Memory allowed", "{run.memory:memory}"},
     {NULL, "Resumed", "{run.resumed?yes: times cover only the last part|no}"},
     {NULL, "Program", "{organ}"}};
 static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_CODE),

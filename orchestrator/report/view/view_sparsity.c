@@ -434,7 +434,6 @@ json_t *organ_sparsity_fold(const json_t *report)
         SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
         SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005), /* tables show two decimals */
         SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),
-                                              organ_json_real(report, "totals.full.elements"))),
-        SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));
+                                              organ_json_real(report, "totals.full.elements"))));
     return organ_json_joined(copy_of(report), ORGAN_OBJECT(SET("fold", fold)));
 }

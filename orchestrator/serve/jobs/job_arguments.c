@@ -146,7 +146,7 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
     const size_t digits = strspn(text, "0123456789");
     const bool mega = text[digits] == 'M' || text[digits] == 'm', giga = text[digits] == 'G' || text[digits] == 'g';
     return *text != '0' && ((mega && digits >= 2 && digits <= 4) || (giga && digits >= 1 && digits <= 3)) &&
-           text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
+           organ_quantity_parse(text, bytes);
 }
 
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)

@@ -114,7 +114,7 @@ static json_t *range_schema(const organ_option *option)
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
-                     "^[1-9][0-9]{0,2}[gG]$|^[1-9][0-9]{1,3}[mM]$");
+                     "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$");
 }
 
 static json_t *fallback_value(const organ_option *option)

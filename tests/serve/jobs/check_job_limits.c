@@ -132,9 +132,11 @@ START_TEST(a_job_has_a_limit_of_memory)
                   "%s", why);
     ck_assert_msg(!organ_job_memory_limited || (atoi(why) >= 300 && atoi(why) < 508), "%s", why);
     json_decref(view);
-    ck_assert_uint_eq(add_with_memory("2G", id), 422);
-    ck_assert_msg(strstr(id, "requests 2048M (2147483648 bytes), but the limit of this server is 1024M (--job-memory)"),
-                  "%s", id);
+    ck_assert_uint_eq(add_with_memory("1075MB", id), 422);
+    ck_assert_ptr_nonnull(strstr(id, "requests 1026M (1075000000 bytes)"));
+    ck_assert_uint_eq(add_with_memory("2GiB", id), 422);
+    ck_assert_msg(strstr(id, "requests 2G (2147483648 bytes), but the limit of this server is 1G (--job-memory)"), "%s",
+                  id);
     organ_jobs_close(jobs);
     way.memory = (uint64_t)64 << 20;
     keeper_open_jobs();

@@ -22,7 +22,8 @@ START_TEST(budgets_are_read)
         double amount;
     } good[] = {{"50%", ORGAN_BUDGET_PERCENT, 50},      {"0.5%", ORGAN_BUDGET_PERCENT, 0.5},
                 {"99.9%", ORGAN_BUDGET_PERCENT, 99.9},  {"3.5bpw", ORGAN_BUDGET_BITS, 3.5},
-                {"16bpw", ORGAN_BUDGET_BITS, 16},       {"9GB", ORGAN_BUDGET_BYTES, 9.0 * 1073741824},
+                {"16bpw", ORGAN_BUDGET_BITS, 16},       {"9GB", ORGAN_BUDGET_BYTES, 9e9},
+                {"9 GB", ORGAN_BUDGET_BYTES, 9e9},      {"9G", ORGAN_BUDGET_BYTES, 9.0 * 1073741824},
                 {"512M", ORGAN_BUDGET_BYTES, 536870912}};
     organ_error error = {0};
     organ_budget budget;
