@@ -194,11 +194,17 @@ static void note_once(void *context, const char *text)
         organ_progress_note(n->progress, "%s", text);
 }
 
-/* `needed`: an amount that the verb has called enough, or 0. */
+/* `needed`: an amount that the verb has called enough, rounded up as in messages, or 0. It counts if the plan has less
+ * than this, because the verb has a need that is not in its plan. */
 static bool plan_add_given(json_t *plan, uint64_t given, uint64_t needed)
 {
     static const char *const members[] = {"memory_enough", "memory_good"};
+    const uint64_t exact = (uint64_t)json_integer_value(json_object_get(plan, members[0]));
+    char text[24];
+    uint64_t rounded = 0;
     bool done = true;
+    if (organ_quantity_parse(organ_quantity_option(exact, text), &rounded) && rounded >= needed)
+        needed = 0;
     for (size_t k = 0; k < 2; k++)
         if (plan && (uint64_t)json_integer_value(json_object_get(plan, members[k])) < needed)
             done = json_object_set_new(plan, members[k], json_integer((json_int_t)needed)) == 0 && done;

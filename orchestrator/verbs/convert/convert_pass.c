@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Operations of a matrix product that take as long as a value, to plan a dry run. */
-#define CONVERTED 8.0
+#define CONVERTED 80.0
 
 /* The buffers are parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {
