@@ -64,14 +64,18 @@ static inline const organ_experiment_options *organ_call_evaluation(const organ_
     return call->evaluation.text ? &call->evaluation : NULL;
 }
 
-/* Displays progress on stderr: one line that is redrawn on a terminal, one line per tensor in a log, or events. */
+/* Displays progress on stderr: one line that is redrawn on a terminal, a line every ten seconds in a log, a line for
+ * each tensor, or events. */
 
-/* A display of progress and the state of the present stage. Times are in seconds of organ_seconds_now. */
+/* A display of progress and the state of the present stage. Times are in seconds of `now`. */
 typedef struct organ_terminal {
     FILE *out;
+    double (*now)(void);    /* the clock: organ_seconds_now, or that of a test */
     bool quiet;             /* --quiet or --progress none: print nothing */
     bool events;            /* --progress json: print events */
-    bool live;              /* draw a bar in a line that is redrawn; false: print a line for each tensor */
+    bool live;              /* draw a bar in a line that is redrawn; false: print lines */
+    bool each;              /* print a line for each tensor; false, without `live`: one every ten seconds, and one at
+                             * the end of a stage that was longer */
     bool colour;            /* the line is coloured; only if `live` */
     organ_page page;        /* width and encoding of `out` */
     char what[32];          /* name of the stage; "" between stages */
@@ -90,8 +94,8 @@ typedef struct organ_terminal {
 organ_page organ_terminal_page(FILE *stream);
 
 /* Prepares the display of progress on `out`. `progress` is "bar", "lines", "json", "none", or
- * "auto": a bar if `out` is a terminal that can redraw a line, else lines. NULL is "auto"; `quiet` means "none". Only
- * terminals get colour, and only without NO_COLOR. */
+ * "auto": a bar if `out` is a terminal that can redraw a line, else a line every ten seconds. NULL is "auto"; `quiet`
+ * means "none". "lines" prints a line for each tensor. The bar has colour if organ_stream_has_colour allows it. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
 
 /* Returns callbacks that display progress on `terminal`, which must outlive them. */
@@ -424,8 +428,8 @@ organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *
  *       amount done so far in the stage; NAME is the tensor that was just finished
  *   {"event": "end", "bytes": N, "of": N, "tensors": N}
  *       the stage has ended, complete or not; "tensors" is 0 in stages that count only bytes
- *   {"event": "note", "text": TEXT}
- *       information for the user
+ *   {"event": "note", "level": "note"|"warning", "text": TEXT}
+ *       a message for the user
  *   {"event": "error", "status": NAME, "code": N, "message": TEXT}
  *       the run failed; N is the exit code; always the last line */
 

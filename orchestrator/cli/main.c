@@ -65,22 +65,34 @@ static bool wants_events(int argc, char *const *argv)
     return false;
 }
 
-static void print_error(const organ_error *error, bool events)
+static bool starts_with_name(const char *message, const char *name)
 {
+    const size_t length = strlen(name);
+    return strncmp(message, name, length) == 0 && message[length] == ':';
+}
+
+/* A wrong usage gets the name of the verb and, on a second line, the command that lists its options. `verb` is NULL if
+ * the error is not about one. */
+static void print_error(const organ_verb *verb, const organ_error *error, bool events)
+{
+    const bool usage = verb && error->status == ORGAN_USAGE;
     if (events) {
         organ_event_error(stderr, error);
         return;
     }
-    fputs("organ: ", stderr);
-    organ_text_visible(stderr, error->message);
-    fputc('\n', stderr);
+    const bool unnamed = usage && !starts_with_name(error->message, verb->name);
+    organ_message(stderr, ORGAN_MESSAGE_ERROR, "%s%s%s", unnamed ? verb->name : "", unnamed ? ": " : "",
+                  error->message);
+    if (usage)
+        fprintf(stderr, "Try 'organ %s -h'.\n", verb->name);
 }
 
 static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
         return;
-    fprintf(stderr, "organ: to continue: organ %s --resume", verb->name);
+    organ_message_begin(stderr, ORGAN_MESSAGE_NOTE);
+    fprintf(stderr, "to continue: organ %s --resume", verb->name);
     for (int k = 0; k < argc; k++) {
         if (strcmp(argv[k], "--resume") == 0)
             continue;
@@ -113,7 +125,8 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         return error->status;
     if (launch->count > 1 && !verb->shares)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s does not support the %zu processes that %s has started: start it as a single process",
+                          "%s: cannot share its work among the %zu processes that %s has started: start it as a single "
+                          "process",
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
@@ -135,7 +148,7 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
     if (call->ranks)
         fflush(stdout); /* before organ_ranks_leave lets other ranks end: the launcher may then kill this one */
     if (error->status != ORGAN_OK)
-        print_error(error, events);
+        print_error(verb, error, events);
     /* The message of an interrupted run contains this text only if --resume can continue the run. */
     if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         print_resume_command(verb, argc, argv);
@@ -149,11 +162,8 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     const bool speaks = launch.rank == 0;
     bool help = false;
     if (organ_options_parse(verb, argc, argv, call, &help, error) != ORGAN_OK) {
-        const bool events = wants_events(argc, argv);
         if (speaks)
-            print_error(error, events);
-        if (speaks && !events)
-            fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
+            print_error(verb, error, wants_events(argc, argv));
         return error->status;
     }
     if (help) {
@@ -174,7 +184,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
     if (!call)
-        print_error(error, wants_events(argc, argv));
+        print_error(verb, error, wants_events(argc, argv));
     else
         run_call(verb, argc, argv, call, error);
     if (call)
@@ -210,7 +220,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     const bool events = wants_events(argc, argv);
-    print_error(error, events);
+    print_error(NULL, error, events);
     if (!events)
         fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;
@@ -228,7 +238,7 @@ static organ_status finish_output(organ_status status, bool events)
     if ((closed && !lost) || left)
         return status;
     organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not all output could be written" : strerror(errno));
-    print_error(&error, events);
+    print_error(NULL, &error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 

@@ -37,8 +37,8 @@ const organ_option organ_reporting_options[] = {
          "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT),
     TEXT("progress", "HOW", progress,
-         "format of progress on stderr: a bar, lines, or events as JSON; auto: a bar if stderr is a terminal, else "
-         "lines",
+         "format of progress on stderr: a bar, a line for each tensor, or events as JSON; auto: a bar if stderr is a "
+         "terminal, else a line every ten seconds",
          .fallback = "auto", .choices = "auto|bar|lines|json|none"),
     FLAG("quiet", quiet, "print no progress and no notes", .letter = 'q'),
     FLAG("help", help, "show this help", .letter = 'h')};

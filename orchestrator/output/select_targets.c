@@ -301,7 +301,7 @@ organ_status organ_donor_open(const char *path, const char *done, const organ_pr
         return error->status;
     if ((*model)->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
-    organ_progress_warn(progress, *model);
+    organ_progress_warn_of_model(progress, *model);
     return ORGAN_OK;
 }
 

@@ -146,7 +146,7 @@ first=
 for isa in $isas $twins; do
     for threads in $([[ $isa == scalar ]] && echo "$of_scalar" || echo "$numbers"); do
         out=out-$isa-$threads
-        ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads
+        ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads --progress lines
         sed "s/$out/OUT/" ../out >../shown && matches prune/prune ../shown
         matches prune/prune_log ../err
         digests "$out" >"../digests-$out"
@@ -200,7 +200,7 @@ for signal in INT TERM HUP; do
     judge "a half model is under the final name" test ! -e resumed
     again=(--resume)
 done
-resume=$(sed -n 's/^organ: to continue: organ //p' ../err)
+resume=$(sed -n 's/^note: to continue: organ //p' ../err)
 refused 2 "--resume" prune tiny-moe -o resumed --iterations 5
 eval "run $resume"
 judge "the command to go on ends with $code" test $code -eq 0
@@ -216,7 +216,7 @@ rm -r resumed whole tiny-moe
 here="organ inspect tiny-qwen2 to a full disk"
 "$organ" inspect tiny-qwen2 >/dev/full 2>../err
 judge "does not end with 4" test $? -eq 4
-says "organ: standard output: No space left on device"
+says "error: standard output: No space left on device"
 here="organ inspect tiny-qwen2 to a closed stream"
 "$organ" inspect tiny-qwen2 >&- 2>../err
 judge "does not end with 4" test $? -eq 4
@@ -422,7 +422,7 @@ cp -f tiny-qwen2/model-00002-of-00003.safetensors donor/ && chmod u+w donor/*
 sed -i 's/"num_hidden_layers": 4/"num_hidden_layers": 6/' donor/config.json
 ends 3 inspect donor
 prints "PROBLEM  config.json: num_hidden_layers is 6"
-says "organ: donor: config.json: num_hidden_layers is 6"
+says "error: donor: config.json: num_hidden_layers is 6"
 mkdir empty
 refused 3 "empty" inspect empty
 refused 3 "empty" prune empty -o out
@@ -433,7 +433,7 @@ size=$(stat -c %s copy/model-00001-of-00003.safetensors)
 poke copy/model-00001-of-00003.safetensors $((size - 1)) '\x01'
 ends 1 audit tiny-qwen2 copy --quiet
 prints "model.embed_tokens.weight"
-says "organ: "
+says "error: "
 cp pruned/model-00001-of-00003.safetensors copy/
 size=$(stat -c %s copy/model-00002-of-00003.safetensors)
 poke copy/model-00002-of-00003.safetensors $((size / 2)) '\x12\x34\x12\x34'

@@ -90,7 +90,7 @@ truncate -s 4307712 sick/model-00002-of-00003.safetensors
 } >sick/model-00003-of-00003.safetensors
 ends 1 autopsy sick --quiet
 matches autopsy/autopsy_sick ../out
-says "organ: sick: "
+says "error: sick: "
 ends 1 autopsy sick tiny-qwen2 --quiet --json -o reports --match '*.layers.[13].mlp.*'
 holds ../out '.healthy == false and .weights == 6 and .other.name == "tiny-qwen2"' '[.findings[].kind] | unique == ["all_zero", "dead_rows", "exploded", "far"]' \
     '.findings | length == 8' '.tensors[0] | .dead_rows == 315 and .zero == 100896' '.roles[0].against_other.largest_relative_error == 0.602119098'

@@ -79,7 +79,7 @@ judge "there are few schemes" test "$(wc -l <../schemes)" -ge 25
 while read -r scheme; do
     here="quantize --scheme $scheme"
     run quantize tiny-qwen2 -o coded --scheme "$scheme" -n
-    judge "the scheme is not known" test -z "$(grep "^organ: scheme '" ../err)"
+    judge "the scheme is not known" test -z "$(grep "^error: .*scheme '" ../err)"
 done <../schemes
 here="prune --then"
 same "schemes" <(words prune --then '') <(grep -vE '^(mixed|q.*)$' ../schemes)

@@ -26,7 +26,7 @@ plans() {
 # enough ARGS...: the verb fails with 8M, runs with the memory that the error names, and fails with one unit (K or M) less. Only
 # `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone. Sets $named to the memory.
 enough() {
-    local spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
+    local spared sentence='^error: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if grep -q "$sentence" < <(head -n 1 ../err); then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)

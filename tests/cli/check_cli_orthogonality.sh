@@ -33,7 +33,7 @@ ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 
 # ---- results ----
-ends 0 orthogonality tiny-qwen2 fp8 adapter
+ends 0 orthogonality tiny-qwen2 fp8 adapter --progress lines
 matches orthogonality/orthogonality ../out
 matches orthogonality/orthogonality_log ../err
 ends 0 orthogonality tiny-qwen2 fp8 adapter --noisy2 int4 -o report --quiet
@@ -66,7 +66,7 @@ refused 3 "'model.layers.0.self_attn.k_proj' has its rows in another order in ll
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o tuned --quiet
 ends 0 quantize tuned -o tuned-fp8 --scheme fp8-block128 --quiet
 ends 0 quantize tuned -o tuned-int4 --scheme int4-group32 --quiet
-ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --progress lines
 matches orthogonality/orthogonality_pairs ../out
 matches orthogonality/orthogonality_pairs_log ../err
 ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --modules '*.k_proj' -o pairs --quiet

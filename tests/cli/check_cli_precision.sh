@@ -51,7 +51,7 @@ judge "a dry run wrote something" test ! -e dry
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme fp8-channel --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 says "--resume continues, or remove ./.resumed.organ-partial"
-says "organ: to continue: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
+says "note: to continue: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
 judge "a half model is under the final name" test ! -e resumed
 refused 2 "--resume continues it, --force starts over" quantize tiny-qwen2 -o resumed --scheme fp8-channel
 ends 2 quantize tiny-qwen2 -o resumed --scheme fp8-tensor --resume

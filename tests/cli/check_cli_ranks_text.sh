@@ -61,7 +61,7 @@ command=("$organ" prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" --th
 OMPI_MCA_btl=self,tcp mpirun -n 1 "${command[@]}" : -n 1 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$@"' - "${command[@]}" : -n 1 "${command[@]}" \
     >../out 2>../err </dev/null
 judge "it ends with another code" test $? = 4
-judge "the rank is not named" grep -qE '^organ: rank 1 of 3 \(.*File too large' ../err
+judge "the rank is not named" grep -qE '^error: rank 1 of 3 \(.*File too large' ../err
 judge "the output has its name" test ! -e new
 rm -rf .new*
 

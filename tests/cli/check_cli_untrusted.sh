@@ -45,7 +45,7 @@ printf '%s' '{"model_type":"qwen2","auto_map":{"AutoModel":"modeling_tiny.Model"
 printf '%s' "{\"chat_template\":\"{{ ''.__class__.__mro__[1].__subclasses__() }}\"}" >bad/tokenizer_config.json
 truncate -s -640 bad/model-00003-of-00003.safetensors
 ends 1 inspect --untrusted bad
-says "organ: bad: 8 findings, the first: LICENSE: the link to '/etc/passwd' leaves the directory"
+says "error: bad: 8 findings, the first: LICENSE: the link to '/etc/passwd' leaves the directory"
 matches inspect/untrusted ../out
 ends 1 inspect --untrusted bad --json
 matches_briefly inspect/untrusted_json ../out

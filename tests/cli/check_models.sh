@@ -54,7 +54,7 @@ turn_of() {
 # rejected TYPE NAME: adds the message of the verb, unless the test model has too few experts to remove one.
 rejected() {
     grep -q 'nothing would be removed' "$scratch/err" && return
-    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^organ: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g" \
+    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^error: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g" \
         -e 's/, but programs would read (.*) from a GGUF file of its architecture: .*$/; GGUF: \1/')" >>"$scratch/reasons"
 }
 
@@ -67,7 +67,7 @@ try() {
     status=$?
     judge "$type: $name ended with $status: $(tail -n 1 "$scratch/err" | cut -c 1-200)" test "$status" = 0 -o "$status" = 2 -o "$status" = 3
     if ((status)); then
-        judge "$type: $name says nothing" grep -q '^organ: ' "$scratch/err"
+        judge "$type: $name says nothing" grep -q '^error: ' "$scratch/err"
         rejected "$type" "$name"
     fi
     rm -rf "$scratch/made" "$scratch"/.made*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/cli: the table of verbs, the parser, and the progress line. */
+ * Tests of orchestrator/cli: the table of verbs and the parser. */
 #include "orchestrator/cli/cli_parts.h"
 #include "orchestrator/command/options.h"
 
@@ -382,118 +382,6 @@ START_TEST(choices_are_held_to)
 }
 END_TEST
 
-/* ---- the progress line ---- */
-
-static organ_terminal half_done(size_t width, bool utf8)
-{
-    organ_terminal terminal = {.page = {.width = width, .utf8 = utf8},
-                               .what = "pruning",
-                               .bytes = 2000000000,
-                               .done = 1000000000,
-                               .started = 100};
-    snprintf(terminal.finished, sizeof terminal.finished, "model.layers.12.mlp.down_proj.weight");
-    snprintf(terminal.remark, sizeof terminal.remark, "22.41 %% killed");
-    return terminal;
-}
-
-static void expect_line(const organ_terminal *terminal, double now, const char *requested)
-{
-    char *const line = organ_terminal_line(terminal, now);
-    ck_assert_str_eq(line, requested);
-    free(line);
-}
-
-START_TEST(the_living_line)
-{
-    organ_terminal terminal = half_done(120, true);
-    expect_line(&terminal, 110,
-                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10 s left  "
-                "model.layers.12.mlp.down_proj.weight 22.41 % killed");
-    terminal = half_done(80, false);
-    expect_line(&terminal, 110, "pruning #######.......  50.0 %  100 MB/s  10 s left  model.layers..._proj.weight");
-    terminal.done = 0;
-    *terminal.finished = '\0';
-    expect_line(&terminal, 110, "pruning ..............   0.0 %");
-    terminal.done = terminal.bytes;
-    expect_line(&terminal, 101, "pruning ############## 100.0 %  2.0 GB/s");
-    terminal.done = 1;
-    terminal.bytes = 0;
-    expect_line(&terminal, 100.1, "pruning ############## 100.0 %");
-}
-END_TEST
-
-/* A resumed run reports finished work at once; the time left is then computed from the speed of new work. */
-START_TEST(the_time_left_follows_the_speed)
-{
-    organ_terminal terminal = half_done(80, false);
-    terminal.speed = 1e7;
-    *terminal.finished = '\0';
-    expect_line(&terminal, 110, "pruning #######.......  50.0 %  10.0 MB/s  1 min 40 s left");
-    terminal.speed = 2e9;
-    expect_line(&terminal, 110, "pruning #######.......  50.0 %  2.0 GB/s  1 s left");
-}
-END_TEST
-
-START_TEST(the_living_line_fits)
-{
-    for (size_t width = 20; width < 200; width++) {
-        const organ_terminal terminal = half_done(width, true);
-        char *const line = organ_terminal_line(&terminal, 110);
-        ck_assert_msg(organ_text_width(line) <= width, "%zu columns: '%s'", width, line);
-        free(line);
-    }
-}
-END_TEST
-
-/* Output to a log: `out` is no terminal. */
-START_TEST(a_log_has_a_line_per_tensor)
-{
-    for (int quiet = 0; quiet < 2; quiet++) {
-        organ_text text;
-        organ_error error = {0};
-        organ_terminal terminal = {0};
-        char *log = NULL;
-        ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-        terminal = (organ_terminal){.out = text.out, .quiet = quiet};
-        const organ_progress progress = organ_terminal_progress(&terminal);
-        organ_progress_note(&progress, "resumed: %d tensors", 3);
-        organ_progress_begin(&progress, "pruning", 100, 2);
-        organ_progress_advance(&progress, 0, "a\033", "22.41 % killed");
-        organ_progress_advance(&progress, 0, NULL, NULL);
-        organ_progress_advance(&progress, 0, "b", NULL);
-        organ_progress_end(&progress);
-        ck_assert_int_eq(organ_text_finish(&text, &log, &error), ORGAN_OK);
-        ck_assert_str_eq(log, quiet ? "" : "organ: resumed: 3 tensors\n[1/2] a\\x1b 22.41 % killed\n[2/2] b\n");
-        free(log);
-    }
-}
-END_TEST
-
-START_TEST(a_terminal_has_one_line)
-{
-    organ_text text;
-    organ_error error = {0};
-    char *shown = NULL;
-    ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-    organ_terminal terminal = {.out = text.out, .live = true};
-    const organ_progress progress = organ_terminal_progress(&terminal);
-    organ_progress_begin(&progress, "pruning", 100, 1000);
-    for (int k = 0; k < 1000; k++)
-        organ_progress_advance(&progress, 0, "tensor", NULL);
-    organ_progress_note(&progress, "a note");
-    organ_progress_end(&progress);
-    ck_assert_int_eq(organ_text_finish(&text, &shown, &error), ORGAN_OK);
-    size_t lines = 0;
-    for (const char *p = shown; *p; p++)
-        lines += *p == '\n';
-    ck_assert_uint_eq(lines, 1); /* the note */
-    ck_assert_ptr_nonnull(strstr(shown, "\r\033[Korgan: a note\n"));
-    ck_assert_str_eq(shown + strlen(shown) - 4, "\r\033[K");
-    ck_assert_uint_lt(strlen(shown), 2000);
-    free(shown);
-}
-END_TEST
-
 /* The struct of a verb that reads many files. */
 typedef struct reader {
     organ_call call;
@@ -543,10 +431,7 @@ int main(void)
                    help_wins_over_what_is_missing, faults_name_option_value_and_range, near_names_are_found,
                    unknown_verbs_are_refused, choices_are_held_to}},
                  {"outputs", {outputs_are_compared_with_all_inputs}},
-                 {"help", {the_table_is_sound, every_option_is_explained}},
-                 {"terminal",
-                  {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor,
-                   a_terminal_has_one_line}}};
+                 {"help", {the_table_is_sound, every_option_is_explained}}};
     Suite *const suite = suite_create("options");
     for (size_t c = 0; c < LENGTH(cases); c++) {
         TCase *const group = tcase_create(cases[c].name);

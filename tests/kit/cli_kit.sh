@@ -88,19 +88,20 @@ refused() {
     ends "$1" "${@:3}"
     says "$2"
     [[ -s ../out ]] && bad "something is on stdout" ../out
-    if [[ $(head -n 1 ../err) == "organ: "* ]]; then good; else bad "the message is not the first line of stderr" ../err; fi
+    if [[ $(grep -vE "^(warning|note): " ../err | head -n 1) == "error: "* ]]; then good; else bad "the error is not the first line of stderr after notes" ../err; fi
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
-# hold ARGS...: starts a run as process $runner. Its log is written to a pipe with room for $log_room bytes: the run waits there and cannot end, whatever
-# the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
+# hold ARGS...: starts a run as process $runner. Its log, with a line for each tensor, is written to a pipe with room for $log_room bytes: the run waits
+# there and cannot end, whatever the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
 hold() {
-    local most
+    local most progress=(--progress lines)
+    [[ " $* " == *" --progress "* || $1 == serve ]] && progress=() # serve shows no progress
     mkfifo ../pipe && exec 3<>../pipe || return
     most=$(LC_ALL=C dd if=/dev/zero of=../pipe bs=512 oflag=nonblock 2>&1 | sed -n 's/^\([0-9]*\) bytes.*/\1/p') # of pages, which may be few, or larger
     head -c "$most" <&3 >/dev/null
     head -c $((most - ${log_room:-300})) /dev/zero >&3
-    env --default-signal=INT,TERM,HUP "$organ" "$@" >../out 2>&3 &
+    env --default-signal=INT,TERM,HUP "$organ" "$@" "${progress[@]}" >../out 2>&3 &
     runner=$!
 }
 let_go() {

@@ -123,9 +123,9 @@ static const organ_block experiment[] = {
     TABLE(ON_ALL, NULL, "models", FIELDS(pruned), .caption = "Experiment {number}: {words}"),
 };
 static const organ_block prunings[] = {
-    SECTION(ON_FILES, NULL, "Pruned models"), CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"),
+    SECTION(ON_FILES, NULL, "Pruned models"), ERRATA,
     SAY(ON_FILES, NULL, FROM_LOGS),           EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
-    SAY(ON_TERMINAL, NULL, FROM_LOGS),        CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
+    SAY(ON_TERMINAL, NULL, FROM_LOGS),
 };
 
 static const organ_block dissection[] = {

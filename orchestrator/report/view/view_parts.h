@@ -75,8 +75,9 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
-/* A box of warnings about the counts of killed weights; `path` is that of an array of sentences. */
-#define ERRATA(where, path) CAUTIONS(where, NULL, path, "Notes on these numbers")
+/* A box of warnings about the counts of killed weights, the sentences of the array "errata". The terminal has none:
+ * they are the same in every run. */
+#define ERRATA CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers")
 
 /* Columns of a table of a model's files. */
 #define FILE_FIELDS                                                                                                    \

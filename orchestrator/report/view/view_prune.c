@@ -184,7 +184,7 @@ static const organ_block prune_blocks[] = {
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
     HIGHLIGHTS(DONE, prune_highlights),
     EVALUATION_ON(ON_FILES),
-    CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"),
+    ERRATA,
 
     SECTION(ON_PAGE, "dry_run", "Targets"),
     TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets",
@@ -196,7 +196,6 @@ static const organ_block prune_blocks[] = {
 
     PROJECTIONS(ON_TERMINAL, DONE),
     TOTALS(ON_TERMINAL, DONE),
-    CAUTIONS(ON_TERMINAL, DONE, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, DONE,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
@@ -303,7 +302,7 @@ static const organ_block audit_blocks[] = {
     HIGHLIGHTS(NULL, audit_highlights),
     PROJECTIONS(ON_TERMINAL, NULL),
     TOTALS(ON_TERMINAL, NULL),
-    ERRATA(ON_ALL, "errata"),
+    ERRATA,
     EACH(ON_TERMINAL, "checks",
          BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
                 SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),

@@ -337,7 +337,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     if (convert_open(job, error) || organ_convert_plan(job, error) ||
         (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
         return error->status;
-    organ_progress_warn(job->progress, job->model);
+    organ_progress_warn_of_model(job->progress, job->model);
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);

@@ -285,7 +285,7 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     job->config.vocabulary = embedding && embedding->rank == 2 ? embedding->shape[0] : 0;
     job->config.experts = job->to_gguf ? named_experts(job) : 0;
     job->config.tied_output = !organ_weights_named(job->weights, job->to_gguf ? "lm_head.weight" : "output.weight");
-    organ_progress_note(job->progress,
+    organ_progress_warn(job->progress,
                         "organ convert has no rules for architecture '%s': tensors get other names and keep their "
                         "values, and no forward pass checks the output",
                         name);

@@ -32,7 +32,7 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
             "%s: use_dora is true: such an adapter also rescales each weight, which is not a change of low rank",
             job->adapter->path);
     if (changed)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%s: %s changed the base before training: B A alone is not the change by training",
                             job->adapter->path, changed);
     return ORGAN_OK;

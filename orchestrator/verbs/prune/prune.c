@@ -169,7 +169,7 @@ static organ_status leave_untapped(organ_prune_job *job, organ_error *error)
                 count++;
             }
     if (count)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu matri%s no inputs in the forward pass, so %s leaves %s unchanged: %s is the first; "
                             "the report lists all kinds",
                             count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);

@@ -379,7 +379,7 @@ static void dequantize_note_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
     size_t dropped = 0;
-    organ_progress_warn(job->progress, job->model);
+    organ_progress_warn_of_model(job->progress, job->model);
     if (job->part_count == 0)
         organ_progress_note(job->progress, "%s has no packed tensor: it is already plain and is only rewritten",
                             job->options->model);
@@ -388,11 +388,11 @@ static void dequantize_note_before(const organ_dequantize_job *job)
     for (size_t k = 0; k < w->unmatched_count; k++) {
         dropped += w->unmatched[k].dropped;
         if (!w->unmatched[k].dropped)
-            organ_progress_note(job->progress, "%s is copied unchanged: it %s", w->unmatched[k].tensor->name,
+            organ_progress_warn(job->progress, "%s is copied unchanged: it %s", w->unmatched[k].tensor->name,
                                 w->unmatched[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%s is copied unchanged: it is %s, a type that cannot be read without its companions",
                             job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
@@ -407,7 +407,7 @@ static void note_after(const organ_dequantize_job *job)
         if (*part->note)
             organ_progress_note(job->progress, "%s: %s", part->weight->name, part->note);
         if (part->infinite || part->nan)
-            organ_progress_note(job->progress, "%s: %llu values are infinite and %llu NaN as %s", part->weight->name,
+            organ_progress_warn(job->progress, "%s: %llu values are infinite and %llu NaN as %s", part->weight->name,
                                 (unsigned long long)part->infinite, (unsigned long long)part->nan,
                                 organ_dtype_describe(job->as)->name);
     }

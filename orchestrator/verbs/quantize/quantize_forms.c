@@ -211,7 +211,7 @@ static void note_clipped(const organ_quantize_job *job)
     const uint64_t size = job->encoding->grid.size;
     for (size_t k = 0; k < job->part_count && !first; k++)
         first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
-    organ_progress_note(
+    organ_progress_warn(
         job->progress,
         "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
         "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
@@ -235,13 +235,13 @@ static void note_stacks(const organ_quantize_job *job)
         stacks++;
     }
     if (stacks)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
                             "quantised experts as %s from a tensor for each expert and matrix",
                             stacks, 100 * (double)plain / (double)all, job->encoding->name);
     if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
         job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
             "tensor for each expert; it opens fp8-block128",
@@ -255,12 +255,12 @@ static void note_experts(const organ_quantize_job *job)
     const organ_grid *const grid = &job->encoding->grid;
     const size_t plain = organ_quantize_plain_experts(job);
     if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
                             job->encoding->name);
     if (plain && organ_encoding_is_packed(job->encoding))
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
                             "its experts are quantised",
                             plain, job->encoding->name);
@@ -297,7 +297,7 @@ static void note_type(const organ_quantize_job *job)
                           (!row->part || strstr(job->parts[k].weight->name, row->part)));
     }
     if (found)
-        organ_progress_note(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
+        organ_progress_warn(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
                             job->model->config.architecture, row->with, job->encoding->name, row->opens);
 }
 
