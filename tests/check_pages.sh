@@ -42,7 +42,7 @@ split() {
 
 # Prints the part of a file that is compared.
 # shellcheck disable=SC2016
-plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+plain() { sed -E -e '/^ *Time: /d' -e '/^ *--memory auto: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
 # holds WANTED PRINTED: whether the lines of PRINTED match those of WANTED, where "..." stands for any number of lines. Each part between two of
 # these is searched from the end of the part before; the first part must begin PRINTED, the last one must end it.
@@ -130,7 +130,7 @@ judge "has more than 20,000 bytes" test "$(wc -c <README.md)" -le 20000
 # The checks find faults: a missing heading, a missing page, a line that is not printed, a printed line that is not shown.
 here="the checks themselves"
 if leads README.md docs/nothing.md || leads README.md docs/library.md#nothing; then bad "a link that leads nowhere passes"; else good; fi
-judge "a link to a heading does not pass" leads docs/library.md ../README.md#exit-codes
+judge "a link to a heading does not pass" leads docs/library.md ../README.md#install
 printf '%s\n' one two three four >"$scratch/printed"
 wrong() { printf '%s\n' "$@" >"$scratch/wanted" && ! holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; }
 judge "two lines exchanged pass" wrong two one ...
