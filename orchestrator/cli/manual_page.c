@@ -189,17 +189,19 @@ static void put_options(FILE *out, const organ_verb *verb)
     }
 }
 
-static void put_exits(FILE *out, const char *exits)
+static void put_exit(FILE *out, int code, const char *meaning)
 {
-    organ_help_exit part;
-    while (*exits) {
-        exits = organ_help_next_exit(exits, &part);
-        if (part.digits)
-            fprintf(out, ".TP\n\\fB%.*s\\fR\n", (int)part.digits, part.code);
-        else
-            fputs(".PP\n", out);
-        put_roff_words(out, part.meaning, part.meaning_bytes, 0);
-    }
+    fprintf(out, ".TP\n.B %d\n", code);
+    put_roff_text(out, meaning);
+}
+
+static void put_exits(FILE *out, const organ_verb *verb)
+{
+    char meaning[ORGAN_EXIT_ROOM];
+    fputs(".SH EXIT STATUS\n", out);
+    for (size_t k = 0; k < ORGAN_EXITS; k++)
+        if (organ_exit_of_verb(verb, k, meaning))
+            put_exit(out, organ_exits[k].code, meaning);
 }
 
 static void put_example(FILE *out, const organ_example *example, bool first)
@@ -248,10 +250,7 @@ static void manual_of_verb(FILE *out, const organ_verb_table *table, const organ
     fputs(".SH DESCRIPTION\n", out);
     put_roff_text(out, verb->about);
     put_options(out, verb);
-    if (verb->exits) {
-        fputs(".SH EXIT STATUS\n", out);
-        put_exits(out, verb->exits);
-    }
+    put_exits(out, verb);
     fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++)
         put_example(out, &verb->examples[k], k == 0);
@@ -274,13 +273,16 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
-/* The first line "@@" of the template organ.1 stands for the list of verbs, its second for references to the pages
- * of all verbs, at the end of the page. */
+/* The lines "@@" of the template organ.1 stand for the list of verbs, for the exit codes and, at the end of the page,
+ * for references to the pages of all verbs. */
 static void manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");
-    const char *const rest = organ_embedded_part(out, organ_manual_template);
+    const char *rest = organ_embedded_part(out, organ_manual_template);
     put_verbs(out, table);
+    rest = organ_embedded_part(out, rest);
+    for (size_t k = 0; k < ORGAN_EXITS; k++)
+        put_exit(out, organ_exits[k].code, organ_exits[k].meaning);
     organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
@@ -409,7 +411,6 @@ const organ_verb organ_version_verb = {
              "other kernels for physarum-v1, the method of prune without a text. If ORGAN_ISA is not set, prune times "
              "both on this CPU and uses the faster.",
     GROUPS(HELP_GROUP("Output")),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_version};
 
 const organ_verb organ_help_verb = {
@@ -432,7 +433,6 @@ const organ_verb organ_manual_verb = {
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
     EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},
              {"organ manual --list", "Lists the pages that 'ninja install' installs in share/man/man1."}),
-    .exits = "0 done; 2 wrong usage, or there is no such verb.",
     .run = run_manual};
 
 const organ_verb organ_completion_verb = {
@@ -446,5 +446,4 @@ const organ_verb organ_completion_verb = {
     EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
              {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
              {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_completion};
