@@ -133,7 +133,7 @@ def quantise(organ, model, scheme, directory):
     report = json.loads(done.stdout)
     schemes = collections.Counter(tensor.get("scheme", scheme) for tensor in report["tensors"])
     did = [f"{count} {name}" for name, count in schemes.items()] + [f"{len(report['left_alone'])} plain"] * bool(report["left_alone"])
-    return report, ", ".join(did), any(line.startswith("organ: ") for line in done.stderr.splitlines())
+    return report, ", ".join(did), any(line.startswith(("warning: ", "note: ")) for line in done.stderr.splitlines())
 
 
 def compare(organ, name, model, scheme, directory):

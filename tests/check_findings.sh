@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Compares those tables of docs/history/findings.md that contain no times with the program's output, and checks that every verdict of the first table is
-# one of three. Ends with the line "N passed, N failed". `ninja findings` writes all tables again.
+# Compares those tables of docs/history/findings.txt that contain no times with the program's output, and checks that every
+# verdict of docs/history/findings.md is one of three. Ends with the line "N passed, N failed". `ninja findings` writes all tables again.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d) || exit 1
@@ -17,16 +17,16 @@ judge() {
 }
 
 for name in arithmetic rate theta scale healthy premise; do
-    judge "docs/history/findings.md: the table '$name' is stale: ninja findings" docs/history/make_findings.sh --check "$name"
+    judge "docs/history/findings.txt: the table '$name' is stale: ninja findings" docs/history/make_findings.sh --check "$name"
 done
-empty=$(awk '/^<!-- [a-z]+ -->$/ { name = $2; rows = 0 } /^\|/ { rows++ } /^<!-- \/[a-z]+ -->$/ { if (rows < 3) print name }' docs/history/findings.md)
-judge "docs/history/findings.md: without rows: $empty" test -z "$empty"
+empty=$(awk '/^<!-- [a-z]+ -->$/ { name = $2; rows = 0 } /^\|/ { rows++ } /^<!-- \/[a-z]+ -->$/ { if (rows < 3) print name }' docs/history/findings.txt)
+judge "docs/history/findings.txt: without rows: $empty" test -z "$empty"
 open=$(sed -n '/^| claim | verdict |$/,/^$/p' docs/history/findings.md | tail -n +3 | grep '^|' | grep -cvE '\*\*(confirmed|refuted|open)\*\*')
 judge "docs/history/findings.md: $open claims have no verdict" test "$open" -eq 0
 # The check reports a table that differs from the program's output.
 cp -r docs "$scratch/docs"
 ln -s "$PWD/build" "$PWD/fixtures" "$scratch/"
-sed -i 's/^| self_attn.q_proj | 4 | 2/| self_attn.q_proj | 4 | 3/' "$scratch/docs/history/findings.md"
+sed -i 's/^| self_attn.q_proj | 4 | 2/| self_attn.q_proj | 4 | 3/' "$scratch/docs/history/findings.txt"
 stale() { ! "$scratch/docs/history/make_findings.sh" --check rate; }
 judge "a stale table is not found" stale
 echo "$passed passed, $failed failed"

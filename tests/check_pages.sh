@@ -4,9 +4,10 @@
 #
 # A session is an indented block. "    $ COMMAND" begins a command, a backslash at its end continues it, and the lines below are its output. The
 # sessions of a page run in one directory, in the order of the page, with build/ in PATH and a link to fixtures/. The output is stdout, then the
-# lines of stderr that begin with "organ: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
+# lines of stderr that begin with "error: ", "warning: " or "note: ". The comparison ignores blank lines, lines of progress, "Time:", "Bound by" and the width of gaps, and takes all
 # times as equal. A line "..." stands for any number of lines. A command without output must exit with 0. A block below
-# "<!-- not run: REASON -->" is skipped.
+# "<!-- not run: REASON -->" is skipped, and one below "<!-- real model -->" unless ORGAN_PUBLISHED names the folder of bench/published.sh, to
+# which the session's directory then has a link `published`.
 #
 # Ends with the line "N passed, N failed". Arguments name the pages to check (default: all).
 # shellcheck source=tests/kit/cli_kit.sh
@@ -15,6 +16,8 @@ cd "$golden/../.." && cd -P . || exit 1
 root=$PWD
 unset COLUMNS
 export PATH=$root/build:$PATH
+limit=300 # seconds of a command
+[[ -z ${ORGAN_PUBLISHED:-} ]] || limit=3600
 mapfile -t pages < <(find README.md docs -name '*.md' | LC_ALL=C sort)
 chosen=("$@")
 [[ -n ${1:-} ]] || chosen=("${pages[@]}")
@@ -23,9 +26,9 @@ chosen=("$@")
 # split PAGE FOLDER: writes commands and their outputs as FOLDER/N.command and N.output, and the line number in the page as N.line.
 # shellcheck disable=SC2016
 split() {
-    awk -v folder="$2" '
+    awk -v folder="$2" -v real="${ORGAN_PUBLISHED:-}" '
         function begin() { name = sprintf("%s/%03d", folder, ++count); print FNR >(name ".line"); close(name ".line"); printf "" >(name ".output") }
-        /^<!-- not run: .+ -->$/ { skipped = 1; next }
+        /^<!-- not run: .+ -->$/ || (/^<!-- real model -->$/ && real == "") { skipped = 1; next }
         !/^(    |$)/ { name = ""; more = 0; if (skipped == 2) skipped = 0; next }
         /^    / && skipped { skipped = 2; next }
         /^    \$ / || (more && /^    /) {
@@ -39,7 +42,7 @@ split() {
 
 # Prints the part of a file that is compared.
 # shellcheck disable=SC2016
-plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^organ: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
 # holds WANTED PRINTED: whether the lines of PRINTED match those of WANTED, where "..." stands for any number of lines. Each part between two of
 # these is searched from the end of the part before; the first part must begin PRINTED, the last one must end it.
@@ -74,18 +77,19 @@ session() {
     mkdir -p "$scratch/$page.parts" "$scratch/$page.area"
     split "$page" "$scratch/$page.parts"
     ln -s "$root/fixtures" "$root/examples" "$root/bench" "$scratch/$page.area/"
+    [[ -z ${ORGAN_PUBLISHED:-} ]] || ln -s "$(realpath "$ORGAN_PUBLISHED")" "$scratch/$page.area/published"
     for file in "$scratch/$page.parts"/*.command; do
         [[ -e $file ]] || continue
         command=$(<"$file")
         here="$page:$(<"${file%command}line"): $command"
-        (cd "$scratch/$page.area" && timeout 300 bash -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null
+        (cd "$scratch/$page.area" && timeout "$limit" bash -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null
         code=$?
         plain "${file%command}output" >"$scratch/wanted"
         if [[ ! -s $scratch/wanted ]]; then
             if ((code == 0)); then good; else bad "ends with $code" "$scratch/err"; fi
             continue
         fi
-        cat "$scratch/out" <(grep '^organ: ' "$scratch/err") >"$scratch/all"
+        cat "$scratch/out" <(grep -E '^(error|warning|note): ' "$scratch/err") >"$scratch/all"
         plain "$scratch/all" >"$scratch/printed"
         if holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; then good; else bad "$(<"$scratch/why")" "$scratch/all"; fi
     done
@@ -126,7 +130,7 @@ judge "has more than 20,000 bytes" test "$(wc -c <README.md)" -le 20000
 # The checks find faults: a missing heading, a missing page, a line that is not printed, a printed line that is not shown.
 here="the checks themselves"
 if leads README.md docs/nothing.md || leads README.md docs/library.md#nothing; then bad "a link that leads nowhere passes"; else good; fi
-judge "a link to a heading does not pass" leads docs/library.md ../README.md#exit-codes
+judge "a link to a heading does not pass" leads docs/library.md ../README.md#install
 printf '%s\n' one two three four >"$scratch/printed"
 wrong() { printf '%s\n' "$@" >"$scratch/wanted" && ! holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; }
 judge "two lines exchanged pass" wrong two one ...

@@ -236,7 +236,7 @@ after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id
 
 # ---- pages ----
 mkdir -p docs/verbs
-after docs/README.md '^\| \[`organ inspect`\]' "| [\`organ $name\`](verbs/$name.md) | $summary |"
+after docs/README.md '^\| check a model \|' "| report $summary | [$name](verbs/$name.md) |"
 before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
 # The first item of the first section "Added".
 sed -i "0,/^### Added\$/s||&\n\n- \`organ $name MODEL\` reports $summary.|" CHANGELOG.md

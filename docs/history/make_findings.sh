@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Writes the tables of docs/history/findings.md, between <!-- NAME --> and <!-- /NAME -->, by running build/organ on the fixtures.
+# Writes the tables of docs/history/findings.txt, between <!-- NAME --> and <!-- /NAME -->, by running build/organ on the fixtures.
 #   docs/history/make_findings.sh [--check] [NAME...]
 # Without names it writes all tables. --check writes nothing, prints the differences and exits with 1 if there are any. Needs bash and jq.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD
 organ=$root/build/organ
-page=$root/docs/history/findings.md
+page=$root/docs/history/findings.txt
 fixture=$root/fixtures/tiny-qwen2
 q8=$root/fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 check=false

@@ -62,6 +62,8 @@ typedef struct organ_progress {
     void (*end)(void *context);
     /* A message for the user, one sentence: a downgrade, a resumed run. */
     void (*note)(void *context, const char *text);
+    /* The same for a message that the result may not be what the user expects. NULL: `note` gets it. */
+    void (*warn)(void *context, const char *text);
     bool follows; /* this rank is not rank 0: organ_progress_note_once reports nothing, because rank 0 does */
 } organ_progress;
 
@@ -73,8 +75,9 @@ void organ_progress_note(const organ_progress *progress, const char *format, ...
 /* Reports a note that all ranks have: only rank 0 calls the callback `note`. */
 void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Reports a note for each warning about the model's files. */
-void organ_progress_warn(const organ_progress *progress, const organ_model *model);
+void organ_progress_warn(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Reports each warning about the model's files. */
+void organ_progress_warn_of_model(const organ_progress *progress, const organ_model *model);
 
 /* ---- the work of a pass: tensors are divided into bands, bands into tiles ---- */
 

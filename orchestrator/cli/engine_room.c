@@ -163,7 +163,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     (*engine)->began = began;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
-        organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed",
+        organ_progress_warn(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed",
                             count - pinned, count);
     return ORGAN_OK;
 }
@@ -173,7 +173,7 @@ static void note_unspooled(const organ_progress *progress)
     const char *folder;
     const int fault = organ_unnamed_files_fault(&folder);
     if (fault)
-        organ_progress_note(progress,
+        organ_progress_warn(progress,
                             "the rows of the report needed memory in addition to --memory: no file in %s (%s); set "
                             "TMPDIR to another directory",
                             folder, strerror(fault));

@@ -65,22 +65,34 @@ static bool wants_events(int argc, char *const *argv)
     return false;
 }
 
-static void print_error(const organ_error *error, bool events)
+static bool starts_with_name(const char *message, const char *name)
 {
+    const size_t length = strlen(name);
+    return strncmp(message, name, length) == 0 && message[length] == ':';
+}
+
+/* A wrong usage gets the name of the verb and, on a second line, the command that lists its options. `verb` is NULL if
+ * the error is not about one. */
+static void print_error(const organ_verb *verb, const organ_error *error, bool events)
+{
+    const bool usage = verb && error->status == ORGAN_USAGE;
     if (events) {
         organ_event_error(stderr, error);
         return;
     }
-    fputs("organ: ", stderr);
-    organ_text_visible(stderr, error->message);
-    fputc('\n', stderr);
+    const bool unnamed = usage && !starts_with_name(error->message, verb->name);
+    organ_message(stderr, ORGAN_MESSAGE_ERROR, "%s%s%s", unnamed ? verb->name : "", unnamed ? ": " : "",
+                  error->message);
+    if (usage)
+        fprintf(stderr, "Try 'organ %s -h'.\n", verb->name);
 }
 
 static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
         return;
-    fprintf(stderr, "organ: to continue: organ %s --resume", verb->name);
+    organ_message_begin(stderr, ORGAN_MESSAGE_NOTE);
+    fprintf(stderr, "to continue: organ %s --resume", verb->name);
     for (int k = 0; k < argc; k++) {
         if (strcmp(argv[k], "--resume") == 0)
             continue;
@@ -113,7 +125,8 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         return error->status;
     if (launch->count > 1 && !verb->shares)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s does not support the %zu processes that %s has started: start it as a single process",
+                          "%s: cannot share its work among the %zu processes that %s has started: start it as a single "
+                          "process",
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
@@ -135,10 +148,28 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
     if (call->ranks)
         fflush(stdout); /* before organ_ranks_leave lets other ranks end: the launcher may then kill this one */
     if (error->status != ORGAN_OK)
-        print_error(error, events);
+        print_error(verb, error, events);
     /* The message of an interrupted run contains this text only if --resume can continue the run. */
     if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         print_resume_command(verb, argc, argv);
+}
+
+static organ_status print_help(const organ_verb *verb, organ_help help, organ_error *error)
+{
+    const organ_page page = organ_terminal_page(stdout);
+    organ_text text;
+    char *words = NULL;
+    if (help == ORGAN_HELP_BRIEF) {
+        organ_help_brief(stdout, verb, &page);
+        return ORGAN_OK;
+    }
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    organ_help_of_verb(text.out, &organ_all_verbs, verb, &page);
+    if (organ_text_finish(&text, &words, error) == ORGAN_OK)
+        organ_pager_print(words);
+    free(words);
+    return error->status;
 }
 
 /* Under mpirun or srun only rank 0 prints help and errors; other ranks print the error of the run only if rank 0 is
@@ -147,21 +178,14 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
 {
     const organ_launch launch = organ_launch_find();
     const bool speaks = launch.rank == 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     if (organ_options_parse(verb, argc, argv, call, &help, error) != ORGAN_OK) {
-        const bool events = wants_events(argc, argv);
         if (speaks)
-            print_error(error, events);
-        if (speaks && !events)
-            fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
+            print_error(verb, error, wants_events(argc, argv));
         return error->status;
     }
-    if (help) {
-        const organ_page page = organ_terminal_page(stdout);
-        if (speaks)
-            organ_help_of_verb(stdout, verb, &page);
-        return ORGAN_OK;
-    }
+    if (help)
+        return speaks ? print_help(verb, help, error) : ORGAN_OK;
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
     if (speaks || organ_ranks_without_first(call->ranks))
@@ -174,7 +198,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
     if (!call)
-        print_error(error, wants_events(argc, argv));
+        print_error(verb, error, wants_events(argc, argv));
     else
         run_call(verb, argc, argv, call, error);
     if (call)
@@ -186,12 +210,12 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 /* Runs --help and --version as the verbs help and version. After the first word of several verbs, --help lists these
- * verbs. */
+ * verbs. A command line without a verb ends with 0, as that of cargo does: its text is what a new user asks for. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     const char *name = argc > 1 ? argv[1] : "";
-    if (argc < 2) {
+    if (argc < 2 || (argc == 2 && strcmp(name, "-h") == 0)) {
         organ_help_start(stdout, &organ_all_verbs, &page);
         return ORGAN_OK;
     }
@@ -210,7 +234,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     const bool events = wants_events(argc, argv);
-    print_error(error, events);
+    print_error(NULL, error, events);
     if (!events)
         fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;
@@ -228,7 +252,7 @@ static organ_status finish_output(organ_status status, bool events)
     if ((closed && !lost) || left)
         return status;
     organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not all output could be written" : strerror(errno));
-    print_error(&error, events);
+    print_error(NULL, &error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 

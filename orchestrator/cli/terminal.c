@@ -63,9 +63,9 @@ static void event_end(FILE *out, const organ_event_stage *stage)
                                   (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors));
 }
 
-static void event_note(FILE *out, const char *text)
+static void event_note(FILE *out, const char *level, const char *text)
 {
-    put_event_line(out, json_pack("{s:s, s:o}", "event", "note", "text", visible_or_null(text)));
+    put_event_line(out, json_pack("{s:s, s:s, s:o}", "event", "note", "level", level, "text", visible_or_null(text)));
 }
 
 void organ_event_error(FILE *out, const organ_error *error)
@@ -75,6 +75,7 @@ void organ_event_error(FILE *out, const organ_error *error)
 }
 
 static const double redraw_seconds = 0.1;   /* least time between two redraws of the line: more would flicker */
+static const double log_seconds = 10;       /* least time between two lines of a log */
 static const double event_seconds = 0.2;    /* least time before an event without a finished tensor */
 static const double speed_seconds = 0.5;    /* least time between two measurements of the speed */
 static const double shortest_window = 5;    /* least time constant of the average of the speed, in seconds */
@@ -93,18 +94,17 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
-/* A bar of "auto" needs a terminal that can move its cursor; "bar" draws it on any output; colour is used only on
- * such a terminal. */
+/* A bar of "auto" needs a terminal that can move its cursor; "bar" draws it on any output. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
-    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
-                      *const requested = progress ? progress : "auto";
+    const char *const type = getenv("TERM"), *const requested = progress ? progress : "auto";
     const bool able = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
-    *terminal = (organ_terminal){.out = out, .page = organ_terminal_page(out)};
+    *terminal = (organ_terminal){.out = out, .now = organ_seconds_now, .page = organ_terminal_page(out)};
     terminal->quiet = quiet || strcmp(requested, "none") == 0;
     terminal->events = !terminal->quiet && strcmp(requested, "json") == 0;
     terminal->live = strcmp(requested, "bar") == 0 || (able && strcmp(requested, "auto") == 0);
-    terminal->colour = terminal->live && able && !(plain && *plain);
+    terminal->each = strcmp(requested, "lines") == 0;
+    terminal->colour = terminal->live && organ_stream_has_colour(out);
 }
 
 /* ---- the line that is redrawn ---- */
@@ -235,7 +235,7 @@ static void draw_progress_line(organ_terminal *terminal, double now)
 static void begin_shown_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
-    const double now = organ_seconds_now();
+    const double now = terminal->now();
     snprintf(terminal->what, sizeof terminal->what, "%s", what);
     terminal->finished[0] = '\0';
     terminal->bytes = bytes;
@@ -273,6 +273,37 @@ static void log_tensor(const organ_terminal *terminal, double now)
     fputc('\n', terminal->out);
 }
 
+/* The line begins like the line of a terminal, without its bar. */
+static void log_stage(organ_terminal *terminal, double now)
+{
+    organ_fprintf(terminal->out, "%s %5.1f %%", terminal->what, 100.0 * share_done(terminal));
+    put_rate(terminal->out, terminal, now - terminal->started);
+    if (terminal->tensors)
+        fprintf(terminal->out, "  %zu of %zu tensors", terminal->count, terminal->tensors);
+    fputc('\n', terminal->out);
+    fflush(terminal->out);
+    terminal->drawn = now;
+}
+
+/* Logs the end of a stage that was longer than the time between two lines. */
+static void log_end(const organ_terminal *terminal)
+{
+    const double seconds = terminal->now() - terminal->started;
+    char time[24], rate[16];
+    if (seconds < log_seconds)
+        return;
+    if (share_done(terminal) < 1)
+        organ_fprintf(terminal->out, "%s ended at %.1f %%", terminal->what, 100.0 * share_done(terminal));
+    else
+        fprintf(terminal->out, "%s done", terminal->what);
+    fprintf(terminal->out, " after %s", organ_duration_text(seconds, time));
+    if (terminal->done)
+        fprintf(terminal->out, "  %s/s", organ_quantity_text((uint64_t)((double)terminal->done / seconds), rate));
+    if (terminal->tensors)
+        fprintf(terminal->out, "  %zu of %zu tensors", terminal->count, terminal->tensors);
+    fputc('\n', terminal->out);
+}
+
 static organ_event_stage stage_of(const organ_terminal *terminal)
 {
     return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
@@ -293,7 +324,7 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
 static void advance_stage(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
-    const double now = organ_seconds_now();
+    const double now = terminal->now();
     terminal->done += bytes;
     if (terminal->events) {
         print_progress_event(terminal, tensor, remark, now);
@@ -302,12 +333,16 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
     if (tensor && !terminal->quiet) {
         terminal->count++;
         remember_tensor(terminal, tensor, remark);
-        if (!terminal->live)
+        if (terminal->each)
             log_tensor(terminal, now);
     }
     measure_speed(terminal, now);
-    if (terminal->live && !terminal->quiet && now - terminal->drawn >= redraw_seconds)
+    if (terminal->quiet || terminal->each)
+        return;
+    if (terminal->live && now - terminal->drawn >= redraw_seconds)
         draw_progress_line(terminal, now);
+    else if (!terminal->live && now - terminal->drawn >= log_seconds)
+        log_stage(terminal, now);
 }
 
 /* This is organ_progress.end. */
@@ -315,32 +350,41 @@ static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
     const organ_event_stage stage = stage_of(terminal);
-    terminal->what[0] = '\0';
     if (terminal->events)
         event_end(terminal->out, &stage);
+    else if (!terminal->quiet && !terminal->live && !terminal->each)
+        log_end(terminal);
     else if (!terminal->quiet)
         clear_line(terminal);
+    terminal->what[0] = '\0';
     fflush(terminal->out);
 }
 
-/* This is organ_progress.note. The note is above the progress line if one is drawn. */
-static void show_note(void *context, const char *text)
+/* The message is above the progress line if one is drawn. */
+static void show_message(organ_terminal *terminal, organ_message_kind kind, const char *text)
 {
-    organ_terminal *const terminal = context;
     if (terminal->events)
-        event_note(terminal->out, text);
+        event_note(terminal->out, kind == ORGAN_MESSAGE_WARNING ? "warning" : "note", text);
     if (terminal->quiet || terminal->events)
         return;
     clear_line(terminal);
-    fputs("organ: ", terminal->out);
-    organ_text_visible(terminal->out, text);
-    fputc('\n', terminal->out);
+    organ_message(terminal->out, kind, "%s", text);
     if (terminal->live && *terminal->what)
-        draw_progress_line(terminal, organ_seconds_now());
+        draw_progress_line(terminal, terminal->now());
 }
+
+/* This is organ_progress.note. */
+static void show_note(void *context, const char *text) { show_message(context, ORGAN_MESSAGE_NOTE, text); }
+
+/* This is organ_progress.warn. */
+static void show_warning(void *context, const char *text) { show_message(context, ORGAN_MESSAGE_WARNING, text); }
 
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
-    return (organ_progress){
-        .context = terminal, .begin = begin_shown_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
+    return (organ_progress){.context = terminal,
+                            .begin = begin_shown_stage,
+                            .advance = advance_stage,
+                            .end = end_stage,
+                            .note = show_note,
+                            .warn = show_warning};
 }

@@ -147,7 +147,8 @@ typedef enum note_kind {
     NOTE_FAULT,  /* the sender has an error */
     NOTE_BYTES,  /* progress in bytes */
     NOTE_TENSOR, /* a finished tensor, with progress in bytes */
-    NOTE_TEXT    /* a message for the user */
+    NOTE_TEXT,   /* a message for the user */
+    NOTE_WARNING /* a warning for the user */
 } note_kind;
 
 /* Notes are sent at any time between meeting points (organ_ranks_agree). */
@@ -289,14 +290,22 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
+static void warn_shown(void *context, const char *text)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    organ_progress_warn(ranks->shown, "%s", text);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
 /* A text is displayed at once. A note of progress is kept in ranks->early if rank 0 has not begun its stage, and
  * dropped if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
-    if (n->kind == NOTE_TEXT)
-        organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1,
-                            n->text);
+    if (n->kind >= NOTE_TEXT)
+        (n->kind == NOTE_WARNING ? organ_progress_warn : organ_progress_note)(
+            ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1, n->text);
     else if (n->stage > ranks->stages)
         store_early_note(ranks, n);
     else if (ranks->stage)
@@ -351,10 +360,9 @@ static void send_end(void *context)
 }
 
 /* Sends nothing between stages: there all ranks have the same texts, and rank 0 displays its own. */
-static void send_note_text(void *context, const char *text)
+static void send_text(organ_ranks *ranks, note_kind kind, const char *text)
 {
-    organ_ranks *const ranks = context;
-    note n = {.kind = NOTE_TEXT};
+    note n = {.kind = kind};
     pthread_mutex_lock(&ranks->lock);
     const bool says = ranks->stage;
     pthread_mutex_unlock(&ranks->lock);
@@ -364,15 +372,19 @@ static void send_note_text(void *context, const char *text)
     send_note(ranks, 0, &n);
 }
 
+static void send_note_text(void *context, const char *text) { send_text(context, NOTE_TEXT, text); }
+static void send_warning(void *context, const char *text) { send_text(context, NOTE_WARNING, text); }
+
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
 {
     if (!ranks)
         return shown;
     pthread_mutex_lock(&ranks->lock);
     ranks->shown = shown;
-    ranks->progress = ranks->rank == 0
-                          ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown, false}
-                          : (organ_progress){ranks, send_begin, send_advance, send_end, send_note_text, true};
+    ranks->progress =
+        ranks->rank == 0
+            ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown, warn_shown, false}
+            : (organ_progress){ranks, send_begin, send_advance, send_end, send_note_text, send_warning, true};
     pthread_mutex_unlock(&ranks->lock);
     return &ranks->progress;
 }

@@ -35,9 +35,8 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     sigaction(SIGHUP, &renewal, NULL);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;
-    fputs("organ: serving ", stderr);
-    organ_text_visible(stderr, options->root);
-    fprintf(stderr, " at %s%s\n", organ_server_url(server), options->token_file ? " (with a token)" : "");
+    organ_message(stderr, ORGAN_MESSAGE_NOTE, "serving %s at %s%s", options->root, organ_server_url(server),
+                  options->token_file ? " (with a token)" : "");
     while (!organ_stop_is_requested(options->stop)) {
         if (renewal_requested) {
             renewal_requested = 0;
@@ -46,7 +45,7 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
         organ_server_tick(server);
         nanosleep(&pause, NULL);
     }
-    fputs("organ: stopping\n", stderr);
+    organ_message(stderr, ORGAN_MESSAGE_NOTE, "stopping");
     organ_server_close(server, SECONDS_TO_FINISH);
     return ORGAN_OK;
 }

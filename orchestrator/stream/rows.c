@@ -31,27 +31,22 @@ void organ_progress_end(const organ_progress *progress)
         progress->end(progress->context);
 }
 
-void organ_progress_warn(const organ_progress *progress, const organ_model *model)
-{
-    for (size_t k = 0; k < model->warning_count; k++)
-        organ_progress_note(progress, "warning: %s", model->warnings[k]);
-}
-
-/* A note has at most 999 characters. */
-static void progress_note(const organ_progress *progress, const char *format, va_list args)
+/* A message has at most 999 characters. `tell` is a callback of `progress`, or NULL. */
+static void progress_tell(const organ_progress *progress, void (*tell)(void *context, const char *text),
+                          const char *format, va_list args)
 {
     char text[1000];
-    if (!progress || !progress->note)
+    if (!tell)
         return;
     organ_vsnprintf(text, sizeof text, format, args);
-    progress->note(progress->context, text);
+    tell(progress->context, text);
 }
 
 void organ_progress_note(const organ_progress *progress, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    progress_note(progress, format, args);
+    progress_tell(progress, progress ? progress->note : NULL, format, args);
     va_end(args);
 }
 
@@ -60,8 +55,23 @@ void organ_progress_note_once(const organ_progress *progress, const char *format
     va_list args;
     va_start(args, format);
     if (progress && !progress->follows)
-        progress_note(progress, format, args);
+        progress_tell(progress, progress->note, format, args);
     va_end(args);
+}
+
+void organ_progress_warn(const organ_progress *progress, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (progress)
+        progress_tell(progress, progress->warn ? progress->warn : progress->note, format, args);
+    va_end(args);
+}
+
+void organ_progress_warn_of_model(const organ_progress *progress, const organ_model *model)
+{
+    for (size_t k = 0; k < model->warning_count; k++)
+        organ_progress_warn(progress, "%s", model->warnings[k]);
 }
 
 /* ---- sets of rows ---- */

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every view of prune, audit, evaluate and fleet that shows the share of zeros also shows the settings that decide it; a table shows two experiments only
-# under two names.
+# Every file of prune, audit, evaluate and fleet that shows the share of zeros also shows the settings that decide it; the terminal has the figures alone. A
+# table shows two experiments only under two names.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 scored=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 100 --quiet)
@@ -14,6 +14,8 @@ errata() {
         judge "$1 does not say '$what'" grep -q "$what" <(tr '\n' ' ' <"$1" | tr -s ' ')
     done
 }
+# Checks that the terminal has no notes.
+brief() { judge "the terminal has notes" test -z "$(grep -E 'Notes on|Do not mix|static flow' ../out)"; }
 values() {
     local what
     for what in "target, the 4,300,800 weights of the target tensors" "full, all 4,960,832 weights of the model"; do
@@ -23,20 +25,21 @@ values() {
 
 # ---- every view ----
 ends 0 prune tiny-qwen2 -o v1 --quiet
-for view in ../out v1/organ/REPORT.md v1/organ/REPORT.html v1/organ/prune.json; do
+brief
+for view in v1/organ/REPORT.md v1/organ/REPORT.html v1/organ/prune.json; do
     errata $view
     values $view
     judge "$view has no coverage" grep -q "coverage of the targets is 100 %" <(tr '\n' ' ' <$view | tr -s ' ')
 done
 ends 0 audit tiny-qwen2 v1 --quiet --html ../page.html
-errata ../out && values ../out
-prints "coverage is 100.00 %"
+brief
 errata ../page.html && values ../page.html
 ends 0 audit tiny-qwen2 v1 --quiet --json
 errata ../out && values ../out
 ends 0 evaluate tiny-qwen2 v1 "${scored[@]}" -o scored
 matches evaluate/experiments_one ../out
-for view in ../out scored/EVALUATION_REPORT.md scored/EVALUATION_REPORT.html scored/evaluate.json; do
+brief
+for view in scored/EVALUATION_REPORT.md scored/EVALUATION_REPORT.html scored/evaluate.json; do
     errata $view
     judge "$view has no coverage" grep -q "coverage of the targets is 100 %" <(tr '\n' ' ' <$view | tr -s ' ')
 done
@@ -63,16 +66,16 @@ ends 0 evaluate tiny-qwen2 v1 v1-50 tiny-qwen2 "${scored[@]}"
 ends 0 prune tiny-qwen2 -o magnitude --method magnitude -s 50 --quiet
 judge "what magnitude is does not stand in its report" grep -q "Magnitude: the smallest weights" magnitude/organ/REPORT.md
 ends 0 prune tiny-qwen2 -o pattern --method magnitude --pattern 2:4 --quiet
-ends 0 evaluate tiny-qwen2 magnitude pattern --experiment a=magnitude --experiment b=pattern "${scored[@]}"
+ends 0 evaluate tiny-qwen2 magnitude pattern --experiment a=magnitude --experiment b=pattern "${scored[@]}" --json
 judge "what is true of both is said twice" test "$(tr '\n' ' ' <../out | tr -s ' ' | grep -o "Magnitude: the smallest weights" | wc -l)" = 1
 ends 0 prune tiny-qwen2 -o blocks --block-size 64 --quiet
-ends 0 prune tiny-qwen2 -o narrow --targets '*.mlp.*_proj.weight' --quiet
+ends 0 prune tiny-qwen2 -o narrow --select '*.mlp.*_proj.weight' --quiet
 ends 0 prune v1-50 -o twice -s 60 --quiet
 refused 2 "which differ in their method: donor tiny-qwen2" evaluate tiny-qwen2 v1 magnitude "${scored[@]}"
 says "--experiment NAME=v1 --experiment OTHER=magnitude"
 refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 blocks "${scored[@]}"
 refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 narrow "${scored[@]}"
-ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --targets '*.mlp.*_proj.weight'
+ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --select '*.mlp.*_proj.weight'
 refused 2 "which differ in their donor" evaluate tiny-qwen2 v1 twice "${scored[@]}"
 refused 2 "twice is a pruning of another donor (v1-50, fingerprint " evaluate tiny-qwen2 twice "${scored[@]}"
 ends 0 evaluate tiny-qwen2 twice "${scored[@]}" --experiment again=twice
@@ -108,7 +111,8 @@ mkdir zoo && cp -r v1 magnitude zoo/ && cp -rL tiny-qwen2 zoo/donor
 ends 0 fleet zoo -o fleet --no-extract --quiet
 prints "Pruned, experiment 1: donor tiny-qwen2 (fingerprint"
 prints "Pruned, experiment 2: donor tiny-qwen2 (fingerprint"
-for view in ../out fleet/Z_MEASURE_REPORT.md fleet/Z_MEASURE_REPORT.html fleet/dissection_report.json; do
+brief
+for view in fleet/Z_MEASURE_REPORT.md fleet/Z_MEASURE_REPORT.html fleet/dissection_report.json; do
     errata $view
     judge "$view does not have both tables" test "$(grep -o '2,150,400\|941,591\|"killed": 2150400\|"killed": 941591' $view | sort -u | wc -l)" -ge 2
 done

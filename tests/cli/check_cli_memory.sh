@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb with --memory names in its error the least memory that it needs: the run works with it and fails with less. Ends with the line
-# "N passed, N failed".
+# Every verb with --memory names in its error the least memory that it needs: the run works with it and fails with less. A dry run plans the same
+# memory and is not refused. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../tiny-lora" tiny-lora
 ln -s "$model/../imatrix" imatrix
@@ -9,14 +9,29 @@ ln -s "$model/../precision" precision
 ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
+# plans ARGS...: a dry run of the verb calls $named enough, whatever --memory it is given. Verbs without --dry-run are left out, and scheme mixed,
+# whose dry run measures.
+plans() {
+    local given unit=1024
+    [[ $1 != generate && $1 != evaluate && $1 != measure && " $* " != *" mixed "* ]] || return 0
+    [[ $named == *M ]] && unit=1048576
+    for given in 8M "$named"; do
+        rm -rf new new.*
+        ends 0 "$@" --quiet --dry-run --json --memory "$given"
+        judge "--memory $given: the plan's memory is not $named" test "$(jq --argjson unit $unit --argjson named "${named%[KM]}" --arg given "$given" \
+            '.plan | ($named * $unit - .memory_enough | . >= 0 and . < $unit) and .memory_short == ($given == "8M")' ../out)" = true
+    done
+}
+
 # enough ARGS...: the verb fails with 8M, runs with the memory that the error names, and fails with one unit (K or M) less. Only
 # `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone. Sets $named to the memory.
 enough() {
-    local spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
+    local spared sentence='^error: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if grep -q "$sentence" < <(head -n 1 ../err); then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
     spared=$(sed -n '1s/.* is enough, or \([0-9]*[KM]\) with --scratch DIR$/\1/p' ../err)
+    plans "$@"
     rm -rf new new.*
     if ! in_part || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
     rm -rf new new.*
@@ -30,7 +45,7 @@ enough() {
 ends 0 prune tiny-qwen2 -o pruned --quiet
 small=(--text $text --context 64 --max-tokens 200)
 # Every layer has one of the widest matrices.
-two=(--targets '*.[02].*_proj.weight')
+two=(--select '*.[02].*_proj.weight')
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method sparsegpt --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
@@ -39,7 +54,7 @@ enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --me
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1 "${two[@]}"
 # All experts of a projection share a sparsity; measuring two layers at once would take more memory.
 experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
-    --targets '*.1.mlp.experts.*')
+    --select '*.1.mlp.experts.*')
 enough "${experts[@]}"
 rm -rf new
 ends 0 "${experts[@]}" --memory 20M --quiet
@@ -67,10 +82,10 @@ plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 enough quantize $plain -o new.gguf --scheme q4_k --imatrix imatrix/tiny-qwen2.gguf "${scored[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 "${two[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 --allocate global \
-    --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
+    --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
 enough quantize tiny-qwen2 -o new --scheme int4-group32 --method gptq --calibration $text --samples 4 --context 64
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --targets '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --select '*.[03].mlp.up_proj.weight'
 enough quantize $plain -o new.gguf --scheme q4_0 --method gptq --calibration $text --samples 4 --context 64
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
@@ -78,7 +93,7 @@ for type in bf16 f32; do
 done
 # The factors of an adapter and their copy for --feedback.
 ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --quiet
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o wide --rank 320 --dtype f32 --modules '*.1.mlp.*' --quiet
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o wide --rank 320 --dtype f32 --select '*.1.mlp.*' --quiet
 enough lora merge --base tiny-qwen2 --adapter wide -o new
 plain_merge=$named
 enough lora merge --base tiny-qwen2 --adapter wide -o new --feedback

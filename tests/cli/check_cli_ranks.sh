@@ -8,7 +8,7 @@ launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:
 here="four processes"
 launched 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "a verb that shares nothing runs" test $? = 2
-says 'organ: tokenize does not support the 4 processes that mpirun has started: start it as a single process'
+says 'error: tokenize: cannot share its work among the 4 processes that mpirun has started: start it as a single process'
 launched 3 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "the others do not fail" test $? = 2
 judge "all ranks say the same" test ! -s ../err
@@ -18,9 +18,9 @@ launched 0 prune --help
 judge "no rank shows the help" grep -q 'organ prune' ../out
 launched 0 prune tiny-qwen2 -o new --ranks 8
 judge "another number of processes runs" test $? = 2
-says 'organ: --ranks 8, but mpirun has started 4 processes'
+says 'error: prune: --ranks 8, but mpirun has started 4 processes'
 launched 0 prune tiny-qwen2 -o new --ranks 1
-says 'organ: --ranks 1, but mpirun has started 4 processes'
+says 'error: prune: --ranks 1, but mpirun has started 4 processes'
 launched 2 prune tiny-qwen2 -o new --ranks 1
 judge "all ranks say the same" test ! -s ../err
 refused 2 "--ranks 2, but no launcher has started this process: start it with 'mpirun -n 2' or 'srun -n 2'" inspect tiny-qwen2 --ranks 2
@@ -28,7 +28,7 @@ refused 2 "prune: --ranks is '0', but must be" prune tiny-qwen2 -o new --ranks 0
 ends 0 inspect tiny-qwen2 --ranks 1
 env OMPI_COMM_WORLD_SIZE=1 OMPI_COMM_WORLD_RANK=0 "$organ" prune tiny-qwen2 -o new --ranks 8 >../out 2>../err
 judge "a process that was started alone runs as one of eight" test $? = 2
-says 'organ: --ranks 8, but mpirun has started 1 process'
+says 'error: prune: --ranks 8, but mpirun has started 1 process'
 judge "something was made" test ! -e new
 mkdir bare && cp "$organ" bare/organ
 env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 bare/organ prune tiny-qwen2 -o new >../out 2>../err
@@ -51,9 +51,9 @@ same 2 prune tiny-qwen2 --sparsity 50
 same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
 same 5 dequantize one3
-same 12.gguf convert tiny-qwen2 --to gguf --type q8_0
-same 13 convert one12.gguf --to safetensors --type codes
-same 14.gguf convert one13 --to gguf --type codes
+same 12.gguf convert tiny-qwen2 --to gguf --dtype q8_0
+same 13 convert one12.gguf --to safetensors --dtype codes
+same 14.gguf convert one13 --to gguf --dtype codes
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
 same 10 lora merge --base tiny-qwen2 --adapter "${model%/*}/tiny-lora"
 same 11 prune tiny-qwen2 --method magnitude -s 50 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
@@ -80,19 +80,19 @@ looked 1 audit tiny-qwen2 spoilt
 ranks 1 0 prune tiny-qwen2 -o alone --quiet --ranks 1
 judge "one rank is not the ordinary path" diff <(holds one1) <(holds alone)
 ranks 3 2 prune tiny-qwen2 -o alone
-judge "the fault is not told once" test "$(grep -c '^organ: alone exists; --force' ../err)" = 1
+judge "the fault is not told once" test "$(grep -c '^error: prune: alone exists; --force' ../err)" = 1
 ranks 2 2 prune tiny-qwen2 -o new --what
-judge "the usage is not told once" test "$(grep -c "^organ: " ../err)" = 1
+judge "the usage is not told once" test "$(grep -c "^error: " ../err)" = 1
 ranks 2 0 prune tiny-qwen2 -o new --dry-run
 judge "a dry run made something" test ! -e new
-ranks 3 0 prune tiny-qwen2 -o new
+ranks 3 0 prune tiny-qwen2 -o new --progress lines
 judge "not all tensors are in the log" test "$(grep -c '% killed' ../err)" = 28
 judge "the last is not the 28th" grep -q '^\[28/28\]' ../err
 rm -rf new
 cp -rL tiny-qwen2 odd && chmod -R u+w odd
 printf '\xc0\x7f' | dd of=odd/model-00003-of-00003.safetensors bs=1 seek=1000000 conv=notrunc status=none
 ranks 3 3 prune odd -o new
-judge "the rank is not named, or the tensor" grep -qE '^organ: rank [0-2] of 3 \(.*\): .*NaN or infinite' ../err
+judge "the rank is not named, or the tensor" grep -qE '^error: rank [0-2] of 3 \(.*\): .*NaN or infinite' ../err
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
 
 # ---- cores ----
@@ -118,7 +118,7 @@ judge "there is nothing to go on with" test -d .new.organ-partial
 slowly 2 TERM
 judge "it ends with another code" test $code = 130
 judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
-judge "the command to go on is not shown" grep -q 'organ: to continue: organ prune --resume' ../err
+judge "the command to go on is not shown" grep -q 'note: to continue: organ prune --resume' ../err
 ranks 7 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 says 'continuing: '
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
@@ -130,7 +130,7 @@ for silent in 2 0; do
     rm -rf .new.organ-partial
     ORGAN_SILENCE=5 slowly 3 STOP $silent
     judge "a silent rank is not the end" test $code = 4
-    says "organ: rank $silent of 3 (" # mpirun puts its own words into longer ones
+    says "error: rank $silent of 3 (" # mpirun puts its own words into longer ones
     judge "the output has its name" test ! -e new
 done
 ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume

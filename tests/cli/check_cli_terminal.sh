@@ -55,14 +55,59 @@ if [[ -e /dev/full ]]; then
     "$organ" inspect tiny-qwen2 --progress json >/dev/full 2>../err
     event '"error","status":"input or output","code":4,"message":"standard output: .*"'
 fi
-refused 2 "Try 'organ help prune'." prune tiny-qwen2 -o new --progress jason
+
+# ---- errors for people: the verb, and the command that lists its options ----
+refused 2 "Try 'organ prune -h'." prune tiny-qwen2 -o new --progress jason
 says "prune: --progress is 'jason', but must be one of auto, bar, lines, json, none; did you mean 'json'?"
 
 # ---- a log, and a progress bar on request ----
 ends 0 prune tiny-qwen2 -o out --force --progress auto
+judge "a log of less than ten seconds has progress" test -z "$(grep -v '^note: ' ../err)"
+ends 0 prune tiny-qwen2 -o out --force --progress lines
 judge "not a line for every tensor" test "$(grep -c '^\[[0-9]*/28\] ' ../err)" -eq 28
 ends 0 prune tiny-qwen2 -o out --force --progress bar
 if grep -q "$(printf '\r\033\\[K')" ../err; then good; else bad "no bar" ../err; fi
 if grep -q "$(printf '\033\\[3')" ../err; then bad "colour in a file" ../err; else good; fi
+
+# ---- a terminal: words of messages in colour, unless the user does not want it; nobody writes colours into a pipe ----
+on_terminal() { script -qec "stty cols 80; env $*" /dev/null <../empty >../shown 2>&1; }
+: >../empty
+red=$'\033[1;31merror:\033[0m prune: '
+on_terminal TERM=xterm "$organ" prune nowhere
+here="an error on a terminal"
+judge "the word is not red" grep -qF "$red" ../shown
+for plain in NO_COLOR=1 CLICOLOR=0 TERM=dumb; do
+    here="an error on a terminal with $plain"
+    on_terminal TERM=xterm $plain "$organ" prune nowhere
+    judge "has no message" grep -qF "error: prune: " ../shown
+    judge "has colour" test -z "$(grep -F $'\033' ../shown)"
+done
+env TERM=xterm "$organ" prune nowhere >../out 2>../err
+here="an error in a pipe"
+judge "has no message" grep -q '^error: prune: ' ../err
+judge "has colour" test -z "$(grep -F $'\033' ../err)"
+
+# ---- a pager: for long texts on a terminal that can move its cursor, and only there ----
+paged() { on_terminal TERM=xterm "$@"; }
+here="organ prune --help with a pager"
+"$organ" help prune >../whole
+# plain: what a terminal shows, without carriage returns.
+plain() { tr -d '\r' <../shown; }
+paged PAGER="'sed s/^/A:/'" "$organ" prune --help
+judge "PAGER does not get the text" test "$(plain | grep -c '^A:')" -ge 60
+paged PAGER="false" ORGAN_PAGER="'sed s/^/B:/'" "$organ" help prune
+judge "ORGAN_PAGER does not come first" test "$(plain | grep -c '^B:')" -ge 60
+for none in PAGER= PAGER=cat PAGER=no-such-pager PATH=/no-such-folder "PAGER='head -n 0'" TERM=dumb; do
+    here="organ prune --help with $none"
+    paged "$none" "$organ" prune --help "&&" echo done
+    judge "does not end with 0" test "$(plain | tail -n 1)" = done
+    [[ $none == *head* ]] || judge "the text is not printed" diff <(plain | grep -v '^sh: .*no-such-pager' | sed '$d') ../whole
+done
+here="short help"
+paged PAGER="'sed s/^/A:/'" "$organ" prune -h
+judge "goes through a pager" test -z "$(plain | grep '^A:')"
+here="help in a pipe"
+TERM=xterm PAGER="sed s/^/A:/" "$organ" prune --help >../out
+judge "goes through a pager" cmp -s ../out ../whole
 
 finish

@@ -39,7 +39,7 @@ await ended
 kill -KILL "$waiting" 2>/dev/null
 wait "$waiting"
 judge "it does not end with 130" test $? = 130
-judge "it does not say why" grep -q "^organ: interrupted" ../err
+judge "it does not say why" grep -q "^error: interrupted" ../err
 judge "it prints something" test ! -s ../out
 exec 3>&-
 

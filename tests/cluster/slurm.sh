@@ -124,7 +124,7 @@ broken "a rank is killed" 3 kill_rank 2
 until_true 600 idle
 resumed 2
 broken "a host hangs" 3 host_signal h3 STOP
-says 'organ: rank 2 of 3 (h3) has sent nothing for 5 s'
+says 'error: rank 2 of 3 (h3) has sent nothing for 5 s'
 host_signal h3 CONT
 until_true 600 idle
 resumed 3
@@ -133,6 +133,6 @@ host_boot h3 || bad "h3 does not start again"
 judge "h3 does not come back" until_true 600 idle
 resumed 3
 broken "a link is cut" 3 ip link set to-h3 down
-says 'organ: rank 2 of 3 (h3) has sent nothing for 5 s'
+says 'error: rank 2 of 3 (h3) has sent nothing for 5 s'
 resumed 1
 finish

@@ -28,7 +28,7 @@ host_boot h3 || bad "h3 does not start again"
 resumed 4
 # The kernel of a hanging host still answers, so mpirun waits for the daemon until Ctrl-C.
 stubborn=mpirun.openmpi broken "a host hangs" 3 host_signal h3 STOP
-says 'organ: rank 2 of 3 (h3) has sent nothing for 5 s'
+says 'error: rank 2 of 3 (h3) has sent nothing for 5 s'
 host_signal h3 CONT
 resumed 3
 broken "a link is cut" 3 ip link set to-h3 down

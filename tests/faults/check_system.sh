@@ -43,12 +43,12 @@ denied() {
 if [[ -n $user ]]; then
     for input in closed shard config; do
         case $input in closed) path=closed ;; shard) path=shard/model-00002-of-00003.safetensors ;; config) path=config/config.json ;; esac
-        denied "organ: $path: " inspect $input
-        denied "organ: $path: " prune $input -o mine/new "${quick[@]}"
-        denied "organ: $path: " quantize $input -s int8-channel -o mine/new
-        denied "organ: $path: " convert $input --to gguf -o mine/new.gguf
-        denied "organ: $path: " measure $input --json
-        denied "organ: $path: " extract $input -o mine/new
+        denied "error: $path: " inspect $input
+        denied "error: $path: " prune $input -o mine/new "${quick[@]}"
+        denied "error: $path: " quantize $input -s int8-channel -o mine/new
+        denied "error: $path: " convert $input --to gguf -o mine/new.gguf
+        denied "error: $path: " measure $input --json
+        denied "error: $path: " extract $input -o mine/new
     done
     denied locked/ prune model -o locked/new "${quick[@]}"
     denied locked/ quantize model -s int8-channel -o locked/new
@@ -67,7 +67,7 @@ if [[ ${#as[@]} != 0 ]]; then
     "${as[@]}" "$user" prune model -o mine/old -s 60 --method magnitude --force --quiet >../out 2>../err </dev/null
     code=$?
     judge "ends with $code instead of 4" test $code = 4
-    says "organ: mine/old is complete, but the output that it replaced cannot be removed from mine/.old.organ-partial"
+    says "error: mine/old is complete, but the output that it replaced cannot be removed from mine/.old.organ-partial"
     judge "the new output is not complete" "$organ" audit model mine/old --quiet >/dev/null
     judge "the old output lost a file" test "$(find mine/.old.organ-partial -type f -user root | wc -l)" = "$(find locked/old -type f | wc -l)"
     here="as another user: organ convert --force over a file of root"
@@ -101,7 +101,7 @@ cat ../numbers >>big.safetensors && cat ../numbers >>small.safetensors
 if (($(stat -c '%b * %B' big.safetensors) > 1 << 24)); then
     echo "skipped: an output above 4 GiB: the file system of $scratch has no holes"
 else
-    up=(--targets '*up_proj*' "${quick[@]}" --quiet)
+    up=(--select '*up_proj*' "${quick[@]}" --quiet)
     ends 0 prune small.safetensors -o little.safetensors "${up[@]}"
     LD_PRELOAD=$checks/holes.so ends 0 prune big.safetensors -o large.safetensors "${up[@]}"
     judge "the size is another" test "$(stat -c %s large.safetensors)" = "$(stat -c %s big.safetensors)"
@@ -125,7 +125,7 @@ threaded() {
 }
 threaded prune model -o '{}' --iterations 2 --block-size 64
 threaded quantize model -s int4-group32 -o '{}'
-threaded convert model --to gguf --type q4_0 -o '{}.gguf'
+threaded convert model --to gguf --dtype q4_0 -o '{}.gguf'
 threaded measure model --tensors
 for threads in 64 96; do
     for verb in prune quantize; do judge "$threads threads $verb other bytes" diff -r -x organ "$verb-1" "$verb-$threads"; done

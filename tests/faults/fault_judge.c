@@ -31,10 +31,12 @@ typedef struct outcome {
 /* Returns the last line that is a message of the program. */
 static const char *message_in(const char *said)
 {
+    static const char *const kinds[] = {"error: ", "warning: ", "note: "};
     const char *last = said;
-    for (const char *at = said; (at = strstr(at, "organ: ")); at++)
-        if (at == said || at[-1] == '\n')
-            last = at;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (const char *at = said; (at = strstr(at, kinds[k])); at++)
+            if ((at == said || at[-1] == '\n') && at > last)
+                last = at;
     return last;
 }
 

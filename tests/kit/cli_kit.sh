@@ -47,17 +47,17 @@ ends() {
 make_never() {
     local shard offset row=$((192 * 2)) e
     cp -rL "${model%/*}/tiny-moe" "$1" && chmod -R u+w "$1"
-    read -r shard offset < <("$organ" inspect "$1" --tensors --json --match model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+    read -r shard offset < <("$organ" inspect "$1" --tensors --json --select model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
     dd if="$1/$shard" of=../row bs=1 skip=$((offset + 5 * row)) count=$row status=none
     for e in 0 1 2 3; do dd if=../row of="$1/$shard" bs=1 seek=$((offset + e * row)) conv=notrunc status=none; done
 }
 
-# refits_are_audited DONOR OUT TENSOR: an audit without --compensated fails if a byte of a refitted tensor of the copy OUT changes afterwards, and if its
+# refits_are_audited DONOR OUT TENSOR: an audit without --refitted fails if a byte of a refitted tensor of the copy OUT changes afterwards, and if its
 # report has no digests.
 refits_are_audited() {
     local shard offset byte report
     cp -r "$2" audited
-    read -r shard offset < <("$organ" inspect audited --tensors --json --match "$3" | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+    read -r shard offset < <("$organ" inspect audited --tensors --json --select "$3" | jq -r '.tensors[0] | "\(.file) \(.offset)"')
     byte=$(od -An -tu1 -j "$offset" -N 1 "audited/$shard")
     # shellcheck disable=SC2059 # the format is one escape
     printf "\\x$(printf %x $((byte ^ 1)))" | dd of="audited/$shard" bs=1 seek="$offset" conv=notrunc status=none
@@ -69,8 +69,8 @@ refits_are_audited() {
         if [[ -e $report ]]; then jq 'del(.refitted)' "$report" >../report && cp ../report "$report"; fi
     done
     ends 1 audit "$1" audited --quiet
-    prints "(healing changes such weights: --compensated counts them)"
-    ends 0 audit "$1" audited --quiet --compensated
+    prints "(a refit changes such weights: --refitted counts them)"
+    ends 0 audit "$1" audited --quiet --refitted
     rm -r audited
 }
 
@@ -88,19 +88,20 @@ refused() {
     ends "$1" "${@:3}"
     says "$2"
     [[ -s ../out ]] && bad "something is on stdout" ../out
-    if [[ $(head -n 1 ../err) == "organ: "* ]]; then good; else bad "the message is not the first line of stderr" ../err; fi
+    if [[ $(grep -vE "^(warning|note): " ../err | head -n 1) == "error: "* ]]; then good; else bad "the error is not the first line of stderr after notes" ../err; fi
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
-# hold ARGS...: starts a run as process $runner. Its log is written to a pipe with room for $log_room bytes: the run waits there and cannot end, whatever
-# the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
+# hold ARGS...: starts a run as process $runner. Its log, with a line for each tensor, is written to a pipe with room for $log_room bytes: the run waits
+# there and cannot end, whatever the speed of the run and of this script. `let_go` reads the log into ../err and waits for the end; the exit code is in $code.
 hold() {
-    local most
+    local most progress=(--progress lines)
+    [[ " $* " == *" --progress "* || $1 == serve ]] && progress=() # serve shows no progress
     mkfifo ../pipe && exec 3<>../pipe || return
     most=$(LC_ALL=C dd if=/dev/zero of=../pipe bs=512 oflag=nonblock 2>&1 | sed -n 's/^\([0-9]*\) bytes.*/\1/p') # of pages, which may be few, or larger
     head -c "$most" <&3 >/dev/null
     head -c $((most - ${log_room:-300})) /dev/zero >&3
-    env --default-signal=INT,TERM,HUP "$organ" "$@" >../out 2>&3 &
+    env --default-signal=INT,TERM,HUP "$organ" "$@" "${progress[@]}" >../out 2>&3 &
     runner=$!
 }
 let_go() {

@@ -30,6 +30,26 @@ void organ_text_visible(FILE *out, const char *s);
 /* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
+/* Messages of the program to its user, on stderr. */
+
+typedef enum organ_message_kind {
+    ORGAN_MESSAGE_ERROR,   /* the run fails */
+    ORGAN_MESSAGE_WARNING, /* the run goes on, but its result may not be what the user expects */
+    ORGAN_MESSAGE_NOTE     /* information */
+} organ_message_kind;
+
+/* Returns whether output on `stream` may have colours: it is a terminal, TERM is set and not "dumb", NO_COLOR is empty,
+ * and CLICOLOR is not 0. */
+bool organ_stream_has_colour(FILE *stream);
+
+/* Prints the word of the kind, "error: ", "warning: " or "note: ", in bold red, yellow or cyan if
+ * organ_stream_has_colour allows it. */
+void organ_message_begin(FILE *out, organ_message_kind kind);
+
+/* Prints one line: the word of the kind and the text, with the characters that organ_text_visible replaces. Cuts a text
+ * at 1,999 bytes. */
+void organ_message(FILE *out, organ_message_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* Writes one character, the first `length` bytes of `s` in UTF-8, to `out`. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
 
@@ -246,6 +266,10 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
 
 /* Adds the cells of `row` to the table; `name`, if it is not NULL, replaces the first cell. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
+/* Returns the word for readers of a group of roles: "attention" for "skeleton", "feed-forward" for "organ", and any
+ * other name unchanged. Cells of the member "group" have it. */
+const char *organ_group_shown(const char *name);
+
 /* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 

@@ -144,8 +144,8 @@ static const organ_block perplexity_experiment[] = {
 
 /* Blocks at the beginning of both views; blocks at their end, with the name of the report's file. */
 #define BEGINNING                                                                                                      \
-    CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS),      \
-        GAP(NULL), PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment))
+    ERRATA, SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                                                 \
+        PART(ON_PAGE, ".", BLOCKS_OF(perplexity_experiment))
 #define PERPLEXITY_END(name)                                                                                           \
     SAY(ON_TERMINAL, "!dry_run", "Errors are standard errors and treat tokens as independent."),                       \
         SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),               \
@@ -309,7 +309,6 @@ static const organ_block evaluation_blocks[] = {
                 SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
                 ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
                 ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
-    CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
         "in nats per token from the donor."),

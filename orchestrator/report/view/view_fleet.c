@@ -123,9 +123,9 @@ static const organ_block experiment[] = {
     TABLE(ON_ALL, NULL, "models", FIELDS(pruned), .caption = "Experiment {number}: {words}"),
 };
 static const organ_block prunings[] = {
-    SECTION(ON_FILES, NULL, "Pruned models"), CAUTIONS(ON_FILES, NULL, "errata", "Notes on these numbers"),
+    SECTION(ON_FILES, NULL, "Pruned models"), ERRATA,
     SAY(ON_FILES, NULL, FROM_LOGS),           EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
-    SAY(ON_TERMINAL, NULL, FROM_LOGS),        CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
+    SAY(ON_TERMINAL, NULL, FROM_LOGS),
 };
 
 static const organ_block dissection[] = {
@@ -141,15 +141,15 @@ static const organ_block dissection[] = {
                .name = "name", .values = {"model.bytes"}, .bytes = true,
                .caption = "The size of the files of each model."),
     GRID("anatomies", "anatomies",
-         .style = {.title = "Anatomy of the models",
-                   .description =
-                       "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
-                   .row_label = "model",
-                   .column_label = "part",
-                   .value_label = "percent of the bytes",
-                   .high = 100},
-         .name = "name", .members = parts,
-         .caption = "Parts of each model: skeleton is attention, organs are feed-forward networks."),
+         .style =
+             {.title = "Anatomy of the models",
+              .description =
+                  "How much of the bytes of each model is attention, feed-forward, embedding and norms, in percent.",
+              .row_label = "model",
+              .column_label = "part",
+              .value_label = "percent of the bytes",
+              .high = 100},
+         .name = "name", .members = parts, .caption = "Parts of each model by the bytes of their tensors."),
     BARS_WHERE("!measure&models.*.theta_mean", "models", "status=ok&theta_mean>-1",
                .style = {.title = "Mean theta",
                          .description = "A bar for each model: the mean theta of its tensors, in degrees.",

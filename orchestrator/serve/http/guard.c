@@ -475,9 +475,11 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;
     if (fault && !audit->reported)
-        fprintf(stderr, "organ: %s: cannot be written, requests are not logged: %s\n", audit->file, strerror(fault));
+        organ_message(stderr, ORGAN_MESSAGE_WARNING, "%s: cannot be written, requests are not logged: %s", audit->file,
+                      strerror(fault));
     else if (!fault && audit->reported)
-        fprintf(stderr, "organ: %s: can be written again; %llu lines were lost\n", audit->file, audit->lost);
+        organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: can be written again; %llu lines were lost", audit->file,
+                      audit->lost);
     audit->reported = fault != 0;
     pthread_mutex_unlock(&audit->lock);
     free(text);

@@ -178,8 +178,8 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
         organ_tokens_open(options->token_file, &server->guard.tokens, &open_to_group, error) != ORGAN_OK)
         return error->status;
     if (open_to_group)
-        fprintf(stderr, "organ: %s: the file's group may read the tokens (chmod 600 prevents this)\n",
-                options->token_file);
+        organ_message(stderr, ORGAN_MESSAGE_WARNING,
+                      "%s: the file's group may read the tokens (chmod 600 prevents this)", options->token_file);
     if (options->tls_certificate &&
         organ_tls_open(options->tls_certificate, options->tls_key, &server->tls, error) != ORGAN_OK)
         return error->status;
@@ -322,10 +322,10 @@ static void renew_tokens(organ_server *server, bool anyway)
     if (!server->guard.tokens)
         return;
     if (organ_tokens_renew(server->guard.tokens, anyway, &error))
-        fprintf(stderr, "organ: %s: reloaded: %zu tokens\n", server->options.token_file,
-                organ_tokens_count(server->guard.tokens));
+        organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: reloaded: %zu tokens", server->options.token_file,
+                      organ_tokens_count(server->guard.tokens));
     else if (error.status)
-        fprintf(stderr, "organ: %s; the tokens are unchanged\n", error.message);
+        organ_message(stderr, ORGAN_MESSAGE_WARNING, "%s; the tokens are unchanged", error.message);
 }
 
 void organ_server_renew(organ_server *server)
@@ -333,13 +333,13 @@ void organ_server_renew(organ_server *server)
     organ_error tls = {0}, audit = {0};
     renew_tokens(server, true);
     if (server->tls && organ_tls_renew(server->tls, &tls) == ORGAN_OK)
-        fprintf(stderr, "organ: %s: reloaded, with its key\n", server->options.tls_certificate);
+        organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: reloaded, with its key", server->options.tls_certificate);
     else if (tls.status)
-        fprintf(stderr, "organ: %s; the certificate is unchanged\n", tls.message);
+        organ_message(stderr, ORGAN_MESSAGE_WARNING, "%s; the certificate is unchanged", tls.message);
     if (server->audit && organ_audit_log_reopen(server->audit, &audit) == ORGAN_OK)
-        fprintf(stderr, "organ: %s: reopened\n", server->options.audit_log);
+        organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: reopened", server->options.audit_log);
     else if (audit.status)
-        fprintf(stderr, "organ: %s; lines are still written to the open file\n", audit.message);
+        organ_message(stderr, ORGAN_MESSAGE_WARNING, "%s; lines are still written to the open file", audit.message);
 }
 
 void organ_server_tick(organ_server *server)

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +98,7 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
             jobs->list[jobs->count++] = job;
             organ_jobs_adopt(jobs, job);
         } else if (!organ_job_erase_unfinished(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
-            fprintf(notes, "%s\n", fault.message);
+            organ_message(notes, ORGAN_MESSAGE_WARNING, "%s", fault.message);
     }
     pthread_mutex_unlock(&jobs->mutex);
     json_decref(ids);

@@ -264,7 +264,7 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
         char lacks[512];
         organ_confinement_lacks(&has, lacks, sizeof lacks);
         if (*lacks)
-            fprintf(stderr, "organ: %s\n", lacks);
+            organ_message(stderr, ORGAN_MESSAGE_WARNING, "%s", lacks);
     }
     return error->status;
 }
@@ -275,8 +275,9 @@ static void stop_jobs(organ_app *app)
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
     const size_t waiting = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_QUEUED) : 0;
     if (running + waiting > 0)
-        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left to the next server; running jobs continue\n",
-                running, waiting);
+        organ_message(stderr, ORGAN_MESSAGE_NOTE,
+                      "%zu running and %zu waiting jobs are left to the next server; running jobs continue", running,
+                      waiting);
     organ_jobs_close(app->jobs);
     app->jobs = NULL;
 }

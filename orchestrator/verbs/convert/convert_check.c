@@ -228,12 +228,12 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         check_layer(job, made, l, error);
     }
     if (window && !error->status)
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "the sliding window of %u tokens is lost: files of %s do not store it, so longer texts get other scores",
             job->config.window, job->pairing->gguf);
     if (made->gate_limit != job->config.gate_limit && !error->status)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "the activation's limit of %g is lost: files of %s do not store it, and programs use %g",
                             job->config.gate_limit, job->pairing->gguf, made->gate_limit);
     return error->status;
@@ -245,13 +245,13 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
     if (!check_is_same(a->step_min, b->step_min) || !check_is_same(a->step_max, b->step_max))
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "the limits of the time steps, %g and %g, are lost: files of %s do not store them, so texts "
             "get other scores where a time step is outside",
             a->step_min, a->step_max, job->pairing->gguf);
     if (a->heads && !check_is_same(a->norm_eps, b->norm_eps))
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "the epsilon of norms in recurrent layers is lost: files of %s have one epsilon, %g instead "
             "of %g",

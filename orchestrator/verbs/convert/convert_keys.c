@@ -335,15 +335,15 @@ static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *er
     if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) != ORGAN_OK)
         return error->status;
     if (difference.found)
-        organ_progress_note(job->progress, "--pre %s: %s", job->options->pre, difference.text);
+        organ_progress_warn(job->progress, "--pre %s: %s", job->options->pre, difference.text);
     if (beyond)
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "%llu added token%s of the tokenizer %s no row in the embedding of %llu rows and %s left out",
             (unsigned long long)beyond, beyond == 1 ? "" : "s", beyond == 1 ? "has" : "have",
             (unsigned long long)job->config.vocabulary, beyond == 1 ? "is" : "are");
     if (unstored)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%u token%s that end%s a text by eos_token_id %s left out: GGUF has keys for three, EOS, "
                             "EOT and EOM",
                             unstored, unstored == 1 ? "" : "s", unstored == 1 ? "s" : "", unstored == 1 ? "is" : "are");

@@ -7,6 +7,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
@@ -239,17 +240,24 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
+static organ_status perplexity_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                    json_t **report, organ_error *error)
+{
+    const organ_perplexity_options *const options = given;
+    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    score_models(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&work, options->model, error);
+}
+
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_perplexity_options, options, report, error, "model", options->model, "experiment.text",
                          options->experiment.text))
         return error->status;
-    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    score_models(&s, report, error);
-    close_scoring(&s);
-    return organ_report_end(&work, options->model, error);
+    return organ_plan_run(perplexity_verb, options, options->dry_run, engine, progress, report, error);
 }
 
 /* ---- organ evaluate: the history of a model ---- */
@@ -308,7 +316,7 @@ static json_t *sparsity_json(const json_t *audit)
                         SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
-/* `targets` is the value of --targets; NULL: the projections. If the tensors of model m do not match those of the
+/* `targets` is the value of --select; NULL: the projections. If the tensors of model m do not match those of the
  * donor, or the audit fails with ORGAN_BAD_INPUT (*damaged), *sparsity stays NULL and `why`, which has `size` bytes,
  * becomes the reason. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
@@ -453,7 +461,7 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
                        "are equal, with any sparsity; two experiments appear in one table only if they are named."),
               SET_TEXT("sparsity", "killed weights, counted from the bytes of donor and copy: not zero in the donor, "
                                    "zero in the copy; as a share of the "
-                                   "target tensors (for each model: --targets, else those named in its log, else the "
+                                   "target tensors (for each model: --select, else those named in its log, else the "
                                    "projections) and of the full model."),
               SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
                                  "'without compensation' or 'by imatrix'."),

@@ -150,7 +150,7 @@ static organ_status open_cache_for_all_tokens(generation *g, organ_error *error)
     const size_t max = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
     if (context && max > context)
-        organ_progress_note(g->progress, "%zu tokens exceed the context of %llu that %s supports", max,
+        organ_progress_warn(g->progress, "%zu tokens exceed the context of %llu that %s supports", max,
                             (unsigned long long)context, g->options->model);
     return organ_decode_cache_open(g->forward, g->prompt, max, &g->cache, error);
 }

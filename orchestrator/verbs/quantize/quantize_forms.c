@@ -98,7 +98,7 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --targets
+/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --select
  * excludes one, ORGAN_BAD_INPUT if no scheme can represent one. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
@@ -110,7 +110,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
             continue;
         if (!is_chosen(job, t))
             return organ_fail(error, ORGAN_USAGE,
-                              "--targets selects some experts of layer %d, but not '%s': loaders store the routed "
+                              "--select selects some experts of layer %d, but not '%s': loaders store the routed "
                               "experts of a layer as one tensor, so all of their projections must be targets or none",
                               (int)t->anatomy.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -211,7 +211,7 @@ static void note_clipped(const organ_quantize_job *job)
     const uint64_t size = job->encoding->grid.size;
     for (size_t k = 0; k < job->part_count && !first; k++)
         first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
-    organ_progress_note(
+    organ_progress_warn(
         job->progress,
         "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
         "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
@@ -235,13 +235,13 @@ static void note_stacks(const organ_quantize_job *job)
         stacks++;
     }
     if (stacks)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu stacks of experts, %.1f %% of the weights in matrices, stay plain: loaders read "
                             "quantised experts as %s from a tensor for each expert and matrix",
                             stacks, 100 * (double)plain / (double)all, job->encoding->name);
     if (stacks && strncmp(job->model->config.architecture, "Llama4", 6) == 0 &&
         job->encoding->grid.scale_of != ORGAN_SCALE_BLOCK)
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "transformers (5.24) does not open Llama 4 with plain experts as %s: it expects a quantised "
             "tensor for each expert; it opens fp8-block128",
@@ -255,12 +255,12 @@ static void note_experts(const organ_quantize_job *job)
     const organ_grid *const grid = &job->encoding->grid;
     const size_t plain = organ_quantize_plain_experts(job);
     if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
                             job->encoding->name);
     if (plain && organ_encoding_is_packed(job->encoding))
-        organ_progress_note(job->progress,
+        organ_progress_warn(job->progress,
                             "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
                             "its experts are quantised",
                             plain, job->encoding->name);
@@ -278,9 +278,9 @@ static const struct unopened_type {
      ".out_proj.",
      false,
      " with out_proj",
-     ", and outputs of --targets '*in_proj*'"},
-    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --targets '*.c_attn.*,*.c_fc.*'"},
-    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --targets '*.[qkv]_proj.*,*.mlp.*'"},
+     ", and outputs of --select '*in_proj*'"},
+    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --select '*.c_attn.*,*.c_fc.*'"},
+    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --select '*.[qkv]_proj.*,*.mlp.*'"},
     {{"falcon"}, NULL, false, "", " and int8-channel"},   /* multiplies by the weight of a class of its own */
     {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
 };
@@ -297,7 +297,7 @@ static void note_type(const organ_quantize_job *job)
                           (!row->part || strstr(job->parts[k].weight->name, row->part)));
     }
     if (found)
-        organ_progress_note(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
+        organ_progress_warn(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
                             job->model->config.architecture, row->with, job->encoding->name, row->opens);
 }
 

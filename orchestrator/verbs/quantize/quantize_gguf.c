@@ -140,9 +140,9 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
         as_requested += part->encoding == job->encoding;
         first = part->encoding != part->preferred && !first ? part : first;
     }
-    organ_progress_warn(job->progress, job->model);
+    organ_progress_warn_of_model(job->progress, job->model);
     if (as_requested == 0 && job->part_count > 0)
-        organ_progress_note(
+        organ_progress_warn(
             job->progress,
             "no tensor becomes %s, which needs rows of whole blocks of 256: the file has only other types",
             organ_dtype_name(job->encoding->codes));

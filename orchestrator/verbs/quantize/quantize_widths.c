@@ -501,7 +501,7 @@ static void note_split_widths(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const split = find_split_group(w);
     if (split)
-        organ_progress_note(w->job->progress,
+        organ_progress_warn(w->job->progress,
                             "servers that store '%s' as one matrix with others of its layer (vLLM) need the same width "
                             "for them: use --one-width",
                             split->name);

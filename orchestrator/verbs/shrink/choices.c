@@ -387,7 +387,7 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
     struct stat info;
     organ_publish_abandon(publish);
     if (lstat(publish->partial, &info) == 0)
-        organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
+        organ_progress_warn(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)

@@ -6,6 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
@@ -213,9 +214,9 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
                           "%s alone give %s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
+        return organ_fail(error, ORGAN_USAGE, "--refit needs a text: --calibration FILE");
     if (o->calibration.text && !needs_search(job) && !o->heal)
-        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --heal");
+        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --refit");
     if (o->scores && !needs_search(job))
         return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
     return ORGAN_OK;
@@ -292,7 +293,7 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     const organ_layers_healing healing = {
-        .walk = {.calibration = o->calibration, .method = "--heal", .verb = "heal", .doing = "healing"},
+        .walk = {.calibration = o->calibration, .method = "--refit", .verb = "refit", .doing = "refitting"},
         .model = job->model,
         .dropped = job->drop.dropped,
         .layers = job->layers,
@@ -418,15 +419,22 @@ static void layers_release(organ_layers_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status layers_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const organ_layers_options *const options = given;
+    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    layers_make(&job, report, error);
+    layers_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    layers_make(&job, report, error);
-    layers_release(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(layers_verb, options, options->write.dry_run, engine, progress, report, error);
 }
