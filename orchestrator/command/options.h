@@ -164,8 +164,8 @@ typedef enum organ_help {
 /* Parses argv[0 .. argc), the words after the verb, into `values`, a struct of verb->call_size bytes. Options and
  * operands may be mixed. Options have the forms "--name value", "--name=value", "-o value" and "-ovalue"; "--" ends
  * them. The last value of a repeated option applies; organ_words get all values. *help becomes the help that --help or
- * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
- * with a message that names the option, its value and the allowed values. */
+ * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or
+ * wrong argument, with a message that names the option, its value and the allowed values. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
 
