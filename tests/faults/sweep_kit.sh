@@ -61,8 +61,8 @@ verb() {
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
         extract) words=(extract "$q" "${t1[@]}" -o parts) ;;
         assemble) words=(assemble "$parts" "${t1[@]}" -o b.safetensors) ;;
-        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --select feed-forward,1) ;;
-        graft-part) words=(graft --source "$gguf" --target "$gguf" --select feed-forward,1-2 "${t1[@]}" -o c.gguf) ;;
+        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --select "feed-forward,1") ;;
+        graft-part) words=(graft --source "$gguf" --target "$gguf" --select "feed-forward,1-2" "${t1[@]}" -o c.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;

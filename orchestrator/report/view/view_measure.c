@@ -27,21 +27,16 @@ enum {
 #define LEVELS      "{levels?{more_levels?>}{levels}|-}"
 #define LEVEL_RANGE "{levels_max?{levels_min=levels_max?|{levels_min}-}{more_levels?>}{levels_max}|-}"
 
-static const organ_field roles[] = {FIELD_TEXT("role", "role", 0),
-                                    FIELD_COUNT("tensors", "tensors"),
-                                    FIELD_FIXED("theta", "theta_mean", 2),
-                                    FIELD_FIXED("by elements", "theta_weighted", 2),
-                                    FIELD_FIXED("min", "theta_min", 2),
-                                    FIELD_FIXED("max", "theta_max", 2),
-                                    FIELD_FIXED("signal", "signal_mean", 3),
-                                    FIELD_WORDS("levels", LEVEL_RANGE, 0)};
-static const organ_field layers[] = {FIELD_COUNT("layer", "layer"),
-                                     FIELD_COUNT("tensors", "tensors"),
-                                     FIELD_FIXED("theta", "theta_mean", 2),
-                                     FIELD_FIXED("by elements", "theta_weighted", 2),
-                                     FIELD_FIXED("attention", "skeleton", 2),
-                                     FIELD_FIXED("feed-forward", "organ", 2),
-                                     FIELD_FIXED("norm", "norm", 2)};
+static const organ_field roles[] = {
+    FIELD_TEXT("role", "role", 0),           FIELD_COUNT("tensors", "tensors"),
+    FIELD_FIXED("theta", "theta_mean", 2),   FIELD_FIXED("by elements", "theta_weighted", 2),
+    FIELD_FIXED("min", "theta_min", 2),      FIELD_FIXED("max", "theta_max", 2),
+    FIELD_FIXED("signal", "signal_mean", 3), FIELD_WORDS("levels", LEVEL_RANGE, 0)};
+static const organ_field layers[] = {
+    FIELD_COUNT("layer", "layer"),           FIELD_COUNT("tensors", "tensors"),
+    FIELD_FIXED("theta", "theta_mean", 2),   FIELD_FIXED("by elements", "theta_weighted", 2),
+    FIELD_FIXED("attention", "skeleton", 2), FIELD_FIXED("feed-forward", "organ", 2),
+    FIELD_FIXED("norm", "norm", 2)};
 static const organ_field dips[] = {FIELD_TEXT("well", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                    FIELD_TEXT("role", "role", 0),
                                    FIELD_FIXED("theta", "theta", 2),
