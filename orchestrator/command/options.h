@@ -75,8 +75,8 @@ typedef struct organ_option {
                      * "--NAME" does */
     bool common;    /* `organ VERB -h` shows it; also a required option. At most ten */
     const organ_topic *topic; /* the topic that describes it; NULL: the help of its verb does */
-    bool percent;   /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
-                       because a user who writes 0.5 nearly always means half */
+    bool percent; /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
+                     because a user who writes 0.5 nearly always means half */
 } organ_option;
 
 /* Options that help shows under one title. */
