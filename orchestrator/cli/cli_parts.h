@@ -191,8 +191,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n', .common = true)
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help of
- * --dry-run. */
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help
+ * of --dry-run. */
 #define WRITING(of, dry) RESUME(of.write.resume), FORCE(of.write.force), DRY_RUN(of.write.dry_run, dry)
 /* --saturate of a verb that stores values in a narrower type. `of.write` is an organ_write_options. */
 #define SATURATE(of) \
@@ -218,7 +218,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT), \
                                        .topic = &organ_topic_calibration), \
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
-                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), .topic = &organ_topic_calibration), \
+                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), \
+                                       .topic = &organ_topic_calibration), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
@@ -290,13 +291,6 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define FORMERLY(...) ROWS(former_options, former_count, organ_option, __VA_ARGS__)
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
-
-/* Text of `about` for verbs that have --evaluate. */
-#define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores the output and " before " on the text in FILE. The report then has the perplexities of " \
-    "both, the KL divergence, and top-1, the share of tokens for which both predict the same next token. organ " \
-    "checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or " \
-    "is interrupted, the output is complete nevertheless, and the report states why it has no figures."
 
 /* ---- runs ---- */
 
