@@ -18,10 +18,10 @@ ways() {
 experts|experts, reap|75 50 25|experts --score reap --keep LEVEL% CALIBRATED
 experts|experts, sum|75 50 25|experts --score sum --keep LEVEL% CALIBRATED
 experts|experts, loss|75 50 25|experts --score loss --keep LEVEL% CALIBRATED
-experts|experts, loss, healed|75 50 25|experts --score loss --heal --keep LEVEL% CALIBRATED
-experts|experts, loss, healed, int4|75 50|experts --score loss --heal --keep LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
+experts|experts, loss, refitted|75 50 25|experts --score loss --refit --keep LEVEL% CALIBRATED
+experts|experts, loss, refitted, int4|75 50|experts --score loss --refit --keep LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
 all|layers|75 50|layers --drop DROPPED CALIBRATED
-all|layers, healed|75 50|layers --drop DROPPED --heal CALIBRATED
+all|layers, refitted|75 50|layers --drop DROPPED --refit CALIBRATED
 dense|width of the feed-forward|75 50|width --ffn LEVEL% CALIBRATED
 dense|width of the feed-forward, int4|75|width --ffn LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
 experts|width of the experts|75 67 50|width --ffn LEVEL% --multiple-of 8 CALIBRATED

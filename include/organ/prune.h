@@ -91,7 +91,7 @@ typedef struct organ_audit_options {
     size_t size;                /* see ORGAN_DEFAULTS */
     const char *donor, *pruned; /* paths of the two models */
     const char *targets;        /* tensors that may differ, as in organ_prune_options */
-    bool compensated; /* --compensated: kept weights may differ from the donor's; the report counts them, and they are
+    bool compensated; /* --refitted: kept weights may differ from the donor's; the report counts them, and they are
                        * no problem */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_audit_options;

@@ -20,7 +20,7 @@ typedef struct completing {
     FILE *out;
     const organ_verb_table *table;
     const char *word;   /* the word to complete, up to the cursor */
-    size_t head;        /* bytes of `word` that stay in front of each candidate, such as "--type=" */
+    size_t head;        /* bytes of `word` that stay in front of each candidate, such as "--select=" */
     const char *typed;  /* `word` after these bytes: a candidate must begin with it */
     const char *before; /* the word on the command line before `word`, or "" */
 } completing;
@@ -91,8 +91,8 @@ static bool offer_second_words(const completing *c, const char *family)
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];
-    const char *const comma = option->several ? strrchr(c->typed, ',') : NULL;
-    if (option->several)
+    const char *const comma = option->open ? strrchr(c->typed, ',') : NULL;
+    if (option->open)
         fputs("+\n", c->out);
     if (comma) {
         c->typed = comma + 1;

@@ -23,14 +23,12 @@ typedef struct measure_call {
 static const organ_option measure_options[] = {
     OUTPUT("OUTDIR", measure.output,
            "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html to this directory"),
-    TYPES("type", measure.types, "measure only tensors of these kinds; skeleton is attention, organ is feed-forward "
-                                 "and experts"),
-    TEXT("layers", "RANGE,...", measure.layers, "measure only tensors of these layers, for example 5-20 or 0-3,8"),
+    SELECT(measure.types, "measure only these tensors", .former = "type"),
     CHOICE("definition", "z|seed", definition,
            "z: theta; seed: also compute the theta of an older script, from a sample of 4,096 values, for comparison "
            "with its published figures",
            .fallback = "z"),
-    FLAG("tensors", call.tensors, "list every tensor")};
+    FLAG("tensors", call.tensors, "list every tensor", .common = true)};
 
 WORK(measure_work)
 {
@@ -61,11 +59,12 @@ const organ_verb organ_measure_verb = {
                      "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "
                      "directories")),
     GROUPS(GROUP("Options", measure_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    FORMERLY(LAYERS_FORMERLY(measure.layers)),
     EXAMPLES({"organ measure Qwen2.5-7B-Instruct", "Prints theta by role, layer and group, and the wells."},
              {"organ measure https://host/model-00001-of-00013.gguf -o report",
               "Measures a remote model by range requests, without storing it; an interrupted run continues."},
              {"organ measure donor pruned -o report", "Compares two models in one table and writes the reports."},
-             {"organ measure model.gguf --type organ --layers 5-20 --tensors",
+             {"organ measure model.gguf --select feed-forward,5-20 --tensors",
               "Lists every feed-forward tensor of sixteen layers."}),
     .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 a model cannot be read, or "
              "the report cannot be written; 130 interrupted.",
@@ -75,7 +74,7 @@ const organ_verb organ_measure_verb = {
 
 static const organ_option fleet_options[] = {
     OUTPUT("OUT", fleet.output, "directory for organs and reports; created if it does not exist", .required = true),
-    FLAG("no-extract", fleet.no_extract, "only measure; extract no model")};
+    FLAG("no-extract", fleet.no_extract, "only measure; extract no model", .common = true)};
 
 RUN(fleet, organ_fleet, fleet)
 
@@ -115,22 +114,23 @@ typedef struct orthogonality_call {
 static const organ_option options[] = {
     WORDS("pair", "CLEAN NOISY", pairs,
           "given twice: compares the quantisation noise of one model with that of another",
-          .takes = 2, .names = ORGAN_NAMES_MODEL),
+          .takes = 2, .names = ORGAN_NAMES_MODEL, .common = true),
     MODEL("noisy2", "MODEL", orthogonality.noisy2,
-          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY"),
+          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY",
+          .common = true),
     OUTPUT("DIR", orthogonality.output,
            "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
            "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
-    TEXT("modules", "GLOB,...", orthogonality.modules,
-         "only modules whose names match a GLOB, for example '*.mlp.*'; default: all of the adapter, or without an "
-         "adapter all projections"),
+    SELECT(orthogonality.modules,
+           "compare only these modules instead of all of the adapter or, without one, all projections",
+           .former = "modules"),
     NUMBER("draws", "N", orthogonality.draws, "number of random matrices to compare each module with",
            .range = {2, 100000}, .fallback = "100"),
     NUMBER("top-k", "K", orthogonality.top_k,
            "measure leakage into the K strongest output directions of the adapter; default: all",
            .range = {RANKS}),
     NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
-    FORCE(orthogonality.force, "DIR")};
+    FORCE(orthogonality.force)};
 
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 

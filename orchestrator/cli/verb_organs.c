@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * extract, assemble, graft, chimera: split models into tensors and combine them. */
+ * extract, assemble, graft: split models into tensors and combine them. */
 #include "orchestrator/cli/cli_parts.h"
 #include <organ/organs.h>
 
@@ -7,7 +7,7 @@ typedef struct organs_call {
     organ_call call;
     organ_extract_options extract;
     organ_assemble_options assemble;
-    organ_graft_options graft; /* of graft and of chimera */
+    organ_graft_options graft;
 } organs_call;
 #define CALL organs_call
 
@@ -18,7 +18,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
-    WRITING(extract, "DIR", "print what DIR would contain")};
+    WRITING(extract, "print what DIR would contain")};
 
 WORK(extract_work)
 {
@@ -58,7 +58,7 @@ static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with files split as the donor's",
            .required = true),
-    WRITING(assemble, "OUT", "print which files would be written")};
+    WRITING(assemble, "print which files would be written")};
 
 WORK(assemble_work)
 {
@@ -90,35 +90,20 @@ const organ_verb organ_assemble_verb = {
              "or write fails, or the disk is full; 130 interrupted (--resume continues).",
     .run = run_assemble};
 
-/* ---- graft, chimera ---- */
-
-/* --layers and --map of graft and chimera; `of` is the name of the model from which tensors are copied. */
-#define LAYERS_OPTION(of) \
-    TEXT("layers", "N-M,...", graft.layers, \
-         "layers of the " of " to copy, counted from 0: 5-20, or 0-3,8; default: all layers and all tensors outside " \
-         "layers")
-#define MAP_OPTION \
-    TEXT("map", "N-M:N-M,...", graft.map, \
-         "copy layers to other positions: 5-20:6-21; a position after the last layer adds a layer and needs all " \
-         "of its tensors")
+/* ---- graft ---- */
 
 static const organ_option graft_options[] = {
-    MODEL("source", "A", graft.source, "the model from which tensors are copied", .required = true),
-    MODEL("target", "B", graft.target, "the model whose copy gets these tensors", .required = true),
+    MODEL("source", "A", graft.source, "the model from which tensors are copied", .required = true, .former = "donor"),
+    MODEL("target", "B", graft.target, "the model whose copy gets these tensors; it is not changed", .required = true,
+          .former = "base"),
     OUTPUT("C", graft.write.output, "the output, in the format of B: .gguf, .safetensors, or a directory",
                               .required = true),
-    TYPES("type", graft.types, "kinds of tensors to copy: skeleton is attention, organ is feed-forward and experts; "
-                               "default: all"),
-    LAYERS_OPTION("source"), MAP_OPTION, SATURATE(graft),
-    WRITING(graft, "C", "print whether the models fit and what would be grafted")};
-static const organ_option chimera_options[] = {
-    MODEL("base", "A", graft.target, "the model that gets tensors of B; it is not changed", .required = true),
-    MODEL("donor", "B", graft.source, "the model from which tensors are copied", .required = true),
-    TYPES("take", graft.types, "kinds of tensors to copy from the donor; skeleton is attention, organ is feed-forward "
-                               "and experts", .required = true),
-    LAYERS_OPTION("donor"), MAP_OPTION, SATURATE(graft),
-    OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
-    WRITING(graft, "C", "print whether the models fit and what would be copied")};
+    SELECT(graft.types, "copy only these tensors of A", .former = "type|take"),
+    TEXT("map", "N-M:N-M,...", graft.map,
+         "copy layers to other positions: 5-20:6-21; a position after the last layer adds a layer and needs all "
+         "of its tensors", .common = true),
+    SATURATE(graft),
+    WRITING(graft, "print whether the models fit and what would be grafted")};
 
 WORK(graft_work)
 {
@@ -128,11 +113,11 @@ WORK(graft_work)
     own->graft.ranks = call->ranks;
     return organ_graft(&own->graft, engine->kernels, progress, call->stop, report, error);
 }
-/* chimera runs run_graft too: it has the options of graft under other names. */
 RUN_WORK(graft, true)
 
 const organ_verb organ_graft_verb = {
     .name = "graft",
+    .former = "chimera",
     .shares = true,
     .summary = "copy layers, feed-forward or attention of one model into a copy of another",
     .about = "Writes a copy of B in which the chosen tensors come from A. A and B are GGUF files, safetensors models "
@@ -146,28 +131,13 @@ const organ_verb organ_graft_verb = {
              "interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("B"),
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ graft --source A --target B --output C --layers 5-20 --type organ",
+    FORMERLY(LAYERS_FORMERLY(graft.layers)),
+    EXAMPLES({"organ graft --source A --target B --output C --select feed-forward,5-20",
               "Copies the feed-forward of layers 5 to 20 of A into a copy of B."},
-             {"organ graft --source A --target B --output C --type skeleton --dry-run",
+             {"organ graft --source A --target B --output C --select attention --dry-run",
               "Checks whether the attention fits."},
-             {"organ graft --source A --target A -o C --layers 10-15 --map 10-15:22-27",
+             {"organ graft --source A --target A -o C --select 10-15 --map 10-15:22-27",
               "Repeats layers 10 to 15 after the last of 22 layers."}),
-    .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed during the "
-             "run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
-    .run = run_graft};
-
-const organ_verb organ_chimera_verb = {
-    .name = "chimera",
-    .shares = true,
-    .summary = "make a copy of one model with tensors of another",
-    .about = "Writes a copy of A in which the tensors of --take and --layers come from B. chimera does the same as "
-             "graft under other option names: A is graft's target, B its source. 'organ help graft' describes checks "
-             "and types. C appears under its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("A"),
-    GROUPS(GROUP("Options", chimera_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
-              "Combines A with the feed-forward of B in layers 5 to 20."}),
     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed during the "
              "run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",

@@ -28,30 +28,30 @@ static const organ_option prune_options[] = {
          "the physarum methods set weights to zero if their flow ends below a threshold; other methods need "
          "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
-         .before_to = true, .percent = true, .unset = -1),
+         .before_to = true, .percent = true, .unset = -1, .common = true),
     TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),
     TEXT("method", "NAME", prune.calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
-         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
-    TEXT("targets", "GLOB,...", prune.targets,
-         "prune the tensors whose names match a GLOB instead of the projections"),
+         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt", .common = true),
+    SELECT(prune.targets, "prune these matrices instead of the projections", .former = "targets"),
     TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
-         .choices = ORGAN_CODE_SCHEMES),
-    WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
+         .choices = ORGAN_CODE_SCHEMES, .common = true),
+    WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", prune.calibrated.calibration.text,
           "calibration text for all methods but physarum-v1 and magnitude; do not use a text on which the model is "
-          "evaluated"),
+          "evaluated", .common = true),
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
     WINDOWS_CALIBRATION(prune.calibrated), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
-    FLAG("no-compensate", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
+    FLAG("no-refit", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights",
+         .former = "no-compensate", .both = true),
     REAL("effort", "E", prune.calibrated.effort,
          "multiply the refitting steps of physarum-v2, or the iterations of physarum-v3, by E",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
@@ -90,6 +90,7 @@ RUN_WORK(prune, true)
 
 const organ_verb organ_prune_verb = {
     .name = "prune",
+    .common = true,
     .shares = true,
     .summary = "set weights of a model to zero",
     .about = "Sets weights of a model's linear layers to zero and writes a complete model. The pruned matrices are "
@@ -136,12 +137,12 @@ const organ_verb organ_prune_verb = {
            GROUP("Physarum v2 and v3", method_options), GROUP("Physarum v1", flow_options),
            GROUP("Budget for the whole model (--allocate global)", allocation_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
+    EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o half -s 50 --calibration text.txt",
+              "Sets half of each projection to zero by physarum-v3, which refits the rest on the text."},
+             {"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
               "Prunes the seven projections of every layer with physarum-v1."},
-             {"organ prune donor -o pruned --sparsity 30 --targets '*.mlp.*_proj.weight'",
+             {"organ prune donor -o pruned --sparsity 30 --select feed-forward",
               "Sets 30 % of each feed-forward projection to zero; attention is unchanged."},
-             {"organ prune donor -o half --method physarum-v2 --calibration a.txt -s 50",
-              "Sets half of each projection to zero and refits the kept weights on a calibration text."},
              {"organ prune donor -o out --calibration a.txt --budget 60% --allocate global",
               "Sets 60 % of all projections together to zero, divided over the tensors by their cost."},
              {"organ prune donor -o o --method alps -s 50 --calibration t --then int4-group64",
@@ -158,16 +159,18 @@ const organ_verb organ_prune_verb = {
 /* ---- audit ---- */
 
 static const organ_option audit_options[] = {
-    TEXT("targets", "GLOB,...", audit.targets,
-         "the tensors that were pruned, as given to prune; default: the projections"),
-    FLAG("compensated", audit.compensated,
+    SELECT(audit.targets, "the matrices that were pruned, as given to prune, instead of the projections",
+           .former = "targets"),
+    FLAG("refitted", audit.compensated,
          "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
-         "alps), or by --heal without a report that states their digests; audit counts them")};
+         "alps), or by --refit without a report that states their digests; audit counts them",
+         .former = "compensated")};
 
 RUN_REMOTE(audit, organ_audit, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",
+    .common = true,
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
     .about = "Compares a pruned or cut model with its donor, the original model, by their bytes. It counts "
@@ -176,7 +179,7 @@ const organ_verb organ_audit_verb = {
              "and shapes.\n"
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
              "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
-             "the kept parts, and that config.json or the GGUF metadata match. Weights that --heal or "
+             "the kept parts, and that config.json or the GGUF metadata match. Weights that --refit or "
              "organ width refitted must have the digests that the report in PRUNED states.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
@@ -207,18 +210,16 @@ static const organ_option purify_options[] = {
            "file",
            .required = true),
     CHOICE("method", "fft|haar", purify.method,
-           "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true),
+           "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true, .common = true),
     REAL("threshold", "K", purify.threshold,
          "what counts as noise. haar: wavelet details of at most K standard deviations of the noise in their row and "
          "scale; fft: frequencies with less than K times the mean noise power of their row; default 1 for haar, 3 for "
          "fft",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
     REAL("strength", "S", purify.strength, "share of the amplitude of noise to remove",
-         .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
-    TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections; skeleton is attention, "
-                                "organ is feed-forward and experts"),
-    TEXT("layers", "RANGE,...", purify.layers, "purify only these layers, for example 5-20 or 0-3,8"),
-    WRITING(purify, "OUT", "print what would be purified")};
+         .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1", .common = true),
+    SELECT(purify.types, "purify these tensors instead of the projections", .former = "type"),
+    WRITING(purify, "print what would be purified")};
 
 RUN_WRITING(purify, organ_purify, purify)
 
@@ -230,7 +231,7 @@ const organ_verb organ_purify_verb = {
              "forms). Components that the filter classifies as noise are multiplied by 1 - strength. With fft these "
              "are the frequencies of a row that have low power. With haar these are the wavelet details that are "
              "small, or whose parent at the next coarser scale is small. Types and shapes do not change. Tensors of "
-             "types that organ cannot write are copied; if --type selects one, the run fails.\n"
+             "types that organ cannot write are copied; if --select names one, the run fails.\n"
              "Such a filter classifies most of what a model has learned as noise. The report states the share of "
              "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
              "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "
@@ -239,14 +240,15 @@ const organ_verb organ_purify_verb = {
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, purify.model, "the model to purify, also an organ directory; it is not changed")),
     GROUPS(GROUP("Options", purify_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    FORMERLY(LAYERS_FORMERLY(purify.layers)),
     EXAMPLES({"organ purify model.gguf -o purified.gguf --method haar",
               "Removes a tenth of what the wavelet filter classifies as noise."},
-             {"organ purify MODEL -o OUT --method fft --type organ --layers 5-20",
+             {"organ purify MODEL -o OUT --method fft --select feed-forward,5-20",
               "Filters the feed-forward tensors of sixteen layers by their spectra."},
              {"organ purify MODEL -o OUT --method haar --resume", "Continues an interrupted run."},
              {"organ purify organs -o purified --method haar --dry-run",
               "Prints what would be purified in an organ directory."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --type names a tensor whose type cannot be written; 3 the "
+    .exits = "0 done; 2 wrong usage, OUT exists, or --select names a tensor whose type cannot be written; 3 the "
              "model is malformed, has values that are not finite, or changed during the run; 4 a read or write fails, "
              "or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",

@@ -18,34 +18,36 @@ static const organ_option experts_options[] = {
            "new directory of the model and its report; of a GGUF model a single file, X.gguf",
            .required = true),
     TEXT("keep", "N|P%", experts.keep,
-         "number or share of the routed experts of each layer to keep", .required = true),
+         "number or share of the routed experts of each layer to keep", .required = true, .common = true),
     CHOICE("per-layer", "uniform|global", experts.per_layer,
            "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
            "error if layers would keep different numbers",
            .fallback = "uniform"),
-    FLAG("heal", experts.heal,
+    FLAG("refit", experts.heal,
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
-         "layer stays unchanged if held-out windows do not improve"),
+         "layer stays unchanged if held-out windows do not improve", .former = "heal", .both = true, .common = true),
     SHARD_SIZE(experts),
-    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+    WRITING(experts, "print what would be kept" AND_PLAN "; measures nothing")};
 
 static const organ_option score_options[] = {
-    INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
+    INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored",
+         .common = true),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
            "score by which experts are removed. loss: change of the layer's output without the expert, its tokens "
            "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of these "
            "products; frequency: number of its tokens",
-           .fallback = "loss"),
+           .fallback = "loss", .common = true),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
           "too",
-          .written = true),
+          .written = true, .common = true),
     WINDOWS_CALIBRATION(experts)};
 
 RUN_WRITING(experts, organ_experts, experts)
 
 const organ_verb organ_experts_verb = {
     .name = "experts",
+    .common = true,
     .shares = true,
     .summary = "remove routed experts from a mixture of experts",
     .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
@@ -59,9 +61,9 @@ const organ_verb organ_experts_verb = {
              "--scores FILE stores the scores. A later run with FILE and another --keep or --score then needs no "
              "calibration text. A measurement with --score loss stores all four scores, one with another --score "
              "stores sum, reap and frequency. An interrupted measurement continues after the last layer in FILE.\n"
-             "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
+             "--refit refits the down projections of each layer's kept experts together by least squares, so that the "
              "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
-             "windows does not fall, the layer stays unchanged. --heal needs down projections of BF16, F16 or F32, or "
+             "windows does not fall, the layer stays unchanged. --refit needs down projections of BF16, F16 or F32, or "
              "GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
              "Every layer must keep the same number of experts, because config.json and GGUF store one number for all "
              "layers. --per-layer global therefore fails if layers would keep different numbers; use it with --dry-run "
@@ -106,14 +108,16 @@ static const organ_option layers_options[] = {
     TEXT("drop", "BLOCKS|N", layers.drop,
          "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
          "the number of blocks that organ chooses on --calibration and drops",
-         .required = true),
-    FLAG("heal", layers.heal,
-         "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
+         .required = true, .common = true),
+    FLAG("refit", layers.heal,
+         "refit projections around the dropped blocks to the hidden states of the whole model on --calibration",
+         .former = "heal", .both = true, .common = true),
     SHARD_SIZE(layers),
-    WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
+    WRITING(layers, "print the changes to the model" AND_PLAN "; does not search for blocks")};
 
 static const organ_option calibration_options[] = {
-    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --heal"),
+    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --refit",
+         .common = true),
     WINDOWS_CALIBRATION(layers)};
 
 static const organ_option search_options[] = {
@@ -127,12 +131,13 @@ static const organ_option search_options[] = {
     TEXT("scores", "FILE", layers.scores,
          "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "
          "from it",
-         .names = ORGAN_NAMES_INPUT, .written = true)};
+         .names = ORGAN_NAMES_INPUT, .written = true, .common = true)};
 
 RUN_WRITING(layers, organ_layers, layers)
 
 const organ_verb organ_layers_verb = {
     .name = "layers",
+    .common = true,
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
     .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
@@ -148,7 +153,7 @@ const organ_verb organ_layers_verb = {
              "--search-tokens. With more memory organ compares more sets at a time, with the same result. --scores "
              "FILE stores the measurements: an interrupted search continues from FILE, and a search for another number "
              "of blocks reuses it.\n"
-             "--heal refits weights around the dropped blocks, so that the hidden states of the smaller model "
+             "--refit refits weights around the dropped blocks, so that the hidden states of the smaller model "
              "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
              "calibration text through both models and solves least-squares problems. A gap is the place of dropped "
              "blocks. In the block before a gap organ refits o and down; in every block after a gap it refits q, k, v, "
@@ -158,20 +163,20 @@ const organ_verb organ_layers_verb = {
              "the held-out windows for three shares of the change, and applies the share with the least divergence. If "
              "no share lowers it, these weights stay unchanged. The report names output projections that organ cannot "
              "refit because of a norm of their outputs.\n"
-             "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
+             "--refit needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
              "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
              "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
-    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --heal)", calibration_options),
+    GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --refit)", calibration_options),
            GROUP("Search", search_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ layers MODEL -o OUT --drop 20-23", "Drops four consecutive blocks and renumbers the rest."},
              {"organ layers model.gguf -o small.gguf --drop 8,", "Drops one block of a GGUF file."},
              {"organ layers MODEL -o OUT --drop 4 --calibration a.txt --scores s.json",
               "Finds the four blocks whose removal costs least, and stores the measurements."},
-             {"organ layers MODEL -o OUT --drop 5-8 --heal --calibration a.txt",
+             {"organ layers MODEL -o OUT --drop 5-8 --refit --calibration a.txt",
               "Drops four blocks and refits the weights around the gap."},
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
     .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
@@ -198,27 +203,29 @@ static const organ_option width_options[] = {
            "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
            .required = true),
     TEXT("ffn", "SHARE", width.ffn,
-         "share (75%) or number of channels to keep in each feed-forward, or in each expert"),
-    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads"),
+         "share (75%) or number of channels to keep in each feed-forward, or in each expert", .common = true),
+    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads",
+         .common = true),
     NUMBER("multiple-of", "N", width.multiple_of,
            "keep a multiple of N channels; default 32, and 256 for a GGUF model whose width is a multiple of 256",
            .range = {1, 65536}),
     SHARD_SIZE(width),
-    WRITING(width, "OUT", "print what would be removed" AND_PLAN)};
+    WRITING(width, "print what would be removed" AND_PLAN)};
 static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",
-          .required = true),
+          .required = true, .common = true),
     WINDOWS_CALIBRATION(width),
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
-           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
-    FLAG("no-resolve", width.no_refit, "do not refit the kept weights")};
+           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss", .common = true),
+    FLAG("no-refit", width.no_refit, "do not refit the kept weights", .former = "no-resolve", .both = true)};
 
 RUN_WRITING(width, organ_width, width)
 
 const organ_verb organ_width_verb = {
     .name = "width",
+    .common = true,
     .shares = true,
     .summary = "remove channels of the feed-forward and attention heads",
     .about = "Writes a model with fewer channels in its feed-forwards (--ffn), fewer K and V heads with their query "
@@ -231,7 +238,7 @@ const organ_verb organ_width_verb = {
              "the outputs of the down projection have the least error, if the remaining columns of this projection are "
              "refitted by least squares. Heads are removed in the same way, by the error of the attention's output "
              "projection. The kept columns get the refitted values; all other kept weights are copied byte for byte. "
-             "--score wanda and --no-resolve select simpler methods, for comparison.\n"
+             "--score wanda and --no-refit select simpler methods, for comparison.\n"
              "The down projections, and with --heads the output projections, must be F32, F16 or BF16. The other "
              "matrices may be quantised if the cut does not split a block. An expert is calibrated on its routed "
              "tokens; the channels of an expert without tokens are chosen by the norms of its weights, and the report "

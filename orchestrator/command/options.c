@@ -69,10 +69,10 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
         [ORGAN_VALUE_REAL] = "a number",          [ORGAN_VALUE_BYTES] = "an amount of bytes like 512M, 2GiB or 5GB"};
     char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
-    if (option->choices)
-        snprintf(out, size, option->several ? "of %s, separated by commas" : "one of %s", range);
+    if (option->choices && !option->open)
+        snprintf(out, size, "one of %s", range);
     else
-        snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
+        snprintf(out, size, *range && !option->open ? "%s (%s)" : "%s%.0s", kinds[option->value], range);
 }
 
 /* Infinities, hexadecimal numbers, and signs or fractions in a count are no numbers of an option. */
@@ -118,7 +118,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
+static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
     char choices[MAX_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
@@ -127,27 +127,15 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     size_t count = 0;
     for (; count < MAX_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
-    snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
+    snprintf(typed, sizeof typed, "%.*s", (int)sizeof typed - 1, text);
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
         snprintf(hint, sizeof hint, "; %s", why);
-    else if (length > 3) /* a short name such as "f64" is close to "f16" but means another type */
+    else if (strlen(text) > 3) /* a short name such as "f64" is close to "f16" but means another type */
         organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name,
-                      option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
-}
-
-static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
-                                  organ_error *error)
-{
-    for (size_t length;; text += length + 1) {
-        length = option->several ? strcspn(text, ",") : strlen(text);
-        if (!organ_option_has_choice(option, text, length))
-            return refuse_choice(verb, option, text, length, error);
-        if (!text[length])
-            return ORGAN_OK;
-    }
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%.200s', but must be %s%s", verb->name, option->name, text,
+                      allowed, hint);
 }
 
 /* A value between 0 and 1 without '%' may be meant as a share, so it gives ORGAN_USAGE. */
@@ -181,8 +169,8 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         *(bool *)member = true;
         return ORGAN_OK;
     }
-    if (option->choices && check_choices(verb, option, text, error) != ORGAN_OK)
-        return error->status;
+    if (option->choices && !option->open && !organ_option_has_choice(option, text, strlen(text)))
+        return refuse_choice(verb, option, text, error);
     if (option->value == ORGAN_VALUE_TEXT && *text) {
         *(const char **)member = text;
         return ORGAN_OK;
@@ -214,6 +202,14 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
+const organ_topic *organ_topic_find(const organ_verb_table *table, const char *name)
+{
+    for (size_t k = 0; k < table->topic_count; k++)
+        if (strcmp(table->topics[k]->name, name) == 0)
+            return table->topics[k];
+    return NULL;
+}
+
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
@@ -232,13 +228,51 @@ organ_option organ_operand_as_option(const organ_operand *operand)
                           .names = operand->names};
 }
 
+bool organ_is_former(const char *former, const char *name, size_t length)
+{
+    for (const char *at = former; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        if (strcspn(at, "|") == length && memcmp(at, name, length) == 0)
+            return true;
+    return false;
+}
+
+bool organ_verb_is_named(const organ_verb *verb, const char *name)
+{
+    return strcmp(verb->name, name) == 0 || organ_is_former(verb->former, name, strlen(name));
+}
+
+static bool is_named(const organ_option *option, const char *name, size_t length)
+{
+    return (strlen(option->name) == length && memcmp(option->name, name, length) == 0) ||
+           organ_is_former(option->former, name, length);
+}
+
+/* Former options come last, because one may have the name of a present option. */
 static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
 {
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
-            break;
-    return option;
+        if (is_named(option, name, length))
+            return option;
+    for (size_t k = 0; k < verb->former_count; k++)
+        if (is_named(&verb->former_options[k], name, length))
+            return &verb->former_options[k];
+    return NULL;
+}
+
+/* Returns the flag that "--name" undoes. */
+static const organ_option *find_opposite(const organ_verb *verb, const char *name, size_t length)
+{
+    static const char no[] = "no-";
+    const size_t dashed = sizeof no - 1;
+    char opposite[LONGEST_NAME + sizeof no];
+    const bool negated = length > dashed && memcmp(name, no, dashed) == 0;
+    if (length >= LONGEST_NAME)
+        return NULL;
+    snprintf(opposite, sizeof opposite, "%s%.*s", negated ? "" : no, (int)(length - (negated ? dashed : 0)),
+             name + (negated ? dashed : 0));
+    const organ_option *const option = find_long(verb, opposite, strlen(opposite));
+    return option && option->both ? option : NULL;
 }
 
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
@@ -249,9 +283,13 @@ const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
 static const organ_option *find_short(const organ_verb *verb, char letter)
 {
     const organ_option *option;
-    for (size_t k = 0; (option = organ_verb_option_at(verb, k)) && option->letter != letter;)
-        k++;
-    return option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (option->letter == letter)
+            return option;
+    for (size_t k = 0; k < verb->former_count; k++)
+        if (verb->former_options[k].letter == letter)
+            return &verb->former_options[k];
+    return NULL;
 }
 
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
@@ -275,15 +313,17 @@ typedef struct parser {
     int argc, at;    /* number of words, and index of the next one */
     size_t operands; /* number of operands that have a value */
     uint64_t given;  /* bit k: the k-th option of the verb was given */
-    bool help;       /* --help or -h was given */
+    organ_help help; /* the help that --help or -h requests */
 } parser;
 
-static size_t options_number_of(const organ_verb *verb, const organ_option *requested)
+/* Returns a bit of parser.given; 0 for a former option, which is never required. */
+static uint64_t bit_of(const organ_verb *verb, const organ_option *requested)
 {
-    size_t number = 0;
-    while (organ_verb_option_at(verb, number) != requested)
-        number++;
-    return number;
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (option == requested)
+            return UINT64_C(1) << k;
+    return 0;
 }
 
 static organ_status fail_value_missing(const parser *p, const organ_option *option, organ_error *error)
@@ -296,11 +336,14 @@ static organ_status fail_value_missing(const parser *p, const organ_option *opti
     return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
 }
 
-static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
+/* `brief`: the option was written as a letter. */
+static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, bool brief,
+                                 organ_error *error)
 {
     const char *text = inline_value;
-    p->given |= UINT64_C(1) << options_number_of(p->verb, option);
-    p->help = p->help || strcmp(option->name, "help") == 0;
+    p->given |= bit_of(p->verb, option);
+    if (strcmp(option->name, "help") == 0 && p->help != ORGAN_HELP_COMPLETE)
+        p->help = brief ? ORGAN_HELP_BRIEF : ORGAN_HELP_COMPLETE;
     for (unsigned k = 0; k < (option->takes ? option->takes : 1) && !error->status; k++, text = NULL) {
         if (option->value != ORGAN_VALUE_FLAG && !text && p->at >= p->argc)
             return fail_value_missing(p, option, error);
@@ -314,13 +357,20 @@ static organ_status parse_option(parser *p, const organ_option *option, const ch
 static organ_status parse_long_option(parser *p, const char *name, organ_error *error)
 {
     const size_t length = strcspn(name, "=");
-    const organ_option *const option = find_long(p->verb, name, length);
-    if (!option)
+    const organ_option *const option = find_long(p->verb, name, length), *const opposite =
+                                                                             option
+                                                                                 ? NULL
+                                                                                 : find_opposite(p->verb, name, length);
+    if (!option && !opposite)
         return fail_unknown_option(p->verb, name, length, error);
-    if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
-        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but got '%s'", p->verb->name, option->name,
-                          name + length + 1);
-    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
+    if (name[length] == '=' && (opposite || option->value == ORGAN_VALUE_FLAG))
+        return organ_fail(error, ORGAN_USAGE, "%s: --%.*s takes no value, but got '%s'", p->verb->name, (int)length,
+                          name, name + length + 1);
+    if (opposite) {
+        *(bool *)((char *)p->values + opposite->offset) = false;
+        return ORGAN_OK;
+    }
+    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, false, error);
 }
 
 /* Options without a value may be joined ("-nf"). For an option with a value, the text after its letter is the value;
@@ -332,8 +382,8 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
         if (!option)
             return organ_fail(error, ORGAN_USAGE, "%s: unknown option '-%c'", p->verb->name, *letters);
         if (option->value != ORGAN_VALUE_FLAG)
-            return parse_option(p, option, letters[1] ? letters + 1 : NULL, error);
-        if (parse_option(p, option, NULL, error) != ORGAN_OK)
+            return parse_option(p, option, letters[1] ? letters + 1 : NULL, true, error);
+        if (parse_option(p, option, NULL, true, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -403,7 +453,7 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
 }
 
 /* A real number without default is set to option->unset. Nothing may be missing, unless --help is among the words. */
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error)
 {
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};

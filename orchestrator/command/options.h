@@ -35,10 +35,21 @@ typedef struct organ_range {
     double from, to;
 } organ_range;
 
+/* A subject that options of several verbs share, such as the threads and memory of a run. `organ help NAME` describes
+ * these options, the help of a verb only lists them. */
+typedef struct organ_topic {
+    const char *name;  /* one word */
+    const char *title; /* what the options are about, half a line */
+    const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
+} organ_topic;
+
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
-    char letter;      /* letter of the short form, 'o' for -o; 0: none */
+    /* names of older versions, "heal|resolve", which organ_options_parse and jobs of the server accept without mention;
+     * help, manual, completion and forms do not show them; NULL: none */
+    const char *former;
+    char letter; /* letter of the short form, 'o' for -o; 0: none */
     organ_value value;
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
@@ -57,8 +68,13 @@ typedef struct organ_option {
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
                                                 * text, or NULL; may be NULL */
-    bool several;   /* with choices: the value may be a list of choices, separated by commas */
+    bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
+                     * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
+    bool both;      /* for flags: "--no-NAME" is accepted too and undoes an earlier "--NAME"; for the name "no-NAME",
+                     * "--NAME" does */
+    bool common;    /* `organ VERB -h` shows it; also a required option. At most ten */
+    const organ_topic *topic; /* the topic that describes it; NULL: the help of its verb does */
     bool percent;   /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
                        because a user who writes 0.5 nearly always means half */
 } organ_option;
@@ -93,6 +109,7 @@ typedef struct organ_example {
 
 typedef struct organ_verb {
     const char *name;    /* one word, or two: "lora extract" */
+    const char *former;  /* its names in older versions, as organ_option.former */
     const char *summary; /* half a line, for the overview */
     const char *usage;   /* forms of the words after the name, separated by '\n'; NULL: operands and required options */
     const char *about;   /* description in paragraphs, separated by '\n' */
@@ -100,10 +117,15 @@ typedef struct organ_verb {
     size_t operand_count;
     const organ_option_group *groups;
     size_t group_count;
+    /* options of older versions that are more than another name of an option of `groups`; the parser and jobs accept
+     * them without mention, nothing shows them */
+    const organ_option *former_options;
+    size_t former_count;
     size_t call_size; /* size in bytes of the struct that gets the values of operands and options */
     const organ_example *examples;
     size_t example_count;
     const char *exits; /* meaning of its exit codes, paragraphs as in `about` */
+    bool common;       /* `organ` without arguments lists it */
     bool no_job;       /* the server does not run it as a job, because it reads or writes outside the root */
     bool shares;       /* processes that a launcher (mpirun, srun) has started can share its work */
     organ_status (*run)(void *call, organ_error *error); /* runs the verb; `call` is the struct of call_size bytes */
@@ -122,23 +144,41 @@ typedef struct organ_verb_table {
     size_t count;                   /* at most ORGAN_MAX_VERBS */
     const organ_verb_section *sections;
     size_t section_count;
+    const organ_topic *const *topics; /* all topics of the options */
+    size_t topic_count;
 } organ_verb_table;
 
 /* Returns the title of the section that begins at this verb; NULL if none does. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
 
+/* Returns the topic `name` ("machine"), NULL if there is none. */
+const organ_topic *organ_topic_find(const organ_verb_table *table, const char *name);
+
+/* Which help a command line requests. */
+typedef enum organ_help {
+    ORGAN_HELP_NONE,
+    ORGAN_HELP_BRIEF,   /* -h: the most used options, on one screen */
+    ORGAN_HELP_COMPLETE /* --help */
+} organ_help;
+
 /* Parses argv[0 .. argc), the words after the verb, into `values`, a struct of verb->call_size bytes. Options and
  * operands may be mixed. Options have the forms "--name value", "--name=value", "-o value" and "-ovalue"; "--" ends
- * them. The last value of a repeated option applies; organ_words get all values. *help becomes true if --help or -h is
- * among the words; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
+ * them. The last value of a repeated option applies; organ_words get all values. *help becomes the help that --help or
+ * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
  * with a message that names the option, its value and the allowed values. */
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
 
 /* Returns the k-th option of a verb, group by group; NULL after the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
-/* Returns the option of a verb with this name (without dashes), NULL if there is none. */
+/* Returns the option of a verb with this name (without dashes), also a former name or a former option; NULL if there is
+ * none. */
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name);
+
+/* Returns whether the first `length` bytes of `name` are one of the names in `former` (organ_option.former). */
+bool organ_is_former(const char *former, const char *name, size_t length);
+/* Returns whether the verb has this name or had it in an older version. */
+bool organ_verb_is_named(const organ_verb *verb, const char *name);
 
 /* Returns whether the operand accepts several words: its name ends with "...". */
 bool organ_operand_repeats(const organ_operand *operand);

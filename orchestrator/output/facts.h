@@ -40,7 +40,7 @@ typedef struct organ_tally {
     const organ_tensor *tensor;
     uint64_t zero_before; /* zero in the donor; for an audit, in the output as well */
     uint64_t killed;      /* not zero in the donor, zero in the output */
-    uint64_t kept;        /* not zero in donor and output; for an audit without --compensated, equal in both */
+    uint64_t kept;        /* not zero in donor and output; for an audit without --refitted, equal in both */
     uint64_t changed;     /* in none of these classes; 0 except for an audit */
 } organ_tally;
 
@@ -98,7 +98,7 @@ void organ_check_add(json_t *checks, const char *check, bool ok, const char *det
 void organ_say(json_t *sentences, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns an object that explains the words of a report: "killed", "zero_before", "percent", "target" and "full".
- * `targets`: the value of --targets; NULL if the targets are all projections. */
+ * `targets`: the value of --select; NULL if the targets are all projections. */
 json_t *organ_definitions_json(const char *targets);
 
 /* The composition of a model by layer and role: the member of a document from which its chart is drawn. */
@@ -158,7 +158,7 @@ json_t *organ_experiment_of(const json_t *log);
 json_t *organ_experiment_method(const json_t *log);
 
 /* Returns the first member in which two experiments (organ_experiment_of) differ: "donor", "method", "definition",
- * "calibration" or "settings"; NULL if they are the same. With `any_targets`, they may have different --targets. */
+ * "calibration" or "settings"; NULL if they are the same. With `any_targets`, they may have different --select. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets);
 
 /* Returns an experiment (organ_experiment_of) in words: "donor tiny-qwen2 (fingerprint ...), physarum-v2

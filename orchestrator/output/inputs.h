@@ -83,32 +83,62 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
                                     uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
                                     organ_error *error);
 
-/* Parses the options --type and --layers, which select tensors, --map, which maps layers, and --dtype. */
+/* Parses the options --select, which selects tensors, --map, which maps layers, and --dtype. */
 
-#define ORGAN_SELECTION_SPANS 64 /* most ranges in an option */
+#define ORGAN_SELECTION_SPANS 64   /* most ranges in an option */
+#define ORGAN_SELECTION_NAME  1024 /* size of a buffer for the name of a tensor; longer names are cut */
 
 /* A range of layers. */
 typedef struct organ_layer_span {
     int32_t from, to; /* both included */
 } organ_layer_span;
 
-/* The values of --type and --layers. */
+/* A selection of tensors: the value of --select. The tensors have one of the names, roles or groups, and are in one of
+ * the layers; a selection without names, roles and groups is a selection of layers. All zero selects everything. */
 typedef struct organ_selection {
+    bool words;                                    /* names, roles or groups are given */
     unsigned groups;                               /* bit k: tensors of organ_group k */
     size_t span_count;                             /* 0: every layer, and tensors outside layers */
-    organ_layer_span spans[ORGAN_SELECTION_SPANS]; /* the ranges of --layers */
+    organ_layer_span spans[ORGAN_SELECTION_SPANS]; /* the ranges of layers */
+    size_t pattern_count;
+    const char **patterns; /* names, roles, and shell patterns on names */
+    bool *used;            /* a flag per pattern: organ_selection_has_name has found a name that matches it */
+    char *text;            /* copy of the option, into which `patterns` points */
 } organ_selection;
 
-/* Parses the two options. `types` is a comma-separated list of skeleton, organ, embed, norm, other, all; NULL means
- * all. `layers` is a comma-separated list of numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means
- * every layer and all tensors outside layers. Returns ORGAN_USAGE for any other text; the message names the option and
- * the word. */
-organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
+/* Parses a list of words separated by commas, each one of
+ *   - a group: attention, feed-forward, embed, norm, other, all (skeleton and organ are former words of the first two);
+ *   - layers, counted from 0: a number or a range, "5-20";
+ *   - a role, "down_proj" or "experts.down_proj" (organ_anatomy_role_name);
+ *   - the name of a tensor, the name without ".weight", ".bias" or the suffix of a packed weight, or the last word of
+ *     that name;
+ *   - a shell pattern on these names.
+ * `select` NULL gives no word. `layers` is a second list, or NULL. Returns ORGAN_USAGE for a malformed range and an
+ * empty word. The caller releases the selection. */
+organ_status organ_selection_parse(const char *select, const char *layers, organ_selection *selection,
                                    organ_error *error);
+void organ_selection_release(organ_selection *selection);
 
-/* Returns whether the tensor is selected. If --layers was given, tensors outside of layers (embedding, output, final
- * norm) are not. */
+/* Returns whether the name, role or group is selected, in any layer; if the selection has none of these, returns
+ * `otherwise`. Marks every pattern that matches as used. */
+bool organ_selection_has_name(const organ_selection *selection, const char *name, const organ_anatomy *anatomy,
+                              bool otherwise);
+
+/* Returns whether the layer is selected. If there are ranges of layers, layer -1 (embedding, output, final norm) is
+ * not. */
+bool organ_selection_has_layer(const organ_selection *selection, int32_t layer);
+
+/* Returns whether the tensor is selected, by its name and its layer. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
+
+/* Returns the layers (`of_layers`) or all other words of the two lists as a JSON text, separated by commas; null if
+ * there are none. */
+json_t *organ_selection_json(const char *select, const char *layers, bool of_layers);
+
+/* Fails with ORGAN_USAGE if a role, name or pattern has matched nothing of the model at `path`. The message says "no
+ * `what` of `path` matches" and suggests a similar word. */
+organ_status organ_selection_check_used(const organ_selection *selection, const char *what, const char *path,
+                                        organ_error *error);
 
 /* A map from layers of one model to layers of another. All zero maps each layer to the same number. */
 typedef struct organ_layer_moves {
@@ -146,11 +176,12 @@ typedef struct organ_targets {
     bool *chosen;                 /* a flag per tensor of the model, set for targets */
 } organ_targets;
 
-/* Selects the targets. `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices,
- * except those of draft layers. Otherwise a comma-separated list of shell patterns on names: all matrices that match
- * one. Returns ORGAN_USAGE if a pattern matches no matrix, ORGAN_BAD_INPUT if there is no target. The caller releases
- * the targets with organ_targets_release. */
-organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+/* Selects the targets: matrices and stacks of matrices. `select` is a list as for organ_selection_parse. Without names,
+ * roles and groups in it, and if it is NULL, the targets are the projections of the anatomy table, in the layers that
+ * it names or in all layers except draft layers. Returns ORGAN_USAGE if a pattern matches no matrix or the selection is
+ * empty, ORGAN_BAD_INPUT if `select` is NULL and there is no target. The caller releases the targets with
+ * organ_targets_release. */
+organ_status organ_targets_select(const organ_model *model, const char *select, organ_targets *targets,
                                   organ_error *error);
 
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
@@ -159,7 +190,7 @@ bool organ_target_is_float(const organ_tensor *tensor);
 /* Selects targets with organ_targets_select and returns its errors. Also checks that the elements of the targets can be
  * set to zero one by one: returns ORGAN_BAD_INPUT if a target is stored in another type than BF16, F16 and F32 (the
  * message says that it cannot be `done`), or belongs to a packed weight. */
-organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+organ_status organ_targets_select_floats(const organ_model *model, const char *select, const char *done,
                                          organ_targets *targets, organ_error *error);
 
 /* Returns true for a stack of routed experts that is stored as experts x in_features x out_features, the transpose of
@@ -181,27 +212,6 @@ organ_status organ_targets_remove(const organ_model *model, const bool *left_out
                                   organ_targets *targets, organ_error *error);
 
 void organ_targets_release(organ_targets *targets);
-
-/* A comma-separated list of shell patterns on names. Callers report a pattern that matches no name as an error. */
-
-/* A list of patterns. All zero is an empty list. */
-typedef struct organ_globs {
-    size_t count;
-    const char **patterns;
-    bool *used; /* a flag per pattern: organ_globs_match has found a name that matches it */
-    char *text; /* copy of the list, into which `patterns` points; NULL: no list was given, and all names match */
-} organ_globs;
-
-/* Splits a comma-separated list of patterns; `list` NULL gives an empty list. Returns ORGAN_IO if memory cannot be
- * allocated. */
-organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error);
-void organ_globs_release(organ_globs *globs);
-
-/* Returns whether one of the patterns matches `name`, or there is no list. Marks every pattern that matches as used. */
-bool organ_globs_match(organ_globs *globs, const char *name);
-
-/* Returns the first pattern that matched no name; NULL if all patterns matched. */
-const char *organ_globs_unused(const organ_globs *globs);
 
 /* Rejects packed weights in verbs that change weights: codes and scales are not the weights, and are never changed as
  * if they were. */

@@ -8,58 +8,10 @@
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Splits lists of shell patterns and matches names with them. */
-
-organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error)
-{
-    const size_t max = list ? strlen(list) : 0;
-    char *rest = NULL;
-    *globs = (organ_globs){0};
-    if (!list)
-        return ORGAN_OK;
-    globs->text = strdup(list);
-    globs->patterns = calloc(max + 1, sizeof *globs->patterns);
-    globs->used = calloc(max + 1, sizeof *globs->used);
-    if (!globs->text || !globs->patterns || !globs->used) {
-        organ_globs_release(globs);
-        return organ_fail_memory(error, list);
-    }
-    for (const char *glob = strtok_r(globs->text, ",", &rest); glob; glob = strtok_r(NULL, ",", &rest))
-        globs->patterns[globs->count++] = glob;
-    return ORGAN_OK;
-}
-
-void organ_globs_release(organ_globs *globs)
-{
-    free(globs->text);
-    free(globs->patterns);
-    free(globs->used);
-    *globs = (organ_globs){0};
-}
-
-/* All patterns are compared, also after a match, so that each matching pattern is marked. */
-bool organ_globs_match(organ_globs *globs, const char *name)
-{
-    bool matches = !globs->text;
-    for (size_t k = 0; k < globs->count; k++)
-        if (fnmatch(globs->patterns[k], name, 0) == 0)
-            matches = globs->used[k] = true;
-    return matches;
-}
-
-const char *organ_globs_unused(const organ_globs *globs)
-{
-    for (size_t k = 0; k < globs->count; k++)
-        if (!globs->used[k])
-            return globs->patterns[k];
-    return NULL;
-}
 
 /* Rejects packed weights in verbs that change weights. */
 
@@ -125,7 +77,7 @@ organ_status organ_require_plain(const organ_model *model, const bool *changed, 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
 /* Multi-token prediction adds draft layers after the layers of the model; each has a matrix with the role
- * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --targets names them. */
+ * ORGAN_ROLE_MTP (eh_proj). Their tensors are targets only if --select names them or their layers. */
 static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
     for (size_t k = 0; k < draft_count; k++)
@@ -136,33 +88,25 @@ static bool targets_is_draft(const organ_model *model, const int32_t *drafts, si
 
 #define MAX_DRAFTS ((size_t)16) /* draft layers that are recognized */
 
-static void choose_projections(const organ_model *model, bool *chosen)
+static void choose_projections(const organ_model *model, const organ_selection *selection, bool *chosen)
 {
     int32_t drafts[MAX_DRAFTS];
     size_t draft_count = 0;
     for (size_t t = 0; t < model->tensor_count && draft_count < MAX_DRAFTS; t++)
-        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0 &&
+            !selection->span_count)
             drafts[draft_count++] = model->tensors[t].anatomy.layer;
-    for (size_t t = 0; t < model->tensor_count; t++)
-        chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection &&
-                    !targets_is_draft(model, drafts, draft_count, t);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        const bool usual =
+            organ_role_describe(tensor->anatomy.role)->projection && !targets_is_draft(model, drafts, draft_count, t);
+        chosen[t] = is_matrix(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, usual) &&
+                    organ_selection_has_layer(selection, tensor->anatomy.layer);
+    }
 }
 
-static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
-{
-    organ_globs globs;
-    if (organ_globs_read(list, &globs, error))
-        return error->status;
-    for (size_t t = 0; t < model->tensor_count; t++)
-        chosen[t] = is_matrix(&model->tensors[t]) && organ_globs_match(&globs, model->tensors[t].name);
-    if (organ_globs_unused(&globs))
-        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path,
-                   organ_globs_unused(&globs));
-    organ_globs_release(&globs);
-    return error->status;
-}
-
-static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
+/* `selected`: the user has selected targets. */
+static organ_status collect_targets(const organ_model *model, bool selected, organ_targets *targets, organ_error *error)
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
     if (!targets->tensors)
@@ -173,25 +117,30 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
             targets->elements += model->tensors[t].elements;
             targets->bytes += model->tensors[t].bytes;
         }
+    if (targets->count == 0 && selected)
+        return organ_fail(error, ORGAN_USAGE, "%s: none of its matrices is among those that --select selects",
+                          model->path);
     if (targets->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: none of its %zu tensors is a known projection: name targets with --targets", model->path,
+                          "%s: none of its %zu tensors is a known projection: name targets with --select", model->path,
                           model->tensor_count);
     return ORGAN_OK;
 }
 
-organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+organ_status organ_targets_select(const organ_model *model, const char *select, organ_targets *targets,
                                   organ_error *error)
 {
+    organ_selection selection;
     *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
     if (!targets->chosen)
-        organ_fail_memory(error, model->path);
-    else if (globs)
-        choose_matching(model, globs, targets->chosen, error);
-    else
-        choose_projections(model, targets->chosen);
+        return organ_fail_memory(error, model->path);
+    if (organ_selection_parse(select, NULL, &selection, error) == ORGAN_OK) {
+        choose_projections(model, &selection, targets->chosen);
+        organ_selection_check_used(&selection, "matrix", model->path, error);
+        organ_selection_release(&selection);
+    }
     if (!error->status)
-        collect_targets(model, targets, error);
+        collect_targets(model, select != NULL, targets, error);
     if (error->status)
         organ_targets_release(targets);
     return error->status;
@@ -223,11 +172,11 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
-organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+organ_status organ_targets_select_floats(const organ_model *model, const char *select, const char *done,
                                          organ_targets *targets, organ_error *error)
 {
     static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
-    if (organ_targets_select(model, globs, targets, error) || organ_require_plain(model, targets->chosen, error))
+    if (organ_targets_select(model, select, targets, error) || organ_require_plain(model, targets->chosen, error))
         return error->status;
     for (size_t k = 0; k < targets->count && !error->status; k++) {
         const organ_tensor *const tensor = targets->tensors[k];

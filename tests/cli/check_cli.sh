@@ -50,7 +50,7 @@ ends 0 inspect tiny-qwen2
 matches inspect/inspect ../out
 ends 0 inspect tiny-qwen2/
 matches inspect/inspect ../out
-COLUMNS=120 ends 0 inspect tiny-qwen2 --tensors --match '*.layers.[13].mlp.*'
+COLUMNS=120 ends 0 inspect tiny-qwen2 --tensors --select '*.layers.[13].mlp.*'
 matches inspect/inspect_tensors ../out
 ends 0 inspect tiny-qwen2 --json
 matches_briefly inspect/inspect_json ../out
@@ -183,9 +183,9 @@ prints "in 1,080 tiles"
 refused 2 "--sparsity is in percent, and 0.3 is less than one: did you mean 30? For 0.3 percent, write 0.3%" \
     prune tiny-qwen2 -o percent --dry-run --sparsity 0.3
 ends 0 prune tiny-qwen2 -o percent --dry-run --sparsity 0.3%
-ends 0 prune tiny-qwen2 -o other --force --quiet --targets '*.mlp.*_proj.weight' --sparsity 40
-prints "--targets '*.mlp.*_proj.weight'"
-ends 0 audit tiny-qwen2 other --targets '*.mlp.*_proj.weight' --quiet
+ends 0 prune tiny-qwen2 -o other --force --quiet --select '*.mlp.*_proj.weight' --sparsity 40
+prints "--select '*.mlp.*_proj.weight'"
+ends 0 audit tiny-qwen2 other --select '*.mlp.*_proj.weight' --quiet
 ends 1 audit pruned tiny-qwen2 --quiet
 prints "FAILED: "
 rm -r other
@@ -229,7 +229,7 @@ judge "is not silent" test ! -s ../err
 refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
 refused 2 "unknown verb 'dance'" help dance
 refused 2 "help: 'audit' is one word too many" help prune audit
-for verb in inspect prune audit measure purify extract assemble graft chimera fleet version help; do
+for verb in inspect prune audit measure purify extract assemble graft fleet version help; do
     refused 2 "$verb: unknown option '--nonsense'" $verb --nonsense
 done
 refused 2 "inspect: MODEL is missing" inspect
@@ -241,13 +241,13 @@ refused 2 "--block-size is '15', but must be a whole number (16 to 4096)" prune 
 refused 2 "--beta is 'two', but must be a number (above 0, at most 64)" prune tiny-qwen2 -o out --beta two
 refused 2 "--memory is '1M'" prune tiny-qwen2 -o out --memory 1M
 refused 2 "--threads is '0'" audit tiny-qwen2 pruned --threads 0
-refused 2 "'*.nothing'" prune tiny-qwen2 -o out --targets '*.nothing'
-refused 2 "'*.nothing'" audit tiny-qwen2 pruned --targets '*.nothing'
+refused 2 "'*.nothing'" prune tiny-qwen2 -o out --select '*.nothing'
+refused 2 "'*.nothing'" audit tiny-qwen2 pruned --select '*.nothing'
 
 # ---- measure, the same on every instruction set with any number of threads ----
 ends 0 measure tiny-qwen2 --quiet
 matches measure/measure ../out
-COLUMNS=100 ends 0 measure tiny-qwen2 --type skeleton --layers 1-2 --tensors --quiet
+COLUMNS=100 ends 0 measure tiny-qwen2 --select attention,1-2 --tensors --quiet
 matches measure/measure_tensors ../out
 ends 0 measure tiny-qwen2 --quiet --json
 matches_briefly measure/measure_json ../out
@@ -267,18 +267,20 @@ ends 0 measure tiny-qwen2 --quiet --definition seed
 matches measure/measure_seed ../out
 ends 0 measure tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --quiet --definition seed
 matches measure/measure_seed_models ../out
-ends 0 measure tiny-qwen2 --quiet --json --definition seed --type norm
+ends 0 measure tiny-qwen2 --quiet --json --definition seed --select norm
 judge "the older measure is not in the report" test "$(jq -r '.models[0].seed | [.definition, .tensors, (.per_tensor | length)] | join(" ")' ../out)" = "seed/1 9 9"
-ends 0 measure tiny-qwen2 --quiet --json --definition z --type norm
+ends 0 measure tiny-qwen2 --quiet --json --definition z --select norm
 judge "the older measure is there unasked" test "$(jq '.models[0] | has("seed")' ../out)" = false
 ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
 judge "the page does not show the older measure" grep -q "The older measure" seeded/Z_MEASURE_REPORT.html
 rm -rf seeded
 refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
 refused 2 "measure: MODEL... is missing" measure
-refused 2 "--type" measure tiny-qwen2 --type liver
-refused 2 "--layers" measure tiny-qwen2 --layers 9-
-refused 2 "no tensor to measure" measure tiny-qwen2 --layers 9
+refused 2 "--select: no tensor of tiny-qwen2 matches 'liver'" measure tiny-qwen2 --select liver
+refused 2 "--select: no tensor of tiny-qwen2 matches 'nrom'; did you mean 'norm'?" measure tiny-qwen2 --select nrom
+refused 2 "--select has '9-', but layers are numbers and ranges such as 5-20 or 0-3,8" measure tiny-qwen2 --select 9-
+refused 2 "--select has an empty word" measure tiny-qwen2 --select organ,,norm
+refused 2 "no tensor to measure" measure tiny-qwen2 --select 9
 refused 2 "is not a directory" measure tiny-qwen2 -o pruned/config.json
 refused 4 "nowhere" measure tiny-qwen2 nowhere -o unmade
 refused 4 "none/out" measure tiny-qwen2 -o none/out
@@ -324,8 +326,8 @@ ends 0 purify tiny-qwen2 -o out --method fft --strength 0 --quiet
 for shard in tiny-qwen2/*.safetensors; do
     judge "strength 0 changes $shard" cmp -s "$shard" "out/${shard#*/}"
 done
-ends 0 purify tiny-qwen2 -o out --force --method fft --threshold 0.1 --type organ --layers 1-2 --quiet
-prints "by fft, threshold 0.1, strength 0.1; tensors of type organ in layers 1-2"
+ends 0 purify tiny-qwen2 -o out --force --method fft --threshold 0.1 --select feed-forward,1-2 --quiet
+prints "by fft, threshold 0.1, strength 0.1; tensors of type feed-forward in layers 1-2"
 if grep -q WARNING ../out; then bad "warns of little" ../out; else good; fi
 rm -r out
 ends 0 purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o pure.gguf --method haar --quiet --json
@@ -356,8 +358,8 @@ refused 2 "purify: -o OUT is missing" purify tiny-qwen2 --method haar
 refused 2 "purify: --method is 'dwt', but must be one of fft, haar" purify tiny-qwen2 -o out --method dwt
 refused 2 "--strength is '2', but must be a number (0 to 1)" purify tiny-qwen2 -o out --method haar --strength 2
 refused 2 "--threshold" purify tiny-qwen2 -o out --method haar --threshold -1
-refused 2 "liver" purify tiny-qwen2 -o out --method haar --type liver
-refused 2 "there is no projection to purify" purify tiny-qwen2 -o out --method haar --layers 9
+refused 2 "liver" purify tiny-qwen2 -o out --method haar --select liver
+refused 2 "there is no projection to purify" purify tiny-qwen2 -o out --method haar --select 9
 refused 2 "is not one .gguf file" purify tiny-qwen2 -o out.gguf --method haar
 refused 2 "exists" purify tiny-qwen2 -o pruned --method haar
 refused 2 "tiny-qwen2" purify tiny-qwen2 -o tiny-qwen2 --method haar
@@ -474,24 +476,29 @@ printf '\1' | dd of=apart/organs/blk_0_ffn_up.bin bs=1 seek=9 conv=notrunc statu
 ends 0 assemble apart -o together.gguf --force --quiet
 prints "1 tensor was changed since extraction:"
 prints "blk.0.ffn_up.weight"
-ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o chimera.gguf --quiet
-matches chimera/chimera ../out
-ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o other.gguf --quiet --json
-matches_briefly chimera/chimera_json ../out
-judge "the same chimera twice is not the same" cmp -s chimera.gguf other.gguf
+ends 0 graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target merged.gguf --select feed-forward,1-2 -o part.gguf --quiet
+matches graft/graft_part ../out
+ends 0 graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target merged.gguf --select feed-forward,1-2 -o other.gguf --quiet --json
+matches_briefly graft/graft_part_json ../out
+judge "the same graft twice is not the same" cmp -s part.gguf other.gguf
+# the command of older versions
+ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o former.gguf --quiet
+judge "chimera does not make the bytes of graft" cmp -s part.gguf former.gguf
+ends 0 graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target merged.gguf --select gate_proj,up_proj,'blk.*.ffn_down*',1-2 -o roles.gguf --quiet
+judge "the roles of a feed-forward are not the feed-forward" cmp -s part.gguf roles.gguf
 ends 0 graft --source tiny-qwen2 --target merged.gguf --output again.gguf --quiet
 matches graft/graft ../out
 judge "the same weights from the other format are not the same" cmp -s again.gguf merged.gguf
-ends 3 graft --source apart --target merged.gguf -o none.gguf --layers 2-9 --map 2-9:6-13 --quiet
+ends 3 graft --source apart --target merged.gguf -o none.gguf --select 2-9 --map 2-9:6-13 --quiet
 matches graft/graft_mismatch ../out
 says "apart does not fit into merged.gguf: layer count: layers 2-9 were requested, but the source has 4 (0-3)"
 judge "something was written" test ! -e none.gguf
 refused 2 "extract: -o DIR is missing" extract tiny-qwen2
 refused 2 "assemble: DIR is missing" assemble -o x.gguf
 refused 2 "graft: --target B is missing" graft --source apart -o x.gguf
-refused 2 "chimera: --take TYPE,... is missing" chimera --base merged.gguf --donor merged.gguf -o x.gguf
-refused 2 "--type has 'brain'" graft --source apart --target merged.gguf -o x.gguf --type brain
-refused 2 "--layers has '3-'" graft --source apart --target merged.gguf -o x.gguf --layers 3-
+refused 2 "graft: --target B is missing" chimera --donor merged.gguf -o x.gguf
+refused 2 "no tensor of apart matches 'brain'" graft --source apart --target merged.gguf -o x.gguf --select brain
+refused 2 "--select has '3-'" graft --source apart --target merged.gguf -o x.gguf --layers 3-
 refused 2 "apart exists" extract tiny-qwen2 -o apart
 refused 2 "cannot be the input" extract merged.gguf -o merged.gguf --force
 refused 2 "cannot be the input" assemble apart -o apart/x --force

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 text=tiny-qwen2/calibration.txt
-targets=(--targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
+targets=(--select '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
 short=(--calibration $text --samples 4 --context 64 --allocate-tokens 256)
 methods="physarum-v1 magnitude wanda sparsegpt"
 if in_part; then methods="magnitude sparsegpt"; fi
@@ -31,14 +31,14 @@ prints 'one budget of 65 %'
 prints '  65.00 %'
 ends 0 "${prune[@]}" -o plain --method physarum-v2 --budget 50% --allocate-way 0.01 --allocation v2.curves --quiet
 differ v2 plain
-ends 0 audit tiny-qwen2 v2 "${targets[@]}" --compensated --quiet
+ends 0 audit tiny-qwen2 v2 "${targets[@]}" --refitted --quiet
 for method in $methods; do
     ends 0 "${prune[@]}" -o $method --method $method --budget 40% --json --quiet
     judge "$method: no tensor got another share" test "$(grep -c '"sparsity": ' ../out)" -gt 9
     ends 0 prune tiny-qwen2 "${targets[@]}" -o $method-plain --method $method --sparsity 40 $([[ $method == [ws]* ]] && printf '%s ' "${short[@]:0:6}") --quiet
     differ $method $method-plain
 done
-of_three=(prune tiny-qwen2 --targets '*.self_attn.[kv]_proj.weight' "${short[@]}" --allocate global --method wanda --budget 50% --allocate-layers 3)
+of_three=(prune tiny-qwen2 --select '*.self_attn.[kv]_proj.weight' "${short[@]}" --allocate global --method wanda --budget 50% --allocate-layers 3)
 ends 0 "${of_three[@]}" -o three --json --quiet
 judge "other layers were measured" test "$(grep -c '"between": true' ../out)" = 2
 
@@ -92,8 +92,8 @@ refused 2 '--allocate-layers' "${all[@]}" --budget 50% --allocate-layers 1
 refused 2 'contains the curves of a different run: its method is "physarum-v2/2", but here it is "wanda/1"' prune tiny-qwen2 -o new --method wanda "${targets[@]}" "${short[@]}" --allocate global --budget 50% --allocation v2.curves
 refused 2 'its samples is 4, but here it is 5' "${all[@]}" --budget 50% --samples 5 --allocation v2.curves
 refused 2 'its text is ' "${v2[@]}" "${short[@]/calibration.txt/heldout.txt}" --allocate global --budget 50% --allocation v2.curves
-refused 2 'the file belongs to other targets' "${all[@]}" --budget 50% --targets '*.self_attn.[qv]_proj.weight,*.2.mlp.up_proj.weight' --allocation v2.curves
-refused 2 'tensors, not the 4 of this run' "${all[@]}" --budget 50% --targets '*.self_attn.v_proj.weight' --allocation v2.curves
+refused 2 'the file belongs to other targets' "${all[@]}" --budget 50% --select '*.self_attn.[qv]_proj.weight,*.2.mlp.up_proj.weight' --allocation v2.curves
+refused 2 'tensors, not the 4 of this run' "${all[@]}" --budget 50% --select '*.self_attn.v_proj.weight' --allocation v2.curves
 echo '{"schema": "organ.prune/1"}' >wrong.curves
 refused 3 "wrong.curves: its schema is 'organ.prune/1', not organ.allocation/1" "${all[@]}" --budget 50% --allocation wrong.curves
 head -c 300 v2.curves >cut.curves
@@ -102,8 +102,8 @@ refused 4 'missing/curves' "${all[@]}" --budget 50% --allocation missing/curves
 
 # ---- interrupted while curves are measured: they are not measured again ----
 whole=(prune tiny-qwen2 "${short[@]}" --allocate global --method wanda --budget 50%) curves=28
-if in_part; then whole+=(--targets '*.self_attn.*_proj.weight') curves=16; fi
-if sampled; then whole+=(--targets '*.self_attn.[kv]_proj.weight') curves=8; fi
+if in_part; then whole+=(--select '*.self_attn.*_proj.weight') curves=16; fi
+if sampled; then whole+=(--select '*.self_attn.[kv]_proj.weight') curves=8; fi
 ends 0 "${whole[@]}" -o undisturbed --quiet
 interrupted INT stopped "${whole[@]}" -o stopped
 judge "ends with $code, not 130" test "$code" = 130

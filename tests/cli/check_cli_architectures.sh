@@ -20,11 +20,11 @@ says "7 matrices have no inputs in the forward pass, so wanda leaves them unchan
 judge "other matrices are left out" test "$(jq -c '[.matrices.left[] | [.name, .tensors]]' pruned/organ/prune.json)" = \
     '[["model.altup_projections.N",3],["model.altup_unembed_projections.N",3],["model.per_layer_model_projection",1]]'
 refused 2 "tensor 'model.per_layer_model_projection.weight' is in none of the 10 layers of the forward pass: 'wanda' cannot prune it" \
-    prune gemma3n_text -o no --method wanda --sparsity 50 "${short[@]}" --targets '*.per_layer_model_projection.weight'
+    prune gemma3n_text -o no --method wanda --sparsity 50 "${short[@]}" --select '*.per_layer_model_projection.weight'
 ends 0 prune gemma3n_text -o divided --sparsity 50 --allocate global --allocate-tokens 64 --allocate-layers 2 --method physarum-v1 "${short[@]}"
 judge "a matrix without inputs is pruned" test "$(jq .matrices.target_tensors divided/organ/prune.json)" = 106
 refused 2 "tensor 'model.altup_projections.1.weight' is in none of the 10 layers of the forward pass: 'gptq' cannot quantise it" \
-    quantize gemma3n_text -o no --scheme int8-channel --method gptq "${short[@]}" --targets '*.altup_projections.1.weight'
+    quantize gemma3n_text -o no --scheme int8-channel --method gptq "${short[@]}" --select '*.altup_projections.1.weight'
 ends 0 quantize gemma3n_text -o codes --scheme int8-channel --method gptq "${short[@]}"
 judge "the report does not list what stays" test "$(jq -c '[.left_alone[] | select(.why | test("no inputs")) | .tensor] | length' codes/organ/quantize.json)" = 7
 # altup.correct_output_scale is a parameter, not the scale of an activation
@@ -39,13 +39,13 @@ chmod -R u+w pruned divided codes && rm -r pruned divided codes
 make gpt_oss llama4_text
 for type in gpt_oss llama4_text; do
     ends 0 width $type -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
-    ends 0 audit $type narrow --compensated --quiet
+    ends 0 audit $type narrow --refitted --quiet
     ends 0 perplexity narrow --text "$text" --max-tokens 40 --context 32 --quiet
-    ends 0 width $type -o same --ffn 50% --multiple-of 8 --no-resolve --calibration "$text" --samples 1 --context 4 --quiet
+    ends 0 width $type -o same --ffn 50% --multiple-of 8 --no-refit --calibration "$text" --samples 1 --context 4 --quiet
     prints "got no token of the text"
     ends 0 audit $type same --quiet
     # A matrix of 64 outputs does not divide into groups of three, one of 96 inputs does.
-    ends 0 prune $type -o groups --method wanda --pattern 2:3 "${short[@]}" --targets '*.experts.down_proj'
+    ends 0 prune $type -o groups --method wanda --pattern 2:3 "${short[@]}" --select '*.experts.down_proj'
     judge "$type: not a third is pruned" test "$(jq .totals.target.percent groups/organ/prune.json)" = 33.333333
     refused 2 "is stored as in_features x out_features: --pattern needs the inputs of a row contiguous and does not support it" \
         prune $type -o no --method magnitude --pattern 2:4 --quiet
@@ -66,7 +66,7 @@ make laguna hunyuan_v1_moe
 ends 0 width laguna -o narrow --ffn 50% --multiple-of 8 "${short[@]}"
 judge "the shared expert is narrowed" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[16,32]'
 ends 0 width hunyuan_v1_moe -o together --ffn 50% --multiple-of 8 "${short[@]}"
-ends 0 audit hunyuan_v1_moe together --compensated --quiet
+ends 0 audit hunyuan_v1_moe together --refitted --quiet
 ends 0 perplexity together --text "$text" --max-tokens 40 --context 32 --quiet
 
 # ---- experts whose inputs are multiplied by the router's factors. The figures of layer 1 are those of transformers 5.23 in FP32: the routed output of
@@ -81,8 +81,8 @@ judge "another expert is removed first" test "$(scores '.removed[0]')" = 0
 judge "another loss" near "$(scores '.loss[0]')" 0.00251010945
 ends 0 experts llama4_text -o reap --keep 75% --score reap --calibration "$text" --samples 1 --context 32 --quiet
 judge "another sum without the loss" test "$(jq -c .scores.layers[1].sum reap/organ/experts.json)" = "$(jq -c .scores.layers[1].sum fewer/organ/experts.json)"
-refused 2 "the router's factors multiply the inputs of experts, which --heal does not support" \
-    experts llama4_text -o no --keep 75% --heal --calibration "$text" --samples 8 --context 32 --quiet
+refused 2 "the router's factors multiply the inputs of experts, which --refit does not support" \
+    experts llama4_text -o no --keep 75% --refit --calibration "$text" --samples 8 --context 32 --quiet
 
 # ---- DeepSeek-V2-Lite has n_group, which its greedy router does not use ----
 make deepseek_v2-lite
@@ -223,7 +223,7 @@ rm -r gpt_bigcode nanochat falcon kimi_linear
 ends 0 quantize gpt_neox -o codes --scheme int8-channel --quiet
 judge "the output head, and its name in transformers, are ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '["lm_head","embed_out"]'
 chmod -R u+w codes && rm -r codes
-ends 0 quantize gpt_neox -o codes --scheme int8-channel --targets '*' --quiet
+ends 0 quantize gpt_neox -o codes --scheme int8-channel --select '*' --quiet
 judge "a quantised output head is not ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '[]'
 chmod -R u+w codes && rm -r codes
 
@@ -238,7 +238,7 @@ scores() {
 while read -r type option nll; do
     [[ -e $type ]] || make "$type"
     ends 0 width "$type" -o narrower --"$option" 50% --multiple-of 8 "${short[@]}"
-    ends 0 audit "$type" narrower --compensated --quiet
+    ends 0 audit "$type" narrower --refitted --quiet
     scores narrower "$nll"
 done <<'END'
 cohere2_moe ffn 7.8997286
@@ -260,7 +260,7 @@ granitemoehybrid heads 6.6756869
 END
 make qwen3_vl_moe bloom deepseek_v3 falcon_h1
 ends 0 width qwen3_vl_moe -o narrower --ffn 50% --multiple-of 8 "${short[@]}"
-ends 0 audit qwen3_vl_moe narrower --compensated --quiet
+ends 0 audit qwen3_vl_moe narrower --refitted --quiet
 chmod -R u+w narrower && rm -r narrower
 refused 3 'model_type is "bloom": loaders give its feed-forward 4 times as many channels as the hidden size' \
     width bloom -o no --ffn 50% --multiple-of 8 "${short[@]}"
@@ -288,7 +288,7 @@ END
 # Wanda in torch, with the inputs of the matrix in transformers 5.24, has the same mask and likelihood. The int8 codes have the likelihood that transformers computes for their values ----
 [[ -e longcat_flash ]] || make longcat_flash
 while read -r target nll; do
-    ends 0 prune longcat_flash -o masked --method wanda --sparsity 50 --calibration "$text" --samples 1 --context 64 --quiet --targets "*.layers.$target.weight"
+    ends 0 prune longcat_flash -o masked --method wanda --sparsity 50 --calibration "$text" --samples 1 --context 64 --quiet --select "*.layers.$target.weight"
     scores masked "$nll"
 done <<'END'
 1.self_attn.1.o_proj 9.3980991

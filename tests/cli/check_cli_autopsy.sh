@@ -10,11 +10,11 @@ for isa in $isas; do
         ORGAN_ISA=$isa ends 0 autopsy tiny-qwen2 --threads $threads --quiet
         matches autopsy/autopsy ../out
         [[ -s ../err ]] && bad "--quiet is not quiet" ../err
-        ORGAN_ISA=$isa ends 0 autopsy tiny-qwen2 --threads $threads --quiet --json --memory 64M --match '*.layers.0.*'
+        ORGAN_ISA=$isa ends 0 autopsy tiny-qwen2 --threads $threads --quiet --json --memory 64M --select '*.layers.0.*'
         matches_briefly autopsy/autopsy_json ../out
     done
 done
-COLUMNS=120 ends 0 autopsy tiny-qwen2 --tensors --match '*.layers.[13].mlp.*' --quiet
+COLUMNS=120 ends 0 autopsy tiny-qwen2 --tensors --select '*.layers.[13].mlp.*' --quiet
 matches autopsy/autopsy_tensors ../out
 ends 0 autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --quiet
 matches autopsy/autopsy_other ../out
@@ -25,9 +25,9 @@ LC_ALL=C sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >turned.gguf
 ends 1 autopsy turned.gguf tiny-qwen2 --quiet --json # in GGUF files of llama the rows of q and k have another order than here
 judge "not only q and k are found" test "$(jq -r '[.findings[].role] | unique | join(" ")' ../out)" = "bias k_proj q_proj"
 rm turned.gguf
-ends 0 autopsy tiny-qwen2 tiny-qwen2 --quiet --json --match '*.q_proj.weight'
+ends 0 autopsy tiny-qwen2 tiny-qwen2 --quiet --json --select '*.q_proj.weight'
 prints '"relative_error": 0.0'
-ends 0 autopsy tiny-qwen2 -o reports --match '*.layers.0.*'
+ends 0 autopsy tiny-qwen2 -o reports --select '*.layers.0.*'
 judge "there is no report" test -s reports/AUTOPSY_REPORT.md -a -s reports/autopsy.json
 matches autopsy/AUTOPSY_REPORT reports/AUTOPSY_REPORT.md
 judge "no page beside the report" grep -q "</html>" reports/AUTOPSY_REPORT.html
@@ -91,7 +91,7 @@ truncate -s 4307712 sick/model-00002-of-00003.safetensors
 ends 1 autopsy sick --quiet
 matches autopsy/autopsy_sick ../out
 says "error: sick: "
-ends 1 autopsy sick tiny-qwen2 --quiet --json -o reports --match '*.layers.[13].mlp.*'
+ends 1 autopsy sick tiny-qwen2 --quiet --json -o reports --select '*.layers.[13].mlp.*'
 holds ../out '.healthy == false and .weights == 6 and .other.name == "tiny-qwen2"' '[.findings[].kind] | unique == ["all_zero", "dead_rows", "exploded", "far"]' \
     '.findings | length == 8' '.tensors[0] | .dead_rows == 315 and .zero == 100896' '.roles[0].against_other.largest_relative_error == 0.602119098'
 matches autopsy/AUTOPSY_REPORT_sick reports/AUTOPSY_REPORT.md
@@ -117,7 +117,7 @@ refused 2 "MODEL is missing" autopsy
 refused 2 "--print-ranges does not accept a model" autopsy tiny-qwen2 --print-ranges
 refused 2 "did you mean '--ranges'" autopsy tiny-qwen2 --range ranges.json
 refused 2 "unknown verb 'autopsie'; did you mean 'autopsy'?" autopsie tiny-qwen2
-refused 2 "no weight of tiny-qwen2 has such a name" autopsy tiny-qwen2 --match nothing
+refused 2 "--select: no weight of tiny-qwen2 matches 'nothing'" autopsy tiny-qwen2 --select nothing
 refused 2 "ranges.json exists and is not a directory" autopsy tiny-qwen2 -o ranges.json
 refused 4 "none" autopsy none
 refused 4 "none" autopsy tiny-qwen2 none

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests prune --method and audit --compensated: results, reports, errors, an interruption.
+# Tests prune --method and audit --refitted: results, reports, errors, an interruption.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
 some=()
-if in_part; then some=(--targets '*.self_attn.[kv]_proj.weight'); fi
+if in_part; then some=(--select '*.self_attn.[kv]_proj.weight'); fi
 
 # number KEY FILE: prints the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
@@ -17,15 +17,15 @@ matches prune/calibrated ../out
 matches prune/calibrated_report v2/organ/REPORT.md
 judge "the definition is not physarum-v2/2" grep -q 'physarum-v2/2' v2/organ/prune.json
 judge "the words of v1 are in the report of v2" bash -c '! grep -q "static magnitude flow\|bits unchanged\|block coverage" v2/organ/REPORT.md v2/organ/prune.json'
-ends 0 audit tiny-qwen2 v2 --compensated --quiet
+ends 0 audit tiny-qwen2 v2 --refitted --quiet
 matches prune/calibrated_audit ../out
 ends 1 audit tiny-qwen2 v2 --quiet
-says '--compensated counts them'
-ends 0 audit tiny-qwen2 v2 --compensated --json --quiet
+says '--refitted counts them'
+ends 0 audit tiny-qwen2 v2 --refitted --json --quiet
 judge "audit and prune count differently" test "$(number compensated ../out)" = "$(number compensated v2/organ/prune.json)"
 judge "audit and prune kill differently" test "$(number killed ../out)" = "$(number killed v2/organ/prune.json)"
 
-ends 0 prune tiny-qwen2 -o kept --method physarum-v2 --no-compensate "${short[@]}"
+ends 0 prune tiny-qwen2 -o kept --method physarum-v2 --no-refit "${short[@]}"
 ends 0 audit tiny-qwen2 kept --quiet
 ends 0 prune tiny-qwen2 -o magnitude --method magnitude --sparsity 50 --quiet
 matches prune/calibrated_magnitude ../out
@@ -33,28 +33,28 @@ ends 0 audit tiny-qwen2 magnitude --quiet
 ends 0 prune tiny-qwen2 -o wanda --method wanda --pattern 2:4 "${short[@]}"
 prints '50.00 %  50.00 %  50.00 %'
 ends 0 audit tiny-qwen2 wanda --quiet
-ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0.mlp.*_proj.weight' "${short[@]}"
-prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
-ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
+ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --select '*.0.mlp.*_proj.weight' "${short[@]}"
+prints "Proof:   organ audit tiny-qwen2 sweep --select '*.0.mlp.*_proj.weight' --refitted"
+ends 0 audit tiny-qwen2 sweep --select '*.0.mlp.*_proj.weight' --refitted --quiet
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 for definition in alps/3 physarum-v3/4; do
     method=${definition%/*}
     ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50 "${some[@]}"
     judge "the definition is not $definition" grep -q "\"definition\": \"$definition\"" $method/organ/prune.json
     judge "nothing is compensated" test "$(number compensated $method/organ/prune.json)" -gt 0
-    ends 0 audit tiny-qwen2 $method --compensated --quiet "${some[@]}"
+    ends 0 audit tiny-qwen2 $method --refitted --quiet "${some[@]}"
 done
 first='*.0.self_attn.*_proj.weight'
 if sampled; then first='*.0.self_attn.k_proj.weight'; fi
 for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
-    ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --targets "$first"
+    ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --select "$first"
     prints '25.00 %  25.00 %  25.00 %'
 done
 judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
 judge "v3 does not tell its products" grep -q '"products":24' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
-if in_part; then some=(--targets 'blk.*.attn_[kv].weight'); fi
+if in_part; then some=(--select 'blk.*.attn_[kv].weight'); fi
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50 "${some[@]}"
-ends 0 audit $gguf gguf --compensated --quiet "${some[@]}"
+ends 0 audit $gguf gguf --refitted --quiet "${some[@]}"
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
 refused 2 'did you mean 50?' prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
 judge "a dry run made something" test ! -e nothing
@@ -63,7 +63,7 @@ judge "a dry run made something" test ! -e nothing
 mkdir disk
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors && plain "$1/organ/$3") <(cat "$2"/*.safetensors && plain "$2/organ/$3"); }
-spilling=(--calibration $text --samples 20 --context 64 --targets '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
+spilling=(--calibration $text --samples 20 --context 64 --select '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
 ways=(wanda 'physarum-v3 --then int4-group32' physarum-v2 'magnitude --allocate global --allocate-tokens 64 --rounds 1')
 if sampled; then ways=(wanda 'physarum-v3 --then int4-group32'); fi
 for way in "${ways[@]}"; do
@@ -76,7 +76,7 @@ for way in "${ways[@]}"; do
 done
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 # With the hidden states in memory, --memory has room for second moments of blocks only; with the states in a file it has room for whole ones.
-tight=(prune tiny-qwen2 --method sparsegpt --calibration $text --context 64 --quiet -s 50 --targets '*.0.mlp.*_proj.weight' --memory 38M --force -o tight)
+tight=(prune tiny-qwen2 --method sparsegpt --calibration $text --context 64 --quiet -s 50 --select '*.0.mlp.*_proj.weight' --memory 38M --force -o tight)
 if ! sampled; then
     ends 0 "${tight[@]}" --samples 150
     judge "all second moments are whole" test "$(number block_diagonal_tensors tight/organ/prune.json)" -gt 0
@@ -95,13 +95,13 @@ refused 2 '--method magnitude needs --sparsity or --pattern' prune tiny-qwen2 -o
 refused 2 '--pattern has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --pattern 2:4
 refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --method physarum-v1 --calibration $text
 refused 2 '--samples has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --samples 3
-refused 2 '--no-compensate has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-compensate
+refused 2 '--no-refit has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-refit
 refused 2 '--effort has no meaning for --method alps' prune tiny-qwen2 -o new --method alps -s 50 "${short[@]}" --effort 2
 refused 2 '--seed has no meaning for --method physarum-v3' prune tiny-qwen2 -o new --method physarum-v3 -s 50 "${short[@]}" --seed 2
-refused 2 '--no-compensate has no meaning for --method physarum-v3' prune tiny-qwen2 -o new --method physarum-v3 "${short[@]}" --no-compensate
+refused 2 '--no-refit has no meaning for --method physarum-v3' prune tiny-qwen2 -o new --method physarum-v3 "${short[@]}" --no-refit
 refused 2 '--method alps needs --sparsity or --pattern' prune tiny-qwen2 -o new --method alps "${short[@]}"
 refused 2 '--effort has no meaning for --method sparsegpt' prune tiny-qwen2 -o new --method sparsegpt -s 50 "${short[@]}" --effort 2
-refused 2 '--effort has no meaning with --no-compensate' "${v2[@]}" "${short[@]}" --no-compensate --effort 2
+refused 2 '--effort has no meaning with --no-refit' "${v2[@]}" "${short[@]}" --no-refit --effort 2
 refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3
 refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@]}" --beta 3
 refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64
@@ -116,12 +116,12 @@ says '25 windows of 64 are used, not 128 (--samples)'
 judge "a calibration text does not make physarum-v3 the method" test "$(jq -r '[.parameters.method, .calibration.samples] | join(" ")' ../out)" = "physarum-v3 25"
 enough=$(jq .plan.memory_enough ../out) plenty=$(jq .plan.memory_good ../out)
 judge "a dry run does not say how much memory is enough, and how much is good" test "$enough" -gt 8388608 -a "$plenty" -gt "$enough"
-ends 0 prune tiny-qwen2 -o least --calibration ../little.txt --context 64 -s 50 --memory "$enough" --targets '*.0.mlp.*' --quiet
-ends 0 prune tiny-qwen2 -o good --calibration ../little.txt --context 64 -s 50 --memory "$plenty" --targets '*.0.mlp.*' --quiet --json
+ends 0 prune tiny-qwen2 -o least --calibration ../little.txt --context 64 -s 50 --memory "$enough" --select '*.0.mlp.*' --quiet
+ends 0 prune tiny-qwen2 -o good --calibration ../little.txt --context 64 -s 50 --memory "$plenty" --select '*.0.mlp.*' --quiet --json
 judge "the memory that a dry run calls good leaves second moments in blocks" test "$(jq .calibration.block_diagonal_tensors ../out)" = 0
 refused 2 'which is 0 windows of 4096 (--context), but at least 1 is needed: give a longer text or a smaller --context' "${v2[@]}" --calibration ../little.txt --context 4096
 refused 2 '--memory 8M is too little for the hidden states of 100 windows (--samples) of 512 tokens (--context)' "${v2[@]}" --calibration $text --samples 100 --memory 8M
-refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'
+refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --select '*embed_tokens*'
 refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"
 refused 2 'v2 exists' prune tiny-qwen2 -o v2 --method magnitude -s 50
 refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt

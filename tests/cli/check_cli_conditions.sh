@@ -23,7 +23,7 @@ document dry 0 prune tiny-qwen2 -o dry --dry-run
 document solved 0 prune tiny-qwen2 -o solved --method physarum-v2 "${text[@]}"
 document sparse 0 prune tiny-qwen2 -o sparse --method sparsegpt -s 50 "${text[@]}"
 document matrix 0 prune tiny-qwen2 -o matrix --method physarum-v2 --imatrix "${model%/*}/imatrix/tiny-qwen2.gguf"
-divided=(prune tiny-qwen2 --method wanda -s 50 --targets '*.v_proj.weight' "${text[@]}" --allocate global --allocate-tokens 64 --allocate-layers 3 --rounds 1)
+divided=(prune tiny-qwen2 --method wanda -s 50 --select '*.v_proj.weight' "${text[@]}" --allocate global --allocate-tokens 64 --allocate-layers 3 --rounds 1)
 document divided 0 "${divided[@]}" -o divided --allocation curves.json
 document divided_dry 0 "${divided[@]}" -o divided_dry --allocation curves.json --dry-run
 # Most experts get too few tokens, so each is calibrated on all tokens.
@@ -35,7 +35,7 @@ in_view divided divided_dry plain dry solved sparse matrix few every uncounted
 
 document exact 0 audit tiny-qwen2 plain
 document changed 1 audit tiny-qwen2 sparse
-document compensated 0 audit tiny-qwen2 sparse --compensated
+document compensated 0 audit tiny-qwen2 sparse --refitted
 in_view exact changed compensated
 
 document here 0 topology

@@ -36,7 +36,7 @@ ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 while IFS=$'\t' read -r name type _ _ ways sha256 settings; do
     [[ $name == \#* ]] && continue
     [[ -e $name ]] || make "$name" "${settings/#-/{\}}"
-    ends 0 convert "$name" -o made.gguf --to gguf --type "$type" --quiet --force
+    ends 0 convert "$name" -o made.gguf --to gguf --dtype "$type" --quiet --force
     judge "$name $type is not the file that was compared with llama.cpp's" test "$(sha256sum <made.gguf)" = "$sha256  -"
     [[ $type != f32 ]] && continue
     ends 0 convert made.gguf -o "$name-back" --to safetensors --quiet
@@ -62,8 +62,8 @@ grep -q 'the limits of the time steps, 0.4 and inf, are lost' ../err || bad "los
 # tensors in BF16 are the same bytes after both conversions, although GGUF has -exp(A_log) and 1 + w in their place
 for type in stablelm internlm3 mamba-gguf jamba mamba2 granitemoehybrid lfm2_moe qwen3_next qwen3_5_moe_text falcon_h1-gguf nemotron_h-gguf nemotron_h-latent-gguf kimi_linear-gguf minimax-gguf apertus gemma4_text-moe gemma4_text-shared; do
     ends 0 convert $type -o wide.gguf --to gguf --quiet --force
-    ends 0 convert wide.gguf -o first --to safetensors --type bf16 --quiet --force
-    ends 0 convert first -o first.gguf --to gguf --type bf16 --quiet --force
+    ends 0 convert wide.gguf -o first --to safetensors --dtype bf16 --quiet --force
+    ends 0 convert first -o first.gguf --to gguf --dtype bf16 --quiet --force
     ends 0 convert first.gguf -o second --to safetensors --quiet --force
     judge "$type has other bytes after both conversions" cmp -s first/model.safetensors second/model.safetensors
 done
@@ -115,10 +115,10 @@ ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-to
 judge "the GGUF file scores otherwise" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 ends 0 convert tiny-qwen2 -o threads.gguf --to gguf --threads 3 --memory 64M --quiet
 judge "threads or memory change the bytes" cmp -s q.gguf threads.gguf
-ORGAN_ISA=scalar ends 0 convert tiny-qwen2 -o scalar8.gguf --to gguf --type q8_0 --quiet
-ends 0 convert tiny-qwen2 -o fast8.gguf --to gguf --type q8_0 --quiet
+ORGAN_ISA=scalar ends 0 convert tiny-qwen2 -o scalar8.gguf --to gguf --dtype q8_0 --quiet
+ends 0 convert tiny-qwen2 -o fast8.gguf --to gguf --dtype q8_0 --quiet
 judge "the instruction set changes the bytes" cmp -s scalar8.gguf fast8.gguf
-ends 0 convert tiny-qwen2 -o k.gguf --to gguf --type q4_k --quiet
+ends 0 convert tiny-qwen2 -o k.gguf --to gguf --dtype q4_k --quiet
 ends 0 quantize q.gguf -o qk.gguf --scheme q4_k --quiet
 judge "the blocks are not those of quantize" test "$("$organ" inspect k.gguf --tensors --json | jq -S '[.tensors[] | [.name, .dtype]] | sort')" = \
     "$("$organ" inspect qk.gguf --tensors --json | jq -S '[.tensors[] | [.name, .dtype]] | sort')"
@@ -134,11 +134,11 @@ judge "the model that came back scores otherwise" test "$(jq '.models[0].figures
 ends 0 convert back -o again.gguf --to gguf --quiet
 judge "keys or tokens of a round trip differ" cmp -s <("$organ" tokenize q.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)') \
     <("$organ" tokenize again.gguf --text tiny-qwen2/heldout.txt --json --quiet | jq 'del(.run, .model, .models)')
-ends 0 convert fast8.gguf -o of_blocks --to safetensors --type f32 --quiet
+ends 0 convert fast8.gguf -o of_blocks --to safetensors --dtype f32 --quiet
 ends 0 perplexity fast8.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_blocks --json
 judge "blocks have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 refused 2 "name a directory" convert q.gguf -o no.safetensors --to safetensors
-refused 2 "tensors of safetensors can become bf16, f16 or f32" convert q.gguf -o no --to safetensors --type q8_0
+refused 2 "tensors of safetensors can become bf16, f16 or f32" convert q.gguf -o no --to safetensors --dtype q8_0
 
 # ---- a stored output head although config.json ties it to the embeddings ----
 ends 0 convert llama -o apart.gguf --to gguf --quiet
@@ -149,8 +149,8 @@ judge "the head was not kept" cmp -s apart.gguf both.gguf
 # ---- quantised sources, by value ----
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-channel --quiet
 ends 0 dequantize fp8 -o plain --quiet
-ends 0 convert fp8 -o of_codes.gguf --to gguf --type bf16 --quiet
-ends 0 convert plain -o of_values.gguf --to gguf --type bf16 --quiet
+ends 0 convert fp8 -o of_codes.gguf --to gguf --dtype bf16 --quiet
+ends 0 convert plain -o of_values.gguf --to gguf --dtype bf16 --quiet
 ends 0 perplexity of_codes.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --compare of_values.gguf --json
 judge "codes have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 
@@ -186,24 +186,24 @@ grep -q "the activation's limit of 0.5 is lost" ../err || bad "a lost limit is n
 rm -r gpt_oss-mxfp4
 make gpt_oss-mxfp4 '{"swiglu_limit": 7.0}'
 cp gpt_oss-mxfp4.json gpt_oss-mxfp4/tokenizer.json
-ends 0 convert gpt_oss-mxfp4 -o codes4.gguf --to gguf --type codes --quiet
+ends 0 convert gpt_oss-mxfp4 -o codes4.gguf --to gguf --dtype codes --quiet
 judge "the stacks are not MXFP4" test "$("$organ" inspect codes4.gguf --tensors --json | jq -c '[.tensors[] | select(.dtype == "MXFP4")] | length')" = 12
 values gpt_oss-mxfp4 codes4.gguf
 mkdir again
-ends 0 convert codes4.gguf -o again/gpt_oss-mxfp4 --to safetensors --type codes --quiet
+ends 0 convert codes4.gguf -o again/gpt_oss-mxfp4 --to safetensors --dtype codes --quiet
 values gpt_oss-mxfp4 again/gpt_oss-mxfp4
 digests gpt_oss-mxfp4/model.safetensors >before
 digests again/gpt_oss-mxfp4/model.safetensors >after
 judge "there are other tensors with codes" test "$(wc -l <before)" = 16
 judge "codes of MXFP4 changed on the way back" cmp -s before after
 scale gpt_oss-mxfp4/model.safetensors model.layers.1.mlp.experts.down_proj_scales '\xff'
-refused 3 "down_proj_scales' has a scale that is not a number: --type codes cannot keep it" \
-    convert gpt_oss-mxfp4 -o no.gguf --to gguf --type codes --quiet
-ends 0 convert fast8.gguf -o again/tiny-qwen2 --to safetensors --type codes --quiet
+refused 3 "down_proj_scales' has a scale that is not a number: --dtype codes cannot keep it" \
+    convert gpt_oss-mxfp4 -o no.gguf --to gguf --dtype codes --quiet
+ends 0 convert fast8.gguf -o again/tiny-qwen2 --to safetensors --dtype codes --quiet
 ends 0 inspect again/tiny-qwen2
 prints "INT8, group 32, symmetric, F16 scales       28"
-ends 0 convert again/tiny-qwen2 -o again8.gguf --to gguf --type codes --quiet
-ends 0 convert again8.gguf -o again/third --to safetensors --type codes --quiet
+ends 0 convert again/tiny-qwen2 -o again8.gguf --to gguf --dtype codes --quiet
+ends 0 convert again8.gguf -o again/third --to safetensors --dtype codes --quiet
 digests again/tiny-qwen2/model.safetensors >before
 digests again/third/model.safetensors >after
 judge "there are other tensors with codes" test "$(wc -l <before)" = 56
@@ -211,38 +211,38 @@ judge "codes of Q8_0 changed on the way back" cmp -s before after
 values again/tiny-qwen2 again8.gguf
 scale again/tiny-qwen2/model.safetensors model.layers.2.mlp.up_proj.weight_scale '\x00\x7c'
 refused 3 "up_proj.weight_scale' has a scale that F16 does not have" \
-    convert again/tiny-qwen2 -o no.gguf --to gguf --type codes --quiet
-# multipliers of Falcon-H1 and the order of heads in Qwen3.5 change values that --type codes would copy
+    convert again/tiny-qwen2 -o no.gguf --to gguf --dtype codes --quiet
+# multipliers of Falcon-H1 and the order of heads in Qwen3.5 change values that --dtype codes would copy
 for type in falcon_h1 qwen3_5_text; do
     [[ -e $type ]] || make $type
     cp $type.json $type/tokenizer.json
-    ends 0 convert $type -o wide.gguf --to gguf --type q8_0 --quiet --force
-    ends 0 convert wide.gguf -o again/$type --to safetensors --type codes --quiet
+    ends 0 convert $type -o wide.gguf --to gguf --dtype q8_0 --quiet --force
+    ends 0 convert wide.gguf -o again/$type --to safetensors --dtype codes --quiet
     if [[ $type == falcon_h1 ]]; then
         jq '. + {attention_out_multiplier: 0.5, mlp_multipliers: [0.5, 0.25], ssm_multipliers: [0.5, 1, 1, 1, 1]}' again/$type/config.json >set.json
         mv set.json again/$type/config.json
     fi
-    ends 0 convert again/$type -o again.gguf --to gguf --type codes --quiet --force
+    ends 0 convert again/$type -o again.gguf --to gguf --dtype codes --quiet --force
     judge "$type keeps no codes" test "$("$organ" inspect again.gguf --tensors --json | jq '[.tensors[] | select(.dtype == "Q8_0")] | length')" -ge 8
     ends 0 perplexity again/$type --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare again.gguf --json --quiet
     judge "$type and its GGUF file differ by more than rounding to BF16" jq -e '[.models[].figures.nll] | ((.[0] - .[1]) | fabs) < 5e-4 * .[0]' ../out
 done
 # A stack is copied by code only if all its experts have the same codes: expert 1 of this model is plain.
 [[ -e qwen3_moe ]] || make qwen3_moe '{"norm_topk_prob": true}'
-ends 0 convert qwen3_moe -o wide.gguf --to gguf --type q8_0 --quiet --force
-ends 0 convert wide.gguf -o again/mixed --to safetensors --type codes --max-shard-size 1 --quiet
-ends 0 convert wide.gguf -o again/plain --to safetensors --type bf16 --max-shard-size 1 --quiet
+ends 0 convert qwen3_moe -o wide.gguf --to gguf --dtype q8_0 --quiet --force
+ends 0 convert wide.gguf -o again/mixed --to safetensors --dtype codes --max-shard-size 1 --quiet
+ends 0 convert wide.gguf -o again/plain --to safetensors --dtype bf16 --max-shard-size 1 --quiet
 plain=model.layers.2.mlp.experts.1.up_proj.weight
 file_of() { jq -r --arg name "$2" '.weight_map[$name]' "$1/model.safetensors.index.json"; }
 cp "again/plain/$(file_of again/plain $plain)" again/mixed/plain.safetensors
 rm "again/mixed/$(file_of again/mixed $plain)" "again/mixed/$(file_of again/mixed ${plain}_scale)"
 jq --arg name $plain '.weight_map[$name] = "plain.safetensors" | del(.weight_map[$name + "_scale"])' again/mixed/model.safetensors.index.json >set.json
 mv set.json again/mixed/model.safetensors.index.json
-refused 3 "tensor '$plain' and another tensor of its stack do not have the same codes: use another --type" \
-    convert again/mixed -o no.gguf --to gguf --type codes --quiet
-ends 0 convert again/mixed -o mixed.gguf --to gguf --type bf16 --quiet
-refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --type codes
-refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --type codes
+refused 3 "tensor '$plain' and another tensor of its stack do not have the same codes: use another --dtype" \
+    convert again/mixed -o no.gguf --to gguf --dtype codes --quiet
+ends 0 convert again/mixed -o mixed.gguf --to gguf --dtype bf16 --quiet
+refused 3 "no tensor has codes that GGUF files have, too" convert tiny-qwen2 -o no.gguf --to gguf --dtype codes
+refused 3 "no tensor has codes that safetensors of this architecture have, too" convert k.gguf -o no --to safetensors --dtype codes
 
 # ---- architectures that organ does not know: by name ----
 # novel TYPE: makes `novel` of the model, with an architecture that no program knows.
@@ -276,22 +276,22 @@ judge "a dry run wrote something" test ! -e no.gguf
 ends 0 inspect novel.gguf
 prints "(novel, GGUF, 1 file"
 novel qwen2_moe
-ends 0 convert novel -o novel8.gguf --to gguf --type q8_0
+ends 0 convert novel -o novel8.gguf --to gguf --dtype q8_0
 prints "organ convert has no rules for this architecture"
 says "organ convert has no rules for architecture 'NovelForCausalLM': tensors get other names and keep their values"
 says "the first and the last layer of the output were not tried: "
 ends 0 dequantize novel8.gguf -o novel-plain.gguf
 says "the first and the last layer of the output were not tried: "
-ends 0 convert novel8.gguf -o novel-codes --to safetensors --type codes --quiet
+ends 0 convert novel8.gguf -o novel-codes --to safetensors --dtype codes --quiet
 cp qwen2_moe/config.json plain.json
 jq --slurpfile own novel-codes/config.json '.quantization_config = $own[0].quantization_config' plain.json >novel-codes/config.json
-ends 0 convert novel-codes -o codes-again.gguf --to gguf --type codes --quiet
+ends 0 convert novel-codes -o codes-again.gguf --to gguf --dtype codes --quiet
 values novel-codes codes-again.gguf
 # a file of another program has the key-values of most architectures, but not config.json
 novel qwen2
 ends 0 convert novel -o novel.gguf --to gguf --quiet --force
 renamed 'organ\.config' other.config novel.gguf foreign.gguf
-ends 0 convert foreign.gguf -o novel-back --to safetensors --type f32 --quiet --force
+ends 0 convert foreign.gguf -o novel-back --to safetensors --dtype f32 --quiet --force
 judge "the sizes of a foreign file are lost" test "$(jq -cS '[.model_type, .num_hidden_layers, .hidden_size, .intermediate_size, .num_attention_heads,
     .num_key_value_heads, .vocab_size, .rms_norm_eps, .rope_theta, .max_position_embeddings, .tie_word_embeddings, .torch_dtype]' novel-back/config.json)" = \
     '["novel",4,64,96,4,2,256,1e-06,10000,512,false,"float32"]'
@@ -326,16 +326,16 @@ renamed 'experts\.3\.' 'experts.5.' qwen2_moe/model.safetensors novel/model.safe
 refused 3 "tensors are missing: 'blk.0.ffn_down_exps.weight' would have" convert novel -o no.gguf --to gguf --quiet
 
 # ---- interrupted and resumed ----
-interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --threads 1
+interrupted INT resumed.gguf convert tiny-qwen2 -o resumed.gguf --to gguf --dtype q8_0 --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
-ends 0 convert tiny-qwen2 -o resumed.gguf --to gguf --type q8_0 --quiet --resume
+ends 0 convert tiny-qwen2 -o resumed.gguf --to gguf --dtype q8_0 --quiet --resume
 judge "the resumed file differs" cmp -s resumed.gguf fast8.gguf
 
-interrupted INT resumed convert codes4.gguf -o resumed --to safetensors --type codes --threads 1
+interrupted INT resumed convert codes4.gguf -o resumed --to safetensors --dtype codes --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
-ends 0 convert codes4.gguf -o resumed --to safetensors --type codes --quiet --resume
+ends 0 convert codes4.gguf -o resumed --to safetensors --dtype codes --quiet --resume
 judge "the resumed codes differ" cmp -s resumed/model.safetensors again/gpt_oss-mxfp4/model.safetensors
-ends 0 convert codes4.gguf -o threads --to safetensors --type codes --threads 3 --memory 64M --quiet
+ends 0 convert codes4.gguf -o threads --to safetensors --dtype codes --threads 3 --memory 64M --quiet
 judge "threads or memory change the codes" cmp -s threads/model.safetensors again/gpt_oss-mxfp4/model.safetensors
 
 # ---- errors ----

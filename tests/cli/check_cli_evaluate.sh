@@ -36,11 +36,11 @@ views plain
 ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged "${eval[@]}"
 prints 'before: base tiny-qwen2'
 views merged
-ends 0 graft --source pruned --target tiny-qwen2 -o grafted --layers 1 --html ../grafted.html "${eval[@]}"
+ends 0 graft --source pruned --target tiny-qwen2 -o grafted --select 1 --html ../grafted.html "${eval[@]}"
 matches evaluate/evaluate_graft ../out
 judge "nothing of the comparison in the page" grep -q "KL divergence, nats per token" ../grafted.html
 q8=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
-ends 0 chimera --base $q8 --donor $q8 --take organ --layers 2 --map 2:1 -o chimera.gguf --json "${eval[@]}"
+ends 0 graft --source $q8 --target $q8 --select feed-forward,2 --map 2:1 -o chimera.gguf --json "${eval[@]}"
 prints '"is": "target",'
 prints '"kl_divergence_error": '
 
@@ -50,6 +50,12 @@ for key in perplexity_error kl_divergence top1_agreement; do
     value=$(sed -n "s/^ *\"$key\": \([^,]*\),*$/\1/p" ../out | tail -n 1)
     judge "$key is not $value in the report" grep -q "\"$key\": $value" pruned/organ/prune.json
 done
+
+# A file named organ next to a GGUF model, such as the program, is not the folder of its reports.
+mkdir beside && cp $q8 beside/model.gguf && echo program >beside/organ
+ends 0 evaluate $q8 beside/model.gguf --text $text --context 64 --max-tokens 100 --json --quiet
+judge "the models differ" test "$(jq ".models[1].comparison.ratio == 1" ../out)" = true
+rm -r beside
 
 # ---- dry runs ----
 ends 0 prune tiny-qwen2 -o out "${eval[@]}" --dry-run
@@ -74,7 +80,7 @@ refused 2 "--evaluate: --memory 16M is too little for a window of 63 tokens, one
 cp -rL tiny-qwen2 other && chmod -R u+w other
 sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
 for verb in "prune other" "purify other --method haar" "quantize other --scheme fp8-tensor" "dequantize other" \
-    "lora merge --base other --adapter tiny-lora" "graft --source other --target other --layers 1"; do
+    "lora merge --base other --adapter tiny-lora" "graft --source other --target other --select 1"; do
     # shellcheck disable=SC2086
     refused 3 "architecture 'UnheardOfModel' is not" $verb -o out "${eval[@]}"
 done

@@ -69,13 +69,13 @@ ends 0 prune tiny-qwen2 -o pattern --method magnitude --pattern 2:4 --quiet
 ends 0 evaluate tiny-qwen2 magnitude pattern --experiment a=magnitude --experiment b=pattern "${scored[@]}" --json
 judge "what is true of both is said twice" test "$(tr '\n' ' ' <../out | tr -s ' ' | grep -o "Magnitude: the smallest weights" | wc -l)" = 1
 ends 0 prune tiny-qwen2 -o blocks --block-size 64 --quiet
-ends 0 prune tiny-qwen2 -o narrow --targets '*.mlp.*_proj.weight' --quiet
+ends 0 prune tiny-qwen2 -o narrow --select '*.mlp.*_proj.weight' --quiet
 ends 0 prune v1-50 -o twice -s 60 --quiet
 refused 2 "which differ in their method: donor tiny-qwen2" evaluate tiny-qwen2 v1 magnitude "${scored[@]}"
 says "--experiment NAME=v1 --experiment OTHER=magnitude"
 refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 blocks "${scored[@]}"
 refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 narrow "${scored[@]}"
-ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --targets '*.mlp.*_proj.weight'
+ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --select '*.mlp.*_proj.weight'
 refused 2 "which differ in their donor" evaluate tiny-qwen2 v1 twice "${scored[@]}"
 refused 2 "twice is a pruning of another donor (v1-50, fingerprint " evaluate tiny-qwen2 twice "${scored[@]}"
 ends 0 evaluate tiny-qwen2 twice "${scored[@]}" --experiment again=twice

@@ -114,15 +114,15 @@ matches experts/experts_plan ../out
 
 # ---- a shared expert ----
 cp -r "$(dirname "$model")/forward/qwen2moe" shared && chmod -R u+w shared && cp tiny-moe/tokenizer*.json shared
-ends 0 experts shared -o fewer --keep 50% --heal "${along[@]}" --quiet
+ends 0 experts shared -o fewer --keep 50% --refit "${along[@]}" --quiet
 prints "3 of 3 layers are refitted"
 judge "config.json has another number of experts" test "$(jq -c '[.num_experts, .shared_expert_intermediate_size]' fewer/config.json)" = '[3,40]'
-ends 0 audit shared fewer --compensated --quiet
+ends 0 audit shared fewer --refitted --quiet
 ends 0 width shared -o narrow --ffn 50% --multiple-of 4 "${along[@]}" --quiet
 judge "config.json has other widths" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[12,40]'
-ends 0 audit shared narrow --compensated --quiet
-ends 0 layers shared -o lower --drop 1 --heal "${along[@]}" --quiet
-ends 0 audit shared lower --compensated --quiet
+ends 0 audit shared narrow --refitted --quiet
+ends 0 layers shared -o lower --drop 1 --refit "${along[@]}" --quiet
+ends 0 audit shared lower --refitted --quiet
 judge "the shared expert was solved anew" test "$(jq '[.. | strings | select(test("shared_expert.down_proj"))] | length' lower/organ/layers.json)" = 0
 for made in fewer narrow lower; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
@@ -135,15 +135,15 @@ ends 0 experts groups -o fewer --keep 50% "${along[@]}" --quiet
 matches experts/experts_groups ../out
 judge "config.json has another number of experts" test "$(jq -c '[.n_routed_experts, .n_group, .first_k_dense_replace, .num_nextn_predict_layers]' fewer/config.json)" = '[4,2,1,0]'
 ends 0 audit groups fewer --quiet
-ends 0 experts groups -o healed --keep 4 --heal "${along[@]}" --quiet
+ends 0 experts groups -o healed --keep 4 --refit "${along[@]}" --quiet
 prints "2 of 2 layers are refitted"
-ends 0 audit groups healed --compensated --quiet
+ends 0 audit groups healed --refitted --quiet
 refused 2 "--keep 5: the router chooses among 2 groups of experts" experts groups -o no --keep 5 "${along[@]}"
 refused 2 "keep a multiple of 2, at least 4" experts groups -o no --keep 2 "${along[@]}"
 ends 0 experts groups -o plan --keep 4 --score loss --per-layer global "${along[@]}" --dry-run --json
 judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4]'
-ends 0 layers groups -o lower --drop 0, --heal "${along[@]}" --quiet
-ends 0 audit groups lower --compensated --quiet
+ends 0 layers groups -o lower --drop 0, --refit "${along[@]}" --quiet
+ends 0 audit groups lower --refitted --quiet
 judge "the first layers are still said to have no experts" test "$(jq .first_k_dense_replace lower/config.json)" = 0
 ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
 judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
@@ -158,12 +158,12 @@ ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
 ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
 refused 3 "have 24 values, which is not a multiple of 32" quantize body -o coded -s int4-group32 --method gptq "${along[@]}"
 ends 0 quantize body -o coded -s fp8-channel --method gptq "${along[@]}" --quiet
-ends 0 audit body narrow --compensated --quiet
+ends 0 audit body narrow --refitted --quiet
 ends 0 width body -o lean --ffn 50% --multiple-of 4 "${along[@]}" --quiet
 prints "24 of 48 of the shared expert"
 prints "Of the output of a shared expert "
 judge "the widths are others" test "$(jq -c '[.intermediate_size, .moe_intermediate_size, .n_shared_experts]' lean/config.json)" = '[24,12,2]'
-ends 0 audit body lean --compensated --quiet
+ends 0 audit body lean --refitted --quiet
 prints "24 of 48"
 for made in fewer healed lower found flat body narrow lean thin coded; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet

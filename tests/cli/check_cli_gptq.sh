@@ -7,11 +7,11 @@ ln -s "$model/../imatrix" imatrix
 text=tiny-qwen2/calibration.txt
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
-narrow=(--targets '*.[02].*_proj.weight') narrow_blocks=(--targets 'blk.[02].attn_[qkvo]*.weight,blk.[02].ffn_[gud]*.weight')
+narrow=(--select '*.[02].*_proj.weight') narrow_blocks=(--select 'blk.[02].attn_[qkvo]*.weight,blk.[02].ffn_[gud]*.weight')
 schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
 # The suite cli_prune_then covers codes of three bits.
 if in_part; then blocks=q4_0 schemes="int8-channel int2-group32"; fi
-if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
+if sampled; then narrow=(--select '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 
 # number KEY FILE: prints the value of the first line that has the key.
@@ -29,7 +29,7 @@ judge "the definition is not gptq-resolved/3" grep -q 'gptq-resolved/3' resolved
 judge "outputs are no better than GPTQ's" below "$(number output_error resolved/organ/quantize.json)" "$(number gptq_output_error resolved/organ/quantize.json)"
 ends 0 inspect resolved
 prints "No problems found"
-ends 0 quantize tiny-qwen2 -o plain --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-resolve
+ends 0 quantize tiny-qwen2 -o plain --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-refit
 judge "the definition is not gptq/3" grep -q '"gptq/3"' plain/organ/quantize.json
 judge "solving anew changed nothing" bash -c '! cmp -s plain/model.safetensors resolved/model.safetensors'
 sed -n '/"quantization_config"/,$p' resolved/config.json >../config
@@ -41,12 +41,12 @@ judge "a dry run wrote something" test ! -e dry
 # ---- hidden states on a disk ----
 mkdir disk
 long=(--method gptq --calibration $text --samples 20 --context 64 --quiet --force) # two chunks of windows
-ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight'
-ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight' --scratch disk
+ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qk]_proj.weight'
+ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --select '*.[01].self_attn.[qk]_proj.weight' --scratch disk
 judge "a scratch file changes the codes" cmp -s <(cat held/*.safetensors) <(cat spilled/*.safetensors)
 if ! in_part; then
-    ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight'
-    ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight' --scratch disk
+    ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --select 'blk.[01].attn_[qk].weight'
+    ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --select 'blk.[01].attn_[qk].weight' --scratch disk
     judge "a scratch file changes the blocks" cmp -s held.gguf spilled.gguf
 fi
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
@@ -66,7 +66,7 @@ for scheme in $schemes; do
         below "$(number kl_divergence ../out)" "$(number kl_divergence ../nearest)"
 done
 for scheme in fp8-block128 fp8-channel; do
-    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --json "${short[@]}" --targets '*.0.mlp.up_proj.weight'
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --json "${short[@]}" --select '*.0.mlp.up_proj.weight'
     judge "$scheme: outputs are no better than GPTQ's" below "$(number output_error ../out)" "$(number gptq_output_error ../out)"
     ends 0 inspect $scheme
     prints "No problems found"
@@ -74,7 +74,7 @@ done
 
 # ---- mixed widths: one budget, divided by measured KL divergence ----
 mixed=(quantize tiny-qwen2 -s mixed "${short[@]}" --allocate global --allocate-tokens 256)
-some=(--targets '*.[03].self_attn.[qkv]_proj.weight')
+some=(--select '*.[03].self_attn.[qkv]_proj.weight')
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed --budget 3.5bpw --allocation mixed.curves --json "${scored[@]}"
 judge "the widths cost more than the same for each" below "$(number cost ../out)" "$(number uniform_cost ../out)"
 judge "more bits are spent than there are" below "$(number bits_per_weight ../out)" 3.5001
@@ -103,7 +103,7 @@ refused 2 "contains the curves of a different run: its one_width" "${mixed[@]}" 
 # All routed experts get one scheme, because transformers reads one scheme for all of them.
 if ! sampled; then
     ln -s "$(dirname "$model")/tiny-moe" tiny-moe
-    of_moe=(tiny-moe "${short[@]:2}" --targets '*.layers.0.*_proj.weight')
+    of_moe=(tiny-moe "${short[@]:2}" --select '*.layers.0.*_proj.weight')
     ends 0 quantize "${of_moe[@]}" --method gptq -o mixed-experts -s mixed --allocate global --allocate-tokens 64 --budget 3.8bpw --json
     judge "experts have several schemes" test "$(jq -r '.tensors[] | select(.tensor | contains(".experts.")) | .scheme' ../out | sort -u | wc -l)" = 1
     judge "all tensors have one scheme" test "$(jq -r '.tensors[].scheme' ../out | sort -u | wc -l)" -gt 1
@@ -113,7 +113,7 @@ if ! sampled; then
     ends 0 prune "${of_moe[@]}" -o pruned --method sparsegpt --sparsity 50 --then int4-group64 --json
     judge "pruned experts have other groups" test "$(jq -r '.tensors[].scheme' ../out | sort | uniq -c | xargs)" = "48 int4-group32 4 int4-group64"
 fi
-exchanging=("${mixed[@]}" --targets '*.[03].self_attn.*_proj.weight' --allocation exchanging.curves)
+exchanging=("${mixed[@]}" --select '*.[03].self_attn.*_proj.weight' --allocation exchanging.curves)
 ends 0 "${exchanging[@]}" -o mixed-rounds --budget 3bpw --rounds 3 --json
 judge "no exchange is tried" test "$(number tried ../out)" -gt 0
 judge "an exchange made it worse" below "$(number after ../out)" "$(jq '.allocation.exchanges.before * 1.0000001' ../out)"
@@ -142,12 +142,12 @@ refused 2 "--budget 50%: quantize needs bits per weight" "${mixed[@]}" -o no --b
 refused 2 "--budget 2bpw: codes of 2 bits with their scales need 2.25 bits per weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
 refused 2 "--budget 1M: with all targets in 2 bits the tensors need" "${mixed[@]}" "${some[@]}" -o no --budget 1M
 refused 2 "--budget 16bpw is enough for all targets unquantised" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
-refused 2 "contains the curves of a different run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
+refused 2 "contains the curves of a different run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-refit
 
 # ---- interrupted and resumed; the same bytes with other threads and memory ----
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=1}" "${narrow[@]}"
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
-ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-resolve --resume
+ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-refit --resume
 says "the unfinished run cannot be continued"
 ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --memory 300M --resume
 says "the unfinished run cannot be continued"
@@ -196,7 +196,7 @@ done
 ends 0 quantize $plain -o both.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --imatrix imatrix/tiny-qwen2.gguf
 prints "Columns weighted by tiny-qwen2.gguf"
 judge "the imatrix changes nothing" test "$(cmp -s both.gguf by_text.gguf; echo $?)" = 1
-ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --no-resolve
+ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --no-refit
 judge "the definition is not gptq-gguf/2" grep -q '"gptq-gguf/2"' plain.quantize.json
 judge "solving anew changed nothing" test "$(cmp -s plain.gguf by_text.gguf; echo $?)" = 1
 ends 0 quantize $plain -o dry.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --dry-run
@@ -218,11 +218,11 @@ refused 2 "--method is 'best', but must be one of nearest, gptq" quantize tiny-q
 refused 2 "--calibration has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --calibration $text
 refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --samples 3
 refused 2 "--context has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --context 32
-refused 2 "--no-resolve has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --no-resolve
+refused 2 "--no-refit has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --no-refit
 ends 0 quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $text --samples 4000 --dry-run
 says "windows of 512 are used, not 4000 (--samples)"
 refused 2 "--method gptq needs --calibration FILE, a text" quantize $plain -o no.gguf -s q4_k --method gptq
-refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o no.gguf -s q4_0 "${short[@]}" --targets 'token_embd.weight'
+refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o no.gguf -s q4_0 "${short[@]}" --select 'token_embd.weight'
 refused 3 "entry 'blk.0.attn_q.weight' has 320 values" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
 refused 2 "--samples has no meaning for --method nearest" quantize $plain -o no.gguf -s q4_k --samples 3

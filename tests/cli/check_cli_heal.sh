@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests organ experts --heal: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
+# Tests organ experts --refit: output, reports, errors. Ends with the line "N passed, N failed"; `--bless` writes the golden files again.
 . "$(dirname "$0")/../kit/ranks_kit.sh"
 
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 along=(--calibration tiny-moe/calibration.txt --samples 16 --context 64 --scores scores.json)
 
 ends 0 experts tiny-moe --score loss -o plain --keep 50% "${along[@]}" --quiet
-ends 0 experts tiny-moe --score loss -o healed --keep 50% "${along[@]}" --heal --quiet
+ends 0 experts tiny-moe --score loss -o healed --keep 50% "${along[@]}" --refit --quiet
 matches experts/heal ../out
 matches experts/HEAL_REPORT healed/organ/EXPERTS_REPORT.md
 judge "no picture of what layers miss" grep -q "Error of each layer before and after its refit" healed/organ/EXPERTS_REPORT.html
@@ -24,30 +24,30 @@ plain=$(perplexity_of plain)
 judge "heals nothing on another text: $plain" test "$(jq -n "$plain > 1.02 * $(perplexity_of healed)")" = true
 
 # ---- interrupted and resumed ----
-interrupted KILL resumed experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --heal --threads 1
+interrupted KILL resumed experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --refit --threads 1
 judge "a half model is under the final name" test ! -e resumed
 ends 2 experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --resume
 says "the unfinished run cannot be continued"
-ends 0 experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --heal --resume
+ends 0 experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --refit --resume
 judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
 judge "the report of a resumed run differs" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal resumed/organ/experts.json)"
-ends 0 experts tiny-moe --score loss -o scratched --keep 50% "${along[@]}" --heal --scratch . --memory 96M --quiet
+ends 0 experts tiny-moe --score loss -o scratched --keep 50% "${along[@]}" --refit --scratch . --memory 96M --quiet
 judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scratched/model.safetensors
 
 # ---- dry runs, and errors before the measurement ----
-ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --heal --dry-run --json
+ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --refit --dry-run --json
 judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memory_enough > 8388608' ../out)" = true
-refused 2 "--heal needs a text: --calibration TEXT" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal
-refused 2 "--heal needs at least 4 windows (--samples)" \
-    experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal
-refused 2 "the work memory of healing it; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --heal --memory 16M
+refused 2 "--refit needs a text: --calibration TEXT" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --refit
+refused 2 "--refit needs at least 4 windows (--samples)" \
+    experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --refit
+refused 2 "the work memory of healing it; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --refit --memory 16M
 ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
-refused 2 "down_proj.weight' is F8_E4M3: --heal cannot refit it" \
-    experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --heal
+refused 2 "down_proj.weight' is F8_E4M3: --refit cannot refit it" \
+    experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --refit
 
 # ---- by several processes ----
 need_launcher
-ranks 3 0 experts tiny-moe --score loss -o ranked --keep 50% "${along[@]}" --heal --quiet
+ranks 3 0 experts tiny-moe --score loss -o ranked --keep 50% "${along[@]}" --refit --quiet
 judge "three processes make other bytes" cmp -s healed/model.safetensors ranked/model.safetensors
 judge "three processes tell something else" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal ranked/organ/experts.json)"
 

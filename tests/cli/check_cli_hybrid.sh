@@ -28,7 +28,7 @@ judge "an instruction set changes a generated text" cmp -s ../out generated
 # ---- calibrated verbs change the linear layers of recurrent mixers and none of their other tensors ----
 for method in sparsegpt physarum-v3; do
     ends 0 prune tiny-hybrid -o "$method" --method "$method" --sparsity 50 "${calibration[@]}" --quiet
-    ends 0 audit tiny-hybrid "$method" --compensated --quiet
+    ends 0 audit tiny-hybrid "$method" --refitted --quiet
 done
 judge "input projections are not pruned" \
     test "$(jq '[.tensors[] | select(.name | test("linear_attn.(in_proj|out_proj)"))] | length' physarum-v3/organ/prune.json)" -ge 9

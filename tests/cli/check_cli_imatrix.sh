@@ -58,7 +58,7 @@ wanda=(prune tiny-qwen2 -o new --method wanda -s 50)
 refused 4 'missing.gguf' "${wanda[@]}" --imatrix missing.gguf
 refused 3 "calibration.txt: header: magic is" "${wanda[@]}" --imatrix tiny-qwen2/calibration.txt
 refused 3 "is not an importance matrix: 'general.type' is" "${wanda[@]}" --imatrix tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
-refused 3 "tensor 'model.embed_tokens.weight': tiny-qwen2.gguf has no entry for it among its 28" "${wanda[@]}" --imatrix $new --targets '*embed_tokens*'
+refused 3 "tensor 'model.embed_tokens.weight': tiny-qwen2.gguf has no entry for it among its 28" "${wanda[@]}" --imatrix $new --select '*embed_tokens*'
 head -c 40000 $old >cut.dat
 refused 3 '864 values at byte 39372 are past the end of the file (40000)' "${wanda[@]}" --imatrix cut.dat
 sed 's/blk\.2\.ffn_up/blk.7.ffn_up/' $old >other.dat

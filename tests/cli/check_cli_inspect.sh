@@ -53,7 +53,7 @@ holds ../out '.quantization | .method == "fp8" and .packed == 1 and .plain == 2'
 gptq gptq
 COLUMNS=110 ends 0 inspect gptq --tensors
 matches inspect/inspect_gptq ../out
-ends 0 inspect gptq --json --tensors --match '*up_proj*'
+ends 0 inspect gptq --json --tensors --select '*up_proj*'
 holds ../out '.match == "*up_proj*" and .totals.tensors == 4' '.quantization.schemes[0] | .weights == 1 and .zero_points and .group_index' \
     '.quantization.notes[0] | contains("group_size 128")' '[.tensors[].offset] == [848, 1872, 10064, 10192]' \
     '.quantization.weights[0] | .transposed and .shape == [64, 256] and .block == [1, 64] and (.g_idx | endswith("g_idx")) and (.zero | endswith("qzeros"))'

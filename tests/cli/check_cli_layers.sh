@@ -8,7 +8,7 @@ ln -s "$fixtures/tiny-moe" tiny-moe
 gguf=$fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 text=tiny-qwen2/calibration.txt
 searched=(--calibration "$text" --context 64 --search-tokens 640)
-short=(--heal --calibration "$text" --samples 8 --context 64)
+short=(--refit --calibration "$text" --samples 8 --context 64)
 
 # Succeeds if a tensor of the output has the bytes of a tensor of the donor.
 same_bytes() { # MODEL OUT NAME_BEFORE NAME_AFTER
@@ -84,7 +84,7 @@ if ! sampled; then # with --scratch a sanitized program heals blocks of GGUF
     judge "other bytes by more threads and with --scratch" cmp -s healed/model.safetensors threads/model.safetensors
 fi
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
-ends 0 audit tiny-qwen2 healed --compensated
+ends 0 audit tiny-qwen2 healed --refitted
 prints "Passed: the copy"
 ends 0 audit tiny-qwen2 healed
 prints "Refitted weights were compared with the digests of organ/layers.json"
@@ -97,18 +97,18 @@ if ! sampled; then
     ends 0 perplexity healed --compare one --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json
     judge "healing made it worse" test "$(jq '.models[0].figures.perplexity < .models[1].figures.perplexity' ../out)" = true
 fi
-ends 0 layers tiny-moe -o moe_healed --drop 1-1 --heal --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
+ends 0 layers tiny-moe -o moe_healed --drop 1-1 --refit --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
 judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' ../out)" = true
 
 # Judging takes a bounded time: with more blocks or less text, solutions are judged on fewer tokens (256 were held out).
-ends 0 layers "$fixtures/tiny-llama" -o no --drop 1-1 --heal --calibration "$fixtures/tiny-llama/calibration.txt" --samples 16 --context 64 --dry-run --json
+ends 0 layers "$fixtures/tiny-llama" -o no --drop 1-1 --refit --calibration "$fixtures/tiny-llama/calibration.txt" --samples 16 --context 64 --dry-run --json
 judge "judging takes more than three passes of the text" test "$(jq .heal.judged_tokens ../out)" = 128
 
 # ---- norms behind the projections ----
 # A norm of the outputs is solved through (Gemma 3, OLMo 2), a factor too (Granite); behind a mixture of experts it is not.
 for type in gemma3_text olmo2 granite flex_olmo; do
     (cd "${organ%/build/organ}" && build/checks/arch_model $type "$scratch/area/$type") >../out 2>&1 || bad "$type cannot be made" ../out
-    ends 0 layers $type -o $type-healed --drop 1-1 --heal --calibration "$text" --samples 8 --context 48
+    ends 0 layers $type -o $type-healed --drop 1-1 --refit --calibration "$text" --samples 8 --context 48
     grep -q "3 output projections stayed as in the model, because a norm" ../out
     judge "$type: the report says something else of projections that are not refitted" test $? = "$([[ $type == flex_olmo ]]; echo $?)"
     judge "$type: nothing was healed" test "$(jq '.heal.kl < 0.9 * .heal.kl_before' $type-healed/organ/layers.json)" = true
@@ -123,9 +123,9 @@ judge "the final norm is not the last that was healed" test "$(jq -c '.heal.part
     '[null,"final norm",true]'
 judge "a part made the whole model worse" test "$(jq '[.heal.kl_before, .heal.parts[].kl] | . == (sort | reverse)' healed/organ/layers.json)" = true
 # Block 1 adds nothing to the hidden states, so healing cannot improve the model without it.
-ends 0 prune tiny-qwen2 -o idle --method magnitude --sparsity 99.9999 --targets 'model.layers.1.*.[od]*_proj.weight' --quiet
+ends 0 prune tiny-qwen2 -o idle --method magnitude --sparsity 99.9999 --select 'model.layers.1.*.[od]*_proj.weight' --quiet
 ends 0 layers idle -o idle_plain --drop 1-1 --quiet
-ends 0 layers idle -o idle_healed --drop 1-1 --heal --calibration "$text" --samples 4 --context 32 --quiet
+ends 0 layers idle -o idle_healed --drop 1-1 --refit --calibration "$text" --samples 4 --context 32 --quiet
 prints "lowered the divergence from the whole model, 0 nats"
 judge "a heal that lowers nothing says something else" test "$(jq '.heal | .lower == false and .kl_before == 0 and .kl == 0' idle_healed/organ/layers.json)" = true
 judge "a heal that lowers nothing was written" cmp -s idle_plain/model.safetensors idle_healed/model.safetensors
@@ -191,8 +191,8 @@ refused 2 "leaves no block: tiny-qwen2 has 4" layers tiny-qwen2 -o no --drop 0-3
 refused 2 "leaves no block" layers tiny-qwen2 -o no --drop 4 "${searched[@]}"
 refused 2 "names block 2 twice" layers tiny-qwen2 -o no --drop 2,1-3
 refused 2 "for block 2 alone give 2-2" layers tiny-qwen2 -o no --drop 2
-refused 2 "--heal needs a text" layers tiny-qwen2 -o no --drop 2-2 --heal
-refused 2 "--calibration has no meaning for named blocks without --heal" layers tiny-qwen2 -o no --drop 2-2 --calibration "$text"
+refused 2 "--refit needs a text" layers tiny-qwen2 -o no --drop 2-2 --refit
+refused 2 "--calibration has no meaning for named blocks without --refit" layers tiny-qwen2 -o no --drop 2-2 --calibration "$text"
 refused 2 "--scores has no meaning" layers tiny-qwen2 -o no --drop 2-2 --scores scores.json
 refused 2 "other.json: contains the scores of a different run: its model is" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores other.json
 refused 2 "its context is 64, but here it is 32" \
@@ -205,14 +205,14 @@ refused 3 "its schema is ''" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" -
 head -c 3000 "$text" >../little.txt
 ends 0 layers tiny-qwen2 -o no --drop 2 --calibration ../little.txt --search-tokens 200000 --context 256 --dry-run
 says "windows of 256 are used, not 782 (--search-tokens)"
-refused 2 "windows of 256 (--context), but at least 4 are needed: give a longer text or a smaller --context" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration ../little.txt --context 256
-refused 2 "--heal holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --samples 3
+refused 2 "windows of 256 (--context), but at least 4 are needed: give a longer text or a smaller --context" layers tiny-qwen2 -o no --drop 2-2 --refit --calibration ../little.txt --context 256
+refused 2 "--refit holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --memory 8M
 ends 0 quantize tiny-qwen2 -o packed --scheme fp8-channel --quiet
-refused 2 "o_proj.weight' is F8_E4M3: --heal cannot refit it" layers packed -o no --drop 2-2 "${short[@]}"
+refused 2 "o_proj.weight' is F8_E4M3: --refit cannot refit it" layers packed -o no --drop 2-2 "${short[@]}"
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
-refused 2 "--heal cannot refit it" layers int4 -o no --drop 2-2 "${short[@]}"
+refused 2 "--refit cannot refit it" layers int4 -o no --drop 2-2 "${short[@]}"
 refused 2 "taken" layers tiny-qwen2 -o taken --drop 2-2
 refused 2 "tiny-qwen2" layers tiny-qwen2 -o tiny-qwen2 --drop 2-2 --force
 refused 4 "nothing" layers nothing -o no --drop 2-2

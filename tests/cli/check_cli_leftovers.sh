@@ -23,7 +23,7 @@ leaves pruned pruned/organ/prune.json . prune left -o pruned --method magnitude 
 leaves pure pure/organ/purify.json . purify left -o pure --method haar
 leaves codes codes/organ/quantize.json 'del(.quantization_config)' quantize left -o codes -s fp8-tensor
 leaves plain plain/organ/dequantize.json 'del(.compression_config)' dequantize left -o plain
-ends 0 graft --target left --source tiny-qwen2 --layers 1 -o grafted --json
+ends 0 graft --target left --source tiny-qwen2 --select 1 -o grafted --json
 says "config.json: sparsity_config is removed"
 judge "the document of a graft does not name it" test "$(jq -c .left_out_settings ../out)" = '["sparsity_config"]'
 judge "sparsity_config is in a graft" test "$(grep -c sparsity_config grafted/config.json)" = 0

@@ -6,7 +6,7 @@ ln -s "${model%/*}/tiny-lora" tiny-lora
 "$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
 
 some=()
-if sampled; then some=(--modules 'q_proj,v_proj'); fi
+if sampled; then some=(--select 'q_proj,v_proj'); fi
 
 # ---- results ----
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
@@ -25,7 +25,7 @@ judge "other threads and memory make another adapter" cmp -s ../first adapter/ad
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet "${some[@]}"
 judge "no rank is its own" grep -q '"model\\\\.layers\\\\.' by-energy/adapter_config.json
 ends 0 lora sanitize by-energy --check
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o exact --exact --modules q_proj,v_proj -r 4 --quiet
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o exact --exact --select q_proj,v_proj -r 4 --quiet
 prints "Changed, without factors"
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o no --dry-run
 matches lora/lora_extract_dry ../out
@@ -52,10 +52,10 @@ for type in qwen3_moe-stacked gpt_oss; do
     applied $type
     judge "$type has not both parameters" test "$(jq '.target_parameters | length' experts/adapter_config.json)" = 8
     judge "$type has other wrappers" test "$(keys | grep -cE "^$experts(\.base_layer)?\.lora_[AB]\.weight$")" = 4
-    ends 0 lora extract --base $type --tuned pruned -o alone -r 64 --dtype f32 --quiet --modules gate_up_proj --force
+    ends 0 lora extract --base $type --tuned pruned -o alone -r 64 --dtype f32 --quiet --select gate_up_proj --force
     judge "a single parameter of $type has two wrappers" test "$(jq '.target_parameters | length' alone/adapter_config.json)" = 4
     judge "its wrapper is inside of another one" test -z "$("$organ" inspect alone/adapter_model.safetensors --tensors | grep base_layer)"
-    ends 0 prune $type -o pruned --sparsity 50 --targets '*down_proj' --quiet --force
+    ends 0 prune $type -o pruned --sparsity 50 --select '*down_proj' --quiet --force
     applied $type
     judge "an unchanged parameter of $type has no zeros of rank 1" test "$(jq '.rank_pattern["model\\.layers\\.0\\.mlp\\.experts\\.gate_up_proj"]' experts/adapter_config.json)" = 1
     judge "target_modules has parameters" test "$(jq -c .target_modules experts/adapter_config.json)" = '[]'
@@ -71,7 +71,7 @@ refused 2 "taken" lora extract --base tiny-qwen2 --tuned tuned -o taken
 refused 2 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tuned -o tiny-qwen2/inside
 refused 2 "--rank-by energy: '1.5' is not a share above 0, at most 1" lora extract --base tiny-qwen2 --tuned tuned -o no --rank-by energy 1.5
 refused 2 "unexpected argument '0.9'" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
-refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --modules q_proj,x_proj
+refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --select q_proj,x_proj
 refused 2 "lora extract: --dtype is 'f64', but must be one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
 refused 2 "organ convert makes both of one format" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
 refused 3 "there is nothing to extract" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet

@@ -12,9 +12,9 @@ both_ways() {
     local d=$1
     ends 0 quantize "$d" -o packed -s int4-group32 --quiet
     ends 0 dequantize packed -o tuned --quiet
-    ends 0 convert "$d" -o base.gguf --to gguf --type f32 --quiet
-    ends 0 convert tuned -o tuned.gguf --to gguf --type f32 --quiet
-    ends 0 lora extract --base base.gguf --tuned tuned.gguf -o made -r 2 --modules "$2" --dtype f32 --quiet
+    ends 0 convert "$d" -o base.gguf --to gguf --dtype f32 --quiet
+    ends 0 convert tuned -o tuned.gguf --to gguf --dtype f32 --quiet
+    ends 0 lora extract --base base.gguf --tuned tuned.gguf -o made -r 2 --select "$2" --dtype f32 --quiet
     judge "$d: no adapter" test -s made/adapter_model.gguf -a ! -e made/adapter_model.safetensors -a ! -e made/adapter_config.json
     ends 0 lora sanitize made --base "$d" -o peft --quiet
     judge "$d: no adapter of peft" test -s peft/adapter_model.safetensors -a -s peft/adapter_config.json
@@ -28,7 +28,7 @@ both_ways() {
     judge "$d: the form that was translated twice does" cmp -s made.gguf back.gguf
     judge "$d: the GGUF adapter changes other weights of safetensors" same_weights in-made in-peft
     judge "$d: the form that was translated twice does" same_weights in-made in-back
-    ends 0 convert in-made -o converted.gguf --to gguf --type f32 --quiet
+    ends 0 convert in-made -o converted.gguf --to gguf --dtype f32 --quiet
     ends 3 lora extract --base made.gguf --tuned converted.gguf -o no --quiet
     says "differs from made.gguf: there is nothing to extract"
     judge "$d: nothing was changed" bash -c '! cmp -s base.gguf made.gguf'

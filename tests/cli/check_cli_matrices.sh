@@ -91,11 +91,11 @@ judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
 ends 0 prune tiny-moe -o moe --iterations 2 --quiet
 judge "a warning about routers" bash -c '! grep -q WARNING ../out'
 judge "the routers are not listed" jq -e '.matrices.left == [{name: "model.layers.N.mlp.gate", tensors: 4, elements: 12288, percent: .matrices.left[0].percent}]' moe/organ/prune.json
-# Targets named by --targets count, also an embedding.
-ends 0 prune known -o some --iterations 2 --targets '*embed_tokens*,*.0.*q_proj*' --quiet
+# Targets named by --select count, also an embedding.
+ends 0 prune known -o some --iterations 2 --select '*embed_tokens*,*.0.*q_proj*' --quiet
 judge "named targets are not counted" jq -e '.matrices | .elements == 12288 and .target_elements == 8192 and .target_tensors == 2' some/organ/prune.json
 
-# Verbs without --targets count the matrices that they work on. The roles of --type skeleton include kv_b_proj.
+# Verbs without --select count the matrices that they work on. The roles of --select attention include kv_b_proj.
 counts() {
     local document=$1 of=$2 wanted=$3 kinds=$4
     judge "$document: other matrices" jq -e "($of | .left |= map(.name)) | [.target_elements, .elements, .few, .left] == [$wanted, 46080, true, $kinds]" "$document" >../judged
@@ -109,12 +109,12 @@ ends 0 purify unknown -o purified --method haar --quiet
 told "purified weights are"
 prints "Only 17.78 % of the weights in matrices are purified."
 counts purified/organ/purify.json .matrices 8192 "$all_kinds"
-ends 0 measure unknown --type skeleton -o measured --quiet
+ends 0 measure unknown --select attention -o measured --quiet
 prints "model.layers.N.moe.experts.N.w9"
 counts measured/z_report.json ".models[0].matrices" 8192 "$all_kinds"
 ends 0 measure unknown --quiet
 prints "Matrices: measured weights are 100.00 % of the 46,080 weights in matrices of"
-ends 1 autopsy unknown --match '*q_proj*' -o examined --quiet
+ends 1 autopsy unknown --select '*q_proj*' -o examined --quiet
 told "examined weights are"
 counts examined/autopsy.json .matrices 8192 "$all_kinds"
 ends 0 dequantize codes -o plainer --quiet
@@ -153,7 +153,7 @@ ends 0 evaluate "$model" every wanted "${scored[@]}" -o evaluated
 prints "Matrices: targets are 100.00 % of the 4,300,800 weights in matrices of"
 judge "a share for each of two models" jq -e '.coverage | length == 1 and .[0].models == ["every", "wanted"] and .[0].matrices.percent == 100' evaluated/evaluate.json
 judge "a share in a model's sparsity" jq -e '[.models[].sparsity | has("matrices")?] | any | not' evaluated/evaluate.json
-ends 0 evaluate "$model" wanted "${scored[@]:0:7}" --targets '*q_proj*,*k_proj*,*v_proj*,*o_proj*' -o evaluated --force
+ends 0 evaluate "$model" wanted "${scored[@]:0:7}" --select '*q_proj*,*k_proj*,*v_proj*,*o_proj*' -o evaluated --force
 prints "Only 22.86 % of the weights in matrices are targets."
 judge "other matrices" jq -e '.coverage[0].matrices | .few and ([.left[].name] == ["model.layers.N.mlp.down_proj", "model.layers.N.mlp.gate_proj", "model.layers.N.mlp.up_proj"])' evaluated/evaluate.json
 for page in evaluated/EVALUATION_REPORT.md evaluated/EVALUATION_REPORT.html; do
@@ -165,10 +165,10 @@ done
 lines=$targets
 for ((k = 0; k < 1100; k++)); do lines+=$'\n'"x$k.q$k.weight F32 2,2 16"; done
 make names "$lines"
-ends 0 measure names --type skeleton --json --quiet
+ends 0 measure names --select attention --json --quiet
 judge "kinds beyond a thousand" jq -e '.models[0].matrices.left | length == 1001 and .[0] == {name: "other names", tensors: 100, elements: 400, percent: .[0].percent}' ../out
 
-# The projections of an MTP layer, which has an eh_proj, are targets only if --targets names them; so are those of towers and of prefixed MTP layers.
+# The projections of an MTP layer, which has an eh_proj, are targets only if --select names them; so are those of towers and of prefixed MTP layers.
 drafts="model.layers.2.eh_proj.weight F32 64,128 32768
 model.layers.2.self_attn.q_proj.weight F32 64,64 16384
 mtp.layers.0.mlp.up_proj.weight F32 64,64 16384
@@ -178,6 +178,6 @@ $drafts"
 ends 0 prune drafted -o drafted_pruned --json --quiet
 judge "towers and drafts are not run" jq -e '.donor.not_run == [{role: "vision", tensors: 1, bytes: 16384}, {role: "mtp", tensors: 2, bytes: 49152}]' ../out
 judge "targets without the drafts" jq -e '[.tensors[].name] == ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"]' ../out
-ends 0 prune drafted -o drafts_pruned --targets '*.layers.2.self_attn.q_proj.weight' --json --quiet
+ends 0 prune drafted -o drafts_pruned --select '*.layers.2.self_attn.q_proj.weight' --json --quiet
 judge "a draft that is named" jq -e '[.tensors[].name] == ["model.layers.2.self_attn.q_proj.weight"]' ../out
 finish

@@ -45,7 +45,7 @@ enough() {
 ends 0 prune tiny-qwen2 -o pruned --quiet
 small=(--text $text --context 64 --max-tokens 200)
 # Every layer has one of the widest matrices.
-two=(--targets '*.[02].*_proj.weight')
+two=(--select '*.[02].*_proj.weight')
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method sparsegpt --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
@@ -54,7 +54,7 @@ enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --me
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1 "${two[@]}"
 # All experts of a projection share a sparsity; measuring two layers at once would take more memory.
 experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
-    --targets '*.1.mlp.experts.*')
+    --select '*.1.mlp.experts.*')
 enough "${experts[@]}"
 rm -rf new
 ends 0 "${experts[@]}" --memory 20M --quiet
@@ -82,10 +82,10 @@ plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 enough quantize $plain -o new.gguf --scheme q4_k --imatrix imatrix/tiny-qwen2.gguf "${scored[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 "${two[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 --allocate global \
-    --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
+    --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
 enough quantize tiny-qwen2 -o new --scheme int4-group32 --method gptq --calibration $text --samples 4 --context 64
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --targets '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --select '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --select '*.[03].mlp.up_proj.weight'
 enough quantize $plain -o new.gguf --scheme q4_0 --method gptq --calibration $text --samples 4 --context 64
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
@@ -93,7 +93,7 @@ for type in bf16 f32; do
 done
 # The factors of an adapter and their copy for --feedback.
 ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --quiet
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o wide --rank 320 --dtype f32 --modules '*.1.mlp.*' --quiet
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o wide --rank 320 --dtype f32 --select '*.1.mlp.*' --quiet
 enough lora merge --base tiny-qwen2 --adapter wide -o new
 plain_merge=$named
 enough lora merge --base tiny-qwen2 --adapter wide -o new --feedback

@@ -107,7 +107,7 @@ measure tiny/qwen2 hf:tiny/qwen2@$commit
 autopsy tiny/qwen2 $model
 extract tiny/qwen2 -o made
 graft --source tiny/qwen2 --target hf:tiny/qwen2 -o made
-chimera --base tiny/qwen2 --donor hf:tiny/qwen2 --take organ -o made
+graft --source hf:tiny/qwen2 --target tiny/qwen2 --select feed-forward -o made
 dequantize ollama:tiny -o made.gguf
 quantize tiny/qwen2 -o made --scheme int8-channel
 layers tiny/qwen2 -o made --drop 1-1

@@ -31,7 +31,7 @@ ends 0 extract private -o parts
 closed "an organ directory" 077 parts
 ends 0 lora merge --base open --adapter "$adapter" -o tuned
 chmod 600 tuned/*.safetensors
-ends 0 lora extract --base open --tuned tuned --rank 2 --modules '*.self_attn.v_proj' -o l
+ends 0 lora extract --base open --tuned tuned --rank 2 --select '*.self_attn.v_proj' -o l
 closed "an adapter of two models" 077 l
 ends 0 lora merge --base open --adapter lora -o m
 closed "a merged model" 077 m

@@ -81,7 +81,7 @@ done
 
 # The same holds for a search of blocks and a measurement of widths, whose files of measurements grow meanwhile.
 for words in "layers tiny-qwen2 -o o --drop 1 --search-tokens 64 --scores known.json" \
-    "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json --allocate-tokens 64 --targets *.[03].self_attn.[kv]_proj.weight"; do
+    "quantize tiny-qwen2 -o o --scheme mixed --method gptq --allocate global --budget 5bpw --allocation known.json --allocate-tokens 64 --select *.[03].self_attn.[kv]_proj.weight"; do
     read -ra words <<<"$words"
     growing='known.json*' race put_thesis 4 "${words[@]}" "${early[@]}"
     says "the name of the output was free when the run began: o exists"

@@ -50,7 +50,7 @@ if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' 
     bad "--json differs from the file, or threads or memory change it" ../difference
 fi
 rm -rf report
-ends 0 orthogonality tiny-qwen2 tiny-qwen2 adapter --modules '*.layers.2.*'
+ends 0 orthogonality tiny-qwen2 tiny-qwen2 adapter --select '*.layers.2.*'
 prints "There is no noise: both models have equal values in these modules."
 prints "1 of 4 modules"
 
@@ -69,10 +69,10 @@ ends 0 quantize tuned -o tuned-int4 --scheme int4-group32 --quiet
 ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --progress lines
 matches orthogonality/orthogonality_pairs ../out
 matches orthogonality/orthogonality_pairs_log ../err
-ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --modules '*.k_proj' -o pairs --quiet
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --select '*.k_proj' -o pairs --quiet
 matches orthogonality/orthogonality_pairs_report pairs/NOISE_PAIRS_REPORT.md
 judge "the page shows no plots" test "$(grep -c '<svg' pairs/NOISE_PAIRS_REPORT.html)" -ge 3
-ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --modules '*.k_proj' --json --quiet --threads 1 --memory 8M
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --select '*.k_proj' --json --quiet --threads 1 --memory 8M
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' pairs/noise_pairs.json) >../difference; then good; else
     bad "--json differs from the file, or threads or memory change it" ../difference
 fi
@@ -82,14 +82,14 @@ judge "organ report makes another page" cmp -s page.html pairs/NOISE_PAIRS_REPOR
 ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 adapter --json --quiet
 judge "the adapter is none" test "$(jq -r '.change.of' ../out)" = adapter
 by_adapter=$(jq '.total.remains_to_change * 1000 | round' ../out)
-ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 tuned --modules '*.k_proj' --json --quiet
+ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 tuned --select '*.k_proj' --json --quiet
 judge "the tuned model is none" test "$(jq -r '.change.of' ../out)" = "tuned model"
 by_tuned=$(jq '.total.remains_to_change * 1000 | round' ../out)
 judge "the change is $by_adapter by the adapter and $by_tuned by the tuned model" test $((by_adapter - by_tuned)) -ge -5 -a $((by_adapter - by_tuned)) -le 5
 # A GGUF model with its own tensor names.
 ends 0 orthogonality --pair tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet
 prints "tiny-qwen2-Q8_0.gguf (Q8_0)"
-ends 0 orthogonality --pair tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet --modules 'blk.0.*'
+ends 0 orthogonality --pair tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet --select 'blk.0.*'
 prints "7 modules"
 refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8
 refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8 adapter
@@ -108,7 +108,7 @@ refused 2 "ADAPTER" orthogonality tiny-qwen2 fp8
 refused 2 "unknown option '--noise2'; did you mean '--noisy2'" orthogonality tiny-qwen2 fp8 adapter --noise2 int4
 refused 2 "--draws" orthogonality tiny-qwen2 fp8 adapter --draws 1
 refused 2 "--top-k" orthogonality tiny-qwen2 fp8 adapter --top-k 0
-refused 2 "'*.up_proj'" orthogonality tiny-qwen2 fp8 adapter --modules '*.k_proj,*.up_proj'
+refused 2 "'*.up_proj'" orthogonality tiny-qwen2 fp8 adapter --select '*.k_proj,*.up_proj'
 mkdir there && touch there/file
 refused 2 "there" orthogonality tiny-qwen2 fp8 adapter -o there
 refused 2 "adapter" orthogonality tiny-qwen2 fp8 adapter -o adapter --force

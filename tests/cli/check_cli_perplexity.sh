@@ -62,8 +62,8 @@ ln -s "${model%/*}/tiny-moe" tiny-moe
 head -c 1520 tiny-qwen2/calibration.txt >two
 for donor in tiny-qwen2 tiny-moe; do
     ends 0 perplexity $donor --text two --style llama.cpp --context 206 -o sums --write-imatrix --quiet
-    ends 0 prune $donor -o by_text --method wanda --calibration two --samples 2 --context 206 -s 50 --targets 'model.layers.0.*' --quiet
-    ends 0 prune $donor -o by_sums --method wanda --imatrix sums/imatrix.gguf -s 50 --targets 'model.layers.0.*' --quiet
+    ends 0 prune $donor -o by_text --method wanda --calibration two --samples 2 --context 206 -s 50 --select 'model.layers.0.*' --quiet
+    ends 0 prune $donor -o by_sums --method wanda --imatrix sums/imatrix.gguf -s 50 --select 'model.layers.0.*' --quiet
     for file in by_text/*.safetensors; do judge "${file##*/} of $donor differs" cmp -s "$file" "by_sums/${file##*/}"; done
     [[ $donor == tiny-moe ]] || mv sums/imatrix.gguf ../of_safetensors
     chmod -R u+w sums by_text by_sums && rm -r sums by_text by_sums
@@ -119,7 +119,7 @@ ends 0 evaluate tiny-qwen2 pruned tiny-qwen2 "${short[@]}" -o evaluation --quiet
 matches evaluate/evaluate ../out
 matches evaluate/evaluation_report evaluation/EVALUATION_REPORT.md
 judge "no page beside the report" grep -q "</html>" evaluation/EVALUATION_REPORT.html
-ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --targets '*.mlp.*' --json --quiet
+ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --select '*.mlp.*' --json --quiet
 prints '"elements": 3317760,'
 ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet
 prints 'tiny-qwen2-Q8_0.gguf  -       Q8_0        8.50'

@@ -44,14 +44,14 @@ judge "the output of a quantisation" test "$(jq '.plan.output_bytes == .totals.t
 foresees experts experts tiny-moe --keep 50% "${text[@]}" --samples 4
 foresees loss experts tiny-moe --keep 50% "${text[@]}" --samples 4 --score loss
 foresees sum experts tiny-moe --keep 50% "${text[@]}" --samples 4 --score sum
-foresees healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --heal
+foresees healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --refit
 foresees shared experts tiny-qwen2moe --keep 50% "${text[@]}" --samples 4
 more sum loss products
 more experts healed products
 more experts healed memory_enough
 foresees named layers tiny-qwen2 --drop 1-1
 foresees searched layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256
-foresees mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --heal --samples 8
+foresees mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --refit --samples 8
 more named searched products
 more searched mended products
 more searched mended memory_enough
@@ -110,7 +110,7 @@ for verb in prune quantize experts layers width; do
 done
 
 # A dry run that measures says so first, unless a file has the measurements.
-mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2 --targets "*.[03].self_attn.[kv]_proj.weight")
+mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2 --select "*.[03].self_attn.[kv]_proj.weight")
 says="scheme mixed measures the widths first, as the run does: about [0-9]* s on this machine"
 ends 0 "${mixed[@]}" -o made --dry-run
 judge "does not say that it measures, and for how long" grep -q "$says; with --allocation FILE the run reads them" ../err
@@ -139,7 +139,7 @@ least() {
 least flow "${prunes[@]}" --method physarum-v3 "${text[@]}" --samples 4
 least divided "${prunes[@]}" --method wanda "${text[@]}" --samples 4 --allocate global --allocate-tokens 64
 least gptq quantize tiny-qwen2 -s int4-group32 --method gptq "${text[@]}" --samples 4
-least healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --heal
-least mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --heal --samples 8
+least healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --refit
+least mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --refit --samples 8
 least width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
 finish

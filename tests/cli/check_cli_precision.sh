@@ -20,7 +20,7 @@ matches_briefly quantize/quantize_report_json int4-group32/organ/quantize.json
 ends 0 quantize tiny-qwen2 -o fp8-block128 --scheme fp8-block128 --force
 grep -v '^\[' ../err >../notes
 matches quantize/quantize_notes ../notes
-ends 0 quantize tiny-qwen2 -o some -s int4-group64 --targets '*.q_proj.*,*.down_proj.*' --quiet
+ends 0 quantize tiny-qwen2 -o some -s int4-group64 --select '*.q_proj.*,*.down_proj.*' --quiet
 matches quantize/quantize_some ../out
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 rm -r some
@@ -39,7 +39,7 @@ ends 0 dequantize regrouped -o regrouped-plain --dtype f32 --quiet
 ends 0 perplexity regrouped --text tiny-moe/calibration.txt --context 64 --max-tokens 512 --compare regrouped-plain --json
 judge "two schemes are read back as other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 refused 3 "have 24 values, which is not a multiple of 32" quantize "$model/../forward/qwen3moe" -o no -s int4-group32
-refused 2 "all of their projections must be targets or none" quantize tiny-moe -o no -s fp8-tensor --targets '*.down_proj.weight'
+refused 2 "all of their projections must be targets or none" quantize tiny-moe -o no -s fp8-tensor --select '*.down_proj.weight'
 ends 0 quantize tiny-moe -o channels -s int8-channel
 says "transformers (5.24) does not open a mixture of experts as int8-channel"
 rm -r regrouped regrouped-plain channels
@@ -132,21 +132,21 @@ for directory in "$precision"/*/; do
 done
 for name in packed/{awq-gemm-32,ct-packed-group,fp8-block128,mlx-affine}; do
     advice="dequantize it first: organ dequantize $name -o OUT"
-    refused 3 "$advice" prune "$name" -o no --method magnitude -s 50 --targets '*'
-    refused 3 "$advice" purify "$name" -o no --method fft --type all
+    refused 3 "$advice" prune "$name" -o no --method magnitude -s 50 --select '*'
+    refused 3 "$advice" purify "$name" -o no --method fft --select all
     refused 3 "$advice" quantize "$name" -o no -s fp8-channel
 done
 refused 3 "q_proj.weight_scale_inv' belongs to a packed weight (FP8 E4M3, block 128 x 128, F32 scales)" \
-    prune packed/fp8-block128 -o no --targets '*scale*'
-refused 3 "q_proj.scales' belongs to a packed weight (" prune packed/awq-gemm-32 -o no --targets '*scales'
+    prune packed/fp8-block128 -o no --select '*scale*'
+refused 3 "q_proj.scales' belongs to a packed weight (" prune packed/awq-gemm-32 -o no --select '*scales'
 ends 3 graft --source int4-group32 --target fp8-channel -o no
 says "is INT4, group 32, symmetric, BF16 scales in int4-group32 and FP8 E4M3, per channel, BF16 scales in fp8-channel"
 says "organ dequantize int4-group32 -o OUT"
-ends 3 chimera --base fp8-channel --donor tiny-qwen2 --take organ -o no
+ends 3 graft --source tiny-qwen2 --target fp8-channel --select feed-forward -o no
 says "dequantize it first: organ dequantize fp8-channel -o OUT"
 ends 3 graft --source fp8-tensor --target fp8-channel -o no
 says "organ dequantize fp8-tensor -o OUT"
-ends 0 graft --source fp8-channel --target fp8-channel --type organ -o same --quiet
+ends 0 graft --source fp8-channel --target fp8-channel --select feed-forward -o same --quiet
 judge "codes and scales did not go together" cmp -s fp8-channel/model.safetensors same/model.safetensors
 rm -r packed same
 refused 3 "organ dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o OUT.gguf" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
@@ -170,13 +170,13 @@ refused 4 "nothing" dequantize nothing -o no
 refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
 refused 2 "quantize: --scheme is 'fp8', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no --scheme fp8
 refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
-refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
+refused 2 "--select: no matrix of tiny-qwen2 matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --select '*.x'
 refused 3 "is already quantised (fp8): dequantize it first: organ dequantize fp8-block128 -o OUT" quantize fp8-block128 -o no -s int4-group32
 refused 3 "is already quantised (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
 refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
 refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
 refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor
-refused 3 "embeddings are looked up, not multiplied" quantize tiny-qwen2 -o no -s int4-group128 --targets '*embed*'
+refused 3 "embeddings are looked up, not multiplied" quantize tiny-qwen2 -o no -s int4-group128 --select '*embed*'
 refused 4 "nothing" quantize nothing -o no -s fp8-tensor
 
 finish

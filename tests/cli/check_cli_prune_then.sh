@@ -7,10 +7,10 @@ text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 whole=(--method physarum-v3 --sparsity 50)
-targets=(--targets '*.[02].self_attn.*_proj.weight')
+targets=(--select '*.[02].self_attn.*_proj.weight')
 masked=245760 # half of them
 if sampled; then # narrow matrices alone
-    targets=(--targets '*.self_attn.[kv]_proj.weight')
+    targets=(--select '*.self_attn.[kv]_proj.weight')
     masked=81920
 fi
 half=("${whole[@]}" "${targets[@]}")
@@ -33,21 +33,21 @@ judge "config.json is another one than quantize writes" cmp -s both/config.json 
 # ---- zeros of the packed weights, counted after dequantize of donor and output ----
 ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
-some=(--targets '*.[02].*_proj.weight') half_of_some=1075200
+some=(--select '*.[02].*_proj.weight') half_of_some=1075200
 if in_part; then methods="sparsegpt physarum-v3" some=("${targets[@]}") half_of_some=$masked; fi
 if sampled; then schemes=fp8-block128 first='*.0.mlp.up_proj.weight'; fi
 for method in $methods; do
     ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${some[@]}" --then int3-group32
     ends 0 dequantize $method -o $method-plain --quiet
-    ends 0 audit donor $method-plain --compensated --json --quiet "${some[@]}"
+    ends 0 audit donor $method-plain --refitted --json --quiet "${some[@]}"
     judge "$method: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $method/organ/quantize.json)"
     judge "$method: less than half is zero" test "$(number killed ../out)" -ge "$(number masked $method/organ/quantize.json)"
     judge "$method: half was not left out" test "$(number masked $method/organ/quantize.json)" = $half_of_some
 done
 for scheme in $schemes; do
-    ends 0 prune tiny-qwen2 -o $scheme "${whole[@]}" "${short[@]}" --then $scheme --targets "$first"
+    ends 0 prune tiny-qwen2 -o $scheme "${whole[@]}" "${short[@]}" --then $scheme --select "$first"
     ends 0 dequantize $scheme -o $scheme-plain --quiet
-    ends 0 audit donor $scheme-plain --compensated --json --quiet --targets "$first"
+    ends 0 audit donor $scheme-plain --refitted --json --quiet --select "$first"
     judge "$scheme: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $scheme/organ/quantize.json)"
 done
 
@@ -58,7 +58,7 @@ if ! in_part; then # numbers, of a whole model
     ends 0 prune tiny-qwen2 -o first "${whole[@]}" "${short[@]}"
     ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
     ends 0 dequantize second -o second-plain --quiet
-    ends 0 audit donor second-plain --compensated --json --quiet
+    ends 0 audit donor second-plain --refitted --json --quiet
     judge "GPTQ on a pruned model keeps its zeros" below "$(number killed ../out)" 2150400
     ends 0 quantize first -o nearest --scheme int3-group32 --quiet
     ends 0 perplexity nearest --compare tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
@@ -81,7 +81,7 @@ judge "a dry run wrote something" test ! -e dry
 
 # ---- one budget of zeros, of bits, of bytes ----
 divided=(prune tiny-qwen2 --method physarum-v2 --then=int4-group32 "${short[@]/--quiet/--allocate-tokens=256}" --allocate global
-    --targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
+    --select '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
 ends 0 "${divided[@]}" -o shared --budget 60% --allocation curves --threads 1
 matches prune/then_allocated ../out
 says "allocation: 9 tensors at 2 levels"
@@ -117,7 +117,7 @@ needs="--then needs a method that compensates"
 refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o no --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method wanda -s 50 "${short[@]}" --then int4-group32
-refused 2 "$needs" prune tiny-qwen2 -o no --method physarum-v2 --no-compensate "${short[@]}" --then int4-group32
+refused 2 "$needs" prune tiny-qwen2 -o no --method physarum-v2 --no-refit "${short[@]}" --then int4-group32
 refused 2 "--then is 'q4_k', but must be one of" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --then q4_k
 refused 2 "--budget 1.7bpw: with 95 to 20 % of their weights zero the targets need 1.701 to 4.700 bits per weight as int4-group32" "${divided[@]}" -o no --budget 1.7bpw
 refused 2 "--budget 8M: with 95 to 20 % of their weights zero the targets need 9134736 to 9299856 bytes with all other tensors as int4-group32" "${divided[@]}" -o no --budget 8M

@@ -40,7 +40,7 @@ judge "a dry run wrote something" test ! -e dry.gguf
 ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run
 says "q4_k takes 5.90 bits per weight in this model, not 4.50 as in whole blocks of 256; the source has 16.00"
 says "Schemes with blocks of 32 fit all rows and take fewer: q4_0 (5.03), q4_1 (5.46)"
-ends 0 quantize $plain -o some.gguf --scheme q4_0 --targets '*ffn_up*,*ffn_down*'
+ends 0 quantize $plain -o some.gguf --scheme q4_0 --select '*ffn_up*,*ffn_down*'
 ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
 says "8 of the targets are copied unchanged: blk.0.ffn_down.weight is the first"
 prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
@@ -89,7 +89,7 @@ refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models; those of
 refused 2 "the output of a GGUF model is one file: name a .gguf" quantize $plain -o no -s q4_k
 refused 2 "--imatrix has no meaning with scheme fp8-tensor" quantize tiny-qwen2 -o no -s fp8-tensor --imatrix $new
 refused 3 "tensor 'blk.0.attn_k.weight': it is stored as Q8_0: dequantize it first: organ dequantize" \
-    quantize $packed -o no.gguf -s q4_k --targets '*attn_k.weight'
+    quantize $packed -o no.gguf -s q4_k --select '*attn_k.weight'
 refused 4 "missing.gguf" quantize $plain -o no.gguf -s q4_k --imatrix missing.gguf
 refused 3 "is not an importance matrix" quantize $plain -o no.gguf -s q4_k --imatrix $packed
 head -c 40000 imatrix/tiny-qwen2.dat >cut.dat

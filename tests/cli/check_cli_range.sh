@@ -6,7 +6,7 @@
 
 matrix=model.layers.3.mlp.down_proj.weight
 # place PATH TENSOR: the file of a tensor and the offset of its first byte.
-place() { "$organ" inspect "$1" --tensors --json --match "$2" | jq -r --arg path "$1" '.tensors[0] | (if $path | endswith(".gguf") then $path else "\($path)/\(.file)" end) + " \(.offset)"'; }
+place() { "$organ" inspect "$1" --tensors --json --select "$2" | jq -r --arg path "$1" '.tensors[0] | (if $path | endswith(".gguf") then $path else "\($path)/\(.file)" end) + " \(.offset)"'; }
 # poke PATH TENSOR BYTES: overwrites the first bytes of a tensor.
 poke() {
     local file offset
@@ -32,23 +32,23 @@ model endless $matrix '\x80\x7f\x80\xff' # infinite, minus infinite
 
 # ---- convert, both ways ----
 refused 3 "tensor '$matrix': at least 2 values would become infinite as F16, whose greatest magnitude is 65504: choose another type, or limit such" \
-    convert wide -o no.gguf --to gguf --type f16 --quiet
-ends 0 convert wide -o limited.gguf --to gguf --type f16 --saturate
+    convert wide -o no.gguf --to gguf --dtype f16 --quiet
+ends 0 convert wide -o limited.gguf --to gguf --dtype f16 --saturate
 limited "2 values" F16 65504 $matrix
 judge "other values than +-65504" test "$(begins limited.gguf blk.3.ffn_down.weight 4)" = ff7bfffb
-ends 0 convert wide -o fits.gguf --to gguf --type q8_0 --quiet
+ends 0 convert wide -o fits.gguf --to gguf --dtype q8_0 --quiet
 ends 0 convert wide -o bf16.gguf --to gguf --quiet
 judge "BF16 changed" test "$(begins bf16.gguf blk.3.ffn_down.weight 4)" = c34774c9
-refused 3 "tensor 'blk.3.ffn_down.weight': at least 2 values would become infinite as F16" convert bf16.gguf -o no --to safetensors --type f16 --quiet
-ends 0 convert bf16.gguf -o limited --to safetensors --type f16 --saturate
+refused 3 "tensor 'blk.3.ffn_down.weight': at least 2 values would become infinite as F16" convert bf16.gguf -o no --to safetensors --dtype f16 --quiet
+ends 0 convert bf16.gguf -o limited --to safetensors --dtype f16 --saturate
 limited "2 values" F16 65504 blk.3.ffn_down.weight
 judge "other values than +-65504 in safetensors" test "$(begins limited $matrix 4)" = ff7bfffb
 refused 3 "tensor '$matrix': at least 32 values would become infinite as Q8_0, whose greatest magnitude is 8.31901e+06" \
-    convert huge -o no.gguf --to gguf --type q8_0 --quiet
-ends 0 convert huge -o limited8.gguf --to gguf --type q8_0 --saturate
+    convert huge -o no.gguf --to gguf --dtype q8_0 --quiet
+ends 0 convert huge -o limited8.gguf --to gguf --dtype q8_0 --saturate
 limited "32 values" Q8_0 8.31901e+06 $matrix
 judge "another scale than 65504" test "$(begins limited8.gguf blk.3.ffn_down.weight 3)" = ff7b7f
-ends 0 convert endless -o endless.gguf --to gguf --type f16 --quiet
+ends 0 convert endless -o endless.gguf --to gguf --dtype f16 --quiet
 judge "infinite values of the model changed" test "$(begins endless.gguf blk.3.ffn_down.weight 4)" = 007c00fc
 
 # ---- quantize: the search for scales keeps those of GGUF blocks finite ----
@@ -66,9 +66,9 @@ ends 0 dequantize codes -o wide16 --dtype bf16 --quiet
 
 # ---- graft: a vector gets the type of the target ----
 model norms model.norm.weight '\xc3\x47'
-ends 0 convert tiny-qwen2 -o half.gguf --to gguf --type f16 --quiet
+ends 0 convert tiny-qwen2 -o half.gguf --to gguf --dtype f16 --quiet
 mkdir as_half
-ends 0 convert half.gguf -o as_half/tiny-qwen2 --to safetensors --type f16 --quiet
+ends 0 convert half.gguf -o as_half/tiny-qwen2 --to safetensors --dtype f16 --quiet
 refused 3 "tensor 'model.norm.weight': at least 1 value would become infinite as F16" graft --source norms --target as_half/tiny-qwen2 -o no --quiet
 ends 0 graft --source norms --target as_half/tiny-qwen2 -o grafted --saturate
 says "1 value is beyond the range of F16: limited to 65504; model.norm.weight has the first"

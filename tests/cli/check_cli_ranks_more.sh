@@ -38,7 +38,7 @@ looked 0 orthogonality tiny-qwen2 fp8 tiny-lora --noisy2 int4
 counts=$some
 reported ORTHOGONALITY_REPORT.md orthogonality tiny-qwen2 fp8 tiny-lora
 looked 0 orthogonality --pair tiny-qwen2 fp8 --pair "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" int4 tiny-lora
-reported NOISE_PAIRS_REPORT.md orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf int4 --modules '*.layers.1.mlp.*'
+reported NOISE_PAIRS_REPORT.md orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf int4 --select '*.layers.1.mlp.*'
 broken 3 'a value of row .* is NaN' orthogonality tiny-qwen2 odd tiny-lora -o new
 ranks 3 2 orthogonality tiny-qwen2 fp8 tiny-lora -o fp8
 says 'error: quantize: fp8 exists'
@@ -46,7 +46,7 @@ says 'error: quantize: fp8 exists'
 # ---- autopsy ----
 looked 0 autopsy fp8 tiny-qwen2
 looked 1 autopsy odd
-looked 0 autopsy "${model%/*}/tiny-moe" --match '*.experts.*'
+looked 0 autopsy "${model%/*}/tiny-moe" --select '*.experts.*'
 reported AUTOPSY_REPORT.md autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ranks 2 0 autopsy --print-ranges
 judge "the ranges are not told once" test "$(jq -s length ../out)" = 1
@@ -54,16 +54,16 @@ cp -rL tiny-qwen2 torn && chmod -R u+w torn && rm torn/model-00002-of-00003.safe
 ranks 2 3 autopsy torn -o new
 judge "the fault is not told once" test "$(grep -c '^error: ' ../err)" = 1
 judge "a directory is left" test ! -e new
-# ---- inspect, graft, chimera ----
+# ---- inspect, graft ----
 threads=() # the first has none
 looked 0 inspect fp8 --tensors
 looked 3 inspect torn
 threads=(--threads 1)
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
-same 1 graft --source odd --target tiny-qwen2 --layers 1-2 --type organ
-same 2.gguf graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target $gguf --layers 1,3
-same 3.gguf graft --source $gguf --target $gguf --layers 1-2 --map 1-2:4-5 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
-same 4 chimera --base tiny-qwen2 --donor odd --take skeleton
+same 1 graft --source odd --target tiny-qwen2 --select feed-forward,1-2
+same 2.gguf graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target $gguf --select 1,3
+same 3.gguf graft --source $gguf --target $gguf --select 1-2 --map 1-2:4-5 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
+same 4 graft --source odd --target tiny-qwen2 --select attention
 ranks 3 3 graft --source tiny-qwen2 --target "${model%/*}/tiny-moe" -o new --json
 judge "misfits are not told once" test "$(jq -s '.[0].mismatches | length > 0' ../out)" = true
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"

@@ -11,27 +11,27 @@ counts="2 3 8"
 if in_part; then counts=8; fi
 some='*.[02].*_proj.weight'
 if in_part; then some='*.[02].self_attn.*_proj.weight'; fi
-same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --targets "$some"
+same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --select "$some"
 counts="2 3"
 if in_part; then counts=3; fi
-in_part || same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}" --targets '*.[01].*_proj.weight'
-same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}" --targets '*.[02].*_proj.weight'
-same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --targets '*.[23].*_proj.weight'
+in_part || same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}" --select '*.[01].*_proj.weight'
+same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}" --select '*.[02].*_proj.weight'
+same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --select '*.[23].*_proj.weight'
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 # An expert that no token reaches is calibrated on the tokens of all ranks, here in three chunks.
 make_never never
-same 19 prune never --method sparsegpt -s 50 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 --targets '*.1.mlp.experts.[57].*'
+same 19 prune never --method sparsegpt -s 50 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 --select '*.1.mlp.experts.[57].*'
 # Each rank keeps its hidden states in a file; the file of a rank without windows is empty.
-same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
+same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --select '*.0.*.[kv]_proj.weight' --scratch .
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 
 # Blocks and widths: ranks share the candidate sets of blocks; each rank heals alone.
 short=(--calibration tiny-qwen2/calibration.txt --context 32)
 same 11 layers tiny-qwen2 --drop 1 "${short[@]}" --search-tokens 128
-same 12 layers "${model%/*}/tiny-moe" --drop 1-1 --heal "${short[@]}" --samples 5
-in_part || same 13.gguf layers tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --drop 3,0 --heal "${short[@]}" --samples 5
+same 12 layers "${model%/*}/tiny-moe" --drop 1-1 --refit "${short[@]}" --samples 5
+in_part || same 13.gguf layers tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --drop 3,0 --refit "${short[@]}" --samples 5
 same 14 width tiny-qwen2 --ffn 75% --heads 50% "${text[@]}"
 
 # ---- one budget ----
@@ -40,7 +40,7 @@ counts="3"
 same 7 prune tiny-qwen2 --method wanda -s 50 "${text[@]}" "${divide[@]}"
 some='*.[03].self_attn.*_proj.weight'
 if in_part; then some='*.[03].self_attn.[kv]_proj.weight'; fi
-same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --targets "$some"
+same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --select "$some"
 # Curves measured by several ranks equal those of one, and any number of ranks reads them.
 run prune tiny-qwen2 -o curved --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json
 ranks 2 0 prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../shared.json
@@ -66,7 +66,7 @@ judge "the output has its name" test ! -e new
 rm -rf .new*
 
 # ---- killed and resumed ----
-how=(--method physarum-v2 -s 50 --effort 4 "${text[@]}" --targets '*.[02].*_proj.weight')
+how=(--method physarum-v2 -s 50 --effort 4 "${text[@]}" --select '*.[02].*_proj.weight')
 run prune tiny-qwen2 -o slowly "${how[@]}" --quiet
 slowly 3 KILL
 judge "the output has its name" test ! -e new

@@ -42,7 +42,7 @@ same() {
     done
 }
 
-calibrated=(prune tiny-qwen2 --sparsity 50 --targets '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
+calibrated=(prune tiny-qwen2 --sparsity 50 --select '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
     --context 64)
 for method in sparsegpt physarum-v2 alps physarum-v3; do
     same $method organ/prune.json files "${calibrated[@]}" --method $method
@@ -57,17 +57,17 @@ jq -n '{pre_tokenizer: {type: "ByteLevel", add_prefix_space: false, use_regex: t
 tr -dc '!-~' <tiny-qwen2/calibration.txt | head -c 4000 >narrow.txt
 targets='*.self_attn.[qkv]_proj.weight,*.mlp.up_proj.weight'
 if in_part; then targets='*.self_attn.[qkv]_proj.weight'; fi
-divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calibration narrow.txt --targets "$targets")
+divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calibration narrow.txt --select "$targets")
 same divided organ/prune.json files prune narrow --budget 50% "${divided[@]}" --rounds 1 --method physarum-v2
 same then-divided organ/quantize.json files prune narrow --budget 2.6bpw "${divided[@]}" --method physarum-v3 --then int4-group32
 same mixed organ/quantize.json files quantize narrow --budget 3.5bpw "${divided[@]}" --scheme mixed --method gptq
-same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --targets '*.0.self_attn.k_proj.weight' \
+same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --select '*.0.self_attn.k_proj.weight' \
     --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
 same gptq-gguf model.quantize.json file quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_1 --method gptq \
-    --targets 'blk.0.attn_k.weight' --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
+    --select 'blk.0.attn_k.weight' --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
 same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
-same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --modules v_proj
-same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --modules v_proj
+same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --select v_proj
+same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --select v_proj
 same resize organ/lora_resize.json files lora resize tiny-lora --rank 2
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 same orthogonality orthogonality.json prints orthogonality tiny-qwen2 int4 tiny-lora

@@ -72,7 +72,7 @@ refuses 2 "either --text FILE or --tasks FILE" $model --tasks fixtures/tasks/tas
 refuses 2 "--text needs PRUNED" $model --text fixtures/tiny-qwen2/heldout.txt
 refuses 2 "--answers belongs to --tasks" $model "$scratch/pruned" --text fixtures/tiny-qwen2/heldout.txt --answers
 refuses 2 "--max-tokens does not apply to --tasks" $model --tasks fixtures/tasks/tasks.jsonl --max-tokens 10
-refuses 2 "--targets counts killed weights" $model --tasks fixtures/tasks/tasks.jsonl --targets '*'
+refuses 2 "--select counts killed weights" $model --tasks fixtures/tasks/tasks.jsonl --select '*'
 refuses 2 "--style llama.cpp does not apply" $model --tasks fixtures/tasks/tasks.jsonl --style llama.cpp
 refuses 4 "nothing.jsonl" $model --tasks nothing.jsonl
 line() { printf '%s\n' "$1" >"$scratch/bad.jsonl" && refuses 3 "$2" $model --tasks "$scratch/bad.jsonl" -o "$scratch/bad" "${@:3}" && judge "a report is left" test ! -e "$scratch/bad"; }

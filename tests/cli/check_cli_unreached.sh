@@ -7,7 +7,7 @@ ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 make_never never
 
 text=(--calibration tiny-moe/calibration.txt --samples 4 --context 64 --quiet)
-one=(--targets 'model.layers.1.mlp.experts.5.*')
+one=(--select 'model.layers.1.mlp.experts.5.*')
 fell='.calibration.fallback == {"experts": 1, "layers": [{"layer": 1, "experts": [5]}], "names": ["layer 1: 5"]}'
 
 # same NAME A B: checks that two outputs have the same weights.
@@ -23,19 +23,19 @@ for method in wanda sparsegpt alps physarum-v2 physarum-v3; do
     judge "$method: --all-experts falls back" jq -e '.calibration.all_experts and (.calibration | has("fallback") | not)' all-$method/organ/prune.json
     same "$method: the fallback is not a calibration on all tokens" $method all-$method
 done
-ends 0 prune never -o wanda --force --method wanda -s 50 "${text[@]}" --targets 'model.layers.1.mlp.experts.*'
+ends 0 prune never -o wanda --force --method wanda -s 50 "${text[@]}" --select 'model.layers.1.mlp.experts.*'
 prints "Experts that fewer than 8 of the tokens reached: 4 (layer 1: 1, 2, 3, 5). They"
 judge "the report does not list it" grep -q 'since fewer than 8 reached them.*layer 1: 1, 2, 3, 5' wanda/organ/REPORT.md
 judge "the page does not list it" grep -q 'layer 1: 1, 2, 3, 5' wanda/organ/REPORT.html
 judge "an expert has fewer than 8 tokens, or more than its own" \
     jq -es 'map(if has("fallback_experts") then .calibration_tokens == 256 else .calibration_tokens >= 8 and .calibration_tokens < 256 end) | length == 48 and all' wanda/organ/prune.jsonl
-ends 0 prune never -o every --method wanda -s 50 --all-experts "${text[@]}" --targets 'model.layers.1.mlp.experts.*'
+ends 0 prune never -o every --method wanda -s 50 --all-experts "${text[@]}" --select 'model.layers.1.mlp.experts.*'
 judge "--all-experts leaves tokens out" jq -es 'map(.calibration_tokens == 256) | length == 48 and all' every/organ/prune.jsonl
 prints "Every expert was calibrated on all tokens of its layer (--all-experts)."
 ends 0 prune never -o none --method wanda -s 50 "${text[@]}" "${one[@]}" --dry-run
 
 # quantize gives all routed experts of a layer one form, so expert 5 is compared by its entries.
-all=(--targets 'model.layers.1.mlp.experts.*')
+all=(--select 'model.layers.1.mlp.experts.*')
 of_5() { jq -c '.tensors[] | select(.tensor | test("layers[.]1[.]mlp[.]experts[.]5[.]")) | del(.fallback_experts)' "$1/organ/quantize.json"; }
 four='.calibration.fallback.names == ["layer 1: 1, 2, 3, 5"]'
 ends 0 quantize never -o codes --scheme int4-group32 --method gptq "${text[@]}" "${all[@]}"

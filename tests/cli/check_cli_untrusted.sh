@@ -70,7 +70,7 @@ before=$(inventory)
 ends 1 inspect --untrusted bad --quiet
 judge "nothing is left behind" test "$(inventory)" == "$before"
 refused 2 "is at a URL" inspect --untrusted https://example.invalid/model
-refused 2 "--tensors and --match have no meaning with it" inspect --untrusted bad --tensors
+refused 2 "--tensors and --select have no meaning with it" inspect --untrusted bad --tensors
 refused 4 "gone: cannot be opened" inspect --untrusted gone
 refused 3 "is a device or a pipe" inspect --untrusted bad/pipe
 ends 1 inspect --untrusted bad/modeling_tiny.py

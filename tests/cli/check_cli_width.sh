@@ -25,7 +25,7 @@ matches width/config narrow/config.json
 ends 0 inspect narrow
 prints "No problems found"
 prints "intermediate 640, 5 heads, 1 KV heads, head 32"
-ends 0 audit tiny-qwen2 narrow --compensated --quiet
+ends 0 audit tiny-qwen2 narrow --refitted --quiet
 prints "removed parts, with 8 refitted"
 ends 0 audit tiny-qwen2 narrow --quiet
 prints "removed parts, with 8 refitted"
@@ -47,7 +47,7 @@ judge "something lies beside the outputs" test -z "$(find . -maxdepth 1 -name '.
 if ! in_part; then
     scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
     lost=() cost=()
-    for way in "" --no-resolve "--score wanda" "--score wanda --no-resolve"; do
+    for way in "" --no-refit "--score wanda" "--score wanda --no-refit"; do
         # shellcheck disable=SC2086 # options
         ends 0 width tiny-qwen2 -o ways --calibration $text --samples 8 --context 256 --quiet --ffn 50% $way "${scored[@]}"
         lost+=("$(number lost_percent ../out)") cost+=("$(number kl_divergence ../out)")
@@ -94,11 +94,11 @@ ends 0 "${mixed[@]}" -o seldom --quiet --samples 1 --context 16
 prints "experts got no token of the text: their channels are chosen by the"
 judge "the report does not name them" grep -q "got no token of the text" seldom/organ/WIDTH_REPORT.md
 judge "no picture of the experts" grep -q "Output lost by layer and expert" seldom/organ/WIDTH_REPORT.html
-ends 0 audit tiny-moe seldom --compensated --quiet
+ends 0 audit tiny-moe seldom --refitted --quiet
 if ! in_part; then
     ends 0 "${mixed[@]}" -o both --heads 1 --quiet
     prints "72 of 96 channels of each expert are kept, and 1 of 2 heads of K and V"
-    ends 0 audit tiny-moe both --compensated --quiet
+    ends 0 audit tiny-moe both --refitted --quiet
 fi
 
 # ---- hidden states on a disk, threads ----

@@ -34,8 +34,7 @@ static const struct row {
     {"prune @one.safetensors -o # --method magnitude --sparsity 40", ".safetensors", SINGLE, ""},
     {"extract @donor -o #", "", DIRECTORY, "manifest.json"},
     {"assemble @apart -o #", ".safetensors", SINGLE, ""},
-    {"graft --source @tuned --target @donor --output # --type organ", "", DIRECTORY, "config.json"},
-    {"chimera --base @donor --donor @tuned --take organ --output #", "", DIRECTORY, "config.json"},
+    {"graft --source @tuned --target @donor --output # --select feed-forward", "", DIRECTORY, "config.json"},
     {"purify @donor -o # --method fft --threads 2", "", DIRECTORY, "config.json"},
     {"purify @apart -o # --method fft --threads 2", "", DIRECTORY, "manifest.json"},
     {"purify @one.safetensors -o # --method fft", ".safetensors", SINGLE, ""},
@@ -68,7 +67,7 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     char *words[MAX_WORDS + 4];
     char option[] = "--force";
     int count = 0, used = 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
         const char *const plain = *word == '#' ? output : word;

@@ -38,7 +38,7 @@ row same 1 prune tiny-qwen2
 row same 2 prune tiny-qwen2 --sparsity 50
 row same 3 prune "$moe" --method magnitude -s 50
 for method in wanda sparsegpt alps physarum-v2 physarum-v3; do row same 4 prune tiny-qwen2 --method $method -s 50 "${text[@]}"; done
-row same 5 prune "$moe" --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --targets '*.[01].mlp.*'
+row same 5 prune "$moe" --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 --select '*.[01].mlp.*'
 row same 6 prune tiny-qwen2 --method physarum-v3 -s 50 "${text[@]}" "${divide[@]}" --rounds 1
 row same 7 prune tiny-qwen2 --method sparsegpt -s 50 "${text[@]}" --then int4-group32
 row same 8 prune tiny-qwen2 --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 600
@@ -53,8 +53,8 @@ row same 25 purify tiny-qwen2 --method fft
 row same 16 lora merge --base tiny-qwen2 --adapter tiny-lora
 row same 17 lora extract --base tiny-qwen2 --tuned tuned --rank 8
 row same 18 lora resize tiny-lora --rank 2
-row same 19 graft --source tuned --target tiny-qwen2 --layers 1-2 --type organ
-row same 20 chimera --base tiny-qwen2 --donor tuned --take skeleton
+row same 19 graft --source tuned --target tiny-qwen2 --select feed-forward,1-2
+row same 20 graft --source tuned --target tiny-qwen2 --select attention
 row looked 0 audit tiny-qwen2 pruned
 row looked 0 measure tiny-qwen2 int4 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 row same 24 fleet herd

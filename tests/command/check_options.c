@@ -40,7 +40,7 @@ static const void *member_of(const char *name)
 
 /* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the
  * verb. */
-static organ_status parse(const char *line, bool *help, organ_error *error)
+static organ_status parse(const char *line, organ_help *help, organ_error *error)
 {
     static char buffer[512];
     char *words[MAX_WORDS];
@@ -57,14 +57,14 @@ static organ_status parse(const char *line, bool *help, organ_error *error)
         organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_ptr_nonnull(verb);
     begin_call(verb);
-    *help = false;
+    *help = ORGAN_HELP_NONE;
     return organ_options_parse(verb, count - used, words + used, call, help, error);
 }
 
 static void parse_well(const char *line)
 {
     organ_error error = {0};
-    bool help = true;
+    organ_help help = ORGAN_HELP_BRIEF;
     ck_assert_msg(parse(line, &help, &error) == ORGAN_OK, "%s: %s", line, error.message);
     ck_assert(!help);
 }
@@ -110,7 +110,7 @@ START_TEST(the_last_operand_may_take_many_words)
 {
     char *words[ORGAN_MAX_WORDS + 2];
     organ_error error = {0};
-    bool help;
+    organ_help help;
     int used;
     parse_well("measure a --tensors b -o out c");
     ck_assert_uint_eq(GIVEN(organ_words, "MODEL...").count, 3);
@@ -152,9 +152,9 @@ START_TEST(what_looks_like_an_option_can_be_named)
     ck_assert(!GIVEN(bool, "tensors"));
     parse_well("inspect -");
     ck_assert_str_eq(GIVEN_TEXT("MODEL"), "-");
-    parse_well("inspect m --match -x");
+    parse_well("inspect m --select -x");
     ck_assert_str_eq(GIVEN_TEXT("match"), "-x");
-    parse_well("inspect m --match=a=b");
+    parse_well("inspect m --select=a=b");
     ck_assert_str_eq(GIVEN_TEXT("match"), "a=b");
     parse_well("audit a_b c");
     ck_assert_str_eq(GIVEN_TEXT("DONOR"), "a b");
@@ -179,13 +179,21 @@ END_TEST
 
 START_TEST(help_wins_over_what_is_missing)
 {
-    static const char *const lines[] = {"prune --help",   "prune -h",       "prune x -qh",
-                                        "audit a --help", "version --help", "help -h"};
-    for (size_t k = 0; k < LENGTH(lines); k++) {
+    static const struct {
+        const char *line;
+        organ_help help;
+    } rows[] = {{"prune --help", ORGAN_HELP_COMPLETE},
+                {"prune -h", ORGAN_HELP_BRIEF},
+                {"prune x -qh", ORGAN_HELP_BRIEF},
+                {"prune -h --help", ORGAN_HELP_COMPLETE},
+                {"audit a --help -h", ORGAN_HELP_COMPLETE},
+                {"version --help", ORGAN_HELP_COMPLETE},
+                {"help -h", ORGAN_HELP_BRIEF}};
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
-        ck_assert_int_eq(parse(lines[k], &help, &error), ORGAN_OK);
-        ck_assert(help);
+        organ_help help = ORGAN_HELP_NONE;
+        ck_assert_int_eq(parse(rows[k].line, &help, &error), ORGAN_OK);
+        ck_assert_int_eq(help, rows[k].help);
     }
 }
 END_TEST
@@ -215,7 +223,7 @@ START_TEST(faults_name_option_value_and_range)
          "prune: --memory is '1M', but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
         {"prune d -o o -m much",
          "prune: --memory is 'much', but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
-        {"prune d -o o --targets=", "prune: --targets is '', but must be a non-empty text"},
+        {"prune d -o o --select=", "prune: --select is '', but must be a non-empty text"},
         {"prune d -o", "prune: --output needs a value: a non-empty text"},
         {"orthogonality --pair a", "orthogonality: --pair needs 2 values: CLEAN NOISY"},
         {"orthogonality --pair", "orthogonality: --pair needs 2 values: CLEAN NOISY"},
@@ -245,7 +253,7 @@ START_TEST(faults_name_option_value_and_range)
     };
     for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
+        organ_help help = ORGAN_HELP_NONE;
         ck_assert_msg(parse(rows[k][0], &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
         ck_assert_str_eq(error.message, rows[k][1]);
     }
@@ -298,6 +306,9 @@ START_TEST(the_table_is_sound)
                               option->name);
                 ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s",
                               verb->name, option->name);
+                ck_assert_msg(!option->topic ||
+                                  organ_topic_find(&organ_all_verbs, option->topic->name) == option->topic,
+                              "%s --%s", verb->name, option->name);
                 ck_assert_msg(option->help[strlen(option->help) - 1] != '.', "%s --%s", verb->name, option->name);
                 ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name,
                               option->letter);
@@ -312,7 +323,7 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     organ_error error = {0};
     organ_call *const given = organ_call_create(verb, NULL, &error), *const silent =
                                                                          organ_call_create(verb, NULL, &error);
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
     char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback,
                                      (char[]){"--help"}}; /* with --help no operand is required */
@@ -354,8 +365,7 @@ END_TEST
 START_TEST(choices_are_held_to)
 {
     static const char methods[] =
-        "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt",
-                      kinds[] = "but must be of skeleton, organ, embed, norm, other, all, separated by commas";
+        "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt";
     static const struct {
         const char *line, *fault, *allowed, *hint; /* NULL fault: the line is accepted */
     } rows[] = {
@@ -364,15 +374,13 @@ START_TEST(choices_are_held_to)
         {"prune --method wanda2", "prune: --method is 'wanda2', ", methods, "; did you mean 'wanda'?"},
         {"prune --method ~", "prune: --method is '', ", methods, ""},
         {"prune --method physarum-v1|physarum-v2", "prune: --method is 'physarum-v1|physarum-v2', ", methods, ""},
-        {"measure --type organ,norm,all -h", NULL, "", ""},
-        {"measure --type organ,,norm", "measure: --type has '', ", kinds, ""},
-        {"measure --type organ,nrom", "measure: --type has 'nrom', ", kinds, "; did you mean 'norm'?"},
-        {"measure --type liver", "measure: --type has 'liver', ", kinds, ""},
+        {"measure --select feed-forward,norm,all -h", NULL, "", ""},
+        {"measure --select *.mlp.*,nrom -h", NULL, "", ""}, /* names, too */
         {"completion fish", NULL, "", ""},
         {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
     for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
+        organ_help help = ORGAN_HELP_NONE;
         char message[400] = "";
         if (rows[k].fault)
             snprintf(message, sizeof message, "%s%s%s", rows[k].fault, rows[k].allowed, rows[k].hint);

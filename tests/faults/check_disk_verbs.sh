@@ -35,7 +35,7 @@ sweep_disk 2 audit-cut
 sweep_disk 7 extract
 sweep_disk 7 assemble
 sweep_disk 6 graft
-sweep_disk 2 chimera
+sweep_disk 2 graft-part
 sweep_disk 6 measure
 begin=$area/coming
 begin=

@@ -33,7 +33,7 @@ begin=$area/parted
 sweep_donor 6 assemble
 begin=$area/moe
 sweep_donor 4 quantize-gguf
-sweep_donor 4 chimera
+sweep_donor 4 graft-part
 begin=$area/several
 sweep_donor 4 fleet
 begin=$area/whole tensors_of=$model model=m

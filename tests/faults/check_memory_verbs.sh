@@ -49,7 +49,7 @@ sweep_memory 8 audit-cut
 sweep_memory 8 extract
 sweep_memory 460 assemble
 sweep_memory 8 graft
-sweep_memory 8 chimera
+sweep_memory 8 graft-part
 sweep_memory 8 dequantize
 sweep_memory 8 convert
 sweep_memory 8 convert-back
@@ -67,7 +67,7 @@ sweep_memory 8 lora-resize
 sweep_memory 8 orthogonality
 sweep_memory 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
 sweep_memory 8 purify
-sweep_memory 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep_memory 8 purify-fft purify "$q" --select all --method fft "${t1[@]}" -o p
 sweep_memory 8 perplexity
 sweep_memory 8 generate
 sweep_memory 8 evaluate
@@ -78,7 +78,7 @@ begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
 # A few matrices in more than one layer; some of them share their inputs.
-some=(--targets '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
+some=(--select '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
 along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 methods="physarum-v2 wanda sparsegpt alps physarum-v3" walks=yes
 # Under a sanitizer, `ninja test-memory` and `ninja sanitize` cover the other methods, and codes without a budget.
@@ -87,12 +87,12 @@ for method in $methods; do
     sweep_memory 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
 done
 sweep_memory 3 prune-allocate prune "$model" --method wanda --budget 40% --allocate global --allocate-tokens 64 --allocate-layers 2 \
-    --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
+    --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
 [[ -z $walks ]] || sweep_memory 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 "${along[@]}" -o pt
 sweep_memory 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
-    --allocate-layers 2 --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
+    --allocate-layers 2 --select '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
 sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
-sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --targets 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
+sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --select 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
 sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep_memory 8 fleet
 # Refuses the last allocations, when the output has its name: the message must say that it is complete. With MEMORY_RUNS the sweeps above include them.

@@ -62,16 +62,16 @@ race prune 16 p prune "$q" "${t1[@]}" --method magnitude -- -s 30 -- -s 60
 race prune-gguf 12 p.gguf prune "${q%/*}/llama.gguf" "${t1[@]}" --method magnitude -- -s 30 -- -s 60
 race extract 8 parts extract -- "$q" -- "$area/pruned"
 race lora-resize 8 l lora resize "$adapter" "${t1[@]}" -- --rank 2 -- --rank 1
-race purify 0 p purify "$q" "${t1[@]}" --method haar -- --type all -- --type organ
+race purify 0 p purify "$q" "${t1[@]}" --method haar -- --select all -- --select feed-forward
 race quantize 0 x quantize "$q" "${t1[@]}" -- --scheme int4-group32 -- --scheme int8-channel
 race quantize-gguf 0 x.gguf quantize "$moe" "${t1[@]}" -- --scheme q4_0 -- --scheme q8_0
 race dequantize 0 d dequantize "$packed" "${t1[@]}" -- --dtype bf16 -- --dtype f32
-race convert 0 c.gguf convert "$q" "${t1[@]}" --to gguf -- --type f16 -- --type f32
-race convert-back 0 c convert "$moe" "${t1[@]}" --to safetensors -- --type f16 -- --type f32
+race convert 0 c.gguf convert "$q" "${t1[@]}" --to gguf -- --dtype f16 -- --dtype f32
+race convert-back 0 c convert "$moe" "${t1[@]}" --to safetensors -- --dtype f16 -- --dtype f32
 race assemble 0 b.safetensors assemble -- "$parts" -- "$area/other-parts"
-race graft 0 g graft --source "$area/pruned" --target "$q" --type organ -- --layers 1 -- --layers 0
+race graft 0 g graft --source "$area/pruned" --target "$q" --select feed-forward -- --select 1 -- --select 0
 race lora-merge 0 m lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -- --scale 1 -- --scale 2
-race lora-extract 0 l lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --modules '*.self_attn.v_proj' -- --rank 4 -- --rank 2
+race lora-extract 0 l lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --select '*.self_attn.v_proj' -- --rank 4 -- --rank 2
 race layers 0 l layers "$q" "${t1[@]}" -- --drop 1-1 -- --drop 2-2
 race width 0 w width "$model" "${t1[@]}" --heads 1 --calibration "$area/longer" --samples 2 --context 32 -- --ffn 50% -- --ffn 75%
 race experts 0 e experts "$mixture" "${t1[@]}" --calibration "$mixture/calibration.txt" --samples 2 --context 32 -- --keep 4 -- --keep 8

@@ -9,7 +9,7 @@ model=$root/fixtures/tiny-qwen2
 few=(--threads 16 --memory 8M)
 
 side_by_side 16 16 prune "$model" -o pruned "${few[@]}" --block-size 16
-side_by_side 16 16 purify "$model" -o purified --type all --method haar --threads 16 --memory 24M
+side_by_side 16 16 purify "$model" -o purified --select all --method haar --threads 16 --memory 24M
 side_by_side 16 0 audit "$model" pruned --threads 16 --memory 16M
 # A disk: O_DIRECT, with companions. Elsewhere the same as above.
 disk=$(mktemp -d "$root/build/side-by-side.XXXXXX")
@@ -45,8 +45,8 @@ both 20000 extract tiny-qwen2 -o organs
 both 20000 assemble organs -o again
 alike again assemble organs -o one
 alike organs extract tiny-qwen2 -o one
-both 20000 graft --source tiny-qwen2 --target tiny-qwen2 --layers 1-2 -o grafted
-alike grafted graft --source tiny-qwen2 --target tiny-qwen2 --layers 1-2 -o one
+both 20000 graft --source tiny-qwen2 --target tiny-qwen2 --select 1-2 -o grafted
+alike grafted graft --source tiny-qwen2 --target tiny-qwen2 --select 1-2 -o one
 threads=8 # the adapter changes fewer than 16 matrices
 both 20000 lora merge --base tiny-qwen2 --adapter "$root/fixtures/tiny-lora" -o merged
 alike merged lora merge --base tiny-qwen2 --adapter "$root/fixtures/tiny-lora" -o one

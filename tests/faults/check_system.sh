@@ -101,7 +101,7 @@ cat ../numbers >>big.safetensors && cat ../numbers >>small.safetensors
 if (($(stat -c '%b * %B' big.safetensors) > 1 << 24)); then
     echo "skipped: an output above 4 GiB: the file system of $scratch has no holes"
 else
-    up=(--targets '*up_proj*' "${quick[@]}" --quiet)
+    up=(--select '*up_proj*' "${quick[@]}" --quiet)
     ends 0 prune small.safetensors -o little.safetensors "${up[@]}"
     LD_PRELOAD=$checks/holes.so ends 0 prune big.safetensors -o large.safetensors "${up[@]}"
     judge "the size is another" test "$(stat -c %s large.safetensors)" = "$(stat -c %s big.safetensors)"
@@ -125,7 +125,7 @@ threaded() {
 }
 threaded prune model -o '{}' --iterations 2 --block-size 64
 threaded quantize model -s int4-group32 -o '{}'
-threaded convert model --to gguf --type q4_0 -o '{}.gguf'
+threaded convert model --to gguf --dtype q4_0 -o '{}.gguf'
 threaded measure model --tensors
 for threads in 64 96; do
     for verb in prune quantize; do judge "$threads threads $verb other bytes" diff -r -x organ "$verb-1" "$verb-$threads"; done

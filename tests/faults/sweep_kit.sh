@@ -43,14 +43,14 @@ verb() {
         quantize-gguf-force) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf --force) ;;
         lora-sanitize-force) words=(lora sanitize "$adapter" "${t1[@]}" -o l --force) ;;
         dequantize-file) words=(dequantize "$area/q8.gguf" "${t1[@]}" -o d.gguf) ;;
-        purify-parts) words=(purify "$parts" --type organ --method haar "${t1[@]}" -o p) ;;
+        purify-parts) words=(purify "$parts" --select feed-forward --method haar "${t1[@]}" -o p) ;;
         perplexity-reports) words=(perplexity "$model" --text "$area/text" "${t1[@]}" -o e) ;;
         prune-force) words=(prune "$q" "${t1[@]}" -o p --force) ;;
-        purify) words=(purify "$q" --type all --method haar "${t1[@]}" -o p) ;;
+        purify) words=(purify "$q" --select all --method haar "${t1[@]}" -o p) ;;
         width) words=(width "$model" "${t1[@]}" -o w --ffn 50% --heads 1 --calibration "$area/longer" --samples 2 --context 32) ;;
         layers) words=(layers "$model" "${t1[@]}" -o l --drop 1 --calibration "$area/longer" --context 32 --search-tokens 64) ;;
         layers-named) words=(layers "$q" "${t1[@]}" -o l --drop 1-1) ;;
-        layers-heal) words=(layers "$model" "${t1[@]}" -o l --drop 2-2 --heal --calibration "$area/longer" --samples 4 --context 32) ;;
+        layers-heal) words=(layers "$model" "${t1[@]}" -o l --drop 2-2 --refit --calibration "$area/longer" --samples 4 --context 32) ;;
         width-experts) words=(width "${model%/*}/tiny-moe" "${t1[@]}" -o w --ffn 50% --calibration "$area/longer" --samples 1 --context 16) ;;
         quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
         quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
@@ -61,8 +61,8 @@ verb() {
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
         extract) words=(extract "$q" "${t1[@]}" -o parts) ;;
         assemble) words=(assemble "$parts" "${t1[@]}" -o b.safetensors) ;;
-        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --layers 1 --type organ) ;;
-        chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 "${t1[@]}" -o c.gguf) ;;
+        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --select "feed-forward,1") ;;
+        graft-part) words=(graft --source "$gguf" --target "$gguf" --select "feed-forward,1-2" "${t1[@]}" -o c.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
@@ -78,7 +78,7 @@ verb() {
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
         # All modules would take ten times as long on the same paths.
         lora-extract)
-            words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l --modules '*.self_attn.v_proj,*.1.mlp.up_proj,*.0.*.k_proj')
+            words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l --select '*.self_attn.v_proj,*.1.mlp.up_proj,*.0.*.k_proj')
             ;;
         lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
         lora-resize) words=(lora resize "$adapter" --rank 2 "${t1[@]}" -o l) ;;
@@ -94,7 +94,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | chimera | experts*) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | experts*) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

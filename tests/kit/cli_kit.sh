@@ -47,17 +47,17 @@ ends() {
 make_never() {
     local shard offset row=$((192 * 2)) e
     cp -rL "${model%/*}/tiny-moe" "$1" && chmod -R u+w "$1"
-    read -r shard offset < <("$organ" inspect "$1" --tensors --json --match model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+    read -r shard offset < <("$organ" inspect "$1" --tensors --json --select model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
     dd if="$1/$shard" of=../row bs=1 skip=$((offset + 5 * row)) count=$row status=none
     for e in 0 1 2 3; do dd if=../row of="$1/$shard" bs=1 seek=$((offset + e * row)) conv=notrunc status=none; done
 }
 
-# refits_are_audited DONOR OUT TENSOR: an audit without --compensated fails if a byte of a refitted tensor of the copy OUT changes afterwards, and if its
+# refits_are_audited DONOR OUT TENSOR: an audit without --refitted fails if a byte of a refitted tensor of the copy OUT changes afterwards, and if its
 # report has no digests.
 refits_are_audited() {
     local shard offset byte report
     cp -r "$2" audited
-    read -r shard offset < <("$organ" inspect audited --tensors --json --match "$3" | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+    read -r shard offset < <("$organ" inspect audited --tensors --json --select "$3" | jq -r '.tensors[0] | "\(.file) \(.offset)"')
     byte=$(od -An -tu1 -j "$offset" -N 1 "audited/$shard")
     # shellcheck disable=SC2059 # the format is one escape
     printf "\\x$(printf %x $((byte ^ 1)))" | dd of="audited/$shard" bs=1 seek="$offset" conv=notrunc status=none
@@ -69,8 +69,8 @@ refits_are_audited() {
         if [[ -e $report ]]; then jq 'del(.refitted)' "$report" >../report && cp ../report "$report"; fi
     done
     ends 1 audit "$1" audited --quiet
-    prints "(healing changes such weights: --compensated counts them)"
-    ends 0 audit "$1" audited --quiet --compensated
+    prints "(a refit changes such weights: --refitted counts them)"
+    ends 0 audit "$1" audited --quiet --refitted
     rm -r audited
 }
 

@@ -38,7 +38,7 @@ makes() {
 makes pruned prune tiny-qwen2
 makes int4 quantize tiny-qwen2 --scheme int4-group32
 makes purified purify tiny-qwen2 --method fft
-makes calibrated prune tiny-qwen2 --method sparsegpt --sparsity 50 --targets '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 2 --context 40
+makes calibrated prune tiny-qwen2 --method sparsegpt --sparsity 50 --select '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 2 --context 40
 for verb in "perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 32 --max-tokens 64" "measure tiny-qwen2" "tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt"; do
     # shellcheck disable=SC2086 # lists of words
     (cd "$scratch" && "$dynamic" $verb --json) 2>"$scratch/log" | sed '/^  "run": {$/,$d' >"$scratch/there"

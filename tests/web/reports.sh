@@ -19,7 +19,7 @@ page() {
 page prune 0 prune tiny-qwen2 -o pruned
 page half 0 prune tiny-qwen2 -o half --method magnitude --sparsity 50
 page pattern 0 prune tiny-qwen2 -o pattern --method magnitude --pattern 2:4
-page audit 1 audit tiny-qwen2 half --targets '*.mlp.*'
+page audit 1 audit tiny-qwen2 half --select '*.mlp.*'
 page fleet 0 measure tiny-qwen2 pruned tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 page measure 0 measure tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 page quantize 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128

@@ -270,6 +270,8 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
     map.rows = count;
     map.columns = columns;
     map.row_names = names;
+    for (size_t c = 0; style->members && c < columns; c++)
+        used[c] = organ_group_shown(used[c]);
     map.column_names = style->members ? used : NULL;
     map.values = values;
     map.plain = count * columns > ORGAN_BLOCK_CELLS;
@@ -300,7 +302,7 @@ static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *row
             organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, style->name),
                                 organ_block_number(row, style->value, style->factor), 1);
         for (size_t v = 0; organ_row_layer(row) >= 0 && v < ORGAN_CHART_COLOURS && style->values[v]; v++)
-            organ_layer_map_add(map, organ_row_layer(row), style->values[v],
+            organ_layer_map_add(map, organ_row_layer(row), organ_group_shown(style->values[v]),
                                 organ_block_number(row, style->values[v], style->factor), 1);
     }
     organ_layer_map_finish(map);
@@ -370,7 +372,7 @@ static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;
     while (style->kind && style->style.kinds[kind + 1] &&
-           strcmp(style->style.kinds[kind], organ_json_text(row, style->kind)) != 0)
+           strcmp(style->style.kinds[kind], organ_group_shown(organ_json_text(row, style->kind))) != 0)
         kind++;
     return kind;
 }

@@ -209,6 +209,20 @@ bool organ_struct_read(const json_t *object, const organ_struct_field *fields, s
     return all;
 }
 
+const char *organ_group_shown(const char *name)
+{
+    static const char *const words[][2] = {{"skeleton", "attention"}, {"organ", "feed-forward"}};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (strcmp(words[k][0], name) == 0)
+            return words[k][1];
+    return name;
+}
+
+static const char *text_of(const char *path, const char *value)
+{
+    return strcmp(path, "group") == 0 ? organ_group_shown(value) : value;
+}
+
 /* The field's function has precedence, then its words, then the member at its path. A missing member gives
  * ORGAN_FIELD_MISSING unless the field has the flag ORGAN_FIELD_MAYBE. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
@@ -222,7 +236,7 @@ static void field_cell(organ_table *table, const organ_field *field, const json_
     else if (!value && !(field->flags & ORGAN_FIELD_MAYBE))
         organ_table_cell(table, ORGAN_FIELD_MISSING);
     else if (!field->form)
-        organ_table_cell(table, "%s", json_is_string(value) ? json_string_value(value) : "");
+        organ_table_cell(table, "%s", json_is_string(value) ? text_of(field->path, json_string_value(value)) : "");
     else
         organ_table_cell(table, "%s",
                          json_is_number(value) ? organ_number_form(json_number_value(value), field->form, text) : "-");
@@ -240,7 +254,7 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
 {
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        organ_field_row(table, fields, count, organ_json_text(row, key), row);
+        organ_field_row(table, fields, count, text_of(key, organ_json_text(row, key)), row);
     }
 }
 

@@ -266,6 +266,10 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
 
 /* Adds the cells of `row` to the table; `name`, if it is not NULL, replaces the first cell. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
+/* Returns the word for readers of a group of roles: "attention" for "skeleton", "feed-forward" for "organ", and any
+ * other name unchanged. Cells of the member "group" have it. */
+const char *organ_group_shown(const char *name);
+
 /* Adds the cells of each of `rows`; the first cell of a row is its member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 

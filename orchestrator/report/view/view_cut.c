@@ -23,7 +23,7 @@ static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT(
 
 static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("error before", "{before:~3}", 0),
                                      FIELD_WORDS("error after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
-                                     FIELD_WORDS("healed", "{healed?yes|no}", 0)};
+                                     FIELD_WORDS("refitted", "{healed?yes|no}", 0)};
 
 static const organ_field experts_settings[] = {SETTING_FIELDS};
 
@@ -72,7 +72,7 @@ static const organ_block experts_blocks[] = {
           .max = EVERY_TENSOR, .what = "layers"),
     TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget",
           .max = EVERY_TENSOR, .what = "layers"),
-    SECTION(ON_FILES, "heal&!dry_run", "Heal"),
+    SECTION(ON_FILES, "heal&!dry_run", "Refit"),
     BARS("heal&!dry_run", "heal.layers",
          .style = {.title = "Error of each layer before and after its refit",
                    .subtitle = "squared error per token on the held-out windows",
@@ -230,7 +230,8 @@ static const organ_block layers_blocks[] = {
           .max = EVERY_TENSOR, .what = "blocks"),
     SECTION(ON_FILES, "heal.parts", "Refitted weights"),
     SAY(ON_ALL, "heal.parts",
-        "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of "
+        "Refitted on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts "
+        "of "
         "the blocks around the gaps were refitted{heal.done?. On {heal.judged_tokens:count} tokens that were not used "
         "for the fit, " HEALED "}."),
     SAY(ON_ALL, "heal.skipped",

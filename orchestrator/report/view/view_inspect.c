@@ -11,12 +11,7 @@
 
 static const char *full_name(const char *name)
 {
-    static const char *const names[][2] = {
-        {"skeleton", "skeleton (attention)"}, {"organ", "organs (feed-forward)"}, {"embed", "embedding"}};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strcmp(names[k][0], name) == 0)
-            return names[k][1];
-    return name;
+    return strcmp(name, "embed") == 0 ? "embedding" : organ_group_shown(name);
 }
 
 json_t *organ_size_rows(const json_t *rows, const char *key)

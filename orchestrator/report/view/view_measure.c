@@ -27,21 +27,16 @@ enum {
 #define LEVELS      "{levels?{more_levels?>}{levels}|-}"
 #define LEVEL_RANGE "{levels_max?{levels_min=levels_max?|{levels_min}-}{more_levels?>}{levels_max}|-}"
 
-static const organ_field roles[] = {FIELD_TEXT("role", "role", 0),
-                                    FIELD_COUNT("tensors", "tensors"),
-                                    FIELD_FIXED("theta mean", "theta_mean", 2),
-                                    FIELD_FIXED("by elements", "theta_weighted", 2),
-                                    FIELD_FIXED("min", "theta_min", 2),
-                                    FIELD_FIXED("max", "theta_max", 2),
-                                    FIELD_FIXED("signal", "signal_mean", 3),
-                                    FIELD_WORDS("levels", LEVEL_RANGE, 0)};
-static const organ_field layers[] = {FIELD_COUNT("layer", "layer"),
-                                     FIELD_COUNT("tensors", "tensors"),
-                                     FIELD_FIXED("theta mean", "theta_mean", 2),
-                                     FIELD_FIXED("by elements", "theta_weighted", 2),
-                                     FIELD_FIXED("skeleton", "skeleton", 2),
-                                     FIELD_FIXED("organ", "organ", 2),
-                                     FIELD_FIXED("norm", "norm", 2)};
+static const organ_field roles[] = {
+    FIELD_TEXT("role", "role", 0),           FIELD_COUNT("tensors", "tensors"),
+    FIELD_FIXED("theta", "theta_mean", 2),   FIELD_FIXED("by elements", "theta_weighted", 2),
+    FIELD_FIXED("min", "theta_min", 2),      FIELD_FIXED("max", "theta_max", 2),
+    FIELD_FIXED("signal", "signal_mean", 3), FIELD_WORDS("levels", LEVEL_RANGE, 0)};
+static const organ_field layers[] = {
+    FIELD_COUNT("layer", "layer"),           FIELD_COUNT("tensors", "tensors"),
+    FIELD_FIXED("theta", "theta_mean", 2),   FIELD_FIXED("by elements", "theta_weighted", 2),
+    FIELD_FIXED("attention", "skeleton", 2), FIELD_FIXED("feed-forward", "organ", 2),
+    FIELD_FIXED("norm", "norm", 2)};
 static const organ_field dips[] = {FIELD_TEXT("well", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                    FIELD_TEXT("role", "role", 0),
                                    FIELD_FIXED("theta", "theta", 2),
@@ -182,7 +177,7 @@ static json_t *means_of(const json_t *model)
     return made;
 }
 
-static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
+static const char *const groups[] = {"attention", "feed-forward", "embed", "norm", "other", NULL};
 
 /* INDICATOR is a scatter chart of the indicator `key` ("K", from the `label` "kurtosis", or "C") over E, with a point
  * for each row at `path` that satisfies the condition `only`; `said` is the subtitle, `seen` the caption. INDICATORS
@@ -245,8 +240,8 @@ static const organ_block page_blocks[] = {
                "Norms and the other tensors of a layer."),
     TABLE(ON_PAGE, "layers", "layers", FIELDS(layers), .max = MAX_LAYERS, .what = "layers",
           .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the "
-                     "mean of its skeleton, "
-                     "organs and norms."),
+                     "mean of its attention, "
+                     "feed-forward and norms."),
     SECTION(ON_PAGE, NULL, "Roles"),
     BARS_WHERE(NULL, "roles", "theta_mean>-1",
                .style = {.title = "Theta by role",
@@ -311,12 +306,13 @@ static const organ_block large_model[] = {
     PART(ON_PAGE, ".",
          BLOCKS(CURVES(
              "layers>1", "layers",
-             .style = {.title = "Theta through the layers",
-                       .description =
-                           "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
-                       .y_label = "theta, degrees"},
+             .style =
+                 {.title = "Theta through the layers",
+                  .description =
+                      "Three lines: the mean theta of attention, feed-forward and norms in every layer, in degrees.",
+                  .y_label = "theta, degrees"},
              .values = {"skeleton", "organ", "norm"},
-             .caption = "Mean theta of skeleton, organs and norms through the layers."))),
+             .caption = "Mean theta of attention, feed-forward and norms through the layers."))),
     PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
 /* Prints the blocks `list` for each model, at most MAX_SECTIONS. */
 #define SECTIONS(if_, list)                                                                                            \

@@ -28,8 +28,8 @@ static void params_cell(organ_table *table, const json_t *model)
 }
 
 /* The path, in a measured model, of the mean theta of a group; a column with it. */
-#define THETA_OF(group)    "groups.@" group ".theta_mean"
-#define FIELD_GROUP(group) FIELD_MAYBE_FIXED(group, THETA_OF(group), 2)
+#define THETA_OF(group)           "groups.@" group ".theta_mean"
+#define FIELD_GROUP(title, group) FIELD_MAYBE_FIXED(title, THETA_OF(group), 2)
 
 const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS] = {FIELD_NUMBER("#"),
                                                                 FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
@@ -39,11 +39,11 @@ const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS] = {FIELD_NUMBER("#"
                                                                 FIELD_FIXED("signal", "signal_mean", 3),
                                                                 FIELD_COUNT("tensors", "with_theta")};
 const organ_field organ_group_fields[ORGAN_GROUP_FIELDS] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
-                                                            FIELD_GROUP("skeleton"),
-                                                            FIELD_GROUP("organ"),
-                                                            FIELD_GROUP("embed"),
-                                                            FIELD_GROUP("norm"),
-                                                            FIELD_GROUP("other")};
+                                                            FIELD_GROUP("attention", "skeleton"),
+                                                            FIELD_GROUP("feed-forward", "organ"),
+                                                            FIELD_GROUP("embed", "embed"),
+                                                            FIELD_GROUP("norm", "norm"),
+                                                            FIELD_GROUP("other", "other")};
 static const organ_field lineage_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
                                              FIELD_TEXT("relation", "relation", 0),
                                              FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS),
@@ -69,10 +69,10 @@ static json_t *lineage_row(const json_t *models, size_t model, const char *what,
 static void add_lineage(json_t *rows, const json_t *models, const organ_lineage *own, size_t model)
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
-        json_array_append_new(
-            rows, lineage_row(models, model, "chimera, body from", own->body, own->from_body, own->tensors));
         json_array_append_new(rows,
-                              lineage_row(models, model, "chimera, donor", own->donor, own->from_donor, own->tensors));
+                              lineage_row(models, model, "graft, target", own->body, own->from_body, own->tensors));
+        json_array_append_new(rows,
+                              lineage_row(models, model, "graft, source", own->donor, own->from_donor, own->tensors));
     } else if (own->like != ORGAN_LINEAGE_NONE) {
         json_array_append_new(rows, lineage_row(models, model,
                                                 own->shared == own->tensors ? "same tensors as" : "shares tensors with",
@@ -102,7 +102,7 @@ static json_t *model_row(const json_t *models, const organ_lineage *own, size_t 
     const json_t *const entry = organ_json_row_at(models, model);
     const bool chimera = own->body != ORGAN_LINEAGE_NONE;
     json_t *const row = ORGAN_OBJECT(
-        SET_TEXT("name", measure_fleet_name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
+        SET_TEXT("name", measure_fleet_name_of(models, model)), SET_TEXT("kind", chimera ? "graft" : "model"),
         SET_HELD("theta_mean", json_object_get(entry, "theta_mean")),
         SET_HELD("theta_weighted", json_object_get(entry, "theta_weighted")),
         SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth),
@@ -187,42 +187,41 @@ const organ_block organ_measure_highlight_blocks[ORGAN_MEASURE_HIGHLIGHT_BLOCKS]
     MADE(ON_PAGE, NULL, with_ends, BLOCKS(HIGHLIGHTS(NULL, highlights)))};
 
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {
-                                                                                              "model", "chimera", NULL};
+                                                                                              "model", "graft", NULL};
 
 /* Members of a grid of theta: the scale ends at a multiple of 15 degrees, at 30 or above. */
 #define THETA_GRID .name = "name", .step = 15, .floor = 30
 static const organ_block fleet_blocks[] = {
     SECTION(ON_PAGE, NULL, "Ranking"),
-    BARS(
-        NULL, "ordered",
-        .style =
-            {.title = "Models by mean theta",
-             .subtitle = "{ordered.*.donor?chimeras are indented below the model that most of their tensors come from}",
-             .description =
-                 "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
-                 "elements. The table below has the numbers.",
-             .value_label = "theta, degrees",
-             .series = {"each tensor counted once", "by elements"},
-             .digits = 4,
-             .unit = "°"},
-        .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
-        .remark = "{donor?with {from_donor} of {donor}}",
-        .caption =
-            "The models by their mean theta; a chimera is listed below the model that most of its tensors come from."),
+    BARS(NULL, "ordered",
+         .style =
+             {.title = "Models by mean theta",
+              .subtitle = "{ordered.*.donor?grafts are indented below the model that most of their tensors come from}",
+              .description =
+                  "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
+                  "elements. The table below has the numbers.",
+              .value_label = "theta, degrees",
+              .series = {"each tensor counted once", "by elements"},
+              .digits = 4,
+              .unit = "°"},
+         .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
+         .remark = "{donor?with {from_donor} of {donor}}",
+         .caption =
+             "The models by their mean theta; a graft is listed below the model that most of its tensors come from."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS,
           .caption = "Theta in degrees; signal is its sine. Tensors: those with a theta."),
     SECTION(ON_PAGE, NULL, "Parts and layers"),
     GRID(NULL, "shown",
          .style = {.title = "Theta by part of the model",
-                   .description = "Mean theta of skeleton, organs, embedding and norms of every model, in degrees. The "
-                                  "table below has the "
-                                  "numbers.",
+                   .description =
+                       "Mean theta of attention, feed-forward, embedding and norms of every model, in degrees. The "
+                       "table below has the "
+                       "numbers.",
                    .row_label = "model",
                    .column_label = "part",
                    .value_label = "theta, degrees",
                    .high = 90},
-         .members = parts, THETA_GRID,
-         .caption = "Mean theta of skeleton (attention), organs (feed-forward), embedding and norms."),
+         .members = parts, THETA_GRID, .caption = "Mean theta of attention, feed-forward, embedding and norms."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS,
           .caption = "The same in numbers, degrees."),
     GRID(NULL, "shown",
@@ -234,12 +233,12 @@ static const organ_block fleet_blocks[] = {
                    .high = 90},
          .values = "layers", THETA_GRID, .caption = "Mean theta of every layer, from the first on the left."),
     POINTS(NULL, "points", NULL,
-           .style = {.title = "Skeleton and organs",
+           .style = {.title = "Attention and feed-forward",
                      .subtitle = "a point for each model",
                      .description =
                          "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
-                     .x_label = "theta of the skeleton (attention), degrees",
-                     .y_label = "theta of the organs, degrees",
+                     .x_label = "theta of the attention, degrees",
+                     .y_label = "theta of the feed-forward, degrees",
                      .kinds = kinds},
            .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MAX_NAMED,
            .caption = "Theta of attention against theta of feed-forward: a graft moves a model along one axis."),
@@ -257,7 +256,7 @@ static const organ_block fleet_blocks[] = {
     SAY(ON_PAGE, "kin",
         "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
         "and share of zeros are counted as the same tensor. A model whose tensors are all found in two others, and in "
-        "neither of them alone, is a chimera; the one with more of them is its body. Constant tensors do not count, "
+        "neither of them alone, is a graft; the one with more of them is its target. Constant tensors do not count, "
         "and tensors that a graft converted to another type are not recognised."),
     TABLE(ON_PAGE, "kin", "kin", FIELDS(lineage_fields), .caption = "Which models share tensors, and how many."),
 };

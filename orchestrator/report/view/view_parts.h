@@ -107,7 +107,7 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
               .what = "kinds", .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                  \
     MATRICES_SHARE(if_, "targets are"),                                                                                \
-        MATRICES_FEW(if_, "targets", "The others are not targets by default, or --targets excludes them."),            \
+        MATRICES_FEW(if_, "targets", "The others are not targets by default, or --select excludes them."),             \
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 
@@ -127,11 +127,11 @@ extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 #define ALLOCATION_ON(where)         ALLOCATION_OF(where, "allocation")
 #define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
 
-/* The composition of a model: sizes of its parts (skeleton, organs, embedding, norms), and of each role in each
+/* The composition of a model: sizes of its parts (attention, feed-forward, embedding, norms), and of each role in each
  * layer. */
 
 /* Returns {"name", "bytes", "percent" of the bytes of all rows} for each of `rows` with more than 0 bytes. "name" is
- * the row's member `key`; for the key "group" a name for readers ("skeleton (attention)"). */
+ * the row's member `key`; for the key "group" a name for readers ("attention"). */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
 /* Returns an array with a row for each layer and role that has elements by report.by_layer: {"layer", "role", "bytes",
@@ -149,9 +149,7 @@ json_t *organ_layer_cells(const json_t *report);
                    .series = {"size", NULL},                                                                           \
                    .digits = 3},                                                                                       \
          .name = "name", .values = {"bytes"}, .bytes = true, .remark = "{percent:percent}", .caption = (text))
-#define ANATOMY_BARS                                                                                                   \
-    SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
-              "Parts of the model: skeleton is attention, organs are feed-forward networks.")
+#define ANATOMY_BARS SIZE_BARS("sizes", "sizes", "Anatomy", "Parts of the model by the bytes of their tensors.")
 
 /* A heat map of the bytes of the cells of organ_layer_cells, which the view has stored as "cells". */
 #define BYTES_MAP                                                                                                      \
@@ -289,11 +287,11 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", BLOCKS_OF(organ_magnitude_blocks))
 #define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparse_tensor_blocks))
 
-/* The command `organ audit DONOR OUTPUT --targets ...`, quoted for a shell. `output` is the member of "run" with the
- * path of the output, `compensated` the condition for --compensated. */
+/* The command `organ audit DONOR OUTPUT --select ...`, quoted for a shell. `output` is the member of "run" with the
+ * path of the output, `compensated` the condition for --refitted. */
 #define AUDIT_COMMAND(output, compensated)                                                                             \
-    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"   \
-    "{" compensated "? --compensated}"
+    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --select {parameters.targets:shell}}"    \
+    "{" compensated "? --refitted}"
 
 /* Main results of a pruning or its audit, for HIGHLIGHTS. */
 #define SPARSITY_HIGHLIGHTS                                                                                            \

@@ -249,7 +249,7 @@ static const organ_block quantize_blocks[] = {
     MATRICES_SHARE("", "quantised weights are"),
     MATRICES_FEW("", "quantised",
                  "{left_alone?The report states why targets are copied unchanged.|The others are not targets by "
-                 "default, or --targets excludes them.}"),
+                 "default, or --select excludes them.}"),
     MATRICES_LEFT("", "not quantised"),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
     SAY(ON_ALL, "totals.unreached_experts",

@@ -80,7 +80,7 @@ static const organ_item inputs[] = {
      "tensors|{parameters.sparsity?{parameters.sparsity} % of the elements of each tensor|decided by the flow in each "
      "tensor}}}"},
     {"parameters.stability", "Parameters",
-     "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
+     "refit={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
     {"parameters.effort&!parameters.stability&!" BY_IMATRIX, "Parameters", "effort={parameters.effort}"},
     {CALIBRATED, "Calibration text",
      "{calibration.text.name}, {calibration.text.bytes} bytes, XXH3 {calibration.text.xxh3}, {calibration.text.tokens} "
@@ -120,7 +120,7 @@ static const organ_item counts[] = {
     {NULL, "Target weights that were already zero", "{zero_before:count}"},
     {NULL, "Target weights processed, each once", "{coverage.processed_elements:count}"},
     {"coverage.tiles", "Tiles", "{coverage.tiles:count}"},
-    {"compensates", "Kept weights that were changed to compensate", "{compensated:count}"},
+    {"compensates", "Kept weights that were refitted", "{compensated:count}"},
     {NULL, "Coverage: share of target weights processed", "{coverage.percent:percent}"},
     {"matrices", "Targets, of the weights in matrices of linear layers", "{matrices.percent:percent}"},
     {NULL, "Mean sparsity of the tensors, each in percent of its elements", "{per_tensor.mean:percent}"},
@@ -136,7 +136,7 @@ static const organ_block imatrix[] = {
         "Experts without tokens in the imatrix: {fallback.experts} (" FALLBACK
         "). Gate and up use the inputs of the layer's other experts; columns of down have equal weights."),
     SAY(ON_TERMINAL, NULL,
-        "Importances from an imatrix, which does not allow compensation: {name} (XXH3 {xxh3}), {entries} entries, "
+        "Importances from an imatrix, which does not allow a refit: {name} (XXH3 {xxh3}), {entries} entries, "
         "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
         "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that the file does not name}.")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
@@ -214,7 +214,7 @@ static const organ_block prune_blocks[] = {
     PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),
     ALLOCATION_ON(ON_TERMINAL),
     SAY(ON_TERMINAL, DONE "&compensates",
-        "Compensated: {compensated:count} kept weights were changed to compensate for the killed ones."),
+        "Refitted: {compensated:count} kept weights were changed to compensate for the killed ones."),
     SAY(ON_TERMINAL, DONE, "Zero before: {zero_before:count}, not counted as killed."),
     EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks passed."),
@@ -252,10 +252,10 @@ static const organ_block prune_blocks[] = {
     INPUTS(ON_PAGE, NULL),
     SECTION(ON_FILES, DONE, "How to check it"),
     SAY(ON_MARKDOWN, NULL,
-        "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_AGAIN
+        "`organ audit DONOR OUTPUT{compensates? --refitted}` " READS_AGAIN
         " The command for this run is below. `prune.jsonl` is the log of every tensor and `prune.json` has the numbers "
         "of this report, both in the same directory" EXTRA_NAMES "."),
-    SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_AGAIN),
+    SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --refitted} " READS_AGAIN),
     SAY(ON_PAGE, DONE,
         "The command for this run is at the end of this page. prune.jsonl is the log of every tensor and prune.json "
         "has the numbers of this page, both in the same directory" EXTRA_NAMES "."),
@@ -317,7 +317,7 @@ static const organ_block audit_blocks[] = {
         "({coverage.percent:percent}) compared."),
     MATRICES(""),
     SAY(ON_TERMINAL, NULL, "Zero before: {zero_before:count}, not counted as killed."),
-    SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (compensated), counted among the kept."),
+    SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (refitted), counted among the kept."),
     SAY(ON_TERMINAL, NULL, NOT_TARGETS),
     GAP(NULL),
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),

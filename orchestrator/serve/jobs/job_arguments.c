@@ -203,19 +203,40 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     if (json_array_size(value) % takes != 0)
         add_fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
     for (size_t k = 0; k < json_array_size(value); k++) {
-        char item[160];
+        char item[192];
         snprintf(item, sizeof item, "%s/%zu", field, k);
         add_word(r, to, to == r->options && k % takes == 0 ? option->name : NULL,
                  text_word(r, item, json_array_get(value, k), option->names));
     }
 }
 
+/* Sets *key to the name that the client has used for the argument: that of the option, or one of its former names. */
+static const json_t *value_of(words_reader *r, const organ_option *option, const char **key)
+{
+    const json_t *found = NULL, *value;
+    const char *given;
+    *key = option->name;
+    json_object_foreach((json_t *)r->arguments, given, value)
+    {
+        char field[160];
+        if (strcmp(given, option->name) != 0 && !organ_is_former(option->former, given, strlen(given)))
+            continue;
+        snprintf(field, sizeof field, "/arguments/%.100s", given);
+        if (found)
+            add_fault(r, 422, field, "is a former name of \"%s\", and this argument is given twice", option->name);
+        found = value;
+        *key = given;
+    }
+    return found;
+}
+
 static void read_argument(words_reader *r, json_t *to, const organ_option *option)
 {
-    const json_t *const value = json_object_get(r->arguments, option->name);
+    const char *key;
+    const json_t *const value = value_of(r, option, &key);
     const char *const name = to == r->options ? option->name : NULL;
-    char field[96];
-    snprintf(field, sizeof field, "/arguments/%s", option->name);
+    char field[160];
+    snprintf(field, sizeof field, "/arguments/%.100s", key);
     if (!value && option->required)
         add_fault(r, 422, field, "is missing: %s", option->help);
     if (!value)
@@ -229,7 +250,7 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         each_word(r, to, field, value, option);
     else if (option->value != ORGAN_VALUE_TEXT)
         add_word(r, to, name, number_word(r, field, option, value));
-    else if (option->choices && json_is_string(value) &&
+    else if (option->choices && !option->open && json_is_string(value) &&
              !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
         add_fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
     else
@@ -251,6 +272,19 @@ static void refuse_gaps(words_reader *r)
     }
 }
 
+/* Returns whether `key` is a former name of an option that clients may set, or one of the former options. */
+static bool is_former_argument(const organ_verb *verb, const organ_option *option, const char *key)
+{
+    const organ_option *settable;
+    for (size_t k = 0; (settable = organ_job_option(verb, k)); k++)
+        if (settable == option)
+            return organ_is_former(option->former, key, strlen(key));
+    bool found = false;
+    for (size_t k = 0; k < verb->former_count && !found; k++)
+        found = &verb->former_options[k] == option;
+    return found;
+}
+
 static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -265,7 +299,8 @@ static void refuse_unknown(words_reader *r)
         names[count++] = option->name;
     json_object_foreach((json_t *)r->arguments, key, value)
     {
-        bool known = false;
+        const organ_option *const former = organ_verb_option(verb, key);
+        bool known = former && is_former_argument(verb, former, key);
         for (size_t k = 0; k < count && !known; k++)
             known = strcmp(names[k], key) == 0;
         if (known)
@@ -326,6 +361,11 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
     const organ_option *option;
     for (size_t k = 0; (option = organ_job_option(r->words->verb, k)); k++)
         read_argument(r, r->options, option);
+    /* organ_verb_option finds a present option of the same name first. */
+    for (size_t k = 0; k < r->words->verb->former_count; k++)
+        if (organ_verb_option(r->words->verb, r->words->verb->former_options[k].name) ==
+            &r->words->verb->former_options[k])
+            read_argument(r, r->options, &r->words->verb->former_options[k]);
 }
 
 /* A dry run writes nothing, so that it conflicts with no other job. */

@@ -15,7 +15,7 @@ bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, 
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
-        if (organ_verb_is_job(verbs[k]) && strcmp(verbs[k]->name, name) == 0)
+        if (organ_verb_is_job(verbs[k]) && organ_verb_is_named(verbs[k], name))
             return verbs[k];
     return NULL;
 }
@@ -130,7 +130,7 @@ static json_t *option_schema(const organ_option *option)
     json_t *schema = NULL;
     if (option->value == ORGAN_VALUE_FLAG)
         schema = json_pack("{s:s}", "type", "boolean");
-    else if (option->value == ORGAN_VALUE_TEXT && option->choices)
+    else if (option->value == ORGAN_VALUE_TEXT && option->choices && !option->open)
         schema = json_pack("{s:s, s:o}", "type", "string", "enum", choices_array(option));
     else if (option->value == ORGAN_VALUE_TEXT)
         schema = text_schema(option->names);
@@ -233,7 +233,7 @@ static json_t *describe_option(const organ_option *option)
         SET_TEXT("allowed", allowed), SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
         SET_IF(option->argument, "argument", json_string(option->argument)),
         SET_IF(option->fallback, "default", fallback_value(option)),
-        SET_IF(option->choices, "choices", choices_array(option)),
+        SET_IF(option->choices && !option->open, "choices", choices_array(option)),
         SET_IF(option->takes, "takes", json_integer(option->takes)),
         SET_IF(range, "range",
                ORGAN_OBJECT(SET("from", option_number(option, range->from)),

@@ -9,7 +9,6 @@
 #include "orchestrator/output/output.h"
 #include "orchestrator/report/text/report_text.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,19 +256,24 @@ static const char *why_unread(const organ_weight *weight)
 
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
-    const char *const match = job->options->match;
+    organ_selection selection;
     if (!(job->stats = organ_rows_take(job->weights->count + 1, sizeof *job->stats)))
         return organ_fail_memory(error, job->model->path);
+    if (organ_selection_parse(job->options->match, NULL, &selection, error))
+        return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
-        if (!match || fnmatch(match, weight->name, 0) == 0)
+        if (organ_selection_has_name(&selection, weight->name, &weight->anatomy, true) &&
+            organ_selection_has_layer(&selection, weight->anatomy.layer))
             job->stats[job->count++] = (organ_weight_stats){.weight = weight, .unread = why_unread(weight)};
     }
-    if (job->count == 0 && match)
-        return organ_fail(error, ORGAN_USAGE, "--match '%s': no weight of %s has such a name", match, job->model->path);
-    if (job->count == 0)
+    organ_selection_check_used(&selection, "weight", job->model->path, error);
+    organ_selection_release(&selection);
+    if (!error->status && job->count == 0 && job->options->match)
+        return organ_fail(error, ORGAN_USAGE, "%s: has no weight that --select selects", job->model->path);
+    if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no weights", job->model->path);
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)

@@ -79,7 +79,7 @@ static bool is_in_company(const organ_change_census *c, size_t group, double rel
 
 typedef enum company {
     COMPANY_NONE,    /* no sufficient number of other weights has a similar error */
-    COMPANY_UNKNOWN, /* not known: --match selects the weights, or there are too few */
+    COMPANY_UNKNOWN, /* not known: --select selects the weights, or there are too few */
     COMPANY_OTHERS   /* enough other weights of the role or of the model have a similar error */
 } company;
 

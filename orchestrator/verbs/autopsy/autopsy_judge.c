@@ -27,7 +27,7 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
 {
     const char *const original = job->options->other ? job->options->other : "ORIGINAL";
     return organ_json_command((const char *const[]){"organ", compare ? "autopsy" : "inspect", job->options->model,
-                                                    compare ? original : "--tensors", "--match", weight->name, NULL});
+                                                    compare ? original : "--tensors", "--select", weight->name, NULL});
 }
 
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,

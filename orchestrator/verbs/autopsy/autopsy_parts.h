@@ -231,7 +231,7 @@ typedef struct organ_autopsy_job {
     organ_weights *weights, *other_weights; /* all weights of these models */
     organ_across *across;                   /* the weights of `other` in the form of `model`; NULL: of one format */
     organ_ranges ranges;                    /* healthy values of each role */
-    size_t count;                           /* number of weights that --match selects */
+    size_t count;                           /* number of weights that --select selects */
     organ_weight_stats *stats;              /* statistics of the selected weights: `count` elements */
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
     json_t *only_in_other;      /* names of weights that the examined model lacks */

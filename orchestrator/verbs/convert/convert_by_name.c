@@ -378,7 +378,7 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
         source->codes = false;
     if (coded != (source->codes ? source->count : 0))
         return organ_convert_unknown(job, source->own->name,
-                                     "and another tensor of its stack do not have the same codes: use another --type",
+                                     "and another tensor of its stack do not have the same codes: use another --dtype",
                                      error);
     if (source->codes)
         source->as = organ_convert_code_type(source->own);
@@ -460,7 +460,7 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
     for (size_t s = 0; s < job->source_count && !error->status; s++)
         plan_source(job, &job->sources[s], error);
     if (!error->status && job->keeps_codes && job->coded == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: --type codes: no tensor has codes that %s have, too: MXFP4%s",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: --dtype codes: no tensor has codes that %s have, too: MXFP4%s",
                           job->model->path, job->to_gguf ? "GGUF files" : "safetensors of this architecture",
                           job->to_gguf ? ", or symmetric INT8 with a scale for 32 values"
                                        : " of gpt-oss, or Q8_0 of linear layers");

@@ -65,8 +65,8 @@ typedef struct organ_convert_job {
     organ_weights *weights;
     bool to_gguf;     /* false: to safetensors */
     organ_dtype type; /* output type of matrices */
-    bool keeps_codes; /* --type codes */
-    /* GGUF encoding that --type names, whose blocks are fitted to matrices; NULL: values are rounded to `type` */
+    bool keeps_codes; /* --dtype codes */
+    /* GGUF encoding that --dtype names, whose blocks are fitted to matrices; NULL: values are rounded to `type` */
     const organ_encoding *encoding;
     organ_forward_config config;
     const forward_family *family, *gguf_family; /* the architecture's rows (families.h) for safetensors and for GGUF */
@@ -111,7 +111,7 @@ void organ_convert_release(organ_convert_job *job);
 /* ---- convert_by_name.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
- * model is unknown, if the model lacks a tensor for rows of a piece, or if --type codes finds no codes that both
+ * model is unknown, if the model lacks a tensor for rows of a piece, or if --dtype codes finds no codes that both
  * formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
@@ -261,7 +261,7 @@ organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error);
 /* Returns the GGUF type that can store the codes and scales of the weight: MXFP4, or Q8_0 for symmetric INT8 with a
  * scale for 32 values. ORGAN_DTYPE_COUNT: none. */
 organ_dtype organ_convert_code_type(const organ_weight *weight);
-/* Sets source->own, and source->codes if --type codes was given and GGUF and safetensors both have such codes. */
+/* Sets source->own, and source->codes if --dtype codes was given and GGUF and safetensors both have such codes. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error);
 /* Converts the source that is being planned by values, not by codes: clears source->codes. Returns its weight. */
 const organ_weight *organ_convert_dequantised(organ_convert_job *job);

@@ -316,7 +316,7 @@ static json_t *sparsity_json(const json_t *audit)
                         SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
-/* `targets` is the value of --targets; NULL: the projections. If the tensors of model m do not match those of the
+/* `targets` is the value of --select; NULL: the projections. If the tensors of model m do not match those of the
  * donor, or the audit fails with ORGAN_BAD_INPUT (*damaged), *sparsity stays NULL and `why`, which has `size` bytes,
  * becomes the reason. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
@@ -461,7 +461,7 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
                        "are equal, with any sparsity; two experiments appear in one table only if they are named."),
               SET_TEXT("sparsity", "killed weights, counted from the bytes of donor and copy: not zero in the donor, "
                                    "zero in the copy; as a share of the "
-                                   "target tensors (for each model: --targets, else those named in its log, else the "
+                                   "target tensors (for each model: --select, else those named in its log, else the "
                                    "projections) and of the full model."),
               SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
                                  "'without compensation' or 'by imatrix'."),

@@ -237,7 +237,7 @@ static organ_status check_options(const organ_evaluate_options *o, organ_error *
         return organ_fail(error, ORGAN_USAGE, "--max-tokens does not apply to --tasks");
     if (o->targets || o->experiment_count)
         return organ_fail(error, ORGAN_USAGE, "%s counts killed weights and does not apply to --tasks",
-                          o->targets ? "--targets" : "--experiment");
+                          o->targets ? "--select" : "--experiment");
     if (style && strcmp(style, "hf") != 0 && strcmp(style, "lm-eval") != 0)
         return organ_fail(error, ORGAN_USAGE, "--style %s does not apply to --tasks, which are scored as lm-eval does",
                           style);

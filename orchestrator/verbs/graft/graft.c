@@ -233,7 +233,8 @@ static json_t *graft_totals_json(const organ_graft_job *job)
 static json_t *graft_parameters(void *job)
 {
     const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
-    return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
+    return ORGAN_OBJECT(SET("type", organ_selection_json(o->types, o->layers, false)),
+                        SET("layers", organ_selection_json(o->types, o->layers, true)), SET_BYTES_OF("map", o->map));
 }
 
 /* With mismatches nothing is written: `output` then has only a path, and the report has no totals, groups and
@@ -331,6 +332,7 @@ static void close_graft(organ_graft_job *job)
     json_decref(job->notes);
     json_decref(job->metadata);
     organ_rows_free(job->pairs);
+    organ_selection_release(&job->selection);
     free(job->taken);
 }
 

@@ -122,7 +122,7 @@ static void compare_count(organ_graft_job *job, const char *what, int64_t source
                                  (long long)target);
 }
 
-static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
+static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->groups >> group & 1; }
 
 static void architecture_of(const organ_model *model, char out[96])
 {
@@ -283,7 +283,7 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
-/* `layer` -1 means outside of all layers. Without --layers every layer and -1 are grafted; with --layers, the layers
+/* `layer` -1 means outside of all layers. Without ranges in --select every layer and -1 are grafted; else the layers
  * in job->pairs, which is searched by bisection. */
 static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
 {
@@ -306,7 +306,8 @@ static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
-        if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_grafted_layer(job, tensor->anatomy.layer))
+        if (!job->taken[t] && organ_selection_has_name(&job->selection, tensor->name, &tensor->anatomy, true) &&
+            is_grafted_layer(job, tensor->anatomy.layer))
             organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
                                      tensor->name);
     }
@@ -324,7 +325,7 @@ static void check_added(organ_graft_job *job)
             is_grafted_layer(job, to) && !organ_selected(&job->selection, tensor))
             organ_graft_add_sentence(
                 job->mismatches,
-                "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)", (int)to,
+                "added layer %d: %s of the source is not selected, but a layer must be whole (--select all)", (int)to,
                 tensor->name);
     }
 }
@@ -336,8 +337,12 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->source_layers = layer_count(job->source);
     job->target_layers = layer_count(job->target);
     job->names_differ = (job->source->gguf != NULL) != (job->target->gguf != NULL);
+    job->groups = job->selection.words ? job->selection.groups : ~0u;
     for (size_t t = 0; t < job->source->tensor_count; t++)
-        selected += organ_selected(&job->selection, &job->source->tensors[t]);
+        if (organ_selected(&job->selection, &job->source->tensors[t])) {
+            job->groups |= 1u << job->source->tensors[t].anatomy.group;
+            selected++;
+        }
     const bool grown = organ_layout_grow(&job->layout, selected);
     job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
     if (!grown || !job->taken)
@@ -347,8 +352,10 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     if (organ_graft_packed(job, error))
         return error->status;
     check_layers(job);
+    if (organ_selection_check_used(&job->selection, "tensor", job->options->source, error))
+        return error->status;
     if (!selected && !json_array_size(job->mismatches))
-        return organ_fail(error, ORGAN_USAGE, "%s has no tensor that --type and --layers select", job->options->source);
+        return organ_fail(error, ORGAN_USAGE, "%s has no tensor that --select selects", job->options->source);
     compare_facts(job);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t]))

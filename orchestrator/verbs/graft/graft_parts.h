@@ -22,6 +22,7 @@ typedef struct organ_graft_job {
     const organ_graft_options *options;
     organ_model *source, *target;
     organ_selection selection; /* options->types and options->layers, parsed */
+    unsigned groups;           /* bit k: tensors of organ_group k are selected */
     organ_layer_moves map;     /* options->map, parsed */
     organ_layout layout;       /* of the output: pieces[k] is tensor k of the target, added tensors follow */
     bool single;               /* the output is one file */

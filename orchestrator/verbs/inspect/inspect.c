@@ -307,7 +307,7 @@ static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
     const organ_tensor *const tensor = &s->model->tensors[k];
-    return organ_inspect_selects(&s->lists, tensor->name)
+    return organ_inspect_selects(&s->lists, tensor->name, &tensor->anatomy)
                ? organ_inspect_tensor(tensor, s->model->files[tensor->file].name)
                : NULL;
 }
@@ -339,7 +339,7 @@ static json_t *make_selected_report(subject *s, organ_inspect_part *parts)
     s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
     const bool complete = parts && s->chosen;
     for (size_t k = 0; complete && k < s->model->tensor_count; k++)
-        if (organ_inspect_selects(&s->lists, s->model->tensors[k].name))
+        if (organ_inspect_selects(&s->lists, s->model->tensors[k].name, &s->model->tensors[k].anatomy))
             s->chosen[s->count++] = &parts[k];
     json_t *const made = complete ? make_report(s) : NULL;
     organ_rows_free(parts);
@@ -395,8 +395,17 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
         *error = fault;
         return fault.status;
     }
-    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .max = options->max}, .model = model};
-    if (make_document(&s, weights, fault.message, report, error) != ORGAN_OK)
+    organ_selection selection;
+    if (organ_selection_parse(options->match, NULL, &selection, error)) {
+        organ_weights_free(weights);
+        return error->status;
+    }
+    subject s = {
+        .lists = {.match = options->match, .selection = &selection, .tensors = options->tensors, .max = options->max},
+        .model = model};
+    make_document(&s, weights, fault.message, report, error);
+    organ_selection_release(&selection);
+    if (error->status)
         return error->status;
     const json_t *const problems = json_object_get(*report, "problems");
     const size_t faults = json_array_size(problems);

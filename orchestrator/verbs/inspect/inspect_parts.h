@@ -3,6 +3,8 @@
 #ifndef ORGAN_VERBS_INSPECT_INSPECT_PARTS_H
 #define ORGAN_VERBS_INSPECT_INSPECT_PARTS_H
 
+#include "orchestrator/output/inputs.h"
+
 #include <jansson.h>
 #include <organ/base.h>
 #include <organ/stream.h>
@@ -30,14 +32,15 @@ organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ
 
 /* Options that select rows, and the names of lists that were cut. */
 typedef struct organ_inspect_lists {
-    const char *match; /* glob on names of tensors; NULL for all */
-    bool tensors;      /* list every tensor, and every weight */
-    size_t max;        /* largest number of rows of each list; 0: no limit */
-    json_t *truncated; /* array of the names of lists that would have more than `max` rows */
+    const char *match;                /* the value of --select; NULL for all */
+    const organ_selection *selection; /* the same, parsed */
+    bool tensors;                     /* list every tensor, and every weight */
+    size_t max;                       /* largest number of rows of each list; 0: no limit */
+    json_t *truncated;                /* array of the names of lists that would have more than `max` rows */
 } organ_inspect_lists;
 
-/* Returns true if lists->match is NULL or the name matches it. */
-bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name);
+/* Returns true if --select selects the tensor or weight. */
+bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name, const organ_anatomy *anatomy);
 
 /* Returns true if the list named `list`, which has `rows` rows, may get one more row: fewer than lists->max, or no
  * limit. Otherwise returns false and appends `list` to lists->truncated, unless it is the last name there. */

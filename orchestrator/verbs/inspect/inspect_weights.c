@@ -4,14 +4,14 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 
-#include <fnmatch.h>
 #include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name)
+bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name, const organ_anatomy *anatomy)
 {
-    return !lists->match || fnmatch(lists->match, name, 0) == 0;
+    return organ_selection_has_name(lists->selection, name, anatomy, true) &&
+           organ_selection_has_layer(lists->selection, anatomy->layer);
 }
 
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows)
@@ -34,8 +34,8 @@ static bool is_packed(const organ_weight *weight) { return weight->scheme != ORG
 
 static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
-    return is_packed(weight) &&
-           (organ_inspect_selects(lists, weight->name) || organ_inspect_selects(lists, weight->codes->name));
+    return is_packed(weight) && (organ_inspect_selects(lists, weight->name, &weight->anatomy) ||
+                                 organ_inspect_selects(lists, weight->codes->name, &weight->anatomy));
 }
 
 /* ---- kinds ---- */
@@ -124,7 +124,7 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     json_t *const rows = json_array();
     for (size_t k = 0; k < weights->unmatched_count; k++) {
         const organ_unmatched_tensor *const one = &weights->unmatched[k];
-        if (!organ_inspect_selects(lists, one->tensor->name))
+        if (!organ_inspect_selects(lists, one->tensor->name, &one->tensor->anatomy))
             continue;
         if (!organ_inspect_has_room(lists, "strays", json_array_size(rows)))
             break;

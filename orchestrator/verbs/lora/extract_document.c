@@ -113,7 +113,7 @@ static const char *reason_of(const organ_lora_other *other)
     if (w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED)
         return "an embedding";
     if (w->rank == 2)
-        return "a matrix that --modules excludes";
+        return "a matrix that --select excludes";
     if (w->anatomy.role == ORGAN_ROLE_BIAS)
         return "a bias";
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";

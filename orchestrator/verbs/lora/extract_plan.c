@@ -124,14 +124,6 @@ static const char *last_word(const char *module)
     return dot ? dot + 1 : module;
 }
 
-/* The name, its module and the last word of the module are all tried, so that every matching pattern is marked as
- * used. */
-static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
-{
-    const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
-    return organ_globs_match(globs, last_word(module)) || named || is_module;
-}
-
 /* Names of the parameters of a module of experts, in the order in which peft wraps them. */
 #define INNER_PARAMETER "experts.gate_up_proj"
 #define OUTER_PARAMETER "experts.down_proj"
@@ -157,13 +149,13 @@ static bool can_have_factors(const organ_lora_job *job, const organ_weight *weig
     return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
-static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
-                                     organ_globs *globs)
+static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight,
+                                     const organ_selection *selection)
 {
-    if (!can_have_factors(job, weight) || weight->elements == 0)
-        return false;
-    return job->options->modules ? is_named(globs, weight, module)
-                                 : organ_role_describe(weight->anatomy.role)->projection;
+    return can_have_factors(job, weight) && weight->elements > 0 &&
+           organ_selection_has_name(selection, weight->name, &weight->anatomy,
+                                    organ_role_describe(weight->anatomy.role)->projection) &&
+           organ_selection_has_layer(selection, weight->anatomy.layer);
 }
 
 static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
@@ -230,7 +222,8 @@ static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *ba
     return extract_plan_check_shape(job, base, tuned, error);
 }
 
-static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
+static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, const organ_selection *selection,
+                                 organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
@@ -246,7 +239,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         return organ_fail_memory(error, job->tuned->path);
     }
     const bool selected = module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
-                          extract_plan_is_selected(job, tuned, module, globs);
+                          extract_plan_is_selected(job, tuned, selection);
     const char *const reason = selected ? refused_reason(job, key, form) : NULL;
     if (selected && !reason)
         return add_linear_layer(job, base, tuned, module, key, error);
@@ -279,9 +272,9 @@ static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
-    organ_globs globs;
+    organ_selection selection;
     job->orientation = organ_lora_orientation_of(job->base, b, NULL);
-    if (organ_globs_read(job->options->modules, &globs, error))
+    if (organ_selection_parse(job->options->modules, NULL, &selection, error))
         return error->status;
     job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
     job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);
@@ -294,16 +287,15 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
             organ_fail_memory(error, job->base->path);
     }
     for (size_t k = 0; k < t->count && !error->status; k++)
-        place_weight(job, &t->weights[k], &globs, error);
+        place_weight(job, &t->weights[k], &selection, error);
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);
     if (!error->status && plan_wrappers(job, error) == ORGAN_OK)
         organ_lora_group_experts(job, error);
-    if (!error->status && organ_globs_unused(&globs))
-        organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
-                   organ_globs_unused(&globs));
-    organ_globs_release(&globs);
+    if (!error->status)
+        organ_selection_check_used(&selection, "linear layer", job->tuned->path, error);
+    organ_selection_release(&selection);
     if (!error->status && job->module_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "%s and %s have no linear layer of the same name: are they a base and a model tuned from it?",

@@ -103,7 +103,7 @@ typedef struct organ_lora_job {
     organ_adapter_writer *writer; /* while the units are made; else NULL */
 } organ_lora_job;
 
-/* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --modules matches no linear layer of both
+/* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --select matches no linear layer of both
  * models; ORGAN_BAD_INPUT if a module has different shapes in the two models, or there is no module; ORGAN_IO without
  * memory. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);

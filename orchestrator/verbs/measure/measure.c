@@ -220,7 +220,7 @@ typedef struct measure_run {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model_access access; /* HTTP headers, retries and callbacks for models behind URLs */
-    organ_selection selection; /* parsed --type and --layers */
+    organ_selection selection; /* parsed --select */
     json_t *entries;           /* entries of the models in the report, in the order of the options */
     json_t *journals;          /* paths of the journals of this run, which are removed after the reports are written */
     uint64_t bytes;            /* stored bytes of all measured tensors */
@@ -245,9 +245,11 @@ static organ_status measure_choose_tensors(const measure_run *m, measured_model 
         p->chosen[t] = p->subjects.weight_of[t] && organ_selected(&m->selection, &model->tensors[t]);
         count += p->chosen[t];
     }
+    if (organ_selection_check_used(&m->selection, "tensor", model->path, error))
+        return error->status;
     if (count == 0)
         return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s",
-                          model->path, model->tensor_count ? " among those that --type and --layers select" : "");
+                          model->path, model->tensor_count ? " among those that --select selects" : "");
     return ORGAN_OK;
 }
 
@@ -394,6 +396,7 @@ static void close_measuring(measure_run *m)
 {
     json_decref(m->entries);
     json_decref(m->journals);
+    organ_selection_release(&m->selection);
 }
 
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,

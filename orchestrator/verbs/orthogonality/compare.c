@@ -92,11 +92,12 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
-static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
+static void compare_match_pair(organ_compared_job *job, size_t index, const organ_selection *selection,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
-    if (!organ_globs_match(globs, pair->module))
+    if (!organ_selection_has_name(selection, pair->weight, &pair->anatomy, true) ||
+        !organ_selection_has_layer(selection, pair->anatomy.layer))
         return;
     const organ_weight *const clean = organ_lora_weight(job->weights[0], pair->weight);
     const bool transposed = clean ? organ_lora_pair_is_turned(job->orientation, pair, clean)
@@ -122,7 +123,7 @@ static char *compare_module_of(const char *name)
     return strndup(name, length > tail && organ_ends_with(name, end) ? length - tail : length);
 }
 
-static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
+static void compare_match_weight(organ_compared_job *job, size_t index, const organ_selection *selection,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_weight *const clean = &job->weights[0]->weights[index];
@@ -130,7 +131,9 @@ static void compare_match_weight(organ_compared_job *job, size_t index, organ_gl
     if (!module)
         organ_fail_memory(error, job->path[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
-        !(job->requested ? organ_globs_match(globs, module) : organ_role_describe(clean->anatomy.role)->projection)) {
+        !organ_selection_has_name(selection, clean->name, &clean->anatomy,
+                                  organ_role_describe(clean->anatomy.role)->projection) ||
+        !organ_selection_has_layer(selection, clean->anatomy.layer)) {
         free(module);
         return;
     }
@@ -164,22 +167,22 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
     const size_t max = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
     organ_module_mismatches mismatches = {.expected_by = job->adapter ? "the adapter" : path};
-    organ_globs globs;
-    if (organ_globs_read(job->requested, &globs, error))
+    organ_selection selection;
+    if (organ_selection_parse(job->requested, NULL, &selection, error))
         return error->status;
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
     if (job->adapter)
         job->orientation = organ_lora_orientation_of(job->model[0], job->weights[0], job->adapter);
     for (size_t k = 0; k < max && !error->status; k++)
-        (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
+        (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &selection, &mismatches, error);
     if (!error->status)
-        organ_modules_all_used(&globs, path, error);
-    organ_globs_release(&globs);
+        organ_selection_check_used(&selection, "module", path, error);
+    organ_selection_release(&selection);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module"
-                                       : "no projection to compare: --modules names other matrices");
+                                       : "no projection to compare: --select names other matrices");
     if (organ_module_mismatches_report(&mismatches, job->adapter ? path : "a model of --pair", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, compare_by_layer);
@@ -246,7 +249,7 @@ organ_status organ_compared_widest(const organ_compared_job *job, organ_compared
     return error->status;
 }
 
-/* The stream of a module is its index, which does not depend on the order of modules or on --modules. */
+/* The stream of a module is its index, which does not depend on the order of modules or on --select. */
 void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m)
 {
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);
@@ -356,12 +359,4 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
     else if (!error->status)
         note_mismatch(mismatches, "'%.120s' is not in %.120s", place->module, model->path);
     return NULL;
-}
-
-organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error)
-{
-    const char *const unused = organ_globs_unused(globs);
-    return unused
-               ? organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, unused)
-               : ORGAN_OK;
 }

@@ -89,7 +89,7 @@ typedef struct organ_compared_job {
     const char *path[ORGAN_ROW_SOURCES];
     size_t sources;           /* number of models; the first is a clean one */
     const char *output;       /* directory of the reports; NULL: none */
-    const char *requested;    /* --modules: patterns of names of modules; NULL: all */
+    const char *requested;    /* --select: patterns of names of modules; NULL: all */
     unsigned draws;           /* number of random cosines for each module */
     unsigned seed;            /* seed of the random cosines */
     bool force;               /* replace an existing output */
@@ -114,7 +114,7 @@ organ_status organ_compared_open(organ_compared_job *job, const organ_model_acce
 void organ_compared_close(organ_compared_job *job);
 
 /* Sets job->modules, each with its weight in every model: the modules that the adapter changes or, without an adapter,
- * the projections of the first model. With --modules only modules whose names match a pattern. Returns ORGAN_USAGE for
+ * the projections of the first model. With --select only modules whose names match a pattern. Returns ORGAN_USAGE for
  * a pattern that matches no module; ORGAN_BAD_INPUT if no module remains, or if a model lacks a module or has it in
  * another shape. The message then has as many of these mismatches as fit, and the number of the others. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
@@ -334,8 +334,5 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
  * mismatches without a sentence there. `path` is the input that does not fit, for the message. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error);
-
-/* Returns ORGAN_USAGE if a pattern of --modules has matched no module of `path`; the message quotes this pattern. */
-organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error);
 
 #endif

@@ -241,8 +241,8 @@ static void report_changed_tensors(audit *a)
         const audit_finding *f = &a->findings[t];
         if (f->target && f->found.counts.changed && !a->options->compensated)
             organ_problem_add(&a->problems,
-                              "tensor '%s': %llu of %llu weights are neither the donor's nor zero (compensation "
-                              "changes kept weights: --compensated counts them)",
+                              "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a refit "
+                              "changes kept weights: --refitted counts them)",
                               f->donor->name, (unsigned long long)f->found.counts.changed,
                               (unsigned long long)f->donor->elements);
         if (!f->target && f->found.different)
@@ -290,7 +290,7 @@ static bool denominators_agree(audit *a, uint64_t accounted)
 }
 
 typedef struct audit_sums {
-    uint64_t accounted; /* target weights in an allowed class: "changed" is allowed only with --compensated */
+    uint64_t accounted; /* target weights in an allowed class: "changed" is allowed only with --refitted */
     uint64_t changed;   /* target weights in the class "changed" */
     size_t others;      /* tensors that are no target */
     size_t identical;   /* tensors that are no target and have the same bytes in the copy */
@@ -321,7 +321,7 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     organ_check_add(checks, "dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count,
                     "%zu of %zu tensors", s->comparable, count);
     organ_check_add(checks,
-                    a->options->compensated ? "target weights are zero, the donor's or compensated"
+                    a->options->compensated ? "target weights are zero, the donor's or refitted"
                                             : "target weights are the donor's or zero",
                     s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
                     organ_count_text(a->targets.elements, targets));
@@ -348,7 +348,7 @@ static json_t *audit_run_json(const audit *a)
                         SET_ENGINE(a->engine));
 }
 
-/* `present`: only targets that have a counterpart in the copy. `as_reported`: with --compensated, changed weights
+/* `present`: only targets that have a counterpart in the copy. `as_reported`: with --refitted, changed weights
  * count as kept. The caller frees the array with organ_rows_free; NULL if out of memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, size_t *count)
 {
@@ -368,7 +368,7 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
     return rows;
 }
 
-/* The rows of "tensors" list changed weights separately, also with --compensated. Returns -1 if memory runs out. */
+/* The rows of "tensors" list changed weights separately, also with --refitted. Returns -1 if memory runs out. */
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;

@@ -123,8 +123,8 @@ static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIO
         {"--scratch", c->calibration.scratch != NULL, text, "windows"},
         {"--all-experts", c->all_experts, text, "tokens to send to experts"},
         {"--context", c->calibration.context != ORGAN_CONTEXT_DEFAULT, text, "windows"},
-        {"--no-compensate", c->no_compensate, m->can_leave, NULL},
-        {"--effort", c->effort != 1, m->effort, "compensation"},
+        {"--no-refit", c->no_compensate, m->can_leave, NULL},
+        {"--effort", c->effort != 1, m->effort, "refits"},
         {"--seed", c->seed != 0, m->noise, "noise"},
         {"--imatrix", c->imatrix != NULL, m->text, NULL},
         {"--pattern", c->pattern != NULL, !m->tiles, NULL},
@@ -287,7 +287,7 @@ organ_status organ_prune_check_options(organ_prune_job *job, organ_error *error)
         return error->status;
     job->budget = job->requested.unit == ORGAN_BUDGET_PERCENT ? job->requested.amount / 100 : 0;
     if (c->no_compensate && c->effort != 1)
-        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate");
+        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-refit");
     if (c->imatrix)
         return check_imatrix(job, error);
     if (job->needs_text && !c->calibration.text)

@@ -140,7 +140,7 @@ typedef struct organ_prune_row {
     bool products;             /* the method solves by products with H; the document states their number */
     bool noise;      /* scores inputs by contribution and stability; noise measures stability, so --seed is supported */
     bool effort;     /* supports --effort */
-    bool can_leave;  /* supports --no-compensate */
+    bool can_leave;  /* supports --no-refit */
     bool by_imatrix; /* supports --imatrix */
     bool rows;       /* ranks can share the rows of a matrix while it is compensated */
     organ_plan_solve solve; /* work on one matrix, for the plan of a dry run */

@@ -112,8 +112,9 @@ static json_t *purify_parameters(void *context)
     const organ_purify_job *const job = context;
     const organ_purify_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold),
-                        SET_REAL("strength", o->strength), SET_BYTES_OF("type", o->types),
-                        SET_BYTES_OF("layers", o->layers));
+                        SET_REAL("strength", o->strength),
+                        SET("type", organ_selection_json(o->types, o->layers, false)),
+                        SET("layers", organ_selection_json(o->types, o->layers, true)));
 }
 
 static json_t *command_json(const organ_purify_job *job)
@@ -287,24 +288,25 @@ static bool has_rows(const organ_tensor *tensor)
     return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
 }
 
-/* Without --type only projections are selected. Tensors with rows of one value are never selected. */
-static bool purify_is_selected(const organ_purify_job *job, const organ_selection *selection,
-                               const organ_tensor *tensor)
+/* Without names, roles and groups in --select only projections are selected. Tensors with rows of one value are never
+ * selected. */
+static bool purify_is_selected(const organ_selection *selection, const organ_tensor *tensor)
 {
-    if (!has_rows(tensor) || !organ_selected(selection, tensor))
-        return false;
-    return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
+    const bool projection = tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection;
+    return has_rows(tensor) && organ_selection_has_name(selection, tensor->name, &tensor->anatomy, projection) &&
+           organ_selection_has_layer(selection, tensor->anatomy.layer);
 }
 
-/* job->left_out lists tensors of a type that cannot be written; with --type it is ORGAN_USAGE. */
-static organ_status select_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
+/* `named`: --select has names, roles or groups. job->left_out lists tensors of a type that cannot be written; if
+ * `named`, such a tensor is ORGAN_USAGE. */
+static organ_status select_tensor(organ_purify_job *job, bool named, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
         job->chosen[tensor - job->donor->tensors] = true;
         job->parts[job->count++].tensor = tensor;
-    } else if (job->options->types)
+    } else if (named)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: tensor '%s' is selected by --type, but %s cannot be written; without --type such "
+                          "%s: tensor '%s' is selected by --select, but %s cannot be written; without --select such "
                           "tensors are copied unchanged",
                           job->donor->files[tensor->file].path, tensor->name,
                           organ_dtype_describe(tensor->dtype)->name);
@@ -346,34 +348,45 @@ static organ_status note_left_out_types(const organ_purify_job *job, organ_error
     return ORGAN_OK;
 }
 
-/* Selected tensors must not belong to a packed weight (organ_require_plain). */
-static organ_status select_tensors(organ_purify_job *job, organ_error *error)
+static organ_status fail_empty(const organ_purify_job *job, const organ_selection *selection, organ_error *error)
 {
-    const organ_model *donor = job->donor;
-    organ_selection selection;
-    job->chosen = calloc(donor->tensor_count + 1, sizeof *job->chosen);
-    job->parts = organ_rows_take(donor->tensor_count + 1, sizeof *job->parts);
-    job->left_out = calloc(donor->tensor_count + 1, sizeof *job->left_out);
-    if (!job->chosen || !job->parts || !job->left_out)
-        return organ_fail_memory(error, donor->path);
-    organ_selection_parse(job->options->types, job->options->layers, &selection, error);
-    for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
-        job->chosen[t] = purify_is_selected(job, &selection, &donor->tensors[t]);
-    if (!error->status)
+    return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", job->donor->path,
+                      selection->words ? "tensor" : "projection",
+                      selection->words || selection->span_count ? " among those that --select selects" : "");
+}
+
+/* Selected tensors must not belong to a packed weight (organ_require_plain). */
+static organ_status choose_tensors(organ_purify_job *job, const organ_selection *selection, organ_error *error)
+{
+    const organ_model *const donor = job->donor;
+    for (size_t t = 0; t < donor->tensor_count; t++)
+        job->chosen[t] = purify_is_selected(selection, &donor->tensors[t]);
+    if (organ_selection_check_used(selection, "tensor", donor->path, error) == ORGAN_OK)
         organ_require_plain(donor, job->chosen, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;
-            select_tensor(job, &donor->tensors[t], error);
+            select_tensor(job, selection->words, &donor->tensors[t], error);
             organ_rows_passed();
         }
-    if (!error->status && job->count == 0 && job->left_out_count > 0)
-        return fail_unwritable(job, error);
     if (!error->status && job->count == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", donor->path,
-                          job->options->types ? "tensor" : "projection",
-                          job->options->types || job->options->layers ? " among those that --type and --layers select"
-                                                                      : "");
+        return job->left_out_count > 0 ? fail_unwritable(job, error) : fail_empty(job, selection, error);
+    return error->status;
+}
+
+static organ_status select_tensors(organ_purify_job *job, organ_error *error)
+{
+    const size_t count = job->donor->tensor_count + 1;
+    organ_selection selection;
+    job->chosen = calloc(count, sizeof *job->chosen);
+    job->parts = organ_rows_take(count, sizeof *job->parts);
+    job->left_out = calloc(count, sizeof *job->left_out);
+    if (!job->chosen || !job->parts || !job->left_out)
+        return organ_fail_memory(error, job->donor->path);
+    if (organ_selection_parse(job->options->types, job->options->layers, &selection, error))
+        return error->status;
+    choose_tensors(job, &selection, error);
+    organ_selection_release(&selection);
     return error->status ? error->status : note_left_out_types(job, error);
 }
 

@@ -202,7 +202,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                           {o->calibration.context && o->calibration.context != 512, "--context"},
                           {o->calibration.scratch != NULL, "--scratch"},
                           {o->all_experts, "--all-experts"},
-                          {o->no_refit, "--no-resolve"}};
+                          {o->no_refit, "--no-refit"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
         if (without_effect[k].given)
             return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);

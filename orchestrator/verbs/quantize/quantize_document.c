@@ -116,7 +116,7 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
                                      "columns that are already coded, in order of falling mean square of the input."
                                    : "")),
         SET_TEXT("stored_as", "The scheme's type. Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, "
-                              "Q5_1 instead of Q5_K, Q8_0 instead of Q6_K. Without --targets the output head (or the "
+                              "Q5_1 instead of Q5_K, Q8_0 instead of Q6_K. Without --select the output head (or the "
                               "token embedding if it is also the head) becomes Q6_K, or Q8_0 if that is the scheme."),
         SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
                                    "blocks, in FP32, sums in FP64; of several "
@@ -422,7 +422,7 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* The share does not count embeddings and output head, which GGUF quantises without --targets. */
+/* The share does not count embeddings and output head, which GGUF quantises without --select. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
     bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);

@@ -98,7 +98,7 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --targets
+/* In a layer that has quantised routed experts, all of them must be quantised. Returns ORGAN_USAGE if --select
  * excludes one, ORGAN_BAD_INPUT if no scheme can represent one. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
@@ -110,7 +110,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
             continue;
         if (!is_chosen(job, t))
             return organ_fail(error, ORGAN_USAGE,
-                              "--targets selects some experts of layer %d, but not '%s': loaders store the routed "
+                              "--select selects some experts of layer %d, but not '%s': loaders store the routed "
                               "experts of a layer as one tensor, so all of their projections must be targets or none",
                               (int)t->anatomy.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -278,9 +278,9 @@ static const struct unopened_type {
      ".out_proj.",
      false,
      " with out_proj",
-     ", and outputs of --targets '*in_proj*'"},
-    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --targets '*.c_attn.*,*.c_fc.*'"},
-    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --targets '*.[qkv]_proj.*,*.mlp.*'"},
+     ", and outputs of --select '*in_proj*'"},
+    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --select '*.c_attn.*,*.c_fc.*'"},
+    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --select '*.[qkv]_proj.*,*.mlp.*'"},
     {{"falcon"}, NULL, false, "", " and int8-channel"},   /* multiplies by the weight of a class of its own */
     {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
 };

@@ -125,9 +125,9 @@ typedef struct organ_quantize_job {
     /* All weights of the model, some of which are targets: weights->weights or `plain`. */
     const organ_weight *candidates;
     size_t candidate_count;
-    organ_targets targets; /* targets of --targets, or the default ones */
+    organ_targets targets; /* targets of --select, or the default ones */
     /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
-     * calibrate it. NULL: not computed, because --targets is set or the method is not gptq. */
+     * calibrate it. NULL: not computed, because --select is set or the method is not gptq. */
     bool *untapped;
     organ_imatrix *imatrix;           /* the opened --imatrix; NULL: none */
     char digest[17];                  /* XXH3 of the imatrix file, in hexadecimal */
@@ -216,7 +216,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 /* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than
  * job->encoding. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job);
-/* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --targets matches only some of the routed experts
+/* Sets job->encodings of a safetensors model. Returns ORGAN_USAGE if --select matches only some of the routed experts
  * of a layer, ORGAN_BAD_INPUT if no single encoding fits all routed experts, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 /* Prints notes about targets with smaller groups than the scheme's, and about outputs that transformers cannot open.
@@ -228,7 +228,7 @@ organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_err
 /* ---- encodings of GGUF models ---- */
 
 /* Returns the encoding that --scheme asks for this tensor, before its rows are checked; NULL if the tensor is not a
- * target. Without --targets, embeddings and output head are targets too, and the head has an encoding of its own. */
+ * target. Without --select, embeddings and output head are targets too, and the head has an encoding of its own. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns the reason why GGUF blocks cannot represent a target, as a sentence in the job's arena; NULL if they can.
  * Also returns NULL, and sets *error, if memory cannot be allocated. */

@@ -199,7 +199,7 @@ static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* A refit (--heal) may change down and output projections; after a removed block also routers, all other projections
+/* A refit (--refit) may change down and output projections; after a removed block also routers, all other projections
  * and the final norm. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
@@ -210,7 +210,7 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-/* A piece that the report of the cut lists as refitted must have the digest of the report, unless --compensated
+/* A piece that the report of the cut lists as refitted must have the digest of the report, unless --refitted
  * accepts all refitted weights. */
 static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const char *name, const char *listed)
 {
@@ -226,7 +226,7 @@ static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const c
     }
 }
 
-/* Different bytes in a weight that a refit may change are no problem with --compensated, or if they have the digest
+/* Different bytes in a weight that a refit may change are no problem with --refitted, or if they have the digest
  * that the report of the cut states. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
@@ -247,7 +247,7 @@ static void report_piece(organ_cut_audit *a, size_t piece)
         if (!a->options->compensated)
             organ_problem_add(&a->problems,
                               "tensor '%s': %" PRIu64
-                              " bytes are not those of '%s' in the donor (healing changes such weights: --compensated "
+                              " bytes are not those of '%s' in the donor (a refit changes such weights: --refitted "
                               "counts them)",
                               p->name, v->different, v->donor->name);
     } else if (v->different)
@@ -299,7 +299,7 @@ static json_t *audit_cut_definitions_json(void)
                                         "norms, keys and values, experts by router rows, channels and heads by rows."),
                         SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
                         SET_TEXT("re-solved", "A down or output projection with other bytes, or a router, a projection "
-                                              "or the final norm after a dropped block: --heal writes such values."),
+                                              "or the final norm after a dropped block: --refit writes such values."),
                         SET_TEXT("made_by", "The report of the cut in the copy: audit compares the digests of refitted "
                                             "tensors with it. It does not show that these values are good, and who can "
                                             "change the copy can change the report."));

@@ -275,7 +275,7 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
     if (!o->calibration.text && o->calibration.scratch)
         return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration TEXT");
+        return organ_fail(error, ORGAN_USAGE, "--refit needs a text: --calibration TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Refits the down projections of the kept experts (--heal). For each layer that loses experts, a ridge regression
+/* Refits the down projections of the kept experts (--refit). For each layer that loses experts, a ridge regression
  * on the calibration text fits them so that the hidden states after the layer approximate those with all experts.
  * Layers are refitted in order; the inputs of each are the outputs of the refitted layers before it. The result is
  * bit-identical on every machine, for any number of threads and ranks and for any memory limit. */
@@ -245,7 +245,7 @@ void organ_experts_remove_scores(const organ_experts_job *job, organ_status stat
 json_t *organ_experts_parameters(void *context);
 json_t *organ_experts_document(void *context, const organ_writing *made);
 
-/* State of --heal, shared by its sources: experts_heal.c runs the calibration text through the layers (the walk;
+/* State of --refit, shared by its sources: experts_heal.c runs the calibration text through the layers (the walk;
  * organ_calibration_run), heal_chunk.c collects the rows of the regression. */
 
 /* Rows of the regression for the tokens of a chunk, as organ_ridge_add takes them. `used` is the number of experts that

@@ -214,9 +214,9 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
                           "%s alone give %s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration.text)
-        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
+        return organ_fail(error, ORGAN_USAGE, "--refit needs a text: --calibration FILE");
     if (o->calibration.text && !needs_search(job) && !o->heal)
-        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --heal");
+        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for named blocks without --refit");
     if (o->scores && !needs_search(job))
         return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for named blocks: there is no search");
     return ORGAN_OK;
@@ -293,7 +293,7 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     const organ_layers_healing healing = {
-        .walk = {.calibration = o->calibration, .method = "--heal", .verb = "heal", .doing = "healing"},
+        .walk = {.calibration = o->calibration, .method = "--refit", .verb = "refit", .doing = "refitting"},
         .model = job->model,
         .dropped = job->drop.dropped,
         .layers = job->layers,

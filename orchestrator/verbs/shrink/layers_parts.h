@@ -274,8 +274,8 @@ typedef struct organ_layers_job {
     organ_layers_kinds kinds; /* names of the kinds of blocks, for the report */
     organ_layers_drop drop;   /* --drop, and the dropped blocks: those it names, or the result of the search */
     organ_layers_choice choice;
-    bool *refitted;          /* a flag for each tensor of the model that --heal may change; NULL: no --heal */
-    organ_layers_heal *heal; /* NULL: no --heal */
+    bool *refitted;          /* a flag for each tensor of the model that --refit may change; NULL: no --refit */
+    organ_layers_heal *heal; /* NULL: no --refit */
 } organ_layers_job;
 
 /* ---- choose_blocks.c ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Finds the parts of the donor that a cut copy has kept: computes digests of the rows of each block, expert, channel
- * and head in both models, and matches equal digests. A refit (--heal) does not change these rows, except K and V of
+ * and head in both models, and matches equal digests. A refit (--refit) does not change these rows, except K and V of
  * blocks after a removed one, which are then recognised by their norms. */
 #include "orchestrator/verbs/shrink/cut.h"
 

@@ -409,7 +409,7 @@ END_TEST
 START_TEST(sparsity_and_targets_are_told)
 {
     static const char *const requested[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*",
-                                            "--targets '*.mlp.*'", "|  none |", "extra.safetensors"};
+                                            "--select '*.mlp.*'", "|  none |", "extra.safetensors"};
     json_t *const report = parse(prune_json);
     json_t *const parameters = json_object_get(report, "parameters");
     json_object_set_new(parameters, "sparsity", json_real(30));

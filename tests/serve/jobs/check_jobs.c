@@ -61,9 +61,9 @@ START_TEST(arguments_become_words)
     static const struct {
         const char *request, *argv, *command, *reads, *writes;
     } rows[] = {
-        {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\",\"tensors\":true,\"match\":\"*.mlp.*\"}}",
-         "[\"organ\",\"inspect\",\"--tensors\",\"--match=*.mlp.*\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
-         "organ inspect b.gguf --tensors '--match=*.mlp.*'", "[\"b.gguf\"]", "[]"},
+        {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\",\"tensors\":true,\"select\":\"*.mlp.*\"}}",
+         "[\"organ\",\"inspect\",\"--tensors\",\"--select=*.mlp.*\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
+         "organ inspect b.gguf --tensors '--select=*.mlp.*'", "[\"b.gguf\"]", "[]"},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/"
          "p\",\"sparsity\":30,\"threads\":2,\"memory\":\"64M\"}}",
          "[\"organ\",\"prune\",\"--output=out/"
@@ -93,6 +93,21 @@ START_TEST(arguments_become_words)
          "-x\",\"--pair=b.gguf\",\"it's\",\"--json\",\"--progress=json\",\"--\"]",
          "organ orthogonality --pair=models/a ./-x --pair=b.gguf 'it'\\''s'",
          "[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]", "[]"},
+        /* names of older versions */
+        {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\",\"match\":\"*.mlp.*\"}}",
+         "[\"organ\",\"inspect\",\"--select=*.mlp.*\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
+         "organ inspect b.gguf '--select=*.mlp.*'", "[\"b.gguf\"]", "[]"},
+        {"{\"verb\":\"chimera\",\"arguments\":{\"base\":\"models/a\",\"donor\":\"b.gguf\",\"take\":\"organ\","
+         "\"layers\":\"1-2\",\"output\":\"out/c\"}}",
+         "[\"organ\",\"graft\",\"--source=b.gguf\",\"--target=models/a\",\"--output=out/c\",\"--select=organ\","
+         "\"--layers=1-2\",\"--json\",\"--progress=json\",\"--\"]",
+         "organ graft --source=b.gguf --target=models/a --output=out/c --select=organ --layers=1-2",
+         "[\"b.gguf\",\"models/a\"]", "[\"out/c\"]"},
+        {"{\"verb\":\"experts\",\"arguments\":{\"MODEL\":\"models/a\",\"output\":\"out/"
+         "e\",\"keep\":\"50%\",\"heal\":true}}",
+         "[\"organ\",\"experts\",\"--output=out/"
+         "e\",\"--keep=50%\",\"--refit\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
+         "organ experts models/a --output=out/e --keep=50% --refit", "[\"models/a\"]", "[\"out/e\"]"},
         {"{\"verb\":\"fleet\",\"arguments\":{\"DIR\":\"models/a\",\"output\":\"out/f\"}}",
          "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
          "organ fleet models/a --output=out/f", "[\"models/a\"]", "[\"out/f\"]"}};
@@ -170,6 +185,9 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"memory\":1024"), 422, "/arguments/memory",
          "is 1024, but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
         {PRUNE(",\"targets\":\"\""), 422, "/arguments/targets", "has 0 characters"},
+        {PRUNE(",\"select\":\"*.q_proj\",\"targets\":\"*.q_proj\""), 422, "/arguments/targets",
+         "is a former name of \"select\", and this argument is given twice"},
+        {PRUNE(",\"no-heal\":true"), 422, "/arguments/no-heal", "prune has no such argument"},
         {PRUNE(",\"targets\":[\"*\"]"), 422, "/arguments/targets", "is an array, but must be a text"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":\"b.gguf\"}}", 422, "/arguments/MODEL",
          "must be an array of 1 to 256 texts"},

@@ -86,7 +86,7 @@ gives 201 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny",
 id=$(member id)
 reaches done
 "$organ" prune root/models/tiny -o held --method wanda --sparsity 50 --calibration root/models/tiny/calibration.txt --samples 8 --context 64 \
-    --targets '*.0.self_attn.*_proj.weight' --quiet >/dev/null || bad "cannot be pruned without a server"
+    --select '*.0.self_attn.*_proj.weight' --quiet >/dev/null || bad "cannot be pruned without a server"
 judge "out/spilled has other bytes" diff -r -x organ held root/out/spilled
 
 # ---- a failed job gives the reason ----

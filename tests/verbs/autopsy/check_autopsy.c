@@ -271,7 +271,7 @@ static void examine(const struct fault *f, organ_dtype dtype)
     const json_t *const row = finding_of(f->tensor, *f->found ? f->found : f->remarks);
     char *const all = json_dumps(row, 0);
     ck_assert_msg(strstr(all, f->says) != NULL, "%s: %s does not say '%s'", f->name, all, f->says);
-    ck_assert_ptr_nonnull(strstr(all, "--match"));
+    ck_assert_ptr_nonnull(strstr(all, "--select"));
     free(all);
 }
 

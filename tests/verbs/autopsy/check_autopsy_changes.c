@@ -237,7 +237,7 @@ START_TEST(differences_are_explained_or_found)
 }
 END_TEST
 
-/* A single weight says nothing about others, so --match does not make a finding of what may be training. */
+/* A single weight says nothing about others, so --select does not make a finding of what may be training. */
 START_TEST(a_selection_has_no_company)
 {
     organ_error error;

@@ -31,7 +31,7 @@ compares() {
 
 # pairs NAME: converts a model to GGUF and back, and compares each format with the other.
 pairs() {
-    "$organ" convert "$1" -o "$1.gguf" --to gguf --type f32 --quiet >../out 2>../err || { bad "$1 cannot be converted" ../err; return; }
+    "$organ" convert "$1" -o "$1.gguf" --to gguf --dtype f32 --quiet >../out 2>../err || { bad "$1 cannot be converted" ../err; return; }
     compares "$1.gguf" "$1"
     compares "$1" "$1.gguf"
     "$organ" convert "$1.gguf" -o "$1-back" --to safetensors --quiet >../out 2>../err || { bad "$1.gguf cannot be converted" ../err; return; }
@@ -60,14 +60,14 @@ done
 pairs tiny-qwen2
 
 # a copy of quantised weights is as near as its type allows
-ends 0 convert tiny-moe -o q8.gguf --to gguf --type q8_0 --quiet
+ends 0 convert tiny-moe -o q8.gguf --to gguf --dtype q8_0 --quiet
 ends 0 autopsy q8.gguf tiny-moe --quiet
 ends 0 autopsy tiny-moe q8.gguf --quiet
 
 # a damaged expert and one of another name are found in both directions
 cp -rL tiny-moe damaged && chmod -R u+w damaged
 ends 0 convert tiny-moe -o made.gguf --to gguf --quiet
-read -r shard offset < <("$organ" inspect damaged --tensors --json --match 'model.layers.1.mlp.experts.3.up_proj.weight' | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+read -r shard offset < <("$organ" inspect damaged --tensors --json --select 'model.layers.1.mlp.experts.3.up_proj.weight' | jq -r '.tensors[0] | "\(.file) \(.offset)"')
 dd if=tiny-qwen2/tokenizer.json of="damaged/$shard" bs=1 seek="$offset" count=1536 conv=notrunc status=none
 ends 1 autopsy made.gguf damaged --json --quiet
 judge "the stack of the damaged expert is not found" test "$(jq -r '[.findings[].tensor] | unique[]' ../out)" = blk.1.ffn_up_exps.weight
@@ -89,9 +89,9 @@ judge "only q and k have another order" quiet_jq -en --slurpfile d ../out '[$d[0
 # graft finds the norms of each architecture under the names of the other format
 for name in glm4 olmo2; do
     (cd "$root" && build/checks/arch_model $name "$scratch/area/$name") >../out 2>&1 || bad "$name cannot be made" ../out
-    ends 0 convert $name -o $name.gguf --to gguf --type f32 --quiet --force
-    ends 0 graft --source $name --target $name.gguf -o grafted.gguf --type norm --layers 0-1 --quiet
-    ends 0 graft --source $name.gguf --target $name -o grafted --type norm --layers 0-1 --quiet
+    ends 0 convert $name -o $name.gguf --to gguf --dtype f32 --quiet --force
+    ends 0 graft --source $name --target $name.gguf -o grafted.gguf --select norm,0-1 --quiet
+    ends 0 graft --source $name.gguf --target $name -o grafted --select norm,0-1 --quiet
     compares grafted.gguf grafted
     rm -r $name grafted grafted.gguf
 done

@@ -208,7 +208,7 @@ START_TEST(tensors_become_what_is_said)
 }
 END_TEST
 
-/* Without a head tensor the embedding is the head; with --targets, all matching matrices get the scheme and nothing
+/* Without a head tensor the embedding is the head; with --select, all matching matrices get the scheme and nothing
  * else changes. */
 START_TEST(head_and_targets)
 {

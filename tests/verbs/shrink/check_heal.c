@@ -511,7 +511,7 @@ START_TEST(too_few_windows)
 {
     heal_way way = usual;
     way.samples = 3;
-    refused(way, ORGAN_USAGE, "--heal needs at least 4 windows (--samples): every 4th is held out");
+    refused(way, ORGAN_USAGE, "--refit needs at least 4 windows (--samples): every 4th is held out");
 }
 END_TEST
 

@@ -4,8 +4,8 @@ import { draw, make } from "./elements.js";
 import { bytes, count } from "./words.js";
 
 export const GROUPS = [
-    { name: "skeleton", title: "Skeleton", about: "attention" },
-    { name: "organ", title: "Organs", about: "feed-forward" },
+    { name: "skeleton", title: "Attention", about: "q, k, v, o and mixers" },
+    { name: "organ", title: "Feed-forward", about: "and experts" },
     { name: "norm", title: "Norms", about: "normalisation" },
     { name: "embed", title: "Embedding", about: "tokens in and out" },
     { name: "other", title: "Other", about: "everything else" },
