@@ -8,6 +8,7 @@
 #include "formats/remote/remote.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,22 +376,46 @@ bool organ_name_is_remote(const char *text, organ_arena *arena)
 
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
-/* If the text has the form ORG/NAME and the folder of the Hugging Face cache exists, there is no such model.
- * Otherwise *path is `text`, and the caller's open reports the missing file. */
+const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM])
+{
+    const char *const id = strncmp(text, "hf:", 3) == 0 ? text + 3 : text, *const slash = strchr(id, '/');
+    const size_t length = slash ? strcspn(slash + 1, "/@") : 0;
+    *hint = '\0';
+    if (length)
+        snprintf(hint, ORGAN_FETCH_HINT_ROOM, "; to download it: organ fetch hf:%.150s -o %.*s", id,
+                 (int)(length < 100 ? length : 100), slash + 1);
+    return hint;
+}
+
+/* Returns whether the text up to its first '/' names a folder: then the text is a path, not ORG/NAME. */
+static bool begins_with_folder(const char *text)
+{
+    char folder[NAME_MAX + 1];
+    struct stat about;
+    const size_t length = strcspn(text, "/");
+    if (length >= sizeof folder)
+        return false;
+    snprintf(folder, sizeof folder, "%.*s", (int)length, text);
+    return stat(folder, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* If the text has the form ORG/NAME and does not begin with the name of a folder, there is no such model. Otherwise
+ * *path is `text`, and the caller's open reports the missing file. */
 static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     organ_error ignored = {0};
     organ_hub_name name;
     const char *const root = organ_hub_root(arena);
-    char near[ORGAN_NEAR_ROOM];
+    char near[ORGAN_NEAR_ROOM], hint[ORGAN_FETCH_HINT_ROOM];
     *path = text;
-    if (!root || !organ_is_folder(root) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
+    if (!root || begins_with_folder(text) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
         !strchr(name.id, '/') || name.file)
         return ORGAN_OK;
     organ_hub_near(text, arena, near);
-    return organ_fail_errno(error, ENOENT,
-                            "%s: no model here, nor is there one of that name in the Hugging Face cache %s%s", text,
-                            root, near);
+    organ_fail(error, ORGAN_IO, "%s: no file or folder of this name, nor a model in the Hugging Face cache %s%s%s",
+               text, root, near, *near ? "" : organ_fetch_hint(text, hint));
+    error->errnum = ENOENT;
+    return error->status;
 }
 
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)
