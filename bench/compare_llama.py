@@ -34,32 +34,32 @@ def scored_here(path, text):
     return math.log(found["models"][0]["figures"]["perplexity"])
 
 
-def tokens_of(path, text):
-    """Returns the tokens that `organ perplexity` scores: BOS once, before the text."""
+def tokens_of(path, text, count=TOKENS):
+    """Returns the first tokens that `organ perplexity` scores: BOS once, before the text."""
     ids = subprocess.run([ORGAN, "tokenize", path, "--text", text, "--ids", "--special", "--quiet"], check=True, stdout=subprocess.PIPE).stdout.split()
     model = llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
     vocabulary = llama.llama_model_get_vocab(model)
     first = [llama.llama_vocab_bos(vocabulary)] if llama.llama_vocab_get_add_bos(vocabulary) else []
     llama.llama_model_free(model)
-    return (first + [int(word) for word in ids])[:TOKENS]
+    return (first + [int(word) for word in ids])[:count]
 
 
-def scored_there(path, tokens, cache=0):
+def scored_there(path, tokens, cache=0, context_size=CONTEXT):
     """Returns llama.cpp's score. cache: the ggml type of keys and values, 0 for F32, 1 for F16."""
     options = llama.llama_model_default_params()
     options.use_extra_bufts = False  # 0.3.36 crashes on narrow Q8_0 matrices with the repacked weights for AMX
     model = llama.llama_model_load_from_file(path.encode(), options)
     params = llama.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = CONTEXT
+    params.n_ctx = params.n_batch = params.n_ubatch = context_size
     params.n_threads = params.n_threads_batch = 1
     params.type_k = params.type_v = cache
     params.flash_attn_type = 0
     context = llama.llama_init_from_model(model, params)
-    batch = llama.llama_batch_init(CONTEXT, 0, 1)
+    batch = llama.llama_batch_init(context_size, 0, 1)
     width = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     lost = scored = 0
-    for first in range(0, len(tokens), CONTEXT):
-        window = tokens[first:first + CONTEXT]
+    for first in range(0, len(tokens), context_size):
+        window = tokens[first:first + context_size]
         batch.n_tokens = len(window)
         for t, token in enumerate(window):
             batch.token[t], batch.pos[t], batch.n_seq_id[t], batch.seq_id[t][0], batch.logits[t] = token, t, 1, 0, True
@@ -77,13 +77,28 @@ def scored_there(path, tokens, cache=0):
     return lost / scored
 
 
+def begin():
+    """Silences llama.cpp and starts it."""
+    llama.llama_log_set(silent, None)
+    llama.llama_backend_init()
+
+
+def scored(path, text, context, count):
+    """Returns llama.cpp's score of the first tokens of the text, for bench/peer_run.py."""
+    begin()
+    return scored_there(path, tokens_of(path, text, count), 0, context)
+
+
+@llama.llama_log_callback
+def silent(level, words, data):
+    pass
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     source, text = sys.argv[1:3]
-    silent = llama.llama_log_callback(lambda level, words, data: None)
-    llama.llama_log_set(silent, None)
-    llama.llama_backend_init()
+    begin()
     tokens = tokens_of(source, text)
     print("| stored as | organ | llama.cpp | llama.cpp, values as F32 | llama.cpp, values as F32, cache F16 |\n|---|--:|--:|--:|--:|")
     plain = scored_here(source, text)

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: MIT
 # Measures the loss of quality of each method of prune and each scheme of quantize on trained models, and plots it.
 #   docs/make_quality.sh [--draw] [MODEL...]
-# Without MODEL it uses those of docs/quality_kit.sh. A directory DIR is calibrated on DIR/calibration.txt and scored on DIR/heldout.txt, or on
-# the texts of the first model of its set; X.gguf on X.calibration.txt and X.heldout.txt next to it. The script makes each run of the tables
-# below, scores its output against the donor on the held-out text and adds a line to docs/quality.tsv. It skips runs that have a line there;
-# delete lines to measure them again. Then it writes docs/quality.svg and the tables of docs/quality.md; --draw does only that. Needs jq and
-# gnuplot, and about 25 minutes of two cores for all lines.
+# Without MODEL it uses the published models of docs/quality_published.sh and the small ones of docs/quality_kit.sh. A directory DIR is
+# calibrated on DIR/calibration.txt and scored on DIR/heldout.txt, or on the texts of the first model of its set; X.gguf on X.calibration.txt
+# and X.heldout.txt next to it. The script makes each run of the tables below, scores its output against the donor on the held-out text and
+# adds a line to docs/quality.tsv. It skips runs that have a line there; delete lines to measure them again. Then it writes docs/quality.svg
+# and the tables of docs/quality.md; --draw does only that. Needs jq and gnuplot, for published models GNU time, and about 25 minutes of two
+# cores for the lines of the small models, 90 minutes of one for the published ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lines=${LINES_FILE:-docs/quality.tsv}
 . docs/quality_kit.sh
+. docs/quality_published.sh
 
 # Columns: name | verb and options. LEVEL is replaced by each sparsity, CALIBRATED by the text and the options for its windows.
 prunings() {
@@ -56,6 +58,10 @@ blocks() {
 measure_all() {
     local name command level model base calibration heldout gguf imatrix
     for model in "$@"; do
+        if [[ " ${published[*]} " == *" $model "* ]]; then
+            measure_published "$model"
+            continue
+        fi
         describe "$model"
         while IFS='|' read -r name command; do
             for level in "${levels[@]}"; do
@@ -75,6 +81,10 @@ both_sets() { { prunings; quantisations; } | cut -d '|' -f 1 | side_by_side "50 
 
 # Prints, as Markdown and in the order of the lists above, the rise of the perplexity by method and sparsity, and by scheme.
 table() {
+    if [[ " ${published[*]} " == *" $1 "* ]]; then
+        published_table "$1"
+        return
+    fi
     { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="$(awk -F'\t' -v base="$1" '$1 == base && $3 != "-" { print $3 }' "$lines" | sort -nu | tr '\n' ' ')" '
         FILENAME == "-" { order[++n] = $1; next }
         $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; if ($3 == "-") schemes[$2]; else methods[$2] }
@@ -108,7 +118,7 @@ draw() {
             plots "$base"
             echo "set title '$base: fewer bits'; set xlabel 'megabytes of tensors'; set xrange [*:*]; set yrange [1e-5:1e1]; set offsets graph 0.04, graph 0.16, 0, 0; set key inside right top"
             panel "$base" '$3 == "-" { way = split($2, part, ", ") > 1 ? part[2] : part[1] ~ /^q/ ? "GGUF, nearest" : part[1] ~ /^fp8/ ? "fp8" : "nearest"
-                if (way == "imatrix") way = "GGUF, imatrix"; if (way == "allocated") way = "gptq, mixed widths"
+                if (way == "imatrix") way = "GGUF, imatrix"; if (way == "allocated") way = "gptq, mixed widths"; if ($2 ~ /^(width|layers)/) way = "cuts"
                 print $4 / 1e6, $7, way ~ /nearest|fp8/ && !met[$4, $7]++ ? part[1] : "" >(to way); if (!seen[way]++) print way >(to "names") }'
             plots "$base" labelled
         done
@@ -117,7 +127,7 @@ draw() {
 }
 [[ -e $lines ]] || : >"$lines"
 if [[ ${1:-} != --draw ]]; then
-    (($#)) || set -- "${first_set[@]}" "${second_set[@]}"
+    (($#)) || set -- "${published[@]}" "${first_set[@]}" "${second_set[@]}"
     measure_all "$@"
 fi
 put_tables docs/quality.md table

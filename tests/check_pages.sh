@@ -130,7 +130,7 @@ judge "has more than 20,000 bytes" test "$(wc -c <README.md)" -le 20000
 # The checks find faults: a missing heading, a missing page, a line that is not printed, a printed line that is not shown.
 here="the checks themselves"
 if leads README.md docs/nothing.md || leads README.md docs/library.md#nothing; then bad "a link that leads nowhere passes"; else good; fi
-judge "a link to a heading does not pass" leads docs/library.md ../README.md#exit-codes
+judge "a link to a heading does not pass" leads docs/library.md ../README.md#install
 printf '%s\n' one two three four >"$scratch/printed"
 wrong() { printf '%s\n' "$@" >"$scratch/wanted" && ! holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; }
 judge "two lines exchanged pass" wrong two one ...

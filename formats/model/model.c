@@ -154,8 +154,9 @@ static organ_status check_total(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* *bytes is NULL if the file does not exist. `folder`, "" or "/FOLDER", is appended to the directory of a local
- * model. Until the model is open, its directory is in s->place only. */
+/* *bytes is NULL if the file does not exist, also if the folder of its name is a file: the program organ may be next to
+ * a model. `folder`, "" or "/FOLDER", is appended to the directory of a local model. Until the model is open, its
+ * directory is in s->place only. */
 static organ_status load_next_to(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                  size_t *length, organ_error *error)
 {
@@ -167,7 +168,7 @@ static organ_status load_next_to(const model_state *s, const char *folder, const
         organ_format("%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name);
     if (!path)
         return organ_fail_memory(error, s->place.path);
-    if (access(path, F_OK) == 0 || errno != ENOENT)
+    if (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
         organ_input_load(path, name, limit, bytes, length, error);
     free(path);
     return error->status;

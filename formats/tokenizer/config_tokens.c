@@ -21,6 +21,19 @@ enum { NAMED = sizeof named_tokens / sizeof *named_tokens };
 
 /* ---- the files ---- */
 
+void organ_tokenizer_tidy(const organ_json_source *text, char *bytes)
+{
+    enum { SAFE_DIGITS = 18 }; /* fit 64 bits */
+    const organ_json_span span = organ_json_member(text, (organ_json_span){0, text->length}, "model_max_length");
+    for (size_t k = span.begin; k < span.end; k++)
+        if (bytes[k] < '0' || bytes[k] > '9')
+            return;
+    if (span.end - span.begin > SAFE_DIGITS) {
+        memset(bytes + span.begin, ' ', span.end - span.begin);
+        bytes[span.begin] = '0';
+    }
+}
+
 static organ_status load_object(const organ_model *model, organ_tokenizer *t, const char *name, json_t **value,
                                 organ_error *error)
 {
@@ -29,8 +42,10 @@ static organ_status load_object(const organ_model *model, organ_tokenizer *t, co
     *value = NULL;
     organ_model_load(model, name, CONFIG_FILE_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
-    if (!error->status && bytes)
+    if (!error->status && bytes) {
+        organ_tokenizer_tidy(&text, bytes);
         organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, value, error);
+    }
     if (!error->status && *value && !json_is_object(*value))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", text.label);
     free(bytes);

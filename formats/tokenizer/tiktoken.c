@@ -159,8 +159,10 @@ static organ_status load_config(const organ_model *model, const char *config_lab
     if (!error->status && !bytes)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing next to it; that file names the class of the tokenizer",
                    label, config_name);
-    if (!error->status)
+    if (!error->status) {
+        organ_tokenizer_tidy(&text, bytes);
         organ_json_parse_object(&text, config, error);
+    }
     free(bytes);
     return error->status;
 }

@@ -298,6 +298,9 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
  * JSON null. `label` names the file in messages. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *pretokenizer, organ_error *error);
+/* Replaces the value of model_max_length in `bytes`, the text of a tokenizer_config.json, by 0 if it may exceed 64
+ * bits: transformers writes 10^30 for a tokenizer without a limit. Positions in messages stay. */
+void organ_tokenizer_tidy(const organ_json_source *text, char *bytes);
 /* Loads tokenizer_config.json of the model, with the members of special_tokens_map.json and the tokens of
  * added_tokens.json if it has no added_tokens_decoder. *config, which the caller releases, is NULL if there is none of
  * these files. */

@@ -145,6 +145,10 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 /* ---- options ---- */
 
+/* The topics of options that verbs share. */
+extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_calibration, organ_topic_budget,
+    organ_topic_evaluation, organ_topic_scoring, organ_topic_urls, organ_topic_reports;
+
 /* A row of a table of options: the kind of its value (organ_value), its name, the name of its value in help, the member
  * of CALL that gets the value, its help, and further members of organ_option as designated initialisers. Each file of
  * verbs defines CALL, the struct that begins with an organ_call. */
@@ -163,7 +167,7 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 #define MODEL(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_MODEL)
 #define INPUT(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_INPUT)
 #define OUTPUT(value_name, member, ...) \
-    TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
+    TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .common = true, .names = ORGAN_NAMES_OUTPUT)
 
 /* The digits of a macro that is a number, as a string for .fallback. */
 #define DIGITS(constant) DIGITS_OF(constant)
@@ -178,49 +182,51 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 /* Options that have the same meaning in every verb. `member` gets the value. */
 #define RESUME(member) FLAG("resume", member, \
-    "continue an interrupted run; the output equals that of an uninterrupted one")
-#define FORCE(member, what) \
+    "continue an interrupted run; the output equals that of an uninterrupted one", .topic = &organ_topic_outputs)
+#define FORCE(member) \
     FLAG("force", member, \
-         "replace " what " if it is a model, an adapter or an output of organ and contains no other files", \
-         .letter = 'f')
-#define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n')
+         "replace an existing output if it is a model, an adapter or an output of organ and contains no other files", \
+         .letter = 'f', .topic = &organ_topic_outputs)
+#define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n', .common = true)
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `what` the name
- * of the output in help, `dry` the help of --dry-run. */
-#define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help of
+ * --dry-run. */
+#define WRITING(of, dry) RESUME(of.write.resume), FORCE(of.write.force), DRY_RUN(of.write.dry_run, dry)
 /* --saturate of a verb that stores values in a narrower type. `of.write` is an organ_write_options. */
 #define SATURATE(of) \
     FLAG("saturate", of.write.saturate, \
-         "store values beyond the range of their new type as its greatest value; otherwise they are an error")
+         "store values beyond the range of their new type as its greatest value; otherwise they are an error", \
+         .topic = &organ_topic_outputs)
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
           "largest size of a shard; a tensor that does not fit begins a new shard", \
-          .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
+          .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G", .topic = &organ_topic_outputs)
 /* --select, a list of words that select tensors (organ_selection_parse). `what` begins its help: "prune these tensors
  * instead of the projections". */
 #define SELECT(member, what, ...) \
     TEXT("select", "WHAT,...", member, \
          what ": names or patterns of names ('*.mlp.*'), roles (down_proj), layers (5-20) and groups", \
-         .choices = "attention|feed-forward|embed|norm|other|all", .open = true, __VA_ARGS__)
+         .choices = "attention|feed-forward|embed|norm|other|all", .open = true, .common = true, __VA_ARGS__)
 /* --layers, an option of older versions: a second list for --select. */
 #define LAYERS_FORMERLY(member) TEXT("layers", "RANGE,...", member, "layers that --select selects")
 
 /* --samples, --context and --scratch; `of.calibration` is an organ_calibration_text. */
 #define WINDOWS_CALIBRATION(of) \
     NUMBER("samples", "N", of.calibration.samples, "number of windows, spread evenly over the text", \
-                                       .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
+                                       .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT), \
+                                       .topic = &organ_topic_calibration), \
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
-                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT)), \
+                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), .topic = &organ_topic_calibration), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
-          .temporary = true)
+          .temporary = true, .topic = &organ_topic_calibration)
 
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
          "calibrate every expert on all tokens of its layer instead of only its routed tokens; the layer's output " \
-         "still comes from the routed experts")
+         "still comes from the routed experts", .topic = &organ_topic_calibration)
 
 /* --compute, the arithmetic of the forward pass. */
 #define COMPUTE(member, ...) \
@@ -231,21 +237,21 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
            "divide one --budget over all targets by the KL divergence that each tensor alone is predicted to cost, " \
-           "from measurements on a part of --calibration"), \
+           "from measurements on a part of --calibration", .topic = &organ_topic_budget), \
     TEXT("budget", "AMOUNT", member.budget, "amount to divide: " example), \
     TEXT("allocation", "FILE", member.file, "file of the measurements of --allocate: read if it exists, else written", \
-         .names = ORGAN_NAMES_INPUT, .written = true)
+         .names = ORGAN_NAMES_INPUT, .written = true, .topic = &organ_topic_budget)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
            "after the division, move budget from one tensor to another in N rounds; each round runs the whole model " \
            "and keeps the moves that lower the divergence; default 0", \
-           .range = {ORGAN_ALLOCATE_ROUNDS})
+           .range = {ORGAN_ALLOCATE_ROUNDS}, .topic = &organ_topic_budget)
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
            "tokens on which the divergence is measured; they are not used for calibration; default 1024", \
-           .range = {ORGAN_ALLOCATE_TOKENS}), \
+           .range = {ORGAN_ALLOCATE_TOKENS}, .topic = &organ_topic_budget), \
     NUMBER("allocate-layers", "N", member.layers, "largest number of layers to measure, evenly spread; default 16", \
-           .range = {ORGAN_ALLOCATE_LAYERS})
+           .range = {ORGAN_ALLOCATE_LAYERS}, .topic = &organ_topic_budget)
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
          "mixes two divisions: 1 is the one with the least predicted divergence; the lower W, the closer to an " \
@@ -368,15 +374,33 @@ organ_status organ_html_file_check_distinct(const char *path, const organ_verb *
 
 /* Help texts, generated from the table of verbs. */
 
-/* Prints the text of `organ` without arguments: the verbs that a new user needs first, each with an example. `page` in
- * all these functions is the width and encoding of `out`. */
+/* Prints the text of `organ` without arguments: the verbs that most users need (organ_verb.common), on one screen. `page`
+ * in all these functions is the width and encoding of `out`. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* Prints the text of `organ help`: all verbs, grouped by purpose. */
+/* Prints the text of `organ help`: all verbs, grouped by purpose, and the topics. */
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* Prints the text of `organ help VERB`. */
-void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page);
+/* Prints the text of `organ VERB -h`: a sentence, two commands and the most used options, at most 40 lines of 80
+ * columns. */
+void organ_help_brief(FILE *out, const organ_verb *verb, const organ_page *page);
+
+/* Prints the text of `organ help VERB` and `organ VERB --help`. It lists the options that have a topic by name only. */
+void organ_help_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb, const organ_page *page);
+
+/* Prints the text of `organ help TOPIC`; organ_help_topics that of `organ help common`: all topics. */
+#define ORGAN_ALL_TOPICS "common"
+void organ_help_topic(FILE *out, const organ_verb_table *table, const organ_topic *topic, const organ_page *page);
+void organ_help_topics(FILE *out, const organ_verb_table *table, const organ_page *page);
+
+/* Returns the option of a topic with this number, in the order of the table; all verbs with the option describe it
+ * alike. NULL after the last. */
+const organ_option *organ_topic_option(const organ_verb_table *table, const organ_topic *topic, size_t number);
+
+/* Writes the names of the verb's options of this topic to `out` (`size` bytes): "--threads, --memory". Returns whether
+ * there are any. */
+#define ORGAN_TOPIC_ROOM 400
+bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *out, size_t size);
 
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
@@ -398,10 +422,25 @@ const char *organ_help_next_exit(const char *exits, organ_help_exit *part);
 #define ORGAN_MEANING_ROOM 1024
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
 
+/* Long texts on a terminal. */
+
+/* Prints a text on stdout. If that is a terminal that can move its cursor, the text goes through the pager that
+ * ORGAN_PAGER or PAGER names, a command for the shell, else `less` with the options FRX unless LESS is set; "" and "cat"
+ * name none. Prints the text without a pager if the shell does not find it. A pager that ends before it has read all is
+ * no error. */
+void organ_pager_print(const char *text);
+
 /* Pages of the manual in roff (man macros), made from the table of verbs. */
 
 /* Writes the name of a verb's manual page, such as "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64
+void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]);
+
+/* Prints organ(1). */
+void organ_manual_of_program(FILE *out, const organ_verb_table *table);
+
+/* Prints organ-VERB(1), the page of a verb, which must be in the table: the page refers to its neighbours. */
+void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
 /* Replaces names of models on the command line by their paths or URLs, and makes outputs as private as inputs. */
 

@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-/* In columns: indentation of lists, widest and narrowest running text, and width if the page has no width. */
-enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
+/* In columns: indentation of lists, widest and narrowest running text, width if the page has no width, and the columns
+ * in which the explanations of verbs and topics begin. */
+enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80, VERB_COLUMN = 17, TOPIC_COLUMN = 15 };
 
 static organ_page page_for_reading(const organ_page *page)
 {
@@ -100,6 +101,12 @@ static void put_option_help(FILE *out, const organ_option *option, size_t column
     put_help_entry(out, term, column, meaning, page);
 }
 
+static size_t option_column(const organ_page *page)
+{
+    enum { COLUMN = 26, NARROW_COLUMN = 8, NARROW = 60 };
+    return page->width < NARROW ? NARROW_COLUMN : COLUMN;
+}
+
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     char line[512];
@@ -127,79 +134,246 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     fputc('\n', out);
 }
 
-void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
+/* ---- topics ---- */
+
+static bool seen_before(const organ_verb_table *table, size_t verb, size_t at)
 {
-    enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
+    const organ_option *const option = organ_verb_option_at(table->verbs[verb], at), *other;
+    for (size_t v = 0; v <= verb; v++)
+        for (size_t k = 0; (v < verb || k < at) && (other = organ_verb_option_at(table->verbs[v], k)); k++)
+            if (other->topic == option->topic && strcmp(other->name, option->name) == 0)
+                return true;
+    return false;
+}
+
+const organ_option *organ_topic_option(const organ_verb_table *table, const organ_topic *topic, size_t number)
+{
+    const organ_option *option;
+    for (size_t v = 0; v < table->count; v++)
+        for (size_t k = 0; (option = organ_verb_option_at(table->verbs[v], k)); k++)
+            if (option->topic == topic && !seen_before(table, v, k) && number-- == 0)
+                return option;
+    return NULL;
+}
+
+bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *out, size_t size)
+{
+    const organ_option *option;
+    size_t used = 0;
+    *out = '\0';
+    for (size_t k = 0; used < size && (option = organ_verb_option_at(verb, k)); k++)
+        if (option->topic == topic)
+            used += (size_t)snprintf(out + used, size - used, "%s--%s", used ? ", " : "", option->name);
+    return used > 0;
+}
+
+void organ_help_topic(FILE *out, const organ_verb_table *table, const organ_topic *topic, const organ_page *page)
+{
     const organ_page narrow = page_for_reading(page);
-    const size_t column = narrow.width < 60 ? NARROW_COLUMN : COLUMN;
+    const organ_option *option;
+    organ_text_wrap(out, "", 0, topic->title, &narrow);
+    if (topic->about) {
+        fputc('\n', out);
+        put_paragraphs(out, topic->about, 0, &narrow);
+    }
+    fputc('\n', out);
+    for (size_t k = 0; (option = organ_topic_option(table, topic, k)); k++)
+        put_option_help(out, option, option_column(&narrow), &narrow);
+}
+
+void organ_help_topics(FILE *out, const organ_verb_table *table, const organ_page *page)
+{
+    const organ_page narrow = page_for_reading(page);
+    organ_text_wrap(out, "", 0, "Options that several verbs have. The help of a verb lists those that it has.",
+                    &narrow);
+    for (size_t k = 0; k < table->topic_count; k++) {
+        fprintf(out, "\n%s: ", table->topics[k]->name);
+        organ_help_topic(out, table, table->topics[k], page);
+    }
+}
+
+static void put_topics_of(FILE *out, const organ_verb_table *table, const organ_verb *verb, const organ_page *page)
+{
+    bool any = false;
+    for (size_t k = 0; k < table->topic_count; k++) {
+        char names[ORGAN_TOPIC_ROOM];
+        if (!organ_topic_names(verb, table->topics[k], names, sizeof names))
+            continue;
+        if (!any) {
+            fputc('\n', out);
+            organ_text_wrap(out, "", 0,
+                            "Shared options, described by 'organ help TOPIC' ('organ help common' has all):", page);
+        }
+        any = true;
+        put_help_entry(out, table->topics[k]->name, TOPIC_COLUMN, names, page);
+    }
+}
+
+/* ---- verbs ---- */
+
+static void put_group(FILE *out, const organ_option_group *group, const organ_page *page)
+{
+    bool any = false;
+    for (size_t k = 0; k < group->count; k++) {
+        if (group->options[k].topic)
+            continue;
+        if (!any)
+            fprintf(out, "\n%s:\n", group->title);
+        any = true;
+        put_option_help(out, &group->options[k], option_column(page), page);
+    }
+}
+
+static void put_examples(FILE *out, const organ_verb *verb, size_t count, const organ_page *page)
+{
+    for (size_t k = 0; k < verb->example_count && k < count; k++) {
+        fprintf(out, "%s  %s\n", k ? "\n" : "", verb->examples[k].command);
+        organ_text_wrap(out, "      ", 6, verb->examples[k].does, page);
+    }
+}
+
+void organ_help_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb, const organ_page *page)
+{
+    enum { OPERAND_COLUMN = 12 };
+    const organ_page narrow = page_for_reading(page);
     put_usage(out, verb, &narrow);
     put_paragraphs(out, verb->about, 0, &narrow);
     fputs(verb->operand_count ? "\n" : "", out);
     for (size_t k = 0; k < verb->operand_count; k++)
         put_help_entry(out, verb->operands[k].name, OPERAND_COLUMN, verb->operands[k].help, &narrow);
-    for (size_t g = 0; g < verb->group_count; g++) {
-        fprintf(out, "\n%s:\n", verb->groups[g].title);
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_option_help(out, &verb->groups[g].options[k], column, &narrow);
-    }
+    for (size_t g = 0; g < verb->group_count; g++)
+        put_group(out, &verb->groups[g], &narrow);
+    put_topics_of(out, table, verb, &narrow);
     if (verb->exits) {
         fputs("\nExit code:\n", out);
         put_exits(out, verb->exits, &narrow);
     }
     fputs(verb->example_count ? "\nExamples:\n" : "", out);
-    for (size_t k = 0; k < verb->example_count; k++) {
-        fprintf(out, "%s  %s\n", k ? "\n" : "", verb->examples[k].command);
-        organ_text_wrap(out, "      ", 6, verb->examples[k].does, &narrow);
+    put_examples(out, verb, verb->example_count, &narrow);
+}
+
+/* Copies the first sentence of a text, which ends at ". " or at the end of its paragraph. */
+static void first_sentence(const char *text, char *out, size_t size)
+{
+    size_t n = 0;
+    while (text[n] && text[n] != '\n' && !(text[n] == '.' && text[n + 1] == ' '))
+        n++;
+    snprintf(out, size, "%.*s", (int)(n + (text[n] == '.' && text[n + 1] == ' ')), text);
+}
+
+/* Copies the choices of an option, the first of them if they are many. */
+static void some_choices(const organ_option *option, char out[ORGAN_RANGE_ROOM])
+{
+    enum { MANY = 90, SOME = 50 }; /* bytes */
+    organ_option_range(option, out, ORGAN_RANGE_ROOM);
+    if (!option->choices || strcmp(option->choices, option->argument) == 0)
+        *out = '\0'; /* a range, or the term in front of the meaning lists the choices already */
+    else if (strlen(out) > MANY) {
+        char *const last = strchr(out + SOME, ',');
+        snprintf(last, ORGAN_RANGE_ROOM - (size_t)(last - out), ", ...");
     }
 }
 
+static bool starts_with_choice(const organ_option *option)
+{
+    const size_t word = strcspn(option->help, ": ");
+    return option->choices && option->help[word] == ':' && organ_option_has_choice(option, option->help, word);
+}
+
+/* The help of the option up to its first '.' or, unless it explains its choices, ';'. */
+static void put_brief_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+{
+    char term[96], choices[ORGAN_RANGE_ROOM], meaning[ORGAN_MEANING_ROOM];
+    size_t n = strcspn(option->help, starts_with_choice(option) ? "" : ";");
+    for (size_t k = 0; k < n; k++)
+        if (option->help[k] == '.' && option->help[k + 1] == ' ')
+            n = k;
+    option_term(option, term, sizeof term);
+    some_choices(option, choices);
+    const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%.*s", (int)n, option->help);
+    if (*choices || option->fallback)
+        snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", choices,
+                 *choices && option->fallback ? "; " : "", option->fallback ? "default " : "",
+                 option->fallback ? option->fallback : "");
+    put_help_entry(out, term, column, meaning, page);
+}
+
+void organ_help_brief(FILE *out, const organ_verb *verb, const organ_page *page)
+{
+    enum { COMMANDS = 2 };
+    const organ_page narrow = page_for_reading(page);
+    const organ_option *option;
+    char sentence[512];
+    size_t count = 0;
+    put_usage(out, verb, &narrow);
+    first_sentence(verb->about, sentence, sizeof sentence);
+    organ_text_wrap(out, "", 0, sentence, &narrow);
+    fputs(verb->example_count ? "\n" : "", out);
+    put_examples(out, verb, COMMANDS, &narrow);
+    fputs("\nOptions:\n", out);
+    for (; (option = organ_verb_option_at(verb, count)); count++)
+        if (option->common || option->required)
+            put_brief_option(out, option, option_column(&narrow), &narrow);
+    fputc('\n', out);
+    organ_text_say(out, &narrow, "",
+                   count > 1 ? "'organ %s --help' describes all %zu options." : "'organ %s --help' has more.",
+                   verb->name, count);
+}
+
+/* ---- the program ---- */
+
 static void put_program_title(FILE *out, const organ_page *page)
 {
-    fprintf(out, "organ %s\n\n", ORGAN_VERSION);
     organ_text_wrap(out, "", 0,
-                    "Inspects, prunes, quantises, cuts and evaluates language models as files, within a limit of "
-                    "memory.",
+                    "organ " ORGAN_VERSION ": quantises, converts, prunes, cuts, evaluates and checks language models "
+                    "as files, on a CPU, within a limit of memory.",
                     page);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 
+/* Lists the verbs with the titles of their sections; `common` alone if that is set. */
+static void put_verbs(FILE *out, const organ_verb_table *table, bool common, const organ_page *page)
+{
+    const char *title = NULL;
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const next = organ_verb_section_at(table, table->verbs[k]);
+        title = next ? next : title;
+        if (common && !table->verbs[k]->common)
+            continue;
+        if (title)
+            fprintf(out, "\n%s:\n", title);
+        title = NULL;
+        put_help_entry(out, table->verbs[k]->name, VERB_COLUMN, table->verbs[k]->summary, page);
+    }
+}
+
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
-    enum { COLUMN = 12 };
-    static const char *const first_needed[] = {"inspect", "prune", "audit", "measure", "evaluate", "serve"};
     const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
-    for (size_t n = 0; n < sizeof first_needed / sizeof *first_needed; n++)
-        for (size_t k = 0; k < table->count; k++) {
-            const organ_verb *const verb = table->verbs[k];
-            if (strcmp(verb->name, first_needed[n]) != 0)
-                continue;
-            fputc('\n', out);
-            put_help_entry(out, verb->name, COLUMN, verb->summary, &narrow);
-            fprintf(out, "%*s%s\n", COLUMN, "", verb->examples[0].command);
-        }
+    put_verbs(out, table, true, &narrow);
     fputc('\n', out);
-    organ_text_wrap(out, "", 0, "'organ help' lists all verbs, 'organ help VERB' explains one with examples.", &narrow);
+    organ_text_wrap(out, "", 0,
+                    "'organ VERB -h' shows a verb with its most used options, 'organ VERB --help' explains it, 'organ "
+                    "help' lists all verbs and topics.",
+                    &narrow);
 }
 
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
-    enum { COLUMN = 17 };
     const organ_page narrow = page_for_reading(page);
     put_program_title(out, &narrow);
-    for (size_t k = 0; k < table->count; k++) {
-        const char *const title = organ_verb_section_at(table, table->verbs[k]);
-        if (title)
-            fprintf(out, "\n%s:\n", title);
-        put_help_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
-    }
+    put_verbs(out, table, false, &narrow);
+    fputs("\nTopics, options that several verbs have ('organ help TOPIC'):\n", out);
+    for (size_t k = 0; k < table->topic_count; k++)
+        put_help_entry(out, table->topics[k]->name, VERB_COLUMN, table->topics[k]->title, &narrow);
+    put_help_entry(out, ORGAN_ALL_TOPICS, VERB_COLUMN, "all of these", &narrow);
     fputc('\n', out);
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
-    enum { COLUMN = 17 };
     const organ_page narrow = page_for_reading(page);
     const size_t length = strlen(word);
     bool found = false;
@@ -208,7 +382,7 @@ bool organ_help_family(FILE *out, const organ_verb_table *table, const char *wor
             continue;
         if (!found)
             fprintf(out, "Usage: organ %s VERB ARGUMENTS [options]\n\n", word);
-        put_help_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
+        put_help_entry(out, table->verbs[k]->name, VERB_COLUMN, table->verbs[k]->summary, &narrow);
         found = true;
     }
     if (found)

@@ -158,24 +158,38 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         print_resume_command(verb, argc, argv);
 }
 
+static organ_status print_help(const organ_verb *verb, organ_help help, organ_error *error)
+{
+    const organ_page page = organ_terminal_page(stdout);
+    organ_text text;
+    char *words = NULL;
+    if (help == ORGAN_HELP_BRIEF) {
+        organ_help_brief(stdout, verb, &page);
+        return ORGAN_OK;
+    }
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    organ_help_of_verb(text.out, &organ_all_verbs, verb, &page);
+    if (organ_text_finish(&text, &words, error) == ORGAN_OK)
+        organ_pager_print(words);
+    free(words);
+    return error->status;
+}
+
 /* Under mpirun or srun only rank 0 prints help and errors; other ranks print the error of the run only if rank 0 is
  * lost. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
     const bool speaks = launch.rank == 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     if (organ_options_parse(verb, argc, argv, call, &help, error) != ORGAN_OK) {
         if (speaks)
             print_error(verb, error, wants_events(argc, argv));
         return error->status;
     }
-    if (help) {
-        const organ_page page = organ_terminal_page(stdout);
-        if (speaks)
-            organ_help_of_verb(stdout, verb, &page);
-        return ORGAN_OK;
-    }
+    if (help)
+        return speaks ? print_help(verb, help, error) : ORGAN_OK;
     organ_call_complete(call);
     run_shared(verb, &launch, call, error);
     if (speaks || organ_ranks_without_first(call->ranks))
@@ -200,12 +214,12 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 /* Runs --help and --version as the verbs help and version. After the first word of several verbs, --help lists these
- * verbs. */
+ * verbs. A command line without a verb ends with 0, as that of cargo does: its text is what a new user asks for. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     const char *name = argc > 1 ? argv[1] : "";
-    if (argc < 2) {
+    if (argc < 2 || (argc == 2 && strcmp(name, "-h") == 0)) {
         organ_help_start(stdout, &organ_all_verbs, &page);
         return ORGAN_OK;
     }

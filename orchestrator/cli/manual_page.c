@@ -3,7 +3,6 @@
 #include "orchestrator/cli/cli_parts.h"
 
 #include "orchestrator/command/options.h"
-#include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/version.h"
 
 #include <stdint.h>
@@ -104,7 +103,7 @@ static void put_header(FILE *out, const char *page)
 
 /* ---- a verb ---- */
 
-static void manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
+void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
 {
     snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
     for (char *space = strchr(name, ' '); space; space = strchr(space, ' '))
@@ -172,7 +171,20 @@ static void put_roff_option(FILE *out, const organ_option *option)
     put_roff_text(out, meaning);
 }
 
-static void put_options(FILE *out, const organ_verb *verb)
+static void put_group(FILE *out, const organ_option_group *group)
+{
+    bool any = false;
+    for (size_t k = 0; k < group->count; k++) {
+        if (group->options[k].topic)
+            continue;
+        if (!any)
+            fprintf(out, ".SS %s\n", group->title);
+        any = true;
+        put_roff_option(out, &group->options[k]);
+    }
+}
+
+static void put_options(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     for (size_t k = 0; k < verb->operand_count; k++) {
         fputs(k == 0 ? ".SH ARGUMENTS\n.TP\n" : ".TP\n", out);
@@ -181,11 +193,17 @@ static void put_options(FILE *out, const organ_verb *verb)
         put_roff_text(out, verb->operands[k].help);
     }
     fputs(".SH OPTIONS\n", out);
-    for (size_t g = 0; g < verb->group_count; g++) {
-        if (verb->group_count > 1)
-            fprintf(out, ".SS %s\n", verb->groups[g].title);
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_roff_option(out, &verb->groups[g].options[k]);
+    for (size_t g = 0; g < verb->group_count; g++)
+        put_group(out, &verb->groups[g]);
+    fputs(".SS Shared options\n.BR organ (1)\ndescribes these options:\n", out);
+    for (size_t k = 0; k < table->topic_count; k++) {
+        char names[ORGAN_TOPIC_ROOM];
+        if (!organ_topic_names(verb, table->topics[k], names, sizeof names))
+            continue;
+        fputs(".TP\n", out);
+        put_argument(out, table->topics[k]->name);
+        fputc('\n', out);
+        put_roff_text(out, names);
     }
 }
 
@@ -214,7 +232,7 @@ static void put_example(FILE *out, const organ_example *example, bool first)
 static void put_reference(FILE *out, const organ_verb *verb, const char *end)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
-    manual_name(verb, name);
+    organ_manual_name(verb, name);
     fputs(".BR \\%", out);
     put_roff_word(out, name);
     fprintf(out, " (1)%s\n", end);
@@ -235,11 +253,10 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
-/* Prints organ-VERB(1), the manual page of a verb, which must be in the table: the page refers to its neighbours. */
-static void manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
+void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
-    manual_name(verb, name);
+    organ_manual_name(verb, name);
     put_header(out, name);
     const size_t taken = put_escaped(out, name, strlen(name));
     fputs(" \\-", out); /* 3 bytes more in the line of the summary */
@@ -247,7 +264,7 @@ static void manual_of_verb(FILE *out, const organ_verb_table *table, const organ
     put_synopsis(out, verb);
     fputs(".SH DESCRIPTION\n", out);
     put_roff_text(out, verb->about);
-    put_options(out, verb);
+    put_options(out, table, verb);
     if (verb->exits) {
         fputs(".SH EXIT STATUS\n", out);
         put_exits(out, verb->exits);
@@ -274,177 +291,29 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
-/* The first line "@@" of the template organ.1 stands for the list of verbs, its second for references to the pages
- * of all verbs, at the end of the page. */
-static void manual_of_program(FILE *out, const organ_verb_table *table)
+static void put_topics(FILE *out, const organ_verb_table *table)
+{
+    const organ_option *option;
+    for (size_t t = 0; t < table->topic_count; t++) {
+        const organ_topic *const topic = table->topics[t];
+        fprintf(out, ".SS %s\n", topic->title);
+        if (topic->about)
+            put_roff_text(out, topic->about);
+        for (size_t k = 0; (option = organ_topic_option(table, topic, k)); k++)
+            put_roff_option(out, option);
+    }
+}
+
+/* The lines "@@" of the template organ.1 stand for the list of verbs, the options that verbs share, and references to
+ * the pages of all verbs, at the end of the page. */
+void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");
     const char *const rest = organ_embedded_part(out, organ_manual_template);
     put_verbs(out, table);
-    organ_embedded_part(out, rest);
+    const char *const end = organ_embedded_part(out, rest);
+    put_topics(out, table);
+    organ_embedded_part(out, end);
     for (size_t k = 0; k < table->count; k++)
         put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
 }
-
-/* version, help, manual, completion: the verbs about the program itself. */
-
-typedef struct help_call {
-    organ_call call;
-    const char *topic, *topic_second; /* operands of help, manual and completion: "VERB WORD", or the shell */
-    bool list;                        /* manual --list */
-} help_call;
-#define CALL help_call
-
-static void print_computes(const organ_kernels *kernels)
-{
-    fputs("\ncompute  exact", stdout);
-    for (int k = ORGAN_COMPUTE_EXACT + 1; k < ORGAN_COMPUTES; k++) {
-        organ_engine engine = {.kernels = kernels};
-        const char *const name = organ_compute_name((organ_compute)k), *why;
-        if (organ_engine_compute(&engine, name, &(organ_error){0}) == ORGAN_OK)
-            printf("; %s by %s", name, engine.dots->isa);
-        else if (!organ_dots_choose(organ_cpu_detect(), kernels, (organ_compute)k, &why))
-            printf("; %s is not available (%s)", name, why);
-        else
-            printf("; %s is not available (the kernel denies the use of AMX)", name);
-    }
-}
-
-/* The line "tiles" names the kernels for the tiles of physarum; if there are two implementations of the tile for
- * this CPU, organ_kernels_for_tiles times both. */
-static organ_status run_version(void *context, organ_error *error)
-{
-    (void)context;
-    const char *const requested = getenv("ORGAN_ISA");
-    const organ_kernels *const chosen = organ_kernels_selected(error);
-    const organ_kernels *const best =
-        chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
-    organ_topology *topology = NULL;
-    if (!chosen || organ_topology_discover(&topology, error) != ORGAN_OK)
-        return error->status;
-    printf("organ %s\n", ORGAN_VERSION);
-    if (requested && *requested)
-        printf("kernels  %s, as set by ORGAN_ISA; the best for this CPU is %s\n", chosen->isa, best->isa);
-    else
-        printf("kernels  %s, the best for this CPU\n", chosen->isa);
-    fputs("usable  ", stdout);
-    static const char *const names[] = {"scalar", "neon", "avx2", "avx512"};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
-            printf(" %s", names[k]);
-    const bool timed = !(requested && *requested) && organ_kernels_other_tile(chosen);
-    printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
-           timed ? ", the faster of two on this CPU" : "");
-    print_computes(chosen);
-    const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
-    printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
-    organ_topology_destroy(topology);
-    return ORGAN_OK;
-}
-
-static organ_status run_help(void *context, organ_error *error)
-{
-    const CALL *const own = context;
-    const organ_page page = organ_terminal_page(stdout);
-    if (own->topic && !own->topic_second && organ_help_family(stdout, own->call.table, own->topic, &page))
-        return ORGAN_OK;
-    const organ_verb *const verb =
-        own->topic ? organ_verb_topic(own->call.table, own->topic, own->topic_second, "help", error) : NULL;
-    if (verb)
-        organ_help_of_verb(stdout, verb, &page);
-    else if (!own->topic)
-        organ_help_overview(stdout, own->call.table, &page);
-    return error->status;
-}
-
-static organ_status run_manual(void *context, organ_error *error)
-{
-    const CALL *const own = context;
-    const organ_verb_table *const table = own->call.table;
-    char name[ORGAN_MANUAL_NAME_ROOM];
-    if (own->list) {
-        puts("organ");
-        for (size_t k = 0; k < table->count; k++) {
-            manual_name(table->verbs[k], name);
-            puts(name);
-        }
-        return ORGAN_OK;
-    }
-    for (size_t k = 0; own->topic && k < table->count; k++) {
-        manual_name(table->verbs[k], name);
-        if (strcmp(own->topic, name) == 0 && !own->topic_second) {
-            manual_of_verb(stdout, table, table->verbs[k]);
-            return ORGAN_OK;
-        }
-    }
-    if (!own->topic || strcmp(own->topic, "organ") == 0) {
-        manual_of_program(stdout, table);
-        return ORGAN_OK;
-    }
-    const organ_verb *const verb = organ_verb_topic(table, own->topic, own->topic_second, "manual", error);
-    if (verb)
-        manual_of_verb(stdout, table, verb);
-    return error->status;
-}
-
-static organ_status run_completion(void *context, organ_error *error)
-{
-    (void)error;
-    fputs(organ_completion_script(((const CALL *)context)->topic), stdout);
-    return ORGAN_OK;
-}
-
-/* Tables are laid out by hand. */
-/* clang-format off */
-
-static const organ_option manual_options[] = {
-    FLAG("list", list, "print the names of all pages")};
-
-const organ_verb organ_version_verb = {
-    .name = "version",
-    .summary = "print the version and the kernels that run on this machine",
-    .about = "Prints the version, the instruction set of the kernels and why it was chosen, and the cores and memory "
-             "nodes that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, "
-             "neon) chooses another instruction set; the results are the same with all. avx512-mixed is avx512 with "
-             "other kernels for physarum-v1, the method of prune without a text. If ORGAN_ISA is not set, prune times "
-             "both on this CPU and uses the faster.",
-    GROUPS(HELP_GROUP("Output")),
-    .exits = "0 done; 2 wrong usage.",
-    .run = run_version};
-
-const organ_verb organ_help_verb = {
-    .name = "help",
-    .summary = "explain a verb",
-    .about = "Explains a verb with all its options and examples.",
-    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; default: a summary of all verbs"),
-             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
-    GROUPS(HELP_GROUP("Options")),
-    .run = run_help};
-
-const organ_verb organ_manual_verb = {
-    .name = "manual",
-    .summary = "print a page of the manual",
-    .about = "Prints a page of the manual in roff, the format of man pages. 'ninja install' installs all pages. "
-             "Pages and help are made from one table and have the same texts.",
-    OPERANDS(OPTIONAL("VERB", VERB, topic,
-                      "the verb to explain, or the name of its page, organ-VERB; default: the whole program"),
-             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
-    GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
-    EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},
-             {"organ manual --list", "Lists the pages that 'ninja install' installs in share/man/man1."}),
-    .exits = "0 done; 2 wrong usage, or there is no such verb.",
-    .run = run_manual};
-
-const organ_verb organ_completion_verb = {
-    .name = "completion",
-    .summary = "print a completion script for a shell",
-    .about = "Prints a script for bash, zsh or fish that completes verbs, options, values of options with a few "
-             "choices, and files where an argument is a path. 'ninja install' installs all three where these "
-             "shells look for them.",
-    OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
-    GROUPS(HELP_GROUP("Output")),
-    EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
-             {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
-             {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
-    .exits = "0 done; 2 wrong usage.",
-    .run = run_completion};

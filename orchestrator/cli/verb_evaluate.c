@@ -30,22 +30,23 @@ typedef struct perplexity_call {
     "exact; 'organ version' names the instructions of this CPU"
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
-          "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
+          "the UTF-8 text to predict; it is not normalised or stripped", .common = true, __VA_ARGS__)
 #define REPORT_DIR(verb) \
     OUTPUT("DIR", verb.experiment.output, "new directory for the report as JSON, Markdown and HTML"), \
-    FORCE(verb.experiment.force, "DIR")
+    FORCE(verb.experiment.force)
 #define PROTOCOL_OPTIONS(verb) \
     TEXT("style", "STYLE", verb.experiment.style, \
          "hf: scores every token of a window but the first, also in the last, shorter window; llama.cpp: the second " \
          "half of each whole window; lm-eval: every token, in a rolling window, with perplexity per word and per " \
          "byte", \
-         .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
+         .fallback = "hf", .choices = "hf|llama.cpp|lm-eval", .topic = &organ_topic_scoring), \
     NUMBER("context", "N", verb.experiment.context, \
            "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
-           .letter = 'c', .range = {TEXT_CONTEXTS}), \
+           .letter = 'c', .range = {TEXT_CONTEXTS}, .common = true, .topic = &organ_topic_scoring), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
-           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
-    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact")
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}, .common = true, \
+           .topic = &organ_topic_scoring), \
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
               "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
@@ -61,11 +62,11 @@ static const organ_option perplexity_options[] = {
     TEXT_INPUT(perplexity, .required = true),
     MODEL("compare", "OTHER", perplexity.compare,
           "also score OTHER on the same tokens: difference and ratio of perplexities with errors, KL divergence from "
-          "MODEL and top-1 agreement"),
+          "MODEL and top-1 agreement", .common = true),
     REPORT_DIR(perplexity),
     FLAG("write-imatrix", perplexity.experiment.imatrix,
          "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names; "
-         "not with several ranks (mpirun, srun)"),
+         "not with several ranks (mpirun, srun)", .common = true),
     DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 
@@ -75,8 +76,9 @@ RUN_FIRST(perplexity, organ_perplexity, perplexity,
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
+    .common = true,
     .shares = true,
-    .summary = "measure how well a model predicts a text, and compare two models",
+    .summary = "measure how well a model predicts a text",
     .about = "Computes the perplexity of a model on a text: exp of the mean -ln p over the scored tokens. organ runs "
              "the model one layer at a time, so that only the weights of one layer are in memory. It computes in FP32 "
              "for every stored type unless --compute selects another arithmetic.\n"
@@ -113,13 +115,13 @@ static const organ_option evaluate_options[] = {
     TEXT_INPUT(evaluate, .required = false),
     INPUT("tasks", "FILE", tasks,
           "in place of a text: questions with several choices, one JSON object per line with \"context\", \"choices\" "
-          "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false),
+          "and \"gold\"; reports acc and acc_norm of lm-evaluation-harness", .required = false, .common = true),
     FLAG("answers", evaluate.answers, "with --tasks: the JSON report has each model's answer to each question"),
     SELECT(evaluate.targets, "count killed weights in these matrices instead of those in the log of each pruning, or "
                              "else the projections", .former = "targets"),
     WORDS("experiment", "NAME=MODEL", experiments,
           "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
-          "required if the models belong to several experiments"),
+          "required if the models belong to several experiments", .common = true),
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
@@ -149,6 +151,7 @@ RUN_WORK(evaluate, true)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
+    .common = true,
     .shares = true,
     .summary = "compare models made from one donor in one table",
     .about = "Computes the perplexity of the donor (the original model) and of models made from it on the same text, "
@@ -192,7 +195,7 @@ const organ_verb organ_evaluate_verb = {
 static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "the prompt", .letter = 'p', .required = true),
     TOKENS_OPTION(.fallback = "64"),
-    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
+    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)};
 
 /* clang-format on */
 
@@ -222,6 +225,7 @@ RUN_WORK(generate, true)
 
 const organ_verb organ_generate_verb = {
     .name = "generate",
+    .common = true,
     .summary = "continue a prompt with greedy decoding, as a smoke test",
     .about = "Continues the prompt with the most probable token at each step and prints each token when it is "
              "computed, without the prompt; it stops at EOS. The KV cache and as many layers as fit are held in "
@@ -257,9 +261,9 @@ typedef struct tokenize_call {
 
 static const organ_option options[] = {
     INPUT("text", "FILE", tokenize.text, "the text; - reads standard input", .required = true),
-    FLAG("ids", tokenize.ids, "print the ids, one per line; with --json, add them to the document"),
+    FLAG("ids", tokenize.ids, "print the ids, one per line; with --json, add them to the document", .common = true),
     FLAG("special", tokenize.special,
-         "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
+         "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text", .common = true)};
 
 /* Needs no engine, because it runs no model. */
 WORK(tokenize_work)

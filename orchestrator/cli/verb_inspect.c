@@ -32,15 +32,17 @@ WORK(inspect_work)
 RUN_WORK(inspect, false)
 
 static const organ_option inspect_options[] = {
-    FLAG("tensors", inspect.tensors, "list every tensor, and the tensors that make up each packed weight"),
+    FLAG("tensors", inspect.tensors, "list every tensor, and the tensors that make up each packed weight",
+         .common = true),
     SELECT(inspect.match, "count and list only these tensors", .former = "match"),
     FLAG("untrusted", untrusted,
-         "check a directory or file of any content for code and other risks before it is loaded")};
+         "check a directory or file of any content for code and other risks before it is loaded", .common = true)};
 
 const organ_verb organ_inspect_verb = {
     .name = "inspect",
+    .common = true,
     .shares = true,
-    .summary = "list the tensors of a model by role, with types, shapes, sizes and faults",
+    .summary = "list the tensors of a model by role, and faults of its files",
     .about = "Prints the tensors of a model by role, which is the purpose that organ derives from the name, such as "
              "q_proj. It reads only headers, index and config, so the time does not depend on the size of the weights. "
              "With --untrusted it checks all files of a download for content that could execute code or do damage when "
@@ -103,14 +105,14 @@ static organ_status run_autopsy(void *context, organ_error *error)
 
 static const organ_option autopsy_options[] = {
     INPUT("ranges", "FILE", autopsy.ranges,
-          "file of expected ranges that replace the built-in ones; edit the output of --print-ranges"),
+          "file of expected ranges that replace the built-in ones; edit the output of --print-ranges", .common = true),
     INPUT("text", "FILE", autopsy.text,
           "test whether all scales are wrong by one factor: predict the first 512 tokens of this text with the scales "
           "times 1/4, 1/2, 1, 2 and 4. If the scales are right, the factor 1 predicts it best. The test runs the model "
-          "five times"),
+          "five times", .common = true),
     FLAG("print-ranges", print_ranges, "print the built-in ranges in the format of --ranges and exit"),
     SELECT(autopsy.match, "check only these weights", .former = "match"),
-    FLAG("tensors", call.tensors, "list every tensor with its statistics"),
+    FLAG("tensors", call.tensors, "list every tensor with its statistics", .common = true),
     OUTPUT("DIR", autopsy.output, "write autopsy.json, AUTOPSY_REPORT.md and AUTOPSY_REPORT.html to this directory")};
 
 const organ_verb organ_autopsy_verb = {
@@ -157,14 +159,15 @@ typedef struct models_call {
 /* clang-format off */
 
 static const organ_option models_options[] = {
-    TEXT("match", "GLOB", models.match, "list only models whose name matches, for example 'ollama:*'")};
+    TEXT("match", "GLOB", models.match, "list only models whose name matches, for example 'ollama:*'", .common = true)};
 
 RUN(models, organ_models, models)
 
 const organ_verb organ_models_verb = {
     .name = "models",
+    .common = true,
     .no_job = true,
-    .summary = "list the models in the caches of Hugging Face, Ollama and LM Studio",
+    .summary = "list models in the caches of Hugging Face, Ollama, LM Studio",
     .about = "Lists the models that Hugging Face's libraries, Ollama and LM Studio have downloaded, with "
              "architecture, format and size, and what organ can do with each. Every verb accepts the listed names "
              "instead of a path. organ reads the headers of the files and no weights.\n"
@@ -260,17 +263,20 @@ RUN_WORK(fetch, false)
 static const organ_option fetch_options[] = {
     OUTPUT("DIR", fetch.output, "folder for the files; existing files with the right digest are kept"),
     FLAG("cache", cache, "instead of -o: download into the cache of huggingface_hub, where transformers finds the "
-                         "model"),
-    WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated"),
-    WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated"),
+                         "model", .common = true),
+    WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated",
+         .common = true),
+    WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated", .common = true),
     INPUT("token-file", "FILE", fetch.token_file,
-          "file with the token for the hub; default: HF_TOKEN, else the file in which huggingface_hub keeps it"),
+          "file with the token for the hub; default: HF_TOKEN, else the file in which huggingface_hub keeps it",
+          .common = true),
     DRY_RUN(fetch.dry_run, "list the files and the number of bytes to download")};
 
 const organ_verb organ_fetch_verb = {
     .name = "fetch",
+    .common = true,
     .no_job = true,
-    .summary = "download a model from the hub of Hugging Face, with resume and digests",
+    .summary = "download a model from the hub of Hugging Face",
     .about = "Downloads a model from the hub of Hugging Face. fetch asks the hub for the list of the files at "
              "REVISION, a branch, tag or commit (default main), and downloads them. It compares the size and digest of "
              "each file with the list: SHA-256 for large files (LFS), the SHA-1 of a git blob for small ones.\n"

@@ -19,25 +19,27 @@ typedef struct lora_call {
 
 static const organ_option extract_options[] = {
     MODEL("base", "MODEL", lora_extract.base,
-          "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true),
-    MODEL("tuned", "MODEL", lora_extract.tuned, "the model that was tuned from the base", .required = true),
+          "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true,
+          .common = true),
+    MODEL("tuned", "MODEL", lora_extract.tuned, "the model that was tuned from the base", .required = true,
+         .common = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
            .required = true),
     SELECT(lora_extract.modules, "use only these linear layers instead of all projections", .former = "modules"),
     FLAG("save-full", lora_extract.save_full,
          "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
-    WRITING(lora_extract, "ADAPTER", "pair the weights and print what would be extracted")};
+    WRITING(lora_extract, "pair the weights and print what would be extracted")};
 
 static const organ_option factor_options[] = {
     NUMBER("rank", "R", lora_extract.rank, "rank of each module; with --rank-by the highest rank",
-           .letter = 'r', .range = {RANKS}, .fallback = "256"),
+           .letter = 'r', .range = {RANKS}, .fallback = "256", .common = true),
     TEXT("rank-by", "energy", lora_extract.rank_by,
          "give each module the lowest rank that explains SHARE of the squared norm of its change: --rank-by energy "
-         "0.95, or energy=0.95"),
+         "0.95, or energy=0.95", .common = true),
     FLAG("exact", lora_extract.exact,
          "compute full singular value decompositions: slow, and each matrix must fit --memory"),
-    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16"),
+    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "type of the factors", .fallback = "bf16", .common = true),
     NUMBER("seed", "N", lora_extract.seed,
            "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
@@ -45,6 +47,7 @@ RUN(extract, organ_lora_extract, lora_extract)
 
 const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
+    .common = true,
     .shares = true,
     .summary = "make a LoRA adapter from the difference of two models",
     .about = "Makes a LoRA adapter from a tuned model and its base. For each linear layer organ computes the change of "
@@ -81,16 +84,16 @@ const organ_verb organ_lora_extract_verb = {
 
 static const organ_option sanitize_options[] = {
     OUTPUT("OUT", lora_sanitize.output, "new directory of the adapter; not with --check"),
-    FLAG("check", lora_sanitize.check, "write nothing; list everything that a server would reject"),
+    FLAG("check", lora_sanitize.check, "write nothing; list everything that a server would reject", .common = true),
     MODEL("base", "MODEL", lora_sanitize.base,
           "check that MODEL has every module, in the shape of the factors; an adapter of the other format (peft, GGUF) "
-          "is converted to that of MODEL"),
+          "is converted to that of MODEL", .common = true),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
            "highest rank that the server accepts; default: no limit, with --check 512 (the limit of vLLM). organ "
            "reduces modules of a higher rank to their best approximation; --check only lists them",
-           .range = {RANKS}),
+           .range = {RANKS}, .common = true),
     RESUME(lora_sanitize.resume),
-    FORCE(lora_sanitize.force, "OUT")};
+    FORCE(lora_sanitize.force)};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
 
@@ -133,21 +136,22 @@ static const organ_option merge_options[] = {
            "new directory with all files of MODEL; X.safetensors: one file without config.json", .required = true),
     REAL("scale", "S", lora_merge.scale,
          "multiply the change by S, in addition to the adapter's own scale; -1 subtracts it",
-         .range = {-1e6, 1e6}, .fallback = "1"),
+         .range = {-1e6, 1e6}, .fallback = "1", .common = true),
     CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
            "type of merged and of dequantised weights; default: merged weights keep their type, and packed ones "
-           "become bf16"),
+           "become bf16", .common = true),
     FLAG("feedback", lora_merge.feedback,
          "round merged weights of 16 bits so that the errors of a row cancel in the directions of the adapter: keeps "
-         "the effect of changes that are finer than the type"),
+         "the effect of changes that are finer than the type", .common = true),
     SHARD_SIZE(lora_merge),
-    WRITING(lora_merge, "OUT", "find the base weight of every tensor of the adapter and print what would be "
+    WRITING(lora_merge, "find the base weight of every tensor of the adapter and print what would be "
                              "merged")};
 
 RUN_WRITING(merge, organ_lora_merge, lora_merge)
 
 const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",
+    .common = true,
     .shares = true,
     .summary = "add a LoRA adapter to its base model",
     .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 strip "
@@ -186,12 +190,13 @@ const organ_verb organ_lora_merge_verb = {
 
 static const organ_option resize_options[] = {
     OUTPUT("OUT", lora_resize.output, "new directory of the adapter", .required = true),
-    NUMBER("rank", "R", lora_resize.rank, "highest rank of a module", .required = true, .range = {RANKS}),
+    NUMBER("rank", "R", lora_resize.rank, "highest rank of a module", .required = true, .range = {RANKS},
+         .common = true),
     REAL("energy", "E", lora_resize.energy,
          "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
-         .range = {0, 1}, .after_from = true),
+         .range = {0, 1}, .after_from = true, .common = true),
     RESUME(lora_resize.resume),
-    FORCE(lora_resize.force, "OUT")};
+    FORCE(lora_resize.force)};
 
 RUN(resize, organ_lora_resize, lora_resize)
 

@@ -28,7 +28,7 @@ static const organ_option measure_options[] = {
            "z: theta; seed: also compute the theta of an older script, from a sample of 4,096 values, for comparison "
            "with its published figures",
            .fallback = "z"),
-    FLAG("tensors", call.tensors, "list every tensor")};
+    FLAG("tensors", call.tensors, "list every tensor", .common = true)};
 
 WORK(measure_work)
 {
@@ -74,7 +74,7 @@ const organ_verb organ_measure_verb = {
 
 static const organ_option fleet_options[] = {
     OUTPUT("OUT", fleet.output, "directory for organs and reports; created if it does not exist", .required = true),
-    FLAG("no-extract", fleet.no_extract, "only measure; extract no model")};
+    FLAG("no-extract", fleet.no_extract, "only measure; extract no model", .common = true)};
 
 RUN(fleet, organ_fleet, fleet)
 
@@ -114,9 +114,10 @@ typedef struct orthogonality_call {
 static const organ_option options[] = {
     WORDS("pair", "CLEAN NOISY", pairs,
           "given twice: compares the quantisation noise of one model with that of another",
-          .takes = 2, .names = ORGAN_NAMES_MODEL),
+          .takes = 2, .names = ORGAN_NAMES_MODEL, .common = true),
     MODEL("noisy2", "MODEL", orthogonality.noisy2,
-          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY"),
+          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY",
+          .common = true),
     OUTPUT("DIR", orthogonality.output,
            "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
            "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
@@ -129,7 +130,7 @@ static const organ_option options[] = {
            "measure leakage into the K strongest output directions of the adapter; default: all",
            .range = {RANKS}),
     NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
-    FORCE(orthogonality.force, "DIR")};
+    FORCE(orthogonality.force)};
 
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 

@@ -18,7 +18,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
-    WRITING(extract, "DIR", "print what DIR would contain")};
+    WRITING(extract, "print what DIR would contain")};
 
 WORK(extract_work)
 {
@@ -58,7 +58,7 @@ static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with files split as the donor's",
            .required = true),
-    WRITING(assemble, "OUT", "print which files would be written")};
+    WRITING(assemble, "print which files would be written")};
 
 WORK(assemble_work)
 {
@@ -101,9 +101,9 @@ static const organ_option graft_options[] = {
     SELECT(graft.types, "copy only these tensors of A", .former = "type|take"),
     TEXT("map", "N-M:N-M,...", graft.map,
          "copy layers to other positions: 5-20:6-21; a position after the last layer adds a layer and needs all "
-         "of its tensors"),
+         "of its tensors", .common = true),
     SATURATE(graft),
-    WRITING(graft, "C", "print whether the models fit and what would be grafted")};
+    WRITING(graft, "print whether the models fit and what would be grafted")};
 
 WORK(graft_work)
 {

@@ -24,14 +24,16 @@ static const organ_option dequantize_options[] = {
            "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
            .required = true),
     CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
-           "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16"),
+           "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16",
+           .common = true),
     SATURATE(dequantize), SHARD_SIZE(dequantize),
-    WRITING(dequantize, "OUT", "print what would be dequantised")};
+    WRITING(dequantize, "print what would be dequantised")};
 
 RUN_WRITING(dequantize, organ_dequantize, dequantize)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
+    .common = true,
     .shares = true,
     .summary = "convert FP8, INT4, MXFP4, ... weights to BF16, F16 or F32",
     .about = "Writes a model without quantisation. organ detects packed tensors and their schemes from "
@@ -68,22 +70,22 @@ static const organ_option quantize_options[] = {
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
          .letter = 's', .required = true, .explain = organ_explain_scheme,
-         .choices = ORGAN_QUANTIZE_SCHEMES),
+         .choices = ORGAN_QUANTIZE_SCHEMES, .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration",
-         .fallback = "nearest", .choices = "nearest|gptq"),
+         .fallback = "nearest", .choices = "nearest|gptq", .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
-          "input"),
+          "input", .common = true),
     SELECT(quantize.targets, "quantise these matrices instead of the projections", .former = "targets"),
     SHARD_SIZE(quantize),
-    WRITING(quantize, "OUT",
+    WRITING(quantize,
             "print what would be quantised" AND_PLAN "; --scheme mixed measures the widths first, as the run does")};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
-          "calibration text; do not use a text on which the model is evaluated"),
+          "calibration text; do not use a text on which the model is evaluated", .common = true),
     WINDOWS_CALIBRATION(quantize), ALL_EXPERTS(quantize),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
@@ -99,8 +101,9 @@ RUN_WRITING(quantize, organ_quantize, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",
+    .common = true,
     .shares = true,
-    .summary = "store the matrices of a model in FP8, 2 to 8 bits or GGUF blocks",
+    .summary = "store weights in FP8, in 2 to 8 bits or in GGUF blocks",
     .about = "Stores the attention and feed-forward projections of a model as FP8 or as codes of 2, 3, 4 or 8 bits "
              "with scales. By default organ rounds each weight to the nearest code, without a calibration text. In a "
              "safetensors model, embeddings, output head, norms and router are copied unchanged, and config.json gets "
@@ -153,15 +156,15 @@ const organ_verb organ_quantize_verb = {
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq)", gptq_options),
            GROUP("Widths by budget (--allocate global)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128",
-              "FP8 in blocks of 128 x 128, the format of DeepSeek-V3."},
-             {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",
+    EXAMPLES({"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",
               "INT4 in groups of 128, in the format of compressed-tensors."},
+             {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --imatrix imatrix.gguf",
+              "A GGUF model for llama.cpp, with scales weighted by an importance matrix."},
+             {"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128",
+              "FP8 in blocks of 128 x 128, the format of DeepSeek-V3."},
              {"organ quantize MODEL -o OUT -s int4-group64 --method gptq --calibration TEXT",
               "INT4 by GPTQ on a calibration text."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Continues an interrupted run."},
-             {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --imatrix imatrix.gguf",
-              "A GGUF model for llama.cpp, with scales weighted by an importance matrix."},
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --method gptq --calibration TEXT",
               "A GGUF model by GPTQ, for llama.cpp."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --select feed-forward",
@@ -187,22 +190,23 @@ typedef struct convert_call {
 
 static const organ_option convert_options[] = {
     OUTPUT("OUT", convert.write.output, "the output: X.gguf, or a new directory for safetensors", .required = true),
-    CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true),
+    CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true, .common = true),
     TEXT("dtype", "TYPE", convert.type,
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
          "codes and scales of MXFP4, INT8 and Q8_0 if both formats have them; other tensors as with same. To "
          "safetensors: same, codes, bf16, f16 or f32",
-         .fallback = "same", .choices = ORGAN_CONVERT_TYPES, .former = "type"),
+         .fallback = "same", .choices = ORGAN_CONVERT_TYPES, .former = "type", .common = true),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
     SATURATE(convert), SHARD_SIZE(convert),
-    WRITING(convert, "OUT", "print what would be converted")};
+    WRITING(convert, "print what would be converted")};
 
 RUN_WRITING(convert, organ_convert, convert)
 
 const organ_verb organ_convert_verb = {
     .name = "convert",
+    .common = true,
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
     .about = "Converts a safetensors model to GGUF for llama.cpp, or a GGUF model to safetensors for transformers. "

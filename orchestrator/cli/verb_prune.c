@@ -28,23 +28,23 @@ static const organ_option prune_options[] = {
          "the physarum methods set weights to zero if their flow ends below a threshold; other methods need "
          "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
-         .before_to = true, .percent = true, .unset = -1, .explain = organ_explain_sparsity),
+         .before_to = true, .percent = true, .unset = -1, .explain = organ_explain_sparsity, .common = true),
     TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),
     TEXT("method", "NAME", prune.calibrated.method,
          "method of pruning; default physarum-v3 with --calibration, else physarum-v1",
-         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
+         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt", .common = true),
     SELECT(prune.targets, "prune these matrices instead of the projections", .former = "targets"),
     TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
-         .choices = ORGAN_CODE_SCHEMES, .explain = organ_explain_then),
-    WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
+         .choices = ORGAN_CODE_SCHEMES, .explain = organ_explain_then, .common = true),
+    WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", prune.calibrated.calibration.text,
           "calibration text for all methods but physarum-v1 and magnitude; do not use a text on which the model is "
-          "evaluated"),
+          "evaluated", .common = true),
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
@@ -90,6 +90,7 @@ RUN_WORK(prune, true)
 
 const organ_verb organ_prune_verb = {
     .name = "prune",
+    .common = true,
     .shares = true,
     .summary = "set weights of a model to zero",
     .about = "Sets weights of a model's linear layers to zero and writes a complete model. The pruned matrices are "
@@ -136,12 +137,12 @@ const organ_verb organ_prune_verb = {
            GROUP("Physarum v2 and v3", method_options), GROUP("Physarum v1", flow_options),
            GROUP("Budget for the whole model (--allocate global)", allocation_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
+    EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o half -s 50 --calibration text.txt",
+              "Sets half of each projection to zero by physarum-v3, which refits the rest on the text."},
+             {"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
               "Prunes the seven projections of every layer with physarum-v1."},
              {"organ prune donor -o pruned --sparsity 30 --select feed-forward",
               "Sets 30 % of each feed-forward projection to zero; attention is unchanged."},
-             {"organ prune donor -o half --method physarum-v2 --calibration a.txt -s 50",
-              "Sets half of each projection to zero and refits the kept weights on a calibration text."},
              {"organ prune donor -o out --calibration a.txt --budget 60% --allocate global",
               "Sets 60 % of all projections together to zero, divided over the tensors by their cost."},
              {"organ prune donor -o o --method alps -s 50 --calibration t --then int4-group64",
@@ -169,6 +170,7 @@ RUN_REMOTE(audit, organ_audit, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",
+    .common = true,
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
     .about = "Compares a pruned or cut model with its donor, the original model, by their bytes. It counts "
@@ -208,16 +210,16 @@ static const organ_option purify_options[] = {
            "file",
            .required = true),
     CHOICE("method", "fft|haar", purify.method,
-           "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true),
+           "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true, .common = true),
     REAL("threshold", "K", purify.threshold,
          "what counts as noise. haar: wavelet details of at most K standard deviations of the noise in their row and "
          "scale; fft: frequencies with less than K times the mean noise power of their row; default 1 for haar, 3 for "
          "fft",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
     REAL("strength", "S", purify.strength, "share of the amplitude of noise to remove",
-         .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
+         .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1", .common = true),
     SELECT(purify.types, "purify these tensors instead of the projections", .former = "type"),
-    WRITING(purify, "OUT", "print what would be purified")};
+    WRITING(purify, "print what would be purified")};
 
 RUN_WRITING(purify, organ_purify, purify)
 

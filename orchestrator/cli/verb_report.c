@@ -115,23 +115,25 @@ static organ_status run_serve(void *context, organ_error *error)
 static const organ_option serve_options[] = {
     INPUT("root", "DIR", serve.root, "the directory to serve; clients and jobs reach no files outside it, except for "
                                      "models with --caches",
-                                     .required = true),
+                                     .required = true, .common = true),
     FLAG("caches", serve.caches,
-         "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names"),
+         "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names",
+         .common = true),
     NUMBER("jobs", "N", serve.jobs,
-           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1")};
+           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1", .common = true)};
 static const organ_option access_options[] = {
     TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
-         .fallback = "127.0.0.1:8935"),
+         .fallback = "127.0.0.1:8935", .common = true),
     INPUT("token-file", "FILE", serve.token_file,
           "tokens of the clients; required unless ADDRESS is loopback. Each line has NAME, ROLE and TOKEN (16 to 1024 "
           "characters). Role read permits only GET, run everything. A file with one word is a run token. organ reads "
-          "FILE again when it changes"),
+          "FILE again when it changes", .common = true),
     INPUT("tls-cert", "FILE", serve.tls_certificate,
-          "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key"),
+          "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key",
+          .common = true),
     INPUT("tls-key", "FILE", serve.tls_key,
           "key of the certificate (PEM), not readable by other users; on SIGHUP the server reads certificate and key "
-          "again"),
+          "again", .common = true),
     TEXT("audit-log", "FILE", serve.audit_log,
          "append a line of JSON for each request, with the name of the client; SIGHUP opens it again",
          .names = ORGAN_NAMES_OUTPUT),
@@ -170,7 +172,8 @@ static const organ_option output[] = {
 
 const organ_verb organ_serve_verb = {
     .name = "serve",
-    .summary = "serve models, reports and all verbs over HTTP, with a page for browsers",
+    .common = true,
+    .summary = "serve models, reports and all verbs over HTTP",
     .about = "Serves one directory over HTTP: its models with their tensors, its files as downloads (with ranges), and "
              "the verbs as jobs. A job is a process of organ, for example a pruning. A page for browsers at / shows "
              "all of these. /api/v1/openapi.json describes the API, /healthz reports whether the server answers, and "

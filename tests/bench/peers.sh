@@ -41,6 +41,9 @@ peer() {
     echo "$name.py: $(grep -cE "$pattern" "$scratch/out") rows"
 }
 
+mkdir -p "$scratch/handbook/en-US"
+for page in 1 2 3; do echo "<html><head>x</head><p>Page&nbsp;$page</p></html>" >"$scratch/handbook/en-US/$page.html"; done
+peer published_text "" 2 "^(calib|held)\.txt [1-9][0-9]* characters\$" "$scratch/handbook" "$scratch"
 figure='[-+]?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?%?'
 peer compare_measure numpy 1 "ratio $figure; theta differs" 1 "$organ"
 peer compare_methods numpy 7 "^\| [a-z_]+_proj( \| $figure %){6} \|" $model 4 "$organ"
@@ -53,9 +56,23 @@ peer compare_adapters "torch transformers peft safetensors" 2 "^\| (llama|mixtra
 peer compare_kinds "torch transformers numpy" 2 "^\| [^|]+( \| $figure){4} \|" "$scratch/kinds" 1 "Qwen 3: norms"
 peer compare_forward "torch transformers" 3 "^(organ|float32|bfloat16) \[$figure, $figure, $figure\]" "$scratch/forward" 1
 peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $figure" $model fixtures/tasks/tasks.jsonl "$organ"
-peer compare_mergekit "torch transformers safetensors mergekit" 2 "of the processor, .* of the change of [0-9]+ modules" "$organ"
-peer compare_gptq "torch transformers datasets llmcompressor" 3 "^(nearest|gptq|llm-compressor-gptq): $figure s" $model "$organ" 4
-peer compare_sparsegpt "torch transformers datasets llmcompressor" 5 "^[a-z0-9-]+: $figure s of the processor" $model "$organ" 50
+# compare_peers.py does the jobs of organ without packages of Python; those of llama.cpp need llama-quantize and llama-imatrix in the directory LLAMA.
+compared=(--models fixtures --model tiny-llama --calibration tiny-llama/calibration.txt --heldout tiny-llama/heldout.txt --size 32 --samples 4
+    --context 64 --tokens 256 --page "$scratch/compare.md" --organ "$organ" --python "$python" --work)
+job="^\| [^|]+ \| [a-z.-]+ \| $figure MB \| $figure % \| $figure \| $figure s \| $figure MB \|"
+cp docs/compare.md "$scratch"
+peer compare_peers "" 16 "$job" "${compared[@]}" "$scratch/compare1" --lines "$scratch/compare1.tsv" --programs organ --groups codes,zeros,gguf --judge-with ""
+peer compare_peers "torch transformers datasets llmcompressor mergekit peft" 19 "$job" "${compared[@]}" "$scratch/compare2" \
+    --lines "$scratch/compare2.tsv" --programs organ,llm-compressor,mergekit,peft --groups start,codes,zeros,adapters --judge-with transformers
+if [[ -x ${LLAMA:-}/llama-quantize ]]; then
+    peer compare_peers "torch transformers llama_cpp numpy" 10 "$job" "${compared[@]}" "$scratch/compare3" --lines "$scratch/compare3.tsv" \
+        --programs llama.cpp --groups gguf --judge-with llama.cpp --llama "$LLAMA"
+else
+    echo "skipped: compare_peers.py with llama.cpp; to run it: LLAMA=DIRECTORY, in which llama-quantize and llama-imatrix are"
+fi
+# What the page shows is what the table has.
+"$python" bench/compare_peers.py --draw --page "$scratch/compare.md"
+same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratch/compare.md"
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
 peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"

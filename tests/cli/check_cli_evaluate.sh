@@ -51,6 +51,12 @@ for key in perplexity_error kl_divergence top1_agreement; do
     judge "$key is not $value in the report" grep -q "\"$key\": $value" pruned/organ/prune.json
 done
 
+# A file named organ next to a GGUF model, such as the program, is not the folder of its reports.
+mkdir beside && cp $q8 beside/model.gguf && echo program >beside/organ
+ends 0 evaluate $q8 beside/model.gguf --text $text --context 64 --max-tokens 100 --json --quiet
+judge "the models differ" test "$(jq ".models[1].comparison.ratio == 1" ../out)" = true
+rm -r beside
+
 # ---- dry runs ----
 ends 0 prune tiny-qwen2 -o out "${eval[@]}" --dry-run
 matches evaluate/evaluate_dry ../out

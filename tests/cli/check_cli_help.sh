@@ -22,7 +22,8 @@ here="completion in bash"
 
 # ---- verbs: help, manual and completion name all of them ----
 ends 0 help
-sed -nE 's/^  ([a-z]+([ -][a-z]+)*)(  .*|$)/\1/p' ../out >../verbs
+sed -nE '/^Topics/q; s/^  ([a-z]+([ -][a-z]+)*)(  .*|$)/\1/p' ../out >../verbs
+sed -nE '1,/^Topics/d; s/^  ([a-z]+)(  .*|$)/\1/p' ../out >../topics
 judge "there are few verbs" test "$(wc -l <../verbs)" -ge 24
 sort ../verbs >../sorted
 tr ' ' - <../sorted | sort >../joined
@@ -40,6 +41,32 @@ while read -r family; do
     same "second words of $family" ../shown ../second
 done < <(sed -n 's/ .*//p' ../verbs | sort -u)
 
+# ---- topics: options that verbs share ----
+# options: prints the letters and names of the options that help explains on standard input.
+options() { sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' | tr ' ' '\n' | grep -vx -- -; }
+ends 0 help common
+cp ../out ../common
+judge "there are few topics" test "$(wc -l <../topics)" -ge 8
+while read -r topic; do
+    [[ $topic == common ]] && continue
+    ends 0 help "$topic"
+    cp ../out "../topic-$topic"
+    judge "help common does not have $topic" grep -qxF -- "$topic: $(head -n 1 ../out)" ../common
+    judge "the text of $topic differs in help common" test -z "$(tail -n +2 ../out | grep -vxF -f ../common)"
+done <../topics
+"$organ" manual | sed -nE '/^\.SH SHARED/,/^\.SH EXIT/{/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\3/p}}' | sort >../shown
+same "shared options in organ(1)" ../shown <(options <../common | grep '^--' | sort)
+# shared: prints the letters and names of the shared options that the help or the manual of a verb lists, by topic, on standard input.
+shared() {
+    local topic name
+    while read -r topic name; do
+        echo "$name"
+        sed -nE "s/^  (-.), $name( .*|$)/\\1/p" "../topic-$topic"
+    done < <(sed 's/\\%//g; s/\\-/-/g; s/\\f[BIR]//g' | awk '/^(.SS )?Shared options/ { on = 1; next } /^(.SH .*|)$/ { on = 0 } on {
+        if ($1 ~ /^[a-z]/) topic = $1
+        while (match($0, /--[a-z0-9-]+/)) { print topic, substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH) } }')
+}
+
 # ---- options, verb by verb ----
 while read -r verb; do
     # shellcheck disable=SC2086 # a verb may be two words
@@ -48,12 +75,12 @@ while read -r verb; do
     # shellcheck disable=SC2086
     ends 0 help $verb
     same "help of $verb by --help" ../shown ../out
-    sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' ../out | tr ' ' '\n' | grep -vx -- - | sort >../wanted
+    sort <(options <../out) <(shared <../out) >../wanted
     judge "--help is not among the options" grep -qx -- --help ../wanted
     grep -qx -- --resume ../wanted && echo "$verb" >>../resuming
     # shellcheck disable=SC2086
     run manual organ-${verb// /-}
-    sed -nE '/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\2 \3/p}' ../out | tr ' ' '\n' | grep . | sort >../shown
+    sed -nE '/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\2 \3/p}' ../out | tr ' ' '\n' | grep . | sort - <(shared <../out) >../shown
     same "options of $verb in the manual" ../shown ../wanted
     # The manual explains each option as help does.
     sed -nE '/^\.TP$/{n;n;p}' ../out | sed 's/\\-/-/g; s/\\(aq/'\''/g; s/\\%//g' | cut -c -24 >../beginnings
@@ -67,8 +94,8 @@ while read -r verb; do
     words $verb - >../shown
     same "completed options of $verb" ../shown ../wanted
 done <../verbs
-sed -n '/^The option `--resume` continues an interrupted run of /,/^$/p' "$golden/../../docs/outputs.md" | tr '\n' ' ' | sed 's/^The option `--resume` //' | grep -o '`[a-z ]*`' | tr -d '`' >../shown
-same "verbs with --resume in docs/outputs.md" ../shown ../resuming
+sed -n '/^The option `--resume` continues an interrupted run of /,/^$/p' "$golden/../../docs/outputs.md" | tr '\n' ' ' | sed 's/^The option `--resume` //' | grep -o '`[a-z ]*`' | tr -d '`' | sort >../shown
+same "verbs with --resume in docs/outputs.md" ../shown <(sort ../resuming)
 judge "the hidden verb is listed" test -z "$(grep -x complete ../verbs)"
 run complete
 judge "no word has candidates" test ! -s ../out
@@ -100,7 +127,7 @@ for document in "${documents[@]}"; do
         "$organ" help $verb >../wanted
         for word in $second $words; do
             [[ $word == --[a-z]* ]] || continue
-            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}( |$)" ../wanted
+            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}([ ,]|$)" ../wanted
         done
     done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z][a-z-]* [^`&;<)]*')
 done
@@ -160,7 +187,7 @@ offers "pru" "prune"
 offers "lora " "extract merge resize sanitize"
 offers "lora ex" "extract"
 offers "prune --me" "--memory --method"
-offers "prune -" "$("$organ" help prune | sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' | tr ' ' '\n' | grep -vx -- - | sort | xargs)"
+offers "prune -" "$(sort <("$organ" help prune | options) <("$organ" help prune | shared) | xargs)"
 offers "prune --method " "alps magnitude physarum-v1 physarum-v2 physarum-v3 sparsegpt wanda"
 offers "prune --method=phy" "physarum-v1 physarum-v2 physarum-v3"
 offers "prune --method al" "alps"

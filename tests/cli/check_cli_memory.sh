@@ -1,13 +1,27 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Every verb with --memory names in its error the least memory that it needs: the run works with it and fails with less. Ends with the line
-# "N passed, N failed".
+# Every verb with --memory names in its error the least memory that it needs: the run works with it and fails with less. A dry run plans the same
+# memory and is not refused. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../tiny-lora" tiny-lora
 ln -s "$model/../imatrix" imatrix
 ln -s "$model/../precision" precision
 ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
+
+# plans ARGS...: a dry run of the verb calls $named enough, whatever --memory it is given. Verbs without --dry-run are left out, and scheme mixed,
+# whose dry run measures.
+plans() {
+    local given unit=1024
+    [[ $1 != generate && $1 != evaluate && $1 != measure && " $* " != *" mixed "* ]] || return 0
+    [[ $named == *M ]] && unit=1048576
+    for given in 8M "$named"; do
+        rm -rf new new.*
+        ends 0 "$@" --quiet --dry-run --json --memory "$given"
+        judge "--memory $given: the plan's memory is not $named" test "$(jq --argjson unit $unit --argjson named "${named%[KM]}" --arg given "$given" \
+            '.plan | ($named * $unit - .memory_enough | . >= 0 and . < $unit) and .memory_short == ($given == "8M")' ../out)" = true
+    done
+}
 
 # enough ARGS...: the verb fails with 8M, runs with the memory that the error names, and fails with one unit (K or M) less. Only
 # `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone. Sets $named to the memory.
@@ -17,6 +31,7 @@ enough() {
     if grep -q "$sentence" < <(head -n 1 ../err); then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
     spared=$(sed -n '1s/.* is enough, or \([0-9]*[KM]\) with --scratch DIR$/\1/p' ../err)
+    plans "$@"
     rm -rf new new.*
     if ! in_part || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
     rm -rf new new.*

@@ -70,7 +70,7 @@ if grep -q "$(printf '\r\033\\[K')" ../err; then good; else bad "no bar" ../err;
 if grep -q "$(printf '\033\\[3')" ../err; then bad "colour in a file" ../err; else good; fi
 
 # ---- a terminal: words of messages in colour, unless the user does not want it; nobody writes colours into a pipe ----
-on_terminal() { script -qec "env $*" /dev/null <../empty >../shown 2>&1; }
+on_terminal() { script -qec "stty cols 80; env $*" /dev/null <../empty >../shown 2>&1; }
 : >../empty
 red=$'\033[1;31merror:\033[0m prune: '
 on_terminal TERM=xterm "$organ" prune nowhere
@@ -86,5 +86,28 @@ env TERM=xterm "$organ" prune nowhere >../out 2>../err
 here="an error in a pipe"
 judge "has no message" grep -q '^error: prune: ' ../err
 judge "has colour" test -z "$(grep -F $'\033' ../err)"
+
+# ---- a pager: for long texts on a terminal that can move its cursor, and only there ----
+paged() { on_terminal TERM=xterm "$@"; }
+here="organ prune --help with a pager"
+"$organ" help prune >../whole
+# plain: what a terminal shows, without carriage returns.
+plain() { tr -d '\r' <../shown; }
+paged PAGER="'sed s/^/A:/'" "$organ" prune --help
+judge "PAGER does not get the text" test "$(plain | grep -c '^A:')" -ge 60
+paged PAGER="false" ORGAN_PAGER="'sed s/^/B:/'" "$organ" help prune
+judge "ORGAN_PAGER does not come first" test "$(plain | grep -c '^B:')" -ge 60
+for none in PAGER= PAGER=cat PAGER=no-such-pager PATH=/no-such-folder "PAGER='head -n 0'" TERM=dumb; do
+    here="organ prune --help with $none"
+    paged "$none" "$organ" prune --help "&&" echo done
+    judge "does not end with 0" test "$(plain | tail -n 1)" = done
+    [[ $none == *head* ]] || judge "the text is not printed" diff <(plain | grep -v '^sh: .*no-such-pager' | sed '$d') ../whole
+done
+here="short help"
+paged PAGER="'sed s/^/A:/'" "$organ" prune -h
+judge "goes through a pager" test -z "$(plain | grep '^A:')"
+here="help in a pipe"
+TERM=xterm PAGER="sed s/^/A:/" "$organ" prune --help >../out
+judge "goes through a pager" cmp -s ../out ../whole
 
 finish

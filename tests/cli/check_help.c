@@ -31,21 +31,43 @@ static void expect_next(const organ_verb *verb, const char **rest, const char *w
     *rest = found + strlen(words);
 }
 
+/* "-o, --output OUT meaning" */
+static void option_line(const organ_option *option, char line[ORGAN_MEANING_ROOM + 200])
+{
+    char meaning[ORGAN_MEANING_ROOM];
+    const char letter[] = {'-', option->letter, ',', '\0'};
+    organ_help_meaning(option, meaning);
+    snprintf(line, ORGAN_MEANING_ROOM + 200, "%s --%s %s %s", option->letter ? letter : "", option->name,
+             option->argument ? option->argument : "", meaning);
+}
+
+/* Options without a topic are explained, under the title of their group; all others are named after their topic. */
 static void expect_options(const organ_verb *verb, const char **rest)
 {
+    char line[ORGAN_MEANING_ROOM + 200], names[ORGAN_TOPIC_ROOM];
     for (size_t g = 0; g < verb->group_count; g++) {
-        char line[ORGAN_MEANING_ROOM + 200], meaning[ORGAN_MEANING_ROOM];
-        snprintf(line, sizeof line, "%s:", verb->groups[g].title);
-        expect_next(verb, rest, line);
+        bool titled = false;
         for (size_t k = 0; k < verb->groups[g].count; k++) {
-            const organ_option *const option = &verb->groups[g].options[k];
-            const char letter[] = {'-', option->letter, ',', '\0'};
-            organ_help_meaning(option, meaning);
-            snprintf(line, sizeof line, "%s --%s %s %s", option->letter ? letter : "", option->name,
-                     option->argument ? option->argument : "", meaning);
+            if (verb->groups[g].options[k].topic)
+                continue;
+            snprintf(line, sizeof line, "%s:", verb->groups[g].title);
+            if (!titled)
+                expect_next(verb, rest, line);
+            titled = true;
+            option_line(&verb->groups[g].options[k], line);
             expect_next(verb, rest, line);
         }
     }
+    bool any = false;
+    for (size_t k = 0; k < organ_all_verbs.topic_count; k++)
+        any = any || organ_topic_names(verb, organ_all_verbs.topics[k], names, sizeof names);
+    if (any)
+        expect_next(verb, rest, "Shared options, described by 'organ help TOPIC' ('organ help common' has all):");
+    for (size_t k = 0; k < organ_all_verbs.topic_count; k++)
+        if (organ_topic_names(verb, organ_all_verbs.topics[k], names, sizeof names)) {
+            snprintf(line, sizeof line, "%s %s", organ_all_verbs.topics[k]->name, names);
+            expect_next(verb, rest, line);
+        }
 }
 
 static void expect_exits(const organ_verb *verb, const char **rest)
@@ -69,7 +91,7 @@ START_TEST(help_says_what_the_table_says)
         organ_error error = {0};
         char *help = NULL, line[1024];
         ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-        organ_help_of_verb(text.out, verb, &page);
+        organ_help_of_verb(text.out, &organ_all_verbs, verb, &page);
         ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
         const char *rest = folded(help);
         snprintf(line, sizeof line, "Usage: organ %s", verb->name);
@@ -91,6 +113,71 @@ START_TEST(help_says_what_the_table_says)
 }
 END_TEST
 
+/* Each option of each verb that has a topic is described there, with the words of that verb. */
+START_TEST(topics_describe_the_options_of_all_verbs)
+{
+    for (size_t v = 0; v < organ_all_verbs.count; v++) {
+        const organ_option *option;
+        for (size_t k = 0; (option = organ_verb_option_at(organ_all_verbs.verbs[v], k)); k++) {
+            const organ_page page = {.width = 80, .utf8 = true};
+            organ_text text;
+            organ_error error = {0};
+            char *help = NULL, line[ORGAN_MEANING_ROOM + 200];
+            if (!option->topic)
+                continue;
+            ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+            organ_help_topic(text.out, &organ_all_verbs, option->topic, &page);
+            ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
+            const char *rest = folded(help);
+            option_line(option, line);
+            expect_next(organ_all_verbs.verbs[v], &rest, line);
+            free(help);
+        }
+    }
+}
+END_TEST
+
+static size_t count_lines(const char *text)
+{
+    size_t lines = 0;
+    for (; *text; text++)
+        lines += *text == '\n';
+    return lines;
+}
+
+/* -h and the text of `organ` fit a screen of 40 lines; -h has every required option and at most ten in all. */
+START_TEST(brief_help_is_brief)
+{
+    enum { LINES = 40, OPTIONS = 10 };
+    const organ_page page = {.width = 80, .utf8 = true};
+    for (size_t v = 0; v <= organ_all_verbs.count; v++) {
+        const organ_verb *const verb = v < organ_all_verbs.count ? organ_all_verbs.verbs[v] : NULL;
+        const organ_option *option;
+        organ_text text;
+        organ_error error = {0};
+        char *help = NULL;
+        size_t common = 0;
+        ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+        if (verb)
+            organ_help_brief(text.out, verb, &page);
+        else
+            organ_help_start(text.out, &organ_all_verbs, &page);
+        ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
+        ck_assert_msg(count_lines(help) <= LINES, "%zu lines:\n%s", count_lines(help), help);
+        ck_assert_msg(strstr(help, "--help'"), "%s", help);
+        for (size_t k = 0; verb && (option = organ_verb_option_at(verb, k)); k++) {
+            char name[64];
+            snprintf(name, sizeof name, " --%s ", option->name);
+            common += option->common || option->required;
+            ck_assert_msg(!(option->common || option->required) || strstr(help, name), "%s -h lacks%s", verb->name,
+                          name);
+        }
+        ck_assert_msg(common <= OPTIONS, "%s -h has %zu options", verb->name, common);
+        free(help);
+    }
+}
+END_TEST
+
 START_TEST(help_fits_the_screen)
 {
     for (size_t width = 50; width <= 130; width += 10)
@@ -102,7 +189,9 @@ START_TEST(help_fits_the_screen)
             ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
             organ_help_start(text.out, &organ_all_verbs, &page);
             organ_help_overview(text.out, &organ_all_verbs, &page);
-            organ_help_of_verb(text.out, organ_all_verbs.verbs[v], &page);
+            organ_help_topics(text.out, &organ_all_verbs, &page);
+            organ_help_brief(text.out, organ_all_verbs.verbs[v], &page);
+            organ_help_of_verb(text.out, &organ_all_verbs, organ_all_verbs.verbs[v], &page);
             ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
             for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
                 ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);
@@ -113,6 +202,8 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"help", {help_says_what_the_table_says, help_fits_the_screen}}};
+    const suite_case cases[] = {{"help",
+                                 {help_says_what_the_table_says, topics_describe_the_options_of_all_verbs,
+                                  brief_help_is_brief, help_fits_the_screen}}};
     return run_suites((Suite *const[]){suite_of("help", cases, 1, NULL, NULL), NULL});
 }

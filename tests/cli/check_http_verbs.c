@@ -85,7 +85,7 @@ static int run(const char *name, const char *words, const char *header)
     argv[argc++] = (char *)header;
     argv[argc++] = (char *)"--patience=1";
     organ_error error = {0};
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     const organ_verb *const verb = verb_named(name);
     organ_call *const call = organ_call_create(verb, NULL, &error);
     ck_assert_ptr_nonnull(call);

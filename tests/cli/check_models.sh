@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The verbs on each architecture of fixtures/architectures, and docs/models.md, which lists what works. `check_models.sh --write` writes the page;
+# The verbs on each architecture of fixtures/architectures, docs/models.md, which lists what works, and docs/rejections.txt. `check_models.sh --write` writes both;
 # otherwise the page must say what the verbs did, and no verb may end with another status than 0 or, with a message that names the reason, 2 or 3.
 # TYPES="llama gpt_oss" tries these alone and does not look at the page. Unless EFFORT is all, every third type with its variants tries the dry run of prune and
 # one other verb, in turn; all else is taken from the page. Ends with the line "N passed, N failed".
@@ -8,6 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
 page=docs/models.md
+refused=docs/rejections.txt
 commit=0123456789abcdef0123456789abcdef01234567
 text=$PWD/fixtures/tiny-moe/calibration.txt
 organ=$PWD/build/organ
@@ -16,11 +17,11 @@ verbs=(inspect prune perplexity generate wanda gptq layers width experts)
 is_in_part=false
 if [[ ${EFFORT:-some} != all && ${1:-} != --write && -z ${TYPES:-} ]]; then is_in_part=true; fi
 
-# The rejections of the page, "- VERB, VERB...: TYPE, TYPE...: MESSAGE", by "TYPE VERB"; a verb that the page does not list for a type runs on it.
+# The rejections, "- VERB, VERB...: TYPE, TYPE...: MESSAGE", by "TYPE VERB"; a verb that the page does not list for a type runs on it.
 declare -A reasons_of
 while IFS=$'\t' read -r rejecting named reason; do
     for verb in ${rejecting//,/}; do for type in ${named//,/}; do reasons_of["$type $verb"]=$reason; done; done
-done < <(sed -e ':a' -e 'N;$!ba' -e 's/\n  / /g' "$page" | sed -nE 's/^- ([a-z, ]+): ([a-z0-9_, -]+): (.*)$/\1\t\2\t\3/p')
+done < <(sed -e ':a' -e 'N;$!ba' -e 's/\n  / /g' "$refused" | sed -nE 's/^- ([a-z, ]+): ([a-z0-9_, -]+): (.*)$/\1\t\2\t\3/p')
 
 # as_the_page TYPE VERB: the rejection that the page has for the verb, if any.
 as_the_page() {
@@ -190,7 +191,7 @@ done
 
 organ can run the architectures of this table (its forward pass supports them). `perplexity`, `generate`, the methods of
 `prune` and `quantize` with a text, `layers`, `width` and, for mixtures of experts, `experts` work on each of them,
-except for the [rejections](#rejections). Models of all other architectures can be inspected, measured, pruned and
+except for the [rejections](rejections.txt). Models of all other architectures can be inspected, measured, pruned and
 quantised without a text, and converted to other types.
 
 Each row was made with small test models with random weights (`fixtures/architectures`):
@@ -215,20 +216,21 @@ calibration, `layers` and GGUF have each matrix in one layer.
 |---|---|--:|---|---|---|
 END
     table
+} >"$scratch/page"
+{
     cat <<'END'
-
-## Rejections
-
 Each line names a verb or a method (wanda, gptq), the test models that it rejects, and its message, in which MODEL is
 the path of the model. A line that ends in "GGUF: VALUE" is shortened: GGUF cannot store the setting, so programs would
 read VALUE from the file. `experts` was not tried on mixtures whose test model has too few experts to remove one.
 
 END
     rejections
-} >"$scratch/page"
+} >"$scratch/refused"
 if [[ ${1:-} == --write ]]; then
     cp "$scratch/page" "$page"
+    cp "$scratch/refused" "$refused"
 elif [[ -z ${TYPES:-} ]]; then
     judge "$page does not say what the verbs did: tests/cli/check_models.sh --write; $(diff "$page" "$scratch/page" | head -n 5 | tr '\n' ' ')" cmp -s "$page" "$scratch/page"
+    judge "$refused does not have what the verbs said: tests/cli/check_models.sh --write; $(diff "$refused" "$scratch/refused" | head -n 5 | tr '\n' ' ')" cmp -s "$refused" "$scratch/refused"
 fi
 finish

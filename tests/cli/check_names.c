@@ -67,7 +67,7 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     char *words[MAX_WORDS + 4];
     char option[] = "--force";
     int count = 0, used = 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
         const char *const plain = *word == '#' ? output : word;

@@ -40,7 +40,7 @@ static const void *member_of(const char *name)
 
 /* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the
  * verb. */
-static organ_status parse(const char *line, bool *help, organ_error *error)
+static organ_status parse(const char *line, organ_help *help, organ_error *error)
 {
     static char buffer[512];
     char *words[MAX_WORDS];
@@ -57,14 +57,14 @@ static organ_status parse(const char *line, bool *help, organ_error *error)
         organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_ptr_nonnull(verb);
     begin_call(verb);
-    *help = false;
+    *help = ORGAN_HELP_NONE;
     return organ_options_parse(verb, count - used, words + used, call, help, error);
 }
 
 static void parse_well(const char *line)
 {
     organ_error error = {0};
-    bool help = true;
+    organ_help help = ORGAN_HELP_BRIEF;
     ck_assert_msg(parse(line, &help, &error) == ORGAN_OK, "%s: %s", line, error.message);
     ck_assert(!help);
 }
@@ -110,7 +110,7 @@ START_TEST(the_last_operand_may_take_many_words)
 {
     char *words[ORGAN_MAX_WORDS + 2];
     organ_error error = {0};
-    bool help;
+    organ_help help;
     int used;
     parse_well("measure a --tensors b -o out c");
     ck_assert_uint_eq(GIVEN(organ_words, "MODEL...").count, 3);
@@ -179,13 +179,21 @@ END_TEST
 
 START_TEST(help_wins_over_what_is_missing)
 {
-    static const char *const lines[] = {"prune --help",   "prune -h",       "prune x -qh",
-                                        "audit a --help", "version --help", "help -h"};
-    for (size_t k = 0; k < LENGTH(lines); k++) {
+    static const struct {
+        const char *line;
+        organ_help help;
+    } rows[] = {{"prune --help", ORGAN_HELP_COMPLETE},
+                {"prune -h", ORGAN_HELP_BRIEF},
+                {"prune x -qh", ORGAN_HELP_BRIEF},
+                {"prune -h --help", ORGAN_HELP_COMPLETE},
+                {"audit a --help -h", ORGAN_HELP_COMPLETE},
+                {"version --help", ORGAN_HELP_COMPLETE},
+                {"help -h", ORGAN_HELP_BRIEF}};
+    for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
-        ck_assert_int_eq(parse(lines[k], &help, &error), ORGAN_OK);
-        ck_assert(help);
+        organ_help help = ORGAN_HELP_NONE;
+        ck_assert_int_eq(parse(rows[k].line, &help, &error), ORGAN_OK);
+        ck_assert_int_eq(help, rows[k].help);
     }
 }
 END_TEST
@@ -245,7 +253,7 @@ START_TEST(faults_name_option_value_and_range)
     };
     for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
+        organ_help help = ORGAN_HELP_NONE;
         ck_assert_msg(parse(rows[k][0], &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
         ck_assert_str_eq(error.message, rows[k][1]);
     }
@@ -298,6 +306,9 @@ START_TEST(the_table_is_sound)
                               option->name);
                 ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s",
                               verb->name, option->name);
+                ck_assert_msg(!option->topic ||
+                                  organ_topic_find(&organ_all_verbs, option->topic->name) == option->topic,
+                              "%s --%s", verb->name, option->name);
                 ck_assert_msg(option->help[strlen(option->help) - 1] != '.', "%s --%s", verb->name, option->name);
                 ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name,
                               option->letter);
@@ -312,7 +323,7 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     organ_error error = {0};
     organ_call *const given = organ_call_create(verb, NULL, &error), *const silent =
                                                                          organ_call_create(verb, NULL, &error);
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
     char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback,
                                      (char[]){"--help"}}; /* with --help no operand is required */
@@ -369,7 +380,7 @@ START_TEST(choices_are_held_to)
         {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
     for (size_t k = 0; k < LENGTH(rows); k++) {
         organ_error error = {0};
-        bool help = false;
+        organ_help help = ORGAN_HELP_NONE;
         char message[400] = "";
         if (rows[k].fault)
             snprintf(message, sizeof message, "%s%s", rows[k].fault, *rows[k].hint ? rows[k].hint : rows[k].allowed);

@@ -59,6 +59,7 @@ static const organ_block extract_all[] = {
               "The extracted files: header/ has their headers and the bytes between tensors that are not zeros."),
     OTHER_FILES(ON_TERMINAL, "Other files", ", in files/"),
     OTHER_FILES(ON_PAGE, "Other files", ", in files/"),
+    PLAN,
     SAY(ON_PAGE, "!dry_run",
         "Verification: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble compares "
         "them with the bytes of the files and reports whether its output equals the donor."),
@@ -129,6 +130,7 @@ static const organ_block assemble_all[] = {
     EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .max = SHOWN,
             .rest = AND_MORE, .lead = "    "),
     OTHER_FILES(ON_TERMINAL, "Other files", ""),
+    PLAN,
     TIME_LINE(", on the disk"),
 };
 
@@ -229,6 +231,7 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, "mismatches", "Mismatches"),
     TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .max = EVERY_TENSOR, .what = "mismatches",
           .caption = "All mismatches between source and target: first of the models, then of their tensors."),
+    PLAN,
     EVALUATION_ON(ON_TERMINAL | ON_PAGE),
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
     PAGE_ENDING,

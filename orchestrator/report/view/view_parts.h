@@ -57,13 +57,16 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
     SECTION(ON_MARKDOWN, "dry_run&plan", "Needs of the run"),                                                          \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."), PLAN_NEEDS
 #define PLAN_NEEDS                                                                                                     \
-    SAY(ON_ALL, "dry_run&plan",                                                                                        \
-        "Memory: --memory {plan.memory_enough:option} is enough{plan.memory_good>plan.memory_enough?; from "           \
-        "{plan.memory_good:option} "                                                                                   \
-        "on, more has no effect}."),                                                                                   \
+    SAY(ON_ALL, "dry_run&plan&!plan.memory_given", "Memory: at most {plan.memory_enough:memory}."),                    \
+        SAY(ON_ALL, "dry_run&plan&plan.memory_given",                                                                  \
+            "Memory: --memory {plan.memory_enough:option} is enough{plan.memory_good>plan.memory_enough?; from "       \
+            "{plan.memory_good:option} "                                                                               \
+            "on, more has no effect}."),                                                                               \
+        WARN(ON_ALL, "dry_run&plan.memory_short",                                                                      \
+             "--memory {plan.memory_given:option} is too little: the run would end with an error."),                   \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
-            "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), "    \
-            "disks not counted.")
+            "Time: about {run.plan.seconds:time} with {run.plan.threads} thread{run.plan.threads:s} of "               \
+            "{run.plan.cpu?{run.plan.cpu}|this machine}, disks not counted.")
 /* The end of a terminal report. TIME_LINE prints duration and speed; `what` names the bytes that are counted (" of
  * output"). REPORT_LINE prints the path of the report `name`: next to an output that is a single file, otherwise in the
  * output's directory organ/. */

@@ -118,16 +118,17 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     }
 }
 
-/* On the donor's inputs a layer runs once. On changed inputs it runs twice: to gather the inputs, and again after
- * its change. With both streams it runs a third time, for the donor. Layers with experts whose moments do not fit in
- * memory have one additional run for each further pass. */
+/* On the donor's inputs a layer runs once. On changed inputs it runs twice: to gather the inputs, and, unless it is the
+ * last one, again after its change. With both streams it runs a third time, for the donor. Layers with experts whose
+ * moments do not fit in memory have one additional run for each further pass. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
 {
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};
     const double passes = passes_of[calib->options->streams];
     const organ_targets *const targets = calib->targets;
     for (int32_t l = 0; l <= organ_calibration_last_layer(calib); l++)
-        plan->products += passes * estimate_run_of(calib, l);
+        plan->products +=
+            (passes - (passes > 1 && l == organ_calibration_last_layer(calib))) * estimate_run_of(calib, l);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;

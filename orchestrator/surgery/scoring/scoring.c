@@ -223,7 +223,7 @@ static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, ui
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
     const uint64_t given = scoring->memory, least = organ_memory_enough(0, fits, &e);
     fits_window(&e, given);
-    return least;
+    return least > scoring->text_memory ? least : scoring->text_memory;
 }
 
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
@@ -304,6 +304,7 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
 {
     const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
+    scoring->text_memory = organ_text_memory(&scoring->text);
     organ_text_release(&scoring->text);
     return scoring_share_memory(scoring, windows, error);
 }

@@ -39,6 +39,7 @@ typedef struct organ_scoring {
     organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others have the same digest */
     organ_text_input text;      /* the text, until organ_scoring_fit releases it */
     size_t text_bytes;          /* length of the text */
+    uint64_t text_memory;       /* bytes that the text and its tokens took while the windows were planned */
     char digest[17];            /* XXH3 of the text, hexadecimal */
     bool utf8;                  /* the whole text is valid UTF-8 */
     organ_perplexity_protocol protocol;
@@ -110,6 +111,7 @@ typedef struct organ_evaluation {
     const char *output;        /* path of the output, as the user named it */
     organ_type_change made_as; /* how the operation changes the weights */
     /* Set by the functions below. */
+    uint64_t memory;   /* least memory of the evaluation; 0: there is none */
     json_t *document;  /* member "evaluation" of the report; its figures are null before organ_evaluation_run */
     json_t *run;       /* member "run.evaluation" of the report; NULL without figures */
     organ_error fault; /* error of organ_evaluation_run; the output is complete nevertheless */

@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/output/cache.h"
+#include "orchestrator/stream/pass_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -182,7 +183,8 @@ static void list_rows(row_walk *walk)
         }
 }
 
-organ_status organ_row_work_run(organ_writing *w, organ_error *error)
+/* `enough` NULL: processes the rows. Else sets it to the least memory for that. */
+static organ_status walk_rows(organ_writing *w, uint64_t *enough, organ_error *error)
 {
     const organ_write *const m = w->write;
     const size_t capacity = w->stretches->count + 1;
@@ -210,11 +212,23 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error)
                         .finish = rows_finish,
                         .tell = rows_tell,
                         .advance = advance_rows};
-    if (walk.count && !error->status) {
+    if (walk.count && enough && !error->status) {
+        const uint64_t least = organ_band_plan_enough(&bands, organ_workers_count(m->engine->workers));
+        *enough = least > m->rows->least ? least : m->rows->least;
+    } else if (walk.count && !error->status) {
         bands.moves = organ_write_moves(w, &bands.behind);
         organ_pass_run(&bands, m->engine, error);
     }
     free(walk.todo);
     free(walk.items);
     return error->status;
+}
+
+organ_status organ_row_work_run(organ_writing *w, organ_error *error) { return walk_rows(w, NULL, error); }
+
+uint64_t organ_row_work_enough(organ_writing *w, organ_error *error)
+{
+    uint64_t enough = 0;
+    walk_rows(w, &enough, error);
+    return enough;
 }

@@ -284,20 +284,36 @@ static json_t *document_of(const organ_writing *w)
     return made;
 }
 
-/* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
-static int document_add_plan(const organ_writing *w, json_t *report)
+/* `bytes`: those of the model's tensors, which an output with replaced tensors has too. */
+static uint64_t planned_bytes(const organ_writing *w, uint64_t bytes)
 {
     const organ_write *const m = w->write;
-    if (!m->requested->dry_run || !m->plan)
+    if (m->layout)
+        return organ_layout_bytes(m->layout);
+    if (m->laid)
+        return m->laid->size;
+    return w->plan ? organ_resharding_total(w->plan) : bytes;
+}
+
+/* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
+static int document_add_plan(organ_writing *w, json_t *report)
+{
+    const organ_write *const m = w->write;
+    if (!m->requested->dry_run)
         return 0;
-    organ_plan all = *m->plan;
+    organ_plan all = m->plan ? *m->plan : (organ_plan){0};
     uint64_t bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
-    all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
-    organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
+    all.output_bytes = planned_bytes(w, bytes);
+    organ_error error = {0};
+    organ_plan_memory(&all, m->layout ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
+    organ_plan_memory(&all, w->evaluation.memory, 0);
+    if (m->rows)
+        organ_plan_memory(&all, organ_row_work_enough(w, &error), 0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
-    return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
+    return !error.status &&
+                   ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
                    ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
                ? 0
                : -1;

@@ -222,8 +222,7 @@ typedef struct organ_write {
      * started for the run. */
     const organ_engine *engine;
     organ_type_change made_as; /* how the verb changes the weights, for the evaluation */
-    /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: the document has no
-     * plan. */
+    /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: there is none. */
     const organ_plan *plan;
 
     /* ---- callbacks, on the thread of organ_write_run, with `context` ---- */

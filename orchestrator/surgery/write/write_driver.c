@@ -297,7 +297,7 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
 {
     organ_write with = *write;
     organ_engine *own = NULL;
-    if (!write->engine && !write->requested->dry_run) {
+    if (!write->engine) {
         *report = NULL;
         if (organ_engine_create(NULL, 0, 0, &own, error) != ORGAN_OK)
             return error->status;

@@ -122,6 +122,9 @@ organ_status organ_units_join(organ_writing *w, organ_error *error);
 
 /* ---- row_work.c ---- */
 
+/* Returns the least memory with which organ_row_work_run is not refused, for a plan of all units. */
+uint64_t organ_row_work_enough(organ_writing *w, organ_error *error);
+
 /* Processes the rows of the units that this rank must still make. Returns errors of organ_pass_run, organ_write_put and
  * `judge`. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error);

@@ -8,6 +8,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring.h"
@@ -340,8 +341,11 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
+    if (o->write.dry_run && organ_convert_estimate(job, error))
+        return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
+                              .plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
@@ -364,15 +368,22 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     return organ_write_run(&made, report, error);
 }
 
+static organ_status convert_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const organ_convert_options *const options = given;
+    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    convert_run(&job, report, error);
+    organ_convert_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_convert_options, options, report, error, "model", options->model, "to", options->to,
                          "type", options->type, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    convert_run(&job, report, error);
-    organ_convert_release(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(convert_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -96,7 +96,8 @@ typedef struct organ_convert_job {
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;
-    organ_writing *run;          /* the output; valid during organ_convert_pass */
+    organ_writing *run;          /* the output; valid during organ_convert_pass, else NULL */
+    organ_plan plan;             /* of a dry run, from organ_convert_estimate */
     const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
@@ -249,6 +250,9 @@ int organ_convert_put_quantization(const organ_convert_job *job, json_t *config)
 
 /* Writes all pieces that are not yet complete, in job->run. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error);
+
+/* Adds the work of organ_convert_pass to job->plan. */
+organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
 

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Operations of a matrix product that take as long as a value, to plan a dry run. */
+#define CONVERTED 80.0
+
 /* The buffers are parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {
     size_t values;          /* number of values that `ordered` and `stored` each have room for */
@@ -336,8 +339,24 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
+typedef organ_status use_pass(organ_convert_job *job, const organ_weight_pass *pass, organ_error *error);
+
+static organ_status pass_run(organ_convert_job *job, const organ_weight_pass *pass, organ_error *error)
+{
+    return organ_weight_pass_run(pass, job->engine, error);
+}
+
+static organ_status pass_estimate(organ_convert_job *job, const organ_weight_pass *pass, organ_error *error)
+{
+    const double each = job->encoding ? ORGAN_FIT_PRODUCTS : CONVERTED;
+    organ_plan_memory(&job->plan, organ_weight_pass_enough(pass, job->engine, error), 0);
+    for (size_t k = 0; k < pass->item_count; k++)
+        job->plan.products += each * (double)pass->items[k].weight->elements;
+    return error->status;
+}
+
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
-                               organ_error *error)
+                               use_pass *use, organ_error *error)
 {
     size_t count = 0;
     for (size_t k = 0; k < job->source_count; k++) {
@@ -354,13 +373,13 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
                                     .item_count = count,
                                     .as = as,
                                     .row_multiple = (size_t)block,
-                                    .overflow = organ_write_overflow(job->run),
+                                    .overflow = job->run ? organ_write_overflow(job->run) : NULL,
                                     .scratch_bytes =
                                         values * (pass_value_bytes(as) + sizeof(float)) + ORGAN_PUT_SCRATCH,
                                     .context = job,
                                     .work = pass_work,
                                     .retire = pass_retire};
-    return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
+    return count ? use(job, &pass, error) : ORGAN_OK;
 }
 
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
@@ -416,26 +435,40 @@ static organ_status pass_without_source(organ_convert_job *job, organ_error *err
 
 /* Sources of values are grouped by type and block, because an organ_weight_pass has one type and one multiple of
  * rows. */
-organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
+static organ_status pass_groups(organ_convert_job *job, use_pass *use, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};
     organ_weight_item *const items = calloc(job->source_count + 1, sizeof *items);
     const convert_source **const todo = job->todo = calloc(job->source_count + 1, sizeof *todo);
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->piece_count; k++) {
-        job->facts[k].skip = job->pieces[k].same || organ_write_done(job->run, k);
-        job->facts[k].left = job->facts[k].rows;
-    }
-    if (!error->status)
-        pass_without_source(job, error);
-    if (!error->status)
-        organ_convert_codes_pass(job, error);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))
         for (size_t k = 0; k < sizeof types / sizeof *types && !error->status; k++)
-            pass_group(job, items, types[k], block, error);
+            pass_group(job, items, types[k], block, use, error);
     job->todo = NULL;
     free(todo);
     free(items);
     return error->status;
+}
+
+static void pass_mark_done(organ_convert_job *job)
+{
+    for (size_t k = 0; k < job->piece_count; k++) {
+        job->facts[k].skip = job->pieces[k].same || (job->run && organ_write_done(job->run, k));
+        job->facts[k].left = job->facts[k].rows;
+    }
+}
+
+organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
+{
+    pass_mark_done(job);
+    if (pass_without_source(job, error) || organ_convert_codes_pass(job, error))
+        return error->status;
+    return pass_groups(job, pass_run, error);
+}
+
+organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error)
+{
+    pass_mark_done(job);
+    return pass_groups(job, pass_estimate, error);
 }

@@ -7,6 +7,7 @@
 #include "formats/base/text.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
@@ -281,17 +282,24 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
+static organ_status perplexity_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                    json_t **report, organ_error *error)
+{
+    const organ_perplexity_options *const options = given;
+    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    score_models(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&work, options->model, error);
+}
+
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_perplexity_options, options, report, error, "model", options->model, "experiment.text",
                          options->experiment.text))
         return error->status;
-    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    score_models(&s, report, error);
-    close_scoring(&s);
-    return organ_report_end(&work, options->model, error);
+    return organ_plan_run(perplexity_verb, options, options->dry_run, engine, progress, report, error);
 }
 
 /* ---- organ evaluate: the history of a model ---- */

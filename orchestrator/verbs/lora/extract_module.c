@@ -16,6 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* To plan a dry run: passes of organ_low_rank over a change, and operations per value and pass that read it. */
+#define PASSES  8.0
+#define CHANGED 40.0
+
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
     uint64_t start;    /* first row of the matrix, counted over the matrices of the weight */
@@ -340,6 +344,18 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
                         .read = read_change};
 }
 
+/* The block of a pass has half the vectors that organ_low_rank seeks, and a pass multiplies by it twice. */
+static void add_work(organ_lora_job *job)
+{
+    for (size_t k = 0; k < job->tuned->tensor_count; k++)
+        job->plan.bytes += PASSES * (double)job->tuned->tensors[k].bytes;
+    for (size_t k = 0; k < job->module_count; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        const double rank = (double)m->rank, columns = rank + (rank > 64 ? rank / 4 : 16);
+        job->plan.products += PASSES * (CHANGED + 2 * columns) * (double)m->base->elements;
+    }
+}
+
 /* The readers are opened only to compute the sizes of the buffers; no rows are read. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
 {
@@ -356,6 +372,8 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
         organ_weight_reader_close(c.tuned);
         organ_weight_reader_close(c.base);
     }
+    organ_plan_memory(&job->plan, least, 0);
+    add_work(job);
     if (error->status || least <= job->engine->memory)
         return error->status;
     return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name,

@@ -7,6 +7,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
@@ -191,6 +192,7 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     if (list_all_units(job, error))
         return error->status;
     making->write = (organ_write){ORGAN_WRITE_BY(job),
+                                  .plan = &job->plan,
                                   .model = job->base,
                                   .source = job->tuned,
                                   .requested = &job->options->write,
@@ -282,15 +284,22 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
     return make_adapter(job, report, error);
 }
 
+static organ_status extract_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const organ_lora_extract_options *const options = given;
+    organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    extract_adapter(&job, report, error);
+    close_extraction(&job);
+    return organ_report_end(&work, options->write.output, error);
+}
+
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_lora_extract_options, options, report, error, "base", options->base, "tuned",
                          options->tuned, "dtype", options->dtype, "write.output", options->write.output))
         return error->status;
-    organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    extract_adapter(&job, report, error);
-    close_extraction(&job);
-    return organ_report_end(&work, options->write.output, error);
+    return organ_plan_run(extract_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -72,6 +72,7 @@ typedef struct organ_lora_job {
     const organ_lora_extract_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
+    organ_plan plan;   /* of a dry run */
     organ_dtype dtype; /* type of the factors */
     double share;      /* --rank-by: share of ||dW||^2 that the factors must explain; 0: every module has `rank` */
     organ_model *base, *tuned;
@@ -230,6 +231,7 @@ typedef struct organ_merge_job {
     size_t head_piece;        /* its index in `pieces` */
     uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
     organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
+    organ_plan plan;          /* of a dry run */
     json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
 } organ_merge_job;
 
@@ -243,6 +245,9 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error);
 /* Computes and writes all changed, replaced and dequantised weights of this rank that a continued run has not written
  * yet. Returns ORGAN_BAD_INPUT if a value exceeds the range of the output's type, and errors of reading and writing. */
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *run, organ_error *error);
+
+/* Adds the work of organ_merge_run to job->plan. */
+organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error);
 
 /* Implements organ_write.recall: restores the sums of weight `weight` from `results`, those of its journal line.
  * Returns false if they are incomplete. */

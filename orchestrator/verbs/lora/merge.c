@@ -8,6 +8,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
@@ -268,8 +269,11 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     const organ_lora_merge_options *const o = job->options;
     /* files that describe a packed base and would be false for the output */
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    if (o->write.dry_run && organ_merge_estimate(job, error))
+        return error->status;
     const organ_write made = {.model = job->base,
                               .requested = &o->write,
+                              .plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
@@ -330,15 +334,22 @@ static void close_merge(organ_merge_job *job)
 }
 
 /* The report is kept after some errors (organ_report_end_partial). */
+static organ_status merge_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    const organ_lora_merge_options *const options = given;
+    organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    plan_and_merge(&job, report, error);
+    close_merge(&job);
+    return organ_report_end_partial(&work, options->write.output, error);
+}
+
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_lora_merge_options, options, report, error, "base", options->base, "adapter",
                          options->adapter, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    plan_and_merge(&job, report, error);
-    close_merge(&job);
-    return organ_report_end_partial(&work, options->write.output, error);
+    return organ_plan_run(merge_verb, options, options->write.dry_run, engine, progress, report, error);
 }

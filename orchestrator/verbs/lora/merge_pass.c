@@ -30,6 +30,8 @@ typedef struct merge_pass_run {
     size_t rank;          /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
+#define MERGED 100.0 /* plan of a dry run: operations per merged value, without B A */
+
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
 /* The scratch has a block of B A as FP32, room for the same block as codes (or FP32 before it is rounded), the
@@ -462,7 +464,7 @@ static uint64_t part_bytes(const organ_merge_job *job, const organ_merge_part *p
 
 /* The factors need the rest of the memory. They stay there from the begin of their weight until its last strip is
  * retired: those of two weights whole, and the share of each other open strip. */
-static organ_status room_of_pass(const organ_merge_job *job, const organ_weight_pass *pass, uint64_t *memory,
+static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *pass, uint64_t *memory,
                                  organ_error *error)
 {
     const uint64_t each = organ_weight_pass_enough(pass, job->engine, error), given = job->engine->memory;
@@ -478,6 +480,7 @@ static organ_status room_of_pass(const organ_merge_job *job, const organ_weight_
     }
     const uint64_t held = 2 * whole, fits = given > held && each ? (given - held) / (each + share) : 0;
     *memory = fits * each;
+    organ_plan_memory(&job->plan, held + each + share, 0);
     return error->status || fits || !each ? error->status
                                           : organ_memory_refuse(error, given, held + each + share,
                                                                 "the factors and a strip of tensor '%s'", largest);
@@ -493,7 +496,8 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
         return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t part = job->part_of[k];
-        if (job->pieces[k].same || organ_write_done(r->units, k) || (part != ORGAN_NO_PART && job->parts[part].saved))
+        if (job->pieces[k].same || (r->units && organ_write_done(r->units, k)) ||
+            (part != ORGAN_NO_PART && job->parts[part].saved))
             continue;
         job->item_of[r->items] = k;
         items[r->items++].weight = &job->weights->weights[k];
@@ -509,14 +513,14 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
                                     .work = merge_strip,
                                     .retire = merge_retire_strip};
     organ_engine engine = *job->engine;
-    if (r->items && room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK)
+    if (r->items && room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK && r->units)
         organ_weight_pass_run(&pass, &engine, error);
     organ_rows_free(items);
     return error->status;
 }
 
 /* The blocks have room for at least one row of the widest weight. */
-organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
+static merge_pass_run blocks_of(organ_merge_job *job, organ_writing *units)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -527,6 +531,25 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
     for (size_t k = 0; k < job->part_count && job->options->feedback; k++)
         if (job->parts[k].pair && job->parts[k].pair->rank > r.rank)
             r.rank = (size_t)job->parts[k].pair->rank;
+    return r;
+}
+
+organ_status organ_merge_estimate(organ_merge_job *job, organ_error *error)
+{
+    merge_pass_run r = blocks_of(job, NULL);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const size_t part = job->part_of[k];
+        const organ_adapter_pair *const pair = part == ORGAN_NO_PART ? NULL : job->parts[part].pair;
+        if (!job->pieces[k].same)
+            job->plan.products +=
+                (MERGED + (pair ? 2 * (double)pair->rank : 0)) * (double)job->weights->weights[k].elements;
+    }
+    return run_pass(&r, error);
+}
+
+organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
+{
+    merge_pass_run r = blocks_of(job, units);
     if (run_pass(&r, error) == ORGAN_OK)
         merge_replacements(&r, error);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */

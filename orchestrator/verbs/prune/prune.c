@@ -6,6 +6,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/layout.h"
 #include "orchestrator/output/model_copy.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include <math.h>
@@ -344,16 +345,23 @@ static organ_prune_options completed(const organ_prune_options *options)
     return o;
 }
 
-organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error)
+static organ_status prune_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
 {
-    if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
-                         options->write.dry_run ? "" : options->write.output))
-        return error->status;
+    const organ_prune_options *const options = given;
     const organ_prune_options full = completed(options);
     organ_prune_job job = {.options = &full, .calibrated = &full.calibrated, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     prune_model(&job, report, error);
     close_job(&job);
     return organ_report_end_partial(&work, options->donor, error);
+}
+
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
+{
+    if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
+    return organ_plan_run(prune_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -5,6 +5,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/stream/product.h"
 
 #include <math.h>
@@ -472,15 +473,22 @@ static organ_status purify_model(organ_purify_job *job, json_t **report, organ_e
                                                                       : write_purified(job, report, error);
 }
 
+static organ_status purify_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const organ_purify_options *const options = given;
+    organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    purify_model(&job, report, error);
+    close_purify(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_purify_options, options, report, error, "model", options->model, "method",
                          options->method, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    purify_model(&job, report, error);
-    close_purify(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(purify_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -7,6 +7,7 @@
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -17,6 +18,8 @@
 #include <organ/base.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define DECODED 24.0 /* plan of a dry run: operations per value */
 
 /* Makes the report of organ dequantize, and the journal lines of converted weights. */
 
@@ -229,6 +232,14 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
+static void estimate_pass(organ_dequantize_job *job, const organ_weight_pass *pass, organ_error *error)
+{
+    organ_plan_memory(&job->plan, organ_weight_pass_enough(pass, job->engine, error), 0);
+    for (size_t k = 0; k < pass->item_count; k++)
+        job->plan.products += DECODED * (double)pass->items[k].weight->elements;
+}
+
+/* Without an output (job->run), adds the pass to the plan of a dry run. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
@@ -246,15 +257,17 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .item_count = count,
                                     .as = job->as,
                                     .row_multiple = ROWS,
-                                    .overflow = organ_write_overflow(job->run),
+                                    .overflow = job->run ? organ_write_overflow(job->run) : NULL,
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
                                     .result_bytes = sizeof(not_finite),
                                     .context = job,
                                     .begin = begin_part,
                                     .work = convert_strip,
                                     .retire = dequantize_pass_retire_strip};
-    if (count && !error->status)
+    if (count && !error->status && job->run)
         organ_weight_pass_run(&pass, job->engine, error);
+    else if (count && !error->status)
+        estimate_pass(job, &pass, error);
     job->todo = NULL;
     free(todo);
     free(items);
@@ -454,8 +467,11 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     const organ_dequantize_options *const o = job->options;
     if (organ_dtype_requested(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
+    if (o->write.dry_run && organ_dequantize_pass(job, error))
+        return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
+                              .plan = &job->plan,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->piece_count,
@@ -482,15 +498,22 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     return error->status;
 }
 
+static organ_status dequantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                    json_t **report, organ_error *error)
+{
+    const organ_dequantize_options *const options = given;
+    organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    dequantize_model(&job, report, error);
+    close_dequantize(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_dequantize(const organ_dequantize_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_dequantize_options, options, report, error, "model", options->model, "dtype",
                          options->dtype, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    dequantize_model(&job, report, error);
-    close_dequantize(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(dequantize_verb, options, options->write.dry_run, engine, progress, report, error);
 }

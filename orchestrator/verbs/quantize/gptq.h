@@ -68,7 +68,7 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 
 /* Work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as in
  * organ_plan_solve. */
-#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2, .weights = 400, .matrices = 1e8})
+#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2, .weights = 7000, .matrices = 1e8})
 
 /* Data and functions that the sources of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c chooses codes,
  * gptq_scales.c refits scales. */

@@ -5,6 +5,7 @@
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 
@@ -456,11 +457,17 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
     return organ_report_end_partial(&work, options->model, error);
 }
 
+static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error)
+{
+    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+}
+
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    return organ_plan_run(quantize_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -300,6 +300,7 @@ typedef struct organ_dequantize_job {
     size_t kept_count;
     organ_gguf_writer *gguf; /* key-values of a GGUF output; NULL: safetensors */
     organ_writing *run;      /* the output; set when organ_write_run calls `fill` */
+    organ_plan plan;         /* of a dry run */
     /* during organ_dequantize_pass: todo[k] is the part that item k of the weight pass converts */
     organ_dequantize_part **todo;
 } organ_dequantize_job;

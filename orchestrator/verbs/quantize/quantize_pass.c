@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEAREST 160.0 /* plan of a dry run: operations per weight */
-#define BLOCKS  400.0 /* the same for GGUF, where the scales of each block are searched */
+#define NEAREST 160.0 /* plan of a dry run: operations per weight, but for GGUF blocks */
 
 #define SEARCHED                                                                                                       \
     0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
@@ -353,7 +352,7 @@ static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_
                                            organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
-    const double each = organ_encoding_is_gguf(job->encoding) ? BLOCKS : NEAREST;
+    const double each = organ_encoding_is_gguf(job->encoding) ? ORGAN_FIT_PRODUCTS : NEAREST;
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
     for (size_t k = 0; k < count; k++)
         job->plan.products += each * (double)items[k].weight->elements;

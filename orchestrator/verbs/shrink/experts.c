@@ -6,6 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
@@ -462,15 +463,22 @@ static void experts_release(organ_experts_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status experts_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const organ_experts_options *const options = given;
+    organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    experts_work(&job, report, error);
+    experts_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep", options->keep,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    experts_work(&job, report, error);
-    experts_release(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(experts_verb, options, options->write.dry_run, engine, progress, report, error);
 }

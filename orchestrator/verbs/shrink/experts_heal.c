@@ -254,6 +254,8 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
+#define NEEDED_SWEEPS 0.7 /* share of the greatest number of sweeps after which solutions rarely change */
+
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
@@ -262,7 +264,7 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
     const double used = (double)c->experts_used * width;
     for (size_t l = 0; l < h->layer_count; l++)
         if (h->layers[l].cut)
-            plan->products += ORGAN_RIDGE_SWEEPS * tokens * used * (width + (double)c->hidden);
+            plan->products += NEEDED_SWEEPS * ORGAN_RIDGE_SWEEPS * tokens * used * (width + (double)c->hidden);
     organ_calibration_run_estimate(h->calib, &(organ_plan_solve){0}, plan);
 }
 

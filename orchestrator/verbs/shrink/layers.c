@@ -6,6 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <organ/base.h>
@@ -418,15 +419,22 @@ static void layers_release(organ_layers_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status layers_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const organ_layers_options *const options = given;
+    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    layers_make(&job, report, error);
+    layers_release(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (ORGAN_BEGIN_VERB(organ_layers_options, options, report, error, "model", options->model, "drop", options->drop,
                          "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    layers_make(&job, report, error);
-    layers_release(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(layers_verb, options, options->write.dry_run, engine, progress, report, error);
 }

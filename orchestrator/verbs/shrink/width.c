@@ -5,6 +5,7 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
 
@@ -336,6 +337,17 @@ static void close_width(organ_width_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status width_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    const organ_width_options *const options = given;
+    organ_width_job job = {.options = options, .engine = engine, .progress = progress};
+    const organ_report_work work = organ_report_begin(report);
+    narrow_model(&job, report, error);
+    close_width(&job);
+    return organ_report_end_partial(&work, options->model, error);
+}
+
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
@@ -343,9 +355,5 @@ organ_status organ_width(const organ_width_options *options, const organ_engine 
                          options->calibration.text, "score", options->score, "write.output",
                          options->write.dry_run ? "" : options->write.output))
         return error->status;
-    organ_width_job job = {.options = options, .engine = engine, .progress = progress};
-    const organ_report_work work = organ_report_begin(report);
-    narrow_model(&job, report, error);
-    close_width(&job);
-    return organ_report_end_partial(&work, options->model, error);
+    return organ_plan_run(width_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -362,6 +362,7 @@ START_TEST(tokens_beside)
         const char *file, *content, *text, *ids;
     } rows[] = {
         {"tokenizer_config.json", "{}", "a <e>b", " 1 4 2"},
+        {"tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656 }", "a <e>b", " 1 4 2"},
         {"tokenizer_config.json",
          "{\"extra_special_tokens\":[\"<e>\\u0000a\",\"<e>\\u0000b\",\"<e>\\u0000a\",\"<q>\"]}", "<e>a<q>", " 4 1 7"},
         {"tokenizer_config.json",

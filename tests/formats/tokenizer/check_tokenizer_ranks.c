@@ -113,7 +113,7 @@ static void refuse_file(const char *name, const char *content, const char *says)
     ck_assert_int_eq(open_files(), before);
 }
 
-#define KIMI "{\"tokenizer_class\":\"TikTokenTokenizer\"}"
+#define KIMI "{\"tokenizer_class\":\"TikTokenTokenizer\",\"model_max_length\":1000000000000000019884624838656}"
 
 static const struct tiktoken_fault {
     const char *config, *more, *says; /* more: NULL: the file contains nothing else; else it follows the bytes */

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs one job of another program for bench/compare_peers.py, each in a process of its own, so that its processor time
+and memory can be measured.
+
+    peer_run.py start PROGRAM                                    imports what the jobs of PROGRAM import, and ends
+    peer_run.py versions                                         prints the versions of the packages as JSON
+    peer_run.py compress RECIPE MODEL TEXT SAMPLES CONTEXT OUT   llm-compressor
+    peer_run.py merge BASE ADAPTER OUT                           peft
+    peer_run.py tune MODEL TEXT STEPS CONTEXT OUT                trains all projections with PyTorch
+    peer_run.py score MODEL TEXT CONTEXT TOKENS                  perplexity by transformers, as JSON; X.gguf: by llama.cpp
+
+Needs torch, transformers and the package of the job: llmcompressor and datasets, peft, or llama-cpp-python."""
+import json
+import math
+import sys
+from importlib import metadata
+
+PACKAGES = ["llmcompressor", "compressed-tensors", "mergekit", "peft", "transformers", "torch", "llama-cpp-python"]
+
+
+def versions():
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    print(json.dumps(found))
+
+
+def start(program):
+    if program == "llm-compressor":
+        import datasets
+        import llmcompressor
+        from llmcompressor.modifiers.gptq import GPTQModifier
+    else:
+        import peft
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+def recipe_of(name):
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+
+    targets = ["re:.*_proj$"]
+    method, _, form = name.partition("_")
+    if method in ("nearest", "gptq", "awq"):
+        if form == "fp8":
+            return QuantizationModifier(targets=targets, scheme="FP8_DYNAMIC")
+        weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=int(form))
+        if method == "gptq":
+            weights.actorder = "static"
+        groups = {"group_0": QuantizationScheme(targets=targets, weights=weights)}
+        if method == "gptq":
+            return GPTQModifier(config_groups=groups, block_size=128, dampening_frac=0.01)
+        return ([AWQModifier()] if method == "awq" else []) + [QuantizationModifier(config_groups=groups)]
+    structure, share = (form, 0.5) if ":" in form else ("0:0", float(form) / 100)
+    if method == "wanda":
+        return WandaPruningModifier(sparsity=share, mask_structure=structure, targets=targets)
+    return SparseGPTModifier(sparsity=share, mask_structure=structure, block_size=128, dampening_frac=0.01, targets=targets)
+
+
+def token_ids(tokenizer, text):
+    with open(text, encoding="utf-8") as file:
+        return tokenizer(file.read(), add_special_tokens=False)["input_ids"]
+
+
+def windows_of(ids, samples, context):
+    """Returns the windows that organ spreads over the text."""
+    step = (len(ids) - context) / (samples - 1)
+    return [ids[int(k * step):int(k * step) + context] for k in range(samples)]
+
+
+def compress(name, model, text, samples, context, out):
+    from datasets import Dataset
+    from llmcompressor import oneshot
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    samples, context = int(samples), int(context)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    windows = windows_of(token_ids(tokenizer, text), samples, context)
+    dense = AutoModelForCausalLM.from_pretrained(model, dtype="bfloat16")
+    recipe = recipe_of(name)
+    calibration = {} if name.startswith("nearest") else {
+        "dataset": Dataset.from_dict({"input_ids": windows, "attention_mask": [[1] * context] * samples}),
+        "max_seq_length": context, "num_calibration_samples": samples}
+    oneshot(model=dense, recipe=recipe, **calibration)
+    dense.save_pretrained(out, **({"save_compressed": True} if name.startswith(("nearest", "gptq", "awq")) else {}))
+    tokenizer.save_pretrained(out)
+
+
+def merge(base, adapter, out):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="bfloat16"), adapter)
+    model.merge_and_unload().save_pretrained(out)
+    AutoTokenizer.from_pretrained(base).save_pretrained(out)
+
+
+def tune(model, text, steps, context, out):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    steps, context = int(steps), int(context)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    windows = windows_of(token_ids(tokenizer, text), steps, context)
+    tuned = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    for name, values in tuned.named_parameters():
+        values.requires_grad_(name.endswith("_proj.weight"))
+    optimizer = torch.optim.AdamW([v for v in tuned.parameters() if v.requires_grad], lr=1e-4, weight_decay=0)
+    for window in windows:
+        ids = torch.tensor([window])
+        tuned(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    tuned.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def score(model, text, context, tokens):
+    """Scores each token of a window but its first, as `organ perplexity` does."""
+    context, tokens = int(context), int(tokens)
+    if model.endswith(".gguf"):
+        import compare_llama
+        nll = compare_llama.scored(model, text, context, tokens)
+    else:
+        nll = scored_by_transformers(model, text, context, tokens)
+    print(json.dumps({"perplexity": math.exp(nll)}))
+
+
+def scored_by_transformers(model, text, context, tokens):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ids = token_ids(AutoTokenizer.from_pretrained(model), text)[:tokens]
+    scorer = AutoModelForCausalLM.from_pretrained(model, dtype="float32").eval()
+    lost = scored = 0
+    with torch.no_grad():
+        for first in range(0, len(ids), context):
+            window = torch.tensor([ids[first:first + context]])
+            logits = scorer(input_ids=window).logits[0, :-1].double()
+            lost += torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
+            scored += window.shape[1] - 1
+    return lost / scored
+
+
+if __name__ == "__main__":
+    {"start": start, "versions": versions, "compress": compress, "merge": merge, "tune": tune, "score": score}[sys.argv[1]](*sys.argv[2:])
