@@ -234,7 +234,7 @@ refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no 
 refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
 refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
 refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft
-judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s q9_K 2>&1 | grep -c 'must be one of')" = 1
+judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s soft 2>&1 | grep -c 'must be one of')" = 1
 judge "a list is with the hint" test "$("$organ" quantize tiny-qwen2 -o no -s nf4 2>&1 | grep -c 'must be one of')" = 0
 refused 2 "prune: --then cannot be 'Q4_K_M': --then writes schemes of safetensors models" prune tiny-qwen2 -o no -s 50 --then Q4_K_M
 refused 2 "must be a number (above 0, below 100): -s is --sparsity here; --then SCHEME also quantises" prune tiny-qwen2 -o no -s int4-group32
@@ -261,6 +261,7 @@ HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 3 "hf:some/model: the Hugging Fa
     inspect hf:some/model
 refused 4 "tiny-qwen2/none: no model here" inspect tiny-qwen2/none
 text=tiny-qwen2/heldout.txt
+ln -s "${model%/*}/tiny-lora" tiny-lora
 adapter="tiny-lora: is a LoRA adapter (of tiny-qwen2), not a model; to make a model: organ lora merge --base tiny-qwen2 --adapter tiny-lora -o MERGED"
 for words in "prune tiny-lora -o no -s 50" "quantize tiny-lora -o no -s int4-group32" "dequantize tiny-lora -o no" "convert tiny-lora -o no.gguf --to gguf" \
     "purify tiny-lora -o no --method haar" "audit tiny-qwen2 tiny-lora" "audit tiny-lora tiny-qwen2" "experts tiny-lora -o no --keep 50% --calibration $text" \
