@@ -328,6 +328,13 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* clang-format on */
 
+/* ---- advice for values of options ---- */
+
+/* These are organ_option.explain of --scheme, --then and --sparsity. */
+const char *organ_explain_scheme(const char *typed);
+const char *organ_explain_then(const char *typed);
+const char *organ_explain_sparsity(const char *typed);
+
 /* ---- the verbs, defined in verb_*.c ---- */
 
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
@@ -424,6 +431,11 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
  * such files must be on this machine. Other errors are those of organ_name_resolve and organ_hub_stream.
  * The paths and URLs are valid until organ_arena_release(&call->names). */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if a model of the call is a LoRA adapter; the message names the command that merges it with
+ * its base. Verbs that read the tensors of any file accept adapters. If `error` is set already, to ORGAN_BAD_INPUT or
+ * ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files. */
+void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
  * not have them on the models and other inputs that the call names. Call it after

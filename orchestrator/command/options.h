@@ -66,8 +66,8 @@ typedef struct organ_option {
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
     bool temporary;    /* for inputs: a directory that gets temporary files; the run reads nothing else in it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
-    const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
-                                                * text, or NULL; may be NULL */
+    const char *(*explain)(const char *typed); /* returns advice for a value that is not allowed, a static text, or
+                                                * NULL; may be NULL. Of texts only those with choices use it */
     bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
                      * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
