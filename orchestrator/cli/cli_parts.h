@@ -224,6 +224,12 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
 
+/* --moments; `member` is a text. */
+#define MOMENTS(member) \
+    CHOICE("moments", "whole|blocks", member, \
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less " \
+           "memory and give a larger error; default whole")
+
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \

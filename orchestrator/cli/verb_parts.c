@@ -24,9 +24,10 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}, .topic = &organ_topic_machine),
     BYTES("memory", "SIZE", memory,
-          "limit of the memory for all buffers together",
-          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M", .common = true,
-          .topic = &organ_topic_machine),
+          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the "
+          "free memory. The result does not depend on it",
+          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .automatic = true,
+          .fallback = ORGAN_AUTOMATIC, .common = true, .topic = &organ_topic_machine),
     NUMBER("readers", "N", readers,
            "threads that read files at the same time; 1 suits a spinning disk, a few a network file system; default: "
            "all threads",

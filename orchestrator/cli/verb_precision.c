@@ -76,7 +76,7 @@ static const organ_option quantize_options[] = {
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
-    WINDOWS_CALIBRATION(quantize), ALL_EXPERTS(quantize),
+    WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 

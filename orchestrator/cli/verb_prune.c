@@ -48,7 +48,7 @@ static const organ_option calibration_options[] = {
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
-    WINDOWS_CALIBRATION(prune.calibrated), ALL_EXPERTS(prune.calibrated)};
+    WINDOWS_CALIBRATION(prune.calibrated), MOMENTS(prune.moments), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
     FLAG("no-refit", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights",
          .former = "no-compensate", .both = true),

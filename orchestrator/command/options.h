@@ -43,6 +43,8 @@ typedef struct organ_topic {
     const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
 } organ_topic;
 
+#define ORGAN_AUTOMATIC "auto" /* value of an option with `automatic` */
+
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
@@ -54,6 +56,7 @@ typedef struct organ_option {
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
     bool after_from, before_to; /* the bound `from`, or `to`, itself is not allowed */
+    bool automatic;             /* for amounts: the value "auto" is allowed too, and stored as 0 */
     bool required;
     /* the default, as written on a command line; NULL: none: the member of a real gets `unset`, all others keep their
      * value */
