@@ -346,7 +346,7 @@ START_TEST(verbs_describe_themselves)
         if (strcmp(name, "experts") == 0 || strcmp(name, "width") == 0)
             ck_assert_str_eq(section, "Make smaller");
         if (strcmp(name, "quantize") == 0)
-            ck_assert_str_eq(section, "Precision");
+            ck_assert_str_eq(section, "Quantise and convert");
     }
     for (size_t v = 0; v < organ_all_verbs.count; v++) {
         if (!organ_verb_is_job(organ_all_verbs.verbs[v]))

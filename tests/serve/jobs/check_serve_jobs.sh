@@ -184,7 +184,7 @@ gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny",
 has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
 has '"/arguments/oops"'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","memory":"2G"}}'
-has '"errors":[{"field":"/arguments/memory","detail":"the job requests 2048M (2147483648 bytes), but the limit of this server is 1024M (--job-memory)"}]'
+has '"errors":[{"field":"/arguments/memory","detail":"the job requests 2G (2147483648 bytes), but the limit of this server is 1G (--job-memory)"}]'
 iterations=4000 # the server ends before
 if sampled; then iterations=600; fi
 caught out/e
