@@ -62,6 +62,8 @@ has '"state":"done"'
 same out/a
 gives 200 GET "/api/v1/jobs/$id/result"
 has '"schema": "organ.prune/1"'
+# --memory auto: half of the free memory, divided by the jobs, within --job-memory (4 GiB).
+judge "the job has no share of the memory" jq -e '.run.memory_auto | .limit > 0 and .limit <= 4294967296 and .ceiling <= .limit' "root/.organ/jobs/$id/result.json"
 gives 200 GET "/api/v1/jobs/$id/report"
 has '<!doctype html>'
 has 'sandbox allow-scripts'
