@@ -372,7 +372,7 @@ grep -E '^(kernels|formats|orchestrator)/.*\.h$' "$scratch/c_files" | xargs -d '
 each sources grep -nE '[^|]\| *(e|f)?grep -[A-Za-z]*q' /dev/null | grep '\.sh:' | check "no script pipes into grep -q"
 
 # shellcheck disable=SC2016
-each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
+each sources awk 'FNR <= 2 && /SPDX-License-Identifier: (MIT|BSL-1.0)/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
     END { for (k = 1; k < ARGC; k++) if (!(ARGV[k] in marked)) print ARGV[k] }' | check "every source begins with its SPDX line"
 
 each c_files grep -hoE '^#ifndef ORGAN_[A-Z0-9_]+_H$' | sort | uniq -d | check "every header has a guard of its own"
