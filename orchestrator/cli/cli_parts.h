@@ -191,8 +191,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n', .common = true)
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help of
- * --dry-run. */
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help
+ * of --dry-run. */
 #define WRITING(of, dry) RESUME(of.write.resume), FORCE(of.write.force), DRY_RUN(of.write.dry_run, dry)
 /* --saturate of a verb that stores values in a narrower type. `of.write` is an organ_write_options. */
 #define SATURATE(of) \
@@ -218,10 +218,17 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT), \
                                        .topic = &organ_topic_calibration), \
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
-                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), .topic = &organ_topic_calibration), \
+                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), \
+                                       .topic = &organ_topic_calibration), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
+
+/* --moments; `member` is a text. */
+#define MOMENTS(member) \
+    CHOICE("moments", "whole|blocks", member, \
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less " \
+           "memory and give a larger error; default whole")
 
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
@@ -291,13 +298,6 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
-/* Text of `about` for verbs that have --evaluate. */
-#define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores the output and " before " on the text in FILE. The report then has the perplexities of " \
-    "both, the KL divergence, and top-1, the share of tokens for which both predict the same next token. organ " \
-    "checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or " \
-    "is interrupted, the output is complete nevertheless, and the report states why it has no figures."
-
 /* ---- runs ---- */
 
 /* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct;
@@ -333,6 +333,13 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define RUN_REMOTE(name, operation, options)  RUN_FIRST(name, operation, options, own->options.access = &call->access)
 
 /* clang-format on */
+
+/* ---- advice for values of options ---- */
+
+/* These are organ_option.explain of --scheme, --then and --sparsity. */
+const char *organ_explain_scheme(const char *typed);
+const char *organ_explain_then(const char *typed);
+const char *organ_explain_sparsity(const char *typed);
 
 /* ---- the verbs, defined in verb_*.c ---- */
 
@@ -430,6 +437,11 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
  * such files must be on this machine. Other errors are those of organ_name_resolve and organ_hub_stream.
  * The paths and URLs are valid until organ_arena_release(&call->names). */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if a model of the call is a LoRA adapter; the message names the command that merges it with
+ * its base. Verbs that read the tensors of any file accept adapters. If `error` is set already, to ORGAN_BAD_INPUT or
+ * ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files. */
+void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
  * not have them on the models and other inputs that the call names. Call it after

@@ -117,20 +117,20 @@ static const organ_option autopsy_options[] = {
 const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
     .shares = true,
-    .summary = "check every weight of a model for damage and name the likely cause",
-    .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, range and "
-             "excess kurtosis. It also counts distinct values, zeros, rows and columns of zeros, NaN and infinities. "
-             "Statistics that no healthy weight has are findings. The report states the usual cause of each finding, "
-             "such as scales that belong to other blocks, wrong zero points, or weights that were never loaded. With "
-             "OTHER, autopsy also reports the relative error, cosine and largest difference of each weight.\n"
-             "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. "
-             "Small models have wider weights and large ones narrower, so values outside this range are only remarks. "
+    .summary = "check every weight for damage and name the likely cause",
+    .about = "Computes statistics of the dequantised values of every weight (mean, standard deviation, range, excess "
+             "kurtosis, numbers of distinct values, zeros, rows and columns of zeros, NaN and infinities). "
+             "Statistics that no healthy weight has are findings. The report states the usual cause of each, such as "
+             "scales that belong to other blocks, wrong zero points, or weights that were never loaded. With OTHER, "
+             "autopsy also reports the relative error, cosine and largest difference of each weight.\n"
+             "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero; "
+             "values outside are only remarks, because small models have wider weights and large ones narrower. "
              "Findings, which make the exit code 1, are |mean| above 0.1, std outside 0.0001 to 1, or values beyond "
-             "100; |mean| above 1 or std above 10 is reported as exploded. Embeddings, norms, routers and biases have "
-             "wider ranges: --print-ranges prints all of them.\n"
-             "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 to "
-             "15 for 4-bit codes, 14 to 32 for 3-bit codes. An error above 1.5 times the usual maximum is a finding "
-             "unless rounding, pruning, an adapter or training explains it.",
+             "100; |mean| above 1 or std above 10 is reported as exploded. --print-ranges prints the ranges of all "
+             "roles.\n"
+             "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 "
+             "to 15 for 4-bit codes, 14 to 32 for 3-bit codes. An error above 1.5 times the usual maximum is a "
+             "finding unless rounding, pruning, an adapter or training explains it.",
     OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,
                       "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised"),
              OPTIONAL("OTHER", MODEL, autopsy.other,

@@ -154,8 +154,8 @@ const organ_verb organ_version_verb = {
 const organ_verb organ_help_verb = {
     .name = "help",
     .summary = "explain a verb, or the options that verbs share",
-    .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text goes "
-             "through a pager: ORGAN_PAGER, else PAGER, else less.",
+    .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text "
+             "goes through a pager: ORGAN_PAGER, else PAGER, else less.",
     OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb or topic; default: a list of all verbs and topics"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(HELP_GROUP("Options")),
