@@ -11,6 +11,7 @@
 #define ORGAN_CLI_CLI_PARTS_H
 
 #include "formats/base/arena.h"
+#include "orchestrator/command/exits.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
@@ -291,11 +292,6 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
-/* Text of `exits` for verbs that have --evaluate. */
-#define ORGAN_EVALUATION_EXITS \
-    ".\nWith --evaluate also: 2 --memory is too small for the evaluation; 3 the text is too short, or the tokenizer " \
-    "or architecture is not supported; 130 only the evaluation was interrupted"
-
 /* ---- runs ---- */
 
 /* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct;
@@ -393,19 +389,6 @@ bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *o
 
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
-
-/* A part of a verb's text of exit codes: a code with its meaning, or a sentence that introduces codes. */
-typedef struct organ_help_exit {
-    const char *code;     /* its digits, as `digits` says; not NUL-terminated */
-    size_t digits;        /* 0: a sentence */
-    const char *meaning;  /* the sentence with its colon, or the meaning without the full stop of a line's end; not
-                             NUL-terminated */
-    size_t meaning_bytes; /* length of `meaning` */
-} organ_help_exit;
-
-/* Sets *part to the part at the beginning of `exits` and returns the text after it. A part ends before "; " or ": "
- * with a digit after it, a newline or the end. */
-const char *organ_help_next_exit(const char *exits, organ_help_exit *part);
 
 /* Writes the help text of an option with its range and its default, "... (1 to 64; default 8)". */
 #define ORGAN_MEANING_ROOM 1024

@@ -24,7 +24,7 @@ static organ_status check_page_directory(const char *path, organ_error *error)
     if (!directory)
         return organ_fail_errno(error, ENOMEM, "%s", path);
     if (stat(directory, &info) || !S_ISDIR(info.st_mode))
-        organ_fail(error, ORGAN_USAGE, "%s: there is no directory %s to write the page into", path, directory);
+        organ_fail(error, ORGAN_IO, "%s: there is no directory %s to write the page into", path, directory);
     else if (access(directory, W_OK | X_OK))
         organ_fail_errno(error, errno, "%s: cannot write into %s", path, directory);
     free(directory);

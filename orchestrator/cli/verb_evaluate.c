@@ -48,10 +48,6 @@ typedef struct perplexity_call {
            .topic = &organ_topic_scoring), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
 
-#define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
-              "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
-              "is too short"
-
 /* ---- perplexity ---- */
 
 static const organ_option perplexity_options[] = {
@@ -92,8 +88,7 @@ const organ_verb organ_perplexity_verb = {
               "Computes the figure of llama-perplexity."},
              {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json",
               "Scores the first 20,000 tokens and prints JSON."}),
-    .exits = EXITS ", or OTHER has another tokenizer; 4 an input cannot be read or DIR cannot be written; 130 "
-             "interrupted: nothing is written.",
+    .exits = {.content = "OTHER has another tokenizer"},
     .run = run_perplexity};
 
 /* ---- evaluate ---- */
@@ -169,8 +164,7 @@ const organ_verb organ_evaluate_verb = {
               "Compares accuracies on multiple-choice questions."},
              {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
               "Compares two experiments in one table, each under its name."}),
-    .exits = EXITS ", or a model has another tokenizer than the donor; 4 an input cannot be read or DIR cannot be "
-             "written; 130 interrupted: nothing is written.",
+    .exits = {.content = "a model has another tokenizer than the donor"},
     .run = run_evaluate};
 
 /* ---- generate ---- */
@@ -228,9 +222,6 @@ const organ_verb organ_generate_verb = {
               "Prints a story, token by token."},
              {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
               "Prints the ids of the generated tokens."}),
-    .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the KV cache; 3 the model is malformed "
-             "or changed during the run, or its architecture or tokenizer is not supported; 4 the model cannot be "
-             "read; 130 interrupted.",
     .run = run_generate};
 
 /* tokenize: splits a text into the tokens of a model. */
@@ -275,6 +266,4 @@ const organ_verb organ_tokenize_verb = {
              {"organ tokenize model.gguf --text book.txt --ids", "Prints the ids, one per line."},
              {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json",
               "Prints the first tokens with their text as JSON."}),
-    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unsupported kind; 4 an input "
-             "cannot be read; 130 interrupted.",
     .run = run_tokenize};

@@ -58,8 +58,7 @@ const organ_verb organ_inspect_verb = {
              {"organ inspect --untrusted Downloads/model",
               "Checks a download for pickles, programs, templates, links and malformed headers."},
              {"organ inspect model.safetensors --json | jq .roles", "Prints the roles as JSON."}),
-    .exits = "0 the model is sound; 1 --untrusted has findings; 2 wrong usage; 3 the model has a fault, which "
-             "stderr names; 4 the model cannot be read.",
+    .exits = {.check = "--untrusted has findings"},
     .run = run_inspect};
 
 /* autopsy: checks the weights of a model for damage. */
@@ -141,9 +140,7 @@ const organ_verb organ_autopsy_verb = {
              {"organ autopsy dequantised original", "Also measures the difference of each weight from the original."},
              {"organ autopsy model --select '*.layers.3.*' --tensors", "Prints the statistics of one layer."},
              {"organ autopsy --print-ranges >ranges.json", "Writes the ranges to a file for --ranges."}),
-    .exits = "0 healthy (remarks allowed); 1 there are findings; 2 wrong usage; 3 a model or FILE is malformed or "
-             "changed during the run; 4 a model or FILE cannot be read, or the report cannot be written; 130 "
-             "interrupted.",
+    .exits = {.done = "healthy (remarks allowed)", .check = "there are findings"},
     .run = run_autopsy};
 
 /* models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
@@ -181,8 +178,7 @@ const organ_verb organ_models_verb = {
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},
              {"organ models --match 'hf:Qwen/*' --json | jq -r .models[].name",
               "Prints the names of Qwen's models in the Hugging Face cache."}),
-    .exits = "0 done, also if models do not open; 2 wrong usage; 4 a folder cannot be listed, or memory is exhausted; "
-             "130 interrupted.",
+    .exits = {.done = "done, also if models do not open"},
     .run = run_models};
 
 /* topology: prints where the threads and buffers of a run would be placed. */
@@ -229,8 +225,6 @@ const organ_verb organ_topology_verb = {
               "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
               "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
-    .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 FILE.xml cannot be read, or memory is "
-             "exhausted.",
     .run = run_topology};
 
 /* fetch: downloads a model from the hub of Hugging Face. */
@@ -293,7 +287,6 @@ const organ_verb organ_fetch_verb = {
              {"organ fetch hf:Qwen/Qwen2.5-7B-Instruct --cache --exclude '*.bin'",
               "Downloads into the cache, where every program that uses the cache finds the model."},
              {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
-    .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE is "
-             "set; 3 the name or the list of files is malformed, the list has a hidden file, or a size or digest "
-             "differs from the list; 4 the server refuses or cannot be reached, or the disk is full; 130 interrupted.",
+    .exits = {.usage = "no file is selected, or HF_HUB_OFFLINE is set",
+              .content = "the list of files has a hidden one, or a size or digest differs from the list"},
     .run = run_fetch};

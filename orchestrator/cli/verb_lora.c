@@ -71,9 +71,7 @@ const organ_verb organ_lora_extract_verb = {
               "Also corrects the error of FP8."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
               "Gives each module the lowest rank that explains 95 % of its change."}),
-    .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed during the run, shapes "
-             "differ, a value is not finite, or nothing changed; 4 a read or write fails, or the disk is full; 130 "
-             "interrupted (--resume continues).",
+    .exits = {.content = "shapes differ, a value is not finite, or nothing changed"},
     .run = run_extract};
 
 /* ---- lora sanitize ---- */
@@ -114,9 +112,8 @@ const organ_verb organ_lora_sanitize_verb = {
              {"organ lora sanitize my-lora -o servable --base Qwen2.5-7B",
               "Writes an adapter that can be served with that model."},
              {"organ lora sanitize my-lora -o servable --max-rank 64", "Reduces modules of a higher rank to 64."}),
-    .exits = "0 done, or --check finds nothing; 1 --check finds something that a server would reject; 2 wrong "
-             "usage, or OUT exists; 3 the adapter is malformed, has values that are not finite, is DoRA, or does "
-             "not fit the base; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
+    .exits = {.check = "--check finds something that a server would reject",
+              .content = "a value is not finite, or the adapter is DoRA or does not fit the base"},
     .run = run_sanitize};
 
 /* ---- lora merge ---- */
@@ -169,10 +166,7 @@ const organ_verb organ_lora_merge_verb = {
               "Continues an interrupted run."},
              {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
               "Subtracts the change again, except for what rounding discarded."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a tensor of the "
-             "adapter has no weight in the base, or a factor is not finite; 4 a read or write fails, or the disk is "
-             "full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "a tensor of the adapter has no weight in the base, or a factor is not finite"},
     .run = run_merge};
 
 /* ---- lora resize ---- */
@@ -206,6 +200,5 @@ const organ_verb organ_lora_resize_verb = {
     EXAMPLES({"organ lora resize my-lora --rank 16 -o small", "Writes the best approximation of rank 16."},
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
               "Keeps 99 % of each module's change with the lowest rank, at most 64."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the adapter is malformed or has values that are not finite; "
-             "4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
+    .exits = {.content = "a value is not finite"},
     .run = run_resize};

@@ -66,8 +66,6 @@ const organ_verb organ_measure_verb = {
              {"organ measure donor pruned -o report", "Compares two models in one table and writes the reports."},
              {"organ measure model.gguf --select feed-forward,5-20 --tensors",
               "Lists every feed-forward tensor of sixteen layers."}),
-    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 a model cannot be read, or "
-             "the report cannot be written; 130 interrupted.",
     .run = run_measure};
 
 /* ---- fleet ---- */
@@ -94,8 +92,8 @@ const organ_verb organ_fleet_verb = {
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},
              {"organ fleet models -o fleet --no-extract", "Measures every model without copying its weights."}),
-    .exits = "0 done; 1 a model could not be extracted or measured, and the report says why; 2 wrong usage; 3 "
-             "there is no model; 4 a read or write fails; 130 interrupted: finished models are kept.",
+    .exits = {.check = "a model could not be extracted or measured, and the report says why",
+              .content = "there is no model"},
     .run = run_fleet};
 
 /* orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
@@ -228,7 +226,7 @@ const organ_verb organ_orthogonality_verb = {
              {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
               "Compares the FP8 noise of a fine-tune with that of its base."},
              {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "Prints the verdict."}),
-    .exits = "0 done, with any verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is "
-             "malformed or changed during the run, or a model lacks a module or has it in another shape; 4 an "
-             "input cannot be read or DIR cannot be written; 130 interrupted: nothing is written.",
+    .exits = {.done = "done, with any verdict",
+              .usage = "a model is given twice",
+              .content = "a model lacks a module or has it in another shape"},
     .run = run_orthogonality};

@@ -51,10 +51,6 @@ const organ_verb organ_dequantize_verb = {
              {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16 --resume", "Continues an interrupted run."},
              {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf",
               "Converts a GGUF model of block types to BF16."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in an unknown scheme, or "
-             "changed during the run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume "
-             "continues)"
-             ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
 /* ---- quantize ---- */
@@ -177,11 +173,8 @@ const organ_verb organ_quantize_verb = {
               "A GGUF model by GPTQ, for llama.cpp."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --select feed-forward",
               "Quantises only the feed-forward, with one scale per row."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
-             "malformed, already quantised, changed during the run, has weights that are NaN or infinite, or no "
-             "group of the scheme divides the width of its experts; 4 a read or write fails, or the disk is full; 130 "
-             "interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "the model is already quantised, a weight is NaN or infinite, or no group of the scheme "
+                         "divides the width of the experts"},
     .run = run_quantize};
 
 /* convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
@@ -237,8 +230,5 @@ const organ_verb organ_convert_verb = {
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --dtype q4_k",
               "Writes a GGUF file with matrices of 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
-             "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 a read or write "
-             "fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "the architecture, a tensor or the tokenizer cannot be converted"},
     .run = run_convert};

@@ -149,7 +149,6 @@ const organ_verb organ_version_verb = {
              "other kernels for physarum-v1, the method of prune without a text. If ORGAN_ISA is not set, prune times "
              "both on this CPU and uses the faster.",
     GROUPS(HELP_GROUP("Output")),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_version};
 
 const organ_verb organ_help_verb = {
@@ -173,7 +172,6 @@ const organ_verb organ_manual_verb = {
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
     EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},
              {"organ manual --list", "Lists the pages that 'ninja install' installs in share/man/man1."}),
-    .exits = "0 done; 2 wrong usage, or there is no such verb.",
     .run = run_manual};
 
 const organ_verb organ_completion_verb = {
@@ -187,5 +185,4 @@ const organ_verb organ_completion_verb = {
     EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
              {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
              {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_completion};

@@ -131,9 +131,6 @@ const organ_verb organ_prune_verb = {
              {"organ prune model-f16.gguf -o pruned.gguf --sparsity 30", "Writes one GGUF file from one GGUF file."},
              {"organ prune donor -o pruned --dry-run",
               "Prints what would be pruned, and how much of the model that is."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed during the run; 4 a read or "
-             "write fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
     .run = run_prune};
 
 /* ---- audit ---- */
@@ -168,8 +165,7 @@ const organ_verb organ_audit_verb = {
               "Counts killed weights and checks that all others are unchanged."},
              {"organ audit donor pruned --json | jq .totals",
               "Prints the killed weights of the pruned tensors and of the whole model as JSON."}),
-    .exits = "0 all checks pass; 1 a check fails, and the report names it; 2 wrong usage; 3 a model is malformed; 4 a "
-             "model cannot be read.",
+    .exits = {.done = "all checks pass", .check = "a check fails, and the report names it"},
     .run = run_audit};
 
 /* purify: reduces noise in the weights. */
@@ -224,8 +220,5 @@ const organ_verb organ_purify_verb = {
              {"organ purify MODEL -o OUT --method haar --resume", "Continues an interrupted run."},
              {"organ purify organs -o purified --method haar --dry-run",
               "Prints what would be purified in an organ directory."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --select names a tensor whose type cannot be written; 3 the "
-             "model is malformed, has values that are not finite, or changed during the run; 4 a read or write fails, "
-             "or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "--select names a tensor whose type cannot be written", .content = "a value is not finite"},
     .run = run_purify};

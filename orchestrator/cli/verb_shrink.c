@@ -76,10 +76,7 @@ const organ_verb organ_experts_verb = {
               "Uses another score, for a GGUF model."},
              {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",
               "Prints the size of the output and the memory that the run needs."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or the scores belong to another run; 3 the model is malformed, "
-             "its format cannot express the smaller model, or it changed during the run; 4 a read or write fails, or "
-             "the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "the scores belong to another run", .content = "the format cannot express the smaller model"},
     .run = run_experts};
 
 /* layers: removes transformer blocks from a model. */
@@ -162,11 +159,8 @@ const organ_verb organ_layers_verb = {
              {"organ layers MODEL -o OUT --drop 5-8 --refit --calibration a.txt",
               "Drops four blocks and refits the weights around the gap."},
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
-             "too small; 3 the model is malformed, has a setting that cannot describe the kept blocks, or (with a "
-             "text) has an unsupported architecture; 4 a read or write fails, or the disk is full; 130 interrupted "
-             "(--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "--drop names blocks that the model does not have",
+              .content = "a setting cannot describe the kept blocks"},
     .run = run_layers};
 
 /* width: removes channels of the feed-forward and K and V heads. */
@@ -239,8 +233,5 @@ const organ_verb organ_width_verb = {
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt --resume", "Continues an interrupted run."},
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt -n",
               "Prints what would be removed, and the size of OUT."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
-             "malformed, has packed weights that cannot be cut, changed during the run, or has weights that are NaN or "
-             "infinite; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "packed weights cannot be cut, or a weight is NaN or infinite"},
     .run = run_width};

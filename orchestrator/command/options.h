@@ -124,10 +124,14 @@ typedef struct organ_verb {
     size_t call_size; /* size in bytes of the struct that gets the values of operands and options */
     const organ_example *examples;
     size_t example_count;
-    const char *exits; /* meaning of its exit codes, paragraphs as in `about` */
-    bool common;       /* `organ` without arguments lists it */
-    bool no_job;       /* the server does not run it as a job, because it reads or writes outside the root */
-    bool shares;       /* processes that a launcher (mpirun, srun) has started can share its work */
+    /* When it ends with some exit codes (exits.h), if it says more than their titles: `done` and `check` instead of the
+     * title, `check` only for verbs that check something, `usage` and `content` after "also if". */
+    struct organ_verb_exits {
+        const char *done, *check, *usage, *content;
+    } exits;
+    bool common; /* `organ` without arguments lists it */
+    bool no_job; /* the server does not run it as a job, because it reads or writes outside the root */
+    bool shares; /* processes that a launcher (mpirun, srun) has started can share its work */
     organ_status (*run)(void *call, organ_error *error); /* runs the verb; `call` is the struct of call_size bytes */
 } organ_verb;
 

@@ -351,10 +351,11 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, if the text has fewer than options->min_windows windows, or if --memory is
- *     too small for hidden states, a layer and the work on a matrix; the message has the least sufficient amount;
+ *   - ORGAN_USAGE if a target has no inputs, or if --memory is too small for hidden states, a layer and the work on a
+ *     matrix; the message has the least sufficient amount;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
- *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
+ *   - ORGAN_BAD_INPUT if the text has no options->min_windows windows, the model has no tokenizer or its architecture
+ * is unknown. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -408,8 +409,8 @@ typedef struct organ_calibration_test_windows {
 /* Least tokens of a test window. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
 /* Cuts as few test windows as together have at least `requested` tokens, evenly spread over the gaps between the
- * windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or if a gap is shorter than
- * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
+ * windows of the walk. Returns ORGAN_BAD_INPUT, naming `option`, if the gaps have fewer tokens or if a gap is shorter
+ * than ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error);

@@ -386,7 +386,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
     const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
-        return organ_fail(error, ORGAN_USAGE,
+        return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the calibration windows (--samples, --context) leave only %zu tokens in pieces of at "
                           "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,

@@ -24,7 +24,7 @@ static const char *counted_by(const organ_calibration_run_options *o) { return o
 
 /* o->calibration.samples falls to the number of windows that the text has room for. If tokens must be left for test
  * windows (o->reserve), it then falls by 1/64 at a time until enough are left, but not below `least`. Returns
- * ORGAN_BAD_INPUT for a text without tokens, ORGAN_USAGE if the text has fewer than `least` windows. */
+ * ORGAN_BAD_INPUT if the text has fewer than `least` windows. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;
@@ -35,7 +35,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on: give a longer text",
                           o->calibration.text);
     if (windows < least)
-        return organ_fail(error, ORGAN_USAGE,
+        return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: has %zu token%s, which is %zu window%s of %u (--context), but at least %zu %s needed: "
                           "give a longer text or a smaller --context",
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",

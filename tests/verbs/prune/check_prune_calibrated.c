@@ -362,7 +362,7 @@ START_TEST(refusals)
     must_fail(w, ORGAN_IO, "missing");
     w = usual;
     w.c.calibration.context = 100000;
-    must_fail(w, ORGAN_USAGE, "0 windows of 100000 (--context), but at least 1 is needed");
+    must_fail(w, ORGAN_BAD_INPUT, "0 windows of 100000 (--context), but at least 1 is needed");
     w = usual;
     w.memory = (uint64_t)2 << 20;
     must_fail(w, ORGAN_USAGE, "is too little for ");
