@@ -8,6 +8,7 @@
 #include "formats/remote/remote.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,6 +376,17 @@ bool organ_name_is_remote(const char *text, organ_arena *arena)
 
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
+const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM])
+{
+    const char *const id = strncmp(text, "hf:", 3) == 0 ? text + 3 : text, *const slash = strchr(id, '/');
+    const size_t length = slash ? strcspn(slash + 1, "/@") : 0;
+    *hint = '\0';
+    if (length)
+        snprintf(hint, ORGAN_FETCH_HINT_ROOM, "; to download it: organ fetch hf:%.150s -o %.*s", id,
+                 (int)(length < 100 ? length : 100), slash + 1);
+    return hint;
+}
+
 /* Whether a text without a prefix can only be meant as ORG/NAME[@REVISION]. */
 static bool is_meant_as_name(const char *text, organ_arena *arena)
 {
@@ -394,17 +406,18 @@ static bool is_meant_as_name(const char *text, organ_arena *arena)
 static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *const root = organ_hub_root(arena);
-    char near[ORGAN_NEAR_ROOM];
+    char near[ORGAN_NEAR_ROOM], hint[ORGAN_FETCH_HINT_ROOM];
     *path = text;
     if (!is_meant_as_name(text, arena))
         return ORGAN_OK;
     if (!root || !organ_is_folder(root))
-        return organ_fail(error, ORGAN_USAGE, "%s: no model here, and there is no Hugging Face cache%s%s", text,
-                          root ? " " : "", root ? root : "");
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: no file or folder of this name, and there is no Hugging Face cache%s%s%s", text,
+                          root ? " " : "", root ? root : "", organ_fetch_hint(text, hint));
     organ_hub_near(text, arena, near);
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: no model here, nor is there one of that name in the Hugging Face cache %s%s", text, root,
-                      near);
+                      "%s: no file or folder of this name, nor a model in the Hugging Face cache %s%s%s", text, root,
+                      near, *near ? "" : organ_fetch_hint(text, hint));
 }
 
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)

@@ -46,6 +46,12 @@ bool organ_name_is_remote(const char *text, organ_arena *arena);
 /* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
 bool organ_name_has_prefix(const char *text);
 
+/* Writes advice for a model ORG/NAME or hf:ORG/NAME that is not on this machine, "; to download it: organ fetch ...",
+ * or
+ * "" if the text has another form. Returns `hint`. */
+#define ORGAN_FETCH_HINT_ROOM 320
+const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM]);
+
 /* ---- lists ---- */
 
 /* The programs whose downloaded models organ finds by name: Hugging Face's cache, Ollama and LM Studio. */

@@ -99,6 +99,9 @@ typedef struct organ_width_options {
     const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
     bool no_refit;     /* do not refit the kept columns */
     organ_write_options write;
+    /* second moments of the inputs of feed-forwards and attention: "whole" (also NULL), or "blocks" of 256 inputs,
+     * which need less memory */
+    const char *moments;
 } organ_width_options;
 ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT; o.score = "loss")

@@ -58,6 +58,8 @@ typedef struct organ_prune_options {
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
     organ_write_options write;
     organ_prune_calibrated_options calibrated; /* the method and its options */
+    /* second moments of the inputs on a text: "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
+    const char *moments;
 } organ_prune_options;
 ORGAN_DEFAULTS(prune, o.block_size = ORGAN_PRUNE_BLOCK_SIZE_DEFAULT; o.iterations = ORGAN_PRUNE_ITERATIONS_DEFAULT;
                o.beta = 2; o.coupling = 1; o.sparsity = -1; o.calibrated.effort = 1;

@@ -224,6 +224,12 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
 
+/* --moments; `member` is a text. */
+#define MOMENTS(member) \
+    CHOICE("moments", "whole|blocks", member, \
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less " \
+           "memory and give a larger error; default whole")
+
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
@@ -328,6 +334,13 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* clang-format on */
 
+/* ---- advice for values of options ---- */
+
+/* These are organ_option.explain of --scheme, --then and --sparsity. */
+const char *organ_explain_scheme(const char *typed);
+const char *organ_explain_then(const char *typed);
+const char *organ_explain_sparsity(const char *typed);
+
 /* ---- the verbs, defined in verb_*.c ---- */
 
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
@@ -424,6 +437,11 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
  * such files must be on this machine. Other errors are those of organ_name_resolve and organ_hub_stream.
  * The paths and URLs are valid until organ_arena_release(&call->names). */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if a model of the call is a LoRA adapter; the message names the command that merges it with
+ * its base. Verbs that read the tensors of any file accept adapters. If `error` is set already, to ORGAN_BAD_INPUT or
+ * ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files. */
+void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
  * not have them on the models and other inputs that the call names. Call it after

@@ -118,9 +118,9 @@ WORK(evaluate_work)
     o->experiment_count = own->experiments.count;
     o->experiment.access = &call->access;
     if (!o->experiment.text == !own->tasks)
-        return organ_fail(error, ORGAN_USAGE, "evaluate needs either --text FILE or --tasks FILE");
+        return organ_fail(error, ORGAN_USAGE, "either --text FILE or --tasks FILE is needed");
     if (!own->tasks && !o->count)
-        return organ_fail(error, ORGAN_USAGE, "evaluate --text needs PRUNED, a model to compare with the donor; "
+        return organ_fail(error, ORGAN_USAGE, "--text needs PRUNED, a model to compare with the donor; "
                                               "'organ perplexity' scores one model");
     if (!own->tasks && o->answers)
         return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");

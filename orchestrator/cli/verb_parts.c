@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "formats/names/names.h"
+
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CALL organ_call
 
@@ -21,9 +24,10 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}, .topic = &organ_topic_machine),
     BYTES("memory", "SIZE", memory,
-          "limit of the memory for all buffers together",
-          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M", .common = true,
-          .topic = &organ_topic_machine),
+          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the "
+          "free memory. The result does not depend on it",
+          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .automatic = true,
+          .fallback = ORGAN_AUTOMATIC, .common = true, .topic = &organ_topic_machine),
     NUMBER("readers", "N", readers,
            "threads that read files at the same time; 1 suits a spinning disk, a few a network file system; default: "
            "all threads",
@@ -153,6 +157,14 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
+static bool has_verb(const organ_verb_table *table, const char *name)
+{
+    bool found = false;
+    for (size_t k = 0; k < table->count && !found; k++)
+        found = organ_verb_is_named(table->verbs[k], name);
+    return found;
+}
+
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -161,6 +173,36 @@ static const char *with_second(const organ_verb_table *table, const char *word)
             return table->verbs[k]->name;
     }
     return NULL;
+}
+
+static bool has_option(const organ_verb_table *table, const char *name)
+{
+    for (size_t k = 0; k < table->count; k++)
+        if (organ_verb_option(table->verbs[k], name))
+            return true;
+    return false;
+}
+
+/* A word with dashes in place of the verb. */
+static void refuse_dashes(const organ_verb_table *table, const char *word, organ_error *error)
+{
+    const char *const name = word + strspn(word, "-");
+    if (strcmp(name, "v") == 0)
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ --version' (-V)?", word);
+    else if (has_verb(table, name))
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ %s'?", word, name);
+    else if (has_option(table, name))
+        organ_fail(error, ORGAN_USAGE, "option '%s' before a verb: write it after the verb, organ VERB %s", word, word);
+    else
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s' before a verb", word);
+}
+
+/* A word in place of the verb that is a path or the name of a model. */
+static bool is_of_model(const char *word)
+{
+    struct stat about;
+    return strchr(word, '/') || organ_name_has_prefix(word) || organ_ends_with(word, ".gguf") ||
+           organ_ends_with(word, ".safetensors") || lstat(word, &about) == 0;
 }
 
 const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
@@ -178,6 +220,12 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
     }
     if (family)
         return refuse_second(table, name, second, error);
+    if (*name == '-')
+        refuse_dashes(table, name, error);
+    else if (is_of_model(name))
+        organ_fail(error, ORGAN_USAGE, "'%s' is no verb; did you mean 'organ inspect %s'?", name, name);
+    if (error->status)
+        return NULL;
     const char *const of_family = with_second(table, name);
     const char *const nearest = of_family ? of_family : organ_nearest(name, names, table->count);
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name,

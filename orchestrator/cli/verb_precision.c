@@ -55,48 +55,11 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* This is organ_option.explain of --scheme. The value is mostly llama.cpp's name of a mixture of types or of a type
- * that organ reads but does not write. Compares without case; the first row that matches applies. Returns NULL if
- * none does. */
-static const char *explain_scheme(const char *typed)
-{
-    static const struct {
-        const char *prefix, *text;
-        bool exact; /* the value must equal the prefix, not only begin with it */
-    } names[] = {
-        {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
-                 "more tensors", false},
-        {"q5_k", "did you mean 'q5_k'? It makes Q5_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
-                 "more tensors", false},
-        {"q6_k", "did you mean 'q6_k'?", false},
-        {"q8_0", "did you mean 'q8_0'?", false},
-        {"q4_0", "did you mean 'q4_0'?", false},
-        {"q4_1", "did you mean 'q4_1'?", false},
-        {"q5_0", "did you mean 'q5_0'?", false},
-        {"q5_1", "did you mean 'q5_1'?", false},
-        {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
-        {"iq", "organ writes no IQ types; the smallest GGUF scheme is q4_0", false},
-        {"q2_k", "organ writes no GGUF types of 2 bits; the smallest GGUF scheme is q4_0", false},
-        {"q3_k", "organ writes no GGUF types of 3 bits; the smallest GGUF scheme is q4_0", false},
-        {"tq", "organ writes no ternary types; the smallest GGUF scheme is q4_0", false},
-        {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
-        {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
-        {"fp8", "the FP8 schemes are fp8-block128, fp8-channel and fp8-tensor", true},
-        {"int8", "the INT8 schemes are int8-channel, int8-group128, int8-group64 and int8-group32", true},
-        {"int4", "the INT4 schemes are int4-group128, int4-group64 and int4-group32", true},
-    };
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strncasecmp(typed, names[k].prefix, strlen(names[k].prefix)) == 0 &&
-            (!names[k].exact || strlen(typed) == strlen(names[k].prefix)))
-            return names[k].text;
-    return NULL;
-}
-
 static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.write.output, "new directory of the output; of a GGUF model: X.gguf",
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
-         .letter = 's', .required = true, .explain = explain_scheme,
+         .letter = 's', .required = true, .explain = organ_explain_scheme,
          .choices = ORGAN_QUANTIZE_SCHEMES, .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
@@ -113,7 +76,7 @@ static const organ_option quantize_options[] = {
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
-    WINDOWS_CALIBRATION(quantize), ALL_EXPERTS(quantize),
+    WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 

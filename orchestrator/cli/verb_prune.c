@@ -28,7 +28,7 @@ static const organ_option prune_options[] = {
          "the physarum methods set weights to zero if their flow ends below a threshold; other methods need "
          "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
-         .before_to = true, .percent = true, .unset = -1, .common = true),
+         .before_to = true, .percent = true, .unset = -1, .explain = organ_explain_sparsity, .common = true),
     TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),
@@ -39,7 +39,7 @@ static const organ_option prune_options[] = {
     TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
-         .choices = ORGAN_CODE_SCHEMES, .common = true),
+         .choices = ORGAN_CODE_SCHEMES, .explain = organ_explain_then, .common = true),
     WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", prune.calibrated.calibration.text,
@@ -48,7 +48,7 @@ static const organ_option calibration_options[] = {
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
-    WINDOWS_CALIBRATION(prune.calibrated), ALL_EXPERTS(prune.calibrated)};
+    WINDOWS_CALIBRATION(prune.calibrated), MOMENTS(prune.moments), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
     FLAG("no-refit", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights",
          .former = "no-compensate", .both = true),

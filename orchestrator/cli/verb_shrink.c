@@ -192,7 +192,7 @@ static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",
           .required = true, .common = true),
-    WINDOWS_CALIBRATION(width),
+    WINDOWS_CALIBRATION(width), MOMENTS(width.moments),
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
            "smallest norm of weights times inputs, as most other tools do", .fallback = "loss", .common = true),

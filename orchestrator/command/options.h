@@ -43,6 +43,8 @@ typedef struct organ_topic {
     const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
 } organ_topic;
 
+#define ORGAN_AUTOMATIC "auto" /* value of an option with `automatic` */
+
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
@@ -54,6 +56,7 @@ typedef struct organ_option {
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
     bool after_from, before_to; /* the bound `from`, or `to`, itself is not allowed */
+    bool automatic;             /* for amounts: the value "auto" is allowed too, and stored as 0 */
     bool required;
     /* the default, as written on a command line; NULL: none: the member of a real gets `unset`, all others keep their
      * value */
@@ -66,8 +69,8 @@ typedef struct organ_option {
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
     bool temporary;    /* for inputs: a directory that gets temporary files; the run reads nothing else in it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
-    const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
-                                                * text, or NULL; may be NULL */
+    const char *(*explain)(const char *typed); /* returns advice for a value that is not allowed, a static text, or
+                                                * NULL; may be NULL. Of texts only those with choices use it */
     bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
                      * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */

@@ -125,7 +125,7 @@ inspect --untrusted tiny/qwen2
 END
 
 # ---- wrong names ----
-refused 2 "tiny/qwem2: no model here, nor is there one of that name in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
+refused 2 "tiny/qwem2: no file or folder of this name, nor a model in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
 refused 2 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2; did you mean 'hf:tiny/qwen2'?" inspect hf:tiny/qwem2
 refused 2 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
 refused 2 "has no file tiny-qwen2-Q8.gguf; did you mean 'tiny-qwen2-Q8_0.gguf'?" inspect hf:tiny/gguf/tiny-qwen2-Q8.gguf

@@ -117,7 +117,7 @@ refused 2 "width: --calibration FILE is missing" width tiny-qwen2 -o new --ffn 7
 refused 2 "nothing to remove: give --ffn or --heads" "${new[@]}"
 refused 2 "--multiple-of has no meaning without --ffn" "${new[@]}" --heads 1 --multiple-of 8
 refused 2 "did you mean '--heads'" "${new[@]}" --haeds 1
-refused 2 "--score is 'wand', but must be one of loss, wanda; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
+refused 2 "--score cannot be 'wand'; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
 refused 2 "--ffn 'most' is neither a share (75%) nor a number of channels" "${new[@]}" --ffn most
 refused 2 "--ffn '7.5' is neither a share" "${new[@]}" --ffn 7.5
 refused 2 "--ffn '75 %' is neither a share" "${new[@]}" --ffn '75 %'

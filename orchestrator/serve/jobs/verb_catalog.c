@@ -110,12 +110,13 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* An amount is a number, or a text like "512M". A JSON Schema cannot limit the amount in a text, so the pattern
- * allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
+/* An amount is a number, or a text like "512M", for some options also "auto". A JSON Schema cannot limit the amount in
+ * a text, so the pattern allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
-                     "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$");
+                     option->automatic ? "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$|^" ORGAN_AUTOMATIC "$"
+                                       : "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$");
 }
 
 static json_t *fallback_value(const organ_option *option)
