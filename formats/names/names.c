@@ -283,7 +283,7 @@ static organ_status ollama_resolve(const char *text, organ_arena *arena, const c
     if (!own)
         return organ_fail_memory(error, text);
     if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
+        return organ_fail(error, ORGAN_USAGE, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
                           text);
     const size_t count = ollama_roots(arena, roots);
     for (size_t k = 0; k < count; k++) {
@@ -293,7 +293,7 @@ static organ_status ollama_resolve(const char *text, organ_arena *arena, const c
     }
     char hint[ORGAN_FOLDER_HINT];
     suggest_name(roots, count, &name, arena, hint);
-    return organ_fail(error, ORGAN_BAD_INPUT,
+    return organ_fail(error, ORGAN_USAGE,
                       "%s: no manifest %s/%s/%s/%s in the folders manifests and manifests-v2 of %s%s%s", text,
                       name.host, name.user, name.name, name.tag, roots[0], count > 1 ? " and " SYSTEM_ROOT : "", hint);
 }
@@ -387,35 +387,37 @@ const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM])
     return hint;
 }
 
-/* Returns whether the text up to its first '/' names a folder: then the text is a path, not ORG/NAME. */
-static bool begins_with_folder(const char *text)
+/* Whether a text without a prefix can only be meant as ORG/NAME[@REVISION]. */
+static bool is_meant_as_name(const char *text, organ_arena *arena)
 {
-    char folder[NAME_MAX + 1];
-    struct stat about;
-    const size_t length = strcspn(text, "/");
-    if (length >= sizeof folder)
-        return false;
-    snprintf(folder, sizeof folder, "%.*s", (int)length, text);
-    return stat(folder, &about) == 0 && S_ISDIR(about.st_mode);
-}
-
-/* If the text has the form ORG/NAME and does not begin with the name of a folder, there is no such model. Otherwise
- * *path is `text`, and the caller's open reports the missing file. */
-static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
-{
+    static const char *const endings[] = {".safetensors", ".gguf", ".json", ".bin"};
     organ_error ignored = {0};
     organ_hub_name name;
+    if (organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK || !strchr(name.id, '/') || name.file)
+        return false;
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (organ_ends_with(text, endings[k]))
+            return false;
+    const char *const folder = organ_arena_copy(arena, text, strcspn(text, "/"));
+    return folder && !organ_is_folder(folder);
+}
+
+/* If the text is meant as a path, *path becomes `text`, and the caller's open reports the missing file. */
+static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
+{
     const char *const root = organ_hub_root(arena);
     char near[ORGAN_NEAR_ROOM], hint[ORGAN_FETCH_HINT_ROOM];
     *path = text;
-    if (!root || begins_with_folder(text) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
-        !strchr(name.id, '/') || name.file)
+    if (!is_meant_as_name(text, arena))
         return ORGAN_OK;
+    if (!root || !organ_is_folder(root))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: no file or folder of this name, and there is no Hugging Face cache%s%s%s", text,
+                          root ? " " : "", root ? root : "", organ_fetch_hint(text, hint));
     organ_hub_near(text, arena, near);
-    organ_fail(error, ORGAN_IO, "%s: no file or folder of this name, nor a model in the Hugging Face cache %s%s%s",
-               text, root, near, *near ? "" : organ_fetch_hint(text, hint));
-    error->errnum = ENOENT;
-    return error->status;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: no file or folder of this name, nor a model in the Hugging Face cache %s%s%s", text, root,
+                      near, *near ? "" : organ_fetch_hint(text, hint));
 }
 
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)

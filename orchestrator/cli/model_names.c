@@ -34,7 +34,7 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     }
     if (!organ_verb_option(verb, "header")) {
         organ_name_resolve(*word, &call->names, &unused, &absent);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s; %s needs it there: organ fetch %s --cache", absent.message,
+        return organ_fail(error, ORGAN_USAGE, "%s; %s needs it there: organ fetch %s --cache", absent.message,
                           verb->name, *word);
     }
     if (organ_hub_set_token(NULL, &call->names, &call->access, error) != ORGAN_OK)

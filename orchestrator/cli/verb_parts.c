@@ -24,8 +24,10 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}, .topic = &organ_topic_machine),
     BYTES("memory", "SIZE", memory,
-          "limit of the memory for all buffers together",
-          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M", .common = true, .topic = &organ_topic_machine),
+          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the "
+          "free memory. The result does not depend on it",
+          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .automatic = true,
+          .fallback = ORGAN_AUTOMATIC, .common = true, .topic = &organ_topic_machine),
     NUMBER("readers", "N", readers,
            "threads that read files at the same time; 1 suits a spinning disk, a few a network file system; default: "
            "all threads",
@@ -67,7 +69,8 @@ const organ_option organ_evaluation_options[] = {
            "tokens in a window; default 2048 (--evaluate-style llama.cpp: 512), or the model's context if that is less",
            .range = {TEXT_CONTEXTS}, .topic = &organ_topic_evaluation),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
-           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}, .topic = &organ_topic_evaluation),
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS},
+           .topic = &organ_topic_evaluation),
     COMPUTE(evaluation.compute,
             "arithmetic of the evaluation, see --compute in 'organ help scoring'; default exact. It does not affect "
             "the written model", .topic = &organ_topic_evaluation)};
@@ -79,46 +82,48 @@ const organ_topic organ_topic_machine = {"machine", "Threads, memory and process
 
 const organ_topic organ_topic_outputs = {
     "outputs", "Outputs and interrupted runs",
-    "An output appears under its name only when it is complete. Reports with all numbers are in its folder organ; if it "
-    "is a single file, they are next to it (for X.gguf: X.REPORT.md and so on).\n"
+    "An output appears under its name only when it is complete. Reports with all numbers are in its folder organ; "
+    "if it is a single file, they are next to it (for X.gguf: X.REPORT.md and so on).\n"
     "If a run is interrupted, the same command with --resume continues it."};
 
 const organ_topic organ_topic_calibration = {
     "calibration", "Calibration text",
     "organ runs the windows of the calibration text through the model, one layer at a time. --memory must be large "
-    "enough for one layer and the hidden states of the windows: --samples x --context x hidden size x 4 bytes, twice "
-    "that if the verb also runs the changed model. --scratch DIR stores the hidden states in an unnamed temporary file "
-    "instead, which the system removes when the run ends. If the text has fewer windows than --samples, organ uses the "
-    "whole text. Use a text that resembles the use of the model, and never one on which it is evaluated."};
+    "enough for one layer and the hidden states of the windows: --samples x --context x hidden size x 4 bytes, "
+    "twice that if the verb also runs the changed model. --scratch DIR stores the hidden states in an unnamed "
+    "temporary file instead, which the system removes when the run ends. If the text has fewer windows than "
+    "--samples, organ uses the whole text. Use a text that resembles the use of the model, and never one on which "
+    "it is evaluated."};
 
 const organ_topic organ_topic_budget = {
     "budget", "One budget for the whole model",
     "--allocate global divides one --budget over all targets: tensors that lose less get less. To predict the loss, "
-    "organ changes each tensor of some layers alone in two strengths (prune: zeros of 50 and 80 %; quantize: 2 and 4 "
-    "bits), calibrated on half of --samples, and measures the KL divergence from the model on other tokens of the text. "
-    "The losses in other layers and strengths are estimated. --allocation FILE stores the measurements, so that a run "
-    "with another budget or with --resume does not repeat them."};
+    "organ changes each tensor of some layers alone in two strengths (prune: zeros of 50 and 80 %; quantize: 2 and "
+    "4 bits), calibrated on half of --samples, and measures the KL divergence from the model on other tokens of the "
+    "text. The losses in other layers and strengths are estimated. --allocation FILE stores the measurements, so "
+    "that a run with another budget or with --resume does not repeat them."};
 
 const organ_topic organ_topic_evaluation = {
     "evaluation", "Loss of the output (--evaluate)",
-    "--evaluate FILE scores the output and the model from which it was made on the text in FILE. The report then has "
-    "the perplexities of both, the KL divergence, and top-1, the share of tokens for which both predict the same next "
-    "token. organ checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails "
-    "later or is interrupted, the output is complete nevertheless, and the report states why it has no figures."};
+    "--evaluate FILE scores the output and the model from which it was made on the text in FILE. The report then "
+    "has the perplexities of both, the KL divergence, and top-1, the share of tokens for which both predict the "
+    "same next token. organ checks text, tokenizer, architecture and --memory before it writes anything. If the "
+    "evaluation fails later or is interrupted, the output is complete nevertheless, and the report states why it "
+    "has no figures."};
 
 const organ_topic organ_topic_scoring = {
     "scoring", "How a text is scored",
-    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute agree. "
-    "Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across "
+    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute "
+    "agree. Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across "
     "tokenizers.\n"
-    "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a window "
-    "is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
-    "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second half "
-    "of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every window. Names of "
-    "special tokens in the text are read as plain characters.\n"
-    "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored once. "
-    "A window begins with the last token that was scored in the window before it; the last window begins earlier, to be "
-    "as long as the others. The report also has perplexity per word and per byte."};
+    "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a "
+    "window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
+    "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second "
+    "half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every window. Names "
+    "of special tokens in the text are read as plain characters.\n"
+    "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored "
+    "once. A window begins with the last token that was scored in the window before it; the last window begins "
+    "earlier, to be as long as the others. The report also has perplexity per word and per byte."};
 
 const organ_topic organ_topic_urls = {"urls", "Models at URLs", NULL};
 

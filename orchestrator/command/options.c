@@ -73,7 +73,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
     if (option->choices && !option->open)
         snprintf(out, size, "one of %s", range);
     else
-        snprintf(out, size, *range && !option->open ? "%s (%s)" : "%s%.0s", kinds[option->value], range);
+        snprintf(out, size, *range && !option->open ? "%s%s (%s)" : "%s%s%.0s",
+                 option->automatic ? ORGAN_AUTOMATIC " or " : "", kinds[option->value], range);
 }
 
 /* Infinities, hexadecimal numbers, and signs or fractions in a count are no numbers of an option. */
@@ -187,8 +188,9 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
-        organ_in_range(option, number)) {
+    const bool automatic = option->automatic && strcmp(text, ORGAN_AUTOMATIC) == 0;
+    if (automatic || (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
+                      organ_in_range(option, number))) {
         store_number(option, number, member);
         return ORGAN_OK;
     }

@@ -81,7 +81,7 @@ START_TEST(defaults_come_from_the_table)
               !call->quiet);
     ck_assert_ptr_null(GIVEN_TEXT("targets"));
     ck_assert_uint_eq(call->threads, 0);
-    ck_assert_uint_eq(call->memory, 512u << 20);
+    ck_assert_uint_eq(call->memory, 0); /* auto */
 }
 END_TEST
 
@@ -220,9 +220,9 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o --sparsity 0", "prune: --sparsity is '0', but must be a number (above 0, below 100)"},
         {"prune d -o o --threads 0", "prune: --threads is '0', but must be a whole number (1 to 4096)"},
         {"prune d -o o -m 1M",
-         "prune: --memory is '1M', but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
+         "prune: --memory is '1M', but must be auto or an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
         {"prune d -o o -m much",
-         "prune: --memory is 'much', but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
+         "prune: --memory is 'much', but must be auto or an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
         {"prune d -o o --select=", "prune: --select is '', but must be a non-empty text"},
         {"prune d -o", "prune: --output needs a value: a non-empty text"},
         {"orthogonality --pair a", "orthogonality: --pair needs 2 values: CLEAN NOISY"},

@@ -155,7 +155,9 @@ static const organ_item run[] = {
     {NULL, "Wall time", "{run.seconds:time}"},
     {NULL, "Speed", "{run.bytes_per_second:bytes}/s of target weights"},
     {NULL, "Machine", "{run.host}, {run.threads} threads ({run.pinned} pinned), {run.cpu_isa} kernels"},
-    {NULL, "Memory allowed", "{run.memory:memory}"},
+    {NULL, "Memory allowed",
+     "{run.memory:memory}{run.memory_auto?, which the run chose (--memory auto, at most "
+     "{run.memory_auto.ceiling:memory} of {run.memory_auto.free:memory} free)}"},
     {NULL, "Resumed", "{run.resumed?yes: times cover only the last part|no}"},
     {NULL, "Program", "{organ}"}};
 static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_CODE),

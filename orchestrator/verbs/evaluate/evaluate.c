@@ -371,10 +371,9 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
                                        .access = options->experiment.access};
     const organ_progress quiet = {
         .context = (void *)scoring->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
-    organ_engine engine = scoring->engine;
+    const organ_engine engine = scoring->whole;
     organ_error found = {0};
     json_t *report = NULL;
-    engine.memory = scoring->memory;
     organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);

@@ -201,6 +201,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                           {o->calibration.samples && o->calibration.samples != 128, "--samples"},
                           {o->calibration.context && o->calibration.context != 512, "--context"},
                           {o->calibration.scratch != NULL, "--scratch"},
+                          {o->moments != NULL, "--moments"},
                           {o->all_experts, "--all-experts"},
                           {o->no_refit, "--no-refit"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
@@ -232,6 +233,8 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
+        return error->status;
     job->encoding = organ_encoding_named(o->scheme);
     if (!job->encoding)
         return organ_fail(
