@@ -25,6 +25,7 @@ all|q8_0|-|{gguf} quantize --scheme q8_0
 all|q6_k|-|{gguf} quantize --scheme q6_k
 smollm2|q5_k|-|{gguf} quantize --scheme q5_k
 all|q4_k|-|{gguf} quantize --scheme q4_k
+smollm2|q4_k, gptq|-|{gguf} quantize --scheme q4_k --method gptq CALIBRATED
 smollm2|q4_1|-|{gguf} quantize --scheme q4_1
 all|q4_0|-|{gguf} quantize --scheme q4_0
 all|width, 75 % of the channels|-|width --ffn 75% CALIBRATED
@@ -33,8 +34,8 @@ smollm2|layers, 27 of 30, refitted|-|layers --drop 3 --rounds 0 --refit CALIBRAT
 gemma3|layers, 16 of 18|-|layers --drop 2 --rounds 0 CALIBRATED
 END
 }
-# Schemes of 4 bits in the blocks of the published file (Q4_1, Q4_K) lose less than they would on weights that were never quantised.
-flattered="^(int4-group|q4_)"
+# Schemes in blocks like those of the published files (Q4_1, Q4_K; q5_k stores Q5_1 in rows of 576): they lose less than on other weights.
+flattered="^(int4-group|q4_|q5_)"
 
 # Sets the donors of a published model, which it makes in $store, and its protocol.
 describe_published() {
