@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/kit/counts.sh
 store=${ORGAN_PUBLISHED:-${XDG_CACHE_HOME:-$HOME/.cache}/organ-published}
-organ=$PWD/build/organ real=$PWD/tests/real
+top=$PWD organ=$PWD/build/organ real=$PWD/tests/real
 env -u no_proxy -u NO_PROXY ORGAN_PUBLISHED="$store" bench/published.sh
 case $? in
 0) ;;
@@ -159,4 +159,6 @@ cuts_and_adapters
 rm -rf "${scratch:?}"/*
 opens gemma3 18
 prunes_and_quantises 1 40 0.5 10
+here="the sessions of README.md and docs/tutorial.md"
+judge "print something else" env ORGAN_PUBLISHED="$store" "$top/tests/check_pages.sh" README.md docs/tutorial.md
 finish
