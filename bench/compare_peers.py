@@ -79,7 +79,7 @@ JOBS = {
         extract, rank RANK | organ | ORGAN lora extract --base DONOR --tuned TUNED -o OUT --rank RANK
         extract, rank RANK | mergekit | MERGEKIT-extract-lora --model TUNED --base-model DONOR --out-path OUT --max-rank RANK --no-write-model-card EXCLUDED
         merge | organ | ORGAN lora merge --base DONOR --adapter ADAPTER -o OUT
-        merge | peft | PEER merge DONOR ADAPTER OUT
+        = merge | peft | PEER merge DONOR ADAPTER OUT
         merge | mergekit | MERGEKIT-yaml RECIPE OUT --no-write-model-card --lora-merge-cache CACHE""",
 }
 
