@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# make_recipes.sh [FILE]: makes docs/recipes.tsv, or FILE: what each command of README's table of recipes needs for Qwen3-30B-A3B, by its dry run on
-# a model of the published shapes without data. Needs build/organ and build/bench/make_model.
+# make_recipes.sh [/FILE]: makes docs/recipes.tsv, or /FILE: what each command of README's table of recipes needs for Qwen3-30B-A3B, by its dry run on a
+# model of the published shapes without data. Needs build/organ and build/bench/make_model.
 # The hours are those of $threads threads of $cpu: there a thread does $products operations and copies $bytes bytes in a second. They follow from the
 # plan as run.plan.seconds does (docs/definitions/counts.md), so they are the same on every machine.
 set -euo pipefail

@@ -42,7 +42,7 @@ split() {
 
 # Prints the part of a file that is compared.
 # shellcheck disable=SC2016
-plain() { sed -E -e '/^ *Time: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+plain() { sed -E -e '/^ *Time: /d' -e '/^ *--memory auto: /d' -e '/^Bound by /d' -e '/^note: .* is done: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
 
 # holds WANTED PRINTED: whether the lines of PRINTED match those of WANTED, where "..." stands for any number of lines. Each part between two of
 # these is searched from the end of the part before; the first part must begin PRINTED, the last one must end it.

@@ -229,8 +229,6 @@ const organ_verb organ_@ID@_verb = {
     GROUPS(MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ @NAME@ Qwen3-4B", "The values of each role."},
              {"organ @NAME@ model.gguf --json", "The same as a JSON document."}),
-    .exits = "0 done; 2 wrong usage, or --memory is too small; 3 the model is malformed, or changed meanwhile; 4 it "
-             "cannot be read; 130 interrupted.",
     .run = run_@ID@};
 C
 after orchestrator/cli/cli_parts.h '^extern const organ_verb organ_inspect_verb' "extern const organ_verb organ_${id}_verb;"

@@ -77,12 +77,12 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
     *name = (organ_hub_name){.revision = own[whole] ? own + whole + 1 : NULL};
     if (!is_hub_id(own, length))
         return organ_fail(
-            error, ORGAN_BAD_INPUT,
+            error, ORGAN_USAGE,
             "%s: is not a model name of the form hf:ORG/NAME[/FILE][@REVISION] (letters, digits, '-', '_', "
             "'.', without '--' and '..')",
             text);
     if (name->revision && (!organ_is_plain_path(name->revision) || strlen(name->revision) > LONGEST_REF))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid name of a revision", text, name->revision);
+        return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not a valid name of a revision", text, name->revision);
     name->id = organ_arena_copy(arena, own, length);
     name->folder = name->id ? entry_folder(name->id, arena) : NULL;
     if (whole > length)
@@ -90,8 +90,7 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
     if (!name->folder || (whole > length && !name->file))
         return organ_fail_memory(error, text);
     if (name->file && !organ_is_plain_path(name->file))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not a valid path of a file in a model", text,
-                          name->file);
+        return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not a valid path of a file in a model", text, name->file);
     return ORGAN_OK;
 }
 
@@ -145,8 +144,8 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no snapshot: nothing of this model was downloaded", text,
                           entry);
     if (name->revision)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has neither refs/%s nor a snapshot of that name; it has %s",
-                          text, entry, name->revision, known);
+        return organ_fail(error, ORGAN_USAGE, "%s: %s has neither refs/%s nor a snapshot of that name; it has %s", text,
+                          entry, name->revision, known);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no refs/main, which would choose a snapshot: name one of %s",
                       text, entry, known);
 }
@@ -270,7 +269,7 @@ static organ_status find_file(const char *text, const char *entry, const char *s
         return fail_broken(text, entry, *path, arena, error);
     char hint[ORGAN_FOLDER_HINT];
     organ_folder_near(snapshot, file, arena, "", hint);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has no file %s%s", text, snapshot, file, hint);
+    return organ_fail(error, ORGAN_USAGE, "%s: %s has no file %s%s", text, snapshot, file, hint);
 }
 
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
@@ -282,12 +281,12 @@ organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char 
     const char *const root = organ_hub_root(arena);
     const char *const entry = root ? organ_path_join(arena, root, name.folder) : NULL;
     if (!entry)
-        return organ_fail(error, ORGAN_BAD_INPUT,
+        return organ_fail(error, ORGAN_USAGE,
                           "%s: neither HOME nor HF_HOME is set, so the folder of the cache is unknown", text);
     if (!organ_is_folder(entry)) {
         char near[ORGAN_NEAR_ROOM];
         organ_hub_near(name.id, arena, near);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the Hugging Face cache %s has no %s%s", text, root, name.folder,
+        return organ_fail(error, ORGAN_USAGE, "%s: the Hugging Face cache %s has no %s%s", text, root, name.folder,
                           near);
     }
     if (find_snapshot(text, &name, entry, arena, &snapshot, error) != ORGAN_OK)

@@ -191,7 +191,8 @@ static organ_status load_revision(const char *text, const char *url, const char 
         organ_http_load(http, revision, LIST_LIMIT, bytes, length, error);
     organ_http_destroy(http);
     if (!error->status && !*bytes)
-        return organ_fail(error, ORGAN_IO, "%s: the server has no such model, or no revision %s of it", text, revision);
+        return organ_fail(error, ORGAN_USAGE, "%s: the server has no such model, or no revision %s of it", text,
+                          revision);
     return error->status;
 }
 
@@ -259,7 +260,7 @@ organ_status organ_hub_stream(const char *text, const organ_model_access *access
     while (name.file && k < found.count && strcmp(found.files[k].path, name.file) != 0)
         k++;
     if (name.file && k == found.count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the repository has no file %s at commit %s", text, name.file,
+        return organ_fail(error, ORGAN_USAGE, "%s: the repository has no file %s at commit %s", text, name.file,
                           found.commit);
     if (!file)
         return organ_fail(error, ORGAN_BAD_INPUT,

@@ -38,16 +38,16 @@ bool organ_hub_is_offline(void); /* true if the environment forbids requests */
 organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_model_access *access, organ_error *error);
 
 /* Requests the list of files of name->revision (default "main") from the server. `text` is the name as typed, for
- * messages. Returns ORGAN_USAGE if the environment forbids requests; ORGAN_IO if the server has no such model or
- * revision, or cannot be reached; ORGAN_BAD_INPUT if its answer is malformed: a commit or digest of another form, a
- * path that leads out of a folder, a path that is listed twice or is a file and a folder, a negative size. */
+ * messages. Returns ORGAN_USAGE if the environment forbids requests, or if the server has no such model or
+ * revision; ORGAN_IO if it cannot be reached; ORGAN_BAD_INPUT if its answer is malformed: a commit or digest of another
+ * form, a path that leads out of a folder, a path that is listed twice or is a file and a folder, a negative size. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error);
 
 /* Sets *url to the URL from which organ_model_open_with can read the model without downloading it: the file that the
  * name includes, else the folder with safetensors, else the only GGUF model. The URL contains the revision's commit
- * at this moment, so that all files are of one commit. Returns the errors of organ_hub_list_files; ORGAN_BAD_INPUT
- * if the repository does not have exactly one such model. */
+ * at this moment, so that all files are of one commit. Returns the errors of organ_hub_list_files; ORGAN_USAGE
+ * if the repository does not have that file, ORGAN_BAD_INPUT if it does not have exactly one such model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error);
 

@@ -8,6 +8,7 @@
 #include "formats/remote/remote.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -282,7 +283,7 @@ static organ_status ollama_resolve(const char *text, organ_arena *arena, const c
     if (!own)
         return organ_fail_memory(error, text);
     if (strlen(own) > LONGEST_NAME || !split_name(own, &name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
+        return organ_fail(error, ORGAN_USAGE, "%s: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]",
                           text);
     const size_t count = ollama_roots(arena, roots);
     for (size_t k = 0; k < count; k++) {
@@ -292,7 +293,7 @@ static organ_status ollama_resolve(const char *text, organ_arena *arena, const c
     }
     char hint[ORGAN_FOLDER_HINT];
     suggest_name(roots, count, &name, arena, hint);
-    return organ_fail(error, ORGAN_BAD_INPUT,
+    return organ_fail(error, ORGAN_USAGE,
                       "%s: no manifest %s/%s/%s/%s in the folders manifests and manifests-v2 of %s%s%s", text,
                       name.host, name.user, name.name, name.tag, roots[0], count > 1 ? " and " SYSTEM_ROOT : "", hint);
 }
@@ -375,22 +376,48 @@ bool organ_name_is_remote(const char *text, organ_arena *arena)
 
 bool organ_name_has_prefix(const char *text) { return store_of(text) < ORGAN_STORES; }
 
-/* If the text has the form ORG/NAME and the folder of the Hugging Face cache exists, there is no such model.
- * Otherwise *path is `text`, and the caller's open reports the missing file. */
-static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
+const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM])
 {
+    const char *const id = strncmp(text, "hf:", 3) == 0 ? text + 3 : text, *const slash = strchr(id, '/');
+    const size_t length = slash ? strcspn(slash + 1, "/@") : 0;
+    *hint = '\0';
+    if (length)
+        snprintf(hint, ORGAN_FETCH_HINT_ROOM, "; to download it: organ fetch hf:%.150s -o %.*s", id,
+                 (int)(length < 100 ? length : 100), slash + 1);
+    return hint;
+}
+
+/* Whether a text without a prefix can only be meant as ORG/NAME[@REVISION]. */
+static bool is_meant_as_name(const char *text, organ_arena *arena)
+{
+    static const char *const endings[] = {".safetensors", ".gguf", ".json", ".bin"};
     organ_error ignored = {0};
     organ_hub_name name;
+    if (organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK || !strchr(name.id, '/') || name.file)
+        return false;
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (organ_ends_with(text, endings[k]))
+            return false;
+    const char *const folder = organ_arena_copy(arena, text, strcspn(text, "/"));
+    return folder && !organ_is_folder(folder);
+}
+
+/* If the text is meant as a path, *path becomes `text`, and the caller's open reports the missing file. */
+static organ_status fail_unknown(const char *text, organ_arena *arena, const char **path, organ_error *error)
+{
     const char *const root = organ_hub_root(arena);
-    char near[ORGAN_NEAR_ROOM];
+    char near[ORGAN_NEAR_ROOM], hint[ORGAN_FETCH_HINT_ROOM];
     *path = text;
-    if (!root || !organ_is_folder(root) || organ_hub_name_parse(text, arena, &name, &ignored) != ORGAN_OK ||
-        !strchr(name.id, '/') || name.file)
+    if (!is_meant_as_name(text, arena))
         return ORGAN_OK;
+    if (!root || !organ_is_folder(root))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: no file or folder of this name, and there is no Hugging Face cache%s%s%s", text,
+                          root ? " " : "", root ? root : "", organ_fetch_hint(text, hint));
     organ_hub_near(text, arena, near);
-    return organ_fail_errno(error, ENOENT,
-                            "%s: no model here, nor is there one of that name in the Hugging Face cache %s%s", text,
-                            root, near);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: no file or folder of this name, nor a model in the Hugging Face cache %s%s%s", text, root,
+                      near, *near ? "" : organ_fetch_hint(text, hint));
 }
 
 organ_status organ_name_find(const char *text, organ_arena *arena, const char **path, organ_error *error)

@@ -20,11 +20,13 @@
  *     form ORG/NAME;
  *   - otherwise a new path in the arena.
  * Reads refs, manifests and names of files, no weights, and makes no requests. Returns
- *   - ORGAN_BAD_INPUT, with the name and the folder that was searched, if no store has the model, if the entry is
- *     incomplete or contradictory (a ref without its snapshot, a link without its target, a manifest with a wrong
- *     digest or size), or if the name has "..";
- *   - ORGAN_IO for a name without a prefix that is neither a path nor in the cache, and if a folder cannot be
- *     read. */
+ *   - ORGAN_USAGE, with the name and the folder that was searched, if no store has the model, revision or file, or if
+ *     the name is malformed;
+ *   - ORGAN_BAD_INPUT if the entry is incomplete or contradictory (a ref without its snapshot, a link without its
+ *     target, a manifest with a wrong digest or size);
+ *   - ORGAN_IO if a folder cannot be read.
+ * A text without a prefix is a name only if it has the form ORG/NAME, there is no folder ORG, and NAME does not end in
+ * .safetensors, .gguf, .json or .bin; any other is a path, and the caller reports that it is missing. */
 organ_status organ_name_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 
 /* Does the same as organ_name_resolve, but looks only in the stores, not for a path of this name. Sets *path to NULL
@@ -43,6 +45,12 @@ bool organ_name_is_remote(const char *text, organ_arena *arena);
 
 /* Returns true if the text begins with "hf:", "ollama:" or "lmstudio:". */
 bool organ_name_has_prefix(const char *text);
+
+/* Writes advice for a model ORG/NAME or hf:ORG/NAME that is not on this machine, "; to download it: organ fetch ...",
+ * or
+ * "" if the text has another form. Returns `hint`. */
+#define ORGAN_FETCH_HINT_ROOM 320
+const char *organ_fetch_hint(const char *text, char hint[ORGAN_FETCH_HINT_ROOM]);
 
 /* ---- lists ---- */
 
@@ -86,7 +94,7 @@ typedef struct organ_hub_name {
 } organ_hub_name;
 
 /* Splits a name ORG/NAME[/FILE][@REVISION], with or without "hf:", into strings in the arena. Returns
- * ORGAN_BAD_INPUT, with the name in the message, if it has another form. */
+ * ORGAN_USAGE, with the name in the message, if it has another form. */
 organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hub_name *name, organ_error *error);
 
 /* Returns the path of the cache's folder, whether it exists or not. Returns NULL if neither HOME nor a variable for

@@ -256,11 +256,11 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);
     struct stat about;
     if (!organ_is_plain_path(own) || !strchr(own, '/'))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]",
+        return organ_fail(error, ORGAN_USAGE, "%s: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]",
                           text);
     *path = root ? organ_path_join(arena, root, own) : NULL;
     if (!*path)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: HOME is not set, so the folder of LM Studio is unknown", text);
+        return organ_fail(error, ORGAN_USAGE, "%s: HOME is not set, so the folder of LM Studio is unknown", text);
     if (stat(*path, &about) == 0)
         return ORGAN_OK;
     char hint[ORGAN_FOLDER_HINT], target[2];
@@ -273,7 +273,7 @@ organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const 
     if (readlink(*path, target, sizeof target) > 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is a link that leads nowhere", text, *path);
     organ_folder_near(folder, name, arena, before, hint);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
+    return organ_fail(error, ORGAN_USAGE, "%s: LM Studio's folder %s has no %s%s", text, root, own, hint);
 }
 
 organ_status organ_lmstudio_list(organ_name_list *list, organ_error *error)

@@ -66,8 +66,8 @@ organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store
  * model, `text` being the name with its prefix; only names of the hub may lack it. organ_STORE_list appends the
  * names of all models of the store to a list and leaves `path` and `fault` of each NULL. */
 
-/* Set *path to the file or folder of the model that `text` names. Return ORGAN_BAD_INPUT if the store does not have
- * the model, or if its entry is incomplete or malformed; *path may be set then. */
+/* Set *path to the file or folder of the model that `text` names. Return the errors of
+ * organ_name_resolve; *path may be set then. */
 organ_status organ_hub_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error);
 

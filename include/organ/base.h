@@ -26,13 +26,13 @@ ORGAN_API_BEGIN
 
 /* ---- status and error ---- */
 
-/* The values are the exit codes of the command line. */
+/* The values are the exit codes of the command line (docs/troubleshooting.md). */
 typedef enum organ_status {
     ORGAN_OK = 0,
     ORGAN_CHECK_FAILED = 1, /* the requested check did not pass (audit, autopsy, ...) */
-    ORGAN_USAGE = 2,        /* invalid call: unknown option, value out of range, output exists */
-    ORGAN_BAD_INPUT = 3,    /* a file is malformed, inconsistent, or changed while it was read */
-    ORGAN_IO = 4,           /* a system call failed: read or write error, no space, no memory, no permission */
+    ORGAN_USAGE = 2,        /* invalid call: unknown option or name, value out of range, output exists */
+    ORGAN_BAD_INPUT = 3,    /* a file is malformed, unfit or changed while it was read, or a text too short */
+    ORGAN_IO = 4,           /* a path is missing or cannot be read or written; no space, no memory */
     ORGAN_INTERRUPTED = 130 /* stopped on request; --resume can continue the output */
 } organ_status;
 

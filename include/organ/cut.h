@@ -32,10 +32,10 @@ ORGAN_DEFAULTS(experts, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibratio
  * the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
  *
  * Returns ORGAN_USAGE if `keep` is not a valid number of experts or is smaller than the number that the router chooses
- * for a token, or the text is missing or too short; ORGAN_BAD_INPUT for a malformed model or file of scores, weights
- * that are not finite, an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO
- * or ORGAN_INTERRUPTED. A dry run measures nothing: if no stored scores exist, its report states sizes but not which
- * experts would be kept. */
+ * for a token, or there is no text; ORGAN_BAD_INPUT for a text that is too short, a malformed model or file of scores,
+ * weights that are not finite, an unsupported architecture, or a smaller model that its configuration cannot express;
+ * ORGAN_IO or ORGAN_INTERRUPTED. A dry run measures nothing: if no stored scores exist, its report states sizes but not
+ * which experts would be kept. */
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 
@@ -71,11 +71,11 @@ ORGAN_DEFAULTS(layers, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration
  * A run that ends with ORGAN_INTERRUPTED or ORGAN_IO while it writes keeps its unfinished output, which `resume`
  * continues to the same bytes. An interrupted search continues only with `scores`.
  *
- * Returns ORGAN_USAGE for a `drop` that does not fit the model, a text that is missing or too short, too little memory,
- * or an output that exists; ORGAN_BAD_INPUT for a malformed model, an unsupported architecture (with a text), or a
- * smaller model that its configuration cannot express; ORGAN_IO or ORGAN_INTERRUPTED if reading,
- * writing or memory failed or a stop was requested. With `evaluate` also the errors of organ_perplexity; a complete
- * output is then kept. */
+ * Returns ORGAN_USAGE for a `drop` that does not fit the model, a missing text, too little memory, or an output that
+ * exists; ORGAN_BAD_INPUT for a text that is too short, a malformed model, an unsupported architecture (with a text),
+ * or a smaller model that its configuration cannot express; ORGAN_IO or ORGAN_INTERRUPTED if reading, writing or memory
+ * failed or a stop was requested. With `evaluate` also the errors of organ_perplexity; a complete output is then kept.
+ */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 
@@ -99,6 +99,9 @@ typedef struct organ_width_options {
     const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
     bool no_refit;     /* do not refit the kept columns */
     organ_write_options write;
+    /* second moments of the inputs of feed-forwards and attention: "whole" (also NULL), or "blocks" of 256 inputs,
+     * which need less memory */
+    const char *moments;
 } organ_width_options;
 ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT; o.score = "loss")
@@ -113,9 +116,10 @@ ORGAN_DEFAULTS(width, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.
  * Choices are stored in .NAME.organ-choice.organ-partial next to the output until it is complete. After
  * ORGAN_INTERRUPTED or ORGAN_IO `resume` continues the run to the same bytes.
  *
- * Returns ORGAN_USAGE for contradictory options, shares that keep nothing or everything, a text that is too short, too
- * little memory, or a model whose layers differ in width; ORGAN_BAD_INPUT for weights that are packed or not finite, or
- * an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO or ORGAN_INTERRUPTED.
+ * Returns ORGAN_USAGE for contradictory options, shares that keep nothing or everything, too little memory, or a
+ * model whose layers differ in width; ORGAN_BAD_INPUT for a text that is too short, weights that are packed or not
+ * finite, an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO or
+ * ORGAN_INTERRUPTED.
  */
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);

@@ -58,6 +58,8 @@ typedef struct organ_prune_options {
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
     organ_write_options write;
     organ_prune_calibrated_options calibrated; /* the method and its options */
+    /* second moments of the inputs on a text: "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
+    const char *moments;
 } organ_prune_options;
 ORGAN_DEFAULTS(prune, o.block_size = ORGAN_PRUNE_BLOCK_SIZE_DEFAULT; o.iterations = ORGAN_PRUNE_ITERATIONS_DEFAULT;
                o.beta = 2; o.coupling = 1; o.sparsity = -1; o.calibrated.effort = 1;
@@ -74,13 +76,13 @@ ORGAN_DEFAULTS(prune, o.block_size = ORGAN_PRUNE_BLOCK_SIZE_DEFAULT; o.iteration
  * or .safetensors; then the donor must be one such file. *report is the content of prune.json (schema organ.prune/1),
  * which the caller releases; NULL on error. With dry_run nothing is written and the report describes the planned work.
  *
- * Returns ORGAN_USAGE if options are out of range, the method does not support an option, the output exists, the text
- * is too short, or the memory is too small for the hidden states; ORGAN_BAD_INPUT if the donor is malformed or changed
- * during the run, or the imatrix has no entry for a target or one of another size (no output remains);
- * ORGAN_IO or ORGAN_INTERRUPTED if reading, writing or memory failed or a stop was requested (the unfinished output
- * remains and can be resumed). With `evaluate` also errors of organ_perplexity; those that can be detected early are
- * returned before anything is written. After a later error of the evaluation the complete output remains, and *report
- * gives the reason why the output was not scored. */
+ * Returns ORGAN_USAGE if options are out of range, the method does not support an option, the output exists, or
+ * the memory is too small for the hidden states; ORGAN_BAD_INPUT if the text is too short, the donor is malformed or
+ * changed during the run, or the imatrix has no entry for a target or one of another size (no output remains); ORGAN_IO
+ * or ORGAN_INTERRUPTED if reading, writing or memory failed or a stop was requested (the unfinished output remains and
+ * can be resumed). With `evaluate` also errors of organ_perplexity; those that can be detected early are returned
+ * before anything is written. After a later error of the evaluation the complete output remains, and *report gives the
+ * reason why the output was not scored. */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

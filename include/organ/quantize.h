@@ -41,6 +41,8 @@ typedef struct organ_quantize_options {
     /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
      * into one matrix. */
     bool one_width;
+    /* gptq: second moments of the inputs, "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
+    const char *moments;
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)
@@ -73,8 +75,7 @@ ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibrati
  *     if no group divides the width of the routed experts, if the imatrix has no entry for a target, or if a target
  *     has NaN or infinite values;
  *   - ORGAN_IO or ORGAN_INTERRUPTED;
- *   - with gptq also the errors of reading and running the calibration text, and ORGAN_USAGE if a
- *     resumed run has another --memory;
+ *   - with gptq also the errors of reading and running the calibration text;
  *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
  *     After a later error the finished output stays, and *report is set and contains the reason for the missing
  *     score. */

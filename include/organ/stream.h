@@ -185,11 +185,24 @@ typedef struct organ_pass {
  * computing on every system; io_uring would save the thread, but container runtimes block it by default, so that a
  * second way would be needed in any case. A companion costs two changes of thread for each band of about a mebibyte. */
 
+/* The memory of an engine that was created without an amount (--memory auto). Operations raise `bytes` to what their
+ * plan needs to run well, at most to `ceiling`. */
+typedef struct organ_memory_share {
+    uint64_t bytes;   /* what the run may use now: 512 MiB at first, or the ceiling if that is less */
+    uint64_t ceiling; /* half of `free`, divided by `ranks`, at most `limit`; at least 8 MiB */
+    uint64_t free;    /* bytes that the machine, or a control group of the process, had free at the start */
+    uint64_t limit;   /* upper bound that a server has set for its job; 0: none */
+    size_t ranks;     /* processes of the run on this machine */
+    char group[256]; /* path of the control group whose limit leaves the least; "": none leaves less than the machine */
+} organ_memory_share;
+
 /* The resources of a run: threads, memory, kernels, ranks. */
 typedef struct organ_engine {
     const organ_topology *topology;
     organ_workers *workers;
-    uint64_t memory;              /* --memory: upper bound on the bytes of buffers and scratch together */
+    /* --memory: upper bound on the bytes of buffers and scratch together; 0: that of `share`. Read it by
+     * organ_engine_memory */
+    uint64_t memory;
     const organ_kernels *kernels; /* kernel table chosen for this CPU */
     const organ_stop *stop;       /* request to stop; NULL: never */
     organ_compute compute;        /* arithmetic of products of the forward pass; exact by default */
@@ -198,8 +211,15 @@ typedef struct organ_engine {
     /* the seconds of CLOCK_MONOTONIC at the start of the run, for "seconds" in reports; 0: use the start of the output
      */
     double began;
-    size_t readers; /* upper bound on the threads that read tensors at the same time; 0: all threads */
+    size_t readers;            /* upper bound on the threads that read tensors at the same time; 0: all threads */
+    organ_memory_share *share; /* NULL if `memory` is an amount; copies of the engine have the same one */
 } organ_engine;
+
+/* Returns the bytes that buffers and scratch may take together now. */
+static inline uint64_t organ_engine_memory(const organ_engine *engine)
+{
+    return engine->memory || !engine->share ? engine->memory : engine->share->bytes;
+}
 
 /* Runs the pass. Returns ORGAN_OK if every band was retired and written and every item finished; ORGAN_USAGE if two
  * bands and the workers' scratch do not fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended
@@ -211,8 +231,10 @@ organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, 
 /* ---- engines ---- */
 
 /* Creates an engine: finds the topology of the machine, starts pinned threads and chooses kernels. `kernels` NULL: the
- * best for this CPU. `threads` 0: one per core. `memory` 0: 512 MiB. engine->stop is NULL until the caller sets it.
- * Returns ORGAN_IO if the system refuses a thread or memory; *engine is then NULL. */
+ * best for this CPU. `threads` 0: one per core. `memory` 0: what each operation needs to run well, at most half of the
+ * free memory of the machine, or of the process's control group (organ_memory_share). engine->stop is NULL until the
+ * caller sets it. Returns ORGAN_IO if the system refuses a thread or memory, or if the free memory cannot be read;
+ * *engine is then NULL. */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error);
 

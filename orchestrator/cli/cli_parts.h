@@ -11,6 +11,7 @@
 #define ORGAN_CLI_CLI_PARTS_H
 
 #include "formats/base/arena.h"
+#include "orchestrator/command/exits.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
@@ -190,8 +191,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n', .common = true)
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help of
- * --dry-run. */
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help
+ * of --dry-run. */
 #define WRITING(of, dry) RESUME(of.write.resume), FORCE(of.write.force), DRY_RUN(of.write.dry_run, dry)
 /* --saturate of a verb that stores values in a narrower type. `of.write` is an organ_write_options. */
 #define SATURATE(of) \
@@ -217,10 +218,17 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT), \
                                        .topic = &organ_topic_calibration), \
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
-                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), .topic = &organ_topic_calibration), \
+                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT), \
+                                       .topic = &organ_topic_calibration), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
           .temporary = true, .topic = &organ_topic_calibration)
+
+/* --moments; `member` is a text. */
+#define MOMENTS(member) \
+    CHOICE("moments", "whole|blocks", member, \
+           "keep the second moments of each matrix's inputs whole, or only blocks of 256 inputs, which need less " \
+           "memory and give a larger error; default whole")
 
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
@@ -290,16 +298,6 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
-/* Text of `about` and `exits` for verbs that have --evaluate. */
-#define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores the output and " before " on the text in FILE. The report then has the perplexities of " \
-    "both, the KL divergence, and top-1, the share of tokens for which both predict the same next token. organ " \
-    "checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or " \
-    "is interrupted, the output is complete nevertheless, and the report states why it has no figures."
-#define ORGAN_EVALUATION_EXITS \
-    ".\nWith --evaluate also: 2 --memory is too small for the evaluation; 3 the text is too short, or the tokenizer " \
-    "or architecture is not supported; 130 only the evaluation was interrupted"
-
 /* ---- runs ---- */
 
 /* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct;
@@ -336,6 +334,13 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* clang-format on */
 
+/* ---- advice for values of options ---- */
+
+/* These are organ_option.explain of --scheme, --then and --sparsity. */
+const char *organ_explain_scheme(const char *typed);
+const char *organ_explain_then(const char *typed);
+const char *organ_explain_sparsity(const char *typed);
+
 /* ---- the verbs, defined in verb_*.c ---- */
 
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
@@ -367,8 +372,8 @@ organ_status organ_html_file_check_distinct(const char *path, const organ_verb *
 
 /* Help texts, generated from the table of verbs. */
 
-/* Prints the text of `organ` without arguments: the verbs that most users need (organ_verb.common), on one screen. `page`
- * in all these functions is the width and encoding of `out`. */
+/* Prints the text of `organ` without arguments: the verbs that most users need (organ_verb.common), on one screen.
+ * `page` in all these functions is the width and encoding of `out`. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);
 
 /* Prints the text of `organ help`: all verbs, grouped by purpose, and the topics. */
@@ -398,19 +403,6 @@ bool organ_topic_names(const organ_verb *verb, const organ_topic *topic, char *o
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
-/* A part of a verb's text of exit codes: a code with its meaning, or a sentence that introduces codes. */
-typedef struct organ_help_exit {
-    const char *code;     /* its digits, as `digits` says; not NUL-terminated */
-    size_t digits;        /* 0: a sentence */
-    const char *meaning;  /* the sentence with its colon, or the meaning without the full stop of a line's end; not
-                             NUL-terminated */
-    size_t meaning_bytes; /* length of `meaning` */
-} organ_help_exit;
-
-/* Sets *part to the part at the beginning of `exits` and returns the text after it. A part ends before "; " or ": "
- * with a digit after it, a newline or the end. */
-const char *organ_help_next_exit(const char *exits, organ_help_exit *part);
-
 /* Writes the help text of an option with its range and its default, "... (1 to 64; default 8)". */
 #define ORGAN_MEANING_ROOM 1024
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
@@ -418,9 +410,9 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
 /* Long texts on a terminal. */
 
 /* Prints a text on stdout. If that is a terminal that can move its cursor, the text goes through the pager that
- * ORGAN_PAGER or PAGER names, a command for the shell, else `less` with the options FRX unless LESS is set; "" and "cat"
- * name none. Prints the text without a pager if the shell does not find it. A pager that ends before it has read all is
- * no error. */
+ * ORGAN_PAGER or PAGER names, a command for the shell, else `less` with the options FRX unless LESS is set; "" and
+ * "cat" name none. Prints the text without a pager if the shell does not find it. A pager that ends before it has read
+ * all is no error. */
 void organ_pager_print(const char *text);
 
 /* Pages of the manual in roff (man macros), made from the table of verbs. */
@@ -445,6 +437,11 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
  * such files must be on this machine. Other errors are those of organ_name_resolve and organ_hub_stream.
  * The paths and URLs are valid until organ_arena_release(&call->names). */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT if a model of the call is a LoRA adapter; the message names the command that merges it with
+ * its base. Verbs that read the tensors of any file accept adapters. If `error` is set already, to ORGAN_BAD_INPUT or
+ * ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files. */
+void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do
  * not have them on the models and other inputs that the call names. Call it after

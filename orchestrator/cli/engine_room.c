@@ -3,9 +3,10 @@
 
 #include "formats/base/files.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/output.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ static organ_status check_page_directory(const char *path, organ_error *error)
     if (!directory)
         return organ_fail_errno(error, ENOMEM, "%s", path);
     if (stat(directory, &info) || !S_ISDIR(info.st_mode))
-        organ_fail(error, ORGAN_USAGE, "%s: there is no directory %s to write the page into", path, directory);
+        organ_fail(error, ORGAN_IO, "%s: there is no directory %s to write the page into", path, directory);
     else if (access(directory, W_OK | X_OK))
         organ_fail_errno(error, errno, "%s: cannot write into %s", path, directory);
     free(directory);
@@ -150,12 +151,26 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
     return requested && *requested ? engine->kernels : organ_engine_choose_tile(engine);
 }
 
+/* The server sets the variable for each of its jobs. */
+static organ_status read_memory_limit(uint64_t *limit, organ_error *error)
+{
+    const char *const text = getenv(ORGAN_MEMORY_VARIABLE);
+    *limit = 0;
+    return !text || organ_quantity_parse(text, limit)
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, ORGAN_MEMORY_VARIABLE " is '%s', but must be an amount of memory",
+                            text);
+}
+
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {
     const double began = organ_seconds_now();
     const organ_kernels *const kernels = organ_kernels_selected(error);
-    if (!kernels || organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK)
+    uint64_t limit;
+    if (!kernels || read_memory_limit(&limit, error) != ORGAN_OK ||
+        organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK ||
+        organ_ranks_divide_memory(call->ranks, *engine, limit, error) != ORGAN_OK)
         return error->status;
     (*engine)->stop = call->stop;
     (*engine)->ranks = call->ranks;

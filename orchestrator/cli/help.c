@@ -64,32 +64,14 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? option->fallback : "");
 }
 
-const char *organ_help_next_exit(const char *exits, organ_help_exit *part)
-{
-    size_t n = 0;
-    while (exits[n] && exits[n] != '\n' &&
-           !((exits[n] == ';' || exits[n] == ':') && exits[n + 1] == ' ' && exits[n + 2] >= '0' && exits[n + 2] <= '9'))
-        n++;
-    const bool last = exits[n] == '\0' || exits[n] == '\n';
-    const size_t end = last && exits[n - 1] == '.' ? n - 1 : n + (exits[n] == ':');
-    const size_t digits = strspn(exits, "0123456789"), begin = digits ? digits + 1 : 0;
-    *part = (organ_help_exit){exits, digits, exits + begin, end - begin};
-    return exits + n + strspn(exits + n, "\n;: ");
-}
-
-static void put_exits(FILE *out, const char *exits, const organ_page *page)
+static void put_exits(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 7 };
-    organ_help_exit part;
-    while (*exits) {
-        char code[16], meaning[512];
-        exits = organ_help_next_exit(exits, &part);
-        snprintf(code, sizeof code, "%.*s", (int)part.digits, part.code);
-        snprintf(meaning, sizeof meaning, "%.*s", (int)part.meaning_bytes, part.meaning);
-        if (part.digits)
+    for (size_t k = 0; k < ORGAN_EXITS; k++) {
+        char code[16], meaning[ORGAN_EXIT_ROOM];
+        snprintf(code, sizeof code, "%d", organ_exits[k].code);
+        if (organ_exit_of_verb(verb, k, meaning))
             put_help_entry(out, code, COLUMN, meaning, page);
-        else
-            organ_text_wrap(out, "  ", INDENT, meaning, page);
     }
 }
 
@@ -244,10 +226,8 @@ void organ_help_of_verb(FILE *out, const organ_verb_table *table, const organ_ve
     for (size_t g = 0; g < verb->group_count; g++)
         put_group(out, &verb->groups[g], &narrow);
     put_topics_of(out, table, verb, &narrow);
-    if (verb->exits) {
-        fputs("\nExit code:\n", out);
-        put_exits(out, verb->exits, &narrow);
-    }
+    fputs("\nExit code:\n", out);
+    put_exits(out, verb, &narrow);
     fputs(verb->example_count ? "\nExamples:\n" : "", out);
     put_examples(out, verb, verb->example_count, &narrow);
 }

@@ -136,7 +136,11 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         organ_html_file_check_distinct(call->html, verb, call, error);
     if (error->status == ORGAN_OK) {
         organ_call_close_modes(verb, call);
-        verb->run(call, error);
+        organ_call_refuse_adapters(verb, call, error);
+        if (error->status == ORGAN_OK)
+            verb->run(call, error);
+        if (error->status != ORGAN_OK)
+            organ_call_refuse_adapters(verb, call, error);
     }
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }

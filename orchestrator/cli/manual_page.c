@@ -207,17 +207,19 @@ static void put_options(FILE *out, const organ_verb_table *table, const organ_ve
     }
 }
 
-static void put_exits(FILE *out, const char *exits)
+static void put_exit(FILE *out, int code, const char *meaning)
 {
-    organ_help_exit part;
-    while (*exits) {
-        exits = organ_help_next_exit(exits, &part);
-        if (part.digits)
-            fprintf(out, ".TP\n\\fB%.*s\\fR\n", (int)part.digits, part.code);
-        else
-            fputs(".PP\n", out);
-        put_roff_words(out, part.meaning, part.meaning_bytes, 0);
-    }
+    fprintf(out, ".TP\n.B %d\n", code);
+    put_roff_text(out, meaning);
+}
+
+static void put_exits(FILE *out, const organ_verb *verb)
+{
+    char meaning[ORGAN_EXIT_ROOM];
+    fputs(".SH EXIT STATUS\n", out);
+    for (size_t k = 0; k < ORGAN_EXITS; k++)
+        if (organ_exit_of_verb(verb, k, meaning))
+            put_exit(out, organ_exits[k].code, meaning);
 }
 
 static void put_example(FILE *out, const organ_example *example, bool first)
@@ -265,10 +267,7 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
     fputs(".SH DESCRIPTION\n", out);
     put_roff_text(out, verb->about);
     put_options(out, table, verb);
-    if (verb->exits) {
-        fputs(".SH EXIT STATUS\n", out);
-        put_exits(out, verb->exits);
-    }
+    put_exits(out, verb);
     fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++)
         put_example(out, &verb->examples[k], k == 0);
@@ -304,16 +303,19 @@ static void put_topics(FILE *out, const organ_verb_table *table)
     }
 }
 
-/* The lines "@@" of the template organ.1 stand for the list of verbs, the options that verbs share, and references to
- * the pages of all verbs, at the end of the page. */
+/* The lines "@@" of the template organ.1 stand for the list of verbs, the options that verbs share, the exit codes, and
+ * references to the pages of all verbs, at the end of the page. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");
-    const char *const rest = organ_embedded_part(out, organ_manual_template);
+    const char *rest = organ_embedded_part(out, organ_manual_template);
     put_verbs(out, table);
-    const char *const end = organ_embedded_part(out, rest);
+    rest = organ_embedded_part(out, rest);
     put_topics(out, table);
-    organ_embedded_part(out, end);
+    rest = organ_embedded_part(out, rest);
+    for (size_t k = 0; k < ORGAN_EXITS; k++)
+        put_exit(out, organ_exits[k].code, organ_exits[k].meaning);
+    organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
 }

@@ -4,6 +4,7 @@
 #include "formats/base/files.h"
 #include "formats/base/text.h"
 #include "formats/names/hub_requests.h"
+#include "formats/names/names.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/output/output.h"
 
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <organ/models.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +26,127 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
 {
     organ_error absent = {0};
     const char *unused;
-    if (organ_hub_is_offline())
-        return organ_name_resolve(*word, &call->names, &unused, error);
+    if (organ_hub_is_offline()) {
+        char hint[ORGAN_FETCH_HINT_ROOM];
+        organ_name_resolve(*word, &call->names, &unused, &absent);
+        return organ_fail(error, absent.status, "%s, and HF_HUB_OFFLINE forbids requests%s", absent.message,
+                          organ_fetch_hint(*word, hint));
+    }
     if (!organ_verb_option(verb, "header")) {
         organ_name_resolve(*word, &call->names, &unused, &absent);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s; %s needs it there: organ fetch %s --cache", absent.message,
+        return organ_fail(error, ORGAN_USAGE, "%s; %s needs it there: organ fetch %s --cache", absent.message,
                           verb->name, *word);
     }
     if (organ_hub_set_token(NULL, &call->names, &call->access, error) != ORGAN_OK)
         return error->status;
-    return organ_hub_stream(*word, &call->access, &call->names, word, error);
+    const char *const typed = *word;
+    if (organ_hub_stream(typed, &call->access, &call->names, word, error) == ORGAN_OK ||
+        strncmp(error->message, typed, strlen(typed)) == 0)
+        return error->status;
+    const organ_error fault = *error;
+    *error = (organ_error){0};
+    return organ_fail(error, fault.status, "%s: is not in the Hugging Face cache, and the hub cannot be read: %s",
+                      typed, fault.message);
+}
+
+/* ---- adapters ---- */
+
+enum { ADAPTER_LIMIT = 16 << 20 }; /* bytes of an adapter_config.json */
+
+/* Writes the base that adapter_config.json in the folder names to `base`, "" if there is none. Returns false if the
+ * folder is not an adapter. */
+static bool is_adapter_folder(const char *folder, char base[256])
+{
+    organ_error ignored = {0};
+    json_error_t fault;
+    char path[PATH_MAX + 32], *bytes = NULL;
+    size_t length = 0;
+    bool no_memory;
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (access(path, F_OK) == 0)
+        return false;
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    if (access(path, F_OK) || organ_input_load(path, path, ADAPTER_LIMIT, &bytes, &length, &ignored) != ORGAN_OK)
+        return false;
+    json_t *const config = organ_json_load(bytes, length, 0, &fault, &no_memory);
+    const char *const name = json_string_value(json_object_get(config, "base_model_name_or_path"));
+    snprintf(base, 256, "%s", name ? name : "");
+    free(bytes);
+    json_decref(config);
+    return true;
+}
+
+static bool is_adapter_file(const char *path)
+{
+    organ_error ignored = {0};
+    organ_model *model = NULL;
+    size_t length = 0;
+    static const char type[] = "adapter";
+    organ_model_open(path, &model, &ignored);
+    const char *const text = model && model->gguf ? organ_gguf_string(model->gguf, "general.type", &length) : NULL;
+    const bool adapter = text && length == sizeof type - 1 && memcmp(text, type, length) == 0;
+    organ_model_close(model);
+    return adapter;
+}
+
+/* If `path` is an adapter, sets or replaces the error by one that says so. `opens`: also opens GGUF files. */
+static void name_adapter(const char *path, bool opens, organ_error *error)
+{
+    char base[256] = "", folder[PATH_MAX];
+    struct stat about;
+    const char *const slash = path ? strrchr(path, '/') : NULL;
+    if (!path || organ_http_is_url(path) || stat(path, &about) != 0)
+        return;
+    if (S_ISDIR(about.st_mode))
+        snprintf(folder, sizeof folder, "%s", path);
+    else
+        snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    const bool named = S_ISDIR(about.st_mode) || organ_ends_with(path, "adapter_model.safetensors");
+    if (!(named && is_adapter_folder(folder, base)) &&
+        !(opens && organ_ends_with(path, ".gguf") && is_adapter_file(path)))
+        return;
+    *error = (organ_error){0};
+    organ_fail(error, ORGAN_BAD_INPUT,
+               "%s: is a LoRA adapter%s%s%s, not a model; to make a model: organ lora merge --base %s --adapter %s -o "
+               "MERGED",
+               path, *base ? " (of " : "", base, *base ? ")" : "", *base ? base : "BASE",
+               S_ISDIR(about.st_mode) || organ_ends_with(path, ".gguf") ? path : folder);
+}
+
+static void name_adapters_of(const organ_option *argument, const organ_call *call, bool opens, organ_error *error)
+{
+    const void *const at = (const char *)call + argument->offset;
+    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
+    if (argument->names != ORGAN_NAMES_MODEL)
+        return;
+    if (!words)
+        name_adapter(*(const char *const *)at, opens, error);
+    for (size_t k = 0; words && k < words->count; k++)
+        name_adapter(words->word[k], opens, error);
+}
+
+static bool is_one_of(const char *name, const char *const *list)
+{
+    while (*list && strcmp(*list, name) != 0)
+        list++;
+    return *list != NULL;
+}
+
+/* Some verbs only read the tensors of any file. Operands of the verbs of adapters may be adapters. */
+void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
+{
+    static const char *const reading[] = {"inspect",  "measure",       "autopsy", "extract",
+                                          "assemble", "orthogonality", NULL};
+    const bool failed = error->status != ORGAN_OK;
+    const organ_option *option;
+    if (is_one_of(verb->name, reading) || (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE))
+        return;
+    for (size_t k = 0; k < verb->operand_count && strncmp(verb->name, "lora ", 5) != 0; k++) {
+        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
+        name_adapters_of(&operand, call, failed, error);
+    }
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        name_adapters_of(option, call, failed, error);
 }
 
 /* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine:

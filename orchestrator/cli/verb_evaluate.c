@@ -48,14 +48,6 @@ typedef struct perplexity_call {
            .topic = &organ_topic_scoring), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact", .topic = &organ_topic_scoring)
 
-#define EXITS "0 done; 2 wrong usage, DIR exists, or --memory is too small for one layer and one window; 3 an input " \
-              "is malformed or changed during the run, its architecture or tokenizer is not supported, or the text " \
-              "is too short"
-#define PROTOCOLS \
-    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute " \
-    "agree. Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across " \
-    "tokenizers."
-
 /* ---- perplexity ---- */
 
 static const organ_option perplexity_options[] = {
@@ -80,18 +72,9 @@ const organ_verb organ_perplexity_verb = {
     .shares = true,
     .summary = "measure how well a model predicts a text",
     .about = "Computes the perplexity of a model on a text: exp of the mean -ln p over the scored tokens. organ runs "
-             "the model one layer at a time, so that only the weights of one layer are in memory. It computes in FP32 "
-             "for every stored type unless --compute selects another arithmetic.\n"
-             PROTOCOLS "\n"
-             "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
-             "a window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
-             "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The "
-             "second half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every "
-             "window. Names of special tokens in the text are read as plain characters.\n"
-             "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is "
-             "scored once. A window begins with the last token that was scored in the window before it; the last "
-             "window begins earlier, to be as long as the others. The report also has perplexity per word and per "
-             "byte.",
+             "the model one layer at a time, so that only the weights of one layer are in memory, and computes in "
+             "FP32 for every stored type unless --compute selects another arithmetic. 'organ help scoring' describes "
+             "styles and windows.",
     OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer")),
@@ -105,8 +88,7 @@ const organ_verb organ_perplexity_verb = {
               "Computes the figure of llama-perplexity."},
              {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json",
               "Scores the first 20,000 tokens and prints JSON."}),
-    .exits = EXITS ", or OTHER has another tokenizer; 4 an input cannot be read or DIR cannot be written; 130 "
-             "interrupted: nothing is written.",
+    .exits = {.content = "OTHER has another tokenizer"},
     .run = run_perplexity};
 
 /* ---- evaluate ---- */
@@ -136,9 +118,9 @@ WORK(evaluate_work)
     o->experiment_count = own->experiments.count;
     o->experiment.access = &call->access;
     if (!o->experiment.text == !own->tasks)
-        return organ_fail(error, ORGAN_USAGE, "evaluate needs either --text FILE or --tasks FILE");
+        return organ_fail(error, ORGAN_USAGE, "either --text FILE or --tasks FILE is needed");
     if (!own->tasks && !o->count)
-        return organ_fail(error, ORGAN_USAGE, "evaluate --text needs PRUNED, a model to compare with the donor; "
+        return organ_fail(error, ORGAN_USAGE, "--text needs PRUNED, a model to compare with the donor; "
                                               "'organ perplexity' scores one model");
     if (!own->tasks && o->answers)
         return organ_fail(error, ORGAN_USAGE, "--answers belongs to --tasks");
@@ -161,14 +143,13 @@ const organ_verb organ_evaluate_verb = {
              "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
              "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
              "--experiment gives each a name, which the table shows.\n"
-             PROTOCOLS "\n"
-             "A difference is a model's perplexity minus the donor's. Its standard error is computed from the paired "
-             "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share "
-             "of tokens for which model and donor predict the same token.\n"
-             "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
-             "context. acc is the share of questions whose likeliest choice is right. acc_norm divides each "
-             "log-likelihood by the number of characters of the choice before the comparison. Differences from the "
-             "donor are computed on the same questions, with a 95 % interval and McNemar's test. docs/tasks.md says "
+             "A difference is a model's perplexity minus the donor's; its standard error is computed from the paired "
+             "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the "
+             "share of tokens for which model and donor predict the same token. 'organ help scoring' describes "
+             "styles and windows.\n"
+             "--tasks FILE scores multiple-choice questions instead: acc is the share of questions whose likeliest "
+             "choice is right; acc_norm divides each log-likelihood by the number of characters of the choice before "
+             "the comparison. Differences from the donor have a 95 % interval and McNemar's test. docs/tasks.md says "
              "how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
              {"PRUNED...", "models made from DONOR; --tasks also accepts DONOR alone", offsetof(CALL, pruned), true,
@@ -183,8 +164,7 @@ const organ_verb organ_evaluate_verb = {
               "Compares accuracies on multiple-choice questions."},
              {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
               "Compares two experiments in one table, each under its name."}),
-    .exits = EXITS ", or a model has another tokenizer than the donor; 4 an input cannot be read or DIR cannot be "
-             "written; 130 interrupted: nothing is written.",
+    .exits = {.content = "a model has another tokenizer than the donor"},
     .run = run_evaluate};
 
 /* ---- generate ---- */
@@ -242,9 +222,6 @@ const organ_verb organ_generate_verb = {
               "Prints a story, token by token."},
              {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
               "Prints the ids of the generated tokens."}),
-    .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the KV cache; 3 the model is malformed "
-             "or changed during the run, or its architecture or tokenizer is not supported; 4 the model cannot be "
-             "read; 130 interrupted.",
     .run = run_generate};
 
 /* tokenize: splits a text into the tokens of a model. */
@@ -289,6 +266,4 @@ const organ_verb organ_tokenize_verb = {
              {"organ tokenize model.gguf --text book.txt --ids", "Prints the ids, one per line."},
              {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json",
               "Prints the first tokens with their text as JSON."}),
-    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unsupported kind; 4 an input "
-             "cannot be read; 130 interrupted.",
     .run = run_tokenize};

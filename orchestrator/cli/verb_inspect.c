@@ -58,8 +58,7 @@ const organ_verb organ_inspect_verb = {
              {"organ inspect --untrusted Downloads/model",
               "Checks a download for pickles, programs, templates, links and malformed headers."},
              {"organ inspect model.safetensors --json | jq .roles", "Prints the roles as JSON."}),
-    .exits = "0 the model is sound; 1 --untrusted has findings; 2 wrong usage; 3 the model has a fault, which "
-             "stderr names; 4 the model cannot be read.",
+    .exits = {.check = "--untrusted has findings"},
     .run = run_inspect};
 
 /* autopsy: checks the weights of a model for damage. */
@@ -118,20 +117,20 @@ static const organ_option autopsy_options[] = {
 const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
     .shares = true,
-    .summary = "check every weight of a model for damage and name the likely cause",
-    .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, range and "
-             "excess kurtosis. It also counts distinct values, zeros, rows and columns of zeros, NaN and infinities. "
-             "Statistics that no healthy weight has are findings. The report states the usual cause of each finding, "
-             "such as scales that belong to other blocks, wrong zero points, or weights that were never loaded. With "
-             "OTHER, autopsy also reports the relative error, cosine and largest difference of each weight.\n"
-             "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. "
-             "Small models have wider weights and large ones narrower, so values outside this range are only remarks. "
+    .summary = "check every weight for damage and name the likely cause",
+    .about = "Computes statistics of the dequantised values of every weight (mean, standard deviation, range, excess "
+             "kurtosis, numbers of distinct values, zeros, rows and columns of zeros, NaN and infinities). "
+             "Statistics that no healthy weight has are findings. The report states the usual cause of each, such as "
+             "scales that belong to other blocks, wrong zero points, or weights that were never loaded. With OTHER, "
+             "autopsy also reports the relative error, cosine and largest difference of each weight.\n"
+             "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero; "
+             "values outside are only remarks, because small models have wider weights and large ones narrower. "
              "Findings, which make the exit code 1, are |mean| above 0.1, std outside 0.0001 to 1, or values beyond "
-             "100; |mean| above 1 or std above 10 is reported as exploded. Embeddings, norms, routers and biases have "
-             "wider ranges: --print-ranges prints all of them.\n"
-             "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 to "
-             "15 for 4-bit codes, 14 to 32 for 3-bit codes. An error above 1.5 times the usual maximum is a finding "
-             "unless rounding, pruning, an adapter or training explains it.",
+             "100; |mean| above 1 or std above 10 is reported as exploded. --print-ranges prints the ranges of all "
+             "roles.\n"
+             "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 "
+             "to 15 for 4-bit codes, 14 to 32 for 3-bit codes. An error above 1.5 times the usual maximum is a "
+             "finding unless rounding, pruning, an adapter or training explains it.",
     OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,
                       "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised"),
              OPTIONAL("OTHER", MODEL, autopsy.other,
@@ -141,9 +140,7 @@ const organ_verb organ_autopsy_verb = {
              {"organ autopsy dequantised original", "Also measures the difference of each weight from the original."},
              {"organ autopsy model --select '*.layers.3.*' --tensors", "Prints the statistics of one layer."},
              {"organ autopsy --print-ranges >ranges.json", "Writes the ranges to a file for --ranges."}),
-    .exits = "0 healthy (remarks allowed); 1 there are findings; 2 wrong usage; 3 a model or FILE is malformed or "
-             "changed during the run; 4 a model or FILE cannot be read, or the report cannot be written; 130 "
-             "interrupted.",
+    .exits = {.done = "healthy (remarks allowed)", .check = "there are findings"},
     .run = run_autopsy};
 
 /* models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
@@ -181,8 +178,7 @@ const organ_verb organ_models_verb = {
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},
              {"organ models --match 'hf:Qwen/*' --json | jq -r .models[].name",
               "Prints the names of Qwen's models in the Hugging Face cache."}),
-    .exits = "0 done, also if models do not open; 2 wrong usage; 4 a folder cannot be listed, or memory is exhausted; "
-             "130 interrupted.",
+    .exits = {.done = "done, also if models do not open"},
     .run = run_models};
 
 /* topology: prints where the threads and buffers of a run would be placed. */
@@ -229,8 +225,6 @@ const organ_verb organ_topology_verb = {
               "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
               "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
-    .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 FILE.xml cannot be read, or memory is "
-             "exhausted.",
     .run = run_topology};
 
 /* fetch: downloads a model from the hub of Hugging Face. */
@@ -293,7 +287,6 @@ const organ_verb organ_fetch_verb = {
              {"organ fetch hf:Qwen/Qwen2.5-7B-Instruct --cache --exclude '*.bin'",
               "Downloads into the cache, where every program that uses the cache finds the model."},
              {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
-    .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE is "
-             "set; 3 the name or the list of files is malformed, the list has a hidden file, or a size or digest "
-             "differs from the list; 4 the server refuses or cannot be reached, or the disk is full; 130 interrupted.",
+    .exits = {.usage = "no file is selected, or HF_HUB_OFFLINE is set",
+              .content = "the list of files has a hidden one, or a size or digest differs from the list"},
     .run = run_fetch};

@@ -50,22 +50,18 @@ const organ_verb organ_lora_extract_verb = {
     .common = true,
     .shares = true,
     .summary = "make a LoRA adapter from the difference of two models",
-    .about = "Makes a LoRA adapter from a tuned model and its base. For each linear layer organ computes the change of "
-             "the weight W, and writes its best approximation of rank r as two factors A and B. peft and vLLM load "
-             "them and use W + B A: the scale lora_alpha / r is 1.\n"
-             "The base may be quantised (FP8, INT4, ...): organ dequantises it for the comparison. The adapter then "
-             "also corrects the error of quantisation. On the quantised base it comes closer to the tuned model than "
-             "an adapter made from the plain base.\n"
-             "If the model stores its experts stacked in one tensor, each expert gets its own two factors. An adapter "
-             "for peft lists such stacks under target_parameters, and vLLM does not load it.\n"
-             "The report lists changed tensors that are not linear layers (embeddings, norms, biases) with the size of "
-             "their change; --save-full stores in the adapter those that peft or organ lora merge can apply.\n"
-             "Names in adapter_config.json are those of the modules of transformers 5, with which peft 0.21 loads "
-             "them. All experts of a layer get factors of the same rank, zeros if unchanged, because peft stacks "
-             "them. organ warns of factors that peft ignores.\n"
-             "ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state for each module which share of the "
-             "squared norm of its change the factors explain.\n"
-             "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run.",
+    .about = "Makes a LoRA adapter from a tuned model and its base. For each linear layer organ computes the change "
+             "of the weight W, and writes its best approximation of rank r as two factors A and B. peft and vLLM "
+             "load them and use W + B A: the scale lora_alpha / r is 1.\n"
+             "The base may be quantised (FP8, INT4, ...): the adapter then also corrects the error of quantisation, "
+             "and on the quantised base it comes closer to the tuned model than an adapter made from the plain base.\n"
+             "If the model stores its experts stacked in one tensor, each expert gets its own two factors, listed "
+             "under target_parameters; vLLM does not load such an adapter. All experts of a layer get factors of the "
+             "same rank, zeros if unchanged, because peft stacks them.\n"
+             "The report states for each module which share of the squared norm of its change the factors explain, "
+             "and lists changed tensors that are not linear layers (embeddings, norms, biases); --save-full stores "
+             "those that peft or organ lora merge can apply. Names of modules are those of transformers 5, with "
+             "which peft 0.21 loads them; organ warns of factors that peft ignores.",
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "
                                                             "explain, above 0 and at most 1; or write energy=SHARE")),
     GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
@@ -75,9 +71,7 @@ const organ_verb organ_lora_extract_verb = {
               "Also corrects the error of FP8."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
               "Gives each module the lowest rank that explains 95 % of its change."}),
-    .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed during the run, shapes "
-             "differ, a value is not finite, or nothing changed; 4 a read or write fails, or the disk is full; 130 "
-             "interrupted (--resume continues).",
+    .exits = {.content = "shapes differ, a value is not finite, or nothing changed"},
     .run = run_extract};
 
 /* ---- lora sanitize ---- */
@@ -103,15 +97,13 @@ const organ_verb organ_lora_sanitize_verb = {
     .summary = "make a LoRA adapter that servers accept, or check one",
     .about = "Writes an adapter that vLLM accepts and peft loads. organ removes factors of stacked experts, tensors "
              "that are not factors A or B, and tensors whose names contain lm_head, embed_tokens, norm, bias, "
-             "layernorm or rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
-             "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
-             "modules_to_save becomes null.\n"
-             "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each module "
-             "(rsLoRA, alpha_pattern, rank_pattern) into its factor B, pads lower ranks with zeros and sets lora_alpha "
-             "to r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
-             "the report measures.\n"
-             "Adapters with DoRA are rejected, because organ cannot fold their norms into the factors without the "
-             "base. Other files of the adapter are copied; OUT/organ contains the report.",
+             "layernorm or rotary_emb; the report lists each with the norm of the lost change. In "
+             "adapter_config.json, target_modules keeps only modules that still have factors, and modules_to_save "
+             "becomes null.\n"
+             "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each "
+             "module (rsLoRA, alpha_pattern, rank_pattern) into its factor B, pads lower ranks with zeros and sets "
+             "lora_alpha to r; the report measures the rounding of B. Adapters with DoRA are rejected, because organ "
+             "cannot fold their norms into the factors without the base. Other files of the adapter are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_sanitize.adapter,
                      "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", sanitize_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
@@ -120,9 +112,8 @@ const organ_verb organ_lora_sanitize_verb = {
              {"organ lora sanitize my-lora -o servable --base Qwen2.5-7B",
               "Writes an adapter that can be served with that model."},
              {"organ lora sanitize my-lora -o servable --max-rank 64", "Reduces modules of a higher rank to 64."}),
-    .exits = "0 done, or --check finds nothing; 1 --check finds something that a server would reject; 2 wrong "
-             "usage, or OUT exists; 3 the adapter is malformed, has values that are not finite, is DoRA, or does "
-             "not fit the base; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
+    .exits = {.check = "--check finds something that a server would reject",
+              .content = "a value is not finite, or the adapter is DoRA or does not fit the base"},
     .run = run_sanitize};
 
 /* ---- lora merge ---- */
@@ -154,23 +145,18 @@ const organ_verb organ_lora_merge_verb = {
     .common = true,
     .shares = true,
     .summary = "add a LoRA adapter to its base model",
-    .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 strip "
-             "by strip and rounded once to the written type. The scale of each module follows peft's rules for "
-             "lora_alpha, r, use_rslora, rank_pattern and alpha_pattern. Factors of embeddings are merged too, and "
-             "whole tensors of the adapter (modules_to_save, trained biases) and rows of trained tokens "
-             "(trainable_token_indices) replace those of the base. Embedding and head may have more words than the "
-             "base, and a tied base may get a head of its own: organ changes config.json to match; the tokenizer is "
-             "that of the base. A packed base "
-             "(FP8, INT4, ...) is dequantised, and the output is plain. With DoRA each row of W + scale B A is scaled "
-             "to the norm that the adapter stores for it.\n"
-             "Every tensor of the adapter must have a weight in the base; otherwise organ lists all that have none "
-             "and writes nothing.\n"
-             "The report states for each module what share of the change is in the output: rounding to the type of the "
-             "output discards changes below its precision. organ warns if the share is below one half: "
-             "--feedback keeps the effect of such a change, --dtype f32 the change itself. "
-             "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
-             "its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("the base"),
+    .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 and "
+             "rounded once to the written type. The scale of each module follows peft's rules for lora_alpha, r, "
+             "use_rslora, rank_pattern and alpha_pattern; with DoRA each row is scaled to the norm that the adapter "
+             "stores for it. Factors of embeddings are merged too; whole tensors of the adapter (modules_to_save, "
+             "trained biases) and rows of trained tokens (trainable_token_indices) replace those of the base. "
+             "Embedding and head may have more words than the base, and a tied base may get a head of its own: organ "
+             "changes config.json to match; the tokenizer is that of the base. A packed base (FP8, INT4, ...) is "
+             "dequantised, and the output is plain.\n"
+             "If a tensor of the adapter has no weight in the base, organ lists all such tensors and writes nothing.\n"
+             "The report states for each module what share of the change is in the output: rounding discards changes "
+             "below the precision of the type. organ warns if the share is below one half: --feedback keeps the "
+             "effect of such a change, --dtype f32 the change itself.",
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged",
               "Writes a model that needs no adapter."},
@@ -180,10 +166,7 @@ const organ_verb organ_lora_merge_verb = {
               "Continues an interrupted run."},
              {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
               "Subtracts the change again, except for what rounding discarded."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a tensor of the "
-             "adapter has no weight in the base, or a factor is not finite; 4 a read or write fails, or the disk is "
-             "full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "a tensor of the adapter has no weight in the base, or a factor is not finite"},
     .run = run_merge};
 
 /* ---- lora resize ---- */
@@ -217,6 +200,5 @@ const organ_verb organ_lora_resize_verb = {
     EXAMPLES({"organ lora resize my-lora --rank 16 -o small", "Writes the best approximation of rank 16."},
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
               "Keeps 99 % of each module's change with the lowest rank, at most 64."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the adapter is malformed or has values that are not finite; "
-             "4 a read or write fails, or the disk is full; 130 interrupted (--resume continues).",
+    .exits = {.content = "a value is not finite"},
     .run = run_resize};

@@ -66,8 +66,6 @@ const organ_verb organ_measure_verb = {
              {"organ measure donor pruned -o report", "Compares two models in one table and writes the reports."},
              {"organ measure model.gguf --select feed-forward,5-20 --tensors",
               "Lists every feed-forward tensor of sixteen layers."}),
-    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 a model cannot be read, or "
-             "the report cannot be written; 130 interrupted.",
     .run = run_measure};
 
 /* ---- fleet ---- */
@@ -94,8 +92,8 @@ const organ_verb organ_fleet_verb = {
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},
              {"organ fleet models -o fleet --no-extract", "Measures every model without copying its weights."}),
-    .exits = "0 done; 1 a model could not be extracted or measured, and the report says why; 2 wrong usage; 3 "
-             "there is no model; 4 a read or write fails; 130 interrupted: finished models are kept.",
+    .exits = {.check = "a model could not be extracted or measured, and the report says why",
+              .content = "there is no model"},
     .run = run_fleet};
 
 /* orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
@@ -189,34 +187,28 @@ static organ_status run_orthogonality(void *values, organ_error *error)
 const organ_verb organ_orthogonality_verb = {
     .name = "orthogonality",
     .shares = true,
-    .summary = "compare quantisation noise with a LoRA adapter or with the noise of another model",
+    .summary = "compare quantisation noise with the change of a LoRA adapter",
     .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
     .about = "Compares the noise of quantisation with the change that a LoRA adapter makes, for each module of the "
              "adapter. The noise is N = W_clean - W_noisy, the change is K = scale B A. If the cosine of N and K is "
-             "near 0, the adapter neither cancels nor amplifies the noise.\n"
-             "The report has the cosine of N and K, the ratio of their norms |N| / |K|, and the leakage: the share of "
-             "the norm of N that is in the output directions of K (its left singular vectors). It compares cosine and "
-             "leakage with those of random matrices. The factors of one module need memory in addition to --memory.\n"
-             "Verdicts. z is a cosine divided by its standard deviation for random matrices. organ computes it for "
-             "each module and for all modules joined to one matrix. N and K are 'orthogonal' if |z| <= 3 for the "
-             "joined matrix, and no more modules have |z| > 3 than chance allows (99 % confidence). Otherwise they are "
-             "'nearly orthogonal' if |cosine| <= 0.03 for the joined matrix and for each module with |z| > 3, else "
-             "'not orthogonal'.\n"
-             "The noises of two models are compared in the same way. The verdict is then 'unrelated' instead of "
-             "'orthogonal', 'hardly related' instead of 'nearly orthogonal', else 'related', or 'alike' if |cosine| >= "
-             "0.5.\n"
-             "Leakage is 'isotropic' if it differs by at most 10 % from that of random noise. The noise is smaller "
-             "than the adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
-             "With two --pair, the report compares the noises N_A and N_B of two models. It has their cosine, the "
-             "multiple of N_A that approximates N_B best (factor), and R^2, the share of the squared norm of N_B that "
-             "this multiple explains. It also has the norm of N_A - N_B relative to N_A and to a change D. By default "
-             "D is the difference of the two clean models. If an adapter follows the pairs, D is its change. If a "
-             "tuned model follows, D is its weights minus those of the first clean model.\n"
-             "Method A makes an adapter from a plain base and its fine-tune and applies it to the quantised base. Its "
-             "premise is that both noises are equal and cancel. The premise holds if |N_A - N_B| / |N_A| <= 0.5. It "
-             "holds in part if this ratio is below 1 and the noises are related or alike.\n"
-             "With --pair, organ compares the modules of the adapter, or all projections if no adapter is given. The "
-             "verdict ignores modules that are equal in both clean models.\n"
+             "near 0, the adapter neither cancels nor amplifies the noise. The report also has the ratio of their "
+             "norms |N| / |K|, and the leakage: the share of the norm of N that is in the output directions of K "
+             "(its left singular vectors). It compares cosine and leakage with those of random matrices. The factors "
+             "of one module need memory in addition to --memory.\n"
+             "Verdicts. z is a cosine divided by its standard deviation for random matrices. N and K are "
+             "'orthogonal' if |z| <= 3 for all modules joined to one matrix, and no more modules have |z| > 3 than "
+             "chance allows (99 % confidence). Otherwise they are 'nearly orthogonal' if |cosine| <= 0.03 for the "
+             "joined matrix and for each module with |z| > 3, else 'not orthogonal'. For the noises of two models "
+             "the words are 'unrelated', 'hardly related', 'related', or 'alike' if |cosine| >= 0.5. Leakage is "
+             "'isotropic' if it differs by at most 10 % from that of random noise. The noise is smaller than the "
+             "adapter's change if |N| / |K| <= 0.5, and larger if |N| / |K| >= 2.\n"
+             "With two --pair, the report compares the noises N_A and N_B of two models: their cosine, the multiple "
+             "of N_A that approximates N_B best (factor), R^2, the share of the squared norm of N_B that this "
+             "multiple explains, and the norm of N_A - N_B relative to N_A and to a change D. D is the difference of "
+             "the two clean models, or the change of the adapter or tuned model that follows the pairs. The premise "
+             "of method A (an adapter from a plain base, applied to the quantised base) is that both noises are "
+             "equal and cancel: it holds if |N_A - N_B| / |N_A| <= 0.5, and in part if this ratio is below 1 and the "
+             "noises are related or alike. The verdict ignores modules that are equal in both clean models.\n"
              "These figures describe weights. They do not predict the answers of a model; use 'organ evaluate' to "
              "compare answers.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
@@ -234,7 +226,7 @@ const organ_verb organ_orthogonality_verb = {
              {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
               "Compares the FP8 noise of a fine-tune with that of its base."},
              {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "Prints the verdict."}),
-    .exits = "0 done, with any verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is "
-             "malformed or changed during the run, or a model lacks a module or has it in another shape; 4 an "
-             "input cannot be read or DIR cannot be written; 130 interrupted: nothing is written.",
+    .exits = {.done = "done, with any verdict",
+              .usage = "a model is given twice",
+              .content = "a model lacks a module or has it in another shape"},
     .run = run_orthogonality};

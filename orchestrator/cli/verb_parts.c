@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/cli_parts.h"
 
+#include "formats/names/names.h"
+
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CALL organ_call
 
@@ -21,8 +24,10 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}, .topic = &organ_topic_machine),
     BYTES("memory", "SIZE", memory,
-          "limit of the memory for all buffers together",
-          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M", .common = true, .topic = &organ_topic_machine),
+          "limit of the memory for all buffers together; auto: what the run needs to run well, at most half of the "
+          "free memory. The result does not depend on it",
+          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .automatic = true,
+          .fallback = ORGAN_AUTOMATIC, .common = true, .topic = &organ_topic_machine),
     NUMBER("readers", "N", readers,
            "threads that read files at the same time; 1 suits a spinning disk, a few a network file system; default: "
            "all threads",
@@ -64,7 +69,8 @@ const organ_option organ_evaluation_options[] = {
            "tokens in a window; default 2048 (--evaluate-style llama.cpp: 512), or the model's context if that is less",
            .range = {TEXT_CONTEXTS}, .topic = &organ_topic_evaluation),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
-           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}, .topic = &organ_topic_evaluation),
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS},
+           .topic = &organ_topic_evaluation),
     COMPUTE(evaluation.compute,
             "arithmetic of the evaluation, see --compute in 'organ help scoring'; default exact. It does not affect "
             "the written model", .topic = &organ_topic_evaluation)};
@@ -76,46 +82,48 @@ const organ_topic organ_topic_machine = {"machine", "Threads, memory and process
 
 const organ_topic organ_topic_outputs = {
     "outputs", "Outputs and interrupted runs",
-    "An output appears under its name only when it is complete. Reports with all numbers are in its folder organ; if it "
-    "is a single file, they are next to it (for X.gguf: X.REPORT.md and so on).\n"
+    "An output appears under its name only when it is complete. Reports with all numbers are in its folder organ; "
+    "if it is a single file, they are next to it (for X.gguf: X.REPORT.md and so on).\n"
     "If a run is interrupted, the same command with --resume continues it."};
 
 const organ_topic organ_topic_calibration = {
     "calibration", "Calibration text",
     "organ runs the windows of the calibration text through the model, one layer at a time. --memory must be large "
-    "enough for one layer and the hidden states of the windows: --samples x --context x hidden size x 4 bytes, twice "
-    "that if the verb also runs the changed model. --scratch DIR stores the hidden states in an unnamed temporary file "
-    "instead, which the system removes when the run ends. If the text has fewer windows than --samples, organ uses the "
-    "whole text. Use a text that resembles the use of the model, and never one on which it is evaluated."};
+    "enough for one layer and the hidden states of the windows: --samples x --context x hidden size x 4 bytes, "
+    "twice that if the verb also runs the changed model. --scratch DIR stores the hidden states in an unnamed "
+    "temporary file instead, which the system removes when the run ends. If the text has fewer windows than "
+    "--samples, organ uses the whole text. Use a text that resembles the use of the model, and never one on which "
+    "it is evaluated."};
 
 const organ_topic organ_topic_budget = {
     "budget", "One budget for the whole model",
     "--allocate global divides one --budget over all targets: tensors that lose less get less. To predict the loss, "
-    "organ changes each tensor of some layers alone in two strengths (prune: zeros of 50 and 80 %; quantize: 2 and 4 "
-    "bits), calibrated on half of --samples, and measures the KL divergence from the model on other tokens of the text. "
-    "The losses in other layers and strengths are estimated. --allocation FILE stores the measurements, so that a run "
-    "with another budget or with --resume does not repeat them."};
+    "organ changes each tensor of some layers alone in two strengths (prune: zeros of 50 and 80 %; quantize: 2 and "
+    "4 bits), calibrated on half of --samples, and measures the KL divergence from the model on other tokens of the "
+    "text. The losses in other layers and strengths are estimated. --allocation FILE stores the measurements, so "
+    "that a run with another budget or with --resume does not repeat them."};
 
 const organ_topic organ_topic_evaluation = {
     "evaluation", "Loss of the output (--evaluate)",
-    "--evaluate FILE scores the output and the model from which it was made on the text in FILE. The report then has "
-    "the perplexities of both, the KL divergence, and top-1, the share of tokens for which both predict the same next "
-    "token. organ checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails "
-    "later or is interrupted, the output is complete nevertheless, and the report states why it has no figures."};
+    "--evaluate FILE scores the output and the model from which it was made on the text in FILE. The report then "
+    "has the perplexities of both, the KL divergence, and top-1, the share of tokens for which both predict the "
+    "same next token. organ checks text, tokenizer, architecture and --memory before it writes anything. If the "
+    "evaluation fails later or is interrupted, the output is complete nevertheless, and the report states why it "
+    "has no figures."};
 
 const organ_topic organ_topic_scoring = {
     "scoring", "How a text is scored",
-    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute agree. "
-    "Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across "
+    "Perplexity depends on the protocol: compare two figures only if text, tokenizer, style, context and compute "
+    "agree. Every report states all five. Bits per byte, over the bytes of the scored tokens, are comparable across "
     "tokenizers.\n"
-    "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a window "
-    "is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
-    "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second half "
-    "of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every window. Names of "
-    "special tokens in the text are read as plain characters.\n"
-    "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored once. "
-    "A window begins with the last token that was scored in the window before it; the last window begins earlier, to be "
-    "as long as the others. The report also has perplexity per word and per byte."};
+    "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of a "
+    "window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
+    "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The second "
+    "half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every window. Names "
+    "of special tokens in the text are read as plain characters.\n"
+    "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is scored "
+    "once. A window begins with the last token that was scored in the window before it; the last window begins "
+    "earlier, to be as long as the others. The report also has perplexity per word and per byte."};
 
 const organ_topic organ_topic_urls = {"urls", "Models at URLs", NULL};
 
@@ -149,6 +157,14 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
+static bool has_verb(const organ_verb_table *table, const char *name)
+{
+    bool found = false;
+    for (size_t k = 0; k < table->count && !found; k++)
+        found = organ_verb_is_named(table->verbs[k], name);
+    return found;
+}
+
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -157,6 +173,36 @@ static const char *with_second(const organ_verb_table *table, const char *word)
             return table->verbs[k]->name;
     }
     return NULL;
+}
+
+static bool has_option(const organ_verb_table *table, const char *name)
+{
+    for (size_t k = 0; k < table->count; k++)
+        if (organ_verb_option(table->verbs[k], name))
+            return true;
+    return false;
+}
+
+/* A word with dashes in place of the verb. */
+static void refuse_dashes(const organ_verb_table *table, const char *word, organ_error *error)
+{
+    const char *const name = word + strspn(word, "-");
+    if (strcmp(name, "v") == 0)
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ --version' (-V)?", word);
+    else if (has_verb(table, name))
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s'; did you mean 'organ %s'?", word, name);
+    else if (has_option(table, name))
+        organ_fail(error, ORGAN_USAGE, "option '%s' before a verb: write it after the verb, organ VERB %s", word, word);
+    else
+        organ_fail(error, ORGAN_USAGE, "unknown option '%s' before a verb", word);
+}
+
+/* A word in place of the verb that is a path or the name of a model. */
+static bool is_of_model(const char *word)
+{
+    struct stat about;
+    return strchr(word, '/') || organ_name_has_prefix(word) || organ_ends_with(word, ".gguf") ||
+           organ_ends_with(word, ".safetensors") || lstat(word, &about) == 0;
 }
 
 const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
@@ -174,6 +220,12 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
     }
     if (family)
         return refuse_second(table, name, second, error);
+    if (*name == '-')
+        refuse_dashes(table, name, error);
+    else if (is_of_model(name))
+        organ_fail(error, ORGAN_USAGE, "'%s' is no verb; did you mean 'organ inspect %s'?", name, name);
+    if (error->status)
+        return NULL;
     const char *const of_family = with_second(table, name);
     const char *const nearest = of_family ? of_family : organ_nearest(name, names, table->count);
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name,

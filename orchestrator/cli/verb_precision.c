@@ -37,17 +37,11 @@ const organ_verb organ_dequantize_verb = {
     .shares = true,
     .summary = "convert FP8, INT4, MXFP4, ... weights to BF16, F16 or F32",
     .about = "Writes a model without quantisation. organ detects packed tensors and their schemes from "
-             "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix schemes. "
-             "Each packed weight becomes one tensor under its plain name, without the scales and other tensors that "
-             "belonged to it. config.json no longer has quantization_config; quantize_config.json and similar files "
-             "are left out. Tensors that are not packed (norms, embeddings, a router in F32) keep their type and bytes "
-             "even if --dtype is another type. config.json gets --dtype as torch_dtype. All other files are copied.\n"
-             "A model without packed tensors is rewritten in shards of --max-shard-size, and a note says so.\n"
-             "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json list every weight with its scheme, shape, "
-             "bytes before and after, and numbers of infinite values and NaN. If a tensor cannot be converted, the "
-             "report and stderr name it. OUT appears under its name only when it is complete; --resume continues an "
-             "interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+             "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix "
+             "schemes. Each packed weight becomes one tensor under its plain name; tensors that are not packed keep "
+             "their type and bytes. config.json loses quantization_config and gets --dtype as torch_dtype.\n"
+             "A model without packed tensors is rewritten in shards of --max-shard-size, and a note says so. If a "
+             "tensor cannot be converted, the report and stderr name it.",
     OPERANDS(OPERAND("MODEL", MODEL, dequantize.model, "the model to dequantise; it is not changed")),
     GROUPS(GROUP("Options", dequantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16",
@@ -57,56 +51,15 @@ const organ_verb organ_dequantize_verb = {
              {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16 --resume", "Continues an interrupted run."},
              {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf",
               "Converts a GGUF model of block types to BF16."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in an unknown scheme, or "
-             "changed during the run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume "
-             "continues)"
-             ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
 /* ---- quantize ---- */
-
-/* This is organ_option.explain of --scheme. The value is mostly llama.cpp's name of a mixture of types or of a type
- * that organ reads but does not write. Compares without case; the first row that matches applies. Returns NULL if
- * none does. */
-static const char *explain_scheme(const char *typed)
-{
-    static const struct {
-        const char *prefix, *text;
-        bool exact; /* the value must equal the prefix, not only begin with it */
-    } names[] = {
-        {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
-                 "more tensors", false},
-        {"q5_k", "did you mean 'q5_k'? It makes Q5_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
-                 "more tensors", false},
-        {"q6_k", "did you mean 'q6_k'?", false},
-        {"q8_0", "did you mean 'q8_0'?", false},
-        {"q4_0", "did you mean 'q4_0'?", false},
-        {"q4_1", "did you mean 'q4_1'?", false},
-        {"q5_0", "did you mean 'q5_0'?", false},
-        {"q5_1", "did you mean 'q5_1'?", false},
-        {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
-        {"iq", "organ writes no IQ types; the smallest GGUF scheme is q4_0", false},
-        {"q2_k", "organ writes no GGUF types of 2 bits; the smallest GGUF scheme is q4_0", false},
-        {"q3_k", "organ writes no GGUF types of 3 bits; the smallest GGUF scheme is q4_0", false},
-        {"tq", "organ writes no ternary types; the smallest GGUF scheme is q4_0", false},
-        {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
-        {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
-        {"fp8", "the FP8 schemes are fp8-block128, fp8-channel and fp8-tensor", true},
-        {"int8", "the INT8 schemes are int8-channel, int8-group128, int8-group64 and int8-group32", true},
-        {"int4", "the INT4 schemes are int4-group128, int4-group64 and int4-group32", true},
-    };
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strncasecmp(typed, names[k].prefix, strlen(names[k].prefix)) == 0 &&
-            (!names[k].exact || strlen(typed) == strlen(names[k].prefix)))
-            return names[k].text;
-    return NULL;
-}
 
 static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.write.output, "new directory of the output; of a GGUF model: X.gguf",
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
-         .letter = 's', .required = true, .explain = explain_scheme,
+         .letter = 's', .required = true, .explain = organ_explain_scheme,
          .choices = ORGAN_QUANTIZE_SCHEMES, .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
@@ -123,7 +76,7 @@ static const organ_option quantize_options[] = {
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
-    WINDOWS_CALIBRATION(quantize), ALL_EXPERTS(quantize),
+    WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
@@ -143,52 +96,29 @@ const organ_verb organ_quantize_verb = {
     .summary = "store weights in FP8, in 2 to 8 bits or in GGUF blocks",
     .about = "Stores the attention and feed-forward projections of a model as FP8 or as codes of 2, 3, 4 or 8 bits "
              "with scales. By default organ rounds each weight to the nearest code, without a calibration text. In a "
-             "safetensors model, embeddings, output head, norms and router are copied unchanged, and config.json gets "
-             "the quantization_config that transformers and vLLM read.\n"
-             "fp8-block128 is the format of DeepSeek-V3 and Qwen3-FP8; all other schemes for safetensors are formats "
-             "of compressed-tensors. With the FP8 schemes and int8-channel, servers also quantise the activations; "
-             "with the group schemes (such as int4-group128) they do not.\n"
-             "Group sizes. In int4-group128 and similar schemes, 128 consecutive weights of a row share a scale. If "
-             "128 does not divide the length of a tensor's rows, the tensor gets groups of 64 or 32, and the report "
-             "names it. If these do not divide it either, the tensor is copied unchanged, as is every other target "
-             "that the scheme cannot store. config.json lists such tensors under ignore.\n"
-             "All routed experts of a model get the same group size, because loaders store them as one tensor: the "
-             "largest of 128, 64 and 32 that divides the row length of each and is not above the group of the scheme. "
-             "If there is none, quantize writes nothing and exits with 3; the error names a tensor and its row "
-             "length.\n"
-             "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes q4_0, q4_1, q5_0, "
-             "q5_1, q8_0, q4_k, q5_k and q6_k. The output is one file for llama.cpp. organ searches for the scales of "
-             "least squared error. --imatrix FILE weights the error of each column by the mean square of its input; "
-             "FILE must have an entry for every target but embeddings and head.\n"
-             "In a GGUF model, projections and token embeddings get the scheme. The output head gets q8_0 if that is "
-             "the scheme, else q6_k. Embeddings that also serve as the head get the type of a head. With --select "
-             "only matching tensors are quantised, all in the scheme.\n"
-             "Rows in GGUF consist of whole blocks: 256 weights in q4_k, q5_k and q6_k, 32 in the other schemes. If "
-             "rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0. Tensors whose rows are "
-             "not whole blocks of 32 stay unquantised, as do norms and biases.\n"
-             "--method gptq runs the calibration text through the model, one layer at a time; the layers before are "
-             "already quantised. In each matrix, GPTQ chooses the codes column by column, so that later columns "
-             "compensate the errors of earlier ones. organ then refits the scales of each row and improves single "
-             "codes. In a GGUF model, embeddings and output head are quantised without the text, and --imatrix affects "
-             "only the initial scales.\n"
-             "--memory must be large enough for one layer and the hidden states of the text, unless --scratch DIR "
-             "stores these in an unnamed temporary file.\n"
-             "--scheme mixed chooses a width for each target: 2, 3, 4 or 8 bits in groups of 32 or 128 weights (64 if "
-             "128 does not divide the rows), or unquantised. It needs --allocate global, --budget, --method gptq and "
-             "--calibration.\n"
-             "To predict what each width costs, organ quantises each target alone to 2 and to 4 bits. It measures how "
-             "far the KL divergence from MODEL rises on tokens that are not used for calibration, and estimates the "
-             "other widths from these two. Within --budget it then chooses the widths with the smallest predicted "
-             "divergence. The budget is in bits per weight of the targets with their scales (3.5bpw), or in bytes of "
-             "all tensors (9GB).\n"
-             "All routed experts get one width with --scheme mixed, because transformers reads one scheme for them. "
-             "vLLM loads a model only if q, k and v of a layer have one width, and gate and up too: use --one-width.\n"
-             "--allocation FILE stores the measurements, so that a run with another --budget or with --resume does not "
-             "repeat them. A dry run measures too, after it has printed how long that takes.\n"
-             "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json list the relative error of each tensor and "
-             "kind of projection; with a calibration text also that of the outputs. OUT appears under its name only "
-             "when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL") " The evaluation does not quantise activations.",
+             "safetensors model all other tensors are copied unchanged, and config.json gets the quantization_config "
+             "that transformers and vLLM read.\n"
+             "Schemes. fp8-block128 is the format of DeepSeek-V3 and Qwen3-FP8; all other schemes for safetensors "
+             "are formats of compressed-tensors. With the FP8 schemes and int8-channel, servers also quantise the "
+             "activations. In int4-group128 and similar schemes, 128 consecutive weights of a row share a scale; a "
+             "tensor whose rows 128 does not divide gets groups of 64 or 32, or is copied unchanged, and the report "
+             "names it. All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
+             "the rows of each; if there is none, quantize writes nothing and exits with 3.\n"
+             "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes that begin with "
+             "q; the output is one file for llama.cpp. --imatrix must have an entry for every target but embeddings "
+             "and head. Token embeddings get the scheme, the output head (and embeddings that also serve as the "
+             "head) q8_0 if that is the scheme, else q6_k. If rows are not whole blocks of 256, q4_k, q5_k and q6_k "
+             "become q5_0, q5_1 and q8_0; rows that are not whole blocks of 32 stay unquantised, as do norms and "
+             "biases.\n"
+             "--method gptq runs the calibration text through the model, one layer at a time, and chooses the codes "
+             "of each matrix column by column, so that later columns compensate the errors of earlier ones. organ "
+             "then refits the scales. In a GGUF model, embeddings and output head are quantised without the text.\n"
+             "--scheme mixed chooses a width for each target: 2, 3, 4 or 8 bits in groups, or unquantised, with the "
+             "smallest predicted loss within --budget: bits per weight of the targets with their scales (3.5bpw), or "
+             "bytes of all tensors (9GB). It needs --allocate global, --method gptq and --calibration. All routed "
+             "experts get one width. vLLM loads a model only if q, k and v of a layer have one width, and gate and "
+             "up too: use --one-width. A dry run measures the widths too, after it has printed how long that takes.\n"
+             "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq)", gptq_options),
            GROUP("Widths by budget (--allocate global)", width_options),
@@ -206,11 +136,8 @@ const organ_verb organ_quantize_verb = {
               "A GGUF model by GPTQ, for llama.cpp."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --select feed-forward",
               "Quantises only the feed-forward, with one scale per row."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
-             "malformed, already quantised, changed during the run, has weights that are NaN or infinite, or no "
-             "group of the scheme divides the width of its experts; 4 a read or write fails, or the disk is full; 130 "
-             "interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "the model is already quantised, a weight is NaN or infinite, or no group of the scheme "
+                         "divides the width of the experts"},
     .run = run_quantize};
 
 /* convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
@@ -246,23 +173,19 @@ const organ_verb organ_convert_verb = {
     .common = true,
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
-    .about = "Converts a safetensors model to GGUF for llama.cpp, or a GGUF model to safetensors for transformers. "
-             "Tensors get the names and the order of rows of the new format. Configuration, tokenizer and chat "
-             "template are converted too.\n"
-             "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --dtype. "
-             "If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if they are "
-             "not whole blocks of 32, every block type becomes F16. The output head gets q6_k if --dtype is another "
-             "block type than q8_0. In BF16, F16, F32 and Q8_0 the tensors have the bytes of llama.cpp's converter. "
-             "docs/verbs/convert.md lists keys whose values differ from llama.cpp's.\n"
-             "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
-             "get --dtype.\n"
-             "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Tensors of vision and audio "
-             "towers and of layers for multi-token prediction (MTP) are left out, and a note gives their number. If a "
-             "tensor, the architecture or the tokenizer cannot be converted, the error names it and nothing is "
-             "written. If organ has no rules for an architecture, but all tensors have usual names of transformers, it "
-             "converts only the names. Only organ can read such a GGUF file.\n"
-             "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+    .about = "Converts a safetensors model to GGUF for llama.cpp, or a GGUF model to safetensors for transformers, "
+             "with configuration, tokenizer and chat template.\n"
+             "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get "
+             "--dtype. If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if "
+             "they are not whole blocks of 32, every block type becomes F16. The output head gets q6_k if --dtype is "
+             "another block type than q8_0. In BF16, F16, F32 and Q8_0 the tensors have the bytes of llama.cpp's "
+             "converter.\n"
+             "To safetensors: OUT is a directory with config.json, tokenizer files and shards.\n"
+             "Quantised tensors of MODEL are dequantised first, except with --dtype codes. Tensors of vision and "
+             "audio towers and of layers for multi-token prediction (MTP) are left out, and a note gives their "
+             "number. If a tensor, the architecture or the tokenizer cannot be converted, the error names it and "
+             "nothing is written. If organ has no rules for an architecture, but all tensors have usual names of "
+             "transformers, it converts only the names; only organ can read such a GGUF file.",
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
@@ -270,8 +193,5 @@ const organ_verb organ_convert_verb = {
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --dtype q4_k",
               "Writes a GGUF file with matrices of 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
-             "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 a read or write "
-             "fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "the architecture, a tensor or the tokenizer cannot be converted"},
     .run = run_convert};

@@ -149,14 +149,13 @@ const organ_verb organ_version_verb = {
              "other kernels for physarum-v1, the method of prune without a text. If ORGAN_ISA is not set, prune times "
              "both on this CPU and uses the faster.",
     GROUPS(HELP_GROUP("Output")),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_version};
 
 const organ_verb organ_help_verb = {
     .name = "help",
     .summary = "explain a verb, or the options that verbs share",
-    .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text goes "
-             "through a pager: ORGAN_PAGER, else PAGER, else less.",
+    .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text "
+             "goes through a pager: ORGAN_PAGER, else PAGER, else less.",
     OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb or topic; default: a list of all verbs and topics"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(HELP_GROUP("Options")),
@@ -173,7 +172,6 @@ const organ_verb organ_manual_verb = {
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
     EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},
              {"organ manual --list", "Lists the pages that 'ninja install' installs in share/man/man1."}),
-    .exits = "0 done; 2 wrong usage, or there is no such verb.",
     .run = run_manual};
 
 const organ_verb organ_completion_verb = {
@@ -187,5 +185,4 @@ const organ_verb organ_completion_verb = {
     EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
              {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
              {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
-    .exits = "0 done; 2 wrong usage.",
     .run = run_completion};

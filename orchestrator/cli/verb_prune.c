@@ -28,7 +28,7 @@ static const organ_option prune_options[] = {
          "the physarum methods set weights to zero if their flow ends below a threshold; other methods need "
          "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
-         .before_to = true, .percent = true, .unset = -1, .common = true),
+         .before_to = true, .percent = true, .unset = -1, .explain = organ_explain_sparsity, .common = true),
     TEXT("pattern", "N:M", prune.calibrated.pattern,
          "instead of --sparsity: keep N of each M consecutive weights of a row, such as 2:4, 4:8, 1:4, 6:8, 8:16, "
          "with M up to 16; not for physarum-v1"),
@@ -39,7 +39,7 @@ static const organ_option prune_options[] = {
     TEXT("then", "SCHEME", prune.calibrated.then,
          "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
          "the methods physarum-v2, physarum-v3, alps and sparsegpt",
-         .choices = ORGAN_CODE_SCHEMES, .common = true),
+         .choices = ORGAN_CODE_SCHEMES, .explain = organ_explain_then, .common = true),
     WRITING(prune, "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", prune.calibrated.calibration.text,
@@ -48,7 +48,7 @@ static const organ_option calibration_options[] = {
     INPUT("imatrix", "FILE", prune.calibrated.imatrix,
           "importance matrix of llama.cpp instead of --calibration, for wanda and physarum-v2; physarum-v2 then does "
           "not change the kept weights"),
-    WINDOWS_CALIBRATION(prune.calibrated), ALL_EXPERTS(prune.calibrated)};
+    WINDOWS_CALIBRATION(prune.calibrated), MOMENTS(prune.moments), ALL_EXPERTS(prune.calibrated)};
 static const organ_option method_options[] = {
     FLAG("no-refit", prune.calibrated.no_compensate, "physarum-v2: do not change the kept weights",
          .former = "no-compensate", .both = true),
@@ -93,45 +93,25 @@ const organ_verb organ_prune_verb = {
     .common = true,
     .shares = true,
     .summary = "set weights of a model to zero",
-    .about = "Sets weights of a model's linear layers to zero and writes a complete model. The pruned matrices are "
-             "called targets. By default they are the attention and feed-forward projections (q, k, v, o, gate, up, "
-             "down, with their fused and expert forms).\n"
-             "Methods. If you have a text that resembles the model's use, give --calibration and --sparsity. The "
-             "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md).\n"
-             "With an importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and "
-             "no forward pass. physarum-v2 then leaves the kept weights unchanged, which raises its loss.\n"
-             "With neither a text nor an importance matrix, the default is physarum-v1. It reads only the weights, "
-             "supports every architecture and runs at the speed of the disk. From 40 % sparsity on, its loss is "
-             "several times that of physarum-v3. sparsegpt, alps, wanda and magnitude are published methods, for "
-             "comparison.\n"
-             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output. "
-             "Tubes with much flow grow; the weights of thin tubes become zero. physarum-v2 also weights the flow by "
-             "the importance of each weight on the calibration text, and refits the kept weights by least squares. "
-             "physarum-v3 chooses a first set of zeros by the flow, then optimises zeros and kept weights together "
-             "(ADMM).\n"
-             "Memory. With a text, --memory must be large enough for one layer and the hidden states of the windows: "
-             "--samples x --context x hidden size x 4 bytes, twice that for physarum-v2 and physarum-v3. --scratch DIR "
-             "stores the hidden states in an unnamed temporary file instead, which the system removes when the run "
-             "ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
-             "--allocate global, with any method, divides one --budget over all targets: tensors whose zeros cost less "
-             "get more of them. To predict the cost, organ prunes each tensor of some layers (--allocate-layers) alone "
-             "to 50 and to 80 %, calibrated on half of --samples, and measures the KL divergence from the donor on "
-             "other tokens of the text. The costs in other layers are estimated. The sparsities are a mixture of those "
-             "with the smallest predicted divergence and of equal ones (--allocate-way). --allocation FILE stores the "
-             "measurements for runs with another budget.\n"
-             "--then SCHEME also quantises, for example to int4-group128. organ prunes each matrix and quantises its "
-             "kept weights as quantize --method gptq does. Removed weights stay zero, and later layers are calibrated "
-             "on the result. OUT has the format and report of quantize.\n"
-             "With --then, --budget may also be in bits per weight (2.6bpw) or in bytes (9GB). The budget counts the "
-             "codes of kept weights, the scales, and one bit per weight that marks the zeros; in bytes it also counts "
-             "all other tensors. OUT can be larger than the budget, because it stores a code for each zero too.\n"
-             "Output. OUT is a complete model directory with the same files, headers and sizes. Every program that "
-             "opens the donor can open it. OUT/organ contains REPORT.md, prune.json with all numbers, and prune.jsonl "
-             "with one line per tensor.\n"
-             "If DONOR is one .gguf or .safetensors file, OUT can be a file of the same kind; the reports are next to "
-             "it (for X.gguf: X.REPORT.md and so on). For a model in several GGUF files, OUT must be a directory.\n"
-             "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("the donor"),
+    .about = "Sets weights of a model's linear layers to zero and writes a complete model. By default these are the "
+             "attention and feed-forward projections (q, k, v, o, gate, up, down, with their fused and expert "
+             "forms).\n"
+             "Methods. If you have a text that resembles the model's use, give --calibration and --sparsity: the "
+             "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md). With an "
+             "importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and no "
+             "forward pass; physarum-v2 then leaves the kept weights unchanged, which raises its loss. With neither, "
+             "the default is physarum-v1, which reads only the weights, supports every architecture and runs at the "
+             "speed of the disk; from 40 % sparsity on, its loss is several times that of physarum-v3. physarum-v2, "
+             "sparsegpt and alps also refit the kept weights; wanda and magnitude do not.\n"
+             "--then SCHEME also quantises the kept weights, for example to int4-group128, as quantize --method gptq "
+             "does. Removed weights stay zero. OUT has the format and report of quantize.\n"
+             "--budget with --allocate global is a share of all target weights; with --then also bits per weight "
+             "(2.6bpw) or bytes (9GB). It counts the codes of kept weights, the scales, and one bit per weight that "
+             "marks the zeros; in bytes also all other tensors. OUT can be larger, because it stores a code for each "
+             "zero too.\n"
+             "OUT has the files, headers and sizes of the donor, and every program that opens the donor can open it. "
+             "If DONOR is one .gguf or .safetensors file, OUT can be a file of the same kind; for a model in several "
+             "GGUF files it must be a directory.",
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is not changed")),
     GROUPS(GROUP("Options", prune_options), GROUP("Calibration", calibration_options),
            GROUP("Physarum v2 and v3", method_options), GROUP("Physarum v1", flow_options),
@@ -151,9 +131,6 @@ const organ_verb organ_prune_verb = {
              {"organ prune model-f16.gguf -o pruned.gguf --sparsity 30", "Writes one GGUF file from one GGUF file."},
              {"organ prune donor -o pruned --dry-run",
               "Prints what would be pruned, and how much of the model that is."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed during the run; 4 a read or "
-             "write fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
     .run = run_prune};
 
 /* ---- audit ---- */
@@ -173,14 +150,14 @@ const organ_verb organ_audit_verb = {
     .common = true,
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
-    .about = "Compares a pruned or cut model with its donor, the original model, by their bytes. It counts "
-             "the weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of "
-             "the whole model (full). It checks that all other weights and tensors have the same bits, names, types "
-             "and shapes.\n"
+    .about = "Compares a pruned or cut model with its donor, the original model, by their bytes. It counts the "
+             "weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of the "
+             "whole model (full), and checks that all other weights and tensors have the same bits, names, types and "
+             "shapes.\n"
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
-             "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
-             "the kept parts, and that config.json or the GGUF metadata match. Weights that --refit or "
-             "organ width refitted must have the digests that the report in PRUNED states.",
+             "bytes which of the donor's were kept, and checks that every tensor consists of these and that "
+             "config.json or the GGUF metadata match. Weights that --refit or organ width refitted must have the "
+             "digests that the report in PRUNED states.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
@@ -188,8 +165,7 @@ const organ_verb organ_audit_verb = {
               "Counts killed weights and checks that all others are unchanged."},
              {"organ audit donor pruned --json | jq .totals",
               "Prints the killed weights of the pruned tensors and of the whole model as JSON."}),
-    .exits = "0 all checks pass; 1 a check fails, and the report names it; 2 wrong usage; 3 a model is malformed; 4 a "
-             "model cannot be read.",
+    .exits = {.done = "all checks pass", .check = "a check fails, and the report names it"},
     .run = run_audit};
 
 /* purify: reduces noise in the weights. */
@@ -228,16 +204,12 @@ const organ_verb organ_purify_verb = {
     .shares = true,
     .summary = "reduce what a filter classifies as noise in the weights",
     .about = "Filters the rows of a model's projections (q, k, v, o, gate, up, down, with their fused and expert "
-             "forms). Components that the filter classifies as noise are multiplied by 1 - strength. With fft these "
-             "are the frequencies of a row that have low power. With haar these are the wavelet details that are "
-             "small, or whose parent at the next coarser scale is small. Types and shapes do not change. Tensors of "
-             "types that organ cannot write are copied; if --select names one, the run fails.\n"
-             "Such a filter classifies most of what a model has learned as noise. The report states the share of "
-             "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
-             "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "
-             "PURIFY_REPORT.md and .html, and purify.json with all numbers; if OUT is a file, they are next to it. OUT "
-             "appears under its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+             "forms): components that the filter classifies as noise are multiplied by 1 - strength. With fft these "
+             "are the frequencies of a row that have low power; with haar the wavelet details that are small, or "
+             "whose parent at the next coarser scale is small. Types and shapes do not change. Tensors of types that "
+             "organ cannot write are copied; if --select names one, the run fails.\n"
+             "Such a filter classifies most of what a model has learned as noise: the report warns if more than 5 % "
+             "of the energy is removed. A higher theta is no evidence of a better model.",
     OPERANDS(OPERAND("MODEL", MODEL, purify.model, "the model to purify, also an organ directory; it is not changed")),
     GROUPS(GROUP("Options", purify_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     FORMERLY(LAYERS_FORMERLY(purify.layers)),
@@ -248,8 +220,5 @@ const organ_verb organ_purify_verb = {
              {"organ purify MODEL -o OUT --method haar --resume", "Continues an interrupted run."},
              {"organ purify organs -o purified --method haar --dry-run",
               "Prints what would be purified in an organ directory."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or --select names a tensor whose type cannot be written; 3 the "
-             "model is malformed, has values that are not finite, or changed during the run; 4 a read or write fails, "
-             "or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "--select names a tensor whose type cannot be written", .content = "a value is not finite"},
     .run = run_purify};

@@ -87,8 +87,7 @@ const organ_verb organ_report_verb = {
     EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "Writes the page of a pruning."},
              {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html",
               "Saves the report of an audit and converts it to a page."}),
-    .exits = "0 done; 2 wrong usage, or PAGE exists and is not a page of organ; 3 FILE is not a report, or has no "
-             "page; 4 FILE cannot be read, or the page cannot be written.",
+    .exits = {.content = "FILE has no page"},
     .run = run_report};
 
 /* serve: runs all verbs over HTTP. */
@@ -200,6 +199,5 @@ const organ_verb organ_serve_verb = {
               "Serves other machines; clients need a token."},
              {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "Serves HTTPS."},
              {"curl -s 127.0.0.1:8935/api/v1/models", "Lists the models."}),
-    .exits = "0 stopped by a signal; 2 wrong usage; 3 a token file, certificate or key is malformed, or readable "
-             "by all users; 4 the directory cannot be opened, or the address cannot be used.",
+    .exits = {.done = "stopped by a signal", .content = "all users may read a token file or key"},
     .run = run_serve};

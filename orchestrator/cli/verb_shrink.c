@@ -53,25 +53,18 @@ const organ_verb organ_experts_verb = {
     .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
              "ones too, are copied byte for byte. Router rows, correction biases and config.json (or the GGUF "
              "metadata) are reduced to match.\n"
-             "Scores decide which experts are removed. organ runs the calibration text through the model, quantised or "
-             "not, one layer at a time within --memory. --score loss (default) repeatedly removes the expert whose "
-             "removal changes the layer's output least; tokens of removed experts are rerouted to the remaining ones. "
-             "The scores sum, reap and frequency rank each expert individually; they need a quarter to two thirds of "
-             "the time of loss.\n"
-             "--scores FILE stores the scores. A later run with FILE and another --keep or --score then needs no "
-             "calibration text. A measurement with --score loss stores all four scores, one with another --score "
-             "stores sum, reap and frequency. An interrupted measurement continues after the last layer in FILE.\n"
-             "--refit refits the down projections of each layer's kept experts together by least squares, so that the "
-             "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
-             "windows does not fall, the layer stays unchanged. --refit needs down projections of BF16, F16 or F32, or "
-             "GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
-             "Every layer must keep the same number of experts, because config.json and GGUF store one number for all "
-             "layers. --per-layer global therefore fails if layers would keep different numbers; use it with --dry-run "
-             "to print the number that each layer would keep.\n"
-             "OUT/organ contains EXPERTS_REPORT.md and .html with a picture of the kept experts, and experts.json with "
-             "all numbers; if OUT is a file, they are next to it. OUT appears under its name only when it is complete; "
-             "--resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+             "organ runs the calibration text through the model and scores each expert. --score loss (default) "
+             "repeatedly removes the expert whose removal changes the layer's output least; tokens of removed "
+             "experts are rerouted to the remaining ones. sum, reap and frequency rank each expert individually; "
+             "they need a quarter to two thirds of the time.\n"
+             "--scores FILE stores the scores: a later run with FILE and another --keep or --score needs no text, "
+             "and an interrupted measurement continues after the last layer in FILE. A measurement with --score loss "
+             "stores all four scores, one with another --score the other three.\n"
+             "--refit refits the down projections of each layer's kept experts together by least squares. Every "
+             "fourth window is held out: if the error on these windows does not fall, the layer stays unchanged. It "
+             "needs down projections of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
+             "Every layer must keep the same number of experts, because config.json and GGUF store one number for "
+             "all layers: --per-layer global with --dry-run only prints the number that each layer would keep.",
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
     GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
@@ -83,10 +76,7 @@ const organ_verb organ_experts_verb = {
               "Uses another score, for a GGUF model."},
              {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",
               "Prints the size of the output and the memory that the run needs."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, or the scores belong to another run; 3 the model is malformed, "
-             "its format cannot express the smaller model, or it changed during the run; 4 a read or write fails, or "
-             "the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "the scores belong to another run", .content = "the format cannot express the smaller model"},
     .run = run_experts};
 
 /* layers: removes transformer blocks from a model. */
@@ -140,34 +130,24 @@ const organ_verb organ_layers_verb = {
     .common = true,
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
-    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
-             "In config.json or the GGUF metadata, lists with one entry per layer lose the entries of dropped blocks. "
-             "If a setting cannot describe the kept blocks, such as 'every fourth layer has full attention', the run "
-             "fails with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered; config.json or the "
+             "GGUF metadata are reduced to match. If a setting cannot describe the kept blocks, such as 'every "
+             "fourth layer has full attention', the error names it. Kept tensors, packed ones too, are copied byte "
+             "for byte.\n"
              "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
-             "searches for N blocks on the calibration text. organ starts by dropping the N blocks of least influence "
-             "(1 - the mean cosine of the hidden states before and after a block). It then exchanges one dropped block "
-             "for a kept one as long as this lowers the KL divergence from the whole model, measured on "
-             "--search-tokens. If there are at most 64 possible sets of N blocks, it compares all of them.\n"
-             "For the search, --memory must be large enough for two layers and three times the hidden states of "
-             "--search-tokens. With more memory organ compares more sets at a time, with the same result. --scores "
-             "FILE stores the measurements: an interrupted search continues from FILE, and a search for another number "
-             "of blocks reuses it.\n"
-             "--refit refits weights around the dropped blocks, so that the hidden states of the smaller model "
-             "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
-             "calibration text through both models and solves least-squares problems. A gap is the place of dropped "
-             "blocks. In the block before a gap organ refits o and down; in every block after a gap it refits q, k, v, "
-             "o, gate, up, down and the router. Last, it multiplies the norm before the output head by one factor.\n"
-             "To decide how much of each change to apply, organ holds out up to one window in four (one in eight if "
-             "there are 32 windows or more), about 4,096 tokens at most. It measures the KL divergence from MODEL on "
-             "the held-out windows for three shares of the change, and applies the share with the least divergence. If "
-             "no share lowers it, these weights stay unchanged. The report names output projections that organ cannot "
-             "refit because of a norm of their outputs.\n"
-             "--refit needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
-             "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
-             "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
-             "are next to it.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+             "searches for N blocks on the calibration text: organ drops the N blocks of least influence (1 - the "
+             "mean cosine of the hidden states before and after a block), then exchanges one dropped block for a "
+             "kept one as long as this lowers the KL divergence from the whole model on --search-tokens. --memory "
+             "must be large enough for two layers and three times the hidden states of --search-tokens. --scores "
+             "FILE stores the measurements: an interrupted search continues from FILE, and a search for another "
+             "number of blocks reuses it.\n"
+             "--refit refits weights around the dropped blocks by least squares, so that the hidden states of the "
+             "smaller model approximate those of the whole model: o and down in the block before a gap; q, k, v, o, "
+             "gate, up, down and the router in every block after one; and one factor of the norm before the output "
+             "head. On held-out windows organ measures the KL divergence for three shares of each change and applies "
+             "the best, or none if no share lowers it. It needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to "
+             "Q8_0, Q4_K to Q6_K). The report names output projections that organ cannot refit because of a norm of "
+             "their outputs.",
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to cut; it is not changed")),
     GROUPS(GROUP("Options", layers_options), GROUP("Calibration (search and --refit)", calibration_options),
            GROUP("Search", search_options),
@@ -179,11 +159,8 @@ const organ_verb organ_layers_verb = {
              {"organ layers MODEL -o OUT --drop 5-8 --refit --calibration a.txt",
               "Drops four blocks and refits the weights around the gap."},
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
-             "too small; 3 the model is malformed, has a setting that cannot describe the kept blocks, or (with a "
-             "text) has an unsupported architecture; 4 a read or write fails, or the disk is full; 130 interrupted "
-             "(--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.usage = "--drop names blocks that the model does not have",
+              .content = "a setting cannot describe the kept blocks"},
     .run = run_layers};
 
 /* width: removes channels of the feed-forward and K and V heads. */
@@ -215,7 +192,7 @@ static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text,
           "calibration text; do not use a text on which the model is evaluated",
           .required = true, .common = true),
-    WINDOWS_CALIBRATION(width),
+    WINDOWS_CALIBRATION(width), MOMENTS(width.moments),
     CHOICE("score", "loss|wanda", width.score,
            "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with the "
            "smallest norm of weights times inputs, as most other tools do", .fallback = "loss", .common = true),
@@ -230,25 +207,18 @@ const organ_verb organ_width_verb = {
     .summary = "remove channels of the feed-forward and attention heads",
     .about = "Writes a model with fewer channels in its feed-forwards (--ffn), fewer K and V heads with their query "
              "heads in its attention (--heads), or both. The output is smaller and faster in every program and needs "
-             "no support for sparse or packed weights. Every layer keeps the same number of channels and heads, "
-             "because config.json and GGUF store one number for all layers. In a mixture of experts --ffn removes the "
-             "same number of channels from every routed expert; organ chooses them for each expert.\n"
-             "organ runs the calibration text through the model, one layer at a time, and narrows each layer before "
-             "the text enters the next. It removes channels one by one. Each time it removes the channel without which "
-             "the outputs of the down projection have the least error, if the remaining columns of this projection are "
-             "refitted by least squares. Heads are removed in the same way, by the error of the attention's output "
-             "projection. The kept columns get the refitted values; all other kept weights are copied byte for byte. "
-             "--score wanda and --no-refit select simpler methods, for comparison.\n"
-             "The down projections, and with --heads the output projections, must be F32, F16 or BF16. The other "
-             "matrices may be quantised if the cut does not split a block. An expert is calibrated on its routed "
-             "tokens; the channels of an expert without tokens are chosen by the norms of its weights, and the report "
-             "says so. To remove whole experts, use organ experts. The choices are stored in a hidden directory next "
-             "to OUT until OUT is complete, so that --resume continues an interrupted run at its layer or tensor.\n"
-             "--memory must be large enough for the hidden states of the text and one layer; --scratch DIR stores the "
-             "hidden states in an unnamed temporary file, which the system removes when the run ends.\n"
-             "OUT/organ/WIDTH_REPORT.md (and .html) and width.json list the kept channels and heads and the error of "
-             "each layer.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL"),
+             "no support for sparse or packed weights. Every layer keeps the same number, because config.json and "
+             "GGUF store one number for all layers. In a mixture of experts --ffn removes the same number of "
+             "channels from every routed expert, chosen for each.\n"
+             "organ runs the calibration text through the model, one layer at a time, and removes one channel after "
+             "the other: the one without which the outputs of the down projection have the least error, if its "
+             "remaining columns are refitted by least squares. Heads are removed in the same way, by the error of "
+             "the attention's output projection. Refitted projections must be F32, F16 or BF16; all other kept "
+             "weights are copied byte for byte, and may be quantised if the cut does not split a block. An expert is "
+             "calibrated on its routed tokens; if it has none, the norms of its weights decide, and the report says "
+             "so. To remove whole experts, use organ experts.\n"
+             "The choices are stored in a hidden directory next to OUT until OUT is complete, so that --resume "
+             "continues at the layer or tensor.",
     OPERANDS(OPERAND("MODEL", MODEL, width.model, "the model to narrow; it is not changed")),
     GROUPS(GROUP("Options", width_options), GROUP("Choice of channels and heads", choice_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
@@ -263,8 +233,5 @@ const organ_verb organ_width_verb = {
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt --resume", "Continues an interrupted run."},
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt -n",
               "Prints what would be removed, and the size of OUT."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
-             "malformed, has packed weights that cannot be cut, changed during the run, or has weights that are NaN or "
-             "infinite; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
-             ORGAN_EVALUATION_EXITS ".",
+    .exits = {.content = "packed weights cannot be cut, or a weight is NaN or infinite"},
     .run = run_width};

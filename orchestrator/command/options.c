@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* MAX_NAMES and MAX_CHOICES limit what is compared with a wrong word. */
 enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
@@ -72,7 +73,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
     if (option->choices && !option->open)
         snprintf(out, size, "one of %s", range);
     else
-        snprintf(out, size, *range && !option->open ? "%s (%s)" : "%s%.0s", kinds[option->value], range);
+        snprintf(out, size, *range && !option->open ? "%s%s (%s)" : "%s%s%.0s",
+                 option->automatic ? ORGAN_AUTOMATIC " or " : "", kinds[option->value], range);
 }
 
 /* Infinities, hexadecimal numbers, and signs or fractions in a count are no numbers of an option. */
@@ -118,6 +120,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
+/* The list of choices is left out if there is a hint. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
@@ -130,12 +133,14 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     snprintf(typed, sizeof typed, "%.*s", (int)sizeof typed - 1, text);
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
-        snprintf(hint, sizeof hint, "; %s", why);
-    else if (strlen(text) > 3) /* a short name such as "f64" is close to "f16" but means another type */
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%.200s': %s", verb->name, option->name, text, why);
+    if (strlen(text) > 3) /* a short name such as "f64" is close to "f16" but means another type */
         organ_nearest_hint(typed, names, count, "", hint);
+    if (*hint)
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%.200s'%s", verb->name, option->name, text, hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%.200s', but must be %s%s", verb->name, option->name, text,
-                      allowed, hint);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%.200s', but must be %s", verb->name, option->name, text,
+                      allowed);
 }
 
 /* A value between 0 and 1 without '%' may be meant as a share, so it gives ORGAN_USAGE. */
@@ -183,13 +188,16 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
-        organ_in_range(option, number)) {
+    const bool automatic = option->automatic && strcmp(text, ORGAN_AUTOMATIC) == 0;
+    if (automatic || (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
+                      organ_in_range(option, number))) {
         store_number(option, number, member);
         return ORGAN_OK;
     }
+    const char *const why = option->explain ? option->explain(typed) : NULL;
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%s', but must be %s", verb->name, option->name, typed, allowed);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%s', but must be %s%s%s", verb->name, option->name, typed,
+                      allowed, why ? ": " : "", why ? why : "");
 }
 
 /* ---- finding options ---- */
@@ -292,6 +300,20 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return NULL;
 }
 
+/* Users of other programs write an option for an operand, such as --model. Returns the operand that `name` means. */
+static const organ_operand *operand_of(const organ_verb *verb, const char *name, size_t length)
+{
+    static const char *const usual[] = {"model", "input", "in", "model-path", "file"};
+    bool found = false;
+    for (size_t k = 0; k < sizeof usual / sizeof *usual && !found; k++)
+        found = strlen(usual[k]) == length && memcmp(usual[k], name, length) == 0;
+    for (size_t k = 0; k < verb->operand_count; k++)
+        if (found ||
+            (strlen(verb->operands[k].name) == length && strncasecmp(verb->operands[k].name, name, length) == 0))
+            return &verb->operands[k];
+    return NULL;
+}
+
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
@@ -300,6 +322,10 @@ static organ_status fail_unknown_option(const organ_verb *verb, const char *name
     for (const organ_option *option; count < MAX_NAMES && (option = organ_verb_option_at(verb, count));)
         names[count++] = option->name;
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), name);
+    const organ_operand *const operand = operand_of(verb, name, length);
+    if (operand)
+        return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s': write %s without an option, organ %s %s",
+                          verb->name, (int)length, name, operand->name, verb->name, operand->name);
     return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s", verb->name, (int)length, name,
                       organ_nearest_hint(typed, names, count, "--", hint));
 }
@@ -373,6 +399,21 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, false, error);
 }
 
+/* Suggests the option whose name begins with the letter, if there is only one. */
+static organ_status fail_unknown_letter(const organ_verb *verb, char letter, organ_error *error)
+{
+    const organ_option *option, *found = NULL;
+    size_t count = 0;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (option->name[0] == letter) {
+            found = option;
+            count++;
+        }
+    return organ_fail(error, ORGAN_USAGE,
+                      count == 1 ? "%s: unknown option '-%c'; did you mean '--%s'?" : "%s: unknown option '-%c'",
+                      verb->name, letter, count == 1 ? found->name : "");
+}
+
 /* Options without a value may be joined ("-nf"). For an option with a value, the text after its letter is the value;
  * if there is none, the next word is. `letters` has no dash. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
@@ -380,7 +421,7 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
     for (; *letters; letters++) {
         const organ_option *const option = find_short(p->verb, *letters);
         if (!option)
-            return organ_fail(error, ORGAN_USAGE, "%s: unknown option '-%c'", p->verb->name, *letters);
+            return fail_unknown_letter(p->verb, *letters, error);
         if (option->value != ORGAN_VALUE_FLAG)
             return parse_option(p, option, letters[1] ? letters + 1 : NULL, true, error);
         if (parse_option(p, option, NULL, true, error) != ORGAN_OK)
@@ -391,6 +432,33 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
 
 bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
+/* Returns whether the option was given or follows among the words that are not parsed yet. */
+static bool is_given(const parser *p, const organ_option *option)
+{
+    const size_t length = strlen(option->name);
+    bool given = p->given & bit_of(p->verb, option);
+    for (int k = p->at; k < p->argc && !given; k++) {
+        const char *const word = p->argv[k];
+        given = word[0] == '-' && (word[1] == '-' ? strncmp(word + 2, option->name, length) == 0
+                                                  : option->letter && word[1] == option->letter);
+    }
+    return given;
+}
+
+/* Suggests the first required option without choices that is not given: the word may be its value. */
+static organ_status fail_unexpected(const parser *p, const char *text, organ_error *error)
+{
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(p->verb, k)); k++)
+        if (option->required && option->value == ORGAN_VALUE_TEXT && !option->choices && !is_given(p, option)) {
+            const char letter[] = {option->letter, '\0'};
+            return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'; did you mean %s%s '%s'?",
+                              p->verb->name, text, option->letter ? "-" : "--", option->letter ? letter : option->name,
+                              text);
+        }
+    return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
+}
+
 /* The last operand may accept several words. Returns ORGAN_USAGE if there is no operand for the word, or if the word
  * is empty or not allowed. */
 static organ_status parse_operand(parser *p, const char *text, organ_error *error)
@@ -398,7 +466,7 @@ static organ_status parse_operand(parser *p, const char *text, organ_error *erro
     const size_t count = p->verb->operand_count;
     const bool repeated = count > 0 && p->operands == count && organ_operand_repeats(&p->verb->operands[count - 1]);
     if (p->operands == count && !repeated)
-        return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
+        return fail_unexpected(p, text, error);
     const organ_operand *const operand = &p->verb->operands[repeated ? count - 1 : p->operands++];
     const organ_option allowed = {.name = operand->name, .choices = strchr(operand->name, '|') ? operand->name : NULL};
     void *const member = (char *)p->values + operand->offset;

@@ -43,6 +43,8 @@ typedef struct organ_topic {
     const char *about; /* further explanation, paragraphs separated by '\n'; NULL: none */
 } organ_topic;
 
+#define ORGAN_AUTOMATIC "auto" /* value of an option with `automatic` */
+
 /* An option of a verb. */
 typedef struct organ_option {
     const char *name; /* without the dashes */
@@ -54,6 +56,7 @@ typedef struct organ_option {
     const char *argument;       /* name of the value in help, "N"; NULL for flags */
     organ_range range;          /* allowed values of counts, reals and bytes */
     bool after_from, before_to; /* the bound `from`, or `to`, itself is not allowed */
+    bool automatic;             /* for amounts: the value "auto" is allowed too, and stored as 0 */
     bool required;
     /* the default, as written on a command line; NULL: none: the member of a real gets `unset`, all others keep their
      * value */
@@ -66,8 +69,8 @@ typedef struct organ_option {
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
     bool temporary;    /* for inputs: a directory that gets temporary files; the run reads nothing else in it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
-    const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
-                                                * text, or NULL; may be NULL */
+    const char *(*explain)(const char *typed); /* returns advice for a value that is not allowed, a static text, or
+                                                * NULL; may be NULL. Of texts only those with choices use it */
     bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
                      * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */
@@ -75,8 +78,8 @@ typedef struct organ_option {
                      * "--NAME" does */
     bool common;    /* `organ VERB -h` shows it; also a required option. At most ten */
     const organ_topic *topic; /* the topic that describes it; NULL: the help of its verb does */
-    bool percent;   /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
-                       because a user who writes 0.5 nearly always means half */
+    bool percent; /* for reals: the value is in percent and may end in '%'. A value between 0 and 1 must end in '%',
+                     because a user who writes 0.5 nearly always means half */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -124,10 +127,14 @@ typedef struct organ_verb {
     size_t call_size; /* size in bytes of the struct that gets the values of operands and options */
     const organ_example *examples;
     size_t example_count;
-    const char *exits; /* meaning of its exit codes, paragraphs as in `about` */
-    bool common;       /* `organ` without arguments lists it */
-    bool no_job;       /* the server does not run it as a job, because it reads or writes outside the root */
-    bool shares;       /* processes that a launcher (mpirun, srun) has started can share its work */
+    /* When it ends with some exit codes (exits.h), if it says more than their titles: `done` and `check` instead of the
+     * title, `check` only for verbs that check something, `usage` and `content` after "also if". */
+    struct organ_verb_exits {
+        const char *done, *check, *usage, *content;
+    } exits;
+    bool common; /* `organ` without arguments lists it */
+    bool no_job; /* the server does not run it as a job, because it reads or writes outside the root */
+    bool shares; /* processes that a launcher (mpirun, srun) has started can share its work */
     organ_status (*run)(void *call, organ_error *error); /* runs the verb; `call` is the struct of call_size bytes */
 } organ_verb;
 
@@ -164,8 +171,8 @@ typedef enum organ_help {
 /* Parses argv[0 .. argc), the words after the verb, into `values`, a struct of verb->call_size bytes. Options and
  * operands may be mixed. Options have the forms "--name value", "--name=value", "-o value" and "-ovalue"; "--" ends
  * them. The last value of a repeated option applies; organ_words get all values. *help becomes the help that --help or
- * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or wrong argument,
- * with a message that names the option, its value and the allowed values. */
+ * else -h among the words requests; missing arguments are then no error. Returns ORGAN_USAGE for an unknown, missing or
+ * wrong argument, with a message that names the option, its value and the allowed values. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, organ_help *help,
                                  organ_error *error);
 

@@ -160,8 +160,9 @@ static organ_status run_feed_forward(forward_group *g, size_t first, size_t toke
 organ_status organ_forward_ffn(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
-    const size_t together =
-        g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    const size_t together = g->layer->reserved
+                                ? organ_forward_stream_tokens(g->forward, organ_engine_memory(g->forward->engine))
+                                : FORWARD_GROUP;
     /* A layer in memory gets contiguous hidden states from organ_forward_block; a streamed one copies them here. */
     const bool copied = g->layer->reserved && c->state > c->hidden;
     for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {

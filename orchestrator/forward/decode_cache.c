@@ -6,7 +6,7 @@
 
 #include "formats/architecture/pairing.h"
 #include "formats/architecture/families.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,15 +79,23 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
                organ_forward_rotation_kind(&f->rotation_local, max);
 }
 
+static void prefer_resident_model(const organ_forward *f, growing with)
+{
+    with.kept += f->head.bytes;
+    for (unsigned l = 0; l < f->config.layers; l++)
+        with.kept += f->plans[l].bytes;
+    organ_memory_prefer(f->engine, organ_memory_enough(0, fits_text, &with));
+}
+
 /* Layers are counted from the first. `taken` bytes and a pass over `together` tokens need memory too. */
 static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {
         taken += f->plans[cache->held].bytes;
-        if (!organ_forward_fits(f, f->engine->memory, together, taken))
+        if (!organ_forward_fits(f, organ_engine_memory(f->engine), together, taken))
             return;
     }
-    cache->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
+    cache->holds_head = organ_forward_fits(f, organ_engine_memory(f->engine), together, taken + f->head.bytes);
 }
 
 /* Only layers with experts are streamed, because a token needs few of the experts. */
@@ -116,9 +124,10 @@ organ_status organ_decode_cache_open(organ_forward *f, size_t first, size_t max,
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, max) * (uint64_t)sizeof(float);
     /* the product with sizeof(float) must not overflow; UINT64_MAX / 4 bytes fit in no memory */
     growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
-    if (!fits_text(&g, f->engine->memory))
-        return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, fits_text, &g),
-                                   "a layer of %s and the keys and values of %zu tokens", f->model->path, max);
+    if (organ_memory_require(f->engine, fits_text, &g, error, "a layer of %s and the keys and values of %zu tokens",
+                             f->model->path, max) != ORGAN_OK)
+        return error->status;
+    prefer_resident_model(f, g);
     organ_decode_cache *const made = calloc(1, sizeof *made);
     if (!made)
         return organ_fail_memory(error, f->model->path);

@@ -269,7 +269,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    const size_t together = organ_min(count, organ_forward_head_rows(forward, forward->engine->memory));
+    const size_t together = organ_min(count, organ_forward_head_rows(forward, organ_engine_memory(forward->engine)));
     if (count == 0)
         return ORGAN_OK;
     head_job j = {.forward = forward, .context = context, .each = each};

@@ -268,7 +268,7 @@ static size_t floats_of_largest_group(const organ_forward *forward, const organ_
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
         max = tokens > max ? tokens : max;
     }
-    return organ_forward_block_room(forward, forward->engine->memory, max, windows->begin[windows->count]);
+    return organ_forward_block_room(forward, organ_engine_memory(forward->engine), max, windows->begin[windows->count]);
 }
 
 /* `g` has the layer, the windows and their room. Does nothing if `error` is set already, because the caller could
@@ -340,7 +340,7 @@ static size_t group_of(size_t context) { return organ_max(context, FORWARD_GROUP
 /* Returns 0 also if `context` is 0. */
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
-    const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
+    const uint64_t token = f->config.state * sizeof(float), memory = organ_engine_memory(f->engine);
     const uint64_t tokens =
         memory_left_of_layer(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
     if (context == 0 || tokens < context)
@@ -362,7 +362,8 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
 
 uint64_t organ_forward_spare_memory(const organ_forward *f, size_t context)
 {
-    return memory_left_after(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
+    const uint64_t memory = organ_engine_memory(f->engine);
+    return memory_left_after(f, memory, group_of(context), memory / 16, 0, 0);
 }
 
 /* The result is the smaller one of two counts of the workers' scratch: that of this engine and a sixteenth of the

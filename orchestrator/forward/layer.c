@@ -2,7 +2,7 @@
  * Loading of one layer's weights, and access to them. */
 #include "orchestrator/forward/layer.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -322,7 +322,7 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
 static organ_status load_layer(organ_forward *forward, int32_t number, layer_load how, organ_layer **loaded,
                                organ_error *error)
 {
-    const uint64_t memory = forward->engine->memory;
+    const uint64_t memory = organ_engine_memory(forward->engine);
     if (number < 0 || (unsigned)number >= forward->config.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
@@ -330,9 +330,10 @@ static organ_status load_layer(organ_forward *forward, int32_t number, layer_loa
         return organ_fail(error, ORGAN_USAGE, "%s: the plan describes a model that has not been written yet",
                           forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
-    if ((how.streamed ? plan->resident : plan->bytes) >= memory)
-        return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,
-                                   forward->model->path);
+    if ((how.streamed ? plan->resident : plan->bytes) >= memory &&
+        organ_memory_claim(forward->engine, forward->min_memory, error, "layer %d of %s", (int)number,
+                           forward->model->path) != ORGAN_OK)
+        return error->status;
     if (load_plan(forward, plan, how, loaded, error) == ORGAN_OK)
         (*loaded)->kind = &forward->config.kinds[number];
     return error->status;
@@ -355,7 +356,7 @@ organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number,
 static bool layer_streams(const organ_forward *f, int32_t number)
 {
     return number >= 0 && (unsigned)number < f->config.layers &&
-           organ_forward_is_streamed(f, &f->plans[number], f->engine->memory);
+           organ_forward_is_streamed(f, &f->plans[number], organ_engine_memory(f->engine));
 }
 
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)

@@ -311,7 +311,7 @@ static bool has_packed_stack(const forward_plan *plan)
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first)
 {
     const organ_forward *const f = layer->forward;
-    const size_t memory = (size_t)(f->engine->memory / FORWARD_SHARE_OF_EXPERTS);
+    const size_t memory = (size_t)(organ_engine_memory(f->engine) / FORWARD_SHARE_OF_EXPERTS);
     const bool in_one = has_packed_stack(layer->plan);
     size_t bytes = 0, end = first;
     for (; end < f->config.experts; end++) {

@@ -203,34 +203,15 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
     return high < MAX ? high : MAX;
 }
 
-static organ_status refuse_with_arguments(organ_error *error, uint64_t given, uint64_t enough, const char *what,
-                                          va_list args)
-{
-    char text[400], have[24], option[24];
-    organ_vsnprintf(text, sizeof text, what, args);
-    return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
-                      option_text(given, 0, have), text, organ_quantity_option(enough, option));
-}
-
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
 {
+    char text[400], have[24], option[24];
     va_list args;
     va_start(args, what);
-    refuse_with_arguments(error, given, enough, what, args);
+    organ_vsnprintf(text, sizeof text, what, args);
     va_end(args);
-    return error->status;
-}
-
-organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
-                                  const char *what, ...)
-{
-    if (fits(context, given))
-        return ORGAN_OK;
-    va_list args;
-    va_start(args, what);
-    refuse_with_arguments(error, given, organ_memory_enough(given, fits, context), what, args);
-    va_end(args);
-    return error->status;
+    return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
+                      option_text(given, 0, have), text, organ_quantity_option(enough, option));
 }
 
 /* Amounts of bytes are found in a message by the words before and after them. */

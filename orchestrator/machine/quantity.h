@@ -22,10 +22,6 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Returns ORGAN_OK if `given` bytes fit. Otherwise reports the least amount that fits, like organ_memory_refuse. */
-organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
-                                  const char *what, ...) __attribute__((format(printf, 5, 6)));
-
 /* Appends ", or 21M with --scratch DIR" to a message of organ_memory_refuse: `enough` bytes suffice if hidden states
  * are in a file. First removes the text that an earlier call appended. Appends nothing unless `enough` is less than the
  * amount in the message. */

@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <organ/base.h>
 #include <organ/models.h>
+#include <organ/stream.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -55,10 +56,15 @@ double organ_billionth(double x); /* rounded to 9 decimals */
 /* Members of an object in a document: "role" and "layer" (null: in no layer) of an organ_anatomy. */
 #define SET_PLACE(anatomy)    SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_INDEX("layer", (anatomy)->layer)
 #define SET_DTYPE(key, dtype) SET_TEXT(key, organ_dtype_describe(dtype)->name)
-/* Members of "run": "cpu_isa" and "threads" of an organ_engine, and "activity". */
+/* Members of "run": "cpu_isa", "threads", "memory" and "memory_auto" of an organ_engine, and "activity". */
 #define SET_ENGINE(engine)                                                                                             \
     SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers)),         \
+        SET_COUNT("memory", organ_engine_memory(engine)), SET("memory_auto", organ_memory_share_json(engine)),         \
         SET_ACTIVITY()
+
+/* Returns the automatic memory of the engine, {"bytes", "ceiling", "free", "group", "ranks", "limit"}
+ * (organ_memory_share); JSON null if --memory is an amount, NULL if memory runs out. */
+json_t *organ_memory_share_json(const organ_engine *engine);
 
 /* Returns an array of the objects that row(context, k) returns for each row k of the anatomy (organ_anatomy_row),
  * without those that are NULL. */

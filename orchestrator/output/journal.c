@@ -98,7 +98,7 @@ organ_status organ_journal_open_locked(const char *path, const char *busy, organ
     *lines = json_array();
     journal->fd = organ_open_locked(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
     if (journal->fd < 0)
-        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: %s", path, busy)
+        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_IO, "%s: %s", path, busy)
                                     : organ_fail_errno(error, errno, "%s: cannot be opened", path);
     return read_journal_lines(journal, lines, error);
 }

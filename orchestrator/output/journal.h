@@ -30,7 +30,7 @@ typedef struct organ_journal {
  * Cuts off an incomplete last line. If a line is not a JSON object, cuts off this line and everything after it. Returns
  * ORGAN_IO if the file cannot be opened, read or truncated. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
-/* As organ_journal_open, but first locks the journal until organ_journal_close (organ_open_locked). Returns ORGAN_USAGE
+/* As organ_journal_open, but first locks the journal until organ_journal_close (organ_open_locked). Returns ORGAN_IO
  * with the message `busy` if another process has locked it. */
 organ_status organ_journal_open_locked(const char *path, const char *busy, organ_journal *journal, json_t **lines,
                                        organ_error *error);

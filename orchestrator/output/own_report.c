@@ -81,6 +81,17 @@ static json_t *made_of_report(const json_t *report, size_t which)
                         SET("scheme", quantized ? text_at(report, "parameters.scheme") : json_null()));
 }
 
+json_t *organ_memory_share_json(const organ_engine *engine)
+{
+    const organ_memory_share *const share = engine->memory ? NULL : engine->share;
+    if (!share)
+        return json_null();
+    return ORGAN_OBJECT(SET_COUNT("bytes", share->bytes), SET_COUNT("ceiling", share->ceiling),
+                        SET_COUNT("free", share->free), SET_IF(*share->group, "group", json_string(share->group)),
+                        SET_COUNT("ranks", share->ranks),
+                        SET_IF(share->limit, "limit", json_integer((json_int_t)share->limit)));
+}
+
 json_t *organ_model_made(const organ_model *model, organ_error *error)
 {
     organ_weights *weights = NULL;

@@ -4,6 +4,7 @@
 #include "orchestrator/output/plan.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
@@ -196,8 +197,10 @@ static void note_once(void *context, const char *text)
 
 /* `needed`: an amount that the verb has called enough, rounded up as in messages, or 0. It counts if the plan has less
  * than this, because the verb has a need that is not in its plan. */
-static bool plan_add_given(json_t *plan, uint64_t given, uint64_t needed)
+static bool plan_add_given(json_t *plan, const organ_engine *engine, uint64_t needed)
 {
+    const bool automatic = engine->memory == 0 && engine->share;
+    const uint64_t given = automatic ? engine->share->ceiling : engine->memory;
     static const char *const members[] = {"memory_enough", "memory_good"};
     const uint64_t exact = (uint64_t)json_integer_value(json_object_get(plan, members[0]));
     char text[24];
@@ -210,7 +213,8 @@ static bool plan_add_given(json_t *plan, uint64_t given, uint64_t needed)
             done = json_object_set_new(plan, members[k], json_integer((json_int_t)needed)) == 0 && done;
     const json_int_t enough = json_integer_value(json_object_get(plan, "memory_enough"));
     return !plan || (done && ORGAN_ADD(plan, SET_COUNT("memory_given", given),
-                                       SET_FLAG("memory_short", given < (uint64_t)enough)));
+                                       SET_FLAG("memory_short", given < (uint64_t)enough),
+                                       SET_IF(automatic, "memory_auto", organ_memory_share_json(engine))));
 }
 
 /* Returns the memory with which the verb would not be refused, or 0 if it was not refused for a lack of memory. All
@@ -248,7 +252,7 @@ organ_status organ_plan_run(organ_plan_verb *verb, const void *options, bool dry
         needed = run_once(verb, options, &planned, &once, report, error);
     }
     const uint64_t least = planned.memory == engine->memory ? 0 : planned.memory;
-    if (*report && !plan_add_given(json_object_get(*report, "plan"), engine->memory, least))
+    if (*report && !plan_add_given(json_object_get(*report, "plan"), engine, least))
         organ_fail_memory(error, "the plan");
     return error->status;
 }

@@ -56,7 +56,15 @@ static organ_partial partial_of(const organ_publish *publish)
     return (organ_partial){.folder = publish->lock, .mark = publish->mark};
 }
 
-/* Sets *missing if there is no directory. Returns ORGAN_USAGE if another process has locked it. */
+/* The errnum EBUSY tells this error from faults of the file system. */
+static organ_status fail_busy(const organ_publish *publish, const char *who, organ_error *error)
+{
+    organ_fail(error, ORGAN_IO, "%s: %s writing this output", publish->final, who);
+    error->errnum = EBUSY;
+    return error->status;
+}
+
+/* Sets *missing if there is no directory. Returns ORGAN_IO if another process has locked it. */
 static organ_status lock_partial(organ_publish *publish, bool *missing, organ_error *error)
 {
     organ_partial partial;
@@ -72,7 +80,7 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
     publish->lock = publish->folder = partial.folder;
     publish->mark = partial.mark;
     if (state == ORGAN_PARTIAL_BUSY)
-        return organ_fail(error, ORGAN_USAGE, "%s: another process is writing this output", publish->final);
+        return fail_busy(publish, "another process is", error);
     if (state == ORGAN_PARTIAL_LOCKLESS)
         return organ_fail_errno(error, fault, "%s: cannot be locked against other writers", publish->partial);
     return state == ORGAN_PARTIAL_UNKNOWN ? organ_fail_errno(error, fault, "%s: cannot be opened", publish->partial)
@@ -107,7 +115,7 @@ static organ_status own_partial(organ_publish *publish, organ_error *error)
         fault = organ_partial_set_mark(&partial, publish->token);
     publish->mark = partial.mark;
     if (fault == EEXIST)
-        return organ_fail(error, ORGAN_USAGE, "%s: a process on another host is writing this output", publish->final);
+        return fail_busy(publish, "a process on another host is", error);
     return fault ? organ_fail_errno(error, fault, "%s/%s: cannot be created", publish->partial, ORGAN_GROWING_MARK)
                  : publish_hold(publish, error);
 }
@@ -213,7 +221,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
         return error->status;
     if (organ_is_empty_folder(partial.folder)) {
         unlink(publish->note); /* of an output that the user has renamed; its inode may be that of the directory now */
-        if (own_partial(publish, error) != ORGAN_OK && error->status != ORGAN_USAGE)
+        if (own_partial(publish, error) != ORGAN_OK && error->errnum != EBUSY)
             remove_partial(publish, &(organ_error){0});
         return error->status;
     }
@@ -277,7 +285,7 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
     struct stat info;
     const bool exists = stat(publish->parent, &info) == 0;
     if (!exists || !S_ISDIR(info.st_mode))
-        return organ_fail(error, ORGAN_USAGE,
+        return organ_fail(error, ORGAN_IO,
                           exists ? "%s: its parent '%s' is not a directory"
                                  : "%s: its parent directory '%s' does not exist",
                           publish->final, publish->parent);
@@ -293,7 +301,7 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
         if (mkdir(publish->partial, 0777 & ~publish->closed) && errno != EEXIST)
             return organ_fail_errno(error, errno, "%s: cannot be created", publish->partial);
     }
-    return organ_fail(error, ORGAN_USAGE, "%s: other processes are writing this output", publish->final);
+    return fail_busy(publish, "other processes are", error);
 }
 
 static organ_status finish_killed(const organ_publish *publish, organ_error *error)

@@ -58,9 +58,8 @@ typedef struct organ_publish_mode {
  *   - `final` exists and is not empty, unless `force` is set and organ_check_replaceable accepts it with the same
  *     `like`;
  *   - it finds an unfinished run, unless `resume` continues that run or `force` or `discard` discards it;
- *   - it finds a finished output that could not get this name;
- *   - another process holds the lock.
- * Returns ORGAN_IO if the directory cannot be created. */
+ *   - it finds a finished output that could not get this name.
+ * Returns ORGAN_IO if the directory cannot be created or another process has locked it. */
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
@@ -91,8 +90,8 @@ organ_status organ_publish_finish(const char *final, organ_error *error);
 bool organ_publish_waits(const char *final);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
- * run. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output, ORGAN_IO if the output
- * cannot be removed. */
+ * run. Keeps incomplete outputs. Returns ORGAN_IO if another process writes the output, or if the output cannot be
+ * removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
 /* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */

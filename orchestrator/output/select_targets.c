@@ -6,7 +6,7 @@
 #include "formats/base/files.h"
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -273,16 +273,18 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
                       (long long)info.st_size, path);
 }
 
-/* A file larger than the memory is rejected before it is read. */
-organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
+/* A file larger than the memory is rejected before it is read. An automatic memory is raised for the ids too, because
+ * their number is not known yet. */
+organ_status organ_text_load(organ_text_input *text, const char *path, const organ_engine *engine, organ_error *error)
 {
     struct stat info;
-    *text = (organ_text_input){.path = path, .memory = memory};
+    *text = (organ_text_input){.path = path, .engine = engine};
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT &&
-        (uint64_t)info.st_size > memory) {
+        (uint64_t)info.st_size > organ_engine_memory(engine)) {
         text->size = text->tokens = (size_t)info.st_size;
-        return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens",
-                                   text->size, organ_path_name(path));
+        if (organ_memory_claim(engine, organ_text_memory(text), error, "the %zu bytes of %s and their tokens",
+                               text->size, organ_path_name(path)) != ORGAN_OK)
+            return error->status;
     }
     if (organ_text_check_size(path, error) != ORGAN_OK)
         return error->status;
@@ -291,14 +293,17 @@ organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t 
 
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
 {
-    const uint64_t capacity = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
-    organ_tokenizer_allow(tokenizer, text->memory);
+    /* each token has at least one byte */
+    organ_memory_prefer(text->engine, text->size * (1 + (uint64_t)sizeof *text->ids));
+    const uint64_t memory = organ_engine_memory(text->engine);
+    const uint64_t capacity = memory > text->size ? (memory - text->size) / sizeof *text->ids : 0;
+    organ_tokenizer_allow(tokenizer, memory);
     if (organ_tokenizer_encode_some(tokenizer, text->bytes, text->size, special,
                                     capacity < SIZE_MAX ? (size_t)capacity : SIZE_MAX, &text->ids, &text->tokens,
                                     error) == ORGAN_OK &&
         text->tokens > capacity)
-        organ_memory_refuse(error, text->memory, organ_text_memory(text), "the %zu bytes of %s and their %zu tokens",
-                            text->size, organ_path_name(text->path), text->tokens);
+        organ_memory_claim(text->engine, organ_text_memory(text), error, "the %zu bytes of %s and their %zu tokens",
+                           text->size, organ_path_name(text->path), text->tokens);
     return error->status;
 }
 

@@ -5,6 +5,7 @@
 #include "orchestrator/machine/workers.h"
 #include <organ/machine.h>
 #include "orchestrator/ranks/ranks_parts.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/version.h"
 
 #include <sched.h>
@@ -271,6 +272,26 @@ void organ_gathered_release(organ_gathered *all)
     free(all->of);
     free(all->bytes);
     *all = (organ_gathered){0};
+}
+
+organ_status organ_ranks_divide_memory(organ_ranks *ranks, const organ_engine *engine, uint64_t limit,
+                                       organ_error *error)
+{
+    organ_gathered all = {0};
+    size_t here = ranks ? 0 : 1;
+    for (size_t r = 0; ranks && r < ranks->count; r++)
+        here += strcmp(ranks->hosts[r], ranks->hosts[ranks->rank]) == 0;
+    organ_memory_divide(engine, here, limit);
+    const uint64_t mine = engine->memory || !engine->share ? UINT64_MAX : engine->share->ceiling;
+    if (!ranks || organ_ranks_gather(ranks, "dividing the memory", &mine, sizeof mine, &all, error) != ORGAN_OK)
+        return error->status;
+    for (size_t r = 0; r < all.count; r++) {
+        uint64_t ceiling = 0;
+        memcpy(&ceiling, all.of[r], sizeof ceiling);
+        organ_memory_lower(engine, ceiling);
+    }
+    organ_gathered_release(&all);
+    return ORGAN_OK;
 }
 
 /* All ranks call the broadcast right after a meeting, so it ends soon: the first BRIEF_TURNS waits only yield the

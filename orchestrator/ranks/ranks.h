@@ -90,6 +90,12 @@ organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const voi
                                 organ_gathered *all, organ_error *error);
 void organ_gathered_release(organ_gathered *all);
 
+/* Meets like organ_ranks_agree. Divides the automatic memory of `engine` by the ranks on this host, at most `limit`
+ * bytes each (0: no limit), and gives all ranks the least ceiling of any. Works without ranks too; does nothing if
+ * --memory is an amount. */
+organ_status organ_ranks_divide_memory(organ_ranks *ranks, const organ_engine *engine, uint64_t limit,
+                                       organ_error *error);
+
 /* Meets like organ_ranks_agree, and completes an array of `count` elements of `size` bytes in all ranks: rank owner[k]
  * has computed element k, and all other ranks receive that element. */
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,

@@ -4,7 +4,7 @@
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/ridge_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
 #include <errno.h>
@@ -74,7 +74,8 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const uint64_t bytes = matrix->rows * matrix->cols * sizeof(float), memory = organ_strips_engine(strips)->memory;
+    const uint64_t bytes = matrix->rows * matrix->cols * sizeof(float),
+                   memory = organ_engine_memory(organ_strips_engine(strips));
     char needs[16], has[16];
     if (bytes <= memory)
         return ORGAN_OK;

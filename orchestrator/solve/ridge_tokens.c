@@ -7,7 +7,7 @@
 #include "orchestrator/solve/ridge_parts.h"
 #include "orchestrator/solve/strips.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/rows.h"
 
@@ -254,11 +254,13 @@ uint64_t organ_strips_min(const organ_rows *matrix)
  * ORGAN_USAGE if the memory is too small for one reader and one strip. */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
-    const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);
+    const uint64_t least = organ_strips_min(s->matrix), strip = strip_bytes(s);
     const size_t workers = organ_workers_count(s->engine->workers);
-    if (given < least)
-        return organ_memory_refuse(error, given, least, "%s", s->matrix->name);
-    const uint64_t memory = given - s->matrix->extra_bytes;
+    if (organ_memory_claim(s->engine, least, error, "%s", s->matrix->name) != ORGAN_OK)
+        return error->status;
+    if (hold)
+        organ_memory_prefer(s->engine, s->matrix->extra_bytes + 2 * workers * s->scratch_bytes + s->count * strip);
+    const uint64_t memory = organ_engine_memory(s->engine) - s->matrix->extra_bytes;
     s->readers = workers;
     if (s->scratch_bytes > 0)
         s->readers = organ_min(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));

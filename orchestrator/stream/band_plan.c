@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/pass_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/machine/topology_parts.h"
 
 #include <organ/stream.h>
@@ -123,19 +123,16 @@ uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
     return organ_memory_enough(0, plan_bands, &p);
 }
 
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
-                                  organ_error *error)
+organ_status organ_band_plan_make(const organ_pass *pass, const organ_engine *engine, size_t workers,
+                                  organ_band_plan *plan, organ_error *error)
 {
     const organ_tensor *widest;
     band_plan_planning p = begin_planning(pass, workers, &widest);
-    const bool fits = plan_bands(&p, memory);
+    organ_memory_require(engine, plan_bands, &p, error, "two bands of tensor '%s' and the scratch of %zu threads",
+                         widest ? widest->name : "(copied bytes)", workers);
     *plan = p.plan;
-    if (!fits)
-        return organ_memory_refuse(error, memory, organ_memory_enough(memory, plan_bands, &p),
-                                   "two bands of tensor '%s' and the scratch of %zu threads",
-                                   widest ? widest->name : "(copied bytes)", workers);
     plan->slots = organ_min(plan->slots, organ_band_max_slots(workers));
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* The band is one row of bytes: as many whole tiles as fit plan->band_bytes, or the `remaining` bytes of the tensor
@@ -263,11 +260,11 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
 
 /* organ_engine_choose_tile returns the twin if its time is below this share of the time of the engine's kernels */
 #define CLEARLY_QUICKER 0.97
-#define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 
 typedef struct own_engine {
     organ_engine engine; /* first member: the caller has a pointer to it */
     organ_topology *topology;
+    organ_memory_share share;
 } own_engine;
 
 void organ_engine_destroy(organ_engine *engine)
@@ -288,9 +285,10 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
     *engine = NULL;
     if (!own)
         return organ_fail(error, ORGAN_IO, "no memory for an engine");
-    own->engine.memory = memory ? memory : USUAL_MEMORY;
+    own->engine.memory = memory;
     own->engine.kernels = kernels ? kernels : organ_kernels_choose(organ_cpu_detect(), NULL, &why);
-    if (organ_topology_discover(&own->topology, error) != ORGAN_OK ||
+    if ((memory == 0 && organ_memory_share_begin(&own->engine, &own->share, "", error) != ORGAN_OK) ||
+        organ_topology_discover(&own->topology, error) != ORGAN_OK ||
         organ_workers_create(own->topology, threads, &own->engine.workers, error) != ORGAN_OK) {
         organ_engine_destroy(&own->engine);
         return error->status;

@@ -188,7 +188,7 @@ static void end_run(organ_pass_run_state *r)
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
 {
     organ_pass_run_state r = {.pass = pass, .engine = engine};
-    if (organ_band_plan_make(pass, engine->memory, organ_workers_count(engine->workers), &r.plan, error))
+    if (organ_band_plan_make(pass, engine, organ_workers_count(engine->workers), &r.plan, error))
         return error->status;
     if (r.plan.total_bytes == 0 && !r.plan.moves)
         return ORGAN_OK;

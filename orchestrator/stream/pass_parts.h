@@ -22,10 +22,10 @@ typedef struct organ_band_plan {
     bool moves;           /* the pass has spans */
 } organ_band_plan;
 
-/* Chooses the limits for `memory` bytes and `workers` threads. Returns ORGAN_USAGE, with the needed amount in the
- * message, if two bands and the scratch of the workers do not fit, or if the memory is less than pass->least. */
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
-                                  organ_error *error);
+/* Chooses the limits for the memory of `engine` and `workers` threads. Returns ORGAN_USAGE, with the needed amount in
+ * the message, if two bands and the scratch of the workers do not fit, or if the memory is less than pass->least. */
+organ_status organ_band_plan_make(const organ_pass *pass, const organ_engine *engine, size_t workers,
+                                  organ_band_plan *plan, organ_error *error);
 
 /* Returns the least memory for which organ_band_plan_make succeeds. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);

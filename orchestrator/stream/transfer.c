@@ -460,11 +460,12 @@ static bool writes_wait(const transfer_pool *c)
 static void plan_transfer_buffers(transfer_pool *c)
 {
     const organ_engine *const e = c->engine;
-    const size_t fits = (size_t)organ_max(e->memory / STEP, 1);
+    const size_t fits = (size_t)organ_max(organ_engine_memory(e) / STEP, 1);
     c->step = STEP; /* count_parts needs it */
     c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
     c->slots = c->active * MOST_SLOTS <= fits && writes_wait(c) ? MOST_SLOTS : 1;
-    while (c->active && c->step < LONG && 2 * c->step * c->slots * c->active <= organ_min(ROOM, (size_t)e->memory))
+    while (c->active && c->step < LONG &&
+           2 * c->step * c->slots * c->active <= organ_min(ROOM, (size_t)organ_engine_memory(e)))
         c->step *= 2;
 }
 

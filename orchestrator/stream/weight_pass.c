@@ -8,8 +8,8 @@
 
 #include "formats/base/activity.h"
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/workers.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -164,10 +164,11 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     uint64_t each;
     if (measure_items(r, &plan, &widest, &each, error) != ORGAN_OK)
         return error->status;
-    const uint64_t fits = each ? r->engine->memory / each : 0;
-    if (fits == 0 && each)
-        return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'",
-                                   r->pass->items[widest].weight->name);
+    if (organ_memory_claim(r->engine, each, error, "a strip of tensor '%s'",
+                           each ? r->pass->items[widest].weight->name : "") != ORGAN_OK)
+        return error->status;
+    organ_memory_prefer(r->engine, each * organ_workers_count(r->engine->workers));
+    const uint64_t fits = each ? organ_engine_memory(r->engine) / each : 0;
     plan.active = each ? organ_min(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
     plan.window = ORGAN_STRIPS_OPEN / 2 * plan.active;
     r->plan = plan;

@@ -225,6 +225,58 @@ here="organ inspect tiny-qwen2 to a reader that goes away"
 judge "does not end with 0" test "$(cat ../code)" = 0
 judge "is not silent" test ! -s ../err
 
+# ---- typical mistakes ----
+refused 2 "quantize: --scheme cannot be 'nf4': organ writes no formats of bitsandbytes; int4-group64" quantize tiny-qwen2 -o no -s nf4
+refused 2 "quantize: --scheme cannot be 'int4-group16': the groups have 32, 64 or 128 weights: did you mean 'int4-group32'?" quantize tiny-qwen2 -o no -s int4-group16
+refused 2 "gptq is a method: --scheme int4-group128 --method gptq --calibration TEXT" quantize tiny-qwen2 -o no -s gptq
+refused 2 "organ reads AWQ but does not write it" quantize tiny-qwen2 -o no -s AWQ
+refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no -s W4A16
+refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
+refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
+refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft
+judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s soft 2>&1 | grep -c 'must be one of')" = 1
+judge "a list is with the hint" test "$("$organ" quantize tiny-qwen2 -o no -s nf4 2>&1 | grep -c 'must be one of')" = 0
+refused 2 "prune: --then cannot be 'Q4_K_M': --then writes schemes of safetensors models" prune tiny-qwen2 -o no -s 50 --then Q4_K_M
+refused 2 "must be a number (above 0, below 100): -s is --sparsity here; --then SCHEME also quantises" prune tiny-qwen2 -o no -s int4-group32
+refused 2 "tiny-qwen2-Q8_0.gguf: is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0," \
+    quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no.gguf -s int4-group32
+refused 2 "tiny-qwen2: is not GGUF, but q4_k is a scheme of GGUF models: convert the model first" quantize tiny-qwen2 -o no -s q4_k
+refused 2 "generate: unexpected argument 'Hello'; did you mean -p 'Hello'?" generate tiny-qwen2 Hello
+refused 2 "quantize: unexpected argument 'out'; did you mean -o 'out'?" quantize tiny-qwen2 out
+refused 2 "quantize: unexpected argument 'out'" quantize tiny-qwen2 out -o no -s q4_k
+judge "an option that follows is suggested" test "$("$organ" quantize tiny-qwen2 out -o no 2>&1 | grep -c 'did you mean')" = 0
+refused 2 "'tiny-qwen2' is no verb; did you mean 'organ inspect tiny-qwen2'?" tiny-qwen2
+refused 2 "'none/model.gguf' is no verb; did you mean 'organ inspect none/model.gguf'?" none/model.gguf
+refused 2 "unknown option '-v'; did you mean 'organ --version' (-V)?" -v
+refused 2 "unknown option '--quantize'; did you mean 'organ quantize'?" --quantize tiny-qwen2
+refused 2 "option '--json' before a verb: write it after the verb, organ VERB --json" --json inspect tiny-qwen2
+refused 2 "unknown option '--nonsense' before a verb" --nonsense
+refused 2 "inspect: unknown option '--model': write MODEL without an option, organ inspect MODEL" inspect --model tiny-qwen2
+refused 2 "prune: unknown option '--donor': write DONOR without an option" prune --donor tiny-qwen2 -o no
+refused 2 "quantize: unknown option '-b'; did you mean '--budget'?" quantize tiny-qwen2 -b 4
+refused 2 "prune: unknown option '-c'" prune tiny-qwen2 -c 4
+HF_HOME=$PWD/cacheless refused 4 "some/model: no file or folder of this name, nor a model in the Hugging Face cache $PWD/cacheless/hub; to download it: organ fetch hf:some/model -o model" \
+    inspect some/model
+HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 3 "hf:some/model: the Hugging Face cache $PWD/cacheless/hub has no models--some--model, and HF_HUB_OFFLINE forbids requests; to download it: organ fetch hf:some/model -o model" \
+    inspect hf:some/model
+refused 4 "tiny-qwen2/none: no model here" inspect tiny-qwen2/none
+text=tiny-qwen2/heldout.txt
+ln -s "${model%/*}/tiny-lora" tiny-lora
+adapter="tiny-lora: is a LoRA adapter (of tiny-qwen2), not a model; to make a model: organ lora merge --base tiny-qwen2 --adapter tiny-lora -o MERGED"
+for words in "prune tiny-lora -o no -s 50" "quantize tiny-lora -o no -s int4-group32" "dequantize tiny-lora -o no" "convert tiny-lora -o no.gguf --to gguf" \
+    "purify tiny-lora -o no --method haar" "audit tiny-qwen2 tiny-lora" "audit tiny-lora tiny-qwen2" "experts tiny-lora -o no --keep 50% --calibration $text" \
+    "layers tiny-lora -o no --drop 0-0" "width tiny-lora -o no --ffn 50% --calibration $text" "graft --source tiny-lora --target tiny-qwen2 -o no" \
+    "perplexity tiny-lora --text $text" "perplexity tiny-qwen2 --compare tiny-lora --text $text" "evaluate tiny-qwen2 tiny-lora --text $text" "generate tiny-lora -p a" \
+    "tokenize tiny-lora --text $text" "lora merge --base tiny-lora --adapter tiny-lora -o no" "lora extract --base tiny-lora --tuned tiny-qwen2 -o no"; do
+    # shellcheck disable=SC2086
+    refused 3 "$adapter" $words
+done
+refused 3 "tiny-lora/adapter_model.safetensors: is a LoRA adapter (of tiny-qwen2), not a model" prune tiny-lora/adapter_model.safetensors -o no -s 50
+ends 0 inspect tiny-lora
+ends 0 lora sanitize tiny-lora --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o tiny-lora-gguf --quiet
+refused 3 "adapter_model.gguf: is a LoRA adapter, not a model; to make a model: organ lora merge --base BASE --adapter" prune tiny-lora-gguf/adapter_model.gguf -o no.gguf -s 50
+rm -rf tiny-lora-gguf
+
 # ---- wrong usage ----
 refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
 refused 2 "unknown verb 'dance'" help dance

@@ -84,7 +84,7 @@ refused 2 '--allocate has no meaning with --imatrix' prune tiny-qwen2 -o new --m
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50%
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --allocate global --budget 50%
 refused 2 '--block-size cannot be combined with --allocate' prune tiny-qwen2 -o new --method physarum-v1 "${short[@]}" --allocate global --budget 50% --block-size 64
-refused 2 'fewer than the 80000 needed (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 80000 --memory 16G
+refused 3 'fewer than the 80000 needed (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 80000 --memory 16G
 ends 0 "${v2[@]}" --calibration $text --samples 1000 --context 72 --allocate global --budget 50% --dry-run --json
 says 'of 72 are used, not 1000 (--samples)'
 judge "the windows of a text leave too little for the allocation" test "$(jq '.calibration.samples > 500 and .allocation.tokens >= 1024' ../out)" = true

@@ -41,9 +41,9 @@ judge "more than one file is fetched" test "$(ls one)" = config.json
 refused 2 "none of the 15 files of commit $commit is selected" fetch hf:tiny/qwen2 -o none --include '*.bin'
 refused 2 "name either a folder with -o DIR, or the cache with --cache" fetch hf:tiny/qwen2
 refused 2 "name either a folder" fetch hf:tiny/qwen2 -o x --cache
-refused 3 "is not a model name" fetch hf:tiny/../x -o x
-refused 4 "the server has no such model, or no revision main of it" fetch hf:tiny/lost -o x
-refused 4 "the server has no such model, or no revision v7 of it" fetch hf:tiny/qwen2@v7 -o x
+refused 2 "is not a model name" fetch hf:tiny/../x -o x
+refused 2 "the server has no such model, or no revision main of it" fetch hf:tiny/lost -o x
+refused 2 "the server has no such model, or no revision v7 of it" fetch hf:tiny/qwen2@v7 -o x
 HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests" fetch hf:tiny/qwen2 -o x
 HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is not an http(s) URL" fetch hf:tiny/qwen2 -o x
 echo other >one/config.json
@@ -128,7 +128,7 @@ HF_TOKEN='a b' refused 2 "the token in HF_TOKEN contains a space or a character 
 refused 4 "nowhere" fetch hf:tiny/qwen2 -o x --token-file nowhere
 
 # ---- into the cache, in the layout of huggingface_hub ----
-refused 3 "has no models--tiny--qwen2; prune needs it there: organ fetch hf:tiny/qwen2 --cache" prune hf:tiny/qwen2 -o made
+refused 2 "has no models--tiny--qwen2; prune needs it there: organ fetch hf:tiny/qwen2 --cache" prune hf:tiny/qwen2 -o made
 ends 0 fetch hf:tiny/qwen2 --cache
 entry=$HF_HOME/hub/models--tiny--qwen2
 judge "refs/main is not the commit" test "$(cat "$entry/refs/main")" = $commit
@@ -158,9 +158,9 @@ judge "another host gets the token" test "$(grep '^cdn' ../hub/log | grep -vc ' 
 ends 0 inspect hf:tiny/gguf
 ends 0 inspect hf:tiny/many/b.gguf
 refused 3 "no index of shards and not one GGUF model: name a file" inspect hf:tiny/many
-refused 3 "the repository has no file c.gguf at commit $commit" inspect hf:tiny/many/c.gguf
-refused 4 "tiny/qwen2: no model here" inspect tiny/qwen2
-HF_HUB_OFFLINE=1 refused 3 "has no models--tiny--qwen2" inspect hf:tiny/qwen2
+refused 2 "the repository has no file c.gguf at commit $commit" inspect hf:tiny/many/c.gguf
+refused 2 "tiny/qwen2: no model here" inspect tiny/qwen2
+HF_HUB_OFFLINE=1 refused 2 "has no models--tiny--qwen2" inspect hf:tiny/qwen2
 judge "the cache is written" test ! -e "$HF_HOME/hub"
 kill $server
 finish

@@ -40,7 +40,7 @@ judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memo
 refused 2 "--refit needs a text: --calibration TEXT" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --refit
 refused 2 "--refit needs at least 4 windows (--samples)" \
     experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --refit
-refused 2 "the work memory of healing it; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --refit --memory 16M
+refused 2 "the work memory of refitting it; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --refit --memory 16M
 ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
 refused 2 "down_proj.weight' is F8_E4M3: --refit cannot refit it" \
     experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --refit

@@ -65,7 +65,7 @@ for command in "audit tiny-qwen2 out --html" "prune tiny-qwen2 -o new --html" "r
         refused 2 "notes.html: exists and is not a report of organ: it is not overwritten" $command notes.html
         refused 2 "weights.html: exists and is not a report of organ" $command weights.html
         refused 2 "directory: exists and is not a file" $command directory
-        refused 2 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
+        refused 4 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
     }
 done
 refused 2 "--html needs a value" audit tiny-qwen2 out --html

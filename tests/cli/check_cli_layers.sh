@@ -205,7 +205,7 @@ refused 3 "its schema is ''" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" -
 head -c 3000 "$text" >../little.txt
 ends 0 layers tiny-qwen2 -o no --drop 2 --calibration ../little.txt --search-tokens 200000 --context 256 --dry-run
 says "windows of 256 are used, not 782 (--search-tokens)"
-refused 2 "windows of 256 (--context), but at least 4 are needed: give a longer text or a smaller --context" layers tiny-qwen2 -o no --drop 2-2 --refit --calibration ../little.txt --context 256
+refused 3 "windows of 256 (--context), but at least 4 are needed: give a longer text or a smaller --context" layers tiny-qwen2 -o no --drop 2-2 --refit --calibration ../little.txt --context 256
 refused 2 "--refit holds out one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${short[@]}" --memory 8M

@@ -56,7 +56,7 @@ for name in hf:tiny/gguf/tiny-qwen2-Q8_0.gguf hf:tiny/gguf/other-Q8_0.gguf@main 
 
 # ---- variables that name the folders ----
 mkdir apart && mv "$HOME/hf" apart/hf
-refused 3 "hf:tiny/qwen2: the Hugging Face cache $HF_HOME/hub has no models--tiny--qwen2" inspect hf:tiny/qwen2
+refused 2 "hf:tiny/qwen2: the Hugging Face cache $HF_HOME/hub has no models--tiny--qwen2" inspect hf:tiny/qwen2
 HF_HOME=$PWD/apart/hf opens hf:tiny/qwen2
 HF_HUB_CACHE=$PWD/apart/hf/hub opens hf:tiny/qwen2
 HUGGINGFACE_HUB_CACHE=$PWD/apart/hf/hub opens hf:tiny/qwen2
@@ -125,22 +125,22 @@ inspect --untrusted tiny/qwen2
 END
 
 # ---- wrong names ----
-refused 4 "tiny/qwem2: no model here, nor is there one of that name in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
-refused 3 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2; did you mean 'hf:tiny/qwen2'?" inspect hf:tiny/qwem2
-refused 3 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
-refused 3 "has no file tiny-qwen2-Q8.gguf; did you mean 'tiny-qwen2-Q8_0.gguf'?" inspect hf:tiny/gguf/tiny-qwen2-Q8.gguf
+refused 2 "tiny/qwem2: no file or folder of this name, nor a model in the Hugging Face cache $hub; did you mean 'hf:tiny/qwen2'?" inspect tiny/qwem2
+refused 2 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2; did you mean 'hf:tiny/qwen2'?" inspect hf:tiny/qwem2
+refused 2 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
+refused 2 "has no file tiny-qwen2-Q8.gguf; did you mean 'tiny-qwen2-Q8_0.gguf'?" inspect hf:tiny/gguf/tiny-qwen2-Q8.gguf
 refused 3 "holds more than one GGUF model, among them other-Q8_0.gguf and tiny-qwen2-Q8_0.gguf: name one file" inspect hf:tiny/gguf
-refused 3 "no manifest registry.ollama.ai/library/tiney/latest in the folders manifests and manifests-v2 of $ollama" inspect ollama:tiney
+refused 2 "no manifest registry.ollama.ai/library/tiney/latest in the folders manifests and manifests-v2 of $ollama" inspect ollama:tiney
 says "; did you mean 'ollama:tiny'?"
-refused 3 "; did you mean 'ollama:tiny:q8_0'?" inspect ollama:tiny:q80
-refused 3 "LM Studio's folder $studio has no maker/tiny-GGUE; did you mean 'lmstudio:maker/tiny-GGUF'?" inspect lmstudio:maker/tiny-GGUE
+refused 2 "; did you mean 'ollama:tiny:q8_0'?" inspect ollama:tiny:q80
+refused 2 "LM Studio's folder $studio has no maker/tiny-GGUE; did you mean 'lmstudio:maker/tiny-GGUF'?" inspect lmstudio:maker/tiny-GGUE
 for name in hf: hf:.. hf:../qwen2 hf:tiny/.. hf:tiny//x hf:a/b/../../c hf:a/b/../c hf:a--b/c hf:a/b..c hf:-a/b 'hf:a b/c' hf:tiny/qwen2@ hf:tiny/qwen2@../main \
-    hf:tiny/qwen2@refs/../../x hf:tiny/qwen2@/main hf:tiny/qwen2/./x; do refused 3 "$name: " inspect "$name"; done
+    hf:tiny/qwen2@refs/../../x hf:tiny/qwen2@/main hf:tiny/qwen2/./x; do refused 2 "$name: " inspect "$name"; done
 for name in ollama: ollama:../x ollama:a/b/c/d ollama:tiny:.. ollama:tiny: ollama:/tiny 'ollama:tiny\x'; do
-    refused 3 "$name: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]" inspect "$name"
+    refused 2 "$name: is not a model name of the form ollama:[HOST/][USER/]NAME[:TAG]" inspect "$name"
 done
 for name in lmstudio: lmstudio:maker lmstudio:../x lmstudio:maker/../two lmstudio:/maker/two lmstudio:maker/; do
-    refused 3 "$name: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
+    refused 2 "$name: is not a model name of the form lmstudio:PUBLISHER/NAME[/FILE]" inspect "$name"
 done
 
 # ---- damaged entries ----
@@ -214,7 +214,7 @@ lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$(printf %064d 
 blob "{$list}"
 lists "\"manifests\":[{\"runner\":\"ollama\",\"digest\":\"sha256:$blob\"}]" "has no list 'layers'"
 rm "$ollama/blobs/sha256-$(readlink "$ollama/manifests-v2/ollama.com/library/list/latest" | sed 's/.*sha256-//')"
-refused 3 "no manifest registry.ollama.ai/library/list/latest" inspect ollama:list
+refused 2 "no manifest registry.ollama.ai/library/list/latest" inspect ollama:list
 ln -s nowhere "$studio/maker/lost"
 refused 3 "is a link that leads nowhere" inspect lmstudio:maker/lost
 # Verbs that read no URLs say so, without a request and without the password.
@@ -226,5 +226,5 @@ for verb in "fleet DIR" "prune DONOR" "layers MODEL" "lora_resize ADAPTER" "lora
 done
 refused 2 "perplexity: --text is a URL, but this verb reads it from this machine only" perplexity hf:tiny/qwen2 --text https://localhost:1/text
 refused 2 "convert: --output is a URL, but only files on this machine can be written" convert hf:tiny/qwen2 -o http://localhost:1/x --to gguf
-HOME='' HF_HOME='' refused 3 "neither HOME nor HF_HOME is set, so the folder of the cache is unknown" inspect hf:tiny/qwen2
+HOME='' HF_HOME='' refused 2 "neither HOME nor HF_HOME is set, so the folder of the cache is unknown" inspect hf:tiny/qwen2
 finish

@@ -100,7 +100,7 @@ says "everything except the page is done: pages/o.html: there is no directory pa
 prints "organ audit tiny-qwen2 o"
 judge "the output is not whole" test -f o/organ/prune.json
 echo mine >taken
-refused 2 "taken/o: its parent 'taken' is not a directory" prune tiny-qwen2 -o taken/o
+refused 4 "taken/o: its parent 'taken' is not a directory" prune tiny-qwen2 -o taken/o
 
 # ---- --force replaces an output of organ or a model, and nothing else ----
 ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20

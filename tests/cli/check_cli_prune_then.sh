@@ -118,7 +118,7 @@ refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o n
 refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method wanda -s 50 "${short[@]}" --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method physarum-v2 --no-refit "${short[@]}" --then int4-group32
-refused 2 "--then is 'q4_k', but must be one of" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --then q4_k
+refused 2 "--then cannot be 'q4_k': --then writes schemes of safetensors models" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --then q4_k
 refused 2 "--budget 1.7bpw: with 95 to 20 % of their weights zero the targets need 1.701 to 4.700 bits per weight as int4-group32" "${divided[@]}" -o no --budget 1.7bpw
 refused 2 "--budget 8M: with 95 to 20 % of their weights zero the targets need 9134736 to 9299856 bytes with all other tensors as int4-group32" "${divided[@]}" -o no --budget 8M
 refused 2 "the mean cannot be 97 %" "${divided[@]}" -o no --budget 97%

@@ -58,7 +58,7 @@ fi
 
 # ---- errors for people: the verb, and the command that lists its options ----
 refused 2 "Try 'organ prune -h'." prune tiny-qwen2 -o new --progress jason
-says "prune: --progress is 'jason', but must be one of auto, bar, lines, json, none; did you mean 'json'?"
+says "prune: --progress cannot be 'jason'; did you mean 'json'?"
 
 # ---- a log, and a progress bar on request ----
 ends 0 prune tiny-qwen2 -o out --force --progress auto

@@ -117,7 +117,7 @@ refused 2 "width: --calibration FILE is missing" width tiny-qwen2 -o new --ffn 7
 refused 2 "nothing to remove: give --ffn or --heads" "${new[@]}"
 refused 2 "--multiple-of has no meaning without --ffn" "${new[@]}" --heads 1 --multiple-of 8
 refused 2 "did you mean '--heads'" "${new[@]}" --haeds 1
-refused 2 "--score is 'wand', but must be one of loss, wanda; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
+refused 2 "--score cannot be 'wand'; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
 refused 2 "--ffn 'most' is neither a share (75%) nor a number of channels" "${new[@]}" --ffn most
 refused 2 "--ffn '7.5' is neither a share" "${new[@]}" --ffn 7.5
 refused 2 "--ffn '75 %' is neither a share" "${new[@]}" --ffn '75 %'
@@ -130,7 +130,7 @@ refused 2 "--ffn 864: keep 1 to 863 of the 864 channels" "${new[@]}" --ffn 864
 refused 2 "--heads 10% leaves nothing: of 2 heads of K and V it is 0.2" "${new[@]}" --heads 10%
 refused 2 "--heads 2: keep 1 to 1 of the 2 heads of K and V" "${new[@]}" --heads 2
 refused 2 "--multiple-of is '0'" "${new[@]}" --ffn 50% --multiple-of 0
-refused 2 "which is 0 windows of 1048576 (--context), but at least 1 is needed" width tiny-qwen2 -o new --calibration $text --samples 64 --context 1048576 --ffn 50%
+refused 3 "which is 0 windows of 1048576 (--context), but at least 1 is needed" width tiny-qwen2 -o new --calibration $text --samples 64 --context 1048576 --ffn 50%
 refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
 refused 2 "--ffn 100: keep 1 to 95 of the 96 channels of an expert" width tiny-moe -o new "${short[@]}" --ffn 100
 refused 2 "--ffn 20% leaves nothing: of 96 channels of an expert it is 19.2" width tiny-moe -o new "${short[@]}" --ffn 20% --multiple-of 96

@@ -41,7 +41,7 @@ static char *parsed(const char *line)
 {
     char buffer[256], *words[MAX_WORDS], *rest = NULL;
     int count = 0, used = 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     organ_error error = {0};
     snprintf(buffer, sizeof buffer, "%s --help", line);
     for (char *word = strtok_r(buffer, " ", &rest); word && count < MAX_WORDS; word = strtok_r(NULL, " ", &rest))
@@ -121,7 +121,7 @@ START_TEST(other_flags_cannot_be_undone)
 {
     organ_error error = {0};
     int used = 0;
-    bool help = false;
+    organ_help help = ORGAN_HELP_NONE;
     const organ_verb *const verb = organ_verb_find(&organ_all_verbs, "prune", NULL, &used, &error);
     static const char *const words[] = {"--no-force", "--refit=yes", "--no-refit=no"};
     static const char *const faults[] = {"prune: unknown option '--no-force'; did you mean '--force'?",
@@ -171,7 +171,7 @@ static char *shown(const organ_verb *verb)
         words[2] = dashes;
     }
     ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-    organ_help_of_verb(text.out, verb, &page);
+    organ_help_of_verb(text.out, &organ_all_verbs, verb, &page);
     organ_complete(text.out, &organ_all_verbs, *second ? 3 : 2, words);
     organ_text_finish(&text, &out, &error);
     ck_assert_ptr_nonnull(out);

@@ -142,7 +142,7 @@ says_where() {
 
 # Replaces the parts of a text that differ from run to run and from machine to machine.
 steady() {
-    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^<!-- organ: [0-9a-f]\{16\} -->$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' -e '/^Bound by /d' \
+    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^<!-- organ: [0-9a-f]\{16\} -->$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' -e '/^  --memory auto: /d' -e '/^Bound by /d' \
         -e '/^\[[0-9]*\/[0-9]*\] /s/  [0-9.]* [kMGT]*B\/s$//' "$1"
 }
 

@@ -2,7 +2,7 @@
  * Tests of the error about too little memory: the named memory is enough, and one unit (K or M) less is not, for every
  * verb with --memory whose need may be below the smallest value of the command line. tests/cli/check_cli_memory.sh has
  * the others. */
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include <organ/machine.h>
 #include <organ/inspect.h>
 #include <organ/lora.h>
@@ -311,9 +311,12 @@ START_TEST(only_memory_that_does_not_fit_is_refused)
     const uint64_t mega = (uint64_t)1 << 20;
     uint64_t needed = 48 * mega;
     organ_error error = {0};
-    ck_assert_int_eq(organ_memory_require(&error, needed, fits_from, &needed, "%d windows", 3), ORGAN_OK);
+    ck_assert_int_eq(
+        organ_memory_require(&(organ_engine){.memory = needed}, fits_from, &needed, &error, "%d windows", 3), ORGAN_OK);
     ck_assert_int_eq(error.status, ORGAN_OK);
-    ck_assert_int_eq(organ_memory_require(&error, needed - 1, fits_from, &needed, "%d windows", 3), ORGAN_USAGE);
+    ck_assert_int_eq(
+        organ_memory_require(&(organ_engine){.memory = needed - 1}, fits_from, &needed, &error, "%d windows", 3),
+        ORGAN_USAGE);
     ck_assert_str_eq(error.message, "--memory 50331647 is too little for 3 windows; --memory 48M is enough");
 }
 END_TEST

@@ -43,7 +43,8 @@ static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
 {
     organ_band_plan plan;
     organ_error error = {0};
-    ck_assert_msg(organ_band_plan_make(pass, memory, workers, &plan, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_band_plan_make(pass, &(organ_engine){.memory = memory}, workers, &plan, &error) == ORGAN_OK,
+                  "%s", error.message);
     ck_assert_uint_ge(plan.slots, 2);
     organ_band_cursor cursor = {0};
     organ_band_shape shape;
@@ -116,7 +117,7 @@ START_TEST(bands_do_not_cross_matrices)
     const organ_pass pass = {.items = &item, .item_count = 1, .tile_rows = 64, .tile_cols = 64};
     organ_band_plan plan;
     organ_error error = {0};
-    ck_assert_int_eq(organ_band_plan_make(&pass, 64 << 20, 2, &plan, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_band_plan_make(&pass, &(organ_engine){.memory = 64 << 20}, 2, &plan, &error), ORGAN_OK);
     organ_band_cursor cursor = {0};
     organ_band_shape band;
     size_t bands = 0;
@@ -138,11 +139,11 @@ START_TEST(memory_too_small_is_told)
         .items = &item, .item_count = 1, .tile_rows = 256, .tile_cols = 256, .scratch_bytes = 1 << 20};
     organ_band_plan plan;
     organ_error error = {0};
-    ck_assert_int_eq(organ_band_plan_make(&pass, 16 << 20, 2, &plan, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_band_plan_make(&pass, &(organ_engine){.memory = 16 << 20}, 2, &plan, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--memory"));
     ck_assert_ptr_nonnull(strstr(error.message, "'wide'"));
     error = (organ_error){0};
-    ck_assert_int_eq(organ_band_plan_make(&pass, 20 << 20, 2, &plan, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_band_plan_make(&pass, &(organ_engine){.memory = 20 << 20}, 2, &plan, &error), ORGAN_OK);
 }
 END_TEST
 

@@ -62,8 +62,12 @@ extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
             "Memory: --memory {plan.memory_enough:option} is enough{plan.memory_good>plan.memory_enough?; from "       \
             "{plan.memory_good:option} "                                                                               \
             "on, more has no effect}."),                                                                               \
+        SAY(ON_ALL, "dry_run&plan.memory_auto",                                                                        \
+            "--memory auto: at most {plan.memory_auto.ceiling:option}, half of the free memory"                        \
+            "{plan.memory_auto.ranks>1? for each of {plan.memory_auto.ranks} processes}."),                            \
         WARN(ON_ALL, "dry_run&plan.memory_short",                                                                      \
-             "--memory {plan.memory_given:option} is too little: the run would end with an error."),                   \
+             "--memory {plan.memory_auto?auto|{plan.memory_given:option}} is too little: the run would end with an "   \
+             "error."),                                                                                                \
         SAY(ON_ALL, "dry_run&run.plan",                                                                                \
             "Time: about {run.plan.seconds:time} with {run.plan.threads} thread{run.plan.threads:s} of "               \
             "{run.plan.cpu?{run.plan.cpu}|this machine}, disks not counted.")

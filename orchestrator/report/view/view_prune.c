@@ -155,7 +155,9 @@ static const organ_item run[] = {
     {NULL, "Wall time", "{run.seconds:time}"},
     {NULL, "Speed", "{run.bytes_per_second:bytes}/s of target weights"},
     {NULL, "Machine", "{run.host}, {run.threads} threads ({run.pinned} pinned), {run.cpu_isa} kernels"},
-    {NULL, "Memory allowed", "{run.memory:memory}"},
+    {NULL, "Memory allowed",
+     "{run.memory:memory}{run.memory_auto?, which the run chose (--memory auto, at most "
+     "{run.memory_auto.ceiling:memory} of {run.memory_auto.free:memory} free)}"},
     {NULL, "Resumed", "{run.resumed?yes: times cover only the last part|no}"},
     {NULL, "Program", "{organ}"}};
 static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_CODE),
@@ -292,6 +294,17 @@ const organ_view organ_prune_view = {
     "{problems?FAILED: {problems:size} problem{problems:s}.|{" COMPENSATED                                             \
     "?Passed: the copy equals the donor except for its target weights, of which " changed                              \
     ".|Passed: the copy equals the donor except for the killed weights, which are zero.}}"
+/* The answer of a failed audit, on a terminal: the verdict and the first problems. */
+#define AUDIT_FAILED(verdict)                                                                                          \
+    SAY_AFTER(ON_TERMINAL, "problems", "", verdict),                                                                   \
+        EACH_IF(ON_TERMINAL, "problems", "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}")),       \
+                .max = MOST_PROBLEMS, .rest = "  {more} more; --json lists all."),                                     \
+        EACH_IF(ON_TERMINAL, "problems", "checks",                                                                     \
+                BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}")))
+/* The checks of an audit that has not failed. */
+#define AUDIT_PASSED                                                                                                   \
+    EACH_IF(ON_TERMINAL, "!problems", "checks", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  ok      ", "{check}: {detail}")))
+enum { MOST_PROBLEMS = 5 };
 #define NOT_TARGETS                                                                                                    \
     "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
@@ -299,29 +312,27 @@ static const organ_item audit_highlights[] = {SPARSITY_HIGHLIGHTS};
 
 static const organ_block audit_blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    AUDIT_FAILED(AUDIT_VERDICT("")),
     HIGHLIGHTS(NULL, audit_highlights),
-    PROJECTIONS(ON_TERMINAL, NULL),
-    TOTALS(ON_TERMINAL, NULL),
+    PROJECTIONS(ON_TERMINAL, "!problems"),
+    TOTALS(ON_TERMINAL, "!problems"),
     ERRATA,
-    EACH(ON_TERMINAL, "checks",
-         BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
-                SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    AUDIT_PASSED,
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read and compared weight by weight; no report or log was used."),
     CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}."),
     SAY(ON_PAGE, NULL, "Zero before: {zero_before:count} target weights, not counted as killed. " NOT_TARGETS),
-    SAY(ON_TERMINAL, NULL,
+    SAY(ON_TERMINAL, "!problems",
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}) compared."),
-    MATRICES(""),
-    SAY(ON_TERMINAL, NULL, "Zero before: {zero_before:count}, not counted as killed."),
-    SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (refitted), counted among the kept."),
-    SAY(ON_TERMINAL, NULL, NOT_TARGETS),
-    GAP(NULL),
-    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
-    SAY_AFTER(ON_TERMINAL, NULL, "", AUDIT_VERDICT("counts of zero and of changed weights")),
+    MATRICES("!problems&"),
+    SAY(ON_TERMINAL, "!problems", "Zero before: {zero_before:count}, not counted as killed."),
+    SAY(ON_TERMINAL, "!problems&" COMPENSATED, "Changed: {compensated:count} (refitted), counted among the kept."),
+    SAY(ON_TERMINAL, "!problems", NOT_TARGETS),
+    GAP("!problems"),
+    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_VERDICT("counts of zero and of changed weights")),
     SPARSITY(NULL),
     SPARSE_TENSORS(NULL),
     PAGE_ENDING,
@@ -367,10 +378,9 @@ static const organ_field settings[] = {SETTING_FIELDS};
 static const organ_block audit_cut_blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
     HIGHLIGHTS(NULL, audit_cut_highlights),
-    TABLE(ON_TERMINAL, NULL, "layers", FIELDS(audit_cut_layers)),
-    EACH(ON_TERMINAL, "checks",
-         BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
-                SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    AUDIT_FAILED(AUDIT_CUT_VERDICT),
+    TABLE(ON_TERMINAL, "!problems", "layers", FIELDS(audit_cut_layers)),
+    AUDIT_PASSED,
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read and compared byte by byte{made_by?|; no report or log was used}."),
     SAY(ON_ALL, "made_by",
@@ -378,9 +388,8 @@ static const organ_block audit_cut_blocks[] = {
     CAUTIONS(ON_PAGE, NULL, "problems", "Failed checks"),
     CHECKS(ON_PAGE, NULL, "checks"),
     SAY(ON_PAGE, NULL, "Donor: {donor:model}. Copy: {copy:model}."),
-    GAP(NULL),
-    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
-    SAY_AFTER(ON_TERMINAL, NULL, "", AUDIT_CUT_VERDICT),
+    GAP("!problems"),
+    SAY_AFTER(ON_TERMINAL, "!problems", "", AUDIT_CUT_VERDICT),
     SECTION(ON_PAGE, NULL, "Layers"),
     TABLE(ON_PAGE, NULL, "layers", FIELDS(audit_cut_layers), .caption = "Parts of each donor layer in the copy",
           .max = EVERY_TENSOR, .what = "layers"),

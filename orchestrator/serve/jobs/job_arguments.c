@@ -158,6 +158,8 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
     /* Counts and amounts must be whole; below 9e18 the conversion to uint64_t is defined. */
     const bool valid =
         option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
+    if (option->automatic && json_is_string(value) && strcmp(json_string_value(value), ORGAN_AUTOMATIC) == 0)
+        return json_string(ORGAN_AUTOMATIC);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         add_fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);

@@ -76,12 +76,18 @@ typedef struct organ_process_plan {
     char **environ;            /* environment of the process: "NAME=VALUE", NULL-terminated */
 } organ_process_plan;
 
+/* The memory of a job, in bytes. */
+typedef struct organ_job_memory {
+    uint64_t limit; /* private memory of the process (RLIMIT_DATA); 0: no limit */
+    uint64_t share; /* upper bound of --memory auto (ORGAN_MEMORY_LIMIT); 0: --memory is an amount */
+} organ_job_memory;
+
 /* Starts a process in its own process group, with the descriptors `output` and `log` as standard output and error, no
- * other open files, no core dumps, and at most `memory` bytes of private memory (RLIMIT_DATA; 0: no limit). The process
+ * other open files, no core dumps, and that memory. The process
  * is confined, but waits at the pipe *gate: organ_process_let_go makes it execute the program. The caller can save
  * *process before that. If *gate is closed without a release, for example because the server dies, the process ends.
  * Returns ORGAN_IO if the process cannot be started or confined. */
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, organ_job_memory memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error);
 void organ_process_let_go(int gate);                                /* starts the waiting program; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* ends the waiting process instead */
@@ -398,9 +404,10 @@ void organ_jobs_leave(organ_job *job);
 
 /* ---- run.c ---- */
 
-/* Returns false, with an error, if a job with the command line `argv` of this verb requests more than setup.memory.
- * *limit becomes the memory limit of its process in bytes, 0: none. */
-bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit,
+/* Sets *memory for a job with the command line `argv` of this verb. With --memory auto the share is half of the memory
+ * that is free now, divided by setup.limit jobs, but at most setup.memory. Returns false, with an error, if --memory is
+ * an amount above setup.memory, or if the free memory cannot be read. */
+bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, organ_job_memory *memory,
                        organ_error *error);
 /* Starts the next attempt of a queued job. A job that cannot be started becomes ORGAN_JOB_FAILED. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job);

@@ -242,8 +242,8 @@ static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
-    uint64_t limit;
-    if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &limit, error))
+    organ_job_memory memory;
+    if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &memory, error))
         return 422;
     if (outputs_clash(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;

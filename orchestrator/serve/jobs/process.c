@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/stream/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -73,6 +73,7 @@ bool organ_process_lives(const organ_process *process)
 typedef struct child {
     const organ_process_plan *plan;
     char *const *argv;             /* the command line, NULL-terminated */
+    char **environ;                /* the environment, NULL-terminated */
     uint64_t memory;               /* RLIMIT_DATA in bytes; 0: no limit */
     int output, log;               /* descriptors that become standard output and error */
     int gate, ready;               /* ends of the pipes that the child uses */
@@ -139,7 +140,7 @@ static void become_program(const child *self)
     /* This process has closed the server's end of the gate, so that the read ends if the server dies. */
     if (read(GATE, &go, 1) != 1)
         _exit(ORGAN_INTERRUPTED);
-    syscall(SYS_execveat, PROGRAM, "", self->argv, self->plan->environ, AT_EMPTY_PATH);
+    syscall(SYS_execveat, PROGRAM, "", self->argv, self->environ, AT_EMPTY_PATH);
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
@@ -177,18 +178,38 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
+/* Returns the environment of the plan with one more variable, `last`. The caller frees the array; NULL if memory runs
+ * out. */
+static char **extended_environment(char *const *plain, char *last)
+{
+    size_t count = 0;
+    while (plain[count])
+        count++;
+    char **const all = malloc((count + 2) * sizeof *all);
+    if (!all)
+        return NULL;
+    memcpy(all, plain, count * sizeof *all);
+    all[count] = last;
+    all[count + 1] = NULL;
+    return all;
+}
+
 /* Until the release the caller can save *process, which identifies the process, before the program is executed.
  * *gate is -1 after an error. */
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, organ_job_memory memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error)
 {
     int gates[2] = {-1, -1}, readies[2] = {-1, -1};
+    char share[64];
+    snprintf(share, sizeof share, ORGAN_MEMORY_VARIABLE "=%llu", (unsigned long long)memory.share);
+    char **const all = extended_environment(plan->environ, memory.share ? share : NULL);
     int failed = pipe2(gates, O_CLOEXEC);
     if (!failed)
         failed = pipe2(readies, O_CLOEXEC);
     child self = {.plan = plan,
                   .argv = argv,
-                  .memory = memory,
+                  .environ = all,
+                  .memory = memory.limit,
                   .output = output,
                   .log = log,
                   .gate = gates[0],
@@ -198,6 +219,8 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     *gate = -1;
     if (failed)
         organ_fail_errno(error, errno, "a pipe to the job cannot be made");
+    else if (!all)
+        organ_fail_memory(error, "the environment of a job");
     else if (fork_child(&self, process, error) == ORGAN_OK) {
         *gate = self.server_gate;
         self.server_gate = -1;
@@ -206,6 +229,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     organ_job_close(self.ready);
     organ_job_close(self.server_gate);
     organ_job_close(self.server_ready);
+    free(all);
     return error->status;
 }
 

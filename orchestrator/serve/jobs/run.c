@@ -4,7 +4,9 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "formats/base/json.h"
+#include "orchestrator/machine/free_memory.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
@@ -211,16 +213,30 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
-/* Returns the bytes of memory that the command line requests: --memory, its default for this verb, or 512 MiB for verbs
- * without this option and for NULL. */
-static uint64_t job_memory(const organ_verb *verb, const json_t *argv)
+#define WITHOUT_OPTION ((uint64_t)512 << 20) /* bytes of a job whose verb has no --memory */
+
+/* Half of the free memory belongs to all jobs that may run at the same time. */
+static organ_status free_share(const organ_jobs *jobs, uint64_t *share, organ_error *error)
+{
+    organ_free_memory found;
+    if (organ_free_memory_read("", &found, error) != ORGAN_OK)
+        return error->status;
+    *share = found.bytes / 2 / jobs->setup.limit;
+    *share = *share > ORGAN_PLAN_MIN ? *share : ORGAN_PLAN_MIN;
+    *share = jobs->setup.memory && *share > jobs->setup.memory ? jobs->setup.memory : *share;
+    return ORGAN_OK;
+}
+
+/* *bytes is what the command line requests: --memory, its default for this verb, or WITHOUT_OPTION for verbs without
+ * this option and for NULL. *automatic: it is a share of the free memory. */
+static organ_status requested_memory(const organ_jobs *jobs, const organ_verb *verb, const json_t *argv,
+                                     uint64_t *bytes, bool *automatic, organ_error *error)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
-    const char *const option_text = value_of(argv, "memory");
-    uint64_t bytes = (uint64_t)512 << 20;
-    if (option && !(option_text && organ_quantity_parse(option_text, &bytes)) && option->fallback)
-        organ_quantity_parse(option->fallback, &bytes);
-    return bytes;
+    const char *const given = value_of(argv, "memory"), *const text = given || !option ? given : option->fallback;
+    *bytes = WITHOUT_OPTION;
+    *automatic = option && text && !organ_quantity_parse(text, bytes);
+    return *automatic ? free_share(jobs, bytes, error) : ORGAN_OK;
 }
 
 /* A very large limit becomes 2^63 - 1, which does not overflow. */
@@ -364,17 +380,21 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
-bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
+bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, organ_job_memory *of,
                        organ_error *error)
 {
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char requested[24], allowed[24];
-    uint64_t memory = job_memory(verb, argv);
+    uint64_t memory;
+    bool automatic;
+    if (requested_memory(jobs, verb, argv, &memory, &automatic, error) != ORGAN_OK)
+        return false;
     /* A verb without --memory has a fixed assumed amount, which a client cannot lower: lower it instead of rejecting.
      */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
         memory = jobs->setup.memory;
-    *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
+    of->limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
+    of->share = automatic ? memory : 0;
     if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
         return true;
     organ_fail(error, ORGAN_USAGE,
@@ -384,9 +404,10 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
-/* `memory` 0 is no limit. The process executes its program only after job.json with its pid is on the disk, so that
+/* The process executes its program only after job.json with its pid is on the disk, so that
  * a later server always finds a running process. */
-static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
+static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, organ_job_memory memory,
+                               organ_error *error)
 {
     int gate = -1;
     const int log = organ_job_open(&jobs->store, job->id, "events.jsonl",
@@ -412,6 +433,7 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
 void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
+    organ_job_memory memory = {0};
     json_t *const plain = json_object_get(job->fixed, "argv");
     json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
     char **const words = argv_words(argv);
@@ -424,8 +446,9 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     job->size = job->cut = 0;
     if (!argv || !words)
         organ_fail_errno(&error, ENOMEM, "the words of job %s", job->id);
-    else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &job->memory, &error))
-        launch_job(jobs, job, words, job->memory, &error);
+    else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &memory, &error))
+        launch_job(jobs, job, words, memory, &error);
+    job->memory = memory.limit;
     free(words);
     json_decref(argv);
     if (error.status == ORGAN_OK) {
@@ -459,8 +482,8 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
         json_decref(faults);
         return refused;
     }
-    uint64_t limit;
-    if (!organ_jobs_memory(jobs, words.verb->name, words.argv, &limit, error)) {
+    organ_job_memory memory;
+    if (!organ_jobs_memory(jobs, words.verb->name, words.argv, &memory, error)) {
         organ_job_words_release(&words);
         return 422;
     }

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/command/exits.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <stdio.h>
@@ -109,12 +110,13 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* An amount is a number, or a text like "512M". A JSON Schema cannot limit the amount in a text, so the pattern
- * allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
+/* An amount is a number, or a text like "512M", for some options also "auto". A JSON Schema cannot limit the amount in
+ * a text, so the pattern allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
-                     "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$");
+                     option->automatic ? "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$|^" ORGAN_AUTOMATIC "$"
+                                       : "^[1-9]([0-9]{0,2}[gG]|[0-9]{1,3}[mM])([iI]?[bB])?$");
 }
 
 static json_t *fallback_value(const organ_option *option)
@@ -256,13 +258,23 @@ static json_t *describe_groups(const organ_verb *verb)
     return list;
 }
 
+static json_t *describe_exits(const organ_verb *verb)
+{
+    char text[ORGAN_EXITS * (ORGAN_EXIT_ROOM + 8)] = "", meaning[ORGAN_EXIT_ROOM];
+    for (size_t k = 0, used = 0; k < ORGAN_EXITS; k++)
+        if (organ_exit_of_verb(verb, k, meaning))
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%d %s", used ? "; " : "", organ_exits[k].code,
+                                     meaning);
+    return json_string(text);
+}
+
 json_t *organ_verb_describe(const organ_verb *verb)
 {
     json_t *const json = describe_in_brief(verb), *const examples = json_array();
     for (size_t k = 0; k < verb->example_count; k++)
         json_array_append_new(
             examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
-    ORGAN_ADD(json, SET_TEXT("about", verb->about), SET_TEXT("exits", verb->exits ? verb->exits : ""),
+    ORGAN_ADD(json, SET_TEXT("about", verb->about), SET("exits", describe_exits(verb)),
               SET("operands", describe_operands(verb)), SET("groups", describe_groups(verb)), SET("examples", examples),
               SET("schema", arguments_schema(verb)));
     return json;

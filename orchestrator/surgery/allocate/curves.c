@@ -8,7 +8,7 @@
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
 #include <organ/machine.h>
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -176,12 +176,14 @@ static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 
 /* Only variants beyond the first need memory that is plentiful (1 / PLENTY of the free memory), so that a run with
  * just the --memory that an error message asks for succeeds. The number does not depend on the number of threads. */
-static size_t variants_at_once_for(const organ_curves *c, const organ_forward *forward)
+static size_t variants_at_once_for(const organ_curves *c, const organ_calibration_run *calib)
 {
+    const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
     const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
-    const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY,
-                   least = min_extra(c, forward);
+    const uint64_t least = min_extra(c, forward) + organ_calibration_run_moments(calib);
+    organ_memory_prefer(c->engine, PLENTY * (least + MAX_TOGETHER * one + organ_forward_layer_bytes(forward)));
+    const uint64_t plenty = organ_forward_spare_memory(forward, c->options.walk.calibration.context) / PLENTY;
     const uint64_t more = plenty > least ? (plenty - least) / one : 0;
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
@@ -192,7 +194,7 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_forward *const forward = organ_calibration_run_facts_of(calib)->forward;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
-    c->variants_at_once = c->variants_at_once ? c->variants_at_once : variants_at_once_for(c, forward);
+    c->variants_at_once = c->variants_at_once ? c->variants_at_once : variants_at_once_for(c, calib);
     return copy + c->work->memory(c->work->context, tensor) +
            organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
            organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->variants_at_once);
@@ -294,11 +296,17 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
+static void curves_forget(void *context)
+{
+    const organ_curves *const c = context;
+    if (c->work->forget)
+        c->work->forget(c->work->context);
+}
+
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
-    if (c->work->forget)
-        c->work->forget(c->work->context);
+    curves_forget(c);
     organ_variants_pass(c->variants, layer->loaded, error);
     if (share_curves(c, error) == ORGAN_OK)
         print_time(c, layer->number);
@@ -437,6 +445,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                             .grouped = true,
                                             .together = tensor_of,
                                             .enter = curves_enter_layer,
+                                            .forget = curves_forget,
                                             .leave = curves_finish};
     if (choose_targets(c, targets, of, error) ||
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,

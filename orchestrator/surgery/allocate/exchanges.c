@@ -137,6 +137,13 @@ static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair 
                : organ_pooled_write(x->pooled, p->exchange.less, level, layer->loaded, error);
 }
 
+static void exchanges_forget(void *context)
+{
+    const organ_exchanges *const x = context;
+    if (x->work->forget)
+        x->work->forget(x->work->context);
+}
+
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->exchange.more, layer))
@@ -152,8 +159,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
 {
     organ_exchanges *const x = context;
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
-    if (x->work->forget)
-        x->work->forget(x->work->context);
+    exchanges_forget(x);
     for (size_t k = 0; k < x->pair_count && !error->status; k++) {
         exchanges_pair *const p = &x->pairs[k];
         if (!is_own(x, k))
@@ -429,6 +435,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                             .change = exchanges_change,
                                             .grouped = true,
                                             .alike = true,
+                                            .forget = exchanges_forget,
                                             .enter = exchanges_enter,
                                             .leave = run_streams_through_layer};
     if (!x->pooled || !x->best)

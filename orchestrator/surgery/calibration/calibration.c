@@ -230,15 +230,12 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
     return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
-/* moments.block, the width of the blocks of H, is all features if organ_calibration_memory is at most
- * engine->memory, else PANEL. options.weights is cleared unless `drift` will be summed. */
+/* moments.block is the width of the blocks of H. options.weights is cleared unless `drift` will be summed. */
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
-    const bool fits = organ_calibration_memory(o->features, o->weights.values ? o->rows : 0, o->two_streams, true) <=
-                      c->engine->memory;
-    c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
-    if (!fits || !o->two_streams || !o->weights.values || !organ_calibration_takes_weights(o->rows, o->features))
+    c->moments.block = !o->blocks || o->features <= PANEL ? o->features : PANEL;
+    if (o->blocks || !o->two_streams || !o->weights.values || !organ_calibration_takes_weights(o->rows, o->features))
         c->options.weights.values = NULL;
 }
 

@@ -67,7 +67,7 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);
 
-/* Features of a tile, the unit of the computation, and of a diagonal block of H if H does not fit in memory whole. */
+/* Features of a tile, the unit of the computation, and of a diagonal block of H if H is not whole. */
 #define ORGAN_CALIBRATION_BLOCK ORGAN_SALIENCY_BLOCK
 /* The number added to the diagonal of H / tokens before the contribution is computed, as a share of the diagonal's
  * mean. */
@@ -81,6 +81,7 @@ typedef struct organ_calibration_options {
     uint32_t layer;
     bool moments_only;   /* do not compute stability and contribution: they are 1, and seed, layer and levels are
                           * ignored */
+    bool blocks;         /* H and C are only their diagonal blocks of ORGAN_CALIBRATION_BLOCK features */
     bool two_streams;    /* organ_calibration_add also gets the donor's inputs, and C is summed; false: C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
@@ -104,8 +105,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
 
 /* The results of organ_calibration_finish. X_p are the inputs in the pruned model, tokens x features, and X_d those in
  * the donor. H = X_p^T X_p and C = X_d^T X_p are sums over tokens, not means, in FP64. H and C are each stored as
- * consecutive blocks of the diagonal, each block row-major: one block of features x features, or blocks of
- * ORGAN_CALIBRATION_BLOCK if the whole matrix does not fit in memory. Block k begins at entry k * block * block; the
+ * consecutive blocks of the diagonal, each block row-major: one block of features x features, or with
+ * organ_calibration_options.blocks those of ORGAN_CALIBRATION_BLOCK. Block k begins at entry k * block * block; the
  * last block has the remaining features. */
 typedef struct organ_input_moments {
     size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
@@ -126,9 +127,8 @@ typedef struct organ_input_moments {
 
 typedef struct organ_calibration organ_calibration;
 
-/* Creates a calibration without tokens. H is whole if organ_calibration_memory is at most engine->memory. `engine` must
- * outlive the calibration. Returns ORGAN_USAGE if the number of features is out of range, ORGAN_IO if memory cannot be
- * allocated. */
+/* Creates a calibration without tokens. `engine` must outlive the calibration. Returns ORGAN_USAGE if the number of
+ * features is out of range, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error);
 void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allowed */
@@ -216,8 +216,7 @@ float *organ_expand_moments(const organ_engine *engine, const organ_input_moment
  * matrices, and the hidden states of the text pass through the changed layer. Pruning, quantisation, allocation and
  * healing use this walk. A stream is the hidden states of all windows in one model: the changed model or the donor.
  *
- * Results are bit-identical on every machine and for any number of threads. --memory decides only whether second
- * moments are one block (organ_input_moments.block), independent of the number of threads. Hidden states in a scratch
+ * Results are bit-identical on every machine, for any number of threads and any --memory. Hidden states in a scratch
  * file do not count as memory. */
 
 /* The inputs that a matrix is calibrated on. */
@@ -248,6 +247,7 @@ typedef struct organ_calibration_run_options {
      * run as two each (organ_forward_layer_of) */
     bool file_layers;
     bool all_experts; /* calibrate every expert on all tokens; a layer's output still uses only the routed experts */
+    bool blocks;      /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
     uint64_t seed;    /* seed of the noise that stability is measured with */
 } organ_calibration_run_options;
 
@@ -312,7 +312,8 @@ typedef struct organ_calibration_work {
     /* For targets that are experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: the walk multiplies the
      * inputs of an expert by the router weights of its tokens. Moments of experts are always whole; if those of a layer
      * exceed the memory, the layer runs several times, each time for some of the experts. `memory` must include the
-     * moments of one expert. An expert without routed tokens is passed to `change` with calibration NULL. */
+     * moments of one expert. An expert without routed tokens is passed to `change` with calibration NULL. Without it
+     * such a layer also runs several times, on a second copy of its weights. */
     bool mixtures;
     /* `change` can share the rows of a matrix among ranks (organ_calibration_matrix.ranks). The walk uses this for
      * matrices that need more work than an even share of the layer. */
@@ -320,6 +321,9 @@ typedef struct organ_calibration_work {
     /* `change` and `restore` access the file through organ_calibration_strips, so the file may have matrices as
      * in_features x out_features; false: organ_calibration_run_open rejects such targets */
     bool transposed;
+    /* Called when the calibrations end that were passed to `change` since the last call, in the middle of a layer: no
+     * cache by their addresses may remain. May be NULL. */
+    void (*forget)(void *context);
     /* Called before the first and after the last matrix of a layer with targets. May be NULL. */
     organ_status (*enter)(void *context, const organ_calibration_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_calibration_layer *layer, organ_error *error);
@@ -343,6 +347,8 @@ typedef struct organ_calibration_work {
 
 /* Returns ORGAN_USAGE unless `samples` is within ORGAN_SAMPLES and `context` within ORGAN_CONTEXTS. */
 organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error);
+/* Sets *blocks from the option --moments: "whole" (also NULL) or "blocks"; returns ORGAN_USAGE for other values. */
+organ_status organ_calibration_moments_parse(const char *moments, bool *blocks, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and allocates the hidden states. Without `work`
  * (`targets` may be NULL then) no hidden states are allocated and organ_calibration_run_layers is not allowed: for
@@ -351,10 +357,11 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, if the text has fewer than options->min_windows windows, or if --memory is
- *     too small for hidden states, a layer and the work on a matrix; the message has the least sufficient amount;
+ *   - ORGAN_USAGE if a target has no inputs, or if --memory is too small for hidden states, a layer and the work on a
+ *     matrix; the message has the least sufficient amount;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
- *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
+ *   - ORGAN_BAD_INPUT if the text has no options->min_windows windows, the model has no tokenizer or its architecture
+ * is unknown. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -408,8 +415,8 @@ typedef struct organ_calibration_test_windows {
 /* Least tokens of a test window. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
 /* Cuts as few test windows as together have at least `requested` tokens, evenly spread over the gaps between the
- * windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or if a gap is shorter than
- * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
+ * windows of the walk. Returns ORGAN_BAD_INPUT, naming `option`, if the gaps have fewer tokens or if a gap is shorter
+ * than ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error);
@@ -435,14 +442,15 @@ const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibrat
 /* Returns the bytes of --memory that the second moments of a layer may use: the bytes that remain after hidden states,
  * the layer and the memory of the callbacks. Independent of the number of threads. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
+/* Returns the least bytes of memory for the second moments of any layer. */
+uint64_t organ_calibration_run_moments(const organ_calibration_run *calib);
 /* Returns the least sufficient --memory for this walk, in bytes. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
-/* Returns an upper bound of the --memory, in bytes, with which all second moments are whole matrices; more memory does
- * not change the result. */
+/* Returns the --memory, in bytes, with which no layer runs several times because of its experts' second moments. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
 /* Adds the memory and the work of this walk to a plan: its forward passes, its sums of second moments and the work of
- * the method on each matrix, which `solve` describes. If the second moments of a layer do not fit in memory together,
- * counts them as diagonal blocks; with `mixtures` counts them whole, and the additional runs of the layer instead. */
+ * the method on each matrix, which `solve` describes. If the second moments of a layer's experts do not fit in memory
+ * together, counts the additional runs of the layer. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
 /* Returns an estimate of the operations per token in a layer (organ_plan.products), for windows of `context` tokens. */

@@ -9,6 +9,12 @@
 
 #include "orchestrator/surgery/calibration/calibration.h"
 
+/* Bytes of memory for the second moments of any layer. */
+typedef struct organ_calibration_needs {
+    uint64_t least; /* the layer runs several times, on a copy of its weights, each time for some of its experts */
+    uint64_t all;   /* it runs once for all experts */
+} organ_calibration_needs;
+
 /* A run of the windows of a text through the layers of a model, one layer after another, to calibrate the matrices of
  * the layers. */
 struct organ_calibration_run {
@@ -25,10 +31,20 @@ struct organ_calibration_run {
     organ_calibration_chunks chunks;
     organ_calibration_states *states;       /* hidden states of the changed model, or of the only stream */
     organ_calibration_states *donor_states; /* hidden states of the donor, with two streams; else NULL */
-    float *levels;           /* organ_normal_levels() for the noise of all calibrations; NULL with moments_only */
-    uint64_t text_memory;    /* bytes that reading and encoding the text needed */
-    uint64_t moments_memory; /* bytes that the second moments of one layer's matrices may use together */
+    float *levels;        /* organ_normal_levels() for the noise of all calibrations; NULL with moments_only */
+    uint64_t text_memory; /* bytes that reading and encoding the text needed */
+    organ_calibration_needs needs[2]; /* of the second moments of a layer: whole, and in diagonal blocks */
+    uint64_t moments_memory;          /* bytes that the second moments of one layer's matrices may use together */
 };
+
+/* Returns the bytes of the second moments of a matrix; `blocks`: organ_calibration_run_options.blocks. */
+uint64_t organ_calibration_moments_bytes(const organ_calibration_run *calib, uint64_t cols, uint64_t rows, bool expert,
+                                         bool blocks);
+/* Returns true if inputs are gathered on a copy of a chunk's states, because the states run through the layer again
+ * later. Then a layer may also run several times to gather the second moments of its experts. */
+bool organ_calibration_runs_on_copies(const organ_calibration_run_options *options, const organ_forward *forward);
+/* Sets calib->needs. Work that gathers no second moments needs none. */
+organ_status organ_calibration_find_needs(organ_calibration_run *calib, organ_error *error);
 
 /* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_cut_test_windows. */
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens);
@@ -38,10 +54,9 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
 
 /* Matrices with the same inputs (Q, K and V; gate and up), which share a calibration. */
 typedef struct organ_calibration_group {
-    size_t leader;       /* index of the unit whose inputs are gathered for all units of the group */
-    size_t features;     /* inputs of each matrix */
-    bool closed;         /* `calibration` uses the weights of the leader: no other unit may join */
-    organ_engine engine; /* copy of the engine; its member `memory` decides whether H is one block */
+    size_t leader;   /* index of the unit whose inputs are gathered for all units of the group */
+    size_t features; /* inputs of each matrix */
+    bool closed;     /* `calibration` uses the weights of the leader: no other unit may join */
     /* owned; NULL if units of the group were moved to other groups (organ_calibration_find_few_tokens) */
     organ_calibration *calibration;
     /* inputs of the current chunk in the changed stream, tokens x features, until the donor's inputs of the same chunk
@@ -60,7 +75,6 @@ typedef struct organ_calibration_unit {
     /* the matrix belongs to an expert: the two streams may route different tokens to it, so it is calibrated on the
      * changed stream alone */
     bool expert;
-    bool one_block; /* its second moments fit in memory as one block */
     bool done;      /* an earlier run has finished the matrix */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
     size_t pass;    /* number of the pass in which its inputs are gathered (organ_calibration_captures.pass) */

@@ -340,7 +340,7 @@ static size_t window_length(const organ_calibration_run *calib)
 static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
-    if (organ_text_load(text, path, calib->engine->memory, error) == ORGAN_OK &&
+    if (organ_text_load(text, path, calib->engine, error) == ORGAN_OK &&
         organ_text_encode(text, calib->facts.tokenizer, true, error) == ORGAN_OK &&
         (text->size != calib->facts.bytes || text->tokens != calib->facts.tokens))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while being read", path);
@@ -386,7 +386,7 @@ organ_status organ_calibration_cut_test_windows(const organ_calibration_run *cal
     const size_t all = enough ? find_places(calib, rest->length, NULL) : 0,
                  count = enough ? (requested + rest->length - 1) / rest->length : 1;
     if (count > all)
-        return organ_fail(error, ORGAN_USAGE,
+        return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the calibration windows (--samples, --context) leave only %zu tokens in pieces of at "
                           "least %zu, fewer than the %zu needed (%s)",
                           calib->options->calibration.text, all * rest->length,

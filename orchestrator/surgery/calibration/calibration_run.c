@@ -6,10 +6,10 @@
 
 #include "formats/base/rows.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <organ/options.h>
@@ -24,7 +24,7 @@ static const char *counted_by(const organ_calibration_run_options *o) { return o
 
 /* o->calibration.samples falls to the number of windows that the text has room for. If tokens must be left for test
  * windows (o->reserve), it then falls by 1/64 at a time until enough are left, but not below `least`. Returns
- * ORGAN_BAD_INPUT for a text without tokens, ORGAN_USAGE if the text has fewer than `least` windows. */
+ * ORGAN_BAD_INPUT if the text has fewer than `least` windows. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;
@@ -35,7 +35,7 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens to calibrate on: give a longer text",
                           o->calibration.text);
     if (windows < least)
-        return organ_fail(error, ORGAN_USAGE,
+        return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: has %zu token%s, which is %zu window%s of %u (--context), but at least %zu %s needed: "
                           "give a longer text or a smaller --context",
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
@@ -134,10 +134,12 @@ static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o
 
 static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }
 
-/* Inputs are gathered on a copy of a chunk's states if the states run through the layer again later. */
-static bool runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)
+organ_status organ_calibration_moments_parse(const char *moments, bool *blocks, organ_error *error)
 {
-    return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
+    *blocks = moments && strcmp(moments, "blocks") == 0;
+    return !moments || *blocks || strcmp(moments, "whole") == 0
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "--moments '%s' is unknown: whole or blocks", moments);
 }
 
 /* Chunks 0, step, 2 step, ... count, in all streams. The token ids of the windows are counted only if the states are
@@ -148,7 +150,7 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
     organ_calibration_chunks chunks = chunks_of(o, forward);
     const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
     chunks.step = step;
-    return organ_calibration_states_memory(&chunks, runs_on_copies(o, forward), scratch) +
+    return organ_calibration_states_memory(&chunks, organ_calibration_runs_on_copies(o, forward), scratch) +
            (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
@@ -192,6 +194,8 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
+/* ---- the least memory ---- */
+
 typedef struct calib_extra_memory {
     const organ_calibration_run *calib;
     uint64_t requested; /* bytes */
@@ -212,48 +216,57 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
-static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch)
+/* `moments`: bytes of second moments. */
+static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch, uint64_t moments)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
-    return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
+    return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch) + moments};
 }
 
-uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
+static bool has_scratch(const organ_calibration_run *calib) { return calib->options->calibration.scratch != NULL; }
+
+static const organ_calibration_needs *needs_of(const organ_calibration_run *calib)
 {
-    calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
+    return &calib->needs[calib->options->blocks];
+}
+
+uint64_t organ_calibration_run_moments(const organ_calibration_run *calib) { return needs_of(calib)->least; }
+
+static uint64_t memory_with(const organ_calibration_run *calib, uint64_t moments)
+{
+    calib_extra_memory b = extra_memory_of(calib, has_scratch(calib), moments);
     const uint64_t work = organ_memory_enough(0, leaves_more, &b);
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
-/* The moments are whole matrices, as if no other target shared the inputs. */
-static uint64_t whole_moments(const organ_calibration_run *calib, const organ_tensor *target)
+uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
 {
-    const organ_matrices m = organ_calibration_matrices(calib, target);
-    const bool expert = m.count > 1 || target->anatomy.expert >= 0;
-    return m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
+    return memory_with(calib, needs_of(calib)->least);
 }
 
-/* Moments need 16/15 of their bytes, because organ_forward_spare_memory sets aside a sixteenth of the memory for
- * threads. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
-    const uint64_t moments = max_of_layers(calib, whole_moments);
-    return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
+    return memory_with(calib, needs_of(calib)->all);
 }
 
-/* The message states the amount that suffices and, if it is less, the amount with hidden states in a file
- * (--scratch). */
-static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
+/* The message states the amount that suffices, the one with hidden states in a file (--scratch) if it is less, and the
+ * one with --moments blocks if that is less. */
+static organ_status claim_memory(const organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
-    const uint64_t memory = calib->engine->memory;
-    calib_extra_memory here = extra_memory_of(calib, o->calibration.scratch != NULL),
-                       scratch = extra_memory_of(calib, true);
-    organ_memory_refuse(
-        error, memory, organ_memory_enough(memory, leaves_more, &here),
-        "the hidden states of %u windows (%s) of %u tokens (--context), one layer and the work memory of %s it",
-        o->calibration.samples, counted_by(o), o->calibration.context, o->doing);
-    if (!o->calibration.scratch && scratch.requested < here.requested)
+    const organ_calibration_needs *const needs = needs_of(calib);
+    calib_extra_memory here = extra_memory_of(calib, has_scratch(calib), needs->least),
+                       scratch = extra_memory_of(calib, true, needs->least);
+    const uint64_t blocks = memory_with(calib, calib->needs[1].least);
+    char moments[100] = "", option[24];
+    if (!o->blocks && calib->needs[1].least < needs->least)
+        snprintf(moments, sizeof moments, ", its second moments (--moments blocks needs %s in all)",
+                 organ_quantity_option(blocks, option));
+    if (organ_memory_require(
+            calib->engine, leaves_more, &here, error,
+            "the hidden states of %u windows (%s) of %u tokens (--context), one layer%s and the work memory of %s it",
+            o->calibration.samples, counted_by(o), o->calibration.context, moments, o->doing) != ORGAN_OK &&
+        !o->calibration.scratch && scratch.requested < here.requested)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
     return error->status;
 }
@@ -262,8 +275,8 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
 {
     const organ_calibration_run_options *const o = calib->options;
     const uint64_t bytes = organ_calibration_states_bytes(&calib->chunks) * (two_streams(o) ? 2 : 1);
-    organ_calibration_states_open(&calib->chunks, runs_on_copies(o, calib->facts.forward), o->calibration.scratch,
-                                  &calib->states, error);
+    organ_calibration_states_open(&calib->chunks, organ_calibration_runs_on_copies(o, calib->facts.forward),
+                                  o->calibration.scratch, &calib->states, error);
     if (two_streams(o) && !error->status)
         organ_calibration_states_open(&calib->chunks, false, o->calibration.scratch, &calib->donor_states, error);
     return error->status || !o->calibration.scratch
@@ -279,10 +292,21 @@ static void set_chunks(organ_calibration_run *calib)
     calib->chunks.step = organ_ranks_count(calib->engine->ranks);
 }
 
-static bool fits_work(const organ_calibration_run *calib)
+/* Ranks need the same number, because it decides how often they run a layer together. */
+static organ_status agree_on_moments(organ_calibration_run *calib, organ_error *error)
 {
-    calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
-    return leaves_more(&b, calib->engine->memory);
+    organ_ranks *const ranks = calib->engine->ranks;
+    organ_gathered all = {0};
+    if (organ_ranks_count(ranks) < 2)
+        return error->status;
+    organ_ranks_gather(ranks, "dividing the memory", &calib->moments_memory, sizeof calib->moments_memory, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++) {
+        uint64_t bytes = 0;
+        memcpy(&bytes, all.of[r], sizeof bytes);
+        calib->moments_memory = bytes < calib->moments_memory ? bytes : calib->moments_memory;
+    }
+    organ_gathered_release(&all);
+    return error->status;
 }
 
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
@@ -290,14 +314,13 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     const organ_calibration_run_options *const o = calib->options;
     const organ_forward *const forward = calib->facts.forward;
     set_chunks(calib);
-    const uint64_t states = organ_calibration_run_memory(o, forward),
-                   kept = extra_bytes(calib, o->calibration.scratch != NULL);
-    if (!fits_work(calib))
-        return refuse_memory(calib, error);
-    /* The memory that this number of threads or ranks leaves is not used here: it would decide whether moments are
-     * whole, and the result would depend on it. */
-    calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) - states - kept;
-    return open_states(calib, error);
+    if (organ_calibration_find_needs(calib, error) == ORGAN_OK && claim_memory(calib, error) == ORGAN_OK) {
+        organ_memory_prefer(calib->engine, organ_calibration_run_max_memory(calib));
+        /* the memory that the threads need less than a sixteenth is not used */
+        calib->moments_memory = organ_forward_spare_memory(forward, o->calibration.context) -
+                                organ_calibration_run_memory(o, forward) - extra_bytes(calib, has_scratch(calib));
+    }
+    return agree_on_moments(calib, error) == ORGAN_OK ? open_states(calib, error) : error->status;
 }
 
 static void note_context(const organ_calibration_run *calib)
@@ -323,8 +346,7 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
 {
     organ_calibration_run_facts *const facts = &calib->facts;
     organ_error other = {0}, fault = {0};
-    const bool loaded =
-        organ_text_load(text, calib->options->calibration.text, calib->engine->memory, error) == ORGAN_OK;
+    const bool loaded = organ_text_load(text, calib->options->calibration.text, calib->engine, error) == ORGAN_OK;
     if ((!loaded && !organ_memory_named(error)) ||
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
         organ_forward_open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
@@ -338,8 +360,8 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     if (!organ_memory_named(error) || !calib->work)
         return error->status;
     set_chunks(calib);
-    if (!fits_work(calib))
-        refuse_memory(calib, &other);
+    if (organ_calibration_find_needs(calib, &other) == ORGAN_OK)
+        claim_memory(calib, &other);
     return organ_memory_refuse_both(error, &other);
 }
 

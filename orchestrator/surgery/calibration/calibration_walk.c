@@ -89,7 +89,7 @@ static organ_status run_layer_on_chunks(const organ_calibration_run *calib, cons
 }
 
 /* The weights of the layer are still the donor's. The changed stream runs on a copy, because it runs again through
- * the changed layer; the donor's stream runs in place. */
+ * the changed layer; the donor's stream runs in place, once. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -100,7 +100,8 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     organ_calibration_capture_next(p->captures);
     if (!copy || organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &changed, error) != ORGAN_OK)
         return error->status;
-    return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
+    return calib->donor_states && p->captures->pass == 0 ? run_chunk(p, calib->donor_states, chunk, &donor, error)
+                                                         : ORGAN_OK;
 }
 
 static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
@@ -261,8 +262,8 @@ static bool has_experts(const organ_calibration_captures *g)
     return false;
 }
 
-/* The donor's hidden states run through the layer in any case, also if an earlier run has finished all targets.
- * work->compare replaces the gathering. */
+/* The donor's hidden states run through the layer in any case, also if an earlier run has finished all targets: those
+ * of a second stream in the first pass, those of the only stream in the last. work->compare replaces the gathering. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {
@@ -270,7 +271,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     const bool done = all_units_done(g);
     if (calib->work->compare)
         return compare_streams(calib, layer, error);
-    if (done && calib->donor_states)
+    if (done && calib->donor_states && g->pass == 0)
         return run_layer_on_chunks(calib, layer, calib->donor_states, NULL, error);
     if (!done)
         organ_calibration_record_open(g, error);
@@ -280,7 +281,7 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
                on_copies = !donor || (calib->options->reruns && has_experts(g));
     if (!done && on_copies)
         gather_experts(g, layer, error);
-    if (donor && !error->status)
+    if (donor && g->pass + 1 == g->passes && !error->status)
         run_layer_on_chunks(calib, layer, calib->states, done || on_copies ? NULL : g, error);
     organ_calibration_record_close(&g->record);
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
@@ -339,8 +340,27 @@ static organ_status walk_meet(const organ_calibration_run *calib, const char *wh
     return calib->work->every ? organ_ranks_agree(calib->engine->ranks, where, error) : error->status;
 }
 
-/* The experts' moments may need several passes (assign_passes). work->enter and work->leave are called only if the
- * layer has targets. */
+/* In several passes (assign_experts) the inputs of all of them are gathered on a second copy of the layer: those of the
+ * later ones must not depend on the changes of the earlier. */
+static organ_status run_passes(const organ_calibration_layer *layer, organ_calibration_captures *g, organ_error *error)
+{
+    const organ_calibration_run *const calib = layer->calib;
+    const organ_calibration_work *const work = calib->work;
+    organ_calibration_layer unchanged = *layer;
+    if (g->passes > 1 && !work->mixtures)
+        organ_layer_load_by_ranks(calib->facts.forward, layer->number, &unchanged.loaded, error);
+    for (; g->pass < g->passes && !error->status; organ_calibration_gathering_next(g)) {
+        if (capture_layer(g, &unchanged, error) == ORGAN_OK)
+            change_units(g, layer, error);
+        if (g->passes > 1 && work->forget)
+            work->forget(work->context);
+    }
+    if (unchanged.loaded != layer->loaded)
+        organ_layer_free(unchanged.loaded);
+    return error->status;
+}
+
+/* work->enter and work->leave are called only if the layer has targets. */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -354,9 +374,7 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
         return error->status;
     organ_layer_tap_weighted(layer->loaded, work->mixtures);
     if (organ_calibration_gathering_open(calib, layer->loaded, layer->number, &g, error) == ORGAN_OK)
-        for (; g.pass < g.passes && !error->status; organ_calibration_gathering_next(&g))
-            if (capture_layer(&g, layer, error) == ORGAN_OK)
-                change_units(&g, layer, error);
+        run_passes(layer, &g, error);
     organ_calibration_gathering_close(&g);
     if (walk_meet(calib, "running the text through a layer", error) != ORGAN_OK)
         return error->status;

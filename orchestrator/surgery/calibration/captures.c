@@ -18,6 +18,12 @@ typedef organ_calibration_group captures_group;
 
 static bool two_streams(const organ_calibration_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
 
+/* Second moments of such an expert are always whole. */
+static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
+{
+    return g->calib->work->mixtures && u->expert;
+}
+
 /* ---- which inputs belong to which matrix ---- */
 
 /* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
@@ -64,13 +70,13 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     captures_unit *const u = &g->units[index];
     captures_group *const made = &g->groups[g->group_count];
     const bool two = two_streams(g) && !u->expert;
-    *made = (captures_group){.leader = index, .features = features, .engine = *calib->engine};
-    made->engine.memory = u->one_block ? UINT64_MAX : 0; /* organ_calibration_create decides by it: whole or blocks */
+    *made = (captures_group){.leader = index, .features = features};
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
                                          .seed = calib->options->seed,
                                          .layer = (uint32_t)g->layer,
                                          .moments_only = calib->options->moments_only,
+                                         .blocks = calib->options->blocks && !is_mixed(g, u),
                                          .two_streams = two,
                                          .levels = calib->levels,
                                          .scratch = g->scratch,
@@ -88,7 +94,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     if (two && !(made->kept = malloc(calib->chunks.together * calib->options->calibration.context * features *
                                      sizeof *made->kept)))
         return organ_fail_memory(error, u->name);
-    return organ_calibration_create(&options, &made->engine, &made->calibration, error);
+    return organ_calibration_create(&options, calib->engine, &made->calibration, error);
 }
 
 /* Returns the group of unit `index` if the unit leads it, so that the caller adds these inputs to the group. Returns
@@ -164,30 +170,22 @@ static size_t count_units(const organ_calibration_captures *g)
     return count;
 }
 
-static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u, bool undivided)
+static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u)
 {
-    const bool two = two_streams(g) && !u->expert;
-    return organ_calibration_memory(u->cols, u->rows, two, undivided);
+    return organ_calibration_moments_bytes(g->calib, u->cols, u->rows, u->expert, g->calib->options->blocks);
 }
 
-static int by_cols(const void *a, const void *b)
+static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
 {
-    const captures_unit *const x = *(const captures_unit *const *)a, *const y = *(const captures_unit *const *)b;
-    return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
-}
-
-/* Second moments of such an expert are always whole (one_block), and the layer runs in several passes if those of
- * all experts do not fit in memory together. */
-static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
-{
-    return g->calib->work->mixtures && u->expert;
+    const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
+    return own >= 0 ? (size_t)own : (size_t)u->matrix;
 }
 
 /* With work->mixtures, the experts' down projections are assigned to passes, from the last unit of the last pass
  * backwards. The last pass also has all other units, whose moments need `taken` bytes. The moments of a single
  * expert always fit, because work->memory includes them. Down projections are the last matrices of a layer, so
  * changing some of them changes no inputs that are gathered later. */
-static void assign_passes(organ_calibration_captures *g, uint64_t taken)
+static void assign_mixtures(organ_calibration_captures *g, uint64_t taken)
 {
     const uint64_t capacity = g->calib->moments_memory;
     uint64_t remaining = taken < capacity ? capacity - taken : 0;
@@ -195,9 +193,9 @@ static void assign_passes(organ_calibration_captures *g, uint64_t taken)
     bool first = true;     /* no expert has been assigned to the current pass 0 yet */
     for (size_t k = g->unit_count; k-- > 0;) {
         captures_unit *const u = &g->units[k];
-        if (!is_mixed(g, u) || u->done)
+        if (!u->expert || u->done)
             continue;
-        const uint64_t bytes = captures_moments_of(g, u, true);
+        const uint64_t bytes = captures_moments_of(g, u);
         if (bytes > remaining && !first) {
             pass++;
             remaining = capacity;
@@ -212,27 +210,48 @@ static void assign_passes(organ_calibration_captures *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* As many units get whole second moments (one_block) as fit in memory, those with the fewest columns first. Moments
- * count for each unit, although units with the same inputs share them, because it is not known yet which units do. */
-static organ_status share_moments(organ_calibration_captures *g, organ_error *error)
+/* The matrices of an expert are in one pass. All other units, whose moments need `taken` bytes, are in the first. The
+ * inputs are gathered on a second copy of the layer, which keeps the donor's weights. */
+static void assign_experts(organ_calibration_captures *g, uint64_t taken)
 {
-    captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
-    uint64_t taken = 0;
-    if (!sorted)
-        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
-    for (size_t k = 0; k < g->unit_count; k++) {
-        sorted[k] = &g->units[k];
-        taken += is_mixed(g, &g->units[k]) ? 0 : captures_moments_of(g, &g->units[k], false);
+    const uint64_t memory = g->calib->moments_memory, copy = organ_forward_layer_bytes(g->calib->facts.forward),
+                   capacity = memory > copy ? memory - copy : 0;
+    uint64_t remaining = taken < capacity ? capacity - taken : 0;
+    size_t pass = 0;
+    bool first = true; /* the current pass has no expert yet */
+    for (size_t e = 0; e < organ_layer_experts(g->loaded); e++) {
+        uint64_t bytes = 0;
+        for (size_t k = 0; k < g->unit_count; k++)
+            if (g->units[k].expert && !g->units[k].done && expert_of(g, &g->units[k]) == e)
+                bytes += captures_moments_of(g, &g->units[k]);
+        if (bytes > remaining && !(first && pass > 0)) {
+            pass++;
+            remaining = capacity;
+            first = true;
+        }
+        first = first && bytes == 0;
+        remaining = bytes < remaining ? remaining - bytes : 0;
+        for (size_t k = 0; k < g->unit_count; k++)
+            if (g->units[k].expert && expert_of(g, &g->units[k]) == e)
+                g->units[k].pass = pass;
     }
-    qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
-    for (size_t k = 0; k < g->unit_count; k++) {
-        const uint64_t more = captures_moments_of(g, sorted[k], true) - captures_moments_of(g, sorted[k], false);
-        sorted[k]->one_block = is_mixed(g, sorted[k]) || taken + more <= g->calib->moments_memory;
-        taken += sorted[k]->one_block && !is_mixed(g, sorted[k]) ? more : 0;
-    }
-    assign_passes(g, taken);
-    free(sorted);
-    return ORGAN_OK;
+    g->passes = pass + 1;
+}
+
+/* Moments count for each unit, although units with the same inputs share them, because it is not known yet which units
+ * do. */
+static void assign_passes(organ_calibration_captures *g)
+{
+    uint64_t others = 0, experts = 0;
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!g->units[k].done)
+            *(g->units[k].expert ? &experts : &others) += captures_moments_of(g, &g->units[k]);
+    g->passes = 1;
+    if (g->calib->work->mixtures)
+        assign_mixtures(g, others);
+    else if (others + experts > g->calib->moments_memory &&
+             organ_calibration_runs_on_copies(g->calib->options, g->calib->facts.forward))
+        assign_experts(g, others);
 }
 
 static void add_units(organ_calibration_captures *g, size_t target)
@@ -263,7 +282,8 @@ organ_status organ_calibration_gathering_open(const organ_calibration_run *calib
     for (size_t k = 0; k < calib->targets->count; k++)
         if (is_in_layer(g, calib->targets->tensors[k]))
             add_units(g, k);
-    return share_moments(g, error);
+    assign_passes(g);
+    return ORGAN_OK;
 }
 
 static void free_groups(organ_calibration_captures *g)
@@ -279,6 +299,8 @@ static void free_groups(organ_calibration_captures *g)
 void organ_calibration_gathering_next(organ_calibration_captures *g)
 {
     free_groups(g);
+    for (size_t k = 0; k < g->unit_count; k++)
+        g->units[k].group = SIZE_MAX;
     g->pass++;
     organ_calibration_capture_next(g);
 }
@@ -292,12 +314,6 @@ void organ_calibration_gathering_close(organ_calibration_captures *g)
 }
 
 /* ---- experts that too few tokens were routed to ---- */
-
-static size_t expert_of(const organ_calibration_captures *g, const captures_unit *u)
-{
-    const int32_t own = g->calib->targets->tensors[u->target]->anatomy.expert;
-    return own >= 0 ? (size_t)own : (size_t)u->matrix;
-}
 
 organ_status organ_calibration_all_experts(const organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
@@ -371,12 +387,14 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, o
     check_captured(g, error);
     if (complete_sums(g, error) != ORGAN_OK)
         return error->status;
-    g->spare = g->calib->moments_memory;
+    const uint64_t copy =
+        g->passes > 1 && !g->calib->work->mixtures ? organ_forward_layer_bytes(g->calib->facts.forward) : 0;
+    g->spare = g->calib->moments_memory > copy ? g->calib->moments_memory - copy : 0;
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
         if (!g->groups[k].calibration)
             continue;
         const captures_unit *const leader = &g->units[g->groups[k].leader];
-        const uint64_t taken = captures_moments_of(g, leader, leader->one_block);
+        const uint64_t taken = captures_moments_of(g, leader);
         g->spare = taken < g->spare ? g->spare - taken : 0;
         free(g->groups[k].kept);
         g->groups[k].kept = NULL;

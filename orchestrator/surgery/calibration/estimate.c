@@ -3,6 +3,8 @@
  * Work that is slower than a large matrix product counts as more operations than it has. */
 #include "orchestrator/surgery/calibration/calibration_parts.h"
 
+#include <math.h>
+
 #define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
 #define MOMENTS_BOTH    2.3 /* operations per token and entry of H and C */
 /* operations per score and dimension of a head: products of few columns are slower than others */
@@ -10,7 +12,7 @@
 #define SCORE         60.0  /* operations per attention score */
 #define VALUE         150.0 /* operations per value that a norm or an activation computes */
 #define ROUTED        3.0   /* times that a value of an expert's input or output is moved: gathered, weighted, added */
-#define MOMENTS_BLOCK 256   /* columns of a diagonal block of H if H is not whole (ORGAN_CALIBRATION_BLOCK) */
+#define MOMENTS_BLOCK 256   /* columns of a diagonal block of H with --moments blocks (ORGAN_CALIBRATION_BLOCK) */
 
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
@@ -68,49 +70,38 @@ static bool shares_inputs(const organ_tensor *tensor)
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* The layer's targets are [first, end). Each pass gathers as many of the experts' second moments as fit in memory,
- * as assign_passes of captures.c does; without work->mixtures there is one. */
+/* The layer's targets are [first, end). Each run gathers as many of the experts' second moments as fit in memory, as
+ * assign_mixtures and assign_experts of captures.c do. */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
-    const uint64_t memory = calib->moments_memory;
-    uint64_t others = 0;
-    double runs = 1;
-    bool begun = false;
+    const bool mixtures = calib->work->mixtures, blocks = calib->options->blocks;
+    const uint64_t copy = mixtures ? 0 : organ_forward_layer_bytes(calib->facts.forward);
+    uint64_t others = 0, experts = 0, each = 0;
     for (size_t k = first; k < end; k++) {
         const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
-        others +=
-            is_expert(calib->targets->tensors[k]) ? 0 : m.count * organ_calibration_memory(m.cols, m.rows, false, true);
+        const bool expert = is_expert(calib->targets->tensors[k]);
+        const uint64_t bytes = m.count * organ_calibration_moments_bytes(calib, m.cols, m.rows, expert, blocks);
+        others += expert ? 0 : bytes;
+        experts += expert ? bytes : 0;
     }
-    uint64_t remaining = others < memory ? memory - others : 0;
-    for (size_t k = first; k < end && calib->work->mixtures; k++) {
-        const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
-        const uint64_t bytes = organ_calibration_memory(m.cols, m.rows, false, true);
-        for (uint64_t e = 0; e < m.count && is_expert(calib->targets->tensors[k]); e++, begun = true) {
-            const bool again = begun && bytes > remaining;
-            runs += again;
-            remaining = again ? memory : remaining;
-            remaining = bytes < remaining ? remaining - bytes : 0; /* one matrix fits even if `memory` is smaller */
-        }
-    }
-    return runs;
+    each = experts / (organ_forward_describe(calib->facts.forward)->experts + 1) + 1;
+    if (experts == 0 || others + experts <= calib->moments_memory ||
+        !(mixtures || organ_calibration_runs_on_copies(calib->options, calib->facts.forward)))
+        return 1;
+    const uint64_t capacity = calib->moments_memory > copy + each ? calib->moments_memory - copy : each,
+                   begun = capacity > others ? capacity - others : 0;
+    return 1 + ceil((double)(experts > begun ? experts - begun : 0) / (double)capacity);
 }
 
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {
     const double sums = calib->options->streams == ORGAN_INPUTS_BOTH ? MOMENTS_BOTH : MOMENTS_CHANGED;
-    uint64_t moments = 0;
-    for (size_t k = first; k < end; k++) {
-        const organ_matrices m = organ_calibration_matrices(calib, calib->targets->tensors[k]);
-        moments += shares_inputs(calib->targets->tensors[k])
-                       ? 0
-                       : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
-    }
-    const bool whole_matrices = calib->work->mixtures || moments <= calib->moments_memory;
     for (size_t k = first; k < end; k++) {
         const organ_tensor *const tensor = calib->targets->tensors[k];
         const organ_matrices m = organ_calibration_matrices(calib, tensor);
-        const double block = whole_matrices || m.cols < MOMENTS_BLOCK ? (double)m.cols : MOMENTS_BLOCK,
+        const bool whole = !calib->options->blocks || (calib->work->mixtures && is_expert(tensor));
+        const double block = whole || m.cols < MOMENTS_BLOCK ? (double)m.cols : MOMENTS_BLOCK,
                      captured = estimate_tokens_of(calib) * share_of(calib, tensor);
         if (!shares_inputs(tensor))
             plan->products += sums * (double)m.count * (double)m.cols * block * captured;

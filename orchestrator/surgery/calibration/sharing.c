@@ -320,7 +320,8 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
 organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
-    if (!ranks || error->status)
+    /* a rank that changes a part of a stack of experts changes it in all passes */
+    if (!ranks || error->status || g->pass > 0)
         return error->status;
     if (g->calib->work->alike) {
         for (size_t k = 0; k < g->unit_count; k++)
@@ -357,7 +358,7 @@ organ_status organ_calibration_exchange_matrices(const sharing_captures *g, cons
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
         const sharing_unit *const u = &g->units[k];
         uint64_t bytes = 0;
-        if (u->done || u->common)
+        if (u->done || u->common || u->pass != g->pass)
             continue;
         void *const values = organ_layer_values(layer->loaded, u->name, &bytes);
         if (values)

@@ -4,8 +4,8 @@
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
 #include "orchestrator/output/output.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
@@ -28,7 +28,7 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
     if (!scoring->tokenizer) {
-        organ_tokenizer_allow(tokenizer, scoring->engine.memory);
+        organ_tokenizer_allow(tokenizer, scoring->memory);
         scoring->tokenizer = tokenizer;
         return ORGAN_OK;
     }
@@ -231,7 +231,7 @@ uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(sc
 
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
-    return organ_memory_require(error, scoring->memory, fits_window, &e,
+    return organ_memory_require(&scoring->whole, fits_window, &e, error,
                                 "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
                                 e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
@@ -279,7 +279,7 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
         return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;
-    const bool loaded = organ_text_load(&scoring->text, options->text, scoring->memory, error) == ORGAN_OK;
+    const bool loaded = organ_text_load(&scoring->text, options->text, &scoring->whole, error) == ORGAN_OK;
     if (!loaded && !organ_memory_named(error))
         return error->status;
     *refusal = *error;
@@ -306,6 +306,8 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
     scoring->text_memory = organ_text_memory(&scoring->text);
     organ_text_release(&scoring->text);
+    if (scoring->whole.share && scoring->whole.memory == 0)
+        organ_memory_prefer(&scoring->whole, organ_scoring_good_memory(scoring));
     return scoring_share_memory(scoring, windows, error);
 }
 
@@ -322,12 +324,20 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 
+/* scoring->engine gets an amount of memory, also if that of the run is automatic. */
+static void set_engine(organ_scoring *scoring, const organ_engine *engine)
+{
+    scoring->whole = scoring->engine = *engine;
+    scoring->memory = scoring->engine.memory = organ_engine_memory(engine);
+}
+
 organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                        const organ_experiment_options *options, const organ_engine *engine,
                                        const organ_progress *progress, organ_error *error)
 {
     organ_error refusal = {0};
-    *scoring = (organ_scoring){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    *scoring = (organ_scoring){.options = options, .progress = progress};
+    set_engine(scoring, engine);
     if (scoring_open_inputs(scoring, paths, count, &refusal, error) == ORGAN_OK && refusal.status)
         *error = refusal;
     return error->status;
@@ -337,7 +347,8 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
                                 const organ_experiment_options *options, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
 {
-    *scoring = (organ_scoring){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    *scoring = (organ_scoring){.options = options, .progress = progress};
+    set_engine(scoring, engine);
     return scoring_open_all(scoring, paths, count, error);
 }
 
@@ -346,8 +357,8 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
                                      const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
     const char *const paths[2] = {before, after ? after : before};
-    *scoring = (organ_scoring){
-        .options = options, .derived = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+    *scoring = (organ_scoring){.options = options, .derived = true, .progress = progress};
+    set_engine(scoring, engine);
     scoring->made_as = after ? ORGAN_TYPES_STAY : as;
     return scoring_open_all(scoring, paths, 2, error);
 }

@@ -32,8 +32,9 @@ typedef struct organ_scoring {
     bool derived;
     organ_type_change made_as; /* how models[1] will differ from models[0], if it does not exist yet */
     const organ_progress *progress;
+    organ_engine whole;  /* engine of the run */
     organ_engine engine; /* engine of the forward passes; engine.memory is their share of `memory` */
-    uint64_t memory;     /* --memory of the whole run, in bytes */
+    uint64_t memory;     /* bytes that the whole run may use */
     size_t count;        /* number of models */
     organ_scored_model *models;
     organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others have the same digest */

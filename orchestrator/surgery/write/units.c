@@ -296,7 +296,7 @@ static uint64_t planned_bytes(const organ_writing *w, uint64_t bytes)
 }
 
 /* The predictions are the object "plan" and the predicted time in "run". Returns -1 if memory runs out. */
-static int document_add_plan(organ_writing *w, json_t *report)
+static int document_add_plan(const organ_writing *w, json_t *report)
 {
     const organ_write *const m = w->write;
     if (!m->requested->dry_run)
@@ -306,14 +306,11 @@ static int document_add_plan(organ_writing *w, json_t *report)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = planned_bytes(w, bytes);
-    organ_error error = {0};
     organ_plan_memory(&all, m->layout ? ORGAN_PLAN_COPY : ORGAN_PLAN_MIN, 0);
     organ_plan_memory(&all, w->evaluation.memory, 0);
-    if (m->rows)
-        organ_plan_memory(&all, organ_row_work_enough(w, &error), 0);
+    organ_plan_memory(&all, w->rows_memory, 0);
     all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
-    return !error.status &&
-                   ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
+    return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
                    ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
                ? 0
                : -1;

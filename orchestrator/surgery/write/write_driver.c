@@ -212,7 +212,8 @@ static organ_status write_dry_run_report(organ_writing *w, json_t **report, orga
 {
     if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
         return error->status;
-    return organ_writing_report(w, NULL, report, error);
+    w->rows_memory = w->write->rows ? organ_row_work_enough(w, error) : 0;
+    return error->status ? error->status : organ_writing_report(w, NULL, report, error);
 }
 
 static void write_release(organ_writing *w)

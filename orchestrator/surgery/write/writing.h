@@ -48,6 +48,7 @@ struct organ_writing {
     size_t unit_count, done; /* number of units, and of those that are done */
     organ_unit_log log;
     uint64_t source_bytes;      /* sum of the source bytes of all units, for the progress */
+    uint64_t rows_memory;       /* in a dry run: least memory of organ_row_work_run */
     organ_stretches *stretches; /* row ranges of replaced tensors; NULL for other kinds of output */
     /* Released by organ_write_run: */
     organ_stretches own_stretches; /* for organ_write.rows: made by the driver; `stretches` then points here */

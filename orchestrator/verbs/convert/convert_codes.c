@@ -378,7 +378,7 @@ static organ_status code_wrote(const code_share *s, const organ_row_place *p, or
 static organ_status code_copy_share(code_share *s, organ_error *error)
 {
     /* a worker has up to two windows and two outputs */
-    const uint64_t fitting = s->job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    const uint64_t fitting = organ_engine_memory(s->job->engine) / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
     s->step = code_step(s);
     s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
     s->errors = calloc(s->workers, sizeof *s->errors);

@@ -63,6 +63,44 @@ static organ_status name_models(const naming_job *s, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Gives each experiment without a name that of its method, such as "wanda" or "physarum-v3 calib.txt", if all of these
+ * names differ. `longer` adds the calibration text. Returns false without changes otherwise. */
+static bool name_by_method(const naming_job *s, bool longer, organ_error *error)
+{
+    const size_t count = s->options->count;
+    char(*const names)[160] = calloc(count + 1, sizeof *names);
+    bool distinct = names != NULL;
+    for (size_t m = 0; distinct && m < count; m++) {
+        const json_t *const e = experiment_of(s, m);
+        const char *const method = organ_json_text(e, "method"), *const name = organ_json_text(e, "name"),
+                          *const text = organ_json_text(e, "calibration.text.name");
+        snprintf(names[m], sizeof names[m], "%.60s%s%.60s", *name ? name : method, longer && !*name && *text ? " " : "",
+                 longer && !*name ? text : "");
+        distinct = !json_is_object(e) || *names[m];
+        for (size_t other = 0; distinct && other < m; other++)
+            distinct = strcmp(names[m], names[other]) != 0 || !json_is_object(e) ||
+                       !json_is_object(experiment_of(s, other)) ||
+                       !organ_experiment_difference(experiment_of(s, other), e, s->options->targets != NULL);
+    }
+    for (size_t m = 0; distinct && m < count && !error->status; m++)
+        if (json_is_object(experiment_of(s, m)) && !*organ_json_text(experiment_of(s, m), "name") &&
+            !ORGAN_ADD(experiment_of(s, m), SET_TEXT("name", names[m])))
+            organ_fail_memory(error, names[m]);
+    free(names);
+    return distinct;
+}
+
+static bool are_mixed(const naming_job *s)
+{
+    bool mixed = false;
+    for (size_t m = 0; m < s->options->count; m++)
+        for (size_t other = 0; other < m && !mixed; other++)
+            mixed =
+                json_is_object(experiment_of(s, m)) && json_is_object(experiment_of(s, other)) &&
+                organ_experiment_difference(experiment_of(s, other), experiment_of(s, m), s->options->targets != NULL);
+    return mixed;
+}
+
 /* ---- experiments of one table ---- */
 
 static json_t *unknown_experiment(const json_t *history)
@@ -131,9 +169,10 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
 
 /* Completes the experiment of each pruned model. `histories` has an object for each: "experiment" (organ_experiment_of
  * its log, or null) and "sparsity". A model without a log whose weights were killed gets an unknown experiment. Then
- * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model. Returns ORGAN_USAGE in three
- * cases: one of two different experiments has no name, or both have the same name; an experiment of another donor than
- * `donor` has no name; the MODEL of an option matches no model. */
+ * each experiment gets the "name" that options->experiments (NAME=MODEL) gives its model; if there are several
+ * experiments, those without a name get the name of their method, unless two would get the same. Returns ORGAN_USAGE in
+ * three cases: one of two different experiments has no name, or both have the same name; an experiment of another donor
+ * than `donor` has no name; the MODEL of an option matches no model. */
 static organ_status experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                         json_t *histories, organ_error *error)
 {
@@ -142,12 +181,15 @@ static organ_status experiments_resolve(const organ_evaluate_options *options, c
     if (add_unknown_experiments(&s, error) || name_models(&s, error) ||
         organ_model_fingerprint(donor, fingerprint, error))
         return error->status;
-    for (size_t m = 0; m < options->count && !error->status; m++) {
+    for (size_t m = 0; m < options->count && !error->status; m++)
+        check_donor(&s, m, fingerprint, error);
+    if (!error->status && are_mixed(&s) && !name_by_method(&s, false, error) && !error->status)
+        name_by_method(&s, true, error);
+    if (error->status)
+        return error->status;
+    for (size_t m = 0; m < options->count && !error->status; m++)
         for (size_t other = 0; other < m && !error->status; other++)
             compare_experiments(&s, other, m, error);
-        if (!error->status)
-            check_donor(&s, m, fingerprint, error);
-    }
     return error->status;
 }
 
@@ -329,10 +371,9 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
                                        .access = options->experiment.access};
     const organ_progress quiet = {
         .context = (void *)scoring->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
-    organ_engine engine = scoring->engine;
+    const organ_engine engine = scoring->whole;
     organ_error found = {0};
     json_t *report = NULL;
-    engine.memory = scoring->memory;
     organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);

@@ -125,7 +125,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
     uint32_t *ids = NULL;
     size_t count = 0;
-    organ_tokenizer_allow(g->tokenizer, g->engine.memory);
+    organ_tokenizer_allow(g->tokenizer, organ_engine_memory(&g->engine));
     if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count,
                                error) != ORGAN_OK)
         return error->status;

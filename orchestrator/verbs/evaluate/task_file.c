@@ -5,7 +5,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/json.h"
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -351,8 +351,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     /* needed: twice `bytes` because lists grow by doubling, twice that because they may take half of the memory, and an
      * eighth of --memory as a margin */
     if (!error->status && r->full)
-        organ_memory_refuse(error, r->scoring->memory, 4 * r->bytes + r->scoring->memory / 8,
-                            "the questions of %s (%zu lines)", organ_path_name(r->path), r->line);
+        organ_memory_claim(&r->scoring->whole, 4 * r->bytes + r->scoring->memory / 8, error,
+                           "the questions of %s (%zu lines)", organ_path_name(r->path), r->line);
     else if (!error->status && !r->set->count)
         organ_fail(error, ORGAN_BAD_INPUT, "%s has no questions", r->path);
     return error->status;

@@ -172,7 +172,7 @@ static organ_status fetch_one(const organ_fetch_file *f, organ_fetched *how, org
         return error->status;
     const int fd = organ_open_locked(f->part, O_RDWR | O_CREAT | O_NOFOLLOW, 0666);
     if (fd < 0)
-        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another process downloads this file", f->part)
+        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_IO, "%s: another process downloads this file", f->part)
                                     : organ_fail_errno(error, errno, "%s", f->part);
     if (lstat(f->path, &about) == 0) { /* another process has completed it before this one had the lock */
         *how = ORGAN_FETCH_PRESENT;

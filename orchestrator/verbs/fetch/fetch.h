@@ -31,11 +31,12 @@ typedef struct organ_fetch_options {
  * written after the last file.
  *
  * *report becomes a document organ.fetch/1, which the caller releases; NULL on error. Returns
- * - ORGAN_USAGE if no file is selected, a file exists with another content, another process downloads the same file, or
- *   the environment forbids requests;
- * - ORGAN_BAD_INPUT if options->model is no name of a model, the list is malformed or selects a hidden file such as
+ * - ORGAN_USAGE if no file is selected, a file exists with another content, the server has no such model,
+ * options->model is no name of a model, or the environment forbids requests;
+ * - ORGAN_BAD_INPUT if the list is malformed or selects a hidden file such as
  *   .git/config, or a size or digest differs from that of the list;
- * - ORGAN_IO if the server refuses or cannot be reached, or the disk has too little space, which is checked first;
+ * - ORGAN_IO if the server refuses or cannot be reached, another process downloads the same file, or the disk has too
+ *   little space, which is checked first;
  * - ORGAN_INTERRUPTED if the user interrupts the download. */
 organ_status organ_fetch(const organ_fetch_options *options, const organ_progress *progress, json_t **report,
                          organ_error *error);

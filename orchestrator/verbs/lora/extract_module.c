@@ -4,7 +4,7 @@
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/text.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/stream/product.h"
@@ -374,10 +374,10 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     }
     organ_plan_memory(&job->plan, least, 0);
     add_work(job);
-    if (error->status || least <= job->engine->memory)
+    if (error->status || !largest)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name,
-                               job->tuned->path);
+    return organ_memory_claim(job->engine, least, error, "the factors of %.200s in %s", largest->name,
+                              job->tuned->path);
 }
 
 static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,

@@ -5,7 +5,7 @@
 #include "orchestrator/verbs/lora/lora_parts.h"
 
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/solve/algebra.h"
@@ -467,7 +467,7 @@ static uint64_t part_bytes(const organ_merge_job *job, const organ_merge_part *p
 static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *pass, uint64_t *memory,
                                  organ_error *error)
 {
-    const uint64_t each = organ_weight_pass_enough(pass, job->engine, error), given = job->engine->memory;
+    const uint64_t each = organ_weight_pass_enough(pass, job->engine, error);
     uint64_t whole = 0, share = 0;
     const char *largest = job->base->path;
     for (size_t k = 0; k < job->part_count; k++) {
@@ -478,12 +478,14 @@ static organ_status room_of_pass(organ_merge_job *job, const organ_weight_pass *
         whole = organ_max(whole, bytes);
         share = organ_max(share, ORGAN_STRIPS_OPEN * (bytes / strips));
     }
-    const uint64_t held = 2 * whole, fits = given > held && each ? (given - held) / (each + share) : 0;
-    *memory = fits * each;
-    organ_plan_memory(&job->plan, held + each + share, 0);
-    return error->status || fits || !each ? error->status
-                                          : organ_memory_refuse(error, given, held + each + share,
-                                                                "the factors and a strip of tensor '%s'", largest);
+    const uint64_t held = 2 * whole, enough = held + each + share;
+    organ_plan_memory(&job->plan, enough, 0);
+    if (error->status || !each ||
+        organ_memory_claim(job->engine, enough, error, "the factors and a strip of tensor '%s'", largest))
+        return error->status;
+    organ_memory_prefer(job->engine, held + organ_workers_count(job->engine->workers) * (each + share));
+    *memory = (organ_engine_memory(job->engine) - held) / (each + share) * each;
+    return ORGAN_OK;
 }
 
 /* ---- all weights ---- */

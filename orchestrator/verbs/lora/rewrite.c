@@ -95,7 +95,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, const organ_adapter_w
         for (b.count = 0; k < rw->count && b.count < max; k++) {
             if (!is_in_pass(rw, k, writer))
                 continue;
-            if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > rw->engine->memory)
+            if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > organ_engine_memory(rw->engine))
                 break;
             bytes += rewrite_bytes_of(&rw->rows[k]);
             b.rows[b.count++] = &rw->rows[k];

@@ -4,7 +4,7 @@
 #include "orchestrator/verbs/measure/z_measure.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -138,6 +138,12 @@ static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
 }
 
+/* The inverse of scratch_of_thread. */
+static uint64_t memory_for_scratch(const z_measure_crew *c, uint64_t scratch)
+{
+    return ((scratch + 4096) * organ_workers_count(c->engine->workers) / 3 + 1) * 4;
+}
+
 static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
@@ -148,13 +154,14 @@ static bool memory_suffices(void *crew_of, uint64_t memory)
 static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
-    const uint64_t part = scratch_of_thread(c, c->engine->memory);
     uint64_t max;
     if (find_scratch_range(c, &c->min_scratch, &max, error))
         return error->status;
-    if (organ_memory_require(error, c->engine->memory, memory_suffices, c, "the tensors of %s and %zu threads",
-                             c->model->path, workers) != ORGAN_OK)
+    if (organ_memory_require(c->engine, memory_suffices, c, error, "the tensors of %s and %zu threads", c->model->path,
+                             workers) != ORGAN_OK)
         return error->status;
+    organ_memory_prefer(c->engine, memory_for_scratch(c, max));
+    const uint64_t part = scratch_of_thread(c, organ_engine_memory(c->engine));
     c->scratch_bytes = (size_t)(max < part ? max : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
         (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))

@@ -238,7 +238,7 @@ organ_status organ_compared_widest(const organ_compared_job *job, organ_compared
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error)
 {
     *widest = NULL;
-    *max = job->engine->memory;
+    *max = organ_engine_memory(job->engine);
     for (size_t k = 0; k < job->count && !error->status; k++) {
         uint64_t bytes = 0;
         if (need(job, &job->modules[k], &bytes, error) == ORGAN_OK && bytes > *max) {

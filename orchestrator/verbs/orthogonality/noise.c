@@ -7,7 +7,7 @@
  * neither on threads nor on memory. */
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/solve/low_rank.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
@@ -110,8 +110,8 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
     uint64_t max;
     if (organ_compared_widest(job, noise_need, &widest, &max, error) || !widest)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, max, "strips of '%s' and the buffers of one thread",
-                               widest->weight[0]->name);
+    return organ_memory_claim(job->engine, max, error, "strips of '%s' and the buffers of one thread",
+                              widest->weight[0]->name);
 }
 
 /* s->active is the number of workers for which the engine's memory has room in addition to the strip, at most the
@@ -127,7 +127,9 @@ static organ_status noise_allocate(noise_stage *s, organ_error *error)
     s->unit_rows = r.unit_rows;
     s->blocks = organ_pieces_of(m->cols, BLOCK_COLS);
     s->scratch_bytes = r.worker;
-    s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory - r.strips) / r.worker);
+    organ_memory_prefer(engine, r.strips + organ_workers_count(engine->workers) * r.worker);
+    s->active =
+        organ_min(organ_workers_count(engine->workers), (size_t)(organ_engine_memory(engine) - r.strips) / r.worker);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
     bool complete = s->scratch && s->sums;

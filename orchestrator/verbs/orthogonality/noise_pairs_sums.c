@@ -4,7 +4,7 @@
  * order, so the bits of the results depend neither on threads nor on memory. */
 #include "orchestrator/verbs/orthogonality/noise_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/solve/algebra.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
@@ -87,8 +87,7 @@ organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error
     uint64_t max;
     if (organ_compared_widest(job, pairs_need, &widest, &max, error) || !widest)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, max, "rows of '%s' of all models in one thread",
-                               widest->name);
+    return organ_memory_claim(job->engine, max, error, "rows of '%s' of all models in one thread", widest->name);
 }
 
 static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
@@ -97,7 +96,9 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
     if (pairs_size_buffers(&s->sources, s->b != NULL, &s->unit_rows, &s->scratch_bytes, error))
         return error->status;
     s->unit_bytes = organ_to_line(s->unit_rows * s->module->cols * sizeof(float));
-    s->active = organ_min(organ_workers_count(engine->workers), (size_t)(engine->memory / s->scratch_bytes));
+    organ_memory_prefer(engine, organ_workers_count(engine->workers) * s->scratch_bytes);
+    s->active =
+        organ_min(organ_workers_count(engine->workers), (size_t)(organ_engine_memory(engine) / s->scratch_bytes));
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = malloc(UNITS * sizeof *s->sums);
     return s->scratch && s->sums ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", s->module->name);

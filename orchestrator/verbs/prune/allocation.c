@@ -134,7 +134,8 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
                         SET_COUNT("samples", c->calibration.samples), SET_COUNT("context", c->calibration.context),
                         SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
                         SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
-                        SET_IF(c->all_experts, "all_experts", json_true()));
+                        SET_IF(c->all_experts, "all_experts", json_true()),
+                        SET_IF(a->job->blocks, "moments", json_string("blocks")));
 }
 
 static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
@@ -147,6 +148,7 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
                                            .moments_only = a->job->method->method != ORGAN_PRUNE_PHYSARUM_V2,
                                            .reserve = organ_allocate_reserve(&c->allocate),
                                            .all_experts = c->all_experts,
+                                           .blocks = a->job->blocks,
                                            .seed = c->seed};
 }
 

@@ -3,7 +3,7 @@
  * many rows as fit in the memory. A unit is a target, or some matrices of a stack (stretch_rows in units.c). */
 #include "orchestrator/verbs/prune/prune_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
@@ -62,11 +62,11 @@ static organ_status check_least_memory(const organ_prune_job *job, organ_error *
 {
     const organ_tensor *widest = NULL;
     const uint64_t max = least_memory_of_targets(job, &widest);
-    if (max <= job->engine->memory)
+    if (!widest)
         return ORGAN_OK;
-    return organ_memory_refuse(error, job->engine->memory, max,
-                               "tensor '%s' and the fewest of its rows of %llu weights that are pruned together",
-                               widest->name, (unsigned long long)organ_tensor_matrices(widest).cols);
+    return organ_memory_claim(job->engine, max, error,
+                              "tensor '%s' and the fewest of its rows of %llu weights that are pruned together",
+                              widest->name, (unsigned long long)organ_tensor_matrices(widest).cols);
 }
 
 /* ---- the imatrix ---- */

@@ -118,15 +118,13 @@ static json_t *imatrix_json(const organ_prune_job *job)
     return object;
 }
 
-/* --memory and --scratch are among the settings, because they decide whether second moments are whole matrices. */
 json_t *organ_prune_identity(void *context)
 {
     const organ_prune_job *const job = context;
     const bool divides_only = job->divides && !job->needs_text; /* only the division has a text */
     return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
                         SET_IF(divides_only, "allocation", organ_prune_allocation_identity(job->allocation)),
-                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->engine->memory)),
-                        SET_IF(job->needs_text, "scratch", json_boolean(job->calibrated->calibration.scratch != NULL)),
+                        SET_IF(job->needs_text, "moments", json_string(job->blocks ? "blocks" : "whole")),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 
@@ -252,8 +250,9 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
                         SET_TEXT("started", started), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_BYTES("host", host), SET_ENGINE(engine),
-                        SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
-                        SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),
+                        SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
+                        SET_FLAG("resumed", output->publish.resumed),
+                        SET_FLAG("single_file", output->single),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
                         SET("shards", shards));
 }

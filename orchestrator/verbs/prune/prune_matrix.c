@@ -299,9 +299,9 @@ bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method
     const uint64_t of_step =
         extra + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0); /* never 0: it is a divisor */
     *least = fixed + of_step;
-    if (*least > engine->memory)
+    if (*least > organ_engine_memory(engine))
         return false;
-    const uint64_t steps = (engine->memory - fixed) / of_step;
+    const uint64_t steps = (organ_engine_memory(engine) - fixed) / of_step;
     bands->band_rows = steps >= (bands->rows + step - 1) / step ? bands->rows : (size_t)steps * step;
     return true;
 }

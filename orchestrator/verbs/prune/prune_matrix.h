@@ -232,7 +232,7 @@ typedef struct organ_prune_matrix_report {
     double gains[ORGAN_PRUNE_STAGES]; /* gain of the flow in each stage; infinite if removing the weights of importance
                                        * 0 was enough, 0 if the pattern decided */
     unsigned products;                /* products with H, or solutions with H + rho I, of all compensation steps */
-    bool block_diagonal;              /* H had only diagonal blocks, for lack of memory */
+    bool block_diagonal;              /* H had only diagonal blocks */
     double output_error; /* ||(V - W) X||^2 / ||W X||^2 with the weights W before pruning, the pruned weights V, and the
                             inputs X from pruned layers, where 0.03 of the mean of H's diagonal is added to this
                             diagonal; 0 for a matrix of zeros; NAN unless `measure` */

@@ -107,7 +107,7 @@ typedef struct prune_option {
 } prune_option;
 
 /* The names are ranges of the list of options. */
-enum { TEXT_OPTIONS = 0, OWN_OPTIONS = 5, FLOW_OPTIONS = 11, ALL_OPTIONS = 15 };
+enum { TEXT_OPTIONS = 0, OWN_OPTIONS = 6, FLOW_OPTIONS = 12, ALL_OPTIONS = 16 };
 
 /* The list has options of which some methods support no, or only the default value: of the text, of single methods,
  * and of the flow, which has its default parameters in all methods but physarum-v1. */
@@ -123,6 +123,7 @@ static void list_options(const organ_prune_job *job, prune_option list[ALL_OPTIO
         {"--scratch", c->calibration.scratch != NULL, text, "windows"},
         {"--all-experts", c->all_experts, text, "tokens to send to experts"},
         {"--context", c->calibration.context != ORGAN_CONTEXT_DEFAULT, text, "windows"},
+        {"--moments", o->moments != NULL, text, "second moments"},
         {"--no-refit", c->no_compensate, m->can_leave, NULL},
         {"--effort", c->effort != 1, m->effort, "refits"},
         {"--seed", c->seed != 0, m->noise, "noise"},
@@ -277,7 +278,7 @@ static organ_status check_allocation(const organ_prune_calibrated_options *c, do
 organ_status organ_prune_check_options(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
-    if (choose_method(job, error))
+    if (choose_method(job, error) || organ_calibration_moments_parse(job->options->moments, &job->blocks, error))
         return error->status;
     job->divides = c->allocate.allocate != NULL;
     const size_t first = job->method->tiles ? TEXT_OPTIONS : FLOW_OPTIONS;

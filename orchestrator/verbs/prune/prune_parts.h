@@ -121,7 +121,7 @@ typedef struct organ_prune_figures {
     unsigned products;    /* products of weights with H, over all matrices of the target */
     uint64_t experts;     /* with an imatrix: result of organ_experts_of_role for the target; else 0 */
     const char *entry;    /* name of the target's entry, which belongs to the imatrix; NULL without an imatrix */
-    bool block_diagonal;  /* second moments were block-diagonal for lack of memory */
+    bool block_diagonal;  /* second moments were block-diagonal (--moments blocks) */
     /* Array with the indices of experts that got too few tokens for statistics of their own; NULL: none. */
     json_t *fallback;
 } organ_prune_figures;
@@ -166,6 +166,7 @@ typedef struct organ_prune_job {
     organ_pattern pattern;  /* of = 0: none */
     bool needs_text;        /* matrices are pruned on a calibration text, whose walk assigns the units to ranks */
     bool compensates;       /* kept weights are refitted */
+    bool blocks;            /* second moments are diagonal blocks (--moments blocks) */
     bool two_streams;       /* the donor's hidden states are computed as well */
     bool divides;           /* one sparsity for the whole model is divided among the targets (--allocate) */
     organ_budget requested; /* the budget to divide; an amount of 0: none */

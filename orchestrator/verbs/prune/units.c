@@ -394,6 +394,7 @@ organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
                                                 .moments_only = !job->method->noise,
                                                 .reserve = organ_allocate_reserve(&c->allocate),
                                                 .all_experts = c->all_experts,
+                                                .blocks = job->blocks,
                                                 .seed = c->seed};
     job->work = (organ_calibration_work){.context = job,
                                          .memory = matrix_memory,

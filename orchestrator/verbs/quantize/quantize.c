@@ -201,6 +201,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                           {o->calibration.samples && o->calibration.samples != 128, "--samples"},
                           {o->calibration.context && o->calibration.context != 512, "--context"},
                           {o->calibration.scratch != NULL, "--scratch"},
+                          {o->moments != NULL, "--moments"},
                           {o->all_experts, "--all-experts"},
                           {o->no_refit, "--no-refit"}};
     for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
@@ -218,9 +219,6 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
         return organ_fail(error, ORGAN_USAGE,
                           "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           encoding->name);
-    if (organ_output_is_file(o->write.output))
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: a quantised model needs its config.json next to it: name a directory", o->write.output);
     return ORGAN_OK;
 }
 
@@ -235,6 +233,8 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
+        return error->status;
     job->encoding = organ_encoding_named(o->scheme);
     if (!job->encoding)
         return organ_fail(
@@ -260,6 +260,10 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
     if (job->weights->packed || *job->weights->method)
         return organ_dequantize_first(model, error, "%.300s: is already quantised (%.100s)", model->path,
                                       *job->weights->method ? job->weights->method : "by its tensors");
+    if (organ_output_is_file(job->options->write.output))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: a quantised model needs its config.json next to it: name a directory",
+                          job->options->write.output);
     if (!model->config.present)
         return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, in which the scheme is recorded", model->path);
     return ORGAN_OK;

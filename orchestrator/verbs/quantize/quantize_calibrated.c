@@ -291,13 +291,17 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     return ORGAN_OK;
 }
 
-/* No matrix of a later layer has the same inputs. */
-static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
-                                                       organ_error *error)
+static void quantize_calibrated_release_inputs(void *context)
 {
-    organ_quantize_job *const job = context;
+    organ_gptq_inputs_close(&((organ_quantize_job *)context)->inputs);
+}
+
+/* No matrix of a later layer has the same inputs. */
+static organ_status quantize_calibrated_leave_layer(void *context, const organ_calibration_layer *layer,
+                                                    organ_error *error)
+{
     (void)layer;
-    organ_gptq_inputs_close(&job->inputs);
+    quantize_calibrated_release_inputs(context);
     return error->status;
 }
 
@@ -411,6 +415,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
     job->walk =
         (organ_calibration_run_options){.calibration = o->calibration,
                                         .all_experts = o->all_experts,
+                                        .blocks = job->blocks,
                                         .method = pruning ? pruning->method : o->method,
                                         .verb = pruning ? "prune" : "quantise",
                                         .doing = pruning ? "pruning" : "quantising",
@@ -425,7 +430,8 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                          .change = quantize_calibrated_change,
                                          .grouped = true,
                                          .rows = !pruning || pruning->rows,
-                                         .leave = quantize_calibrated_release_inputs};
+                                         .forget = quantize_calibrated_release_inputs,
+                                         .leave = quantize_calibrated_leave_layer};
     return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
                                       &job->calib, error);
 }

@@ -411,15 +411,12 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* --memory and --scratch are among the settings, because they decide whether second moments are whole matrices or
- * diagonal blocks. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)),
                         SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "")),
-                        SET_IF(job->calib, "memory", json_integer((json_int_t)job->engine->memory)),
-                        SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
+                        SET_IF(job->calib, "moments", json_string(job->blocks ? "blocks" : "whole")));
 }
 
 /* The share does not count embeddings and output head, which GGUF quantises without --select. */

@@ -100,7 +100,7 @@ typedef struct organ_quantize_part {
     uint64_t matrices_done;                /* number of its matrices that GPTQ has encoded */
     double energy, gptq_loss, output_loss; /* sums of organ_gptq.energy, gptq_loss and loss */
     uint64_t tokens;                       /* calibration tokens; of a stack: those of the matrix with the fewest */
-    bool block_diagonal;    /* second moments were diagonal blocks, because --memory was too small for whole ones */
+    bool block_diagonal;                   /* second moments were diagonal blocks (--moments blocks) */
     json_t *fallback;       /* indices of experts that were calibrated on all tokens of the layer; NULL: none. Owned */
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
@@ -117,6 +117,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
     const organ_encoding *encoding;        /* encoding of --scheme */
+    bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;

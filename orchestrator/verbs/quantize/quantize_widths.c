@@ -284,21 +284,23 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
-                               SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
-                               SET_COUNT("samples", o->calibration.samples),
-                               SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
-                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
-                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
-                               SET_IF(o->all_experts, "all_experts", json_true()));
+    w->identity = ORGAN_OBJECT(
+        SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+        SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
+        SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
+        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
+        SET_FLAG("one_width", o->one_width), SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+        SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
+        SET_IF(o->all_experts, "all_experts", json_true()), SET_IF(w->job->blocks, "moments", json_string("blocks")));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
-static organ_calibration_run_options walk_of(const organ_quantize_options *o)
+static organ_calibration_run_options walk_of(const organ_quantize_job *job)
 {
+    const organ_quantize_options *const o = job->options;
     return (organ_calibration_run_options){.calibration = o->calibration,
                                            .all_experts = o->all_experts,
+                                           .blocks = job->blocks,
                                            .method = "--allocate",
                                            .verb = "quantise",
                                            .doing = "measuring divergences with",
@@ -310,7 +312,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_options *o)
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const organ_curves_options options = {.walk = walk_of(o),
+    const organ_curves_options options = {.walk = walk_of(w->job),
                                           .tokens = organ_allocate_tokens(&o->allocate),
                                           .layers = organ_allocate_layers(&o->allocate)};
     w->curves.levels = organ_width_levels;
@@ -376,7 +378,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_exchanges_options options = {
-        .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
+        .walk = walk_of(w->job), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
     w->exchange_work = (organ_exchanges_work){.context = w,
                                               .make = make_at_level,
                                               .memory = quantize_widths_memory,

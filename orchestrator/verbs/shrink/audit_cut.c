@@ -4,7 +4,7 @@
 #include "orchestrator/verbs/shrink/cut.h"
 
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
@@ -173,11 +173,12 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
         return error->status;
     for (size_t k = 0; k < a->run.piece_count; k++)
         bytes += a->verdicts[k].donor->bytes;
-    if (a->engine->memory < 3 * ORGAN_CUT_WINDOW)
-        return organ_memory_refuse(error, a->engine->memory, 3 * ORGAN_CUT_WINDOW, "the buffers of a comparison");
+    if (organ_memory_claim(a->engine, 3 * ORGAN_CUT_WINDOW, error, "the buffers of a comparison") != ORGAN_OK)
+        return error->status;
+    organ_memory_prefer(a->engine, 3 * ORGAN_CUT_WINDOW * (uint64_t)organ_workers_count(a->engine->workers));
     pthread_mutex_init(&c.lock, NULL);
     organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
-    if (a->engine->memory / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
+    if (organ_engine_memory(a->engine) / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
         organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_piece_task, &c);
     else
         for (size_t k = 0; k < a->run.piece_count && !organ_fault_found(&c.first); k++)

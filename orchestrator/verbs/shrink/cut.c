@@ -4,7 +4,7 @@
 
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/output/layout.h"
@@ -249,9 +249,8 @@ void organ_cut_release(organ_cut_run *run)
 
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
-    if (run->cut->write.engine->memory < organ_cut_copy_memory())
-        return organ_memory_refuse(error, run->cut->write.engine->memory, organ_cut_copy_memory(),
-                                   "the buffers of a copy");
+    if (organ_memory_claim(run->cut->write.engine, organ_cut_copy_memory(), error, "the buffers of a copy") != ORGAN_OK)
+        return error->status;
     if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.requested->output))
         return organ_fail(error, ORGAN_USAGE, "%s: the smaller model needs its own config.json: name a directory",
                           run->cut->write.requested->output);

@@ -4,7 +4,7 @@
  * entries of axis `deepest` in a line are a run of consecutive bytes. */
 #include "orchestrator/verbs/shrink/cut.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/product.h"
 
 #include <stdlib.h>
@@ -220,7 +220,8 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;
     const size_t workers = organ_workers_count(engine->workers);
-    const bool all = engine->memory / organ_cut_copy_memory() >= workers;
+    organ_memory_prefer(engine, workers * organ_cut_copy_memory());
+    const bool all = organ_engine_memory(engine) / organ_cut_copy_memory() >= workers;
     copy_run c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
     if (!c.todo)
         organ_fail_memory(error, run->model->path);

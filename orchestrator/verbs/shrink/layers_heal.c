@@ -5,7 +5,7 @@
  * fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/output/cache.h"
 #include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
@@ -152,16 +152,18 @@ static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_calibration_run_options *const o = &h->options.walk;
-    const uint64_t memory = h->options.engine->memory;
+    const organ_engine *const engine = h->options.engine;
     needs n, with_scratch;
     if (sum_memory_needs(h, o->calibration.scratch != NULL, &n, error) ||
         sum_memory_needs(h, true, &with_scratch, error))
         return error->status;
-    if (organ_memory_require(error, memory, heal_fits, &n,
+    if (organ_memory_require(engine, heal_fits, &n, error,
                              "the hidden states of %u windows (--samples) of %u tokens (--context) twice, three layers "
                              "and the memory of one refit (--refit)",
                              o->calibration.samples, o->calibration.context) == ORGAN_OK)
-        heal_share_memory(h, organ_forward_memory_left(h->forward, memory, o->calibration.context) - n.max - n.states);
+        heal_share_memory(h,
+                          organ_forward_memory_left(h->forward, organ_engine_memory(engine), o->calibration.context) -
+                              n.max - n.states);
     else if (!o->calibration.scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
     return error->status;

@@ -3,7 +3,7 @@
  * together; sets that have dropped the same blocks so far share one stream of hidden states, that of their leader. */
 #include "orchestrator/verbs/shrink/layers_parts.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/memory.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 
@@ -82,7 +82,7 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                      const organ_windows *windows, organ_error *error)
 {
     sets_requested w = {forward, windows};
-    return organ_memory_require(error, engine->memory, sets_fits, &w,
+    return organ_memory_require(engine, sets_fits, &w, error,
                                 "the hidden states of %zu tokens (--search-tokens) three times, and two layers",
                                 sets_tokens_of(windows));
 }
@@ -93,11 +93,14 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1; /* bytes of a stream; + 1: not 0, to divide by it */
-    const uint64_t remaining = organ_forward_memory_left(s->forward, s->engine->memory, longest_window_of(s->windows)) -
-                               sets_memory(s->forward, s->tokens);
-    const uint64_t more =
-        remaining / 2 /
-        (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
+    const uint64_t set =
+        organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2);
+    const uint64_t useful = 2 * (s->layers * one > max * set ? s->layers * one : max * set);
+    organ_memory_prefer(s->engine, organ_layers_sets_enough(s->forward, s->windows) + useful + useful / 15);
+    const uint64_t remaining =
+        organ_forward_memory_left(s->forward, organ_engine_memory(s->engine), longest_window_of(s->windows)) -
+        sets_memory(s->forward, s->tokens);
+    const uint64_t more = remaining / 2 / set;
     s->together = 1 + (size_t)(more < max - 1 ? more : max - 1);
     const uint64_t capacity = 1 + (remaining - remaining / 2) / one; /* streams of the donor that can be kept */
     s->stride = capacity >= s->layers ? 1 : (s->layers + (size_t)capacity - 1) / (size_t)capacity;

@@ -177,12 +177,16 @@ static organ_status check_orientation(const organ_width_job *job, organ_error *e
 static organ_status width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
+    bool blocks = false;
+    if (organ_calibration_moments_parse(o->moments, &blocks, error) != ORGAN_OK)
+        return error->status;
     job->walk = (organ_calibration_run_options){.calibration = o->calibration,
                                                 .file_layers = true,
                                                 .method = "width",
                                                 .verb = "narrow",
                                                 .doing = "narrowing",
                                                 .streams = ORGAN_INPUTS_CHANGED,
+                                                .blocks = blocks,
                                                 .moments_only = true};
     job->work = (organ_calibration_work){.context = job,
                                          .memory = choose_matrix_memory,

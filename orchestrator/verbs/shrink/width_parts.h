@@ -38,7 +38,7 @@ typedef struct organ_narrow_report {
      * are refitted. */
     double expected_loss;
     uint64_t tokens;     /* calibration tokens */
-    bool block_diagonal; /* H consists of diagonal blocks, because memory is short */
+    bool block_diagonal; /* H consists of diagonal blocks (--moments blocks) */
 } organ_narrow_report;
 
 /* Chooses the groups of `weights` (rows x cols, row-major; cols = the calibration's features) to keep, and sets kept[0

@@ -183,7 +183,7 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"memory\":\"9MB\""), 422, "/arguments/memory", "an amount of bytes"},
         {PRUNE(",\"memory\":\"0512M\""), 422, "/arguments/memory", "an amount of bytes"},
         {PRUNE(",\"memory\":1024"), 422, "/arguments/memory",
-         "is 1024, but must be an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
+         "is 1024, but must be auto or an amount of bytes like 512M, 2GiB or 5GB (8M to 16T)"},
         {PRUNE(",\"targets\":\"\""), 422, "/arguments/targets", "has 0 characters"},
         {PRUNE(",\"select\":\"*.q_proj\",\"targets\":\"*.q_proj\""), 422, "/arguments/targets",
          "is a former name of \"select\", and this argument is given twice"},
@@ -346,7 +346,7 @@ START_TEST(verbs_describe_themselves)
         if (strcmp(name, "experts") == 0 || strcmp(name, "width") == 0)
             ck_assert_str_eq(section, "Make smaller");
         if (strcmp(name, "quantize") == 0)
-            ck_assert_str_eq(section, "Precision");
+            ck_assert_str_eq(section, "Quantise and convert");
     }
     for (size_t v = 0; v < organ_all_verbs.count; v++) {
         if (!organ_verb_is_job(organ_all_verbs.verbs[v]))

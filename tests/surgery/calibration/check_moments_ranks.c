@@ -33,6 +33,7 @@ static organ_calibration *moments_by(const organ_engine *engine, organ_error *er
                                          .seed = 9,
                                          .layer = 2,
                                          .moments_only = of->moments_only,
+                                         .blocks = !of->whole,
                                          .two_streams = of->two_streams};
     organ_calibration *c = NULL;
     if (of->rows) {
@@ -59,7 +60,7 @@ static organ_calibration *moments_of(organ_ranks *ranks, organ_error *error)
     ck_assert_msg(organ_workers_create(topology, 2, &workers, error) == ORGAN_OK, "%s", error->message);
     const organ_engine engine = {.topology = topology,
                                  .workers = workers,
-                                 .memory = of->whole ? UINT64_MAX : 0,
+                                 .memory = (uint64_t)1 << 30,
                                  .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why),
                                  .ranks = ranks};
     organ_calibration *const c = moments_by(&engine, error);

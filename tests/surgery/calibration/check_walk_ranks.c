@@ -20,7 +20,7 @@ enum { SAMPLES = 12, CONTEXT = 256, CHUNKS = 3, MAX_UNITS = 400 };
 typedef struct walk_case {
     const char *model;
     organ_calibration_inputs_of streams;
-    bool moments_only;
+    bool moments_only, blocks;
     uint64_t memory; /* 0: plenty */
 } walk_case;
 
@@ -39,6 +39,8 @@ typedef struct walker {
     organ_ranks *ranks;
     sight sights[MAX_UNITS];
     size_t count;
+    size_t forgotten; /* calls of `forget` */
+    uint64_t least;   /* organ_calibration_run_min_memory */
 } walker;
 
 static walk_case of;
@@ -96,6 +98,8 @@ static void spoil(const organ_calibration_layer *layer)
     free(weights);
 }
 
+static void forget(void *context) { ((walker *)context)->forgotten++; }
+
 static organ_status enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     const walker *const w = context;
@@ -125,13 +129,19 @@ static void must_fit(const organ_calibration_run *calib)
 
 static void run(walker *w, organ_calibration_run_options *options, session *s, organ_error *error)
 {
-    const organ_calibration_work work = {
-        .context = w, .memory = no_memory, .change = look, .alike = true, .enter = enter, .grouped = true};
+    const organ_calibration_work work = {.context = w,
+                                         .memory = no_memory,
+                                         .change = look,
+                                         .alike = true,
+                                         .enter = enter,
+                                         .forget = forget,
+                                         .grouped = true};
     organ_calibration_run *calib = NULL;
     organ_targets targets;
     ck_assert_int_eq(organ_targets_select(s->model, NULL, &targets, error), ORGAN_OK);
     if (organ_calibration_run_open(options, s->model, &targets, &work, &s->engine, NULL, &calib, error) == ORGAN_OK) {
         ck_assert_uint_eq(organ_calibration_chunks_count(&calib->chunks), CHUNKS);
+        w->least = organ_calibration_run_min_memory(calib);
         if (organ_ranks_count(w->ranks) > 1 && strcmp(of.model, DENSE) == 0)
             must_fit(calib);
         if (wrong == FAULT_TOKEN)
@@ -156,6 +166,8 @@ static void walk(walker *w, organ_ranks *ranks, organ_error *error)
                                              .doing = "testing",
                                              .streams = of.streams,
                                              .moments_only = of.moments_only,
+                                             .reruns = true,
+                                             .blocks = of.blocks,
                                              .seed = 3};
     ck_assert_msg(session_open(&s, of.model, 1, of.memory ? of.memory : ROOMY, error) == ORGAN_OK, "%s",
                   error->message);
@@ -184,13 +196,11 @@ static void see_the_same(organ_ranks *ranks, organ_error *error)
     free(w);
 }
 
-#define MIB ((uint64_t)1 << 20)
-
 static const walk_case cases[] = {
-    {DENSE, ORGAN_INPUTS_BOTH, false, 0},           {MOE, ORGAN_INPUTS_BOTH, false, 0},
-    {DENSE, ORGAN_INPUTS_CHANGED, false, 34 * MIB}, {DENSE, ORGAN_INPUTS_BOTH, true, 59 * MIB},
-    {MOE, ORGAN_INPUTS_CHANGED, true, 0},           {MOE, ORGAN_INPUTS_DONOR, true, 0},
-    {DENSE, ORGAN_INPUTS_DONOR, false, 0}};
+    {DENSE, ORGAN_INPUTS_BOTH, false, false, 0},   {MOE, ORGAN_INPUTS_BOTH, false, false, 0},
+    {DENSE, ORGAN_INPUTS_CHANGED, false, true, 0}, {DENSE, ORGAN_INPUTS_BOTH, true, true, 0},
+    {MOE, ORGAN_INPUTS_CHANGED, true, false, 0},   {MOE, ORGAN_INPUTS_DONOR, true, false, 0},
+    {DENSE, ORGAN_INPUTS_DONOR, false, false, 0}};
 
 START_TEST(ranks_see_what_one_process_sees)
 {
@@ -203,12 +213,48 @@ START_TEST(ranks_see_what_one_process_sees)
     size_t blocks = 0;
     for (size_t k = 0; k < alone.count; k++)
         blocks += alone.sights[k].block == ORGAN_CALIBRATION_BLOCK;
-    ck_assert_msg(!of.memory == !blocks, "%zu are in blocks", blocks);
+    ck_assert_msg(of.blocks == (blocks > 0), "%zu are in blocks", blocks);
     const size_t all = sizeof counts / sizeof *counts, tried = sampled_unless_all(all, 1, 1);
     for (size_t k = 0; k < tried; k++) {
         play(counts[tried == 1 ? (size_t)_i % all : k], see_the_same);
         all_end(ORGAN_OK, "");
     }
+}
+END_TEST
+
+static const sight *sight_of(const walker *w, const char *name)
+{
+    for (size_t k = 0; k < w->count; k++)
+        if (strcmp(w->sights[k].name, name) == 0)
+            return &w->sights[k];
+    return NULL;
+}
+
+/* With the least memory a layer runs once for each expert; the inputs of all matrices stay those of a single run. */
+START_TEST(moments_do_not_depend_on_the_memory)
+{
+    static const organ_calibration_inputs_of streams[] = {ORGAN_INPUTS_CHANGED, ORGAN_INPUTS_BOTH, ORGAN_INPUTS_DONOR};
+    organ_error error = {0};
+    walker *const tight = malloc(sizeof *tight);
+    of = (walk_case){MOE, streams[_i], _i > 0, false, 0};
+    walk(&alone, NULL, &error);
+    ck_assert_uint_eq(alone.forgotten, 0);
+    of.memory = alone.least;
+    walk(tight, NULL, &error);
+    ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(tight->least, alone.least);
+    ck_assert_msg(tight->forgotten > 4, "the layers run %zu times", tight->forgotten);
+    ck_assert_uint_eq(tight->count, alone.count);
+    for (size_t k = 0; k < tight->count; k++) {
+        const sight *const roomy = sight_of(&alone, tight->sights[k].name);
+        ck_assert_msg(roomy && tight->sights[k].moments == roomy->moments, "the moments of %s differ",
+                      tight->sights[k].name);
+    }
+    of.memory = alone.least - alone.least / 64;
+    walk(tight, NULL, &error);
+    ck_assert_int_eq(error.status, ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "is too little for the hidden states of 12 windows"));
+    free(tight);
 }
 END_TEST
 
@@ -249,11 +295,12 @@ START_TEST(ranks_take_more_memory)
 {
     organ_error error = {0};
     of = cases[2];
-    of.memory = 24 * MIB;
+    walk(&alone, NULL, &error);
+    of.memory = alone.least;
     walk(&alone, NULL, &error);
     ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
     play(2, end_with_a_fault);
-    all_end(ORGAN_USAGE, "--memory 24M is too little for the hidden states of 12 windows");
+    all_end(ORGAN_USAGE, " is too little for the hidden states of 12 windows");
 }
 END_TEST
 
@@ -280,6 +327,7 @@ Suite *walk_ranks_suite(void)
     tcase_set_timeout(seen, 60);
     tcase_add_loop_test(seen, ranks_see_what_one_process_sees, 0,
                         (int)sampled_unless_all(sizeof cases / sizeof *cases, 2, 1));
+    tcase_add_loop_test(seen, moments_do_not_depend_on_the_memory, 0, 3);
     tcase_set_timeout(faults, 60);
     tcase_add_test(faults, a_fault_of_one_rank_ends_all);
     tcase_add_test(faults, ranks_take_more_memory);

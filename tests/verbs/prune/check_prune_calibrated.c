@@ -5,6 +5,7 @@
 #include <organ/machine.h>
 #include "orchestrator/stream/product.h"
 #include <organ/prune.h>
+#include "tests/kit/resume_rig.h"
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
@@ -32,7 +33,7 @@ typedef struct way {
     uint64_t memory;
     double sparsity; /* 0: none */
     organ_prune_calibrated_options c;
-    const char *targets;
+    const char *targets, *moments;
     bool force;
 } way;
 
@@ -52,6 +53,7 @@ static organ_status prune(const char *output, way w, organ_error *error)
                               .force = w.force,
                               .threads = w.threads ? w.threads : 1,
                               .memory = w.memory,
+                              .moments = w.moments,
                               .options = w.c};
     return method_prune(output, &whole, error);
 }
@@ -222,22 +224,32 @@ START_TEST(experts)
 }
 END_TEST
 
-/* If memory is short, the widest inputs get block-diagonal moments first. */
-START_TEST(narrow_inputs_are_whole_before_wide_ones)
+/* The inputs of all matrices but o are wider than a block. The memory does not change the result. */
+START_TEST(moments_are_whole_unless_blocks_are_requested)
 {
-    const way w = {
-        .donor = TINY,
-        .sparsity = 50,
-        .memory = (uint64_t)60 << 20,
-        .targets = "model.layers.0.*_proj.weight",
-        .c = {.calibration.text = TINY "/calibration.txt", .calibration.samples = 4, .calibration.context = 64}};
+    way w = {.donor = TINY,
+             .sparsity = 50,
+             .moments = "blocks",
+             .targets = "model.layers.0.*_proj.weight",
+             .c = {.calibration.text = TINY "/calibration.txt", .calibration.samples = 4, .calibration.context = 64}};
     must_prune("out", w);
-    ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 1);
+    ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 7);
     size_t size;
     char *const lines = slurp(scratch_path("out/organ/prune.jsonl"), &size), *const wide =
                                                                                  strstr(lines, "mlp.down_proj.weight");
     ck_assert(wide && strstr(wide, "\"block_diagonal\":true") < strchr(wide, '\n'));
     free(lines);
+    w.moments = NULL;
+    must_prune("whole", w);
+    ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 0);
+    w.memory = (uint64_t)64 << 20;
+    must_prune("tight", w);
+    same_trees("whole", "tight", "prune.json");
+    w.memory = (uint64_t)40 << 20;
+    must_fail(w, ORGAN_USAGE, "(--moments blocks needs ");
+    w.memory = 0;
+    w.moments = "halves";
+    must_fail(w, ORGAN_USAGE, "--moments 'halves' is unknown: whole or blocks");
 }
 END_TEST
 
@@ -270,7 +282,7 @@ START_TEST(hidden_states_that_do_not_fit)
         .sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.calibration.samples = 128, .calibration.context = 512}};
     must_fail(w, ORGAN_USAGE,
               "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), "
-              "one layer and ");
+              "one layer, its second moments (--moments blocks needs ");
 }
 END_TEST
 
@@ -362,7 +374,7 @@ START_TEST(refusals)
     must_fail(w, ORGAN_IO, "missing");
     w = usual;
     w.c.calibration.context = 100000;
-    must_fail(w, ORGAN_USAGE, "0 windows of 100000 (--context), but at least 1 is needed");
+    must_fail(w, ORGAN_BAD_INPUT, "0 windows of 100000 (--context), but at least 1 is needed");
     w = usual;
     w.memory = (uint64_t)2 << 20;
     must_fail(w, ORGAN_USAGE, "is too little for ");
@@ -526,7 +538,7 @@ int main(void)
     const suite_case cases[] = {
         {"results",
          {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts,
-          crossed_stacks_are_pruned_along_inputs, narrow_inputs_are_whole_before_wide_ones,
+          crossed_stacks_are_pruned_along_inputs, moments_are_whole_unless_blocks_are_requested,
           hidden_states_that_do_not_fit}},
         {"objective", {better_methods_are_better}},
         {"faults", {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes}},

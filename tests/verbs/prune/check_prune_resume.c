@@ -183,8 +183,8 @@ START_TEST(resume_refuses_another_run)
     other.way.options.allocate = (organ_allocate_options){.allocate = "global"};
     is_refused(&changed, "out", "its parameters was ");
     other = ways[TWO_STREAMS];
-    other.way.memory = (uint64_t)128 << 20;
-    is_refused(&changed, "out", "its memory was ");
+    other.way.moments = "blocks";
+    is_refused(&changed, "out", "its moments was ");
     other = ways[OF_TURNED_ROWS];
     other.kind = ways[TWO_STREAMS].kind;
     is_refused(&changed, "out", "its definition was ");
@@ -200,6 +200,19 @@ START_TEST(resume_refuses_another_run)
     other.way.force = true;
     ck_assert_msg(prune_once(&other, "out", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
     ck_assert(!exists(scratch_path(".out.organ-partial")));
+}
+END_TEST
+
+/* The memory decides no byte, so another amount is not another run. */
+START_TEST(resume_goes_on_with_another_memory)
+{
+    const resumed_verb verb = verb_of(&ways[TWO_STREAMS]);
+    resumed_way other = ways[TWO_STREAMS];
+    organ_error error;
+    leaves_unfinished(&verb, "out");
+    other.way.memory = (uint64_t)128 << 20;
+    ck_assert_msg(prune_once(&other, "out", true, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    same_trees("reference", "out", "prune.json");
 }
 END_TEST
 
@@ -229,6 +242,7 @@ Suite *prune_resume_suite(void)
     tcase_add_loop_test(resumed, full_disk_at_any_moment, DIVIDED, DIVIDED + 1);
     tcase_add_loop_test(resumed, damaged_output_is_made_again, BY_MAGNITUDE, BY_IMATRIX + 1);
     tcase_add_test(resumed, curves_are_measured_once);
+    tcase_add_test(resumed, resume_goes_on_with_another_memory);
     tcase_add_test(resumed, resume_refuses_another_run);
     tcase_add_test(resumed, resume_refuses_a_division_by_another_text);
     suite_add_tcase(suite, resumed);

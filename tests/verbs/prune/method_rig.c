@@ -54,6 +54,7 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
                                    .targets = w->targets,
                                    .write.resume = w->resume,
                                    .write.force = w->force,
+                                   .moments = w->moments,
                                    .calibrated = w->options};
     json_decref(last_report);
     last_report = NULL;

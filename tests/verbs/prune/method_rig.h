@@ -20,6 +20,7 @@ typedef struct method_way {
     bool resume, force;
     unsigned threads;
     uint64_t memory; /* 0: plenty */
+    const char *moments;
     const organ_stop *stop;
     organ_prune_calibrated_options options;
 } method_way;

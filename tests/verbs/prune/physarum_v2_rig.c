@@ -93,6 +93,8 @@ static organ_calibration *calibrate_so(const organ_engine *engine, const layer *
                                                .name = "layer",
                                                .seed = NOISE_SEED,
                                                .layer = NOISE_LAYER,
+                                               .blocks = organ_calibration_memory(LAYER_COLS, 0, two_streams, true) >
+                                                         engine->memory,
                                                .two_streams = two_streams,
                                                .moments_only = moments_only,
                                                .weights = organ_by_rows(weights, LAYER_COLS),

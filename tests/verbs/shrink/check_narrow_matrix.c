@@ -43,7 +43,10 @@ static part take_part(const organ_engine *with, size_t rows, size_t cols)
               calloc(LAYER_TOKENS * cols, sizeof *p.inputs),
               NULL};
     organ_error error = {0};
-    const organ_calibration_options options = {.features = cols, .name = "part", .moments_only = true};
+    const organ_calibration_options options = {.features = cols,
+                                               .name = "part",
+                                               .moments_only = true,
+                                               .blocks = organ_calibration_memory(cols, 0, false, true) > with->memory};
     ck_assert(p.donor && p.weights && p.inputs);
     for (size_t i = 0; i < rows; i++)
         memcpy(p.donor + i * cols, given.weights + i * LAYER_COLS, cols * sizeof *p.donor);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * Advice for values of --scheme, --then and --sparsity that are names of other programs. */
+#include "orchestrator/cli/cli_parts.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+#define MIXTURES "It makes the type with an output head of Q6_K; llama.cpp's _S, _M and _L mix types of more tensors"
+
+/* A name and its advice. Compares without case; the first row that matches applies. */
+static const struct scheme_hint {
+    const char *prefix, *text;
+    bool exact; /* the value must equal the prefix, not only begin with it */
+} hints[] = {
+    {"q4_k", "did you mean 'q4_k'? " MIXTURES, false},
+    {"q5_k", "did you mean 'q5_k'? " MIXTURES, false},
+    {"q6_k", "did you mean 'q6_k'?", false},
+    {"q8_0", "did you mean 'q8_0'?", false},
+    {"q4_0", "did you mean 'q4_0'?", false},
+    {"q4_1", "did you mean 'q4_1'?", false},
+    {"q5_0", "did you mean 'q5_0'?", false},
+    {"q5_1", "did you mean 'q5_1'?", false},
+    {"q8", "the scheme of 8 bits for GGUF models is q8_0, for safetensors models int8-channel", true},
+    {"q4", "the schemes of 4 bits are q4_k for GGUF models and int4-group128 for safetensors models", true},
+    {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
+    {"iq", "organ writes no IQ types; the smallest GGUF scheme is q4_0", false},
+    {"q2_k", "organ writes no GGUF types of 2 bits; the smallest GGUF scheme is q4_0", false},
+    {"q3_k", "organ writes no GGUF types of 3 bits; the smallest GGUF scheme is q4_0", false},
+    {"tq", "organ writes no ternary types; the smallest GGUF scheme is q4_0", false},
+    {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
+    {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
+    {"fp8_dynamic", "did you mean 'fp8-channel'?", false},
+    {"fp8_block", "did you mean 'fp8-block128'?", false},
+    {"fp8-block", "did you mean 'fp8-block128'?", false},
+    {"fp8_e4m3", "the FP8 schemes are fp8-block128, fp8-channel and fp8-tensor", false},
+    {"fp8", "the FP8 schemes are fp8-block128, fp8-channel and fp8-tensor", true},
+    {"int8", "the INT8 schemes are int8-channel, int8-group128, int8-group64 and int8-group32", true},
+    {"int4", "the INT4 schemes are int4-group128, int4-group64 and int4-group32", true},
+    {"int3", "the INT3 schemes are int3-group128, int3-group64 and int3-group32", true},
+    {"int2", "the INT2 schemes are int2-group128, int2-group64 and int2-group32", true},
+    {"int4-group16", "the groups have 32, 64 or 128 weights: did you mean 'int4-group32'?", true},
+    {"int8-group16", "the groups have 32, 64 or 128 weights: did you mean 'int8-group32'?", true},
+    {"int3-group16", "the groups have 32, 64 or 128 weights: did you mean 'int3-group32'?", true},
+    {"int2-group16", "the groups have 32, 64 or 128 weights: did you mean 'int2-group32'?", true},
+    {"int4-g", "the groups have 32, 64 or 128 weights: did you mean 'int4-group128'?", false},
+    {"int8-g", "the groups have 32, 64 or 128 weights: did you mean 'int8-group128'?", false},
+    {"int3-g", "the groups have 32, 64 or 128 weights: did you mean 'int3-group128'?", false},
+    {"int2-g", "the groups have 32, 64 or 128 weights: did you mean 'int2-group128'?", false},
+    {"w4a16", "did you mean 'int4-group128'? It is W4A16 of llm-compressor", false},
+    {"w8a16", "did you mean 'int8-group128'? It is W8A16 of llm-compressor with groups", false},
+    {"w8a8", "did you mean 'int8-channel'? It is W8A8 of llm-compressor", false},
+    {"nf4", "organ writes no formats of bitsandbytes; int4-group64 has about as many bits per weight", false},
+    {"fp4", "organ reads FP4 formats but writes none; int4-group32 has about as many bits per weight", false},
+    {"mxfp4", "organ reads MXFP4 but does not write it; int4-group32 has about as many bits per weight", false},
+    {"nvfp4", "organ reads NVFP4 but does not write it; int4-group32 has about as many bits per weight", false},
+    {"bnb", "organ writes no formats of bitsandbytes; int4-group64 has about as many bits per weight", false},
+    {"gptq", "gptq is a method: --scheme int4-group128 --method gptq --calibration TEXT", false},
+    {"awq", "organ reads AWQ but does not write it; int4-group128 with --method gptq has the same size", false},
+    {"hqq", "organ writes no HQQ; int4-group64 has about as many bits per weight", false},
+    {"exl", "organ writes no EXL2 or EXL3; --scheme mixed divides a budget of bits over the tensors", false},
+    {"autoround", "organ has no AutoRound: --scheme int4-group128 --method gptq --calibration TEXT", false},
+};
+
+/* clang-format on */
+
+static const char *advice_on(const char *typed)
+{
+    for (size_t k = 0; k < sizeof hints / sizeof *hints; k++)
+        if (strncasecmp(typed, hints[k].prefix, strlen(hints[k].prefix)) == 0 &&
+            (!hints[k].exact || strlen(typed) == strlen(hints[k].prefix)))
+            return hints[k].text;
+    return NULL;
+}
+
+const char *organ_explain_scheme(const char *typed)
+{
+    if (*typed && !typed[strspn(typed, "0123456789.%")])
+        return "-s is --scheme here; organ prune -s PERCENT sets weights to zero";
+    return advice_on(typed);
+}
+
+const char *organ_explain_then(const char *typed)
+{
+    if (*typed == 'q' || *typed == 'Q' || strncasecmp(typed, "iq", 2) == 0)
+        return "--then writes schemes of safetensors models, such as int4-group32; for GGUF, prune first, then organ "
+               "quantize";
+    return advice_on(typed);
+}
+
+const char *organ_explain_sparsity(const char *typed)
+{
+    const char letter = *typed;
+    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z')
+               ? "-s is --sparsity here; --then SCHEME also quantises the kept weights, organ quantize only quantises"
+               : NULL;
+}
