@@ -425,7 +425,7 @@ refused 2 "donor" prune donor -o donor --force
 refused 2 "donor" prune donor -o ./donor/../donor/ --force
 refused 2 "donor" prune donor -o donor/out
 refused 2 "donor" prune donor -o . --force
-refused 2 "none/out" prune donor -o none/out
+refused 4 "none/out" prune donor -o none/out
 refused 4 "/proc/" prune donor -o /proc/out
 refused 4 "nowhere" inspect nowhere
 refused 4 "nowhere" prune nowhere -o out
