@@ -73,8 +73,8 @@ JOBS = {
         Q5_K | llama.cpp | LLAMA-quantize PURE GGUF OUT Q5_K 1
         Q6_K | organ | ORGAN quantize GGUF -o OUT -s q6_k
         Q6_K | llama.cpp | LLAMA-quantize PURE GGUF OUT Q6_K 1
-        = Q8_0 | organ | ORGAN quantize GGUF -o OUT -s q8_0
-        = Q8_0 | llama.cpp | LLAMA-quantize PURE GGUF OUT Q8_0 1""",
+        Q8_0 | organ | ORGAN quantize GGUF -o OUT -s q8_0
+        Q8_0 | llama.cpp | LLAMA-quantize PURE GGUF OUT Q8_0 1""",
     "adapters": """
         extract, rank RANK | organ | ORGAN lora extract --base DONOR --tuned TUNED -o OUT --rank RANK
         extract, rank RANK | mergekit | MERGEKIT-extract-lora --model TUNED --base-model DONOR --out-path OUT --max-rank RANK --no-write-model-card EXCLUDED

@@ -3,7 +3,7 @@
 # make_recipes.sh [/FILE]: makes docs/recipes.tsv, or /FILE: what each command of README's table of recipes needs for Qwen3-30B-A3B, by its dry run on a
 # model of the published shapes without data. Needs build/organ and build/bench/make_model.
 # The hours are those of $threads threads of $cpu: there a thread does $products operations and copies $bytes bytes in a second. They follow from the
-# plan as run.plan.seconds does (docs/definitions/counts.md), so they are the same on every machine.
+# plan as run.plan.seconds does (docs/definitions/counts.md) with memory_good, so they are the same on every machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-docs/recipes.tsv}
@@ -38,7 +38,7 @@ cat fixtures/tiny-qwen2/{calibration,heldout}.txt >"$scratch/area/TEXT"
         read -ra words <<<"$command"
         made=$(sed 's/.* -o \([^ ]*\).*/\1/' <<<"$command")
         if [[ -e $scratch/area/$made ]]; then mv "$scratch/area/$made" "$scratch/aside"; fi
-        (cd "$scratch/area" && "$organ" "${words[@]:1}" --dry-run --json --quiet --threads $threads </dev/null) >"$scratch/plan.json"
+        (cd "$scratch/area" && "$organ" "${words[@]:1}" --dry-run --json --quiet --threads $threads --memory 64G </dev/null) >"$scratch/plan.json"
         if [[ -e $scratch/aside ]]; then mv "$scratch/aside" "$scratch/area/$made"; fi
         jq -r --arg row "$row" --arg command "$command" --argjson speed $products --argjson copied $bytes --argjson threads $threads \
             '.plan | [$row, .output_bytes, .memory_enough, .memory_good, .products, .bytes,

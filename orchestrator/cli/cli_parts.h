@@ -190,7 +190,8 @@ extern const organ_topic organ_topic_machine, organ_topic_outputs, organ_topic_c
          .letter = 'f', .topic = &organ_topic_outputs)
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n', .common = true)
 /* Help of --dry-run for verbs that print a plan. */
-#define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
+#define AND_PLAN  ", the size of the output, the least --memory and an estimate of the time"
+#define AND_NEEDS ", the size of the output, the memory and an estimate of the time"
 /* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `dry` the help
  * of --dry-run. */
 #define WRITING(of, dry) RESUME(of.write.resume), FORCE(of.write.force), DRY_RUN(of.write.dry_run, dry)

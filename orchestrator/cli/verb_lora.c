@@ -29,7 +29,7 @@ static const organ_option extract_options[] = {
     SELECT(lora_extract.modules, "use only these linear layers instead of all projections", .former = "modules"),
     FLAG("save-full", lora_extract.save_full,
          "store other changed tensors (embeddings, norms, biases) whole in the adapter; vLLM rejects such an adapter"),
-    WRITING(lora_extract, "pair the weights and print what would be extracted")};
+    WRITING(lora_extract, "pair the weights and print what would be extracted" AND_PLAN)};
 
 static const organ_option factor_options[] = {
     NUMBER("rank", "R", lora_extract.rank, "rank of each module; with --rank-by the highest rank",
@@ -136,7 +136,7 @@ static const organ_option merge_options[] = {
          "the effect of changes that are finer than the type", .common = true),
     SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "find the base weight of every tensor of the adapter and print what would be "
-                             "merged")};
+                             "merged" AND_PLAN)};
 
 RUN_WRITING(merge, organ_lora_merge, lora_merge)
 

@@ -18,7 +18,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
-    WRITING(extract, "print what DIR would contain")};
+    WRITING(extract, "print what DIR would contain" AND_NEEDS)};
 
 WORK(extract_work)
 {
@@ -55,7 +55,7 @@ static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with files split as the donor's",
            .required = true),
-    WRITING(assemble, "print which files would be written")};
+    WRITING(assemble, "print which files would be written" AND_NEEDS)};
 
 WORK(assemble_work)
 {
@@ -97,7 +97,7 @@ static const organ_option graft_options[] = {
          "copy layers to other positions: 5-20:6-21; a position after the last layer adds a layer and needs all "
          "of its tensors", .common = true),
     SATURATE(graft),
-    WRITING(graft, "print whether the models fit and what would be grafted")};
+    WRITING(graft, "print whether the models fit and what would be grafted" AND_NEEDS)};
 
 WORK(graft_work)
 {

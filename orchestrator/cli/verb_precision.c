@@ -27,7 +27,7 @@ static const organ_option dequantize_options[] = {
            "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16",
            .common = true),
     SATURATE(dequantize), SHARD_SIZE(dequantize),
-    WRITING(dequantize, "print what would be dequantised")};
+    WRITING(dequantize, "print what would be dequantised" AND_PLAN)};
 
 RUN_WRITING(dequantize, organ_dequantize, dequantize)
 
@@ -164,7 +164,7 @@ static const organ_option convert_options[] = {
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
     SATURATE(convert), SHARD_SIZE(convert),
-    WRITING(convert, "print what would be converted")};
+    WRITING(convert, "print what would be converted" AND_PLAN)};
 
 RUN_WRITING(convert, organ_convert, convert)
 

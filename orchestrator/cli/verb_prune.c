@@ -195,7 +195,7 @@ static const organ_option purify_options[] = {
     REAL("strength", "S", purify.strength, "share of the amplitude of noise to remove",
          .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1", .common = true),
     SELECT(purify.types, "purify these tensors instead of the projections", .former = "type"),
-    WRITING(purify, "print what would be purified")};
+    WRITING(purify, "print what would be purified" AND_PLAN)};
 
 RUN_WRITING(purify, organ_purify, purify)
 

@@ -28,13 +28,15 @@ follows() {
     echo "$peak"
 }
 
-# measured COMMAND: runs a command on one thread with the memory of its plan and compares both. $factor is for work that takes longer than the start.
+# measured COMMAND: runs a command on one thread with the good memory of its plan, and compares processor time and peak memory with the plan. The peak
+# may be less than the good memory, which counts second moments of shared inputs for each matrix, but not less than the least.
 measured() {
     local -a words
-    local good_memory planned peak used
+    local good_memory least planned peak used
     read -ra words <<<"$1"
-    ends 0 "${words[@]:1}" --threads 1 --quiet --dry-run --json
+    ends 0 "${words[@]:1}" --threads 1 --quiet --dry-run --json --memory 64G
     good_memory=$(jq .plan.memory_good ../out)
+    least=$(jq .plan.memory_enough ../out)
     planned=$(jq .run.plan.processor_seconds ../out)
     here="$1"
     TIMEFORMAT='%U %S'
@@ -42,16 +44,18 @@ measured() {
     if ((code == 0)); then good; else bad "ends with $code" ../err; fi
     peak=$(<../peak)
     used=$(awk '{ print $1 + $2 }' ../times)
-    printf '%s: %.0f s of processor, planned %.0f s; %.0f MB, planned %.0f MB\n' "$1" "$used" "$planned" "$((peak / 1000000))" "$((good_memory / 1000000))"
-    near "seconds of processor" "$used" "$planned"
+    printf '%s: %.0f s of processor, planned %.0f s; %d MB, planned %d to %d MB\n' "$1" "$used" "$planned" "$((peak / 1000000))" \
+        "$((least / 1000000))" "$((good_memory / 1000000))"
+    # A second is for the start, the headers and the report, which a plan leaves out.
+    near "seconds of processor, and one" "$(awk -v s="$used" 'BEGIN { print s + 1 }')" "$(awk -v s="$planned" 'BEGIN { print s + 1 }')"
     # Headers, the tokenizer and the program itself need memory in addition.
     judge "a peak of $peak bytes with --memory $good_memory" test $((peak * 2)) -le $((good_memory * 3 + 200000000))
-    judge "the plan of $good_memory bytes is too much for $peak" test $((good_memory * 2)) -le $((peak * 3 + 200000000))
+    judge "the plan's least, $least bytes, is too much for a peak of $peak" test $((least * 2)) -le $((peak * 3))
 }
 
 if [[ ${1:-} == slice ]]; then
     "$top/build/bench/make_model" MODEL 2 experts=32 || bad "make_model fails"
-    head -c 40000 tiny-qwen2/calibration.txt >TEXT
+    head -c 17000 tiny-qwen2/calibration.txt >TEXT
     while read -r command; do
         made=$(made_by "$command")
         rm -rf "${made:?}"

@@ -104,7 +104,8 @@ for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts ti
     for line in "Output: " "Memory: --memory " "Time: about "; do judge "a page without '$line'" grep -qF "$line" made.html; done
 done
 
-for verb in prune quantize experts layers width; do
+for verb in prune quantize experts layers width convert dequantize purify "lora merge" "lora extract"; do
+    # shellcheck disable=SC2086 # words
     ends 0 help $verb
     judge "help of --dry-run without the time" grep -q "the size of the output, the least --memory and an estimate of the time" <(tr -s ' \n' ' ' <../out)
 done
