@@ -159,7 +159,7 @@ ends 0 inspect hf:tiny/gguf
 ends 0 inspect hf:tiny/many/b.gguf
 refused 3 "no index of shards and not one GGUF model: name a file" inspect hf:tiny/many
 refused 2 "the repository has no file c.gguf at commit $commit" inspect hf:tiny/many/c.gguf
-refused 2 "tiny/qwen2: no model here" inspect tiny/qwen2
+refused 2 "tiny/qwen2: no file or folder of this name" inspect tiny/qwen2
 HF_HUB_OFFLINE=1 refused 2 "has no models--tiny--qwen2" inspect hf:tiny/qwen2
 judge "the cache is written" test ! -e "$HF_HOME/hub"
 kill $server

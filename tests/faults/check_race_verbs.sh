@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Two runs of a verb write the same output at the same time: one is held before a call on the output, the other before one of its own, then the first
 # goes on to its end and the second too (tests/faults/races.c). One of them must write its output completely, the other must end with 0 after it or
-# with 2, and no other files may remain. Tries new outputs, unfinished ones of a run that was killed, and existing ones with --force.
+# with 2 or 4, and no other files may remain. Tries new outputs, unfinished ones of a run that was killed, and existing ones with --force.
 #
 #   tests/faults/check_race_verbs.sh           some pairs of calls of some verbs; FAULT_RUNS=all, as in `ninja test-races`: all pairs of all verbs;
 #                                              FAULT_RUNS=N: every N-th pair. FAULT_VERBS selects verbs
