@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Does the same work with organ, llm-compressor, llama.cpp, mergekit and peft, and writes docs/compare.tsv and the tables
-of docs/compare.md.
+"""Does the same work with organ, llm-compressor, llama.cpp, mergekit and peft, and writes docs/compare.tsv, the tables
+of docs/compare.md and docs/compare.svg.
 
 Each job runs in a process of its own with one thread. The script records its processor time and peak memory, from start
 to end, with loading and saving. `organ evaluate` then scores all outputs of a group on the held-out text; for some,
@@ -22,6 +22,8 @@ import platform
 import shutil
 import subprocess
 import sys
+
+import draw_compare
 
 COLUMNS = ["group", "work", "program", "bytes", "seconds", "peak", "perplexity", "rise", "kl", "other"]
 HERE = pathlib.Path(__file__).resolve().parent
@@ -73,8 +75,8 @@ JOBS = {
         Q5_K | llama.cpp | LLAMA-quantize PURE GGUF OUT Q5_K 1
         Q6_K | organ | ORGAN quantize GGUF -o OUT -s q6_k
         Q6_K | llama.cpp | LLAMA-quantize PURE GGUF OUT Q6_K 1
-        = Q8_0 | organ | ORGAN quantize GGUF -o OUT -s q8_0
-        = Q8_0 | llama.cpp | LLAMA-quantize PURE GGUF OUT Q8_0 1""",
+        Q8_0 | organ | ORGAN quantize GGUF -o OUT -s q8_0
+        Q8_0 | llama.cpp | LLAMA-quantize PURE GGUF OUT Q8_0 1""",
     "adapters": """
         extract, rank RANK | organ | ORGAN lora extract --base DONOR --tuned TUNED -o OUT --rank RANK
         extract, rank RANK | mergekit | MERGEKIT-extract-lora --model TUNED --base-model DONOR --out-path OUT --max-rank RANK --no-write-model-card EXCLUDED
@@ -302,6 +304,7 @@ def draw(page, rows):
         first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         text = text[:text.index(first) + len(first)] + "\n".join(lines) + "\n" + text[text.index(last):]
     page.write_text(text, encoding="utf-8")
+    draw_compare.draw(rows, page.with_suffix(".svg"))
 
 
 def main():

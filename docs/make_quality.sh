@@ -118,7 +118,7 @@ draw() {
             plots "$base"
             echo "set title '$base: fewer bits'; set xlabel 'megabytes of tensors'; set xrange [*:*]; set yrange [1e-5:1e1]; set offsets graph 0.04, graph 0.16, 0, 0; set key inside right top"
             panel "$base" '$3 == "-" { way = split($2, part, ", ") > 1 ? part[2] : part[1] ~ /^q/ ? "GGUF, nearest" : part[1] ~ /^fp8/ ? "fp8" : "nearest"
-                if (way == "imatrix") way = "GGUF, imatrix"; if (way == "allocated") way = "gptq, mixed widths"; if ($2 ~ /^(width|layers)/) way = "cuts"
+                if (way == "imatrix") way = "GGUF, imatrix"; if (way == "allocated") way = "gptq, mixed widths"; if (part[1] ~ /^q/ && way == "gptq") way = "GGUF, gptq"; if ($2 ~ /^(width|layers)/) way = "cuts"
                 print $4 / 1e6, $7, way ~ /nearest|fp8/ && !met[$4, $7]++ ? part[1] : "" >(to way); if (!seen[way]++) print way >(to "names") }'
             plots "$base" labelled
         done

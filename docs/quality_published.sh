@@ -18,10 +18,14 @@ smollm2|fp8-channel|-|quantize --scheme fp8-channel
 all|int8-channel|-|quantize --scheme int8-channel
 all|int4-group32|-|quantize --scheme int4-group32
 all|int4-group32, gptq|-|quantize --scheme int4-group32 --method gptq CALIBRATED
+smollm2|int4-group64|-|quantize --scheme int4-group64
+smollm2|int4-group64, gptq|-|quantize --scheme int4-group64 --method gptq CALIBRATED
 smollm2|int3-group32, gptq|-|quantize --scheme int3-group32 --method gptq CALIBRATED
 all|q8_0|-|{gguf} quantize --scheme q8_0
 all|q6_k|-|{gguf} quantize --scheme q6_k
+smollm2|q5_k|-|{gguf} quantize --scheme q5_k
 all|q4_k|-|{gguf} quantize --scheme q4_k
+smollm2|q4_k, gptq|-|{gguf} quantize --scheme q4_k --method gptq CALIBRATED
 smollm2|q4_1|-|{gguf} quantize --scheme q4_1
 all|q4_0|-|{gguf} quantize --scheme q4_0
 all|width, 75 % of the channels|-|width --ffn 75% CALIBRATED
@@ -30,8 +34,8 @@ smollm2|layers, 27 of 30, refitted|-|layers --drop 3 --rounds 0 --refit CALIBRAT
 gemma3|layers, 16 of 18|-|layers --drop 2 --rounds 0 CALIBRATED
 END
 }
-# Schemes of 4 bits in the blocks of the published file (Q4_1, Q4_K) lose less than they would on weights that were never quantised.
-flattered="^(int4-group32|q4_)"
+# Schemes in blocks like those of the published files (Q4_1, Q4_K; q5_k stores Q5_1 in rows of 576): they lose less than on other weights.
+flattered="^(int4-group|q4_|q5_)"
 
 # Sets the donors of a published model, which it makes in $store, and its protocol.
 describe_published() {
@@ -114,7 +118,7 @@ published_table() {
                     if ((order[j], level) in kl) printf " %.1f (%.3f) |", rise[order[j], level], kl[order[j], level]; else printf " |"
                 print (order[j], 50) in kl ? cost(order[j], 50) : " | |"
             }
-            print "\n| scheme or cut | tensors | perplexity | KL | processor | memory |\n|---|--:|--:|--:|--:|--:|"
+            print "\n| scheme or cut | size | perplexity | KL | processor | memory |\n|---|--:|--:|--:|--:|--:|"
             for (j = 1; j <= n; j++) if (order[j] in schemes)
                 printf "| %s%s | %.0f MB | %+.2f %% | %.4f |%s\n", order[j], order[j] ~ flattered ? " †" : "", bytes[order[j], "-"] / 1e6,
                     rise[order[j], "-"], kl[order[j], "-"], cost(order[j], "-")

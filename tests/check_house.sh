@@ -372,7 +372,7 @@ grep -E '^(kernels|formats|orchestrator)/.*\.h$' "$scratch/c_files" | xargs -d '
 each sources grep -nE '[^|]\| *(e|f)?grep -[A-Za-z]*q' /dev/null | grep '\.sh:' | check "no script pipes into grep -q"
 
 # shellcheck disable=SC2016
-each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
+each sources awk 'FNR <= 2 && /SPDX-License-Identifier: (MIT|BSL-1.0)/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
     END { for (k = 1; k < ARGC; k++) if (!(ARGV[k] in marked)) print ARGV[k] }' | check "every source begins with its SPDX line"
 
 each c_files grep -hoE '^#ifndef ORGAN_[A-Z0-9_]+_H$' | sort | uniq -d | check "every header has a guard of its own"
@@ -385,6 +385,13 @@ LC_ALL=C.UTF-8 each typed_files grep -nE '^.{121}' | cut -c -120 | check "no lin
 
 sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2 ": " $1 " files" }' |
     check "no folder has more than 60 files"
+
+# A page may name a header by the end of its path, `stream.h` or `<organ/stream.h>`. The changelog names former ones.
+grep '\.md$' "$scratch/files" | grep -vx CHANGELOG.md >"$scratch/pages"
+# shellcheck disable=SC2016
+each pages grep -noE '`<?[a-z0-9_/]+\.h>?`' | tr -d '`<>' | awk -F: '
+    NR == FNR { for (path = $0; path ~ /\.h$/; path = substr(path, at + 1)) { there[path]; if (!(at = index(path, "/"))) break }; next }
+    !($3 in there) { print $1 ":" $2 ": " $3 }' "$scratch/files" - | check "pages name headers that exist"
 
 # Fixtures that ninja makes from others (tests/build.ninja) are in .gitignore and do not count.
 each files stat -c %s | awk '{ bytes += $1 } END { if (bytes == 0 || bytes > 55 * 2^20) print "the files have " bytes + 0 " bytes" }' |

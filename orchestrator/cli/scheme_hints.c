@@ -8,15 +8,15 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-#define MIXTURES "It makes the type with an output head of Q6_K; llama.cpp's _S, _M and _L mix types of more tensors"
+#define MIXTURES " with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors"
 
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
     const char *prefix, *text;
     bool exact; /* the value must equal the prefix, not only begin with it */
 } hints[] = {
-    {"q4_k", "did you mean 'q4_k'? " MIXTURES, false},
-    {"q5_k", "did you mean 'q5_k'? " MIXTURES, false},
+    {"q4_k", "did you mean 'q4_k'? It makes Q4_K" MIXTURES, false},
+    {"q5_k", "did you mean 'q5_k'? It makes Q5_K" MIXTURES, false},
     {"q6_k", "did you mean 'q6_k'?", false},
     {"q8_0", "did you mean 'q8_0'?", false},
     {"q4_0", "did you mean 'q4_0'?", false},

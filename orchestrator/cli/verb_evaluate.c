@@ -103,7 +103,7 @@ static const organ_option evaluate_options[] = {
                              "else the projections", .former = "targets"),
     WORDS("experiment", "NAME=MODEL", experiments,
           "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
-          "required if the models belong to several experiments", .common = true),
+          "required if two experiments have one method and calibration text", .common = true),
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
@@ -141,8 +141,8 @@ const organ_verb organ_evaluate_verb = {
              "other model), as a share of the pruned tensors and of the full model. The method of each model comes "
              "from its log (organ/prune.json).\n"
              "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
-             "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
-             "--experiment gives each a name, which the table shows.\n"
+             "calibration text are equal; the sparsity may differ. Models of several experiments get the name of their "
+             "method, which the table shows; if two would get the same name, --experiment must name them.\n"
              "A difference is a model's perplexity minus the donor's; its standard error is computed from the paired "
              "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the "
              "share of tokens for which model and donor predict the same token. 'organ help scoring' describes "

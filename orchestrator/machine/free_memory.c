@@ -142,7 +142,7 @@ static organ_status use_group(const hierarchy *h, const char *directory, const c
     const uint64_t used = used_bytes(h->version, directory), left = least > used ? least - used : 0;
     if (left < found->bytes) {
         found->bytes = left;
-        snprintf(found->group, sizeof found->group, "%s", name);
+        snprintf(found->group, sizeof found->group, "%.*s", (int)sizeof found->group - 1, name);
     }
     return ORGAN_OK;
 }

@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY. PROGRAM is build/organ-wheel or build/organ-static; the wheel contains it, stripped of
-symbols, the shared libraries that it loads from its own directory, and the module `organ`. Needs Python 3.8 without packages, strip, readelf and the C
-compiler that linked PROGRAM. Two builds of one program have the same bytes. Prints the path of the wheel."""
+"""Builds the wheel: packaging/wheel/build.py PROGRAM DIRECTORY. PROGRAM is build/organ-static; the wheel contains it, stripped of symbols, and the module
+`organ`. Needs Python 3.8 without packages, strip and readelf. Two builds of one program have the same bytes. Prints the path of the wheel."""
 
 import base64
 import hashlib
 import os
 import re
-import shlex
 import struct
 import subprocess
 import sys
@@ -25,7 +23,7 @@ def readelf(option, path):
 
 
 def machine_of(program):
-    """Returns the architecture of a program, and whether it is linked statically."""
+    """Returns the architecture of a program that is linked statically."""
     with open(program, "rb") as file:
         header = file.read(20)
     if header[:6] != b"\x7fELF\x02\x01":
@@ -33,27 +31,9 @@ def machine_of(program):
     machine, = struct.unpack_from("<H", header, 18)
     if machine not in MACHINES:
         sys.exit(f"{program}: wheels exist for {', '.join(MACHINES.values())}, not for ELF machine {machine}")
-    return MACHINES[machine], " INTERP " not in readelf("-l", program)
-
-
-def libraries_of(program):
-    """Returns the shared libraries that PROGRAM needs besides those of glibc, as a dict of names and paths."""
-    dynamic = readelf("-d", program)
-    if "[$ORIGIN]" not in dynamic:
-        sys.exit(f"{program} loads its libraries from this machine's directories; the wheel takes build/organ-wheel (ninja wheel)")
-    names = [name for name in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic) if not re.match(r"(libc|libm|libpthread|libdl|ld-linux[^.]*)\.so\.", name)]
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    found = {}
-    for name in names:
-        found[name] = subprocess.run([*compiler, f"-print-file-name={name}"], check=True, capture_output=True, encoding="utf-8").stdout.strip()
-        if not os.path.isabs(found[name]):
-            sys.exit(f"{program} needs {name}, which {compiler[-1]} does not find")
-    return found
-
-
-def oldest_glibc(paths):
-    """Returns the minor number of the oldest glibc 2 that has the symbols of these files."""
-    return max(int(minor) for path in paths for minor in re.findall(r"GLIBC_2\.(\d+)", readelf("-V", path)))
+    if " INTERP " in readelf("-l", program):
+        sys.exit(f"{program} loads its libraries from this machine; the wheel takes build/organ-static (ninja wheel)")
+    return MACHINES[machine]
 
 
 def stripped(program):
@@ -74,16 +54,11 @@ def main():
         sys.exit(__doc__)
     program, directory = sys.argv[1:]
     version = re.search(r'^#define ORGAN_VERSION "(.*)"$', content(os.path.join(ROOT, "orchestrator/version.h")).decode(), re.M)[1]
-    machine, static = machine_of(program)
-    libraries = {} if static else libraries_of(program)
-    if static:
-        tag = f"py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}"
-    else:
-        tag = f"py3-none-manylinux_2_{oldest_glibc([program, *libraries.values()])}_{machine}"
+    machine = machine_of(program)
+    tag = f"py3-none-manylinux2014_{machine}.musllinux_1_1_{machine}"
     info = f"organ-{version}.dist-info"
     files = {f"organ/{name}": content(os.path.join(HERE, "organ", name)) for name in ("__init__.py", "__main__.py")}
     files["organ/bin/organ"] = stripped(program)
-    files.update({f"organ/bin/{name}": stripped(path) for name, path in libraries.items()})
     files[f"{info}/LICENSE"] = content(os.path.join(ROOT, "LICENSE"))
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: organ\nVersion: {version}\nSummary: Inspects, prunes, quantises, cuts and evaluates language models as files\n"

@@ -73,6 +73,7 @@ fi
 # What the page shows is what the table has.
 "$python" bench/compare_peers.py --draw --page "$scratch/compare.md"
 same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratch/compare.md"
+same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
 peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"

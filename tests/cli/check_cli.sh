@@ -255,9 +255,9 @@ refused 2 "inspect: unknown option '--model': write MODEL without an option, org
 refused 2 "prune: unknown option '--donor': write DONOR without an option" prune --donor tiny-qwen2 -o no
 refused 2 "quantize: unknown option '-b'; did you mean '--budget'?" quantize tiny-qwen2 -b 4
 refused 2 "prune: unknown option '-c'" prune tiny-qwen2 -c 4
-HF_HOME=$PWD/cacheless refused 4 "some/model: no file or folder of this name, nor a model in the Hugging Face cache $PWD/cacheless/hub; to download it: organ fetch hf:some/model -o model" \
+HF_HOME=$PWD/cacheless refused 2 "some/model: no file or folder of this name, and there is no Hugging Face cache $PWD/cacheless/hub; to download it: organ fetch hf:some/model -o model" \
     inspect some/model
-HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 3 "hf:some/model: the Hugging Face cache $PWD/cacheless/hub has no models--some--model, and HF_HUB_OFFLINE forbids requests; to download it: organ fetch hf:some/model -o model" \
+HF_HOME=$PWD/cacheless HF_HUB_OFFLINE=1 refused 2 "hf:some/model: the Hugging Face cache $PWD/cacheless/hub has no models--some--model, and HF_HUB_OFFLINE forbids requests; to download it: organ fetch hf:some/model -o model" \
     inspect hf:some/model
 refused 4 "tiny-qwen2/none: no model here" inspect tiny-qwen2/none
 text=tiny-qwen2/heldout.txt
@@ -425,7 +425,7 @@ refused 2 "donor" prune donor -o donor --force
 refused 2 "donor" prune donor -o ./donor/../donor/ --force
 refused 2 "donor" prune donor -o donor/out
 refused 2 "donor" prune donor -o . --force
-refused 2 "none/out" prune donor -o none/out
+refused 4 "none/out" prune donor -o none/out
 refused 4 "/proc/" prune donor -o /proc/out
 refused 4 "nowhere" inspect nowhere
 refused 4 "nowhere" prune nowhere -o out

@@ -71,19 +71,22 @@ judge "what is true of both is said twice" test "$(tr '\n' ' ' <../out | tr -s '
 ends 0 prune tiny-qwen2 -o blocks --block-size 64 --quiet
 ends 0 prune tiny-qwen2 -o narrow --select '*.mlp.*_proj.weight' --quiet
 ends 0 prune v1-50 -o twice -s 60 --quiet
-refused 2 "which differ in their method: donor tiny-qwen2" evaluate tiny-qwen2 v1 magnitude "${scored[@]}"
-says "--experiment NAME=v1 --experiment OTHER=magnitude"
-refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 blocks "${scored[@]}"
+# models of different methods get the names of these; models of one method need names
+ends 0 evaluate tiny-qwen2 v1 magnitude "${scored[@]}" --json
+holds ../out '[.models[1:][].experiment.name] == ["physarum-v1", "magnitude"]'
+refused 2 "which differ in their settings: donor tiny-qwen2" evaluate tiny-qwen2 v1 blocks "${scored[@]}"
+says "--experiment NAME=v1 --experiment OTHER=blocks"
 refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 narrow "${scored[@]}"
 ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --select '*.mlp.*_proj.weight'
-refused 2 "which differ in their donor" evaluate tiny-qwen2 v1 twice "${scored[@]}"
+refused 2 "twice is a pruning of another donor (v1-50, fingerprint " evaluate tiny-qwen2 v1 twice "${scored[@]}"
 refused 2 "twice is a pruning of another donor (v1-50, fingerprint " evaluate tiny-qwen2 twice "${scored[@]}"
 ends 0 evaluate tiny-qwen2 twice "${scored[@]}" --experiment again=twice
 for text in a b; do
     head -c 20000 tiny-qwen2/calibration.txt >$text.txt && echo $text >>$text.txt
     ends 0 prune tiny-qwen2 -o wanda-$text --method wanda -s 50 --calibration $text.txt --samples 4 --context 64 --quiet
 done
-refused 2 "which differ in their calibration" evaluate tiny-qwen2 wanda-a wanda-b "${scored[@]}" -o out
+ends 0 evaluate tiny-qwen2 wanda-a wanda-b "${scored[@]}" --json
+holds ../out '[.models[1:][].experiment.name] == ["wanda a.txt", "wanda b.txt"]'
 rm -r wanda-b/organ # nobody tells what killed its weights
 refused 2 "which differ in their donor" evaluate tiny-qwen2 wanda-a wanda-b "${scored[@]}"
 
@@ -98,7 +101,8 @@ ends 0 report named/evaluate.json -o ../page.html
 errata ../page.html
 refused 2 "'one' cannot be the name of two experiments: v1 and magnitude differ in their method" evaluate tiny-qwen2 v1 magnitude \
     "${scored[@]}" --experiment 'one=*'
-refused 2 "which differ in their method" evaluate tiny-qwen2 v1 magnitude "${scored[@]}" --experiment flow=v1
+ends 0 evaluate tiny-qwen2 v1 magnitude "${scored[@]}" --experiment flow=v1 --json
+holds ../out '[.models[1:][].experiment.name] == ["flow", "magnitude"]'
 refused 2 "no pruned model is named other" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow=other
 refused 2 "is not NAME=MODEL" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow
 

@@ -149,12 +149,12 @@ interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --no-refit --resume
 says "the unfinished run cannot be continued"
-ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --memory 300M --resume
+ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" "${narrow[@]}" --moments blocks --resume
 says "the unfinished run cannot be continued"
-ends 0 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=3}" "${narrow[@]}" --resume
+ends 0 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=3}" "${narrow[@]}" --memory 300M --resume
 says "done and intact"
 judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors resumed/model.safetensors
-ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" "${narrow[@]}" --memory 22M
+ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" "${narrow[@]}" --moments blocks
 prints "second moments in blocks of 256 inputs"
 
 # ---- mixed widths, interrupted while codes are computed and while curves are measured ----
@@ -209,7 +209,7 @@ ends 0 quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threa
 says "done and intact"
 judge "a resumed run differs from a whole one" cmp -s by_text.gguf resumed.gguf
 judge "a resumed run tells of another error" test "$(number output_error resumed.quantize.json)" = "$(number output_error by_text.quantize.json)"
-ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --memory 22M
+ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" "${narrow_blocks[@]}" --moments blocks
 prints "second moments in blocks of 256 inputs"
 
 # ---- errors ----

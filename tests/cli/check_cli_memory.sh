@@ -57,7 +57,7 @@ experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --al
     --select '*.1.mlp.experts.*')
 enough "${experts[@]}"
 rm -rf new
-ends 0 "${experts[@]}" --memory 24M --quiet
+ends 0 "${experts[@]}" --memory 48M --quiet
 rm -rf new
 enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"

@@ -197,8 +197,8 @@ refused 3 "empty.txt has 0 tokens" perplexity tiny-qwen2 --text empty.txt
 printf 'In the beginning' >short.txt
 refused 3 "two windows of 512, that is 1024 tokens" perplexity tiny-qwen2 --text short.txt --style llama.cpp -o out
 cp -rL tiny-qwen2 other && chmod -R u+w other
-sed -i 's/|\\\\p{N}|/|\\\\p{N}+|/' other/tokenizer.json
-refused 3 "another tokenizer" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
+jq '.model.vocab["!"] as $id | .model.vocab["!"] = .model.vocab["#"] | .model.vocab["#"] = $id' tiny-qwen2/tokenizer.json >other/tokenizer.json
+refused 3 "other has another tokenizer than tiny-qwen2: the text '" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
 sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
 refused 3 "UnheardOfModel" perplexity other "${short[@]}" -o out
 refused 3 "UnheardOfModel" generate other --prompt x

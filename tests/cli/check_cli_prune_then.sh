@@ -113,7 +113,7 @@ if ! in_part; then # as cli_allocate and cli_gptq have it
 fi
 
 # ---- errors ----
-needs="--then needs a method that compensates"
+needs="--then needs a method that refits"
 refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o no --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32
 refused 2 "$needs" prune tiny-qwen2 -o no --method wanda -s 50 "${short[@]}" --then int4-group32

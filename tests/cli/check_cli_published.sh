@@ -227,6 +227,8 @@ types=$(jq -nc --argjson n $rows '[2, 3, 3] + [range(256) | 6] + [range(259; $n)
     "tokenizer.ggml.token_type=i32:$types" tokenizer.ggml.{bos_token_id=u32:1,eos_token_id=u32:2,unknown_token_id=u32:0,padding_token_id=} \
     tokenizer.ggml.add_space_prefix=bool:true tokenizer.ggml.add_bos_token=bool:true || bad "the keys cannot be set"
 ends 0 convert pieces.gguf -o pieces --to safetensors --quiet
+ends 0 evaluate pieces pieces.gguf --text "$text" --max-tokens 40 --context 16 --json --quiet
+judge "the same tokens are scored otherwise" test "$(jq '.models[1].comparison.ratio == 1' ../out)" = true
 ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet
 for key in scores token_type tokens model; do
     same "$key is lost" <("$root/build/checks/gguf_keys" pieces.gguf | grep -a "ggml.$key	") <("$root/build/checks/gguf_keys" pieces-back.gguf | grep -a "ggml.$key	")

@@ -30,7 +30,7 @@ rm -r apart other
 # ---- errors as events: wrong options, wrong files, failed checks ----
 ends 2 prune tiny-qwen2 --progress json -o out --method wandd
 only_events
-event '"error","status":"usage","code":2,"message":"prune: --method is '\''wandd'\'', but must be .*did you mean '\''wanda'\''\?"'
+event '"error","status":"usage","code":2,"message":"prune: --method cannot be '\''wandd'\''; did you mean '\''wanda'\''\?"'
 ends 2 prune --block-size 1 tiny-qwen2 -o new --progress=json
 event '"error","status":"usage","code":2,.*'
 ends 2 prunne --progress json

@@ -55,7 +55,7 @@ turn_of() {
 # rejected TYPE NAME: adds the message of the verb, unless the test model has too few experts to remove one.
 rejected() {
     grep -q 'nothing would be removed' "$scratch/err" && return
-    echo "$1	$2	$(tail -n 1 "$scratch/err" | sed -E -e 's/^error: //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g" \
+    echo "$1	$2	$(grep '^error: ' "$scratch/err" | sed -E -e 's/^error: //' -e 's/^(prune|quantize|experts|layers|width|generate|perplexity|convert): //' -e "s#$scratch/##g" -e "s#(^|[ '\"])$1([:/ ]|\$)#\1MODEL\2#g" \
         -e 's/, but programs would read (.*) from a GGUF file of its architecture: .*$/; GGUF: \1/')" >>"$scratch/reasons"
 }
 

@@ -28,6 +28,7 @@ fi
 grep '^table ' "$scratch/log"
 if diff "$known" "$scratch/digests" >"$scratch/difference"; then good; else bad "other digests than the committed ones" "$scratch/difference"; fi
 counted build/tests/kernels_long
+counted tests/kernels/check_sleef.sh 1
 
 # ---- instructions ----
 # none_of OBJECT WHAT PATTERN: checks that the object's code contains no such instruction or register.

@@ -68,7 +68,7 @@ refits_are_audited() {
     for report in audited/organ/{layers,experts,width}.json; do
         if [[ -e $report ]]; then jq 'del(.refitted)' "$report" >../report && cp ../report "$report"; fi
     done
-    ends 1 audit "$1" audited --quiet
+    COLUMNS=300 ends 1 audit "$1" audited --quiet
     prints "(a refit changes such weights: --refitted counts them)"
     ends 0 audit "$1" audited --quiet --refitted
     rm -r audited

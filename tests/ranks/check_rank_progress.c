@@ -28,7 +28,7 @@ static void show_end(void *context)
     strcat(shown, "; ");
 }
 
-static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL, false};
+static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL, NULL, false};
 
 /* Lets the other ranks be ahead: they report tensors of a stage that the first rank begins later, after a stage of its
  * own, and of the next stage, without a meeting in between. */

@@ -296,17 +296,11 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-static void curves_forget(void *context)
-{
-    const organ_curves *const c = context;
-    if (c->work->forget)
-        c->work->forget(c->work->context);
-}
-
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
-    curves_forget(c);
+    if (c->work->forget)
+        c->work->forget(c->work->context);
     organ_variants_pass(c->variants, layer->loaded, error);
     if (share_curves(c, error) == ORGAN_OK)
         print_time(c, layer->number);
@@ -445,7 +439,6 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                             .grouped = true,
                                             .together = tensor_of,
                                             .enter = curves_enter_layer,
-                                            .forget = curves_forget,
                                             .leave = curves_finish};
     if (choose_targets(c, targets, of, error) ||
         organ_calibration_run_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->calib,

@@ -272,8 +272,8 @@ typedef struct organ_calibration_matrix {
     uint64_t rows, cols; /* out_features, in_features */
     const char *name;    /* name in the forward pass: the tensor's name, or "NAME[E]" for a stack */
     /* Finished input statistics. Matrices with the same inputs (q, k, v; gate, up) have the same calibration, which is
-     * valid until `leave`; the caller may cache results by its address until then. NULL in calls of `restore`, and for
-     * an expert without tokens (organ_calibration_work.mixtures). */
+     * valid until `leave` or work->forget; the caller may cache results by its address until then. NULL in calls of
+     * `restore`, and for an expert without tokens (organ_calibration_work.mixtures). */
     const organ_calibration *calibration;
     size_t users_left; /* number of matrices with the same calibration that this rank changes after this one */
     uint64_t spare;    /* bytes of --memory available for caches until `leave`, independent of the number of threads */
@@ -312,8 +312,7 @@ typedef struct organ_calibration_work {
     /* For targets that are experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: the walk multiplies the
      * inputs of an expert by the router weights of its tokens. Moments of experts are always whole; if those of a layer
      * exceed the memory, the layer runs several times, each time for some of the experts. `memory` must include the
-     * moments of one expert. An expert without routed tokens is passed to `change` with calibration NULL. Without it
-     * such a layer also runs several times, on a second copy of its weights. */
+     * moments of one expert. An expert without routed tokens is passed to `change` with calibration NULL. */
     bool mixtures;
     /* `change` can share the rows of a matrix among ranks (organ_calibration_matrix.ranks). The walk uses this for
      * matrices that need more work than an even share of the layer. */
@@ -321,8 +320,9 @@ typedef struct organ_calibration_work {
     /* `change` and `restore` access the file through organ_calibration_strips, so the file may have matrices as
      * in_features x out_features; false: organ_calibration_run_open rejects such targets */
     bool transposed;
-    /* Called when the calibrations end that were passed to `change` since the last call, in the middle of a layer: no
-     * cache by their addresses may remain. May be NULL. */
+    /* If not NULL, the calibrations of a layer with experts may end before `leave`: if its second moments exceed the
+     * memory, the layer runs several times, each time for some of its experts. Called when the calibrations end that
+     * were passed to `change` since the last call: no cache by their addresses may remain. */
     void (*forget)(void *context);
     /* Called before the first and after the last matrix of a layer with targets. May be NULL. */
     organ_status (*enter)(void *context, const organ_calibration_layer *layer, organ_error *error);

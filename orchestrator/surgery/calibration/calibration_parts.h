@@ -41,8 +41,10 @@ struct organ_calibration_run {
 uint64_t organ_calibration_moments_bytes(const organ_calibration_run *calib, uint64_t cols, uint64_t rows, bool expert,
                                          bool blocks);
 /* Returns true if inputs are gathered on a copy of a chunk's states, because the states run through the layer again
- * later. Then a layer may also run several times to gather the second moments of its experts. */
+ * later. */
 bool organ_calibration_runs_on_copies(const organ_calibration_run_options *options, const organ_forward *forward);
+/* Returns true if a layer may run several times to gather the second moments of its experts (work->forget). */
+bool organ_calibration_may_rerun(const organ_calibration_run *calib);
 /* Sets calib->needs. Work that gathers no second moments needs none. */
 organ_status organ_calibration_find_needs(organ_calibration_run *calib, organ_error *error);
 

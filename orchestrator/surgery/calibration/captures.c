@@ -249,8 +249,7 @@ static void assign_passes(organ_calibration_captures *g)
     g->passes = 1;
     if (g->calib->work->mixtures)
         assign_mixtures(g, others);
-    else if (others + experts > g->calib->moments_memory &&
-             organ_calibration_runs_on_copies(g->calib->options, g->calib->facts.forward))
+    else if (others + experts > g->calib->moments_memory && organ_calibration_may_rerun(g->calib))
         assign_experts(g, others);
 }
 

@@ -85,8 +85,7 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
         experts += expert ? bytes : 0;
     }
     each = experts / (organ_forward_describe(calib->facts.forward)->experts + 1) + 1;
-    if (experts == 0 || others + experts <= calib->moments_memory ||
-        !(mixtures || organ_calibration_runs_on_copies(calib->options, calib->facts.forward)))
+    if (experts == 0 || others + experts <= calib->moments_memory || !(mixtures || organ_calibration_may_rerun(calib)))
         return 1;
     const uint64_t capacity = calib->moments_memory > copy + each ? calib->moments_memory - copy : each,
                    begun = capacity > others ? capacity - others : 0;

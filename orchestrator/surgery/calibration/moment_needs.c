@@ -20,6 +20,11 @@ bool organ_calibration_runs_on_copies(const organ_calibration_run_options *o, co
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
+bool organ_calibration_may_rerun(const organ_calibration_run *calib)
+{
+    return calib->work->forget && organ_calibration_runs_on_copies(calib->options, calib->facts.forward);
+}
+
 /* Adds the moments of the tensor's matrices to those of its expert, sums[expert], or to *others. */
 static void add_moments(const organ_calibration_run *calib, const organ_tensor *tensor, bool blocks, uint64_t *sums,
                         uint64_t *others)
@@ -49,7 +54,7 @@ static void raise_needs(const organ_calibration_run *calib, const uint64_t *sums
     uint64_t least = all;
     if (calib->work->mixtures)
         least = others;
-    else if (organ_calibration_runs_on_copies(calib->options, calib->facts.forward) && max > 0)
+    else if (organ_calibration_may_rerun(calib) && max > 0)
         least = organ_forward_layer_bytes(calib->facts.forward) + others + max;
     needs->all = all > needs->all ? all : needs->all;
     least = least < all ? least : all;

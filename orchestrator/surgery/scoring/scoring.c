@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/text.h"
+#include "formats/tokenizer/tokenizer_files.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/memory.h"
 #include "orchestrator/stream/pass_parts.h"
@@ -18,8 +19,20 @@
 
 /* ---- the models ---- */
 
-/* The first model's tokenizer becomes scoring->tokenizer; that of a later model must have the same digest. A model
- * made from the first is assumed to have the same one. */
+/* Compares by the ids of texts, because a SentencePiece vocabulary has scores in GGUF and merges in tokenizer.json. */
+static organ_status compare_tokenizers(const organ_scoring *scoring, const organ_scored_model *m,
+                                       const organ_tokenizer *own, organ_error *error)
+{
+    organ_tokenizer_difference difference;
+    if (organ_tokenizer_compare(scoring->tokenizer, own, m->path, &difference, error) == ORGAN_OK && difference.found)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s has another tokenizer than %s%s%s: perplexities over different tokens cannot be compared",
+                   m->path, scoring->models[0].path, *difference.text ? ": " : "", difference.text);
+    return error->status;
+}
+
+/* The first model's tokenizer becomes scoring->tokenizer; that of a later model must find the same ids. A model made
+ * from the first is assumed to have the same one. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -27,18 +40,12 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
         return ORGAN_OK;
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
+    organ_tokenizer_allow(tokenizer, scoring->memory);
     if (!scoring->tokenizer) {
-        organ_tokenizer_allow(tokenizer, scoring->memory);
         scoring->tokenizer = tokenizer;
         return ORGAN_OK;
     }
-    const char *const first = organ_tokenizer_describe(scoring->tokenizer)->digest,
-                      *const own = organ_tokenizer_describe(tokenizer)->digest;
-    if (strcmp(first, own) != 0)
-        organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s has another tokenizer (digest %s) than %s (%s): perplexities over different tokens cannot be compared",
-            m->path, own, scoring->models[0].path, first);
+    compare_tokenizers(scoring, m, tokenizer, error);
     organ_tokenizer_close(tokenizer);
     return error->status;
 }

@@ -37,7 +37,7 @@ typedef struct organ_scoring {
     uint64_t memory;     /* bytes that the whole run may use */
     size_t count;        /* number of models */
     organ_scored_model *models;
-    organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others have the same digest */
+    organ_tokenizer *tokenizer; /* tokenizer of the first model; those of the others find the same ids */
     organ_text_input text;      /* the text, until organ_scoring_fit releases it */
     size_t text_bytes;          /* length of the text */
     uint64_t text_memory;       /* bytes that the text and its tokens took while the windows were planned */

@@ -144,7 +144,8 @@ json_t *organ_scoring_run_json(const organ_scoring *scoring)
         SET_BYTES("text", scoring->options->text), SET_REAL("seconds", organ_rounded_seconds(scoring->seconds)),
         SET_REAL("tokens_per_second", scoring->seconds > 0 ? round(inputs / scoring->seconds * 10) / 10 : 0.0),
         SET_COUNT("batches", organ_perplexity_batches(&scoring->plan, scoring->batch_tokens)),
-        SET_COUNT("batch_tokens", scoring->batch_tokens), SET_ENGINE(&scoring->whole), SET_BYTES_OF("output", scoring->options->output));
+        SET_COUNT("batch_tokens", scoring->batch_tokens), SET_ENGINE(&scoring->whole),
+        SET_BYTES_OF("output", scoring->options->output));
 }
 
 /* --evaluate: scores the original model and the output of an operation (scoring.h), and makes the member "evaluation"

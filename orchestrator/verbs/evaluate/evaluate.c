@@ -73,7 +73,7 @@ static bool name_by_method(const naming_job *s, bool longer, organ_error *error)
     for (size_t m = 0; distinct && m < count; m++) {
         const json_t *const e = experiment_of(s, m);
         const char *const method = organ_json_text(e, "method"), *const name = organ_json_text(e, "name"),
-                          *const text = organ_json_text(e, "calibration.text.name");
+                          *const text = organ_json_text(e, "calibration.name");
         snprintf(names[m], sizeof names[m], "%.60s%s%.60s", *name ? name : method, longer && !*name && *text ? " " : "",
                  longer && !*name ? text : "");
         distinct = !json_is_object(e) || *names[m];

@@ -140,7 +140,8 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
-    return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
+    const unsigned groups = job->selection.words ? job->selection.groups : ~0u;
+    return (groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
 /* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted

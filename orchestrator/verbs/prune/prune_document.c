@@ -251,8 +251,7 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
                         SET_TEXT("started", started), SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_BYTES("host", host), SET_ENGINE(engine),
                         SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
-                        SET_FLAG("resumed", output->publish.resumed),
-                        SET_FLAG("single_file", output->single),
+                        SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
                         SET("shards", shards));
 }

@@ -383,6 +383,8 @@ static organ_status prune_walked_matrix(void *context, const organ_calibration_m
                                                                            : ORGAN_OK;
 }
 
+static void end_sharing(void *context) { organ_prune_share_end(&((organ_prune_job *)context)->shared); }
+
 organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->calibrated;
@@ -401,6 +403,7 @@ organ_status organ_prune_text_open(organ_prune_job *job, organ_error *error)
                                          .done = matrix_done,
                                          .restore = restore_matrix,
                                          .change = prune_walked_matrix,
+                                         .forget = end_sharing,
                                          .transposed = true,
                                          .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
                                          .rows = job->method->rows && job->compensates};

@@ -64,6 +64,10 @@ START_TEST(arguments_become_words)
         {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\",\"tensors\":true,\"select\":\"*.mlp.*\"}}",
          "[\"organ\",\"inspect\",\"--tensors\",\"--select=*.mlp.*\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
          "organ inspect b.gguf --tensors '--select=*.mlp.*'", "[\"b.gguf\"]", "[]"},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/p\",\"memory\":\"auto\"}}",
+         "[\"organ\",\"prune\",\"--output=out/p\",\"--memory=auto\",\"--json\",\"--progress=json\",\"--\",\"models/"
+         "a\"]",
+         "organ prune models/a --output=out/p --memory=auto", "[\"models/a\"]", "[\"out/p\"]"},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/"
          "p\",\"sparsity\":30,\"threads\":2,\"memory\":\"64M\"}}",
          "[\"organ\",\"prune\",\"--output=out/"

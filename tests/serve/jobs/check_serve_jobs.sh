@@ -62,6 +62,8 @@ has '"state":"done"'
 same out/a
 gives 200 GET "/api/v1/jobs/$id/result"
 has '"schema": "organ.prune/1"'
+# --memory auto: half of the free memory, divided by the jobs, within --job-memory (4 GiB).
+judge "the job has no share of the memory" jq -e '.run.memory_auto | .limit > 0 and .limit <= 4294967296 and .ceiling <= .limit' "root/.organ/jobs/$id/result.json"
 gives 200 GET "/api/v1/jobs/$id/report"
 has '<!doctype html>'
 has 'sandbox allow-scripts'
@@ -184,7 +186,7 @@ gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny",
 has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
 has '"/arguments/oops"'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","memory":"2G"}}'
-has '"errors":[{"field":"/arguments/memory","detail":"the job requests 2048M (2147483648 bytes), but the limit of this server is 1024M (--job-memory)"}]'
+has '"errors":[{"field":"/arguments/memory","detail":"the job requests 2G (2147483648 bytes), but the limit of this server is 1G (--job-memory)"}]'
 iterations=4000 # the server ends before
 if sampled; then iterations=600; fi
 caught out/e
