@@ -14,6 +14,8 @@
 
 /* Operations of a matrix product that take as long as a value, to plan a dry run. */
 #define CONVERTED 80.0
+/* The same for a byte of key-values: tokens and merges are read, compared and written. */
+#define KEPT 7e4
 
 /* The buffers are parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {
@@ -469,6 +471,9 @@ organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 
 organ_status organ_convert_estimate(organ_convert_job *job, organ_error *error)
 {
+    const organ_gguf keys = job->gguf ? organ_gguf_writer_view(job->gguf) : (organ_gguf){0};
+    for (size_t k = 0; k < keys.kv_count; k++)
+        job->plan.products += KEPT * (double)keys.kvs[k].size;
     pass_mark_done(job);
     return pass_groups(job, pass_estimate, error);
 }
