@@ -232,11 +232,11 @@ START_TEST(moments_are_whole_unless_blocks_are_requested)
              .moments = "blocks",
              .targets = "model.layers.0.*_proj.weight",
              .c = {.calibration.text = TINY "/calibration.txt", .calibration.samples = 4, .calibration.context = 64}};
-    must_prune("out", w);
+    must_prune("blocks", w);
     ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 7);
     size_t size;
-    char *const lines = slurp(scratch_path("out/organ/prune.jsonl"), &size), *const wide =
-                                                                                 strstr(lines, "mlp.down_proj.weight");
+    char *const lines = slurp(scratch_path("blocks/organ/prune.jsonl"), &size), *const wide = strstr(
+                                                                                    lines, "mlp.down_proj.weight");
     ck_assert(wide && strstr(wide, "\"block_diagonal\":true") < strchr(wide, '\n'));
     free(lines);
     w.moments = NULL;
