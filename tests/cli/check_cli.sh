@@ -332,6 +332,8 @@ rm -rf seeded
 refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
 refused 2 "measure: MODEL... is missing" measure
 refused 2 "--select: no tensor of tiny-qwen2 matches 'liver'" measure tiny-qwen2 --select liver
+refused 2 "inspect: tiny-qwen2: has no tensor that --select selects" inspect tiny-qwen2 --select 9
+refused 2 "--select: no tensor of tiny-qwen2 matches 'up_prj'" inspect tiny-qwen2 --select q_proj,up_prj
 refused 2 "--select: no tensor of tiny-qwen2 matches 'nrom'; did you mean 'norm'?" measure tiny-qwen2 --select nrom
 refused 2 "--select has '9-', but layers are numbers and ranges such as 5-20 or 0-3,8" measure tiny-qwen2 --select 9-
 refused 2 "--select has an empty word" measure tiny-qwen2 --select organ,,norm
