@@ -440,8 +440,9 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error);
 
 /* Returns ORGAN_BAD_INPUT if a model of the call is a LoRA adapter; the message names the command that merges it with
- * its base. Verbs that read the tensors of any file accept adapters. If `error` is set already, to ORGAN_BAD_INPUT or
- * ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files. */
+ * its base. Verbs that read the tensors of any file accept adapters, and a note on stderr says that it is one. If
+ * `error` is set already, to ORGAN_BAD_INPUT or ORGAN_USAGE, replaces it, and also recognises adapters in GGUF files.
+ */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error);
 
 /* Adds to the umask of the process the permissions that outputs of the verb must not have, because group or others do

@@ -89,7 +89,8 @@ static bool is_adapter_file(const char *path)
     return adapter;
 }
 
-/* If `path` is an adapter, sets or replaces the error by one that says so. `opens`: also opens GGUF files. */
+/* If `path` is an adapter, sets or replaces the error by one that says so, or without `error` prints a note. `opens`:
+ * also opens GGUF files. */
 static void name_adapter(const char *path, bool opens, organ_error *error)
 {
     char base[256] = "", folder[PATH_MAX];
@@ -105,6 +106,12 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
     if (!(named && is_adapter_folder(folder, base)) &&
         !(opens && organ_ends_with(path, ".gguf") && is_adapter_file(path)))
         return;
+    if (!error) {
+        organ_message_begin(stderr, ORGAN_MESSAGE_NOTE);
+        organ_text_visible(stderr, path);
+        fputs(": is a LoRA adapter, not a model\n", stderr);
+        return;
+    }
     *error = (organ_error){0};
     organ_fail(error, ORGAN_BAD_INPUT,
                "%s: is a LoRA adapter%s%s%s, not a model; to make a model: organ lora merge --base %s --adapter %s -o "
@@ -132,15 +139,25 @@ static bool is_one_of(const char *name, const char *const *list)
     return *list != NULL;
 }
 
-/* Some verbs only read the tensors of any file. Operands of the verbs of adapters may be adapters. */
+/* Some verbs only read the tensors of any file: they print a note. Operands of the verbs of adapters may be adapters.
+ */
 void organ_call_refuse_adapters(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
-    static const char *const reading[] = {"inspect",  "measure",       "autopsy", "extract",
-                                          "assemble", "orthogonality", NULL};
-    const bool failed = error->status != ORGAN_OK;
+    static const char *const any[] = {"assemble", "orthogonality", NULL}, *const reading[] = {"inspect", "measure",
+                                                                                              "autopsy", "extract",
+                                                                                              NULL};
+    const bool failed = error->status != ORGAN_OK,
+               silent = call->quiet || (call->progress &&
+                                        (strcmp(call->progress, "json") == 0 || strcmp(call->progress, "none") == 0));
     const organ_option *option;
-    if (is_one_of(verb->name, reading) || (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE))
+    if (is_one_of(verb->name, any) || (failed && error->status != ORGAN_BAD_INPUT && error->status != ORGAN_USAGE))
         return;
+    if (is_one_of(verb->name, reading)) {
+        const organ_option operand = organ_operand_as_option(&verb->operands[0]);
+        if (!failed && !silent && organ_ranks_first(call->ranks))
+            name_adapters_of(&operand, call, true, NULL);
+        return;
+    }
     for (size_t k = 0; k < verb->operand_count && strncmp(verb->name, "lora ", 5) != 0; k++) {
         const organ_option operand = organ_operand_as_option(&verb->operands[k]);
         name_adapters_of(&operand, call, failed, error);

@@ -275,10 +275,16 @@ for words in "prune tiny-lora -o no -s 50" "quantize tiny-lora -o no -s int4-gro
     refused 3 "$adapter" $words
 done
 refused 3 "tiny-lora/adapter_model.safetensors: is a LoRA adapter (of tiny-qwen2), not a model" prune tiny-lora/adapter_model.safetensors -o no -s 50
-ends 0 inspect tiny-lora
+for words in "inspect tiny-lora" "measure tiny-lora" "autopsy tiny-lora" "extract tiny-lora -o kinds"; do
+    # shellcheck disable=SC2086 # the words of a command line
+    ends 0 $words
+    says "note: tiny-lora: is a LoRA adapter, not a model"
+done
+ends 0 inspect tiny-lora --quiet
+judge "a note in spite of --quiet" test ! -s ../err
 ends 0 lora sanitize tiny-lora --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o tiny-lora-gguf --quiet
 refused 3 "adapter_model.gguf: is a LoRA adapter, not a model; to make a model: organ lora merge --base BASE --adapter" prune tiny-lora-gguf/adapter_model.gguf -o no.gguf -s 50
-rm -rf tiny-lora-gguf
+rm -rf tiny-lora-gguf kinds
 
 # ---- wrong usage ----
 refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
