@@ -290,10 +290,12 @@ void organ_help_brief(FILE *out, const organ_verb *verb, const organ_page *page)
     organ_text_wrap(out, "", 0, sentence, &narrow);
     fputs(verb->example_count ? "\n" : "", out);
     put_examples(out, verb, COMMANDS, &narrow);
-    fputs("\nOptions:\n", out);
-    for (; (option = organ_verb_option_at(verb, count)); count++)
-        if (option->common || option->required)
+    for (bool any = false; (option = organ_verb_option_at(verb, count)); count++)
+        if (option->common || option->required) {
+            fputs(any ? "" : "\nOptions:\n", out);
             put_brief_option(out, option, option_column(&narrow), &narrow);
+            any = true;
+        }
     fputc('\n', out);
     organ_text_say(out, &narrow, "",
                    count > 1 ? "'organ %s --help' describes all %zu options." : "'organ %s --help' has more.",

@@ -83,7 +83,9 @@ static void print_error(const organ_verb *verb, const organ_error *error, bool e
     const bool unnamed = usage && !starts_with_name(error->message, verb->name);
     organ_message(stderr, ORGAN_MESSAGE_ERROR, "%s%s%s", unnamed ? verb->name : "", unnamed ? ": " : "",
                   error->message);
-    if (usage)
+    if (usage && strcmp(verb->name, "help") == 0)
+        fputs("'organ help' lists all verbs and topics.\n", stderr);
+    else if (usage)
         fprintf(stderr, "Try 'organ %s -h'.\n", verb->name);
 }
 

@@ -153,6 +153,7 @@ const organ_verb organ_version_verb = {
 
 const organ_verb organ_help_verb = {
     .name = "help",
+    .usage = "[VERB [WORD] | TOPIC] [options]",
     .summary = "explain a verb, or the options that verbs share",
     .about = "Explains a verb with all its options and examples, or the options of a topic. On a terminal the text "
              "goes through a pager: ORGAN_PAGER, else PAGER, else less.",

@@ -131,6 +131,10 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     for (; count < MAX_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
     snprintf(typed, sizeof typed, "%.*s", (int)sizeof typed - 1, text);
+    for (size_t k = 0; k < count; k++)
+        if (strcasecmp(text, names[k]) == 0)
+            return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%s'; did you mean '%s'?", verb->name,
+                              option->name, text, names[k]);
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
         return organ_fail(error, ORGAN_USAGE, "%s: --%s cannot be '%.200s': %s", verb->name, option->name, text, why);

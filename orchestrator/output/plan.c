@@ -135,7 +135,7 @@ static double min_seconds(void (*call)(void *), void *context)
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     const char *const cpu = engine->topology ? organ_topology_cpu(engine->topology) : NULL;
-    const size_t count = organ_workers_count(engine->workers);
+    const size_t count = organ_workers_count(engine->workers) * organ_ranks_count(engine->ranks);
     test t;
     unsigned char *const bytes = calloc(2, TEST_BYTES);
     json_t *object = NULL;

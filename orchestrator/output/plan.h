@@ -48,7 +48,8 @@ json_t *organ_plan_json(const organ_plan *plan);
 /* Measures for about a tenth of a second how many operations of products and how many copied bytes one thread does in a
  * second of its processor time, which other programs do not change, and divides the plan's work by these speeds.
  * Returns {"seconds", "processor_seconds", "products_per_second", "bytes_per_second", "threads", "cpu"}: the processor
- * time of all threads, the speeds of one thread, and the name of the CPU. NULL if memory runs out. */
+ * time of all threads, the speeds of one thread, the threads of all ranks (as many on each as on this one), and the
+ * name of the CPU. NULL if memory runs out. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 /* A verb: checks its options, does its work and makes its report. */

@@ -233,6 +233,9 @@ refused 2 "organ reads AWQ but does not write it" quantize tiny-qwen2 -o no -s A
 refused 2 "did you mean 'int4-group128'? It is W4A16" quantize tiny-qwen2 -o no -s W4A16
 refused 2 "the INT8 schemes are int8-channel," quantize tiny-qwen2 -o no -s int8
 refused 2 "quantize: --scheme cannot be '50': -s is --scheme here; organ prune -s PERCENT" quantize tiny-qwen2 -o no -s 50
+refused 2 "quantize: --scheme cannot be 'INT4-Group32'; did you mean 'int4-group32'?" quantize tiny-qwen2 -o no -s INT4-Group32
+refused 2 "convert: --dtype cannot be 'F16'; did you mean 'f16'?" convert tiny-qwen2 -o no.gguf --to gguf --dtype F16
+refused 2 "'organ help' lists all verbs and topics." help dance
 refused 2 "quantize: --scheme is 'soft', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no -s soft
 judge "a hint has a list" test "$("$organ" quantize tiny-qwen2 -o no -s soft 2>&1 | grep -c 'must be one of')" = 1
 judge "a list is with the hint" test "$("$organ" quantize tiny-qwen2 -o no -s nf4 2>&1 | grep -c 'must be one of')" = 0
@@ -329,6 +332,8 @@ rm -rf seeded
 refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
 refused 2 "measure: MODEL... is missing" measure
 refused 2 "--select: no tensor of tiny-qwen2 matches 'liver'" measure tiny-qwen2 --select liver
+refused 2 "inspect: tiny-qwen2: has no tensor that --select selects" inspect tiny-qwen2 --select 9
+refused 2 "--select: no tensor of tiny-qwen2 matches 'up_prj'" inspect tiny-qwen2 --select q_proj,up_prj
 refused 2 "--select: no tensor of tiny-qwen2 matches 'nrom'; did you mean 'norm'?" measure tiny-qwen2 --select nrom
 refused 2 "--select has '9-', but layers are numbers and ranges such as 5-20 or 0-3,8" measure tiny-qwen2 --select 9-
 refused 2 "--select has an empty word" measure tiny-qwen2 --select organ,,norm

@@ -71,7 +71,7 @@ for option in --budget=50% --allocation=curves --rounds=3 --allocate-tokens=100 
     refused 2 "${option%%=*} has no meaning without --allocate global" prune tiny-qwen2 -o new "$option"
 done
 all=("${v2[@]}" "${short[@]}" --allocate global)
-refused 2 "--allocate is 'local', but must be one of global" "${v2[@]}" "${short[@]}" --allocate local
+refused 2 "--allocate cannot be 'local'; did you mean 'global'?" "${v2[@]}" "${short[@]}" --allocate local
 refused 2 '--allocate global needs --budget or --sparsity' "${all[@]}"
 refused 2 "--budget '50' is invalid: give percent of zeros" "${all[@]}" --budget 50
 refused 2 '--budget 3.5bpw: prune needs a percentage of zeros (50%), since its output is as large as the donor' "${all[@]}" --budget 3.5bpw

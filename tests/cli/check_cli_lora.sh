@@ -91,7 +91,7 @@ for verb in "sanitize tiny-lora" "resize tiny-lora --rank 2" "merge --base tiny-
     read -ra words <<<"$verb"
     refused 2 "taken" lora "${words[@]}" -o taken
     refused 2 "tiny-lora" lora "${words[@]}" -o tiny-lora --force
-    refused 2 "nowhere" lora "${words[@]}" -o nowhere/no
+    refused 4 "nowhere" lora "${words[@]}" -o nowhere/no
 done
 refused 2 "tiny-qwen2" lora merge --base tiny-qwen2 --adapter tiny-lora -o tiny-qwen2 --force
 refused 3 "adapter_model.bin: is a Python pickle, which organ does not read" lora sanitize pickle --check

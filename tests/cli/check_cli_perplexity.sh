@@ -223,7 +223,7 @@ judge "something was left behind" test -z "$(find . -maxdepth 1 -name '*out*')"
 # ---- a dry run ----
 ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 2000 --context 64 --dry-run -o no --json
 judge "no plan" test "$(jq -c '[.dry_run, (.plan | keys), (.run.plan.seconds > 0), (.models[0] | keys)]' ../out)" = \
-    '[true,["bytes","memory_enough","memory_good","output_bytes","products"],true,["model"]]'
+    '[true,["bytes","memory_auto","memory_enough","memory_given","memory_good","memory_short","output_bytes","products"],true,["model"]]'
 judge "a dry run wrote something" test ! -e no
 enough=$(jq .plan.memory_enough ../out)
 ends 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --max-tokens 2000 --context 64 --memory "$enough" --quiet

@@ -167,7 +167,7 @@ refused 2 "name a .gguf" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
 refused 3 "weight_block_size" dequantize broken -o no
 refused 3 "model.layers.0.self_attn.q_proj" dequantize lost -o no
 refused 4 "nothing" dequantize nothing -o no
-refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
+refused 4 "nowhere" dequantize fp8-tensor -o nowhere/no
 refused 2 "quantize: --scheme cannot be 'fp8': the FP8 schemes are fp8-block128" quantize tiny-qwen2 -o no --scheme fp8
 refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
 refused 2 "--select: no matrix of tiny-qwen2 matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --select '*.x'

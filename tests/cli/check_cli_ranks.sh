@@ -84,6 +84,7 @@ judge "the fault is not told once" test "$(grep -c '^error: prune: alone exists;
 ranks 2 2 prune tiny-qwen2 -o new --what
 judge "the usage is not told once" test "$(grep -c "^error: " ../err)" = 1
 ranks 2 0 prune tiny-qwen2 -o new --dry-run
+prints ' with 2 threads of '
 judge "a dry run made something" test ! -e new
 ranks 3 0 prune tiny-qwen2 -o new --progress lines
 judge "not all tensors are in the log" test "$(grep -c '% killed' ../err)" = 28

@@ -210,6 +210,8 @@ START_TEST(brief_help_is_brief)
             ck_assert_msg(!(option->common || option->required) || strstr(help, name), "%s -h lacks%s", verb->name,
                           name);
         }
+        ck_assert_msg(!verb || (strstr(help, "\nOptions:\n") != NULL) == (common > 0), "%s -h:\n%s",
+                      verb ? verb->name : "", help);
         ck_assert_msg(common <= OPTIONS, "%s -h has %zu options", verb->name, common);
         free(help);
     }

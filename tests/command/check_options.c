@@ -372,6 +372,7 @@ START_TEST(choices_are_held_to)
         {"prune --method wanda -h", NULL, "", ""},
         {"prune --method=wanda -h", NULL, "", ""},
         {"prune --method wanda2", "prune: --method cannot be 'wanda2'", "", "; did you mean 'wanda'?"},
+        {"prune --method WANDA", "prune: --method cannot be 'WANDA'", "", "; did you mean 'wanda'?"},
         {"prune --method ~", "prune: --method is '', ", methods, ""},
         {"prune --method physarum-v1|physarum-v2", "prune: --method is 'physarum-v1|physarum-v2', ", methods, ""},
         {"measure --select feed-forward,norm,all -h", NULL, "", ""},

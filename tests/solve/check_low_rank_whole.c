@@ -433,7 +433,7 @@ START_TEST(what_cannot_be_read_or_held_is_refused)
     refused(&broken, (way){.rank = 8}, ORGAN_IO, "row 140 cannot be read");
     refused(&s, (way){.rank = 8, .memory = 50000}, ORGAN_USAGE,
             "--memory 50000 is too little for matrix 'm'; --memory ");
-    refused(&s, (way){.rank = 8, .memory = 200000, .exact = true}, ORGAN_USAGE, "240 kB; the limit is 200 kB");
+    refused(&s, (way){.rank = 8, .memory = 200000, .exact = true}, ORGAN_USAGE, "234 KiB; the limit is 195 KiB");
     refused(&s, (way){.rank = 8, .stop = &stop}, ORGAN_INTERRUPTED, "interrupted");
     free(w);
 }

@@ -331,10 +331,11 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 
-/* scoring->engine gets an amount of memory, also if that of the run is automatic. */
+/* scoring->engine gets an amount of memory, which may be 0, also if that of the run is automatic. */
 static void set_engine(organ_scoring *scoring, const organ_engine *engine)
 {
     scoring->whole = scoring->engine = *engine;
+    scoring->engine.share = NULL;
     scoring->memory = scoring->engine.memory = organ_engine_memory(engine);
 }
 

@@ -15,7 +15,7 @@
 /* Operations of a matrix product that take as long as a value, to plan a dry run. */
 #define CONVERTED 80.0
 /* The same for a byte of key-values: tokens and merges are read, compared and written. */
-#define KEPT 7e4
+#define KEPT 3.5e4
 
 /* The buffers are parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {

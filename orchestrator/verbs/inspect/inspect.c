@@ -404,9 +404,16 @@ static organ_status inspect_opened(const organ_inspect_options *options, const o
         .lists = {.match = options->match, .selection = &selection, .tensors = options->tensors, .max = options->max},
         .model = model};
     make_document(&s, weights, fault.message, report, error);
+    if (!error->status)
+        organ_selection_check_used(&selection, "tensor", model->path, error);
     organ_selection_release(&selection);
-    if (error->status)
+    if (!error->status && options->match && s.count == 0)
+        organ_fail(error, ORGAN_USAGE, "%s: has no tensor that --select selects", model->path);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
         return error->status;
+    }
     const json_t *const problems = json_object_get(*report, "problems");
     const size_t faults = json_array_size(problems);
     if (faults == 0)

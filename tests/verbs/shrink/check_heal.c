@@ -520,7 +520,7 @@ START_TEST(too_little_memory)
     heal_way way = usual;
     way.memory = (uint64_t)8 << 20;
     way.dry_run = true;
-    refused(way, ORGAN_USAGE, "the work memory of healing it; --memory ");
+    refused(way, ORGAN_USAGE, "the work memory of refitting it; --memory ");
     organ_error error;
     (void)run_heal(&way, "out", false, 2, NULL, &error);
     const uint64_t enough = strtoull(strstr(error.message, "; --memory ") + 11, NULL, 10);
