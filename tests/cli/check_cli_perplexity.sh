@@ -211,10 +211,10 @@ rm pruned/organ/prune.json
 
 # ---- Ctrl-C ----
 here="organ perplexity, interrupted"
-# Succeeds if the run has computed for 0.2 seconds; it then waits at its next log line.
-computes() { (($(cut -d ' ' -f 14 "/proc/$runner/stat" 2>/dev/null) >= $(getconf CLK_TCK) / 5)) || is_over; }
-hold perplexity tiny-qwen2 --text $text --context 512 -o out --progress json
-await computes
+# The first event finds the pipe full, so the run waits before its first window. SigCgt has bit 1 (SIGINT) once the program handles the signal.
+handles_it() { [[ $(sed -n 's/^SigCgt:.*\(.\)$/\1/p' "/proc/$runner/status" 2>/dev/null) == [2367abefABEF] ]] || is_over; }
+log_room=0 hold perplexity tiny-qwen2 --text $text --context 512 -o out --progress json
+await handles_it
 kill -INT "$runner"
 let_go
 judge "ends with $code instead of 130" test $code -eq 130

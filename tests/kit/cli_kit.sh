@@ -115,10 +115,12 @@ let_go() {
 is_over() { ! kill -0 $runner 2>/dev/null; }
 
 # interrupted SIGNAL OUTPUT ARGS...: holds a verb that writes OUTPUT and sends it the signal after the run has made progress. Progress is growth of
-# the journal, or of the file that $watched names.
+# the journal, or of the file that $watched names. The verb runs with one thread: the log is in the order of the tensors, so while one thread is late
+# with the next tensor of the log, others can process all later ones, and the held run has only its end left.
 interrupted() {
     local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
     shift 2
+    [[ " $* " == *" --threads"[\ =]* ]] || set -- "$@" --threads 1
     here="organ $*, interrupted"
     units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
     more_units() { (($(units) > done_before)) || is_over; }

@@ -232,10 +232,10 @@ START_TEST(unfinished_output_is_found_locked_and_taken_over)
     ck_assert_int_eq(publish(out, true, false, &p, &error), ORGAN_OK);
     ck_assert(!p.resumed);
     spill(scratch_path(".out.organ-partial/file"), "1", 1);
-    ck_assert_int_eq(publish(out, true, false, &q, &error), ORGAN_USAGE);
+    ck_assert_int_eq(publish(out, true, false, &q, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "another process"));
     organ_publish_end(&q);
-    ck_assert_int_eq(publish(out, false, true, &q, &error), ORGAN_USAGE);
+    ck_assert_int_eq(publish(out, false, true, &q, &error), ORGAN_IO);
     organ_publish_end(&q);
     ck_assert(exists(scratch_path(".out.organ-partial/file")));
     organ_publish_end(&p);
@@ -310,7 +310,7 @@ START_TEST(the_last_rank_keeps_the_lock)
     ck_assert_int_eq(organ_publish_set_token(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
     ck_assert_int_eq(organ_publish_join(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
     organ_publish_end(&p);
-    ck_assert_int_eq(publish(scratch_path("out"), true, true, &other, &error), ORGAN_USAGE);
+    ck_assert_int_eq(publish(scratch_path("out"), true, true, &other, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "another process"));
     organ_publish_end(&other);
     organ_publish_end(&q);
@@ -424,13 +424,13 @@ START_TEST(bad_places_are_refused)
         ck_assert_int_eq(publish(names[k], false, false, &p, &error), ORGAN_USAGE);
         organ_publish_end(&p);
     }
-    ck_assert_int_eq(publish(scratch_path("no/such/out"), false, false, &p, &error), ORGAN_USAGE);
+    ck_assert_int_eq(publish(scratch_path("no/such/out"), false, false, &p, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "no/such"));
     organ_publish_end(&p);
     spill(scratch_path("file"), "x", 1);
     ck_assert_int_eq(publish(scratch_path("file"), false, false, &p, &error), ORGAN_USAGE);
     organ_publish_end(&p);
-    ck_assert_int_eq(publish(scratch_path("file/out"), false, false, &p, &error), ORGAN_USAGE);
+    ck_assert_int_eq(publish(scratch_path("file/out"), false, false, &p, &error), ORGAN_IO);
     organ_publish_end(&p);
 }
 END_TEST
