@@ -90,7 +90,7 @@ static organ_status add_words(organ_selection *selection, char *text, organ_erro
         if (comma)
             *comma = '\0';
         add_word(selection, word, error);
-        word = comma ? comma + 1 : NULL;
+        word = comma && comma[1] ? comma + 1 : NULL; /* a comma at the end is allowed */
     }
     return error->status;
 }

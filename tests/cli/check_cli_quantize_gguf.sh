@@ -76,9 +76,10 @@ judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- errors ----
 refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (organ convert" quantize tiny-qwen2 -o no.gguf -s q4_k
-for name in q4_K_M Q4_K_M Q4_K_S Q4_K; do
+for name in q4_K_M Q4_K_M Q4_K_S; do
     refused 2 "did you mean 'q4_k'? It makes Q4_K" quantize $plain -o no.gguf -s $name
 done
+refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
 refused 2 "did you mean 'q5_k'?" quantize $plain -o no.gguf -s Q5_K_S
 refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
 refused 2 "organ writes no IQ types; q4_k has about as many bits" quantize $plain -o no.gguf -s IQ4_XS

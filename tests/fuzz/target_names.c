@@ -38,7 +38,11 @@ void fuzz_names(const uint8_t *data, size_t size)
     fuzz_require(text != NULL, "there is memory");
     fuzz_put(HUB "refs/main", ref.data, ref.size);
     fuzz_put(OLLAMA, rest.data, rest.size);
-    fuzz_check_verdict(organ_name_find(text, &arena, &path, &error), &error);
+    const organ_status status = organ_name_find(text, &arena, &path, &error);
+    if (status == ORGAN_USAGE) /* the name is malformed, or no store has it */
+        fuzz_require(error.status == status && *error.message, "an error has a message");
+    else
+        fuzz_check_verdict(status, &error);
     fuzz_require(!error.status || !path, "there is no path after an error");
     fuzz_require(!path || strncmp(path, folder, strlen(folder)) == 0, "a path is in the folder of its store");
     fuzz_require(!path || !strstr(path, "/../"), "a path does not lead out of it");
