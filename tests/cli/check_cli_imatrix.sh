@@ -13,12 +13,12 @@ matches prune/imatrix_report wanda/organ/REPORT.md
 judge "prune.jsonl does not name the entries" grep -q '"imatrix_entry":"blk.3.ffn_down.weight","calibration_tokens":2048' wanda/organ/prune.jsonl
 ends 0 audit tiny-qwen2 wanda --quiet
 ends 0 prune tiny-qwen2 -o older --method wanda --imatrix $old -s 50 --quiet
-prints 'Importances from an imatrix, which does not allow compensation:'
+prints 'Importances from an imatrix, which does not allow a refit:'
 prints '8bd80d158b3dbe1f), 28 entries, 16 chunks, made with calibration.txt.'
 judge "the older format gives other weights" cmp -s wanda/model-00002-of-00003.safetensors older/model-00002-of-00003.safetensors
 judge "the older format says what it does not know" grep -q '16, tokens per chunk not stated' older/organ/REPORT.md
 ends 0 prune tiny-qwen2 -o v2 --method physarum-v2 --imatrix $new --pattern 2:4 --quiet
-prints 'Importances from an imatrix, which does not allow compensation:'
+prints 'Importances from an imatrix, which does not allow a refit:'
 judge "the definition is that of physarum v2 by a text" grep -q '"definition": "physarum-v2-imatrix/2"' v2/organ/prune.json
 judge "compensation is told" grep -q '"compensate": false' v2/organ/prune.json
 ends 0 audit tiny-qwen2 v2 --quiet
