@@ -102,7 +102,7 @@ judge "ends with $?" test $? -eq 0
 # ---- an error says that --shelf is too small ----
 serve --shelf 3M
 gives 507 GET /api/v1/models/many.safetensors
-has 'more than the limit (--shelf 3072K)'
+has 'more than the limit (--shelf 3M)'
 gives 200 GET /api/v1/models/long%2Fnames.safetensors
 kill -TERM "$server" && wait "$server"
 server=
