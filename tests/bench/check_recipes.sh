@@ -85,7 +85,7 @@ judge "README has no recipes" test "$row" -ge 4
 "$top/build/bench/make_model" MODEL 48 experts holes
 cp tiny-qwen2/calibration.txt TEXT
 gptq=(quantize MODEL -o OUT -s int4-group32 --method gptq --calibration TEXT)
-for given in 8M 512M 64G; do
+for given in 8M 64G; do
     ends 0 "${gptq[@]}" --dry-run --memory $given
     for line in 'Output: 18\.1 GB of tensors\.' 'Memory: --memory [0-9.]* *[kMGiB]* is enough' 'Time: about .* with [0-9]* threads\? of '; do
         judge "no line '$line'" grep -q "^  $line" ../out
@@ -93,10 +93,10 @@ for given in 8M 512M 64G; do
     judge "says that $given is too little" test "$(grep -c 'is too little: the run would end with an error' ../out)" = "$([[ $given == 64G ]] && echo 0 || echo 1)"
 done
 last=0
-for samples in 16 32 64; do
+for samples in 16 64; do
     ends 0 "${gptq[@]}" --samples $samples --memory 64G --dry-run --json --quiet
     seconds=$(jq .run.plan.processor_seconds ../out)
-    judge "$samples windows take $seconds s, and half of them $last s" awk -v a="$seconds" -v b="$last" 'BEGIN { exit !(a > b) }'
+    judge "$samples windows take $seconds s, and fewer of them $last s" awk -v a="$seconds" -v b="$last" 'BEGIN { exit !(a > b) }'
     last=$seconds
 done
 rm -rf MODEL

@@ -230,7 +230,7 @@ START_TEST(wrong_calls)
     organ_error error;
     static const organ_graft_options calls[] = {
         {.types = "brain"},
-        {.types = "organ,"},
+        {.types = "organ,,norm"},
         {.layers = "5-"},
         {.layers = "7-3"},
         {.layers = ""},
