@@ -107,9 +107,7 @@ static void name_adapter(const char *path, bool opens, organ_error *error)
         !(opens && organ_ends_with(path, ".gguf") && is_adapter_file(path)))
         return;
     if (!error) {
-        organ_message_begin(stderr, ORGAN_MESSAGE_NOTE);
-        organ_text_visible(stderr, path);
-        fputs(": is a LoRA adapter, not a model\n", stderr);
+        organ_message(stderr, ORGAN_MESSAGE_NOTE, "%s: is a LoRA adapter, not a model", path);
         return;
     }
     *error = (organ_error){0};

@@ -109,7 +109,7 @@ static bool read_limit(const char *directory, const char *file, uint64_t *bytes)
     return true;
 }
 
-/* What the kernel can drop from the group's page cache does not count as used. */
+/* Page cache of the group that the kernel can drop does not count as used. */
 static uint64_t used_bytes(const version *v, const char *directory)
 {
     char path[LONGEST_PATH];

@@ -130,8 +130,8 @@ static double min_seconds(void (*call)(void *), void *context)
     return least;
 }
 
-/* Of all threads together: operations / (REACHED x measured operations per second) + bytes x BYTE_COPIES / measured
- * copied bytes per second. */
+/* The processor time is operations / (REACHED x operations per second) + BYTE_COPIES x bytes / copied bytes per second,
+ * with the measured speeds of one thread; all threads share it equally. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
 {
     const char *const cpu = engine->topology ? organ_topology_cpu(engine->topology) : NULL;
