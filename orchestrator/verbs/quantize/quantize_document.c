@@ -222,7 +222,7 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
 static bool has_reference(const organ_quantize_part *part)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(&part->encoding->grid);
-    return !(blocks && blocks->coded) && part->unsearched >= 0;
+    return !(blocks && organ_ggml_is_coded(blocks)) && part->unsearched >= 0;
 }
 
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
