@@ -37,6 +37,9 @@ static const organ_encoding encodings[] = {
     BLOCKS("q4_k", 4, Q4_K, "q5_0", 14),
     BLOCKS("q5_k", 5, Q5_K, "q5_1", 16),
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
+    BLOCKS("iq3_xxs", 3, IQ3_XXS, "q4_0", 23),
+    BLOCKS("iq3_s", 3, IQ3_S, "q4_0", 26),
+    BLOCKS("iq2_s", 2, IQ2_S, "q4_0", 28),
 };
 /* clang-format on */
 
