@@ -8,17 +8,10 @@
 
 /* The members of a row are type, bits, elements, group, bytes, affine, coded. */
 static const organ_ggml_kind kinds[] = {
-    {GGML_Q4_0, 4, QK, QK, sizeof(block_q4_0), false, false},
-    {GGML_Q4_1, 4, QK, QK, sizeof(block_q4_1), true, false},
-    {GGML_Q5_0, 5, QK, QK, sizeof(block_q5_0), false, false},
-    {GGML_Q5_1, 5, QK, QK, sizeof(block_q5_1), true, false},
-    {GGML_Q8_0, 8, QK, QK, sizeof(block_q8_0), false, false},
-    {GGML_Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, true},
-    {GGML_Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, true},
-    {GGML_Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, true},
-    {GGML_IQ3_XXS, 3, QK_K, 32, sizeof(block_iq3_xxs), false, true},
-    {GGML_IQ3_S, 3, QK_K, 32, sizeof(block_iq3_s), false, true},
-    {GGML_IQ2_S, 2, QK_K, 16, sizeof(block_iq2_s), false, true},
+    {GGML_Q4_0, 4, QK, QK, sizeof(block_q4_0), false, false}, {GGML_Q4_1, 4, QK, QK, sizeof(block_q4_1), true, false},
+    {GGML_Q5_0, 5, QK, QK, sizeof(block_q5_0), false, false}, {GGML_Q5_1, 5, QK, QK, sizeof(block_q5_1), true, false},
+    {GGML_Q8_0, 8, QK, QK, sizeof(block_q8_0), false, false}, {GGML_Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, true},
+    {GGML_Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, true}, {GGML_Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, true},
 };
 
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)

@@ -26,8 +26,7 @@ typedef struct organ_ggml_parts {
                                           of the values */
 } organ_ggml_parts;
 
-/* Returns the description of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ3_XXS, IQ3_S or IQ2_S; NULL for other
- * types. */
+/* Returns the description of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; NULL for other types. */
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type);
 /* Sets d and m of *parts from a block, and scales and minima if the kind has them. Does not decode `codes`. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);

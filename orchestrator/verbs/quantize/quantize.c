@@ -222,19 +222,13 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* The sweep of GPTQ chooses codes of single values; these types have points for several. */
-static bool has_points(const organ_encoding *encoding)
+static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
-    return encoding->codes == ORGAN_IQ3_XXS || encoding->codes == ORGAN_IQ3_S || encoding->codes == ORGAN_IQ2_S;
-}
-
-static organ_status check_gguf(const organ_quantize_options *o, const organ_encoding *encoding, organ_error *error)
-{
-    if (quantize_by_text(o) && has_points(encoding))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s has no --method gptq; use --imatrix", o->scheme);
     if (o->allocate.allocate)
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
                           o->scheme);
+    if (quantize_by_text(o) && !organ_grid_blocks(&organ_encoding_named(o->scheme)->grid))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
@@ -255,7 +249,7 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
         return check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,
                                      "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
-                        : check_gguf(o, job->encoding, error);
+                        : check_gguf(o, error);
 }
 
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
