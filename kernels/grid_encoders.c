@@ -10,7 +10,14 @@
 #include "kernels/ggml_grids.h"
 #include "kernels/half.h"
 
-enum { HALF_CODES = 256, RUNS = 8, TRIES = 8 };
+/* Unrolled, the numbers of the points are constants, and the vector loads of a loop over them need no addresses. */
+#if defined(ISA_AVX2) || defined(ISA_AVX512) || defined(ISA_NEON)
+#define UNROLL_POINTS _Pragma("GCC unroll 1024")
+#else
+#define UNROLL_POINTS
+#endif
+
+enum { HALF_CODES = 256, RUNS = 8, TRIES = 6 };
 
 typedef struct codebook {
     const uint16_t *entries; /* fields of `width` bits, the first in the lowest; in ascending order */
@@ -32,7 +39,7 @@ static const codebook of_iq3_xxs = {.entries = iq3_xxs_grid,
                                     .even = 1,
                                     .unit = 0.25f,
                                     .level = {4, 12, 20, 28, 36, 44, 52, 62},
-                                    .peak_level = {48, 52, 56, 60, 64, 68, 73, 79}};
+                                    .peak_level = {49.6f, 55.5f, 62, 69.4f, 77.6f, 86.8f}};
 static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .points = 512,
                                   .run = 4,
@@ -40,7 +47,7 @@ static const codebook of_iq3_s = {.entries = iq3_s_grid,
                                   .levels = 8,
                                   .unit = 1,
                                   .level = {1, 3, 5, 7, 9, 11, 13, 15},
-                                  .peak_level = {12, 13, 13.8f, 14.6f, 15.4f, 16.2f, 17.2f, 18.5f}};
+                                  .peak_level = {12, 13.4f, 15, 16.8f, 18.8f, 21}};
 static const codebook of_iq2_s = {.entries = iq2_s_grid,
                                   .points = 1024,
                                   .run = 8,
@@ -48,25 +55,34 @@ static const codebook of_iq2_s = {.entries = iq2_s_grid,
                                   .levels = 3,
                                   .unit = 0.125f,
                                   .level = {8, 25, 43},
-                                  .peak_level = {36, 39, 42, 45, 48, 51, 55, 60}};
+                                  .peak_level = {34.4f, 39.5f, 45.4f, 52.1f, 59.9f, 68.8f}};
 
-/* The weighted errors of both halves of a run with each combination of levels; the index is the half of an entry.
- * `flips` is how much more the cheapest change of one sign within the half costs. */
-typedef struct half_errors {
+/* The weighted errors of half a run, the first values of it, with each combination of levels; the index is the lower
+ * half of an entry. `flipped`: with the sign of one value wrong, that which costs least. */
+typedef struct low_half {
     float plain[HALF_CODES][16], flipped[HALF_CODES][16];
-} half_errors;
+} low_half;
 
-/* The points that were chosen for 16 groups: for each run and lane the number of the point, and for 8 values the one
- * whose sign is wrong on purpose, or 8. levels: that of each value, negative if its sign is wrong. */
+/* The errors of the last values of a run, from which those of the upper half of an entry are sums: for IQ3 of one value
+ * each, for IQ2 of two. With a wrong sign an error grows by a product of `flips` and the level. */
+typedef struct high_half {
+    f32x16 first[9], second[9], flips[2];
+} high_half;
+
+/* The points chosen for 16 groups. For each run and lane: the number of the point, and above bit 15 its entry. For 8
+ * values and lane: a bit for the value whose sign is wrong, if one is. levels: the level of each value, negative if its
+ * sign is wrong. */
 typedef struct grid_choice {
-    uint16_t points[RUNS][16];
-    uint8_t wrong[RUNS / 2][16];
+    uint32_t points[RUNS][16], wrong[RUNS / 2][16];
     float levels[FIT_MAX][16];
 } grid_choice;
 
+INLINE void u32_put(uint32_t *to, u32x16 a) { f32_store((float *)(void *)to, f32_of_bits(a)); }
+INLINE u32x16 u32_get(const uint32_t *from) { return f32_bits(f32_load((const float *)(const void *)from)); }
+
 INLINE int half_bits(const codebook *book) { return book->run / 2 * book->width; }
 
-/* Errors of one value at each level. */
+/* The errors of value k at each level. */
 INLINE void level_errors(const fit_groups *g, int k, f32x16 scale, const codebook *book, f32x16 *errors)
 {
     const f32x16 a = f32_load(g->values[k]), w = f32_load(g->weights[k]);
@@ -77,181 +93,198 @@ INLINE void level_errors(const fit_groups *g, int k, f32x16 scale, const codeboo
     }
 }
 
-/* For IQ3 the half is a pair. */
-INLINE void pair_tables(const fit_groups *g, int k, f32x16 scale, const codebook *book, half_errors *to)
+/* What an error grows by for each level, if the sign of value k is wrong: (a + s l)^2 - (a - s l)^2 = 4 a s l. */
+INLINE f32x16 flip_of(const fit_groups *g, int k, f32x16 scale)
 {
-    f32x16 first[8], second[8];
+    return f32_mul(f32_mul(f32_mul(f32_set1(4), scale), f32_load(g->weights[k])), f32_load(g->values[k]));
+}
+
+/* Sets errors[l + levels m] to the error of value k at level l plus that of value k + 1 at level m, for IQ2. */
+INLINE void pair_errors(const fit_groups *g, int k, f32x16 scale, const codebook *book, f32x16 errors[9])
+{
+    f32x16 first[3], second[3];
     level_errors(g, k, scale, book, first);
     level_errors(g, k + 1, scale, book, second);
-    for (int j = 0; j < 8; j++)
-        UNROLL for (int i = 0; i < 8; i++) f32_store(to->plain[i | j << 3], f32_add(first[i], second[j]));
-    if (!book->even)
+    UNROLL for (int j = 0; j < 9; j++) errors[j] = f32_add(first[j % 3], second[j / 3]);
+}
+
+/* The half of a run from value k on. */
+INLINE void half_errors(const fit_groups *g, int k, f32x16 scale, const codebook *book, high_half *to)
+{
+    if (book->run == 8) {
+        pair_errors(g, k, scale, book, to->first);
+        pair_errors(g, k + 2, scale, book, to->second);
         return;
-    const f32x16 four = f32_mul(f32_set1(4), scale);
-    const f32x16 wa = f32_mul(f32_mul(four, f32_load(g->weights[k])), f32_load(g->values[k]));
-    const f32x16 wb = f32_mul(f32_mul(four, f32_load(g->weights[k + 1])), f32_load(g->values[k + 1]));
-    for (int j = 0; j < 8; j++)
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            const f32x16 more = f32_min(f32_mul(wa, f32_set1(book->level[i])), f32_mul(wb, f32_set1(book->level[j])));
-            f32_store(to->flipped[i | j << 3], f32_add(f32_load(to->plain[i | j << 3]), more));
-        }
-}
-
-/* For IQ2 the half has 4 values. */
-INLINE void quad_tables(const fit_groups *g, int k, f32x16 scale, const codebook *book, half_errors *to)
-{
-    f32x16 e[4][3], low[9];
-    UNROLL for (int v = 0; v < 4; v++) level_errors(g, k + v, scale, book, e[v]);
-    UNROLL for (int j = 0; j < 9; j++) low[j] = f32_add(e[0][j % 3], e[1][j / 3]);
-    for (int m = 0; m < 3; m++)
-        for (int l = 0; l < 3; l++) {
-            const f32x16 high = f32_add(e[2][l], e[3][m]);
-            UNROLL for (int j = 0; j < 9; j++)
-                f32_store(to->plain[j % 3 | j / 3 << 2 | l << 4 | m << 6], f32_add(low[j], high));
-        }
-}
-
-INLINE void half_tables(const fit_groups *g, int k, f32x16 scale, const codebook *book, half_errors to[2])
-{
-    UNROLL for (int half = 0; half < 2; half++)
-    {
-        if (book->run == 4)
-            pair_tables(g, k + 2 * half, scale, book, &to[half]);
-        else
-            quad_tables(g, k + 4 * half, scale, book, &to[half]);
+    }
+    level_errors(g, k, scale, book, to->first);
+    level_errors(g, k + 1, scale, book, to->second);
+    if (book->even) {
+        to->flips[0] = flip_of(g, k, scale);
+        to->flips[1] = flip_of(g, k + 1, scale);
     }
 }
 
-/* The least errors of a run over all points, without a wrong sign and with one; `at` and `at_flipped` are the first
- * points with the same upper half as the best ones. low_flips: the wrong sign is in the lower half. */
-typedef struct run_best {
-    f32x16 plain, flipped;
-    u32x16 at, at_flipped, low_flips;
-} run_best;
-
-INLINE void best_points(const half_errors errors[2], const codebook *book, int locate, run_best *best)
+/* The error of the half `code` of an entry. */
+INLINE f32x16 half_error(const high_half *half, int code, const codebook *book)
 {
-    const int bits = half_bits(book), mask = (1 << bits) - 1;
-    best->plain = best->flipped = f32_set1(FIT_MAX_ERROR);
-    best->at = best->at_flipped = best->low_flips = u32_set1(0);
-    for (int p = 0; p < book->points;) {
-        const int from = p, high = book->entries[p] >> bits;
-        f32x16 low = f32_load(errors[0].plain[book->entries[p] & mask]), flipped = low;
-        if (book->even)
-            flipped = f32_load(errors[0].flipped[book->entries[p] & mask]);
-        while (++p < book->points && book->entries[p] >> bits == high) {
-            low = f32_min(low, f32_load(errors[0].plain[book->entries[p] & mask]));
+    if (book->run == 4)
+        return f32_add(half->first[code & 7], half->second[code >> 3]);
+    return f32_add(half->first[(code & 3) + 3 * (code >> 2 & 3)], half->second[(code >> 4 & 3) + 3 * (code >> 6)]);
+}
+
+INLINE f32x16 half_flipped(const high_half *half, int code, f32x16 error, const codebook *book)
+{
+    return f32_add(error, f32_min(f32_mul(half->flips[0], f32_set1(book->level[code & 7])),
+                                  f32_mul(half->flips[1], f32_set1(book->level[code >> 3]))));
+}
+
+INLINE void fill_low(const high_half *half, const codebook *book, low_half *low)
+{
+    const int n = book->run == 4 ? 8 : 9;
+    for (int second = 0; second < n; second++)
+        UNROLL for (int first = 0; first < n; first++)
+        {
+            const int code =
+                book->run == 4 ? first | second << 3 : first % 3 | first / 3 << 2 | second % 3 << 4 | second / 3 << 6;
+            const f32x16 error = f32_add(half->first[first], half->second[second]);
+            f32_store(low->plain[code], error);
             if (book->even)
-                flipped = f32_min(flipped, f32_load(errors[0].flipped[book->entries[p] & mask]));
+                f32_store(low->flipped[code], half_flipped(half, code, error, book));
         }
-        const f32x16 upper = f32_load(errors[1].plain[high]), sum = f32_add(upper, low);
-        if (locate)
-            best->at = u32_select(f32_gt(best->plain, sum), u32_set1((uint32_t)from), best->at);
-        best->plain = f32_min(best->plain, sum);
+}
+
+/* The least error of a run over all points, and the point: its number, and above bit 15 its entry. */
+typedef struct grid_best {
+    f32x16 error;
+    u32x16 point;
+} grid_best;
+
+/* If `locate` is 0, only the error. */
+INLINE void take_better(grid_best *best, f32x16 error, u32x16 point, int locate)
+{
+    if (locate)
+        best->point = u32_select(f32_gt(best->error, error), point, best->point);
+    best->error = f32_min(best->error, error);
+}
+
+/* The best point of a run with right signs, and with one wrong sign (for types with an even number of negative
+ * values). Of equal points the first in order of entries is taken for each upper half, then the first upper half; of
+ * equal wrong signs, that of the lower half. */
+INLINE void best_points(const low_half *low, const high_half *high, const codebook *book, int locate, grid_best *plain,
+                        grid_best *flipped)
+{
+    const uint16_t *const entries = book->entries;
+    const int bits = half_bits(book), mask = (1 << bits) - 1;
+    grid_best lower = {f32_set1(FIT_MAX_ERROR), u32_set1(0)}, lower_flipped = lower;
+    *plain = *flipped = lower;
+    UNROLL_POINTS for (int p = 0; p < book->points; p++)
+    {
+        const u32x16 point = u32_set1((uint32_t)p | (uint32_t)entries[p] << 16);
+        if (p == 0 || entries[p] >> bits != entries[p - 1] >> bits)
+            lower.error = lower_flipped.error = f32_set1(FIT_MAX_ERROR);
+        take_better(&lower, f32_load(low->plain[entries[p] & mask]), point, locate);
+        if (book->even)
+            take_better(&lower_flipped, f32_load(low->flipped[entries[p] & mask]), point, locate);
+        if (p + 1 < book->points && entries[p] >> bits == entries[p + 1] >> bits)
+            continue;
+        const f32x16 upper = half_error(high, entries[p] >> bits, book);
+        take_better(plain, f32_add(upper, lower.error), lower.point, locate);
         if (!book->even)
             continue;
-        const f32x16 in_low = f32_add(upper, flipped), in_high = f32_add(f32_load(errors[1].flipped[high]), low);
-        const f32x16 least = f32_min(in_low, in_high);
-        if (locate) {
-            const m32x16 better = f32_gt(best->flipped, least);
-            best->at_flipped = u32_select(better, u32_set1((uint32_t)from), best->at_flipped);
-            best->low_flips = u32_select(better, u32_keep(f32_ge(in_high, in_low), u32_set1(1)), best->low_flips);
-        }
-        best->flipped = f32_min(best->flipped, least);
+        const f32x16 other = half_flipped(high, entries[p] >> bits, upper, book);
+        take_better(flipped, f32_add(upper, lower_flipped.error), lower_flipped.point, locate);
+        take_better(flipped, f32_add(other, lower.error), lower.point, locate);
     }
 }
 
-/* odd: lanes with an odd number of negative values among the 8 from value k on: all bits set, else 0 */
+/* odd: all bits of a lane are set if of the 8 values an odd number is negative, else none. Sets best[0] and, for runs
+ * of 4, best[1] to the best points with these signs. Returns the sum of their errors. flips[part]: lanes of which a
+ * sign in that run is wrong. */
+INLINE f32x16 best_of_8(const fit_groups *g, int k, f32x16 scale, u32x16 odd, const codebook *book, int locate,
+                        grid_best best[2], u32x16 flips[2])
+{
+    low_half low;
+    high_half half, high;
+    grid_best plain[2], flipped[2];
+    for (int part = 0; part < 8 / book->run; part++) {
+        half_errors(g, k + part * book->run, scale, book, &half);
+        fill_low(&half, book, &low);
+        half_errors(g, k + part * book->run + book->run / 2, scale, book, &high);
+        best_points(&low, &high, book, locate, &plain[part], &flipped[part]);
+        best[part] = plain[part];
+    }
+    if (book->run == 8)
+        return plain[0].error;
+    const f32x16 right = f32_add(plain[0].error, plain[1].error);
+    if (!book->even)
+        return right;
+    const f32x16 first = f32_add(flipped[0].error, plain[1].error), second = f32_add(plain[0].error, flipped[1].error);
+    const m32x16 even = u32_eq(odd, u32_set1(0)), in_second = f32_gt(first, second);
+    if (locate) {
+        flips[1] = u32_keep(in_second, odd);
+        flips[0] = u32_sub(odd, flips[1]);
+        for (int part = 0; part < 2; part++)
+            best[part].point = u32_select(u32_eq(flips[part], u32_set1(0)), plain[part].point, flipped[part].point);
+    }
+    return f32_select(even, right, f32_min(first, second));
+}
+
 INLINE f32x16 error_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
 {
-    half_errors errors[2];
-    run_best best[2];
+    grid_best best[2];
+    u32x16 flips[2];
     f32x16 sum = f32_set1(0);
-    for (int k = 0; k < g->size; k += 8) {
-        for (int part = 0; part < 8 / book->run; part++) {
-            half_tables(g, k + part * book->run, scale, book, errors);
-            best_points(errors, book, 0, &best[part]);
-        }
-        f32x16 error = best[0].plain;
-        if (book->run == 4)
-            error = f32_add(error, best[1].plain);
-        if (book->even) {
-            const f32x16 flipped =
-                f32_min(f32_add(best[0].flipped, best[1].plain), f32_add(best[0].plain, best[1].flipped));
-            error = f32_select(u32_eq(odd[k / 8], u32_set1(0)), error, flipped);
-        }
-        sum = f32_add(sum, error);
-    }
+    for (int k = 0; k < g->size; k += 8)
+        sum = f32_add(sum, best_of_8(g, k, scale, odd[k / 8], book, 0, best, flips));
     return sum;
 }
 
-/* Returns the point with the upper half of point `from` and the least error in lane l. */
-INLINE int lowest_point(float low[HALF_CODES][16], int l, int from, const codebook *book)
+/* The levels that fields of `entries` stand for. */
+INLINE f32x16 levels_of(u32x16 entries, int field, const codebook *book)
 {
-    const int bits = half_bits(book), mask = (1 << bits) - 1, high = book->entries[from] >> bits;
-    int best = from;
-    float least = low[book->entries[from] & mask][l];
-    for (int p = from + 1; p < book->points && book->entries[p] >> bits == high; p++) {
-        const float error = low[book->entries[p] & mask][l];
-        best = error < least ? p : best;
-        least = error < least ? error : least;
+    const u32x16 code = u32_and(u32_srl(entries, field * book->width), u32_set1((1u << book->width) - 1));
+    f32x16 level = f32_set1(book->level[0]);
+    UNROLL for (int l = 1; l < book->levels; l++) level =
+        f32_select(u32_eq(code, u32_set1((uint32_t)l)), f32_set1(book->level[l]), level);
+    return level;
+}
+
+/* Of the values of a run from k on, makes the level of that negative whose sign costs least to change, in the lanes of
+ * `flips`. Sets those bits of *wrong. */
+INLINE void put_wrong(const fit_groups *g, int k, u32x16 flips, grid_choice *to, u32x16 *wrong)
+{
+    f32x16 least = f32_set1(FIT_MAX_ERROR);
+    u32x16 at = u32_set1(0);
+    for (int i = 0; i < 4; i++) {
+        const f32x16 cost =
+            f32_mul(f32_mul(f32_load(g->weights[k + i]), f32_load(g->values[k + i])), f32_load(to->levels[k + i]));
+        at = u32_select(f32_gt(least, cost), u32_set1(1u << i), at);
+        least = f32_min(least, cost);
     }
-    return best;
-}
-
-INLINE void put_levels(int point, int k, int l, const codebook *book, grid_choice *to)
-{
-    const int mask = (1 << book->width) - 1;
-    for (int i = 0; i < book->run; i++)
-        to->levels[k + i][l] = book->level[book->entries[point] >> i * book->width & mask];
-}
-
-/* Of the two values k and k + 1, makes the level of that negative whose sign costs less to change. */
-INLINE void put_wrong(const fit_groups *g, int k, int l, grid_choice *to)
-{
-    const float first = g->weights[k][l] * g->values[k][l] * to->levels[k][l];
-    const float second = g->weights[k + 1][l] * g->values[k + 1][l] * to->levels[k + 1][l];
-    const int wrong = second < first ? k + 1 : k;
-    to->levels[wrong][l] = -to->levels[wrong][l];
-    to->wrong[k / 8][l] = (uint8_t)(wrong % 8);
+    at = u32_and(at, flips);
+    for (int i = 0; i < 4; i++) {
+        const f32x16 level = f32_load(to->levels[k + i]);
+        f32_store(to->levels[k + i], f32_select(u32_eq(at, u32_set1(1u << i)), fit_negative(level), level));
+    }
+    *wrong = u32_or(*wrong, k % 8 ? u32_sll(at, 4) : at);
 }
 
 INLINE void choose_with(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
 {
-    half_errors errors[2][2];
-    run_best best[2];
     for (int k = 0; k < g->size; k += 8) {
-        uint32_t at[2][2][16], low_flips[2][16], flips[2][16];
-        const int parts = 8 / book->run;
-        for (int part = 0; part < parts; part++) {
-            half_tables(g, k + part * book->run, scale, book, errors[part]);
-            best_points(errors[part], book, 1, &best[part]);
-            f32_store((float *)(void *)at[part][0], f32_of_bits(best[part].at));
-            f32_store((float *)(void *)at[part][1], f32_of_bits(best[part].at_flipped));
-            f32_store((float *)(void *)low_flips[part], f32_of_bits(best[part].low_flips));
+        grid_best best[2];
+        u32x16 flips[2], wrong = u32_set1(0);
+        best_of_8(g, k, scale, odd[k / 8], book, 1, best, flips);
+        for (int part = 0; part < 8 / book->run; part++) {
+            const int from = k + part * book->run;
+            const u32x16 entries = u32_srl(best[part].point, 16);
+            u32_put(to->points[from / book->run], best[part].point);
+            for (int i = 0; i < book->run; i++)
+                f32_store(to->levels[from + i], levels_of(entries, i, book));
+            if (book->even)
+                put_wrong(g, from, flips[part], to, &wrong);
         }
-        memset(flips, 0, sizeof flips);
-        if (book->even) {
-            const f32x16 first = f32_add(best[0].flipped, best[1].plain),
-                         second = f32_add(best[0].plain, best[1].flipped);
-            const u32x16 in_second = u32_keep(f32_gt(first, second), u32_set1(1));
-            f32_store((float *)(void *)flips[0], f32_of_bits(u32_and(odd[k / 8], u32_sub(u32_set1(1), in_second))));
-            f32_store((float *)(void *)flips[1], f32_of_bits(u32_and(odd[k / 8], in_second)));
-        }
-        for (int l = 0; l < 16; l++) {
-            to->wrong[k / 8][l] = 8;
-            for (int part = 0; part < parts; part++) {
-                const int from = k + part * book->run, run = from / book->run, flip = (int)flips[part][l];
-                const int low = flip && low_flips[part][l];
-                const int point = lowest_point(low ? errors[part][0].flipped : errors[part][0].plain, l,
-                                               (int)at[part][flip][l], book);
-                to->points[run][l] = (uint16_t)point;
-                put_levels(point, from, l, book, to);
-                if (flip)
-                    put_wrong(g, low ? from : from + 2, l, to);
-            }
-        }
+        u32_put(to->wrong[k / 8], wrong);
     }
 }
 
@@ -269,14 +302,14 @@ CODEBOOK(iq3_xxs)
 CODEBOOK(iq3_s)
 CODEBOOK(iq2_s)
 
-INLINE f32x16 grid_error_of(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
+INLINE f32x16 least_error(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book)
 {
     if (book->even)
         return error_with_iq3_xxs(g, scale, odd);
     return book->run == 4 ? error_with_iq3_s(g, scale, odd) : error_with_iq2_s(g, scale, odd);
 }
 
-INLINE void grid_choose(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
+INLINE void choose_points(const fit_groups *g, f32x16 scale, const u32x16 *odd, const codebook *book, grid_choice *to)
 {
     if (book->even)
         choose_with_iq3_xxs(g, scale, odd, to);
@@ -315,6 +348,7 @@ INLINE void take_signs(fit_groups *g, u32x16 signs[4], u32x16 odd[4])
     }
 }
 
+/* Returns for each group the best of the scales that are tried. */
 INLINE f32x16 best_scale(const fit_groups *g, const u32x16 *odd, const codebook *book)
 {
     f32x16 peak = f32_load(g->values[0]), best = f32_set1(0), least = f32_set1(FIT_MAX_ERROR);
@@ -322,7 +356,7 @@ INLINE f32x16 best_scale(const fit_groups *g, const u32x16 *odd, const codebook 
         peak = f32_max(peak, f32_load(g->values[k]));
     peak = f32_select(f32_gt(peak, f32_set1(FIT_MIN_RANGE)), peak, f32_set1(0));
     for (int t = 0; t < TRIES; t++) {
-        const f32x16 s = f32_mul(peak, f32_set1(1 / book->peak_level[t])), error = grid_error_of(g, s, odd, book);
+        const f32x16 s = f32_div(peak, f32_set1(book->peak_level[t])), error = least_error(g, s, odd, book);
         const m32x16 better = f32_gt(least, error);
         least = f32_select(better, error, least);
         best = f32_select(better, s, best);
@@ -389,7 +423,7 @@ INLINE f32x16 best_multiples(const fit_groups *g, const u32x16 *odd, f32x16 unit
     f32x16 least = f32_set1(FIT_MAX_ERROR), best = multiples;
     for (int step = -2; step <= 2; step += 2) {
         const f32x16 next = f32_max(f32_min(f32_add(multiples, f32_set1((float)step)), f32_set1(31)), f32_set1(1));
-        const f32x16 error = grid_error_of(g, f32_mul(unit, next), odd, book);
+        const f32x16 error = least_error(g, f32_mul(unit, next), odd, book);
         const m32x16 better = f32_gt(least, error);
         least = f32_select(better, error, least);
         best = f32_select(better, next, best);
@@ -425,24 +459,19 @@ INLINE void fit_16(fit_groups *g, const codebook *book, fitted *f)
     f32x16 px, pp;
     take_signs(g, signs, odd);
     f32x16 scales = best_scale(g, odd, book);
-    for (int again = 0; again < 1; again++) {
-        grid_choose(g, scales, odd, book, &f->points);
-        level_sums(g, &f->points, &px, &pp);
-        const m32x16 some = f32_gt(px, f32_set1(0));
-        scales = f32_select(some, f32_div(px, pp), scales);
-    }
+    choose_points(g, scales, odd, book, &f->points);
+    level_sums(g, &f->points, &px, &pp);
+    scales = f32_select(f32_gt(px, f32_set1(0)), f32_div(px, pp), f32_set1(0));
     first_units(scales, pp, span, book, f->units);
     f32x16 multiples = odd_multiple(f32_mul(scales, fit_inverse(f32_load(f->units))));
-    for (int round = 0; round < 2; round++) {
-        multiples = best_multiples(g, odd, f32_load(f->units), multiples, book);
-        grid_choose(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
-        level_sums(g, &f->points, &px, &pp);
-        solve_units(px, pp, multiples, span, book, f->units);
-    }
-    grid_choose(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
+    multiples = best_multiples(g, odd, f32_load(f->units), multiples, book);
+    choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
+    level_sums(g, &f->points, &px, &pp);
+    solve_units(px, pp, multiples, span, book, f->units);
+    choose_points(g, f32_mul(f32_load(f->units), multiples), odd, book, &f->points);
     u8_store(f->codes, s8_of_f32(f32_mul(f32_sub(multiples, f32_set1(1)), f32_set1(0.5f))));
     for (int k = 0; k < g->size / 8; k++)
-        f32_store((float *)(void *)f->signs[k], f32_of_bits(signs[k]));
+        u32_put(f->signs[k], signs[k]);
 }
 
 /* The lanes from `lane` on are the groups of the block. */
@@ -453,10 +482,8 @@ INLINE void store_iq3_xxs(const fitted *f, int lane, block_iq3_xxs *b)
         uint32_t word = (uint32_t)f->codes[lane + j] << 28;
         for (int r = 0; r < 8; r++)
             b->indices[8 * j + r] = (uint8_t)f->points.points[r][lane + j];
-        for (int r = 0; r < 4; r++) {
-            const uint32_t wrong = 1u << f->points.wrong[r][lane + j]; /* bit 8: none */
-            word |= ((f->signs[r][lane + j] ^ wrong) & 127) << 7 * r;
-        }
+        for (int r = 0; r < 4; r++)
+            word |= ((f->signs[r][lane + j] ^ f->points.wrong[r][lane + j]) & 127) << 7 * r;
         memcpy(b->groups + 4 * j, &word, sizeof word);
     }
 }
@@ -468,7 +495,7 @@ INLINE void store_iq3_s(const fitted *f, int lane, block_iq3_s *b)
         unsigned high = 0;
         for (int r = 0; r < 8; r++) {
             b->indices[8 * j + r] = (uint8_t)f->points.points[r][lane + j];
-            high |= (unsigned)f->points.points[r][lane + j] >> 8 << r;
+            high |= (f->points.points[r][lane + j] >> 8 & 1) << r;
         }
         b->high[j] = (uint8_t)high;
         for (int r = 0; r < 4; r++)
@@ -487,7 +514,7 @@ INLINE void store_iq2_s(const fitted *f, block_iq2_s *b)
             const unsigned point = f->points.points[r % 2][2 * j + r / 2];
             b->indices[4 * j + r] = (uint8_t)point;
             b->signs[4 * j + r] = (uint8_t)f->signs[r % 2][2 * j + r / 2];
-            high |= point >> 8 << 2 * r;
+            high |= (point >> 8 & 3) << 2 * r;
         }
         b->high[j] = (uint8_t)high;
         b->scales[j] = (uint8_t)(f->codes[2 * j] | f->codes[2 * j + 1] << 4);
