@@ -84,9 +84,9 @@ INLINE f32x16 fit_level_scale(const fit_groups *g, const float *peaks, const fit
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
     const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_MIN_RANGE));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
-    for (int t = 0; t <= FIT_PEAKS; t++) {
+    for (int t = 0; t <= TRIES; t++) {
         const f32x16 inverse =
-            t < FIT_PEAKS ? f32_select(some, f32_div(f32_set1(peaks[t]), by), f32_set1(0)) : fit_inverse(scale);
+            t < TRIES ? f32_select(some, f32_div(f32_set1(peaks[t]), by), f32_set1(0)) : fit_inverse(scale);
         f32x16 vx, vv;
         fit_level_sums(g, inverse, kind, &vx, &vv);
         const m32x16 any = f32_gt(vv, f32_set1(0));

@@ -14,7 +14,7 @@ typedef struct fit_q2 {
 
 #define FIT_Q2_TOP  3.0f
 #define FIT_Q2_CODE 15.0f
-enum { FIT_Q2_ROUNDS = 2, FIT_Q2_REACH = 1 };
+enum { FIT_Q2_ROUNDS = QROUNDS, FIT_Q2_REACH = QREACH };
 
 INLINE f32x16 fit_q2_scale(const fit_q2 *q) { return f32_mul(f32_set1(q->d), q->scales); }
 INLINE f32x16 fit_q2_minimum(const fit_q2 *q) { return fit_negative(f32_mul(f32_set1(q->dmin), q->minima)); }
