@@ -277,13 +277,15 @@ static size_t strip_rows_of(size_t rows, size_t workers)
     return organ_max((even + 15) / 16 * 16, 16);
 }
 
-/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, and
- * the factorisation of H. */
+/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
+ * points of a codebook, and the factorisation of H. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const uint64_t points = kind ? kind->points.count * (sizeof(float) * kind->points.length + 1) : 0;
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
     return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? 16 : 0)) * padded) +
-           3 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
+           3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
 }
 
 static void size_job(organ_gptq_job *job, const organ_gptq *part)
@@ -307,35 +309,14 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
 }
 
-/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
-organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
-{
-    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
-    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
-    size_job(&job, &part);
-    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
-    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
-    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
-    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
-    part.rows_kept = 0;
-    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses)
-        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
-    else if (gptq_quantise(&job, losses, error) == ORGAN_OK)
-        gather_rows(&job, error);
-    m->rows_kept = part.rows_kept;
-    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses);
-    return error->status;
-}
-
 /* The second moments of the inputs of a matrix for GPTQ, damped, and their factor for columns in the order of GPTQ. */
 
 #define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
 
+/* A column, or a run of columns with the sum of their weights. */
 typedef struct column_weight {
     float weight;
-    uint32_t column;
+    uint32_t column; /* the first one of a run */
 } column_weight;
 
 static int by_falling_weight(const void *a, const void *b)
@@ -347,7 +328,7 @@ static int by_falling_weight(const void *a, const void *b)
 
 typedef struct ordered_block {
     const float *h;
-    const column_weight *columns;
+    const uint32_t *columns; /* in the order of GPTQ, from 0 on */
     size_t width;
     float *factor;
 } ordered_block;
@@ -359,31 +340,58 @@ static void copy_rows(void *context, size_t index, size_t worker)
     const ordered_block *const b = context;
     (void)worker;
     for (size_t i = index * ROWS; i < organ_min((index + 1) * ROWS, b->width); i++) {
-        const float *const from = b->h + b->columns[i].column * b->width;
+        const float *const from = b->h + b->columns[i] * b->width;
         float *const to = b->factor + i * b->width;
         for (size_t j = i / ORGAN_FACTOR_BLOCK * ORGAN_FACTOR_BLOCK; j < b->width; j++)
-            to[j] = from[b->columns[j].column];
+            to[j] = from[b->columns[j]];
     }
 }
 
-/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs. in->factor becomes a copy
- * of the block in that order. Returns false if memory cannot be allocated. */
+/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs, runs of columns by its sum.
+ * in->factor becomes a copy of the block in that order. Returns false if memory cannot be allocated. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
-    column_weight *const columns = malloc(width * sizeof *columns);
+    const size_t runs = width / in->run;
+    uint32_t *const order = in->order + start;
+    column_weight *const columns = malloc(runs * sizeof *columns);
     if (!columns)
         return false;
-    for (size_t j = 0; j < width; j++)
-        columns[j] = (column_weight){h[j * (width + 1)], (uint32_t)j};
-    qsort(columns, width, sizeof *columns, by_falling_weight);
+    for (size_t r = 0; r < runs; r++) {
+        columns[r] = (column_weight){0, (uint32_t)(r * in->run)};
+        for (size_t j = r * in->run; j < (r + 1) * in->run; j++)
+            columns[r].weight += h[j * (width + 1)];
+    }
+    qsort(columns, runs, sizeof *columns, by_falling_weight);
     for (size_t i = 0; i < width; i++)
-        in->order[start + i] = (uint32_t)start + columns[i].column;
-    ordered_block block = {h, columns, width, in->factor + start * in->block};
+        order[i] = columns[i / in->run].column + (uint32_t)(i % in->run);
+    free(columns);
+    ordered_block block = {h, order, width, in->factor + start * in->block};
     organ_share_work(in->engine, NULL, (width + ROWS - 1) / ROWS, (double)width * (double)width * ORGAN_SHARE_NUMBER,
                      copy_rows, &block);
-    free(columns);
+    for (size_t i = 0; i < width; i++)
+        order[i] += (uint32_t)start;
     return true;
+}
+
+/* Sets order and factor for runs of `run` columns. If the factorisation of a block fails, H is not positive definite in
+ * spite of the damping. */
+static organ_status order_inputs(organ_gptq_inputs *in, size_t run, const char *name, organ_error *error)
+{
+    const size_t n = in->features;
+    in->run = run;
+    for (size_t start = 0; start < n; start += in->block) {
+        const size_t width = organ_min(in->block, n - start);
+        bool definite = false;
+        if (!order_block(in, start, width) ||
+            !organ_block_factor(in->engine, in->factor + start * in->block, width, &definite))
+            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
+        if (!definite)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)", name,
+                              start, start + width - 1, in->mean_square);
+    }
+    return ORGAN_OK;
 }
 
 /* The damping is a share of the mean of the diagonal of H: more if there are few tokens for the inputs, whose
@@ -394,33 +402,25 @@ static double damping_of(const organ_input_moments *m)
     return share > ORGAN_GPTQ_DAMPING ? share : ORGAN_GPTQ_DAMPING;
 }
 
-/* If the factorisation of a block fails, H is not positive definite in spite of the damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
     const organ_input_moments *const m = organ_calibration_moments(calibration);
     /* `entries`: values in all diagonal blocks, of which the last has `rest` columns if that is not 0 */
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
-    *in =
-        (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
+    *in = (organ_gptq_inputs){.engine = engine,
+                              .of = calibration,
+                              .features = n,
+                              .block = m->block,
+                              .tokens = m->tokens,
+                              .mean_square = m->mean_diagonal};
     /* factors 0, 1: only the moments of the inputs that the changed layers compute */
     in->h = organ_expand_moments(engine, m, 0, 1, damping_of(m) * m->mean_diagonal);
     in->factor = organ_floats(entries, 1);
     in->order = malloc(n * sizeof *in->order);
     if (!in->h || !in->factor || !in->order)
         return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
-    for (size_t start = 0; start < n; start += m->block) {
-        const size_t width = organ_min(m->block, n - start);
-        bool definite = false;
-        if (!order_block(in, start, width) ||
-            !organ_block_factor(engine, in->factor + start * m->block, width, &definite))
-            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
-        if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)", name,
-                              start, start + width - 1, m->mean_diagonal);
-    }
-    return ORGAN_OK;
+    return order_inputs(in, 1, name, error);
 }
 
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
@@ -438,4 +438,51 @@ organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_ca
         return ORGAN_OK;
     organ_gptq_inputs_close(in);
     return organ_gptq_inputs_open(engine, calibration, name, in, error);
+}
+
+/* Lists the points of a codebook in `points` and `shared`, which the caller frees. Returns false if memory cannot be
+ * allocated. */
+static bool list_points(organ_gptq_job *job, float **points, uint8_t **shared)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
+    if (!kind || kind->points.length == 0)
+        return true;
+    *points = organ_floats(kind->points.count, kind->points.length);
+    *shared = malloc(kind->points.count);
+    if (!*points || !*shared)
+        return false;
+    organ_ggml_list_points(kind, *points, *shared);
+    job->runs = (organ_runs){kind->points.length, kind->points.count, kind->points.even, *points, *shared};
+    return true;
+}
+
+/* Columns that are chosen together follow each other in the order of GPTQ. */
+static organ_status order_for(const organ_gptq_job *job, organ_gptq_inputs *in, organ_error *error)
+{
+    const size_t run = job->runs.length ? ORGAN_GPTQ_RUN : 1;
+    return in->run == run ? ORGAN_OK : order_inputs(in, run, job->matrix->name, error);
+}
+
+/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
+organ_status organ_gptq_run(organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
+{
+    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
+    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
+    size_job(&job, &part);
+    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
+    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
+    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
+    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
+    float *points = NULL;
+    uint8_t *shared = NULL;
+    part.rows_kept = 0;
+    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses || !list_points(&job, &points, &shared))
+        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
+    else if (order_for(&job, in, error) == ORGAN_OK && gptq_quantise(&job, losses, error) == ORGAN_OK)
+        gather_rows(&job, error);
+    m->rows_kept = part.rows_kept;
+    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses, points, shared);
+    return error->status;
 }
