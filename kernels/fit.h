@@ -71,6 +71,12 @@ SHARED void fit_load(fit_groups *g, const float *values, const float *weights, s
             f32_store(g->weights[from + k], rows[1][k]);
         }
     }
+#ifdef WX
+    f32x16 s2 = f32_set1(0);
+    for (int k = 0; k < g->size; k++) { f32x16 x = f32_load(g->values[k]); s2 = f32_fma(x, x, s2); }
+    s2 = f32_mul(s2, f32_set1(WX / (float)g->size));
+    for (int k = 0; k < g->size; k++) { f32x16 x = f32_load(g->values[k]); f32_store(g->weights[k], f32_mul(f32_load(g->weights[k]), f32_sqrt(f32_fma(x, x, s2)))); }
+#endif
 }
 
 INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)

@@ -68,6 +68,13 @@ INLINE f32x16 fit_level_error(const fit_groups *g, f32x16 s, const fit_kind kind
     return sum;
 }
 
+#ifndef TRIES
+#define TRIES FIT_PEAKS
+#define ROUNDS 2
+#define REACH 3
+#define QROUNDS 2
+#define QREACH 1
+#endif
 enum { FIT_PEAKS = 18 };
 /* Scales to try: try t maps the group's value of largest magnitude to peaks[t]. */
 static const float fit_peaks_3_bits[FIT_PEAKS] = {3.5f,   -3.75f, -3.9f,  -4.05f, -4.2f, -4.35f, -4.5f, -4.65f, -4.8f,

@@ -2,7 +2,7 @@
  * Quantiser to q2_k with a search for scales and minima (organ_fit_blocks). */
 #include "kernels/simd/isa.h"
 #ifdef ISA
-#include "kernels/fit.h"
+#include "kernels/fit_levels.h"
 #include "kernels/half.h"
 
 /* The parameters of a block with 16 groups of 16 values, one in each lane. A value with code q decodes to d scale q -
