@@ -21,11 +21,13 @@ enum {
     MAX_NUMBERS = ROWS * 68
 };
 
-/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS */
+/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S, IQ2_S, MXFP4, NVFP4 */
 static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3},  {5, ORGAN_SCALE_GGUF, 6},
                                    {5, ORGAN_SCALE_GGUF, 7},  {8, ORGAN_SCALE_GGUF, 8},  {4, ORGAN_SCALE_GGUF, 12},
                                    {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14}, {2, ORGAN_SCALE_GGUF, 10},
-                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23}};
+                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23},
+                                   {3, ORGAN_SCALE_GGUF, 18}, {3, ORGAN_SCALE_GGUF, 21}, {2, ORGAN_SCALE_GGUF, 22},
+                                   {4, ORGAN_SCALE_GGUF, 39}, {4, ORGAN_SCALE_GGUF, 40}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
