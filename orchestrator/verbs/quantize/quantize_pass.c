@@ -137,7 +137,7 @@ static void measure_reference(encode_buffers *b, const float *values, size_t row
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
     double squares[2];
-    if (!b->kernels->quantize[kind->type])
+    if (!kind || !b->kernels->quantize[kind->type])
         return;
     b->kernels->quantize[kind->type](values, b->codes, rows * b->cols / kind->elements);
     organ_encoding_decode(b->part->encoding, b->kernels, b->codes, NULL, rows * b->cols, b->back);
