@@ -9,8 +9,6 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-#define SMALLEST "; the smallest GGUF scheme is q4_0"
-
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
     const char *prefix, *text;
@@ -26,11 +24,11 @@ static const struct scheme_hint {
     {"q5_1", "did you mean 'q5_1'?", false},
     {"q8", "the scheme of 8 bits for GGUF models is q8_0, for safetensors models int8-channel", true},
     {"q4", "the schemes of 4 bits are q4_k for GGUF models and int4-group128 for safetensors models", true},
-    {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
-    {"iq", "organ writes no IQ types" SMALLEST, false},
-    {"q2_k", "organ writes no GGUF types of 2 bits" SMALLEST, false},
-    {"q3_k", "organ writes no GGUF types of 3 bits" SMALLEST, false},
-    {"tq", "organ writes no ternary types" SMALLEST, false},
+    {"iq4", "the schemes of this kind are iq4_nl and iq4_xs", false},
+    {"iq", "organ writes iq4_nl and iq4_xs, but no other IQ types; q2_k and q3_k have fewer bits", false},
+    {"q2_k", "did you mean 'q2_k'?", false},
+    {"q3_k", "did you mean 'q3_k' or 'recipe:q3_k_m'?", false},
+    {"tq", "organ writes no ternary types; the smallest GGUF scheme is q2_k", false},
     {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"fp8_dynamic", "did you mean 'fp8-channel'?", false},

@@ -113,8 +113,8 @@ refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
 refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
-refused 2 "organ writes no IQ types; q4_k has about as many bits" quantize $plain -o no.gguf -s IQ4_XS
-refused 2 "organ writes no GGUF types of 3 bits" quantize $plain -o no.gguf -s Q3_K_M
+refused 2 "did you mean 'iq4_xs'?" quantize $plain -o no.gguf -s IQ4_XS
+refused 2 "no other IQ types" quantize $plain -o no.gguf -s IQ1_S
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
 refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
 refused 2 "type 'q8_9' is unknown; did you mean 'q8_0'?" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'

@@ -103,6 +103,8 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .rows = m.rows,
                                   .cols = m.cols,
                                   .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
+    if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
     job->regrouped += encoding != preferred;
     if (organ_encoding_is_gguf(encoding))
         part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
