@@ -125,10 +125,10 @@ INLINE void run_offer_both(run_best best[2], const run_path *p, const run_factor
         least = f32_select(better, more, least);
         flipped = f32_select(better, f32_set1((float)j), flipped);
     }
-    const m32x16 is_odd = u32_gt(odd, u32_set1(0));
+    const m32x16 is_even = u32_eq(odd, u32_set1(0));
     const f32x16 loss = p->losses[4], other = f32_add(loss, least);
-    run_keep(&best[0], f32_select(is_odd, other, loss), number, f32_select(is_odd, flipped, none));
-    run_keep(&best[1], f32_select(is_odd, loss, other), number, f32_select(is_odd, none, flipped));
+    run_keep(&best[0], f32_select(is_even, loss, other), number, f32_select(is_even, none, flipped));
+    run_keep(&best[1], f32_select(is_even, other, loss), number, f32_select(is_even, flipped, none));
 }
 
 /* Finds the point with the least loss for `length` columns from column `from` on, the signs of its levels being those

@@ -166,7 +166,8 @@ START_TEST(blocks_lose_less)
         join(&grids[k], q->values, q->scales, blocks);
         organ_kernels_scalar->dequantize[kind->type](blocks, meant, count_of(kind));
         for (size_t j = 0; j < LAYER_WEIGHTS; j++)
-            REQUIRE(meant[j] == q->values[j]);
+            ck_assert_msg(meant[j] == q->values[j], "type %u: value %zu is %g, not %g", kind->type, j, (double)meant[j],
+                          (double)q->values[j]);
         const double loss = loss_of(meant);
         ck_assert_msg(fabs(loss - q->m.loss) < 1e-3 * loss, "type %u: %g for %g", kind->type, q->m.loss, loss);
         organ_kernels_scalar->fit[kind->type](given.weights, NULL, COLS, blocks, count_of(kind));
