@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},    {"Q4_1", 3, 32, 20},   {"Q5_0", 6, 32, 22},
-                                       {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},   {"Q4_K", 12, 256, 144},
-                                       {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}};
+const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},     {"Q4_1", 3, 32, 20},    {"Q5_0", 6, 32, 22},
+                                       {"Q5_1", 7, 32, 24},     {"Q8_0", 8, 32, 34},    {"Q4_K", 12, 256, 144},
+                                       {"Q5_K", 13, 256, 176},  {"Q6_K", 14, 256, 210}, {"IQ3_XXS", 18, 256, 98},
+                                       {"IQ3_S", 21, 256, 110}, {"IQ2_S", 22, 256, 82}};
 
 /* A group of a block, within the limits. */
 typedef struct group {
@@ -28,7 +29,7 @@ static const range thirty_two = {
 static const range byte = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
-static float bounded(float x)
+float reference_bounded(float x)
 {
     const float below = x >= 0x1p30f ? 0x1p30f : x;
     return below > -0x1p30f ? below : -0x1p30f;
@@ -44,7 +45,7 @@ static float clamped(float x, float low, float high)
 
 static float code_at(float a, float low, float high) { return rintf(clamped(a, low, high)); }
 
-static float half_of(float value)
+float reference_half(float value)
 {
     const float within = clamped(value, -65504, 65504);
     uint32_t bits;
@@ -59,7 +60,7 @@ static group group_of(const float *values, const float *weights, int n)
 {
     group g = {.n = n};
     for (int k = 0; k < n; k++) {
-        g.x[k] = bounded(values[k]);
+        g.x[k] = reference_bounded(values[k]);
         g.w[k] = weights[k];
     }
     return g;
@@ -242,8 +243,8 @@ static void solve(const group *groups, float high, codes *c)
     const int both = apart > 0x1p-20f * (dd * mm);
     const float alone = dd > 0 ? (dx - dm * c->dmin) / dd : 0, d = both ? (mm * dx - dm * mx) / apart : alone;
     const float dmin = both ? (dd * mx - dm * dx) / apart : 0;
-    c->d = d > 0 ? half_of(d) : c->d;
-    c->dmin = dmin > 0 ? half_of(dmin) : c->dmin;
+    c->d = d > 0 ? reference_half(d) : c->d;
+    c->dmin = dmin > 0 ? reference_half(dmin) : c->dmin;
 }
 
 static void fit_of_8(const float *values, const float *weights, float high, float *meant)
@@ -257,7 +258,7 @@ static void fit_of_8(const float *values, const float *weights, float high, floa
         s = lines[j].s > s ? lines[j].s : s;
         depth = -lines[j].m > depth ? -lines[j].m : depth;
     }
-    codes c = {.d = half_of(s / 63), .dmin = half_of(depth / 63)};
+    codes c = {.d = reference_half(s / 63), .dmin = reference_half(depth / 63)};
     for (int j = 0; j < 8; j++) {
         c.s[j] = code_at(lines[j].s * inverse_of(c.d), 0, 63);
         c.m[j] = code_at(-lines[j].m * inverse_of(c.dmin), 0, 63);
@@ -303,7 +304,7 @@ static float solve_scale(const group *groups, float d, const float *scales)
         x[j / 8] += scales[j] * qx;
         over[j / 8] += scales[j] * scales[j] * qq;
     }
-    return over[0] + over[1] > 0 ? half_of((x[0] + x[1]) / (over[0] + over[1])) : d;
+    return over[0] + over[1] > 0 ? reference_half((x[0] + x[1]) / (over[0] + over[1])) : d;
 }
 
 static void fit_of_16(const float *values, const float *weights, float *meant)
@@ -315,7 +316,7 @@ static void fit_of_16(const float *values, const float *weights, float *meant)
         scales[j] = scale_of(&groups[j], &thirty_two);
         far = fabsf(scales[j]) > fabsf(far) ? scales[j] : far;
     }
-    float d = half_of(far / -128);
+    float d = reference_half(far / -128);
     for (int j = 0; j < 16; j++)
         scales[j] = code_at(scales[j] * inverse_of(d), -128, 127);
     for (int round = 0; round < 2; round++) {
@@ -330,7 +331,9 @@ static void fit_of_16(const float *values, const float *weights, float *meant)
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant)
 {
     const range *const ranges[] = {[2] = &eight, [6] = &sixteen, [8] = &byte};
-    if (type->number == 14) {
+    if (type->number == 18 || type->number == 21 || type->number == 22) {
+        reference_fit_grid(type->number, values, weights, meant);
+    } else if (type->number == 14) {
         fit_of_16(values, weights, meant);
     } else if (type->elements == 256) {
         fit_of_8(values, weights, type->number == 12 ? 15 : 31, meant);
@@ -339,9 +342,9 @@ void reference_fit(const fit_type *type, const float *values, const float *weigh
         if (type->number == 3 || type->number == 7) {
             const float high = type->number == 3 ? 15 : 31;
             const line l = line_of(&g, high, 0);
-            mean_line(&g, (line){half_of(l.s), half_of(l.m)}, high, meant);
+            mean_line(&g, (line){reference_half(l.s), reference_half(l.m)}, high, meant);
         } else {
-            mean_around(&g, ranges[type->number], half_of(scale_of(&g, ranges[type->number])), meant);
+            mean_around(&g, ranges[type->number], reference_half(scale_of(&g, ranges[type->number])), meant);
         }
     }
 }

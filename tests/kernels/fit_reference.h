@@ -10,10 +10,17 @@ typedef struct fit_type {
     int number;
     size_t elements, bytes;
 } fit_type;
-enum { FIT_TYPES = 8 };
+enum { FIT_TYPES = 11 };
 extern const fit_type fit_types[FIT_TYPES];
 
 /* Quantises one block of the type, with a weight for each value, and writes the dequantised values. */
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant);
+/* The same for IQ3_XXS (18), IQ3_S (21) and IQ2_S (22). */
+void reference_fit_grid(int number, const float *values, const float *weights, float *meant);
+
+/* Within +-2^30; a NaN becomes -2^30. */
+float reference_bounded(float x);
+/* Rounded to F16, within its finite numbers. */
+float reference_half(float value);
 
 #endif
