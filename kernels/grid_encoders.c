@@ -11,7 +11,7 @@
 #include "kernels/half.h"
 
 /* Unrolled, the numbers of the points are constants, and the vector loads of a loop over them need no addresses. */
-#if defined(ISA_AVX2) || defined(ISA_AVX512) || defined(ISA_NEON)
+#if defined(ISA_AVX2) || defined(ISA_AVX512)
 #define UNROLL_POINTS _Pragma("GCC unroll 1024")
 #else
 #define UNROLL_POINTS

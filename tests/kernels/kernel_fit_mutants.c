@@ -49,6 +49,25 @@ static void drops_a_code(const float *values, const float *weights, size_t cols,
         ((unsigned char *)blocks)[176 * 30 + 16] ^= 1;
 }
 
+static void takes_another_point(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[21](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[110 * k + 2] ^= 1;
+}
+static void changes_the_last_sign(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[18](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[98 * k + 97] ^= 8;
+}
+static void keeps_the_first_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[22](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[82 * k] ^= 1;
+}
+
 #define MUTANT(type, wrong)                                                                                            \
     static void break_##wrong(organ_kernels *k) { k->fit[type] = wrong; }
 MUTANT(2, takes_the_greatest)
@@ -58,6 +77,9 @@ MUTANT(8, reads_a_weight_more)
 MUTANT(6, makes_16_blocks)
 MUTANT(3, stores_infinity)
 MUTANT(13, drops_a_code)
+MUTANT(21, takes_another_point)
+MUTANT(18, changes_the_last_sign)
+MUTANT(22, keeps_the_first_scale)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
 
 /* ---- kernels of GPTQ ---- */
@@ -119,6 +141,9 @@ const kernel_mutant fit_mutants[] = {
     {"weights are not looked at", check_fit_reference, break_forgets_weights},
     {"each block has the weights of the first", check_fit_reference, break_weighs_every_row_on},
     {"a bit of a code is lost", check_fit_reference, break_drops_a_code},
+    {"a point of a codebook is not the best", check_fit_reference, break_takes_another_point},
+    {"signs of a run are others", check_fit_reference, break_changes_the_last_sign},
+    {"a scale is not refitted", check_fit_reference, break_keeps_the_first_scale},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},
     {"a block past the last is written", check_fit_shapes, break_makes_16_blocks},
     {"huge values make a scale infinite", check_fit_purpose, break_stores_infinity},
