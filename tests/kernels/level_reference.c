@@ -158,7 +158,7 @@ static void fit_coded(const float *values, const float *weights, int size, kind 
 static float power_scale(int k) { return ldexpf(1, k - 126); }
 static float e4m3_scale(int k) { return ldexpf((float)(8 + k % 8), k / 8 - 9); }
 
-/* Tries all scales whose half is at or below a sixth of the largest magnitude. */
+/* Tries 48 scales down from the greatest one whose half is at or below a sixth of the largest magnitude. */
 static void fit_float(const float *values, const float *weights, int size, float (*scale)(int), int scales,
                       float *meant)
 {
@@ -169,7 +169,7 @@ static void fit_float(const float *values, const float *weights, int size, float
     for (int k = 0; k < scales; k++)
         if (scale(k) / 2 <= far * 0x1.555556p-3f)
             top = k;
-    for (int k = top; k >= 0 && far > 0x1p-26f; k--) {
+    for (int k = top; k >= 0 && k > top - 48 && far > 0x1p-26f; k--) {
         const float loss = level_loss(&g, scale(k), FP4);
         if (loss < least) {
             least = loss;
