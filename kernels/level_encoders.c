@@ -11,7 +11,7 @@
 typedef struct fit_coded_type {
     fit_kind kind;
     int size; /* values in a group */
-    const float *peaks;
+    const fit_peaks *peaks;
 } fit_coded_type;
 
 /* Least and greatest code of a scale. */
@@ -19,7 +19,7 @@ typedef struct fit_coded_type {
 #define FIT_CODE_HIGH 31.0f
 
 /* Rounds of the search; each first fits the codes of the scales with d fixed, then d with the codes fixed. */
-enum { FIT_CODED_ROUNDS = ROUNDS, FIT_CODE_REACH = REACH };
+enum { FIT_CODED_ROUNDS = 2 };
 
 /* The parameters of one block (16 groups of 16) or of two (8 groups of 32 each): d of each lane's block, an exact F16
  * value, and the code of each group's scale. */
@@ -57,13 +57,13 @@ INLINE void fit_coded_begin(f32x16 scales, int groups, fit_coded *c)
     c->codes = fit_code(f32_mul(scales, fit_inverse(f32_load(c->d))), FIT_CODE_LOW, FIT_CODE_HIGH);
 }
 
-/* Tries the codes of each scale up to FIT_CODE_REACH from the present one, with d fixed, and keeps the one with the
- * least error; among equals, the first. */
+/* Tries the code of each scale and the two next to it, with d fixed, and keeps the one with the least error; among
+ * equals, the first. */
 INLINE void fit_coded_codes(const fit_groups *g, const fit_kind kind, fit_coded *c)
 {
     const f32x16 from = c->codes, d = f32_load(c->d);
     f32x16 least = f32_set1(FIT_MAX_ERROR);
-    for (int step = -FIT_CODE_REACH; step <= FIT_CODE_REACH; step++) {
+    for (int step = -1; step <= 1; step++) {
         const f32x16 next = fit_code(f32_add(from, f32_set1((float)step)), FIT_CODE_LOW, FIT_CODE_HIGH);
         const f32x16 error = fit_level_error(g, f32_mul(d, next), kind);
         const m32x16 better = f32_gt(least, error);
@@ -96,13 +96,67 @@ INLINE void fit_coded_solve(const fit_groups *g, const fit_kind kind, int groups
     }
 }
 
+/* A lower bound of the error of all scales of magnitude `s` or less: no value comes nearer than 4 s to values beyond.
+ */
+INLINE f32x16 fit_3_bits_bound(const fit_groups *g, f32x16 s)
+{
+    const f32x16 top = f32_mul(s, f32_set1(4)), zero = f32_set1(0);
+    f32x16 sum = zero;
+    for (int k = 0; k < 16; k++) {
+        const f32x16 cut = f32_max(f32_sub(fit_magnitude(f32_load(g->values[k])), top), zero);
+        sum = f32_fma(f32_mul(f32_load(g->weights[k]), cut), cut, sum);
+    }
+    return sum;
+}
+
+/* Sets errors[0] to the error with scale s and errors[1] to that with scale -s, whose nearest codes are the negated
+ * ones before the limits. */
+INLINE void fit_3_bits_errors(const fit_groups *g, f32x16 s, f32x16 errors[2])
+{
+    const f32x16 inverse = fit_inverse(s), rounds = f32_set1(FIT_ROUNDING), three = f32_set1(3), four = f32_set1(4);
+    f32x16 plus = f32_set1(0), minus = plus;
+    for (int k = 0; k < 16; k++) {
+        const f32x16 x = f32_load(g->values[k]), w = f32_load(g->weights[k]);
+        const f32x16 q =
+            f32_sub(f32_add(f32_max(f32_min(f32_mul(x, inverse), four), fit_negative(four)), rounds), rounds);
+        const f32x16 lost = f32_fnma(s, f32_min(q, three), x), other = f32_fnma(s, f32_max(q, fit_negative(three)), x);
+        plus = f32_fma(f32_mul(w, lost), lost, plus);
+        minus = f32_fma(f32_mul(w, other), other, minus);
+    }
+    errors[0] = plus;
+    errors[1] = minus;
+}
+
+/* Finds the code of each scale with the least error of all codes, with d fixed: from the greatest magnitude down, until
+ * the values beyond the range alone cost more than the best error. Of equal codes the first counts. */
+INLINE void fit_3_bits_codes(const fit_groups *g, fit_coded *c)
+{
+    const f32x16 d = f32_load(c->d), size = fit_magnitude(d);
+    f32x16 errors[2], least = f32_set1(FIT_MAX_ERROR);
+    for (float m = -FIT_CODE_LOW; m > 0; m--) {
+        fit_3_bits_errors(g, f32_mul(d, f32_set1(m)), errors);
+        for (int sign = 0; sign < 2; sign++) {
+            const m32x16 better = f32_gt(least, errors[sign]);
+            if (sign == 0 && m > FIT_CODE_HIGH)
+                continue;
+            least = f32_select(better, errors[sign], least);
+            c->codes = f32_select(better, f32_set1(sign ? -m : m), c->codes);
+        }
+        if ((int)m % 4 == 1 && m32_count(f32_gt(least, fit_3_bits_bound(g, f32_mul(size, f32_set1(m))))) == 0)
+            return;
+    }
+}
+
 /* Fits a scale to each group, then alternates between the codes of the scales and d. */
 INLINE void fit_coded_search(const fit_groups *g, const fit_coded_type *type, fit_coded *c)
 {
     const int groups = 256 / type->size;
     fit_coded_begin(fit_level_scale(g, type->peaks, type->kind), groups, c);
     for (int round = 0; round < FIT_CODED_ROUNDS; round++) {
-        fit_coded_codes(g, type->kind, c);
+        if (round == 0 && type->kind == FIT_3_BITS)
+            fit_3_bits_codes(g, c);
+        else
+            fit_coded_codes(g, type->kind, c);
         fit_coded_solve(g, type->kind, groups, c);
     }
 }
@@ -129,13 +183,13 @@ INLINE void fit_q3_k_store(block_q3_k *b, const uint8_t *codes, const uint8_t *s
     for (int j = 0; j < 8; j++)
         b->scales[j] = (uint8_t)((scales[j] & 15) | (scales[j + 8] & 15) << 4);
     for (int j = 0; j < 4; j++)
-        b->scales[8 + j] =
-            (uint8_t)(scales[j] >> 4 | (scales[j + 4] >> 4) << 2 | (scales[j + 8] >> 4) << 4 | (scales[j + 12] >> 4) << 6);
+        b->scales[8 + j] = (uint8_t)(scales[j] >> 4 | (scales[j + 4] >> 4) << 2 | (scales[j + 8] >> 4) << 4 |
+                                     (scales[j + 12] >> 4) << 6);
 }
 
 void KERNEL(fit_q3_k)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    const fit_coded_type type = {FIT_3_BITS, 16, fit_peaks_3_bits};
+    const fit_coded_type type = {FIT_3_BITS, 16, &fit_peaks_3_bits};
     block_q3_k *b = blocks;
     fit_groups g = {.size = 16};
     for (size_t at = 0; at < n; at++, b++) {
@@ -172,7 +226,7 @@ INLINE void fit_store_halves(uint8_t *to, const uint8_t *codes)
 
 void KERNEL(fit_iq4_xs)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    const fit_coded_type type = {FIT_IQ4, 32, fit_peaks_iq4};
+    const fit_coded_type type = {FIT_IQ4, 32, &fit_peaks_iq4};
     block_iq4_xs *b = blocks;
     fit_groups g = {.size = 32};
     for (size_t at = 0; at < n; at += 2) {
@@ -204,7 +258,7 @@ void KERNEL(fit_iq4_nl)(const float *values, const float *weights, size_t cols, 
         uint8_t codes[512];
         float scales[16];
         fit_load(&g, values + 32 * at, weights, weights ? 32 * at % cols : 0, cols, count);
-        f32_store(scales, fit_level_scale(&g, fit_peaks_iq4, FIT_IQ4));
+        f32_store(scales, fit_level_scale(&g, &fit_peaks_iq4, FIT_IQ4));
         for (int l = 0; l < count; l++)
             scales[l] = fit_put_half(b[l].d, scales[l]);
         fit_put_iq4_codes(&g, fit_inverse(f32_load(scales)), codes);
@@ -238,7 +292,8 @@ INLINE f32x16 fit_e2m1_error(const fit_groups *g, f32x16 s, f32x16 *error)
     f32x16 sum = zero, bound = zero;
     for (int k = 0; k < g->size; k++) {
         const f32x16 x = fit_magnitude(f32_load(g->values[k])), w = f32_load(g->weights[k]);
-        const f32x16 lost = f32_fnma(s, fit_e2m1_magnitude(f32_mul(x, inverse)), x), cut = f32_max(f32_sub(x, top), zero);
+        const f32x16 lost = f32_fnma(s, fit_e2m1_magnitude(f32_mul(x, inverse)), x),
+                     cut = f32_max(f32_sub(x, top), zero);
         sum = f32_fma(f32_mul(w, lost), lost, sum);
         bound = f32_fma(f32_mul(w, cut), cut, bound);
     }
@@ -246,16 +301,17 @@ INLINE f32x16 fit_e2m1_error(const fit_groups *g, f32x16 s, f32x16 *error)
     return bound;
 }
 
-/* Returns the numbers of the scales with the least error of all: of equal ones, the greatest. The search begins with the
- * least scale of at least 1/3 of the largest magnitude. Twice such a scale is never better: its levels up to the largest
- * magnitude are levels of the scale itself. It ends when the values above the range alone cost more than the best error;
- * then all smaller scales are worse. */
+/* Returns the numbers of the scales with the least error of all: of equal ones, the greatest. The search begins with
+ * the least scale of at least 1/3 of the largest magnitude. Twice such a scale is never better: its levels up to the
+ * largest magnitude are levels of the scale itself. It ends when the values above the range alone cost more than the
+ * best error; then all smaller scales are worse. */
 SHARED u32x16 fit_float_scales(const fit_groups *g, const fit_float_scale *type)
 {
     f32x16 low, high, least = f32_set1(FIT_MAX_ERROR);
     fit_range(g, &low, &high);
     const f32x16 far = f32_max(high, fit_negative(low));
-    const u32x16 first = u32_add(u32_srl(f32_bits(f32_mul(far, f32_set1(0x1.555556p-3f))), type->shift), u32_set1(type->octave));
+    const u32x16 first =
+        u32_add(u32_srl(f32_bits(f32_mul(far, f32_set1(0x1.555556p-3f))), type->shift), u32_set1(type->octave));
     u32x16 at = u32_max(u32_min(first, u32_set1(type->high)), u32_set1(type->low)), best = at;
     m32x16 open = f32_gt(far, f32_set1(FIT_MIN_RANGE));
     best = u32_select(open, best, u32_set1(type->low));
@@ -271,11 +327,12 @@ SHARED u32x16 fit_float_scales(const fit_groups *g, const fit_float_scale *type)
     return best;
 }
 
-/* Returns the code of the E2M1 magnitude v with the sign of x: 0, .5, 1, ... 6 have codes 0 to 7, negative ones 8 more; a
- * zero has code 0. From 1 on, codes follow the bits of FP32. */
+/* Returns the code of the E2M1 magnitude v with the sign of x: 0, .5, 1, ... 6 have codes 0 to 7, negative ones 8 more;
+ * a zero has code 0. From 1 on, codes follow the bits of FP32. */
 INLINE u32x16 fit_e2m1_code(f32x16 v, f32x16 x)
 {
-    const u32x16 normal = u32_sub(u32_srl(f32_bits(v), 22), u32_set1(252)), sign = u32_and(u32_srl(f32_bits(x), 28), u32_set1(8));
+    const u32x16 normal = u32_sub(u32_srl(f32_bits(v), 22), u32_set1(252)),
+                 sign = u32_and(u32_srl(f32_bits(x), 28), u32_set1(8));
     const m32x16 some = f32_gt(v, f32_set1(0));
     const u32x16 code = u32_select(f32_ge(v, f32_set1(1)), normal, u32_set1(1));
     return u32_keep(some, u32_or(code, sign));
@@ -315,7 +372,8 @@ void KERNEL(fit_mxfp4)(const float *values, const float *weights, size_t cols, v
     }
 }
 
-/* The lanes have the groups of four blocks. Byte j of a group has code j in the low half, code j + 8 in the high half. */
+/* The lanes have the groups of four blocks. Byte j of a group has code j in the low half, code j + 8 in the high half.
+ */
 void KERNEL(fit_nvfp4)(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     block_nvfp4 *b = blocks;
@@ -330,7 +388,8 @@ void KERNEL(fit_nvfp4)(const float *values, const float *weights, size_t cols, v
         for (int l = 0; l < count; l++, b++) {
             memcpy(b->scales, scales + 4 * l, 4);
             for (int two = 0; two < 4; two += 2) {
-                const u8x16 first = u8_load(codes + 64 * l + 16 * two), second = u8_load(codes + 64 * l + 16 * two + 16);
+                const u8x16 first = u8_load(codes + 64 * l + 16 * two),
+                            second = u8_load(codes + 64 * l + 16 * two + 16);
                 u8_store(b->codes + 8 * two, u8_or(u8_join_low(first, second), u8_sll(u8_join_high(first, second), 4)));
             }
         }
