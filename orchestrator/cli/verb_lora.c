@@ -43,6 +43,12 @@ static const organ_option factor_options[] = {
     NUMBER("seed", "N", lora_extract.seed,
            "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
+static const organ_option repair_options[] = {
+    INPUT("calibration", "TEXT", lora_extract.calibration.text,
+          "choose the factors for the outputs of each layer on this text, to repair a base that was quantised or "
+          "pruned from the tuned model", .common = true),
+    WINDOWS_CALIBRATION(lora_extract), MOMENTS(lora_extract.moments), ALL_EXPERTS(lora_extract)};
+
 RUN(extract, organ_lora_extract, lora_extract)
 
 const organ_verb organ_lora_extract_verb = {
@@ -55,6 +61,9 @@ const organ_verb organ_lora_extract_verb = {
              "load them and use W + B A: the scale lora_alpha / r is 1.\n"
              "The base may be quantised (FP8, INT4, ...): the adapter then also corrects the error of quantisation, "
              "and on the quantised base it comes closer to the tuned model than an adapter made from the plain base.\n"
+             "With --calibration the adapter repairs a base that was quantised or pruned from the tuned model: organ "
+             "runs the text through both, one layer at a time, and chooses the factors of each matrix so that its "
+             "outputs come closest to those of the tuned model. A rank of 16 to 64 suffices.\n"
              "If the model stores its experts stacked in one tensor, each expert gets its own two factors, listed "
              "under target_parameters; vLLM does not load such an adapter. All experts of a layer get factors of the "
              "same rank, zeros if unchanged, because peft stacks them.\n"
@@ -64,11 +73,14 @@ const organ_verb organ_lora_extract_verb = {
              "which peft 0.21 loads them; organ warns of factors that peft ignores.",
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "
                                                             "explain, above 0 and at most 1; or write energy=SHARE")),
-    GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options),
+           GROUP("Repair of a damaged base", repair_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora",
               "Writes the change of a tuned model as an adapter of rank 256."},
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64",
               "Also corrects the error of FP8."},
+             {"organ lora extract --base INT3 --tuned MODEL -o A -r 16 --calibration TEXT",
+              "Repairs a model that was quantised to 3 bits."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
               "Gives each module the lowest rank that explains 95 % of its change."}),
     .exits = {.content = "shapes differ, a value is not finite, or nothing changed"},

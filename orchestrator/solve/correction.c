@@ -136,19 +136,20 @@ static organ_status iterate(leading *x, uint64_t seed, organ_error *error)
 
 /* ---- corrections ---- */
 
-static organ_status change_of_outputs(const leading *x, size_t rows, double *sum, organ_error *error)
+organ_status organ_outputs_energy(const organ_engine *engine, const char *name, const float *errors, size_t rows,
+                                  const organ_block_matrix *h, double *sum, organ_error *error)
 {
-    const size_t n = x->h->size;
+    const size_t n = h->size;
     float *const product = organ_floats(BAND, n);
     *sum = 0;
     for (size_t first = 0; first < rows && product && !error->status; first += BAND) {
         const size_t count = organ_min(BAND, rows - first);
-        if (organ_block_multiply(x->engine, x->h, x->errors + first * n, count, product, error) == ORGAN_OK)
+        if (organ_block_multiply(engine, h, errors + first * n, count, product, error) == ORGAN_OK)
             for (size_t i = 0; i < count; i++)
-                *sum += organ_dot(product + i * n, x->errors + (first + i) * n, n);
+                *sum += organ_dot(product + i * n, errors + (first + i) * n, n);
     }
     if (!product)
-        organ_fail_memory(error, x->name);
+        organ_fail_memory(error, name);
     free(product);
     return error->status;
 }
@@ -177,7 +178,7 @@ organ_status organ_correct(const organ_engine *engine, const char *name, const f
     leading x = {.engine = engine, .name = name, .errors = errors, .h = h, .size = rows, .rank = most};
     x.l = vectors_of(most, rows);
     *c = (organ_correction){.rows = rows, .cols = h->size};
-    if (change_of_outputs(&x, rows, &c->before, error) != ORGAN_OK)
+    if (organ_outputs_energy(engine, name, errors, rows, h, &c->before, error) != ORGAN_OK)
         return error->status;
     c->after = c->before;
     if (!isfinite(c->before))

@@ -31,6 +31,9 @@ typedef struct organ_correction {
 organ_status organ_correct(const organ_engine *engine, const char *name, const float *errors, size_t rows,
                            const organ_block_matrix *h, size_t rank, uint64_t seed, organ_correction *correction,
                            organ_error *error);
+/* Sets *sum to tr(E H E^T). Returns ORGAN_IO if memory cannot be allocated. */
+organ_status organ_outputs_energy(const organ_engine *engine, const char *name, const float *errors, size_t rows,
+                                  const organ_block_matrix *h, double *sum, organ_error *error);
 void organ_correction_release(organ_correction *correction); /* allowed on a zeroed structure */
 
 /* Returns the bytes that organ_correct allocates, with those of B and A. */

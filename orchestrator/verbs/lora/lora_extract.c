@@ -147,8 +147,11 @@ static organ_status extract_fill(void *context, organ_adapter_writer *writer, or
 {
     organ_lora_job *const job = context;
     job->writer = writer;
+    if (organ_lora_repairs(job))
+        organ_lora_repair_modules(job, error);
     for (size_t k = 0; k < job->making.unit_count && !error->status; k++)
-        if (!job->units[k].same && !organ_adapter_done(writer, k))
+        if (!job->units[k].same && !(job->contents[k].module && organ_lora_repairs(job)) &&
+            !organ_adapter_done(writer, k))
             fill_unit(job, k, error);
     job->writer = NULL;
     return error->status;
@@ -197,7 +200,7 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
                                   .source = job->tuned,
                                   .requested = &job->options->write,
                                   .checked = !job->options->write.dry_run,
-                                  .definition = "lora-extract/1",
+                                  .definition = organ_lora_repairs(job) ? "lora-repair/1" : "lora-extract/1",
                                   .stage = "extracting",
                                   .name = "lora_extract.json",
                                   .markdown_name = "LORA_REPORT.md",
@@ -208,6 +211,7 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;
+    making->calib = organ_lora_repairs(job);
     making->fill = extract_fill;
     making->recall = extract_recall;
     making->config = extract_config;
@@ -255,6 +259,7 @@ static void close_extraction(organ_lora_job *job)
     organ_rows_free(job->others);
     organ_rows_free(job->groups);
     organ_rows_free(job->base_names);
+    organ_lora_repair_close(job);
     organ_arena_release(&job->names);
     organ_weights_free(job->base_weights);
     organ_weights_free(job->tuned_weights);
@@ -275,8 +280,10 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
 
 static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
-    if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
-        (!job->options->write.dry_run && assign_parts(job, error)) || check_memory(job, error))
+    if (extract_check_options(job, error) || open_both(job, error) ||
+        (organ_lora_repairs(job) && organ_lora_repair_prepare(job, error)) || organ_lora_plan(job, error) ||
+        (!job->options->write.dry_run && assign_parts(job, error)) ||
+        (organ_lora_repairs(job) ? organ_lora_repair_open(job, error) : check_memory(job, error)))
         return error->status;
     if (!job->options->write.dry_run &&
         (organ_lora_compare(job, error) || organ_lora_keep(job, error) || organ_lora_find_changed_experts(job, error)))

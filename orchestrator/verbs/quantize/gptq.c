@@ -386,14 +386,6 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-/* The damping is a share of the mean of the diagonal of H: more if there are few tokens for the inputs, whose
- * moments are then those of the text rather than those of the model. */
-static double damping_of(const organ_input_moments *m)
-{
-    const double share = ORGAN_GPTQ_FEW_TOKENS * (double)m->block / (double)m->tokens;
-    return share > ORGAN_GPTQ_DAMPING ? share : ORGAN_GPTQ_DAMPING;
-}
-
 /* If the factorisation of a block fails, H is not positive definite in spite of the damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
@@ -404,7 +396,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     *in =
         (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
     /* factors 0, 1: only the moments of the inputs that the changed layers compute */
-    in->h = organ_expand_moments(engine, m, 0, 1, damping_of(m) * m->mean_diagonal);
+    in->h = organ_expand_moments(engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal);
     in->factor = organ_floats(entries, 1);
     in->order = malloc(n * sizeof *in->order);
     if (!in->h || !in->factor || !in->order)

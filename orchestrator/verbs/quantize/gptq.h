@@ -8,11 +8,6 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
-/* Number added to the diagonal of H, as a share of the mean of its diagonal: at least ORGAN_GPTQ_DAMPING, and at least
- * ORGAN_GPTQ_FEW_TOKENS times the inputs per token, which counts the columns of a block if H has diagonal blocks. */
-#define ORGAN_GPTQ_DAMPING    0.01
-#define ORGAN_GPTQ_FEW_TOKENS 0.25
-
 /* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and its factor
  * (organ_block_factor), for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal blocks.
  * Matrices with the same inputs share them. */
