@@ -128,13 +128,13 @@ surgery/scoring
 surgery/write scoring
 verbs/convert
 verbs/autopsy convert
-verbs/quantize
+verbs/lora
+verbs/quantize lora
 verbs/prune quantize
 verbs/evaluate prune
 verbs/fetch
 verbs/graft
 verbs/inspect
-verbs/lora
 verbs/measure
 verbs/orthogonality lora
 verbs/purify
@@ -177,7 +177,7 @@ surgery/write write.h
 verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
-verbs/lora adapter_write.h
+verbs/lora adapter_write.h repair_adapter.h
 verbs/prune prune_parts.h
 verbs/quantize quantize_parts.h
 LAW

@@ -63,8 +63,8 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
               SET_REAL("residual", norm_ratio(s->rest, s->change)),
               SET_REAL("explained", organ_ratio(s->change - s->rest, s->change)),
               SET_REAL("least_explained", organ_millionth(s->worst)),
-              SET_IF(organ_lora_repairs(job), "outputs_before", json_real(norm_ratio(s->before, s->outputs))),
-              SET_IF(organ_lora_repairs(job), "outputs_after", json_real(norm_ratio(s->after, s->outputs))));
+              SET_IF(job->repairs, "outputs_before", json_real(norm_ratio(s->before, s->outputs))),
+              SET_IF(job->repairs, "outputs_after", json_real(norm_ratio(s->after, s->outputs))));
     return row;
 }
 
@@ -95,8 +95,8 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     ORGAN_ADD(row, SET_REAL("change_norm", sqrt(m->change)), SET_REAL("base_norm", sqrt(m->norm)),
               SET_REAL("change", norm_ratio(m->change, m->norm)), SET_REAL("residual", norm_ratio(m->rest, m->change)),
               SET_REAL("explained", organ_ratio(m->change - m->rest, m->change)),
-              SET_IF(organ_lora_repairs(job), "outputs_before", json_real(norm_ratio(m->outputs_before, m->outputs))),
-              SET_IF(organ_lora_repairs(job), "outputs_after", json_real(norm_ratio(m->outputs_after, m->outputs))),
+              SET_IF(job->repairs, "outputs_before", json_real(norm_ratio(m->outputs_before, m->outputs))),
+              SET_IF(job->repairs, "outputs_after", json_real(norm_ratio(m->outputs_after, m->outputs))),
               SET_IF(job->share > 0, "share_reached", json_boolean(!m->short_of_share)), SET_COUNT("passes", m->passes),
               SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
     return row;
@@ -152,7 +152,7 @@ static json_t *method_json(const organ_lora_job *job)
     const char *text =
         "Method B: part of the base is quantised and was dequantised on the way. There, B A approximates the change by "
         "tuning plus the quantisation error, and must be applied to this quantised base.";
-    if (organ_lora_repairs(job))
+    if (job->repairs)
         return ORGAN_OBJECT(SET_TEXT("name", "repair"),
                             SET_TEXT("text",
                                      "Repair: B A brings the outputs of the layers on the calibration text close "
@@ -328,7 +328,7 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
     return ORGAN_OBJECT(
-        SET_HEAD("organ.lora_extract/1", organ_lora_repairs(job) ? "lora-repair/1" : "lora-extract/1"),
+        SET_HEAD("organ.lora_extract/1", job->repairs ? "lora-repair/1" : "lora-extract/1"),
         SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
         SET("tuned", organ_model_json(job->tuned)), SET("parameters", organ_lora_extract_parameters(job)),
         SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "base and adapter, and tuned model")),

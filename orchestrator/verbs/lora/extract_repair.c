@@ -20,8 +20,6 @@
  * inputs of the base. */
 #define DONOR_SHARE 0.5
 
-bool organ_lora_repairs(const organ_lora_job *job) { return job->options->calibration.text != NULL; }
-
 organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -184,7 +182,6 @@ typedef struct factor_sum {
     const organ_lora_factors *factors;
     const float *base;
     float *to; /* base + B A */
-    size_t rows, cols;
     const organ_kernels *kernels;
     unsigned char *scratch;
 } factor_sum;
@@ -192,18 +189,29 @@ typedef struct factor_sum {
 static void add_strip(void *context, size_t index, size_t worker)
 {
     const factor_sum *const x = context;
-    const size_t first = index * STRIP, rows = organ_min(STRIP, x->rows - first), rank = x->factors->rank;
+    const size_t first = index * STRIP, rows = organ_min(STRIP, x->factors->out - first), rank = x->factors->rank,
+                 cols = x->factors->in;
     const organ_product product = {.m = rows,
-                                   .n = x->cols,
+                                   .n = cols,
                                    .k = rank,
                                    .a = organ_by_rows(x->factors->b + first * rank, rank),
-                                   .b = organ_by_columns(x->factors->a, x->cols),
-                                   .c = x->to + first * x->cols,
-                                   .c_stride = x->cols,
+                                   .b = organ_by_columns(x->factors->a, cols),
+                                   .c = x->to + first * cols,
+                                   .c_stride = cols,
                                    .into = ORGAN_PRODUCT_ADD};
-    memcpy(x->to + first * x->cols, x->base + first * x->cols, rows * x->cols * sizeof *x->to);
-    if (rank)
-        x->kernels->product(&product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    if (x->to != x->base)
+        memcpy(x->to + first * cols, x->base + first * cols, rows * cols * sizeof *x->to);
+    x->kernels->product(&product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+void organ_lora_add_product(const organ_engine *engine, const organ_lora_factors *factors, const float *base, float *to,
+                            void *scratch)
+{
+    factor_sum x = {factors, base, to, engine->kernels, scratch};
+    if (factors->rank)
+        organ_share(engine, NULL, (factors->out + STRIP - 1) / STRIP, add_strip, &x);
+    else if (to != base)
+        memcpy(to, base, factors->out * factors->in * sizeof *to);
 }
 
 /* `weights`, in the order of the file, become W_base + B A, with which the layer then runs, in the order of the forward
@@ -211,8 +219,7 @@ static void add_strip(void *context, size_t index, size_t worker)
 static organ_status add_factors(repairing *r, const organ_lora_factors *factors, double *rest, organ_error *error)
 {
     organ_lora_job *const job = r->job;
-    factor_sum x = {factors, r->damaged, r->error_of, r->rows, r->cols, job->engine->kernels, r->scratch};
-    organ_share(job->engine, NULL, (r->rows + STRIP - 1) / STRIP, add_strip, &x);
+    organ_lora_add_product(job->engine, factors, r->damaged, r->error_of, r->scratch);
     for (size_t k = 0; k < r->rows * r->cols; k++) {
         const double left = (double)r->weights[k] - (double)r->error_of[k];
         *rest += left * left;
@@ -222,8 +229,6 @@ static organ_status add_factors(repairing *r, const organ_lora_factors *factors,
 }
 
 /* ---- units ---- */
-
-static size_t module_at(const organ_lora_job *job, const organ_lora_module *m) { return (size_t)(m - job->modules); }
 
 static organ_status finish_unit(organ_lora_job *job, organ_lora_module *m, size_t unit, organ_error *error)
 {
@@ -237,29 +242,37 @@ static organ_status finish_unit(organ_lora_job *job, organ_lora_module *m, size_
     return ORGAN_OK;
 }
 
-/* Several matrices of a stack come in any order, so their unit begins when all are done. */
-static organ_status store_factors(repairing *r, const organ_correction *c, organ_lora_factors *f, organ_error *error)
+/* Both factors have the root of the singular value. The caller frees the result. */
+static float *singular_values(const organ_lora_factors *f)
 {
-    organ_lora_job *const job = r->job;
-    organ_lora_module *const m = r->module;
-    const size_t unit = job->unit_of[r->matrix->target], at = module_at(job, m);
-    const uint64_t count = organ_weight_matrices(m->base).count;
-    organ_lora_factors *const stack = count > 1 ? &job->stacks[at] : NULL;
-    float *const sigma = calloc(c->rank + 1, sizeof *sigma);
-    if (!sigma)
-        return organ_fail_memory(error, m->name);
-    for (size_t k = 0; k < c->rank; k++) { /* both factors have the root of the singular value */
+    float *const sigma = calloc(f->rank + 1, sizeof *sigma);
+    for (size_t k = 0; sigma && k < f->rank; k++) {
         double b = 0;
         for (size_t i = 0; i < f->out; i++)
             b += (double)f->b[i * f->rank + k] * (double)f->b[i * f->rank + k];
         sigma[k] = (float)sqrt(b * organ_sum_of_squares(f->a + k * f->in, f->in));
     }
+    return sigma;
+}
+
+/* Several matrices of a stack come in any order, so their unit begins when all are done. */
+organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uint64_t matrix, organ_lora_factors *f,
+                                         organ_error *error)
+{
+    const size_t unit = job->unit_of[target];
+    organ_lora_module *const m = job->contents[unit].module;
+    const size_t at = (size_t)(m - job->modules);
+    const uint64_t count = organ_weight_matrices(m->base).count;
+    organ_lora_factors *const stack = count > 1 ? &job->stacks[at] : NULL;
+    float *const sigma = singular_values(f);
+    if (!sigma)
+        return organ_fail_memory(error, m->name);
     if (stack && !stack->a)
         organ_lora_begin_stack(job, m, stack, error);
     if (!stack && !error->status)
         organ_adapter_begin(job->writer, unit, error);
-    if (!error->status && c->rank)
-        organ_lora_take_factors(job, m, f, sigma, stack, (size_t)r->matrix->matrix, error);
+    if (!error->status && f->rank)
+        organ_lora_take_factors(job, m, f, sigma, stack, (size_t)matrix, error);
     else if (!error->status && !stack)
         organ_lora_take_nothing(job, m, error);
     free(sigma);
@@ -298,7 +311,7 @@ static organ_status repair_matrix(repairing *r, organ_error *error)
     r->module->passes = (unsigned)organ_max(r->module->passes, c.passes);
     r->module->seconds += organ_seconds_now() - started;
     if (add_factors(r, &f, &r->module->rest, error) == ORGAN_OK)
-        store_factors(r, &c, &f, error);
+        organ_lora_store_correction(job, r->matrix->target, r->matrix->matrix, &f, error);
     organ_correction_release(&c);
     return error->status;
 }
@@ -371,7 +384,7 @@ static uint64_t extract_repair_memory(void *context, const organ_calibration_run
 
 /* ---- opening and running ---- */
 
-static organ_status extract_repair_targets(organ_lora_job *job, organ_error *error)
+organ_status organ_lora_repair_room(organ_lora_job *job, organ_error *error)
 {
     job->targets.tensors = calloc(job->module_count + 1, sizeof *job->targets.tensors);
     job->unit_of = calloc(job->module_count + 1, sizeof *job->unit_of);
@@ -398,7 +411,7 @@ static organ_status extract_repair_targets(organ_lora_job *job, organ_error *err
 organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
-    if (extract_repair_targets(job, error) != ORGAN_OK)
+    if (organ_lora_repair_room(job, error) != ORGAN_OK)
         return error->status;
     job->walk = (organ_calibration_run_options){.calibration = o->calibration,
                                                 .all_experts = o->all_experts,
@@ -425,11 +438,16 @@ organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_lora_repair_modules(organ_lora_job *job, organ_error *error)
+void organ_lora_number_units(organ_lora_job *job)
 {
     for (size_t unit = 0; unit < job->making.unit_count; unit++)
         if (job->contents[unit].module)
-            job->unit_of[module_at(job, job->contents[unit].module)] = unit;
+            job->unit_of[job->contents[unit].module - job->modules] = unit;
+}
+
+organ_status organ_lora_repair_modules(organ_lora_job *job, organ_error *error)
+{
+    organ_lora_number_units(job);
     return organ_calibration_run_layers(job->calib, error);
 }
 

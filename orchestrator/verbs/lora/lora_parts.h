@@ -116,8 +116,23 @@ typedef struct organ_lora_job {
     organ_lora_factors *stacks;
     uint64_t *stack_done; /* number of matrices that are done, for each module */
     bool *untapped;
-    bool blocks; /* --moments blocks */
+    bool blocks;  /* --moments blocks */
+    bool repairs; /* factors are chosen for the outputs on a calibration text */
+    /* makes the units of the modules with fill_context */
+    organ_status (*fill)(void *context, organ_adapter_writer *writer, organ_error *error);
+    void *fill_context;
+    bool inner; /* the factors come from another verb (repair_adapter.h): there is no walk here */
 } organ_lora_job;
+
+/* Opens the model at `path` both as job->base and as job->tuned, for an adapter of changes that another verb makes, and
+ * checks the output. Returns the errors of organ_donor_open and organ_output_check. */
+organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error);
+/* Writes the adapter of the planned modules: `fill` makes their units with `context`. */
+organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
+                                     organ_status (*fill)(void *context, organ_adapter_writer *writer,
+                                                          organ_error *error),
+                                     json_t **report, organ_error *error);
+void organ_lora_close(organ_lora_job *job); /* frees all members */
 
 /* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --select matches no linear layer of both
  * models; ORGAN_BAD_INPUT if a module has different shapes in the two models, or there is no module; ORGAN_IO without
@@ -188,12 +203,14 @@ organ_status organ_lora_write_stack(organ_lora_job *job, const organ_lora_module
 
 /* ---- repair by a calibration text (extract_repair.c) ---- */
 
-/* Returns whether the factors are chosen for the outputs on a calibration text: options->calibration has a text. */
-bool organ_lora_repairs(const organ_lora_job *job);
 /* Sets job->untapped: the tensors of the tuned model that no layer of its forward pass multiplies inputs by. Called
  * before organ_lora_plan. Returns ORGAN_USAGE for options that contradict a calibration text, and the errors of
  * organ_calibration_find_untapped. */
 organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error);
+/* Allocates what matrices of modules need while they come one by one: targets, unit_of, stacks, stack_done. Called
+ * after organ_lora_plan. Returns ORGAN_USAGE or ORGAN_BAD_INPUT for a module whose original is quantised or transposed.
+ */
+organ_status organ_lora_repair_room(organ_lora_job *job, organ_error *error);
 /* Opens the walk of the calibration text through the tuned model, in place of organ_lora_check_memory, after
  * organ_lora_plan. Returns the errors of organ_calibration_run_open. */
 organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error);
@@ -201,6 +218,16 @@ organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error);
  * writer. */
 organ_status organ_lora_repair_modules(organ_lora_job *job, organ_error *error);
 void organ_lora_repair_close(organ_lora_job *job);
+
+/* Sets job->unit_of; target k is module k. Called when the units are listed. */
+void organ_lora_number_units(organ_lora_job *job);
+/* Adds the factors of a matrix to the adapter, and completes the unit of its module if this is the last matrix.
+ * `target`: index of the module. The current unit may not be begun. Returns errors of the adapter writer. */
+organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uint64_t matrix, organ_lora_factors *f,
+                                         organ_error *error);
+/* Sets to = base + B A, all [f->out][f->in]; `to` may be `base`. `scratch`: organ_products_scratch bytes. */
+void organ_lora_add_product(const organ_engine *engine, const organ_lora_factors *factors, const float *base, float *to,
+                            void *scratch);
 
 /* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
  * memory. */
