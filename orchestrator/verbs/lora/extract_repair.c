@@ -3,6 +3,7 @@
  * the base with the adapter so far. In each matrix the factors minimise the error of the outputs on the inputs that the
  * base and the adapter compute (docs/definitions/lora.md). */
 #include "orchestrator/verbs/lora/lora_parts.h"
+#include "orchestrator/verbs/lora/repair_adapter.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text.h"
@@ -39,6 +40,90 @@ organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* ---- the donor's outputs ---- */
+
+typedef struct drifting {
+    const organ_engine *engine;
+    const organ_block_matrix *h;
+    size_t rows;
+    float *target; /* [rows][h->size] */
+    float *factor; /* of H, in blocks */
+    float *panels; /* per worker: the panel of organ_factor_solve */
+    unsigned char *scratch;
+} drifting;
+
+static void solve_strip(void *context, size_t index, size_t worker)
+{
+    const drifting *const d = context;
+    const size_t first = index * STRIP, rows = organ_min(STRIP, d->rows - first), cols = d->h->size,
+                 block = d->h->block;
+    for (size_t start = 0; start < cols; start += block)
+        organ_factor_solve(d->engine->kernels, d->factor + start * block, organ_min(block, cols - start),
+                           d->target + first * cols + start, rows, cols,
+                           d->panels + worker * STRIP * ORGAN_FACTOR_BLOCK,
+                           d->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+/* target = share W (C - H), with C and H of the calibration, per token. Returns false if memory cannot be allocated. */
+static bool find_drift(const drifting *d, const organ_input_moments *m, const float *weights, organ_error *error)
+{
+    const size_t n = d->rows * d->h->size;
+    for (size_t k = 0; m->drift && k < n; k++)
+        d->target[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
+    float *const drift = m->drift ? NULL : organ_expand_moments(d->engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
+    if (drift)
+        organ_block_multiply(d->engine, &(organ_block_matrix){d->h->size, m->block, drift}, weights, d->rows, d->target,
+                             error);
+    free(drift);
+    return m->drift || drift;
+}
+
+static bool factorise_blocks(const drifting *d, bool *definite)
+{
+    const size_t cols = d->h->size, block = d->h->block;
+    bool made = true;
+    *definite = true;
+    for (size_t start = 0; start < cols && made && *definite; start += block)
+        made = organ_block_factor(d->engine, d->factor + start * block, organ_min(block, cols - start), definite);
+    return made;
+}
+
+organ_status organ_lora_donor_target(const organ_engine *engine, const char *name, const organ_input_moments *m,
+                                     const organ_block_matrix *h, const float *weights, size_t rows, float *target,
+                                     organ_error *error)
+{
+    const size_t rest = h->size % h->block, entries = h->size / h->block * h->block * h->block + rest * rest;
+    bool definite = true;
+    memset(target, 0, rows * h->size * sizeof *target);
+    if (!m->c && !m->drift)
+        return ORGAN_OK;
+    drifting d = {engine,
+                  h,
+                  rows,
+                  target,
+                  organ_floats(entries, 1),
+                  organ_floats(organ_workers_count(engine->workers) * STRIP, ORGAN_FACTOR_BLOCK),
+                  aligned_alloc(64, organ_products_scratch(engine))};
+    bool made = d.factor && d.panels && d.scratch;
+    if (made)
+        memcpy(d.factor, h->values, entries * sizeof *d.factor);
+    made = made && factorise_blocks(&d, &definite) && (!definite || find_drift(&d, m, weights, error));
+    if (!made)
+        organ_fail_memory(error, name);
+    else if (!definite)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of its inputs cannot be inverted", name);
+    else if (!error->status)
+        organ_share(engine, NULL, (rows + STRIP - 1) / STRIP, solve_strip, &d);
+    ORGAN_FREE_ARRAYS(d.factor, d.panels, d.scratch);
+    return error->status;
+}
+
+uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block)
+{
+    return sizeof(float) * 2 * cols * block + organ_inverse_factor_memory(block) + organ_products_scratch(engine) +
+           organ_workers_count(engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float);
+}
+
 /* ---- one matrix ---- */
 
 /* A matrix whose factors are computed. Rows of `damaged` are in the order of the file, those of `weights` in that of
@@ -53,22 +138,18 @@ typedef struct repairing {
     float *damaged;  /* W_base */
     float *error_of; /* what the factors shall correct */
     float *h;        /* second moments of the inputs, damped */
-    float *panels;   /* per worker: the panel of organ_factor_solve */
-    const float *factor;
     unsigned char *scratch;
 } repairing;
 
 static bool repairing_allocate(repairing *r)
 {
-    const size_t workers = organ_workers_count(r->job->engine->workers);
     r->damaged = organ_floats(r->rows, r->cols);
     r->error_of = organ_floats(r->rows, r->cols);
-    r->panels = organ_floats(workers * STRIP, ORGAN_FACTOR_BLOCK);
     r->scratch = aligned_alloc(64, organ_products_scratch(r->job->engine));
-    return r->damaged && r->error_of && r->panels && r->scratch;
+    return r->damaged && r->error_of && r->scratch;
 }
 
-static void repairing_release(repairing *r) { ORGAN_FREE_ARRAYS(r->damaged, r->error_of, r->h, r->panels, r->scratch); }
+static void repairing_release(repairing *r) { ORGAN_FREE_ARRAYS(r->damaged, r->error_of, r->h, r->scratch); }
 
 static organ_status read_base(repairing *r, organ_error *error)
 {
@@ -89,67 +170,6 @@ static organ_status read_base(repairing *r, organ_error *error)
     return error->status;
 }
 
-static void solve_strip(void *context, size_t index, size_t worker)
-{
-    const repairing *const r = context;
-    const size_t first = index * STRIP, rows = organ_min(STRIP, r->rows - first);
-    for (size_t start = 0; start < r->cols; start += r->block)
-        organ_factor_solve(r->job->engine->kernels, r->factor + start * r->block, organ_min(r->block, r->cols - start),
-                           r->error_of + first * r->cols + start, rows, r->cols,
-                           r->panels + worker * STRIP * ORGAN_FACTOR_BLOCK,
-                           r->scratch + worker * ORGAN_PRODUCT_SCRATCH);
-}
-
-/* Sets error_of to share W (C - H), the drift of the inputs, or to 0 if the calibration has only the inputs of the
- * base. */
-static organ_status find_drift(repairing *r, bool *some, organ_error *error)
-{
-    const organ_engine *const engine = r->job->engine;
-    const organ_input_moments *const m = organ_calibration_moments(r->matrix->calibration);
-    *some = m->c || m->drift;
-    for (size_t k = 0; m->drift && k < r->rows * r->cols; k++)
-        r->error_of[k] = (float)(DONOR_SHARE * m->drift[k] / (double)m->tokens);
-    if (m->drift || !m->c)
-        return ORGAN_OK;
-    float *const drift = organ_expand_moments(engine, m, DONOR_SHARE, -DONOR_SHARE, 0);
-    if (!drift)
-        return organ_fail_memory(error, r->module->name);
-    organ_block_multiply(engine, &(organ_block_matrix){r->cols, m->block, drift}, r->weights, r->rows, r->error_of,
-                         error);
-    free(drift);
-    return error->status;
-}
-
-/* error_of = share W (C - H) (H + damping I)^-1, the change of W with which the inputs of the base give a part of the
- * donor's outputs. */
-static organ_status solve_drift(repairing *r, organ_error *error)
-{
-    const organ_engine *const engine = r->job->engine;
-    bool some, definite = true;
-    if (find_drift(r, &some, error) != ORGAN_OK)
-        return error->status;
-    if (!some) {
-        memset(r->error_of, 0, r->rows * r->cols * sizeof *r->error_of);
-        return ORGAN_OK;
-    }
-    const size_t rest = r->cols % r->block, entries = r->cols / r->block * r->block * r->block + rest * rest;
-    float *const factor = organ_floats(entries, 1);
-    bool made = factor != NULL;
-    if (made)
-        memcpy(factor, r->h, entries * sizeof *factor);
-    for (size_t start = 0; start < r->cols && made && definite; start += r->block)
-        made = organ_block_factor(engine, factor + start * r->block, organ_min(r->block, r->cols - start), &definite);
-    r->factor = factor;
-    if (!made)
-        organ_fail_memory(error, r->module->name);
-    else if (!definite)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of its inputs cannot be inverted", r->module->name);
-    else
-        organ_share(engine, NULL, (r->rows + STRIP - 1) / STRIP, solve_strip, r);
-    free(factor);
-    return error->status;
-}
-
 /* Sets h and error_of, whose rows are then in the order of the file. */
 static organ_status find_error(repairing *r, organ_error *error)
 {
@@ -161,7 +181,8 @@ static organ_status find_error(repairing *r, organ_error *error)
         return organ_fail_memory(error, r->module->name);
     const organ_block_matrix h = {r->cols, r->block, r->h};
     if (organ_outputs_energy(job->engine, r->module->name, r->weights, r->rows, &h, &outputs, error) != ORGAN_OK ||
-        solve_drift(r, error) != ORGAN_OK)
+        organ_lora_donor_target(job->engine, r->module->name, m, &h, r->weights, r->rows, r->error_of, error) !=
+            ORGAN_OK)
         return error->status;
     r->module->outputs += outputs;
     for (size_t k = 0; k < r->rows * r->cols; k++)
@@ -369,17 +390,17 @@ static organ_status extract_repair_restore(void *context, const organ_calibratio
     return error->status;
 }
 
-/* Three copies of the matrix; H, its drift or its factor; the correction; and B A in the type of the adapter. */
+/* Two copies of the matrix, H, what organ_lora_donor_target needs, the correction, and B A in the type of the adapter.
+ */
 static uint64_t extract_repair_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_lora_job *const job = context;
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)m.rows, (size_t)m.cols)),
                    block = job->blocks ? organ_min(ORGAN_CALIBRATION_BLOCK, (size_t)m.cols) : m.cols;
-    return sizeof(float) * (2 * m.rows * m.cols + 2 * m.cols * block + 2 * (m.count + 1) * rank * (m.rows + m.cols)) +
-           organ_inverse_factor_memory(block) + organ_correction_memory(job->engine, m.rows, m.cols, rank) +
-           organ_workers_count(job->engine->workers) * STRIP * ORGAN_FACTOR_BLOCK * sizeof(float) +
-           2 * organ_products_scratch(job->engine);
+    return sizeof(float) * (2 * m.rows * m.cols + m.cols * block + 2 * (m.count + 1) * rank * (m.rows + m.cols)) +
+           organ_lora_donor_memory(job->engine, m.cols, block) +
+           organ_correction_memory(job->engine, m.rows, m.cols, rank) + organ_products_scratch(job->engine);
 }
 
 /* ---- opening and running ---- */

@@ -100,12 +100,12 @@ bool organ_repair_adapter_done(const organ_repair_adapter *a, const char *tensor
     return at && organ_adapter_done(a->job.writer, a->job.unit_of[*at]);
 }
 
-/* Sets weights = weights - values, and adds the squares of both to the module's. */
-static void subtract(organ_lora_module *m, float *weights, const float *values, size_t n)
+/* Sets target = target - values, and adds the squares of both to the module's. */
+static void subtract(organ_lora_module *m, float *target, const float *values, size_t n)
 {
     for (size_t k = 0; k < n; k++) {
-        weights[k] -= values[k];
-        m->change += (double)weights[k] * (double)weights[k];
+        target[k] -= values[k];
+        m->change += (double)target[k] * (double)target[k];
         m->norm += (double)values[k] * (double)values[k];
     }
 }
@@ -126,7 +126,7 @@ static void apply(organ_repair_adapter *a, organ_lora_module *m, const organ_lor
     m->rest += rest;
 }
 
-organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tensor, uint64_t matrix, float *weights,
+organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tensor, uint64_t matrix, float *target,
                                       float *values, size_t rows, const organ_block_matrix *h, organ_error *error)
 {
     organ_lora_job *const job = &a->job;
@@ -138,9 +138,9 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tenso
     void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!scratch)
         return organ_fail_memory(error, tensor);
-    if (organ_outputs_energy(job->engine, tensor, weights, rows, h, &outputs, error) == ORGAN_OK) {
-        subtract(m, weights, values, rows * h->size);
-        organ_correct(job->engine, tensor, weights, rows, h, job->options->rank, job->options->seed, &c, error);
+    if (organ_outputs_energy(job->engine, tensor, target, rows, h, &outputs, error) == ORGAN_OK) {
+        subtract(m, target, values, rows * h->size);
+        organ_correct(job->engine, tensor, target, rows, h, job->options->rank, job->options->seed, &c, error);
     }
     if (!error->status) {
         organ_lora_factors f = {c.rank, c.cols, c.rows, c.a, c.b, 1};
@@ -149,7 +149,7 @@ organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tenso
         m->outputs_before += c.before;
         m->outputs_after += c.after;
         m->passes = (unsigned)organ_max(m->passes, c.passes);
-        apply(a, m, &f, weights, values, scratch);
+        apply(a, m, &f, target, values, scratch);
         m->seconds += organ_seconds_now() - started;
         organ_lora_store_correction(job, at, matrix, &f, error);
     }

@@ -16,6 +16,8 @@ typedef struct organ_gptq_inputs {
     const organ_calibration *of; /* calibration with the moments of these inputs; NULL: not open */
     size_t features, block;      /* number of inputs; columns of a diagonal block of H, `features` if H is whole */
     uint64_t tokens;             /* number of tokens of X */
+    /* with a correction of low rank, H before its strongest directions were flattened; else NULL */
+    float *whole;
     float *h, *factor; /* blocks of H and of the factor, row-major, block k from k * block * block on; the last may be
                           smaller */
     uint32_t *order;   /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
@@ -30,6 +32,11 @@ void organ_gptq_inputs_close(organ_gptq_inputs *inputs); /* allowed on a zeroed 
  * is factorised once for consecutive matrices with the same inputs. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *inputs, organ_error *error);
+/* Does the same for a matrix that gets a correction of rank `rank`: H is flattened (organ_flatten_moments), so that
+ * GPTQ leaves to the correction what that gives back at once; inputs->whole has H before that. */
+organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const organ_calibration *calibration,
+                                           const char *name, size_t rank, organ_gptq_inputs *inputs,
+                                           organ_error *error);
 
 /* A matrix and its quantised form. The caller sets the members up to `scales` and owns all arrays. Several ranks divide
  * the rows (one rank quantises all of them if they share one scale); afterwards every rank has the output of all rows.
