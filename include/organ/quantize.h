@@ -43,6 +43,10 @@ typedef struct organ_quantize_options {
     bool one_width;
     /* gptq: second moments of the inputs, "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
     const char *moments;
+    /* For scheme "mixed" of a GGUF model: bytes that the file may have ("12GB"), or several sizes, separated by commas;
+     * NULL: `allocate.budget` limits the bytes of the tensors. */
+    const char *target_size;
+    const char *types; /* for scheme "mixed" of a GGUF model: comma-separated types that tensors may get; NULL: all */
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)

@@ -63,8 +63,8 @@ static const organ_option quantize_options[] = {
          .choices = ORGAN_QUANTIZE_SCHEMES, .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
-         "--calibration",
-         .fallback = "nearest", .choices = "nearest|gptq", .common = true),
+         "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
+         .choices = "nearest|gptq", .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
           "input", .common = true),
@@ -83,6 +83,11 @@ static const organ_option gptq_options[] = {
 static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
                   "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
+    TEXT("target-size", "SIZES", quantize.target_size,
+         "with --scheme mixed, of a GGUF model: bytes of the file (12GB), or several sizes (8GB,12GB), which make "
+         "OUT-8GB.gguf and OUT-12GB.gguf", .common = true),
+    TEXT("types", "LIST", quantize.types,
+         "with --scheme mixed, of a GGUF model: types that tensors may get, separated by commas; default: all"),
     ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
                                           "and up, as vLLM requires")};

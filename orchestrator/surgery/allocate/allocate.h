@@ -326,6 +326,13 @@ organ_status organ_variants_pass(organ_variants *variants, const organ_layer *lo
  * not finite. */
 organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
                                 organ_error *error);
+/* Adds the variant whose hidden states begin with the embeddings that organ_forward_embed returns now
+ * (organ_forward_change_embeddings) and that has the donor's layers. All variants must be finished before one of
+ * organ_variants_add follows. */
+organ_status organ_variants_add_embedded(organ_variants *variants, double *divergence, organ_error *error);
+/* Sets *divergence to the mean of KL(donor || donor with output head `head`), as organ_variants_judge does. */
+organ_status organ_variants_judge_head(organ_variants *variants, const organ_head_rows *head, double *divergence,
+                                       organ_error *error);
 /* Runs all added variants through the remaining layers and sets their divergences. */
 organ_status organ_variants_finish(organ_variants *variants, organ_error *error);
 

@@ -36,7 +36,12 @@ static bool is_embedding(const organ_tensor *tensor)
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-static bool is_head(const organ_model *model, const organ_tensor *tensor)
+bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer < 0 && name_starts_with(tensor->name, "token_embd.");
+}
+
+bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
         return true;
@@ -51,7 +56,7 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
         return job->encoding;
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
-    if (is_head(job->model, tensor))
+    if (organ_quantize_gguf_is_head(job->model, tensor))
         return organ_encoding_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
     return is_embedding(tensor) ? job->encoding : NULL;
 }
@@ -141,6 +146,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
         first = part->encoding != part->preferred && !first ? part : first;
     }
     organ_progress_warn_of_model(job->progress, job->model);
+    if (job->types)
+        return;
     if (as_requested == 0 && job->part_count > 0)
         organ_progress_warn(
             job->progress,
@@ -195,8 +202,8 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
-        organ_importance_digest(job->imatrix, job->digest, error))
+    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
+                          organ_importance_digest(job->imatrix, job->digest, error)))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (needs_entry(job, job->parts[k].weight->codes))
@@ -257,8 +264,9 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->encoding->file_type,
-                                      error) ||
+    if (organ_gguf_writer_set_integer(
+            job->writer, "general.file_type", ORGAN_GGUF_U32,
+            job->types ? organ_quantize_types_file_type(job->types) : job->encoding->file_type, error) ||
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
         return error->status;
