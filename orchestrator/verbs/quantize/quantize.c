@@ -227,6 +227,8 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     if (o->allocate.allocate)
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
                           o->scheme);
+    if (quantize_by_text(o) && !organ_grid_blocks(&organ_encoding_named(o->scheme)->grid))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
