@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 /* Types that a tensor may get. The order decides between types of equal size and cost. */
-static const char *const candidates[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"};
+static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0", "q4_1",
+                                         "q5_k", "q5_0", "q5_1", "q6_k", "q8_0"};
 
 bool organ_quantize_type_fits(const organ_quantize_types *w, size_t type, size_t cols)
 {
