@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 /* Types that a tensor may get. The order decides between types of equal size and cost. */
-static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0", "q4_1",
-                                         "q5_k", "q5_0", "q5_1", "q6_k", "q8_0"};
+static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0",
+                                         "q4_1", "q5_k", "q5_0",   "q5_1", "q6_k",   "q8_0"};
 
 bool organ_quantize_type_fits(const organ_quantize_types *w, size_t type, size_t cols)
 {
@@ -129,9 +129,14 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
 
 /* ---- tensors ---- */
 
-/* Tensors that no layer multiplies inputs by are not measured: they get the encoding of the output head. */
+/* Tensors of --type-of have their type already. Tensors that no layer multiplies inputs by are not measured: they get
+ * the encoding of the output head. */
 static bool is_measurable(const organ_quantize_types *w, const bool *untapped, const organ_tensor *t)
 {
+    const organ_quantize_job *const job = w->job;
+    if ((job->fixed && job->fixed[t - job->model->tensors]) ||
+        (!organ_target_is_float(t) && !organ_dtype_is_blocks(t->dtype)))
+        return false;
     if (organ_quantize_gguf_is_embedding(t) || organ_quantize_gguf_is_head(w->job->model, t))
         return true;
     return t->anatomy.layer >= 0 && !untapped[t - w->job->model->tensors];
@@ -165,13 +170,11 @@ static organ_status list_targets(organ_quantize_types *w, const bool *untapped, 
     organ_quantize_job *const job = w->job;
     if (!list_arrays(w, job->model->tensor_count))
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->model->tensor_count && !error->status; k++) {
+    for (size_t k = 0; k < job->model->tensor_count; k++) {
         const organ_tensor *const t = &job->model->tensors[k];
-        if (job->encodings[k] && !organ_quantize_gguf_obstacle(job, t, error) && is_measurable(w, untapped, t))
+        if (job->encodings[k] && is_measurable(w, untapped, t))
             add_tensor(&w->targets, t);
     }
-    if (error->status)
-        return error->status;
     if (!w->targets.count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor can be quantised", job->model->path);
     if (!organ_curves_list(&w->targets, &w->curves, w->curve_of))
@@ -347,6 +350,7 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                                                    .verb = "quantise",
                                                    .doing = "measuring divergences with",
                                                    .reserve = organ_allocate_tokens(&o->allocate),
+                                                   .unpacked = true,
                                                    .moments_only = true},
                                           .tokens = organ_allocate_tokens(&o->allocate),
                                           .layers = organ_allocate_layers(&o->allocate)};
