@@ -480,8 +480,9 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
 static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    return organ_quantize_types_wanted(options) ? organ_quantize_sizes(options, engine, progress, report, error)
-                                                : organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    return organ_quantize_types_wanted(options)
+               ? organ_quantize_sizes(options, organ_quantize_pruned, engine, progress, report, error)
+               : organ_quantize_pruned(options, NULL, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,

@@ -4,7 +4,9 @@
  * A tensor of a layer is encoded in two types, the anchors, and the whole model runs with it: that gives its divergence
  * for two errors of its outputs. The method of the run then encodes some rows in every type, and the divergence of a
  * type follows from its error and the anchors. Embeddings and output head, whose divergence is cheap to measure, are
- * measured in every type. */
+ * measured in every type.
+ *
+ * Ranks: each measures some types of embeddings and head; the tensors of layers are divided by surgery/allocate. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "orchestrator/machine/quantity.h"
@@ -417,7 +419,7 @@ static organ_status measure_end(const organ_quantize_types *w, organ_variants *v
             measure_embedding(w, variants, tensor, k, &own[k], error);
         if (!error->status && organ_quantize_gguf_is_head(w->job->model, tensor))
             measure_head(w, variants, tensor, k, &own[k], error);
-        organ_progress_advance(w->job->progress, 0, NULL, NULL);
+        organ_progress_advance(w->job->progress, 0, w->types[k]->name, NULL);
     }
     return error->status;
 }
@@ -436,7 +438,7 @@ static organ_status share_end(organ_quantize_types *w, size_t curve, const doubl
     if (error->status)
         return error->status;
     w->curves.tensors[curve].known = true;
-    return organ_quantize_types_found(w, &w->curves.tensors[curve], error);
+    return w->work.found(w, &w->curves.tensors[curve], error);
 }
 
 static bool is_unmeasured_end(const organ_quantize_types *w, size_t target)

@@ -331,7 +331,7 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
 static int64_t file_type_of(const organ_quantize_job *job)
 {
     if (job->types)
-        return organ_quantize_types_file_type(job->types);
+        return job->types->file_type;
     return job->recipe ? job->recipe->file_type : job->encoding->file_type;
 }
 

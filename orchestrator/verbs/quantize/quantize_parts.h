@@ -304,9 +304,13 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: one call of organ_quantize_pruned for each size of --target-size. */
-organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_engine *engine,
-                                  const organ_progress *progress, json_t **report, organ_error *error);
+/* Implements organ_quantize for such options: calls `one`, which is organ_quantize_pruned, for each size. */
+typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                        organ_error *error);
+organ_status organ_quantize_sizes(const organ_quantize_options *options, organ_quantize_one *one,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
 /* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
@@ -314,8 +318,6 @@ organ_status organ_quantize_types_check(const organ_quantize_options *options, o
  * the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check. */
 organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed */
-/* Returns the number of general.file_type of the type that most weights have. */
-int64_t organ_quantize_types_file_type(const organ_quantize_types *types);
 
 /* ---- mixed widths ---- */
 
@@ -438,8 +440,8 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
  *   curve    the costs of a tensor; experts of a layer and role in several tensors share one
  *
  * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
- * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. That
- * of embeddings and output head has the divergence of each type in place of its error. */
+ * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. For
+ * embeddings and output head, the divergence of each type is there in place of its error. */
 #define ORGAN_TYPES_DEFINITION "allocate-types/1"
 #define ORGAN_TYPES_FAR        ((size_t)0)
 #define ORGAN_TYPES_NEAR       ((size_t)1)
@@ -469,6 +471,7 @@ struct organ_quantize_types {
     uint64_t header, alignment, other,
         elements;              /* bytes before the tensors and of tensors without a curve; all weights */
     uint64_t requested, bytes; /* bytes of the request, and of the chosen types, in its unit */
+    int64_t file_type;         /* value of general.file_type */
     bool assumed;              /* costs are not measured: a dry run */
     json_t *identity;          /* model, text and options on which the costs depend */
     organ_curves_work work;    /* callbacks of `walk` */
@@ -477,16 +480,22 @@ struct organ_quantize_types {
     size_t tokens, windows;    /* of the text on which costs are measured; 0: costs are from a file */
 };
 
-/* Returns whether rows of `cols` values are whole blocks of the type; its bits per weight. */
-bool organ_quantize_type_fits(const organ_quantize_types *types, size_t type, size_t cols);
-double organ_quantize_type_bits(const organ_quantize_types *types, size_t type);
+/* Returns whether rows of `cols` values are whole blocks of the type. */
+static inline bool organ_quantize_type_fits(const organ_quantize_types *types, size_t type, size_t cols)
+{
+    return cols % organ_dtype_describe(types->types[type]->codes)->elements == 0;
+}
+static inline double organ_quantize_type_bits(const organ_quantize_types *types, size_t type)
+{
+    const organ_dtype_info *const info = organ_dtype_describe(types->types[type]->codes);
+    return 8.0 * (double)info->bytes / (double)info->elements;
+}
 /* Returns the measured cost of a type, in nats per token; 0 for an unchanged tensor. */
 double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve, size_t type);
 /* Implement organ_curves_work. */
 organ_status organ_quantize_make_anchor(void *types, const organ_calibration_matrix *matrix, size_t level,
                                         float *weights, organ_error *error);
 uint64_t organ_quantize_anchor_memory(void *types, const organ_tensor *tensor);
-organ_status organ_quantize_types_found(void *types, const organ_allocation_tensor *tensor, organ_error *error);
 /* Measures embeddings and output head; types->walk is open. */
 organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_error *error);
 

@@ -15,7 +15,7 @@
 #define MOST ((size_t)64) /* sizes of one call */
 
 typedef struct sizes_one {
-    char *text;     /* as it was given */
+    char *text;     /* a word of --target-size */
     char *output;   /* path of its file; NULL: none was given */
     uint64_t bytes; /* 0: not a size, which the run of this size reports */
 } sizes_one;
@@ -124,8 +124,9 @@ static json_t *sizes_json(const organ_quantize_options *o, json_t *reports)
                         SET("outputs", reports));
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error)
+static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes, organ_quantize_one *run,
+                               const organ_engine *engine, const organ_progress *progress, json_t **report,
+                               organ_error *error)
 {
     json_t *const reports = json_array();
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
@@ -135,7 +136,7 @@ static organ_status make_sizes(const organ_quantize_options *o, const sizes_list
         one.write.output = sizes->of[k].output;
         if (sizes->count > 1 && one.write.output && is_made(&one, &sizes->of[k], progress))
             continue;
-        organ_quantize_pruned(&one, NULL, engine, progress, &made, error);
+        run(&one, NULL, engine, progress, &made, error);
         if (sizes->count == 1)
             *report = json_incref(made);
         else if (made && (json_array_append(reports, made) != 0 ||
@@ -149,17 +150,18 @@ static organ_status make_sizes(const organ_quantize_options *o, const sizes_list
     return error->status;
 }
 
-organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_engine *engine,
-                                  const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_quantize_sizes(const organ_quantize_options *options, organ_quantize_one *one,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error)
 {
     organ_quantize_options o = *options;
     sizes_list sizes = {0};
     if (fill_in(&o, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
-            make_sizes(&o, &sizes, engine, progress, report, error);
+            make_sizes(&o, &sizes, one, engine, progress, report, error);
         else
-            organ_quantize_pruned(&o, NULL, engine, progress, report, error);
+            one(&o, NULL, engine, progress, report, error);
     }
     sizes_release(&sizes);
     return error->status;

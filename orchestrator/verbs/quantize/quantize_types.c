@@ -22,17 +22,6 @@
 static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0",
                                          "q4_1", "q5_k", "q5_0",   "q5_1", "q6_k",   "q8_0"};
 
-bool organ_quantize_type_fits(const organ_quantize_types *w, size_t type, size_t cols)
-{
-    return cols % organ_dtype_describe(w->types[type]->codes)->elements == 0;
-}
-
-double organ_quantize_type_bits(const organ_quantize_types *w, size_t type)
-{
-    const organ_dtype_info *const info = organ_dtype_describe(w->types[type]->codes);
-    return 8.0 * (double)info->bytes / (double)info->elements;
-}
-
 /* ---- options ---- */
 
 bool organ_quantize_types_wanted(const organ_quantize_options *o)
@@ -55,7 +44,7 @@ static organ_status check_budget_option(const organ_quantize_options *o, organ_e
     if (o->target_size)
         return organ_quantity_parse(o->target_size, &bytes) && bytes
                    ? ORGAN_OK
-                   : organ_fail(error, ORGAN_USAGE, "--target-size '%s' is no size: give bytes, as in 12GB",
+                   : organ_fail(error, ORGAN_USAGE, "--target-size '%s' is not a size: give bytes, as in 12GB",
                                 o->target_size);
     if (organ_budget_parse(o->allocate.budget, &budget, error) != ORGAN_OK)
         return error->status;
@@ -307,7 +296,7 @@ static organ_status find_capacity(organ_quantize_types *w, organ_error *error)
 
 /* ---- measurements ---- */
 
-organ_status organ_quantize_types_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+static organ_status write_costs(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     organ_quantize_types *const w = context;
     (void)tensor;
@@ -358,7 +347,7 @@ static organ_status open_walk(organ_quantize_types *w, organ_error *error)
                                   .make = organ_quantize_make_anchor,
                                   .memory = organ_quantize_anchor_memory,
                                   .forget = forget_inputs,
-                                  .found = organ_quantize_types_found};
+                                  .found = write_costs};
     return organ_curves_open(&options, w->job->model, &w->inner, &w->curves, w->inner_curve_of, &w->work,
                              w->job->engine, w->job->progress, &w->walk, error);
 }
@@ -440,7 +429,7 @@ static void set_costs(organ_quantize_types *w)
                 w->assumed ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
 }
 
-/* If all tensors could stay as they are, they get the types that cost least: a copy would not be a quantised model. */
+/* If all tensors could stay unchanged, they get the types that cost least: a copy would not be a quantised model. */
 static organ_status solve(organ_quantize_types *w, organ_error *error)
 {
     size_t unchanged = 0;
@@ -460,18 +449,8 @@ static organ_status solve(organ_quantize_types *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Tensors that cannot be measured keep the encoding that they have already. */
-static void take_types(organ_quantize_types *w)
-{
-    organ_quantize_job *const job = w->job;
-    for (size_t k = 0; k < w->targets.count; k++) {
-        const size_t type = w->chosen[w->curve_of[k]];
-        job->encodings[w->targets.tensors[k] - job->model->tensors] = type < w->type_count ? w->types[type] : NULL;
-    }
-    w->bytes = w->programme.size + fixed_bytes(w);
-}
-
-int64_t organ_quantize_types_file_type(const organ_quantize_types *w)
+/* The type that most weights have names the file. */
+static int64_t file_type_of(const organ_quantize_types *w)
 {
     uint64_t weights[ORGAN_TYPES + 1] = {0};
     size_t most = 0;
@@ -480,6 +459,18 @@ int64_t organ_quantize_types_file_type(const organ_quantize_types *w)
     for (size_t k = 1; k < w->type_count; k++)
         most = weights[k] > weights[most] ? k : most;
     return w->types[most]->file_type;
+}
+
+/* Tensors that cannot be measured keep the encoding that they have already. */
+static void take_types(organ_quantize_types *w)
+{
+    organ_quantize_job *const job = w->job;
+    w->file_type = file_type_of(w);
+    for (size_t k = 0; k < w->targets.count; k++) {
+        const size_t type = w->chosen[w->curve_of[k]];
+        job->encodings[w->targets.tensors[k] - job->model->tensors] = type < w->type_count ? w->types[type] : NULL;
+    }
+    w->bytes = w->programme.size + fixed_bytes(w);
 }
 
 static void note_choice(const organ_quantize_types *w)
