@@ -74,8 +74,8 @@ static const organ_option quantize_options[] = {
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     SHARD_SIZE(quantize),
     WRITING(quantize,
-            "print what would be quantised" AND_PLAN "; --scheme mixed of a safetensors model measures the widths first, "
-            "as the run does")};
+            "print what would be quantised" AND_PLAN
+            "; --scheme mixed of a safetensors model measures the widths first, as the run does")};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
