@@ -436,6 +436,7 @@ prune/sparsegpt.c
 prune/tiles.c
 prune/units.c
 quantize/gptq.c
+quantize/quantize_costs.c
 shrink/choices.c
 shrink/cut.c
 shrink/measure_scores.c
