@@ -425,6 +425,7 @@ each own_files awk '
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
 # each gives the reason in a comment that begins with "Ranks:".
 cat >"$scratch/ranks" <<'LAW'
+evaluate/imatrix.c
 inspect/machine_plan.c
 lora/adapter_write.c
 measure/fleet.c
