@@ -128,7 +128,7 @@ surgery/scoring
 surgery/write scoring
 verbs/convert
 verbs/autopsy convert
-verbs/quantize
+verbs/quantize convert
 verbs/prune quantize
 verbs/evaluate prune
 verbs/fetch
@@ -436,6 +436,7 @@ prune/sparsegpt.c
 prune/tiles.c
 prune/units.c
 quantize/gptq.c
+quantize/quantize_source.c
 shrink/choices.c
 shrink/cut.c
 shrink/measure_scores.c

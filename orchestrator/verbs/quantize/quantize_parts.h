@@ -8,6 +8,7 @@
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
+ *   quantize_source.c       safetensors models with a GGUF output: the conversion before
  *   quantize_type_of.c      GGUF models: types that --type-of fixes
  *   quantize_widths.c       mixed widths */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
@@ -122,9 +123,13 @@ typedef struct organ_recipe {
     int64_t file_type; /* value of general.file_type */
 } organ_recipe;
 
+typedef struct organ_quantize_source organ_quantize_source;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
+    const organ_quantize_source *source;   /* the model was converted for this run (quantize_source.h); NULL: it was not
+                                            */
     const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
     const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
