@@ -3,7 +3,7 @@
  * the output or in --scratch, which is removed at the end. A dry run, and the check of the options before a conversion,
  * use a file with the same header and a hole instead of the data.
  *
- * Ranks: all of them must have closed the file before its directory is removed. */
+ * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/files.h"
@@ -151,7 +151,7 @@ organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, c
                              organ_quantity_text(s->bytes, size));
     organ_convert(&c, engine, progress, &report, error);
     json_decref(report);
-    return error->status;
+    return organ_ranks_agree(engine->ranks, "the end of the conversion", error);
 }
 
 void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, const organ_error *error)
@@ -160,7 +160,7 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_error met = *error;
     organ_quantize_source_drop_outline(s);
     if (s->path) {
-        organ_ranks_agree(ranks, "the end of the conversion", &met);
+        organ_ranks_agree(ranks, "the end of the quantisation", &met);
         if (!stopped || (!organ_quantize_source_is_begun(s->path) && !organ_quantize_source_is_begun(s->output)))
             organ_remove_tree(s->folder);
     }
