@@ -174,5 +174,11 @@ refused 3 "is not an importance matrix" quantize $plain -o no.gguf -s q4_k --ima
 head -c 40000 imatrix/tiny-qwen2.dat >cut.dat
 refused 3 "cut.dat" quantize $plain -o no.gguf -s q4_k --imatrix cut.dat
 refused 3 "entry 'blk.0.attn_q.weight' has 320 values, but tensor 'blk.0.attn_q.weight' has 1 x 32 inputs" \
+    quantize "$model/../forward/gemma3.gguf" -o no.gguf -s q8_0 --imatrix $new
+refused 3 "entry 'blk.3.attn_k.weight' is of a layer that $model/../forward/llama.gguf does not have: the file was made from another model" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 --imatrix $new
+ends 0 quantize $plain -o no.gguf -s Q2_K_S --dry-run
+says "q2_k_s loses much without --imatrix, as llama-quantize requires, or --method gptq"
+ends 0 quantize $plain -o no.gguf -s Q2_K_S --dry-run --imatrix $new
+judge "the warning is there with an imatrix" test "$(grep -c 'loses much' ../err)" = 0
 finish
