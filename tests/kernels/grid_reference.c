@@ -211,9 +211,19 @@ void reference_fit_grid(int number, const float *values, const float *weights, f
     }
     if (over > 0 && under > 0)
         unit = unit_of(b, over / under);
+    over = under = 0;
     for (int j = 0; j < groups; j++) {
+        float squares = 0;
         choose(b, &all[j], unit * odd[j]);
+        sums_of(b, &all[j], &px[j], &pp[j]);
+        for (int k = 0; k < b->size; k++)
+            squares = fmaf(all[j].w[k] * all[j].a[k], all[j].a[k], squares);
+        over += squares;
+        under += odd[j] * px[j];
+    }
+    if (over > 0 && under > 0)
+        unit = unit_of(b, over / under);
+    for (int j = 0; j < groups; j++)
         for (int k = 0; k < b->size; k++)
             meant[j * b->size + k] = (all[j].negative[k] ? -unit : unit) * odd[j] * all[j].level[k];
-    }
 }
