@@ -56,6 +56,8 @@
     X(set, Q6_K, q6_k)                                                                                                 \
     X(set, IQ4_NL, iq4_nl)                                                                                             \
     X(set, IQ4_XS, iq4_xs)                                                                                             \
+    X(set, MXFP4, mxfp4)                                                                                               \
+    X(set, NVFP4, nvfp4)                                                                                               \
     X(set, IQ3_XXS, iq3_xxs)                                                                                           \
     X(set, IQ3_S, iq3_s)                                                                                               \
     X(set, IQ2_S, iq2_s)

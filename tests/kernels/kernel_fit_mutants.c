@@ -67,6 +67,18 @@ static void keeps_the_first_scale(const float *values, const float *weights, siz
     for (size_t k = 5; k < n; k += 6)
         ((unsigned char *)blocks)[82 * k] ^= 1;
 }
+static void takes_the_next_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[40](values, weights, cols, blocks, n);
+    if (n > 20 && ((unsigned char *)blocks)[36 * 20] < 126)
+        ((unsigned char *)blocks)[36 * 20]++;
+}
+static void drops_a_high_bit(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[11](values, weights, cols, blocks, n);
+    if (n > 30)
+        ((unsigned char *)blocks)[110 * 30 + 7] ^= 4;
+}
 
 #define MUTANT(type, wrong)                                                                                            \
     static void break_##wrong(organ_kernels *k) { k->fit[type] = wrong; }
@@ -80,6 +92,8 @@ MUTANT(13, drops_a_code)
 MUTANT(21, takes_another_point)
 MUTANT(18, changes_the_last_sign)
 MUTANT(22, keeps_the_first_scale)
+MUTANT(40, takes_the_next_scale)
+MUTANT(11, drops_a_high_bit)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
 
 /* ---- kernels of GPTQ ---- */
@@ -144,6 +158,8 @@ const kernel_mutant fit_mutants[] = {
     {"a point of a codebook is not the best", check_fit_reference, break_takes_another_point},
     {"signs of a run are others", check_fit_reference, break_changes_the_last_sign},
     {"a scale is not refitted", check_fit_reference, break_keeps_the_first_scale},
+    {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
+    {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},
     {"a block past the last is written", check_fit_shapes, break_makes_16_blocks},
     {"huge values make a scale infinite", check_fit_purpose, break_stores_infinity},
