@@ -9,9 +9,6 @@ const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},     {"Q4_1", 3, 32, 
                                        {"MXFP4", 39, 32, 17},   {"NVFP4", 40, 64, 36},  {"IQ3_XXS", 18, 256, 98},
                                        {"IQ3_S", 21, 256, 110}, {"IQ2_S", 22, 256, 82}};
 
-float reference_bounded(float x) { return bounded(x); }
-float reference_half(float value) { return half_of(value); }
-
 typedef struct range {
     float low, high;
     int tries;
@@ -196,11 +193,9 @@ static void fit_of_16(const float *values, const float *weights, float *meant)
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant)
 {
     const range *const ranges[] = {[2] = &eight, [6] = &sixteen, [8] = &byte};
-    if (reference_fit_levels(type, values, weights, meant))
+    if (reference_fit_levels(type, values, weights, meant) || reference_fit_grid(type, values, weights, meant))
         return;
-    if (type->number == 18 || type->number == 21 || type->number == 22) {
-        reference_fit_grid(type->number, values, weights, meant);
-    } else if (type->number == 14) {
+    if (type->number == 14) {
         fit_of_16(values, weights, meant);
     } else if (type->elements == 256) {
         fit_of_8(values, weights, type->number == 12 ? 15 : 31, meant);

@@ -15,15 +15,10 @@ extern const fit_type fit_types[FIT_TYPES];
 
 /* Quantises one block of the type, with a weight for each value, and writes the dequantised values. */
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant);
-/* The same for IQ3_XXS (18), IQ3_S (21) and IQ2_S (22). */
-void reference_fit_grid(int number, const float *values, const float *weights, float *meant);
-
-/* Within +-2^30; a NaN becomes -2^30. */
-float reference_bounded(float x);
-/* Rounded to F16, within its finite numbers. */
-float reference_half(float value);
 
 /* The same for Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4 and NVFP4; returns 0 for other types. */
 int reference_fit_levels(const fit_type *type, const float *values, const float *weights, float *meant);
+/* The same for IQ3_XXS, IQ3_S and IQ2_S. */
+int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant);
 
 #endif

@@ -2,9 +2,8 @@
  * A second implementation of the search of "Points of codebooks" in docs/definitions/gguf.md: it tries all points for
  * each run, one run at a time. */
 #include "kernels/ggml_grids.h"
+#include "tests/kernels/fit_group.h"
 #include "tests/kernels/fit_reference.h"
-#include <math.h>
-#include <string.h>
 
 enum { TRIES = 6 };
 
@@ -134,11 +133,7 @@ static void sums_of(const book *b, const grid_group *g, float *px, float *pp)
     }
 }
 
-static float inverse(float s) { return s > 0x1p-60f ? 1 / s : 0; }
-
-static float within(float x, float low, float high) { return fminf(fmaxf(x, low), high); }
-
-static float odd_near(float x) { return 2 * rintf(within((x - 1) * 0.5f, 0, 15)) + 1; }
+static float odd_near(float x) { return 2 * code_at((x - 1) * 0.5f, 0, 15) + 1; }
 
 static float best_of_tries(const book *b, grid_group *g)
 {
@@ -153,7 +148,7 @@ static float best_of_tries(const book *b, grid_group *g)
     return best;
 }
 
-static float unit_of(const book *b, float unit) { return reference_half(unit / b->unit) * b->unit; }
+static float unit_of(const book *b, float unit) { return half_of(unit / b->unit) * b->unit; }
 
 static float first_unit(const book *b, const float *scales, const float *pp, int groups)
 {
@@ -164,7 +159,7 @@ static float first_unit(const book *b, const float *scales, const float *pp, int
         const float unit = unit_of(b, top / (32.5f - 0.5f * (float)t));
         float sum = 0;
         for (int j = 0; j < groups; j++) {
-            const float off = scales[j] - unit * odd_near(scales[j] * inverse(unit));
+            const float off = scales[j] - unit * odd_near(scales[j] * inverse_of(unit));
             sum += pp[j] * off * off;
         }
         best = sum < least ? unit : best;
@@ -177,43 +172,70 @@ static float nearby_odd(const book *b, grid_group *g, float unit, float odd)
 {
     float least = 0x1p126f, best = odd;
     for (int step = -2; step <= 2; step += 2) {
-        const float next = within(odd + (float)step, 1, 31), error = choose(b, g, unit * next);
+        const float next = clamped(odd + (float)step, 1, 31), error = choose(b, g, unit * next);
         best = error < least ? next : best;
         least = error < least ? error : least;
     }
     return best;
 }
 
-void reference_fit_grid(int number, const float *values, const float *weights, float *meant)
+/* Fits the scales, and sets *unit and odd[], with which the levels of each group of the block are chosen. */
+static void solve(const book *b, grid_group *all, int groups, float *unit, float *odd)
 {
-    const book *const b = &books[number == 18 ? 0 : number - 20];
-    const int groups = 256 / b->size;
-    grid_group all[16];
-    float scales[16], px[16], pp[16], odd[16], over = 0, under = 0;
+    float scales[16], px[16], pp[16], over = 0, under = 0;
     for (int j = 0; j < groups; j++) {
-        for (int k = 0; k < b->size; k++) {
-            const float x = reference_bounded(values[j * b->size + k]);
-            all[j].a[k] = fabsf(x);
-            all[j].negative[k] = signbit(x) != 0;
-            all[j].w[k] = weights[j * b->size + k];
-        }
         choose(b, &all[j], best_of_tries(b, &all[j]));
         sums_of(b, &all[j], &px[j], &pp[j]);
         scales[j] = px[j] > 0 ? px[j] / pp[j] : 0;
     }
-    float unit = first_unit(b, scales, pp, groups);
+    *unit = first_unit(b, scales, pp, groups);
     for (int j = 0; j < groups; j++) {
-        odd[j] = nearby_odd(b, &all[j], unit, odd_near(scales[j] * inverse(unit)));
-        choose(b, &all[j], unit * odd[j]);
+        odd[j] = nearby_odd(b, &all[j], *unit, odd_near(scales[j] * inverse_of(*unit)));
+        choose(b, &all[j], *unit * odd[j]);
         sums_of(b, &all[j], &px[j], &pp[j]);
         over += odd[j] * px[j];
         under += odd[j] * odd[j] * pp[j];
     }
     if (over > 0 && under > 0)
-        unit = unit_of(b, over / under);
+        *unit = unit_of(b, over / under);
+}
+
+/* Makes the product of values and decoded values equal that of the values with themselves. */
+static void unshrink(const book *b, grid_group *all, int groups, float *unit, const float *odd)
+{
+    float over = 0, under = 0, px, pp;
     for (int j = 0; j < groups; j++) {
-        choose(b, &all[j], unit * odd[j]);
+        float squares = 0;
+        choose(b, &all[j], *unit * odd[j]);
+        sums_of(b, &all[j], &px, &pp);
+        for (int k = 0; k < b->size; k++)
+            squares = fmaf(all[j].w[k] * all[j].a[k], all[j].a[k], squares);
+        over += squares;
+        under += odd[j] * px;
+    }
+    if (over > 0 && under > 0)
+        *unit = unit_of(b, over / under);
+}
+
+int reference_fit_grid(const fit_type *type, const float *values, const float *weights, float *meant)
+{
+    if (type->number != 18 && type->number != 21 && type->number != 22)
+        return 0;
+    const book *const b = &books[type->number == 18 ? 0 : type->number - 20];
+    const int groups = 256 / b->size;
+    grid_group all[16];
+    float unit, odd[16];
+    for (int j = 0; j < groups; j++)
+        for (int k = 0; k < b->size; k++) {
+            const float x = bounded(values[j * b->size + k]);
+            all[j].a[k] = fabsf(x);
+            all[j].negative[k] = signbit(x) != 0;
+            all[j].w[k] = weights[j * b->size + k];
+        }
+    solve(b, all, groups, &unit, odd);
+    unshrink(b, all, groups, &unit, odd);
+    for (int j = 0; j < groups; j++)
         for (int k = 0; k < b->size; k++)
             meant[j * b->size + k] = (all[j].negative[k] ? -unit : unit) * odd[j] * all[j].level[k];
-    }
+    return 1;
 }
