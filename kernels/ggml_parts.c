@@ -358,11 +358,10 @@ static const organ_levels levels_of_iq3_xxs = {
     .middles = {-57, -48, -40, -32, -24, -16, -8, 0, 8, 16, 24, 32, 40, 48, 57},
     .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
 
-static const organ_levels levels_of_iq3_s = {
-    .count = 16,
-    .values = {-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15},
-    .middles = {-14, -12, -10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10, 12, 14},
-    .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
+static const organ_levels levels_of_iq3_s = {.count = 16,
+                                             .values = {-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15},
+                                             .middles = {-14, -12, -10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10, 12, 14},
+                                             .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
 
 static const organ_levels levels_of_iq2_s = {
     .count = 6,
