@@ -107,6 +107,10 @@ organ_status organ_forward_check_tokens(const organ_forward *forward, const uint
  * ORGAN_USAGE for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
+/* Makes later calls of organ_forward_embed pass the row of the embedding matrix of each token, `width` values, through
+ * `change` before they use it, to measure what other embeddings cost. NULL: rows stay as they are. */
+typedef void organ_change_row(void *context, float *row, size_t width);
+void organ_forward_change_embeddings(organ_forward *forward, organ_change_row *change, void *context);
 
 /* The weights of a layer. Float weights keep their stored type if products support it, else they are FP32. Packed
  * weights stay packed, and products decode them by panels. */
@@ -267,6 +271,17 @@ void organ_forward_final(const organ_forward *forward, const float *hidden, size
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error);
+
+/* The rows of another output head, vocab_size x hidden_size. */
+typedef struct organ_head_rows {
+    const void *source;
+    /* Writes rows [first, first + count) to `values`, contiguous. Called on any worker. */
+    void (*make)(const void *source, size_t first, size_t count, float *values);
+} organ_head_rows;
+/* Computes logits like organ_forward_logits, but with the matrix `head` in place of the output head's. */
+organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_rows *head, const float *hidden,
+                                       const size_t *rows, size_t count, void *context,
+                                       void (*each)(void *context, size_t k, float *logits), organ_error *error);
 
 /* ---- the whole pass ---- */
 

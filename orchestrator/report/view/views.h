@@ -38,6 +38,7 @@
     VIEW(prune)                                                                                                        \
     VIEW(purify)                                                                                                       \
     VIEW(quantize)                                                                                                     \
+    VIEW(quantize_sizes)                                                                                               \
     VIEW(tasks)                                                                                                        \
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \

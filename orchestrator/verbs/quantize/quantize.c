@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -147,7 +148,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
         job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
-        return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
+        return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
     keep_tensor(job, tensor);
     return error->status;
 }
@@ -237,11 +238,28 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
+/* A text is also needed by --method nearest, which has none otherwise. */
+static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
+{
+    organ_quantize_options without = *o;
+    if (quantize_by_text(o))
+        return check_method(o, error);
+    without.calibration = (organ_calibration_text){0};
+    without.moments = NULL;
+    without.all_experts = false;
+    return check_method(&without, error);
+}
+
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
+        organ_quantize_repair_check(o, error) != ORGAN_OK)
         return error->status;
+    if (!job->pruning && organ_quantize_types_wanted(o)) {
+        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
+        return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
+    }
     job->recipe = organ_recipe_named(o->scheme);
     job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_encoding_named(o->scheme);
     if (!job->encoding)
@@ -325,6 +343,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
+    if (gguf && strcmp(o->scheme, "mixed") == 0 && organ_quantize_types_find(job, error) != ORGAN_OK)
+        return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
     organ_rows_rest();
@@ -348,12 +368,18 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
+static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
+
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
  * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
     job->run = run;
+    if (job->repair)
+        return organ_quantize_pass(job, error) == ORGAN_OK
+                   ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
+                   : error->status;
     if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
@@ -370,7 +396,9 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
+    organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
+    organ_quantize_types_close(job->types);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
     free(job->fixed);
@@ -422,7 +450,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
         return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
-                              .checked = job->widths && !o->write.dry_run,
+                              .checked = (job->widths || job->types) && !o->write.dry_run,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -447,28 +475,107 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+static organ_status quantize_run(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                 const organ_quantize_source *source, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
+    organ_quantize_job job = {
+        .options = options, .pruning = pruning, .source = source, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     quantize_model(&job, report, error);
     close_quantize(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 
-static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
+{
+    return quantize_run(options, pruning, NULL, engine, progress, report, error);
+}
+
+static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
+{
+    return quantize_run(options, NULL, source, engine, progress, report, error);
+}
+
+/* Argument of quantize_verb. */
+typedef struct quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+} quantize_call;
+
+static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    const quantize_call *const call = given;
+    return organ_quantize_types_wanted(call->options)
+               ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
+               : quantize_one(call->options, call->source, engine, progress, report, error);
+}
+
+/* With method nearest only the conversion uses --scratch. */
+static organ_quantize_options options_of_converted(const organ_quantize_options *options)
+{
+    organ_quantize_options inner = *options;
+    if (!quantize_by_text(options))
+        inner.calibration.scratch = NULL;
+    return inner;
+}
+
+/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed
+ * measures the model in a dry run too, so it has no such check, and its dry run converts. */
+static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error)
+{
+    const bool dry = options->write.dry_run;
+    organ_quantize_options inner = options_of_converted(options);
+    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error))
+        return error->status;
+    inner.model = source->outline;
+    inner.write.dry_run = true;
+    inner.write.evaluate = NULL;
+    const quantize_call call = {&inner, source};
+    if (dry)
+        return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
+    json_t *checked = NULL;
+    quantize_verb(&call, engine, NULL, &checked, error);
+    json_decref(checked);
+    organ_quantize_source_drop_outline(source);
+    return error->status;
+}
+
+static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
+                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                       organ_error *error)
+{
+    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
+    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    organ_quantize_options inner = options_of_converted(options);
+    if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
+        return error->status;
+    if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
+        return error->status;
+    inner.model = source->path;
+    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    const quantize_call call = {&inner, source};
+    return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    organ_quantize_source source;
+    const quantize_call call = {options, NULL};
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    return organ_plan_run(quantize_verb, options, options->write.dry_run, engine, progress, report, error);
+    if (organ_quantize_source_find(options, &source, error) == ORGAN_OK)
+        source.folder ? quantize_converted(options, &source, engine, progress, report, error)
+                      : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+    organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
+    return error->status;
 }
