@@ -233,14 +233,29 @@ enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at th
 
 INLINE m32x16 coding_some(f32x16 a) { return u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(0)); }
 
+INLINE f32x16 coding_listed(const organ_levels *levels, f32x16 quotient)
+{
+    f32x16 level = f32_set1(levels->values[0]);
+    UNROLL for (int k = 0; k < 15; k++) level =
+        f32_select(f32_gt(quotient, f32_set1(levels->middles[k])), f32_set1(levels->values[k + 1]), level);
+    return level;
+}
+
+/* Rounds to an E4M3 number. */
+INLINE f32x16 coding_e4m3(f32x16 a)
+{
+    const f32x16 within = f32_max(f32_min(a, f32_set1(E4M3_LARGEST)), f32_set1(-E4M3_LARGEST));
+    const f32x16 power = f32_of_bits(u32_and(f32_bits(within), u32_set1(INFINITE))),
+                 rounds = f32_mul(f32_max(power, f32_set1(E4M3_LEAST)), f32_set1(E4M3_ROUNDING));
+    return f32_sub(f32_add(within, rounds), rounds);
+}
+
 INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
 {
-    if (c->e4m3) {
-        const f32x16 within = f32_max(f32_min(quotient, f32_set1(E4M3_LARGEST)), f32_set1(-E4M3_LARGEST));
-        const f32x16 power = f32_of_bits(u32_and(f32_bits(within), u32_set1(INFINITE))),
-                     rounds = f32_mul(f32_max(power, f32_set1(E4M3_LEAST)), f32_set1(E4M3_ROUNDING));
-        return f32_sub(f32_add(within, rounds), rounds);
-    }
+    if (c->levels)
+        return coding_listed(c->levels, quotient);
+    if (c->e4m3)
+        return coding_e4m3(quotient);
     const f32x16 within = f32_max(f32_min(quotient, f32_set1(c->high)), f32_set1(c->low)),
                  rounds = f32_set1(CODING_ROUNDING);
     return f32_sub(f32_add(within, rounds), rounds);
@@ -312,13 +327,31 @@ void KERNEL(code_columns)(const organ_coding *c)
         code_some(c, first, 1);
 }
 
-/* The type is F16 within its range, or BF16. */
+/* Rounds to a power of 2. Adding half of the fraction's range to the bits carries into the exponent from 1.5 times a
+ * power of 2 on. */
+INLINE f32x16 coding_e8m0(f32x16 a)
+{
+    const f32x16 within = f32_max(f32_min(a, f32_set1(0x1p127f)), f32_set1(0x1p-126f));
+    return f32_min(f32_of_bits(u32_and(u32_add(f32_bits(within), u32_set1(0x400000)), u32_set1(INFINITE))),
+                   f32_set1(0x1p127f));
+}
+
+/* Rounds to the stored type, within its range. */
 INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
 {
     const f32x16 most = f32_set1(65504);
-    if (c->f16)
+    switch (c->stored) {
+    case ORGAN_STORE_F16:
         return f16_widen(f16_narrow(f32_max(f32_min(a, most), f32_sub(f32_set1(0), most))));
-    return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    case ORGAN_STORE_E4M3:
+        return coding_e4m3(f32_max(a, f32_set1(E4M3_LEAST)));
+    case ORGAN_STORE_E8M0:
+        return coding_e8m0(a);
+    case ORGAN_STORE_F32:
+        return a;
+    default:
+        return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    }
 }
 
 INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t from, size_t to, float *by)

@@ -23,21 +23,26 @@
 #define ORGAN_MAX_WEIGHT 0x1p24
 
 /* The values that share a scale: a square block of the matrix, the tensor, a row (channel), a group of consecutive
- * columns of a row, or a group of a GGUF block type (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
+ * columns of a row (ORGAN_SCALE_E4M3, ORGAN_SCALE_E8M0: with scales of that type), or a group of a GGUF block type
+ * (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
 typedef enum organ_scale_of {
     ORGAN_SCALE_BLOCK,
     ORGAN_SCALE_TENSOR,
     ORGAN_SCALE_CHANNEL,
     ORGAN_SCALE_GROUP,
+    ORGAN_SCALE_E4M3,
+    ORGAN_SCALE_E8M0,
     ORGAN_SCALE_GGUF
 } organ_scale_of;
 
 /* A grid: type of the codes, and values that share a scale. */
 typedef struct organ_grid {
-    unsigned bits; /* bits of integer codes, 2 to 8; 0: codes are E4M3 numbers */
+    /* Bits of integer codes, 2 to 8; 0: codes are E4M3 numbers. Codes of 4 bits with scales of E4M3 or E8M0 are FP4
+     * numbers. */
+    unsigned bits;
     organ_scale_of scale_of;
-    /* BLOCK: rows and columns of a block. GROUP: columns of a group. GGUF: number of the block type in GGUF files.
-     * TENSOR, CHANNEL: 0. */
+    /* BLOCK: rows and columns of a block. GROUP, E4M3, E8M0: columns of a group. GGUF: number of the block type in GGUF
+     * files. TENSOR, CHANNEL: 0. */
     size_t size;
 } organ_grid;
 
@@ -47,17 +52,21 @@ float organ_grid_max(const organ_grid *grid);
 /* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
  * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);
-/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
+/* Returns the levels of the codes; NULL: whole numbers or E4M3. */
+const organ_levels *organ_grid_levels(const organ_grid *grid);
+/* Returns the type in which scales are stored; of GGUF types with coded scales the type of d. */
+organ_scale_store organ_grid_store(const organ_grid *grid);
+/* Returns `scale` rounded to F16, if that is the type of the scales, else to FP32 or BF16. Not for other types. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
 /* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
  * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
 const organ_scale_search *organ_grid_search(const organ_grid *grid);
 
-/* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
+/* Sets *low and *high to the least and greatest whole level; without meaning for other levels. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high);
-/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
- * 0 if the grid has no minima. n is any number. */
+/* Sets codes[k] to the level nearest to (values[k] - minimum) / scale, for n values of a group. `minimum` is 0 if the
+ * grid has no minima. n is any number. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *values, float *codes, size_t n);
 
 /* Returns the GGUF block type of the grid; NULL unless scale_of is ORGAN_SCALE_GGUF. */
@@ -73,8 +82,8 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols);
 size_t organ_grid_groups(const organ_grid *grid, size_t cols);
 /* Returns whether a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid);
-/* Returns the number of blocks of a row if they store each group scale as a code times a scale d of the block (Q4_K,
- * Q5_K, Q6_K), and each minimum as a code times dmin; 0 for all other grids. */
+/* Returns the number of blocks of a row if they store each group scale as a code times a scale d of the block (Q4_K and
+ * similar), and each minimum as a code times dmin; 0 for all other grids. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols);
 /* Returns how many numbers decode the codes of a row, in this order: a scale for each group; a minimum for each group
  * (organ_grid_affine); d of each block, and with minima dmin of each block (organ_grid_supers). */
@@ -88,8 +97,10 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group */
 
-/* The encodings of GGUF models, for messages. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
+/* The encodings of GGUF models, for messages, and as an array of names. */
+#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -105,6 +116,11 @@ typedef struct organ_encoding {
 
 /* Returns the encoding with this name, a constant; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
+/* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
+ * another name. organ_encoding_named does not find it, because it is not a scheme. */
+const organ_encoding *organ_encoding_plain(const char *name);
+/* Returns whether organ_encoding_plain returned the encoding. It has no scales, and GPTQ cannot use it. */
+bool organ_encoding_is_plain(const organ_encoding *encoding);
 /* Returns whether the encoding is that of --scheme mixed, which stands for a number of bits chosen for each target; its
  * grid has the greatest number of bits and the smallest groups. */
 bool organ_encoding_is_mixed(const organ_encoding *encoding);
@@ -132,8 +148,9 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
 /* Operations of a matrix product that take as long as organ_encoding_fit for a value, to plan a dry run. */
 #define ORGAN_FIT_PRODUCTS 560.0
 
-/* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows. Only for GGUF.
- * `weights` has the weight of each column's squared errors; NULL: all are equal. */
+/* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows; a plain
+ * encoding rounds the values. Only for GGUF. `weights` has the weight of each column's squared errors; NULL: all are
+ * equal. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks);
 /* Decodes the stored codes of a row to FP32; `scales` has the scales of its groups. For GGUF `scales` is ignored, and

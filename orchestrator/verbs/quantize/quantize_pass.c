@@ -135,11 +135,11 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
  * such an encoder are skipped. */
 static void measure_reference(encode_buffers *b, const float *values, size_t rows)
 {
-    const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
+    const organ_dtype_info *const type = organ_dtype_describe(b->part->encoding->codes);
     double squares[2];
-    if (!b->kernels->quantize[kind->type])
+    if (!b->kernels->quantize[type->ggml])
         return;
-    b->kernels->quantize[kind->type](values, b->codes, rows * b->cols / kind->elements);
+    b->kernels->quantize[type->ggml](values, b->codes, rows * b->cols / type->elements);
     organ_encoding_decode(b->part->encoding, b->kernels, b->codes, NULL, rows * b->cols, b->back);
     b->kernels->error_squares(values, b->back, rows * b->cols, squares);
     b->unsearched += squares[1];
