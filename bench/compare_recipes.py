@@ -3,19 +3,19 @@
 """Compares `organ quantize` for GGUF models with llama-quantize at equal bytes. llama.cpp itself is the judge.
 
 For each recipe of llama-quantize (Q4_K_M, IQ4_XS, ...) the script writes the recipe's file, and with organ `--scheme mixed` of the same
-size. "pure" rows compare one type for all matrices: by llama-quantize, and by organ with and without GPTQ. All use one imatrix of
+size. "pure" rows compare one type for all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All use one imatrix of
 llama-imatrix. llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text. Rows that are in
-the table are skipped; delete lines to measure them again.
+the table are skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model also measures.
 
     python3 bench/compare_recipes.py --llama DIR [--trained DIR] [--models smollm2,gemma3,trained] [--works "Q4_K_M,pure Q3_K"] [--draw]
 
 DIR has llama-quantize, llama-imatrix and llama-perplexity of llama-cpp-python 0.3.36's source package. --published (or
-ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained that of the model of bench/train_model.py. The published
+ORGAN_PUBLISHED) is the directory of bench/published.sh; --trained (or TRAINED) the model of bench/train_model.py. The published
 models were quantised before: their donors are the dequantised values, and organ must not use the types that the source had.
 Writes docs/bits.tsv, docs/bits.svg and the table of docs/quality.md; --draw writes only the latter two. Standard library only."""
 import argparse
-import os
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -25,11 +25,11 @@ import sys
 import draw_bits
 
 COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise", "seconds"]
-TYPES = ["q2_k", "q3_k", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "iq3_xxs", "iq3_s", "iq2_s"]
-# The types of the source, and recipes at sizes below the source's bytes.
+TYPES = "q2_k,q3_k,q4_0,q4_1,q5_0,q5_1,q8_0,q4_k,q5_k,q6_k,iq4_nl,iq4_xs,iq3_xxs,iq3_s,iq2_s"
+# For each model the types of its source, and the works. Recipes that store the source in its own types (Q4_K_M of Gemma) say nothing.
 MODELS = {
-    "smollm2": (["q4_1", "q8_0"], ["Q4_K_S", "IQ4_XS", "Q3_K_M"]),
-    "gemma3": (["q5_0", "q8_0", "q4_k", "q6_k"], ["Q4_K_S", "IQ4_XS", "Q3_K_M"]),
+    "smollm2": (["q4_1", "q8_0"], ["Q4_K_M", "IQ4_XS", "Q3_K_M"]),
+    "gemma3": (["q5_0", "q8_0", "q4_k", "q6_k"], ["IQ4_XS", "Q3_K_M"]),
     "trained": ([], ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_S", "IQ3_XXS", "IQ2_M", "Q2_K",
                      "pure Q6_K", "pure Q5_K", "pure Q4_K", "pure IQ4_NL", "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure IQ3_XXS",
                      "pure Q2_K", "pure IQ2_S"]),
@@ -45,11 +45,12 @@ def arguments():
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--works", help="only these rows; others than those of MODELS are possible")
     parser.add_argument("--programs", default="llama-quantize,organ,organ-gptq")
+    parser.add_argument("--types", default=TYPES, help="types that --scheme mixed may choose, but those of the source")
     parser.add_argument("--calibration", default="calib.txt")
     parser.add_argument("--held", default="held.txt")
-    parser.add_argument("--samples", default="64", help="windows of calibration")
+    parser.add_argument("--samples", default="32", help="windows of calibration")
     parser.add_argument("--context", default="512")
-    parser.add_argument("--chunks", default="32", help="windows that llama-perplexity scores")
+    parser.add_argument("--chunks", default="16", help="windows that llama-perplexity scores")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/recipes"))
     parser.add_argument("--lines", type=pathlib.Path, default=pathlib.Path("docs/bits.tsv"))
     parser.add_argument("--page", type=pathlib.Path, default=pathlib.Path("docs/quality.md"))
@@ -75,26 +76,30 @@ class Judge:
     """The donor of one model, its imatrix and its logits."""
 
     def __init__(self, options, name):
+        if not shutil.which(options.llama / "llama-perplexity"):
+            sys.exit("--llama (or LLAMA) must name the directory of llama-quantize, llama-imatrix and llama-perplexity")
         self.o, self.name, self.work = options, name, options.work / name
+        self.log = self.work / f"log-{os.getpid()}"
         self.work.mkdir(parents=True, exist_ok=True)
         self.text, self.held = options.published / options.calibration, options.published / options.held
         self.donor, self.imatrix, self.logits = self.work / "donor.gguf", self.work / "imatrix.gguf", self.work / "logits"
         source = options.published / f"{name}.gguf" if name != "trained" else options.trained
         if not source:
-            sys.exit("--trained must name the model of bench/train_model.py")
+            sys.exit("--trained (or TRAINED) must name the model of bench/train_model.py")
         plain = self.work / "plain.gguf"
         self.make(plain, self.organ("convert", source, "--to", "gguf") if source.is_dir() else self.organ("dequantize", source))
-        self.make(self.donor, self.organ("dequantize", plain, "--dtype", "f32"))
+        self.make(self.donor, [options.llama / "llama-quantize", plain], None, ["F32", "1"])
         self.make(self.imatrix, self.llama("imatrix", self.donor, "-f", self.text, "--chunks", options.samples))
         self.make(self.logits, self.scored(self.donor), "--kl-divergence-base")
         found = json.loads(subprocess.run([options.organ, "inspect", self.donor, "--json"], check=True, stdout=subprocess.PIPE).stdout)["model"]
         self.elements, self.header = found["elements"], found["file_bytes"] - found["bytes"]
 
-    def make(self, path, command, option="-o"):
+    def make(self, path, command, option="-o", rest=()):
+        """Runs a preparation whose output, named behind the option, is not there yet."""
         if path.exists():
             return
         unfinished = path.with_name("unfinished-" + path.name)
-        ended([*command, option, unfinished], self.work / "log")
+        ended([*command, *([option] if option else []), unfinished, *rest], self.log)
         unfinished.rename(path)
 
     def organ(self, *words):
@@ -108,21 +113,22 @@ class Judge:
 
     def by_llama(self, work, out):
         pure, _, name = work.rpartition(" ")
-        return [self.o.llama / "llama-quantize", *(["--pure"] if pure else []), "--imatrix", self.imatrix, self.donor, out, name, "1"]
+        return [self.o.llama / "llama-quantize", *(["--pure", "--token-embedding-type", "q6_k", "--output-tensor-type", "q6_k"] if pure else []),
+                "--imatrix", self.imatrix, self.donor, out, name, "1"]
 
     def by_organ(self, work, out, gptq, size):
         pure, _, name = work.rpartition(" ")
         calibrated = ["--calibration", self.text, "--samples", self.o.samples, "--context", self.o.context]
         scheme = [name.lower(), *(["--method", "gptq", *calibrated] if gptq else [])]
         if not pure:
-            types = [kind for kind in TYPES if kind not in MODELS[self.name][0]]
-            scheme = ["mixed", "--target-size", str(size), "--types", ",".join(types), *calibrated]
+            types = [kind for kind in self.o.types.split(",") if kind not in MODELS[self.name][0]]
+            scheme = ["mixed", "--target-size", str(size), "--types", ",".join(types), "--allocation", self.work / "measured", *calibrated]
         return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", *scheme)
 
     def row(self, work, program, command, out):
         """Writes a file by the command and measures it."""
-        seconds = ended(command, self.work / "log")[1]
-        words = ended([*self.scored(out), "--kl-divergence", "--kl-divergence-base", self.logits], self.work / "log")[0]
+        seconds = ended(command, self.log)[1]
+        words = ended([*self.scored(out), "--kl-divergence", "--kl-divergence-base", self.logits], self.log)[0]
         kl = re.search(r"^Mean +KLD: +(\S+) ± +(\S+)", words, re.MULTILINE)
         ratio = re.search(r"^Mean PPL\(Q\)/PPL\(base\) +: +(\S+)", words, re.MULTILINE)
         size = out.stat().st_size
@@ -196,8 +202,6 @@ def draw(options, rows):
 def main():
     options = arguments()
     if not options.draw:
-        if not shutil.which(options.llama / "llama-perplexity"):
-            sys.exit("--llama must name the directory of llama-quantize, llama-imatrix and llama-perplexity")
         rows = read(options.lines)
         for name in options.models.split(","):
             measure(options, rows, name)
