@@ -180,15 +180,15 @@ def measure(options, rows, name):
 
 
 def table(rows):
-    """Returns the lines of the page's table: recipes, by model."""
-    found = {key_of(row): row for row in rows}
-    lines = ["| model | recipe | size | bpw | KL, llama-quantize | KL, organ | ratio |", "|---|---|--:|--:|--:|--:|--:|"]
-    for row in rows:
-        own = found.get((row["model"], row["work"], "organ"))
-        if row["program"] != "llama-quantize" or row["work"].startswith("pure") or not own:
-            continue
-        lines.append(f"| {row['model']} | {row['work']} | {int(row['bytes']) / 1e6:.1f} MB | {row['bpw']} | {float(row['kl']):.4f} | {float(own['kl']):.4f} | "
-                     f"{float(own['kl']) / float(row['kl']):.2f} |")
+    """Returns the lines of the page's table: for each recipe and model organ's KL divergence, and its ratio to the recipe's."""
+    found = {key_of(row): float(row["kl"]) for row in rows}
+    models = [name for name in MODELS if any(row["model"] == name and row["program"] == "organ" for row in rows)]
+    works = sorted({row["work"] for row in rows if not row["work"].startswith("pure")}, key=lambda work: (MODELS["trained"][1] + [work]).index(work))
+    lines = ["| bytes of | " + " | ".join(draw_bits.TITLES[name] for name in models) + " |", "|---|" + "--:|" * len(models)]
+    for work in works:
+        pairs = [(found.get((name, work, "organ")), found.get((name, work, "llama-quantize"))) for name in models]
+        if any(all(pair) for pair in pairs):
+            lines.append(f"| {work} | " + " | ".join(f"{own:.4f} ({own / their:.2f})" if own and their else "" for own, their in pairs) + " |")
     return lines
 
 

@@ -5,9 +5,9 @@ llama-quantize and organ's files of the same bytes. `bench/compare_recipes.py --
 import math
 import pathlib
 
-TITLES = {"smollm2": "SmolLM2-135M (from Q4_1)", "gemma3": "Gemma 3 270M (from Q4_K_M)", "trained": "24 layers of 512 × 1536"}
+TITLES = {"smollm2": "SmolLM2-135M", "gemma3": "Gemma 3 270M", "trained": "24 layers of 512 x 1536"}
 COLOURS = {"organ": "#0b5cb8", "llama-quantize": "#8c959f"}
-PANEL, GAP, LEFT, TOP, HEIGHT = 330, 70, 62, 74, 330
+PANEL, GAP, LEFT, TOP, HEIGHT = 330, 70, 62, 88, 330
 
 
 def text(x, y, words, size=12, anchor="start", weight="normal", colour="#1f2328"):
@@ -52,7 +52,9 @@ def panel(left, model, rows):
             lines.append('<polyline fill="none" stroke="%s" points="%s"/>' %
                          (COLOURS[program], " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y, _ in line)))
         lines += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{COLOURS[program]}"/>' for x, y, _ in line]
-    lines += [text(x_of(x) + 6, y_of(y) - 5, name, 10, colour="#59636e") for x, y, name in points["llama-quantize"]]
+    for x, y, name in points["llama-quantize"]:
+        right = x_of(x) > left + 0.8 * PANEL  # there the name stands to the left of its point
+        lines.append(text(x_of(x) + (-8 if right else 6), y_of(y) - 5, name, 10, "end" if right else "start", colour="#59636e"))
     return lines
 
 
