@@ -3,9 +3,10 @@
 """Compares `organ quantize` for GGUF models with llama-quantize at equal bytes. llama.cpp itself is the judge.
 
 For each recipe of llama-quantize (Q4_K_M, IQ4_XS, ...) the script writes the recipe's file, and with organ `--scheme mixed` of the same
-size. "pure" rows compare one type for all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All use one imatrix of
-llama-imatrix. llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text. Rows that are in
-the table are skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model also measures.
+size. "pure" rows compare one type for all matrices but the embeddings (Q6_K), by llama-quantize and by organ with and without GPTQ. All
+use one imatrix of llama-imatrix. llama-perplexity then measures the KL divergence from the donor, an F32 file, on the held-out text.
+Rows that are in the table are skipped; delete lines to measure them again. `seconds` is processor time; the first organ row of a model
+includes the measurements, which --work keeps.
 
     python3 bench/compare_recipes.py --llama DIR [--trained DIR] [--models smollm2,gemma3,trained] [--works "Q4_K_M,pure Q3_K"] [--draw]
 
@@ -25,15 +26,22 @@ import sys
 import draw_bits
 
 COLUMNS = ["model", "work", "program", "bytes", "bpw", "kl", "kl_error", "rise", "seconds"]
-TYPES = "q2_k,q3_k,q4_0,q4_1,q5_0,q5_1,q8_0,q4_k,q5_k,q6_k,iq4_nl,iq4_xs,iq3_xxs,iq3_s,iq2_s"
-# For each model the types of its source, and the works. Recipes that store the source in its own types (Q4_K_M of Gemma) say nothing.
+# For each model the types that organ may choose, those of the source left out (None: all), and the works. Recipes that store the source
+# in its own types (Q4_K_M of Gemma) say nothing.
 MODELS = {
-    "smollm2": (["q4_1", "q8_0"], ["Q4_K_M", "IQ4_XS", "Q3_K_M"]),
-    "gemma3": (["q5_0", "q8_0", "q4_k", "q6_k"], ["IQ4_XS", "Q3_K_M"]),
-    "trained": ([], ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_S", "IQ3_XXS", "IQ2_M", "Q2_K",
+    "smollm2": ("q2_k,q3_k,q4_0,q4_k,q5_0,q5_1,q5_k,q6_k,iq4_nl,iq4_xs", ["Q4_K_M", "IQ4_XS", "Q3_K_M"]),
+    "gemma3": ("q2_k,q3_k,q4_0,q4_1,q5_1,q5_k,iq4_nl,iq4_xs", ["IQ4_XS", "Q3_K_M"]),
+    "trained": (None, ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_S", "IQ3_XXS", "IQ2_M", "Q2_K",
                      "pure Q6_K", "pure Q5_K", "pure Q4_K", "pure IQ4_NL", "pure IQ4_XS", "pure Q3_K", "pure IQ3_S", "pure IQ3_XXS",
                      "pure Q2_K", "pure IQ2_S"]),
 }
+
+# llama-perplexity prints in a thread and does not wait for it at its end, so that the last lines of a quick run are lost. This runs its
+# main function and then gives the thread a second.
+PERPLEXITY = """import ctypes, sys, time
+words = [word.encode() for word in sys.argv[1:]]
+ctypes.CDLL(sys.argv[1])._Z16llama_perplexityiPPc(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None))
+time.sleep(1)"""
 
 
 def arguments():
@@ -45,7 +53,6 @@ def arguments():
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--works", help="only these rows; others than those of MODELS are possible")
     parser.add_argument("--programs", default="llama-quantize,organ,organ-gptq")
-    parser.add_argument("--types", default=TYPES, help="types that --scheme mixed may choose, but those of the source")
     parser.add_argument("--calibration", default="calib.txt")
     parser.add_argument("--held", default="held.txt")
     parser.add_argument("--samples", default="32", help="windows of calibration")
@@ -121,22 +128,31 @@ class Judge:
         calibrated = ["--calibration", self.text, "--samples", self.o.samples, "--context", self.o.context]
         scheme = [name.lower(), *(["--method", "gptq", *calibrated] if gptq else [])]
         if not pure:
-            types = [kind for kind in self.o.types.split(",") if kind not in MODELS[self.name][0]]
-            scheme = ["mixed", "--target-size", str(size), "--types", ",".join(types), "--allocation", self.work / "measured", *calibrated]
+            types = ["--types", MODELS[self.name][0]] if MODELS[self.name][0] else []
+            scheme = ["mixed", "--target-size", str(size), *types, "--allocation", self.work / "measured", *calibrated]
         return self.organ("quantize", self.donor, "-o", out, "--imatrix", self.imatrix, "--scheme", *scheme)
+
+    def judged(self, model):
+        """Returns the KL divergence with its standard error, and the ratio of the perplexities."""
+        _, *words = self.scored(model)
+        words = ended([sys.executable, "-c", PERPLEXITY, self.o.llama / "libllama-perplexity-impl.so", *words, "--kl-divergence",
+                       "--kl-divergence-base", self.logits], self.log)[0]
+        kl = re.search(r"^Mean +KLD: +(\S+) ± +(\S+)", words, re.MULTILINE)
+        ratio = re.search(r"^Mean PPL\(Q\)/PPL\(base\) +: +(\S+)", words, re.MULTILINE)
+        if not kl or not ratio:
+            sys.exit(f"llama-perplexity prints no KL divergence of {model}:\n{words[-3000:]}")
+        return kl.groups(), ratio[1]
 
     def row(self, work, program, command, out):
         """Writes a file by the command and measures it."""
         seconds = ended(command, self.log)[1]
-        words = ended([*self.scored(out), "--kl-divergence", "--kl-divergence-base", self.logits], self.log)[0]
-        kl = re.search(r"^Mean +KLD: +(\S+) ± +(\S+)", words, re.MULTILINE)
-        ratio = re.search(r"^Mean PPL\(Q\)/PPL\(base\) +: +(\S+)", words, re.MULTILINE)
+        kl, ratio = self.judged(out)
         size = out.stat().st_size
         if not self.o.keep:
             out.unlink()
-        print(f"{self.name}: {work} by {program}: {size} bytes, KL {kl[1]} +- {kl[2]}", flush=True)
-        return dict(model=self.name, work=work, program=program, bytes=str(size), bpw=f"{8 * (size - self.header) / self.elements:.3f}", kl=kl[1],
-                    kl_error=kl[2], rise=f"{100 * (float(ratio[1]) - 1):.3f}", seconds=f"{seconds:.1f}")
+        print(f"{self.name}: {work} by {program}: {size} bytes, KL {kl[0]} +- {kl[1]}", flush=True)
+        return dict(model=self.name, work=work, program=program, bytes=str(size), bpw=f"{8 * (size - self.header) / self.elements:.3f}", kl=kl[0],
+                    kl_error=kl[1], rise=f"{100 * (float(ratio) - 1):.3f}", seconds=f"{seconds:.1f}")
 
 
 def key_of(row):

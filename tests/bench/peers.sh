@@ -72,15 +72,15 @@ else
 fi
 peer train_model "torch transformers" 3 "^perplexity (of the source|when (cut|trained)): $figure" --width 128 --heads 4 --layers 4 --steps 2 \
     --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/trained"
-# compare_recipes.py compares a recipe and a type on tiny-llama, whose rows are blocks of 32.
+# compare_recipes.py compares two recipes on tiny-llama, whose rows are blocks of 32.
 recipes=(--published "$scratch" --trained $model_of_llama --models trained --samples 4 --context 64 --chunks 4 --organ "$organ")
 if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
     cp $model_of_llama/calibration.txt "$scratch/calib.txt"
     cp $model_of_llama/heldout.txt "$scratch/held.txt"
     cp docs/quality.md "$scratch"
-    peer compare_recipes "" 5 "^trained: (pure )?Q[48]_[0K](_M)? by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
-        --works "Q4_K_M,pure Q8_0" --llama "$LLAMA" --work "$scratch/recipes" --lines "$scratch/bits.tsv" --page "$scratch/quality.md"
-    if (($(grep -c 'Q4_K_M' "$scratch/quality.md") >= 1 && $(grep -c '<circle' "$scratch/bits.svg") >= 4)); then good; else
+    peer compare_recipes "" 4 "^trained: Q[34]_K_M by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
+        --works "Q4_K_M,Q3_K_M" --llama "$LLAMA" --work "$scratch/recipes" --lines "$scratch/bits.tsv" --page "$scratch/quality.md"
+    if grep -q '^| Q4_K_M | 0\.' "$scratch/quality.md" && (($(grep -c '<circle' "$scratch/bits.svg") == 6)); then good; else
         bad "compare_recipes.py writes neither a table nor a plot" "$scratch/quality.md"
     fi
 else
