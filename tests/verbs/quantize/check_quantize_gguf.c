@@ -372,10 +372,19 @@ START_TEST(what_cannot_be_is_refused)
     way.model = NULL;
     convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
-    convert_refused(way, ORGAN_USAGE, "is not GGUF, but q4_k is a scheme of GGUF models");
+    convert_refused(way, ORGAN_BAD_INPUT, "num_hidden_layers is missing"); /* it is converted first */
     way = way_of("q4_k", NULL);
     way.memory = (uint64_t)1 << 20;
     convert_refused(way, ORGAN_USAGE, "is enough");
+    spoilt = 1e6f;
+    make_donor(TENSORS);
+    way = way_of("q4_0", NULL);
+    way.type_of = "blk.0.ffn_gate_exps.weight=f16";
+    convert_refused(way, ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight' has values beyond the range of F16: --type-of "
+                    "'blk.0.ffn_gate_exps.weight=keep' leaves it unchanged");
+    way.type_of = "blk.0.ffn_gate_exps.weight=bf16";
+    must_convert("plain.gguf", way);
     spoilt = NAN;
     make_donor(TENSORS);
     convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT,
