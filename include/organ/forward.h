@@ -77,6 +77,22 @@ bool organ_forward_has_input_names(const organ_forward *forward);
  * organ_forward_has_input_names returns true. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
+/* A callback that receives the entry of an imatrix for a matrix, or a stack of matrices, with `features` inputs each.
+ */
+typedef organ_status organ_input_visit(void *context, const organ_input_place *place, size_t features,
+                                       organ_error *error);
+/* Calls `each` for every tensor of layer `layer` whose inputs a tap reports and organ_forward_input_place finds, in the
+ * same order in every process. Experts that are tensors of their own give one call each. Returns the first error of
+ * `each`. */
+organ_status organ_forward_visit_inputs(const organ_forward *forward, int32_t layer, void *context,
+                                        organ_input_visit *each, organ_error *error);
+/* Sets *place to the entry of an imatrix that has the inputs of the output head: "output.weight", or
+ * "token_embd.weight" if the head is the embedding matrix. Returns the number of inputs. */
+size_t organ_forward_head_place(const organ_forward *forward, organ_input_place *place);
+/* Passes the inputs of the output head for `tokens` hidden states to the tap, with the plain name of the head's weight.
+ * Returns ORGAN_IO if memory runs out, or the error of the tap. */
+organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,
+                                    organ_error *error);
 /* Returns an upper bound on the number of sums and counts in an imatrix of this model. */
 uint64_t organ_forward_input_numbers(const organ_forward *forward);
 

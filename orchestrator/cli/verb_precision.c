@@ -81,6 +81,9 @@ static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
     WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
+    NUMBER("repair-rank", "R", quantize.repair_rank,
+           "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
+           "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 

@@ -269,7 +269,7 @@ static organ_status run_head_products(head_job *j, organ_error *error)
 }
 
 /* rows[k] is the index of token k in `hidden`. */
-static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
+static organ_status norm_tokens(const head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const size_t width = (size_t)f->config.hidden;
@@ -279,7 +279,14 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     for (size_t k = 0; k < j->tokens; k++)
         organ_forward_final(f, f->config.streams ? j->normed + k * width : hidden + rows[k] * f->config.state, 1,
                             j->normed + k * width);
-    if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
+    return error->status;
+}
+
+static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
+{
+    const organ_forward *f = j->forward;
+    if (norm_tokens(j, hidden, rows, error) ||
+        organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
         run_head_products(j, error))
         return error->status;
     const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
@@ -355,6 +362,27 @@ organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_
 {
     head_job j = {.forward = forward, .context = context, .each = each, .other = head};
     return pass_logits(&j, NULL, hidden, rows, count, error);
+}
+
+organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,
+                                    organ_error *error)
+{
+    const size_t width = (size_t)forward->config.hidden;
+    size_t rows[HEAD_TOKENS];
+    head_job j = {.forward = forward, .normed = organ_forward_floats(HEAD_TOKENS * width, error)};
+    if (forward->config.streams)
+        j.room = organ_forward_floats(2 * HEAD_TOKENS * width, error);
+    j.scratch = organ_forward_scratch(forward, error);
+    for (; j.first < tokens && !error->status; j.first += j.tokens) {
+        j.tokens = organ_min(HEAD_TOKENS, tokens - j.first);
+        for (size_t k = 0; k < j.tokens; k++)
+            rows[k] = j.first + k;
+        if (norm_tokens(&j, hidden, rows, error) == ORGAN_OK)
+            tap->inputs(tap->context, forward->output->name, j.first, j.tokens, width, j.normed, error);
+    }
+    organ_forward_free(j.normed);
+    organ_forward_free(j.room);
+    return error->status;
 }
 
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,

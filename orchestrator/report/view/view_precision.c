@@ -288,6 +288,10 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "totals.unreached_experts",
         "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts got no token of its text: "
         "their columns have equal weights."),
+    SAY(ON_ALL, "repair",
+        "The model needs the adapter {repair.adapter}, of rank {repair.rank}{repair.outputs_after?: with it the error "
+        "of "
+        "the outputs is {repair.outputs_after:share}, without it {repair.outputs_before:share}}."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
         "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "

@@ -22,6 +22,7 @@
     VIEW(fleet)                                                                                                        \
     VIEW(generate)                                                                                                     \
     VIEW(graft)                                                                                                        \
+    VIEW(imatrix)                                                                                                      \
     VIEW(inspect)                                                                                                      \
     VIEW(layers)                                                                                                       \
     VIEW(lora_extract)                                                                                                 \

@@ -252,7 +252,8 @@ static organ_status check_method_of_types(const organ_quantize_options *o, organ
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
+        organ_quantize_repair_check(o, error) != ORGAN_OK)
         return error->status;
     if (!job->pruning && organ_quantize_types_wanted(o)) {
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
@@ -366,12 +367,18 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
+static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
+
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
  * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
     job->run = run;
+    if (job->repair)
+        return organ_quantize_pass(job, error) == ORGAN_OK
+                   ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
+                   : error->status;
     if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
@@ -388,6 +395,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
+    organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
     organ_quantize_types_close(job->types);
     organ_gguf_writer_destroy(job->writer);

@@ -450,6 +450,7 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_IF(job->repair, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
@@ -537,6 +538,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
         SET("definitions", quantize_definitions_json(job)),
         SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->repair, "repair", organ_quantize_repair_json(job)),
         SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
         SET_IF(job->types, "choice", quantize_types_json(job->types)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));

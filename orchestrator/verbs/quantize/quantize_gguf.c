@@ -348,5 +348,9 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
         return error->status;
+    const char *const adapter = job->repair ? organ_path_name(job->repair_output) : NULL;
+    if (adapter &&
+        organ_gguf_writer_set_string(job->writer, "quantize.repair_adapter", adapter, strlen(adapter), error))
+        return error->status;
     return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
 }

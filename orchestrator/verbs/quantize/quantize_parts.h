@@ -22,6 +22,7 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/repair_adapter.h"
 #include "orchestrator/verbs/quantize/gptq.h"
 
 #include <organ/quantize.h>
@@ -171,6 +172,11 @@ typedef struct organ_quantize_job {
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
+    /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
+    organ_repair_adapter *repair;
+    char *repair_output;
+    bool *repair_changed;
+    json_t *repair_report;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
     organ_writing *run; /* the output; set when organ_write_run calls `fill` */
     /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
@@ -214,6 +220,16 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
+/* ---- codes with an adapter (quantize_repair.c) ---- */
+
+/* Checks the options that --repair-rank excludes; does nothing without it. */
+organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
+/* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
+organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
+/* Returns the member "repair" of the report: {"rank", "adapter", "outputs_before", "outputs_after"}. */
+json_t *organ_quantize_repair_json(const organ_quantize_job *job);
+void organ_quantize_repair_close(organ_quantize_job *job);
+
 /* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
  * errors of organ_calibration_run_layers and of organ_quantize_pruning.begin. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
