@@ -103,6 +103,16 @@ between narrow.gguf 3300000
 holds narrow.quantize.json '[.choice.tensors[].between] | any'
 refused 2 "contains the curves of a different run: its model" quantize $plain -s mixed -o no.gguf --target-size 3.3MB --allocation one.allocation.json
 
+# ---- from a directory ----
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --quiet
+prints "Quantised tiny-hybrid"
+between from-2.4MB.gguf 2400000
+between from-1.7MB.gguf 1700000
+rm from-2.4MB.*
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --resume
+says "from-1.7MB.gguf: exists already, so size 1.7MB is not made again"
+between from-2.4MB.gguf 2400000
+
 # ---- stacks of experts, and a type that --type-of fixes ----
 ln -s "$model/../tiny-moe" tiny-moe
 ends 0 convert tiny-moe -o moe.gguf --to gguf --quiet
