@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: defaults of its options, and several sizes in one call. The measured costs are in a file, so
  * that only the first size measures. */
-<<<<<<< HEAD
-#include "orchestrator/verbs/quantize/quantize_parts.h"
-=======
->>>>>>> e8d17a26
 #include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"
@@ -124,14 +120,9 @@ static bool is_made(const organ_quantize_options *o, const sizes_one *one, const
 static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_source *source, json_t *reports)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"),
-<<<<<<< HEAD
-                        SET_BYTES("model", source ? source->model : o->model), SET_TEXT("target_size", o->target_size),
-                        SET_FLAG("dry_run", o->write.dry_run), SET("outputs", reports));
-=======
                         SET_BYTES("model", organ_path_name(source ? source->model : o->model)),
                         SET_TEXT("target_size", o->target_size), SET_FLAG("dry_run", o->write.dry_run),
                         SET("outputs", reports));
->>>>>>> e8d17a26
 }
 
 static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes,
