@@ -32,17 +32,29 @@ typedef enum organ_scale_of {
     ORGAN_SCALE_GGUF
 } organ_scale_of;
 
+/* The numbers that the scales of groups and rows can be. Blocks have FP32 scales, GGUF blocks F16. */
+typedef enum organ_scale_kind {
+    ORGAN_SCALES_BF16,
+    ORGAN_SCALES_F16,
+    ORGAN_SCALES_F32,
+    ORGAN_SCALES_E8M0, /* powers of 2, a byte each */
+    ORGAN_SCALES_E4M3  /* E4M3 numbers above 2^-7, divided by organ_grid.divisor */
+} organ_scale_kind;
+
 /* A grid: type of the codes, and values that share a scale. */
 typedef struct organ_grid {
-    unsigned bits; /* bits of integer codes, 2 to 8; 0: codes are E4M3 numbers */
+    unsigned bits; /* bits of integer codes, 2 to 8; 0: codes are E4M3 numbers; 4 with `e2m1` */
     organ_scale_of scale_of;
     /* BLOCK: rows and columns of a block. GROUP: columns of a group. GGUF: number of the block type in GGUF files.
      * TENSOR, CHANNEL: 0. */
     size_t size;
+    organ_scale_kind scales; /* CHANNEL, GROUP, TENSOR */
+    bool e2m1;               /* codes are E2M1 numbers: 0, .5, 1, 1.5, 2, 3, 4, 6 and their negatives */
+    float divisor;           /* E4M3 scales: the scale of the tensor, above 0; 0 in the table of encodings: 1 */
 } organ_grid;
 
 /* Returns the number by which the greatest magnitude of a group is divided to get its scale: (2^bits - 1) / 2 for
- * integer codes, as in compressed-tensors; 448, the largest code, for E4M3. */
+ * integer codes, as in compressed-tensors; 448, the largest code, for E4M3; 6 for E2M1. */
 float organ_grid_max(const organ_grid *grid);
 /* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
  * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
@@ -51,8 +63,12 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
 /* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
- * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
-const organ_scale_search *organ_grid_search(const organ_grid *grid);
+ * is organ_grid_scale. Not for GGUF, whose blocks have a search of
+ * their own. */
+organ_scale_search organ_grid_search(const organ_grid *grid);
+/* Returns the divisor of E4M3 scales for a tensor (or several that share it) whose greatest magnitude is `greatest`:
+ * 448 x 6 / greatest, so that the largest scale is 448; 1 if that is not finite. */
+float organ_grid_divisor(float greatest);
 
 /* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high);
@@ -86,7 +102,7 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
  * its scale (plus minimum), so that the codes are recovered exactly. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks);
 
-#define ORGAN_MIN_GROUP 32 /* columns of the smallest group */
+#define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
 /* The encodings of GGUF models, for messages. */
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
@@ -112,6 +128,8 @@ bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 /* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding);
+/* Returns whether the encoding has a scale for the tensor too, in FP32: NVFP4 of compressed-tensors. */
+bool organ_encoding_has_divisor(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
  * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,
  * if it fits; NULL if none does. Encodings without groups fit all lengths. */
@@ -143,12 +161,12 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
 
 /* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding);
-/* Converts n scales to the type of the tensor of scales. Not for GGUF. */
-void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
-                                 size_t n, void *stored);
-/* Converts n scales from the type of the tensor of scales to FP32. Not for GGUF. */
-void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
-                                size_t n, float *scales);
+/* Converts n scales to the type of the tensor of scales. `divisor` as in organ_grid. Not for GGUF. */
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
+                                 const float *scales, size_t n, void *stored);
+/* Converts n scales from the type of the tensor of scales to FP32. `divisor` as in organ_grid. Not for GGUF. */
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
+                                const void *stored, size_t n, float *scales);
 
 /* ---- errors ---- */
 

@@ -2,15 +2,18 @@
  * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
 #include "orchestrator/surgery/encoding/encoding.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 #define E4M3_MAX   448.0f
 #define E4M3_MIN   0.015625f /* least normal E4M3 number */
+#define E2M1_MAX   6.0f
 #define F16_MAX    65504.0f
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
+#define HALVES     6291456.0f  /* 3 x 2^21 */
 
 static inline float clamp_f32(float x, float low, float high)
 {
@@ -18,7 +21,18 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
-float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
+float organ_grid_max(const organ_grid *grid)
+{
+    if (grid->e2m1)
+        return E2M1_MAX;
+    return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX;
+}
+
+float organ_grid_divisor(float greatest)
+{
+    const float divisor = E4M3_MAX * E2M1_MAX / greatest;
+    return divisor < INFINITY ? divisor : 1;
+}
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
@@ -91,19 +105,23 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 /* Ties are rounded to even. */
 static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
-/* Ties are rounded to even. Each binade (numbers with the same exponent) has eight steps; subnormal numbers have the
- * step of the least normal binade. `power` is the power of 2 at or below |x|. */
-static inline float round_to_e4m3(float x)
+/* Ties are rounded to even. Each binade (numbers with the same exponent) has the same number of steps, which `rounding`
+ * states; subnormal numbers have the step of the least normal binade. `power` is the power of 2 at or below |x|. */
+static inline float round_to_float(float x, float least, float greatest, float rounding)
 {
     uint32_t bits;
     float power;
-    x = clamp_f32(x, -E4M3_MAX, E4M3_MAX);
+    x = clamp_f32(x, -greatest, greatest);
     memcpy(&bits, &x, sizeof bits);
     bits &= 0x7f800000;
     memcpy(&power, &bits, sizeof power);
-    power = (power < E4M3_MIN ? E4M3_MIN : power) * EIGHTHS;
+    power = (power < least ? least : power) * rounding;
     return x + power - power;
 }
+
+static inline float round_to_e4m3(float x) { return round_to_float(x, E4M3_MIN, E4M3_MAX, EIGHTHS); }
+
+static inline float round_to_e2m1(float x) { return round_to_float(x, 1, E2M1_MAX, HALVES); }
 
 void organ_grid_range(const organ_grid *grid, float *low, float *high)
 {
@@ -122,7 +140,9 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 {
     float low, high;
     organ_grid_range(grid, &low, &high);
-    for (size_t k = 0; k < n; k++)
+    for (size_t k = 0; k < n && grid->e2m1; k++)
+        codes[k] = round_to_e2m1(values[k] / scale);
+    for (size_t k = 0; k < n && !grid->e2m1; k++)
         codes[k] = grid->bits ? round_to_integer(divide_or_zero(values[k] - minimum, scale), low, high)
                               : round_to_e4m3(values[k] / scale);
 }
@@ -221,10 +241,30 @@ static const organ_scale_search of_rows = WHOLE_CODES(-128, 127, 0, 127.5f, 120.
 static const organ_scale_search of_e4m3 = {.e4m3 = 1, .bf16 = 1, .of_zeros = OF_ZEROS, .peaks = {E4M3_PEAKS}};
 static const organ_scale_search of_e4m3_blocks = {.e4m3 = 1, .of_zeros = 1, .peaks = {E4M3_PEAKS}};
 
-const organ_scale_search *organ_grid_search(const organ_grid *grid)
+/* Halves round up, as near as FP32 comes to nearest E4M3. The least number is the least normal one, because some
+ * servers treat subnormal scales as 0. */
+static const organ_scale_search of_nvfp4 = {.e2m1 = 1,
+                                            .of_zeros = 0.125f,
+                                            .peaks = {E2M1_MAX},
+                                            .stepped = 1,
+                                            .fraction = 3,
+                                            .up = 1u << 19,
+                                            .least = E4M3_MIN,
+                                            .greatest = E4M3_MAX,
+                                            .divisor = 1};
+/* Try 0 of compressed-tensors: the greatest magnitude, rounded to a power of 2, up from 1.75 times it on, over 4. */
+static const organ_scale_search of_mxfp4 = {.e2m1 = 1,
+                                            .of_zeros = 1,
+                                            .peaks = {4},
+                                            .stepped = 1,
+                                            .up = 3u << 21,
+                                            .least = 0x1p-126f,
+                                            .greatest = 0x1p127f,
+                                            .divisor = 1};
+
+/* The search for codes that are integers or E4M3 numbers; NULL for GGUF. */
+static const organ_scale_search *plain_search(const organ_grid *grid)
 {
-    if (grid->scale_of == ORGAN_SCALE_GGUF)
-        return NULL;
     switch (grid->bits) {
     case 0:
         return grid->scale_of == ORGAN_SCALE_BLOCK ? &of_e4m3_blocks : &of_e4m3;
@@ -237,4 +277,18 @@ const organ_scale_search *organ_grid_search(const organ_grid *grid)
     default:
         return grid->scale_of == ORGAN_SCALE_CHANNEL ? &of_rows : &of_8_bits;
     }
+}
+
+organ_scale_search organ_grid_search(const organ_grid *grid)
+{
+    organ_scale_search search = *plain_search(grid);
+    if (grid->scales == ORGAN_SCALES_E8M0)
+        search = of_mxfp4;
+    if (grid->scales == ORGAN_SCALES_E4M3)
+        search = of_nvfp4;
+    if (grid->divisor > 0) {
+        search.divisor = grid->divisor;
+        search.of_zeros /= grid->divisor;
+    }
+    return search;
 }

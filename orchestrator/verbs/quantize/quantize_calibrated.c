@@ -205,7 +205,8 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     if (!scales)
         return ORGAN_OK;
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
+    organ_encoding_store_scales(encoding, job->engine->kernels, s->part->divisor, s->scales, s->bands * s->numbers,
+                                s->stored);
     if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
@@ -219,9 +220,11 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     if (scales) {
-        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error))
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) ||
+            (organ_encoding_has_divisor(encoding) &&
+             organ_write_read(job->run, s->part->global, &s->part->divisor, sizeof s->part->divisor, 0, error)))
             return error->status;
-        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
+        organ_encoding_load_scales(encoding, kernels, s->part->divisor, s->stored, s->bands * s->numbers, s->scales);
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_min(s->strip_rows, s->rows - first);
@@ -335,7 +338,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
-                    .grid = s->part->encoding->grid,
+                    .grid = organ_quantize_grid(s->part),
                     .no_refit = job->options->no_refit,
                     .rows = s->rows,
                     .cols = s->cols,
@@ -400,8 +403,9 @@ static organ_status open_pruning(void *context, organ_error *error)
         held.codes += piece_bytes(&job->pieces[p->codes]);
         held.scales += piece_bytes(&job->pieces[p->scale]);
         /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes +=
-            (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
+                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
+                            p->weight->codes->bytes;
     }
     return job->pruning->open(job->pruning->context, &held, error);
 }

@@ -45,7 +45,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
         job->calib && of_rows ? "weight x " : "",
         job->calib && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
         (double)organ_grid_max(grid), block ? "1" : "2^-7",
-        organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
+        organ_grid_search(grid).signs ? ", and may be negative" : "", refits ? then : "");
 }
 
 static json_t *quantize_definitions_code(const organ_quantize_job *job)

@@ -33,6 +33,7 @@ typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
+    organ_scale_search search;          /* search for scales; not for GGUF */
     size_t cols, groups, group;         /* columns of a row; groups of a row (0: GGUF); columns of a group */
     size_t step;                        /* rows that are encoded together: 1, or several short rows of GGUF blocks */
     size_t row_bytes;                   /* bytes of the codes of one row */
@@ -63,6 +64,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     const organ_encoding *const encoding = part->encoding;
     const bool gguf = organ_encoding_is_gguf(encoding);
     const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
+    const organ_grid grid = organ_quantize_grid(part);
     size_t used = 0;
     *b = (encode_buffers){.job = job,
                           .part = part,
@@ -72,6 +74,8 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
                           .group = organ_grid_group(&encoding->grid, cols),
                           .step = gguf && cols < BAND ? BAND / cols : 1,
                           .row_bytes = organ_encoding_row_bytes(encoding, cols)};
+    if (!gguf)
+        b->search = organ_grid_search(&grid);
     b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
@@ -122,9 +126,9 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
     }
     if (b->pending_bytes + bytes > b->pending_room && put_pending(b, error))
         return error->status;
-    b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
-                                               b->group, b->scales);
-    organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
+    b->unsearched += b->kernels->search_scales(&b->search, values, b->cols, rows, b->cols, b->group, b->scales);
+    organ_encoding_store_scales(encoding, b->kernels, b->part->divisor, b->scales, b->groups,
+                                b->pending + b->pending_bytes);
     b->pending_bytes += bytes;
     return ORGAN_OK;
 }
@@ -189,11 +193,14 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes. */
+/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes; with a
+ * divisor in two. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
     const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
+    if (organ_encoding_has_divisor(part->encoding))
+        return bytes / 2;
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
 }
 
@@ -240,13 +247,13 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = job->todo[strip->item];
-    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
+    const organ_scale_search search = organ_grid_search(&part->encoding->grid);
     const float *const values = strip->values;
     strip_result *const sums = result;
     float scales[16], errors[16];
     (void)scratch;
     for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
-        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
+        job->engine->kernels->scale_errors(&search, values + r * strip->cols, strip->cols, part->greatest, scales,
                                            errors);
         for (size_t k = 0; k < 16; k++)
             sums->tries[k] += (double)errors[k];
@@ -271,11 +278,12 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
 static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
 {
     const organ_grid *const grid = &part->encoding->grid;
+    const organ_scale_search search = organ_grid_search(grid);
     float scales[16], errors[16];
     size_t best = 0;
     for (size_t k = 1; k < 16; k++)
         best = part->tries[k] < part->tries[best] ? k : best;
-    kernels->scale_errors(organ_grid_search(grid), NULL, 0, part->greatest, scales, errors);
+    kernels->scale_errors(&search, NULL, 0, part->greatest, scales, errors);
     return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
 }
 
@@ -289,7 +297,9 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    return organ_encoding_is_packed(job->encoding)
+    if (organ_encoding_has_divisor(part->encoding))
+        return organ_write_put(job->run, part->global, &part->divisor, sizeof part->divisor, 0, NULL, error);
+    return organ_encoding_is_packed(part->encoding)
                ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
                : ORGAN_OK;
 }
@@ -304,7 +314,7 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
     if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
         return error->status;
     part->whole_scale = choose_whole_scale(part, job->engine->kernels);
-    organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
+    organ_encoding_store_scales(part->encoding, job->engine->kernels, 0, &part->whole_scale, 1, stored);
     return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
 }
 

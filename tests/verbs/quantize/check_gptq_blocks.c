@@ -22,9 +22,11 @@ enum {
 };
 
 /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K */
-static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3}, {5, ORGAN_SCALE_GGUF, 6},
-                                   {5, ORGAN_SCALE_GGUF, 7},  {8, ORGAN_SCALE_GGUF, 8}, {4, ORGAN_SCALE_GGUF, 12},
-                                   {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14}};
+static const organ_grid grids[] = {
+    {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 2},  {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 3},
+    {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 6},  {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 7},
+    {.bits = 8, .scale_of = ORGAN_SCALE_GGUF, .size = 8},  {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 12},
+    {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 13}, {.bits = 6, .scale_of = ORGAN_SCALE_GGUF, .size = 14}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
