@@ -6,12 +6,282 @@
 #include "kernels/half.h"
 #include "kernels/six_bits.h"
 
-/* The members of a row are type, bits, elements, group, bytes, affine, coded. */
+#include <math.h>
+
+static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
+{
+    for (size_t j = 0; j < far; j++)
+        to[j] = (uint8_t)(codes[j] | codes[j + far] << 4);
+}
+
+/* Puts the two lowest bits of the codes into bytes: byte l of each 32 has the codes l, l + 32, l + 64 and l + 96. */
+static void put_pairs(uint8_t *to, const uint8_t *codes)
+{
+    memset(to, 0, QK_K / 4);
+    for (size_t k = 0; k < QK_K; k++)
+        to[k / 128 * 32 + k % 32] |= (uint8_t)((codes[k] & 3) << (k % 128 / 32 * 2));
+}
+
+/* Bit g of byte j of `to` becomes bit `from` of code 32 g + j. */
+static void put_bit(uint8_t *to, const uint8_t *codes, unsigned from)
+{
+    memset(to, 0, QK_K / 8);
+    for (size_t k = 0; k < QK_K; k++)
+        to[k % 32] |= (uint8_t)((codes[k] >> from & 1) << k / 32);
+}
+
+/* ---- blocks of 32 values and one scale ---- */
+
+static void split_simple(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    parts->d = half_at(block);
+    parts->m = kind->affine ? half_at((const uint8_t *)block + 2) : 0;
+}
+
+/* The order is scale, minimum if the type has one, fifth bits if codes have 5 bits, then nibbles of the codes. */
+static void join_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    uint8_t *to = block, low[QK];
+    half_put(to, parts->d);
+    if (kind->affine)
+        half_put(to + 2, parts->m);
+    to += kind->affine ? 4 : 2;
+    if (kind->bits == 5) {
+        memset(to, 0, QK / 8);
+        for (size_t j = 0; j < QK; j++)
+            to[j / 8] |= (uint8_t)((parts->codes[j] >> 4 & 1) << j % 8);
+        to += QK / 8;
+    }
+    for (size_t j = 0; j < QK; j++)
+        low[j] = parts->codes[j] & 15;
+    put_nibbles(to, low, QK / 2);
+}
+
+/* Codes have 128 added to the signed byte that a block stores. */
+static void join_q8_0(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q8_0 *const b = block;
+    (void)kind;
+    half_put(b->d, parts->d);
+    for (size_t j = 0; j < QK; j++)
+        b->codes[j] = (uint8_t)(parts->codes[j] ^ 128);
+}
+
+static void split_mxfp4(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_mxfp4 *const b = block;
+    (void)kind;
+    parts->scales[0] = b->exponent;
+}
+
+static void join_mxfp4(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_mxfp4 *const b = block;
+    (void)kind;
+    b->exponent = parts->scales[0];
+    put_nibbles(b->codes, parts->codes, QK / 2);
+}
+
+static void split_nvfp4(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_nvfp4 *const b = block;
+    (void)kind;
+    memcpy(parts->scales, b->scales, sizeof b->scales);
+}
+
+static void join_nvfp4(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_nvfp4 *const b = block;
+    memcpy(b->scales, parts->scales, sizeof b->scales);
+    for (size_t k = 0; k < kind->elements; k += 16)
+        put_nibbles(b->codes + k / 2, parts->codes + k, 8);
+}
+
+/* ---- blocks of 256 values, with scales of groups ---- */
+
+static void split_q2_k(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_q2_k *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    parts->m = half_at(b->dmin);
+    for (size_t g = 0; g < sizeof b->scales; g++) {
+        parts->scales[g] = b->scales[g] & 15;
+        parts->minima[g] = b->scales[g] >> 4;
+    }
+}
+
+static void join_q2_k(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q2_k *const b = block;
+    (void)kind;
+    for (size_t g = 0; g < sizeof b->scales; g++)
+        b->scales[g] = (uint8_t)(parts->scales[g] | parts->minima[g] << 4);
+    put_pairs(b->codes, parts->codes);
+    half_put(b->d, parts->d);
+    half_put(b->dmin, parts->m);
+}
+
+/* Bytes 0 to 7 have the low four bits of scales g and g + 8, byte 8 + g % 4 the upper two bits of scale g. */
+static void split_q3_k(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_q3_k *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 16; g++)
+        parts->scales[g] =
+            (uint8_t)((b->scales[g % 8] >> g / 8 * 4 & 15) | (b->scales[8 + g % 4] >> g / 4 * 2 & 3) << 4);
+}
+
+static void join_q3_k(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q3_k *const b = block;
+    (void)kind;
+    put_bit(b->high, parts->codes, 2);
+    put_pairs(b->codes, parts->codes);
+    memset(b->scales, 0, sizeof b->scales);
+    for (size_t g = 0; g < 16; g++) {
+        b->scales[g % 8] |= (uint8_t)((parts->scales[g] & 15) << g / 8 * 4);
+        b->scales[8 + g % 4] |= (uint8_t)(parts->scales[g] >> 4 << g / 4 * 2);
+    }
+    half_put(b->d, parts->d);
+}
+
+/* q4_k and q5_k begin alike. */
+static void split_q4_k(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_q4_k *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    parts->m = half_at(b->dmin);
+    six_bits_unpack(b->scales, parts->scales, parts->minima);
+}
+
+static void join_q4_k(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q4_k *const b = block;
+    (void)kind;
+    half_put(b->d, parts->d);
+    half_put(b->dmin, parts->m);
+    six_bits_pack(b->scales, parts->scales, parts->minima);
+    for (size_t pair = 0; pair < QK_K / 64; pair++)
+        put_nibbles(b->codes + 32 * pair, parts->codes + 64 * pair, 32);
+}
+
+static void join_q5_k(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q5_k *const b = block;
+    uint8_t low[QK_K];
+    (void)kind;
+    half_put(b->d, parts->d);
+    half_put(b->dmin, parts->m);
+    six_bits_pack(b->scales, parts->scales, parts->minima);
+    put_bit(b->high, parts->codes, 4);
+    for (size_t k = 0; k < QK_K; k++)
+        low[k] = parts->codes[k] & 15;
+    for (size_t pair = 0; pair < QK_K / 64; pair++)
+        put_nibbles(b->codes + 32 * pair, low + 64 * pair, 32);
+}
+
+/* A block stores the scales as signed bytes. */
+static void split_q6_k(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_q6_k *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < sizeof b->scales; g++)
+        parts->scales[g] = b->scales[g] ^ 128;
+}
+
+/* The order is low four bits of the codes, high two bits, 16 scales and d. */
+static void join_q6_k(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_q6_k *const b = block;
+    uint8_t low[QK_K], high[QK_K];
+    (void)kind;
+    for (size_t g = 0; g < sizeof b->scales; g++)
+        b->scales[g] = parts->scales[g] ^ 128;
+    for (size_t k = 0; k < QK_K; k++) {
+        low[k] = parts->codes[k] & 15;
+        high[k] = parts->codes[k] >> 4;
+    }
+    for (size_t half = 0; half < 2; half++)
+        put_nibbles(b->codes + 64 * half, low + 128 * half, 64);
+    put_pairs(b->high, high);
+    half_put(b->d, parts->d);
+}
+
+/* The low four bits of scale g are in a nibble of scales_low, the upper two in scales_high. */
+static void split_iq4_xs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq4_xs *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 8; g++)
+        parts->scales[g] =
+            (uint8_t)((b->scales_low[g / 2] >> g % 2 * 4 & 15) | (b->scales_high[g / 4] >> g % 4 * 2 & 3) << 4);
+}
+
+static void join_iq4_xs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq4_xs *const b = block;
+    (void)kind;
+    memset(b, 0, sizeof *b);
+    half_put(b->d, parts->d);
+    for (size_t g = 0; g < 8; g++) {
+        b->scales_low[g / 2] |= (uint8_t)((parts->scales[g] & 15) << g % 2 * 4);
+        b->scales_high[g / 4] |= (uint8_t)(parts->scales[g] >> 4 << g % 4 * 2);
+        put_nibbles(b->codes + 16 * g, parts->codes + 32 * g, 16);
+    }
+}
+
+/* ---- the table ---- */
+
+const organ_levels organ_levels_of_iq4 = {
+    .count = 16,
+    .values = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+    .middles = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101},
+    .codes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+
+const organ_levels organ_levels_of_fp4 = {
+    .count = 15,
+    .values = {-6, -4, -3, -2, -1.5f, -1, -0.5f, 0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 6},
+    .middles = {-5, -3.5f, -2.5f, -1.75f, -1.25f, -0.75f, -0.25f, 0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5, INFINITY},
+    .codes = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}};
+
+#define NONE                                                                                                           \
+    {                                                                                                                  \
+        0, 0, 0, 0                                                                                                     \
+    }
+#define WHOLE(low, high)                                                                                               \
+    {                                                                                                                  \
+        low, high, 1, 0                                                                                                \
+    }
+
+/* The members of a row are type, bits, elements, group, bytes, affine, stored, coded, levels, split, join. */
+#define ROW(name, bits, elements, group, bytes, ...)                                                                   \
+    {                                                                                                                  \
+        GGML_##name, bits, elements, group, bytes, __VA_ARGS__                                                         \
+    }
+#define F16 ORGAN_STORE_F16
 static const organ_ggml_kind kinds[] = {
-    {GGML_Q4_0, 4, QK, QK, sizeof(block_q4_0), false, false}, {GGML_Q4_1, 4, QK, QK, sizeof(block_q4_1), true, false},
-    {GGML_Q5_0, 5, QK, QK, sizeof(block_q5_0), false, false}, {GGML_Q5_1, 5, QK, QK, sizeof(block_q5_1), true, false},
-    {GGML_Q8_0, 8, QK, QK, sizeof(block_q8_0), false, false}, {GGML_Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, true},
-    {GGML_Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, true}, {GGML_Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, true},
+    ROW(Q4_0, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, NULL, split_simple, join_simple),
+    ROW(Q4_1, 4, QK, QK, sizeof(block_q4_1), true, F16, NONE, NULL, split_simple, join_simple),
+    ROW(Q5_0, 5, QK, QK, sizeof(block_q5_0), false, F16, NONE, NULL, split_simple, join_simple),
+    ROW(Q5_1, 5, QK, QK, sizeof(block_q5_1), true, F16, NONE, NULL, split_simple, join_simple),
+    ROW(Q8_0, 8, QK, QK, sizeof(block_q8_0), false, F16, NONE, NULL, split_simple, join_q8_0),
+    ROW(Q2_K, 2, QK_K, 16, sizeof(block_q2_k), true, F16, WHOLE(0, 15), NULL, split_q2_k, join_q2_k),
+    ROW(Q3_K, 3, QK_K, 16, sizeof(block_q3_k), false, F16, WHOLE(-32, 31), NULL, split_q3_k, join_q3_k),
+    ROW(Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, F16, WHOLE(0, 63), NULL, split_q4_k, join_q4_k),
+    ROW(Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, F16, WHOLE(0, 63), NULL, split_q4_k, join_q5_k),
+    ROW(Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, F16, WHOLE(-128, 127), NULL, split_q6_k, join_q6_k),
+    ROW(IQ4_NL, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, &organ_levels_of_iq4, split_simple, join_simple),
+    ROW(IQ4_XS, 4, QK_K, 32, sizeof(block_iq4_xs), false, F16, WHOLE(-32, 31), &organ_levels_of_iq4, split_iq4_xs,
+        join_iq4_xs),
+    ROW(MXFP4, 4, QK, QK, sizeof(block_mxfp4), false, ORGAN_STORE_E8M0, NONE, &organ_levels_of_fp4, split_mxfp4,
+        join_mxfp4),
+    ROW(NVFP4, 4, 64, 16, sizeof(block_nvfp4), false, ORGAN_STORE_E4M3, NONE, &organ_levels_of_fp4, split_nvfp4,
+        join_nvfp4),
 };
 
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
@@ -22,91 +292,15 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
     return NULL;
 }
 
-/* m is 0 for kinds without minima, and Q6_K has no codes of minima. */
+bool organ_ggml_is_coded(const organ_ggml_kind *kind) { return kind->coded.low < kind->coded.high; }
+
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {
-    const uint8_t *const at = block;
-    if (kind->type == GGML_Q6_K) {
-        const block_q6_k *const b = block;
-        memcpy(parts->scales, b->scales, sizeof b->scales);
-        parts->d = half_at(b->d);
-        parts->m = 0;
-        return;
-    }
-    parts->d = half_at(at);
-    parts->m = kind->affine ? half_at(at + 2) : 0;
-    if (kind->coded)
-        six_bits_unpack(at + 4, (uint8_t *)parts->scales, (uint8_t *)parts->minima);
+    *parts = (organ_ggml_parts){0};
+    kind->split(kind, block, parts);
 }
 
-static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
-{
-    for (size_t j = 0; j < far; j++)
-        to[j] = (uint8_t)((codes[j] & 15) | (codes[j + far] & 15) << 4);
-}
-
-/* The order is scale, minimum if the type has one, fifth bits if codes have 5 bits, then nibbles of `codes`; q8_0
- * has the signed bytes of parts->codes instead. */
-static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
-{
-    half_put(to, parts->d);
-    if (kind->affine)
-        half_put(to + 2, parts->m);
-    to += kind->affine ? 4 : 2;
-    if (kind->bits == 8) {
-        memcpy(to, parts->codes, QK);
-        return;
-    }
-    if (kind->bits == 5) {
-        memset(to, 0, QK / 8);
-        for (size_t j = 0; j < QK; j++)
-            to[j / 8] |= (uint8_t)((codes[j] >> 4 & 1) << j % 8);
-        to += QK / 8;
-    }
-    put_nibbles(to, codes, QK / 2);
-}
-
-/* The order is d and dmin, scales and minima of 6 bits, fifth bits, nibbles. Bit g of byte j of the fifth bits
- * belongs to value j of group g. */
-static void pack_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
-{
-    half_put(to, parts->d);
-    half_put(to + 2, parts->m);
-    six_bits_pack(to + 4, (const uint8_t *)parts->scales, (const uint8_t *)parts->minima);
-    to += 16;
-    if (kind->bits == 5) {
-        memset(to, 0, QK_K / 8);
-        for (size_t k = 0; k < QK_K; k++)
-            to[k % 32] |= (uint8_t)((codes[k] >> 4 & 1) << k / 32);
-        to += QK_K / 8;
-    }
-    for (size_t pair = 0; pair < QK_K / 64; pair++)
-        put_nibbles(to + 32 * pair, codes + 64 * pair, 32);
-}
-
-/* The order is low four bits of the codes, high two bits, 16 scales and d. */
-static void pack_q6_k(const organ_ggml_parts *parts, const uint8_t *codes, block_q6_k *to)
-{
-    half_put(to->d, parts->d);
-    memcpy(to->scales, parts->scales, sizeof to->scales);
-    memset(to->high, 0, sizeof to->high);
-    for (size_t half = 0; half < 2; half++)
-        put_nibbles(to->codes + 64 * half, codes + 128 * half, 64);
-    for (size_t k = 0; k < QK_K; k++)
-        to->high[k / 128 * 32 + k % 32] |= (uint8_t)((codes[k] >> 4 & 3) << (k % 128 / 32 * 2));
-}
-
-/* Types without a minimum store code + 2^(bits - 1), which is not negative; Q8_0 stores signed bytes. */
 void organ_ggml_join(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
 {
-    uint8_t codes[QK_K];
-    const int offset = kind->affine ? 0 : 1 << (kind->bits - 1);
-    for (size_t k = 0; k < kind->elements; k++)
-        codes[k] = (uint8_t)(parts->codes[k] + offset);
-    if (kind->type == GGML_Q6_K)
-        pack_q6_k(parts, codes, block);
-    else if (kind->coded)
-        pack_groups(kind, parts, codes, block);
-    else
-        pack_simple(kind, parts, codes, block);
+    kind->join(kind, parts, block);
 }

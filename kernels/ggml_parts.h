@@ -2,32 +2,50 @@
  * Access to the scales and codes in blocks of GGUF types, for callers that choose scales and codes themselves. */
 #ifndef ORGAN_KERNELS_GGML_PARTS_H
 #define ORGAN_KERNELS_GGML_PARTS_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <organ/kernels.h>
 
 enum { ORGAN_GGML_GROUPS = 16, ORGAN_GGML_ELEMENTS = 256 }; /* upper bounds for one block */
 
-/* A block type. A value is s code + m, with s and m of its group. Types with one group have s = d and m = m of the
- * block. Types with coded scales have s = d x the code of the group's scale, and m = -(m of the block x the code of
- * the group's minimum). Each product and each sum is rounded to FP32. */
-typedef struct organ_ggml_kind {
+/* Codes of group scales. Code k, from 0 on, stands for shift + step * (low + k), up to shift + step * high, times d of
+ * the block. low == high: the type has no such codes. */
+typedef struct organ_ggml_scales {
+    float low, high, step, shift;
+} organ_ggml_scales;
+
+typedef struct organ_ggml_kind organ_ggml_kind;
+
+/* The parts of a block. */
+typedef struct organ_ggml_parts {
+    float d, m; /* scale and minimum of the block, rounded to F16; m is 0 for types that are not affine */
+    /* Codes of the scales and minima of groups. Types with several groups and no `coded` scales have their stored
+     * bytes (organ_ggml_kind.stored). */
+    uint8_t scales[ORGAN_GGML_GROUPS], minima[ORGAN_GGML_GROUPS];
+    uint8_t codes[ORGAN_GGML_ELEMENTS]; /* codes as blocks store them, in the order of the values */
+} organ_ggml_parts;
+
+/* A block type. A value is s l + m, with l the level that its code stands for, and s and m of its group. Types with
+ * one group have s = d and m = m of the block. Types with coded scales have s = d x the number that the code of the
+ * group's scale stands for, and m = -(m of the block x that of the group's minimum). Each product and each sum is
+ * rounded to FP32. */
+struct organ_ggml_kind {
     unsigned type;                 /* number of the type in GGUF files */
     unsigned bits;                 /* bits of one code */
     size_t elements, group, bytes; /* elements of a block and of a group; bytes of a block */
-    bool affine;                   /* codes start at 0; else they are around 0, and m is 0 */
-    bool coded;                    /* coded scales: 6 bits each, in Q6_K a signed byte */
-} organ_ggml_kind;
+    bool affine;                   /* whole levels start at 0; else they are around 0, and m is 0 */
+    organ_scale_store stored;      /* type of d and m, or of group scales that are not coded */
+    organ_ggml_scales coded;       /* codes of group scales */
+    const organ_levels *levels;    /* NULL: whole levels, -127 to 127 if bits is 8 */
+    void (*split)(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
+    void (*join)(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block);
+};
 
-typedef struct organ_ggml_parts {
-    float d, m; /* scale and minimum of the block, rounded to F16; m is 0 for types that are not affine */
-    int8_t scales[ORGAN_GGML_GROUPS], minima[ORGAN_GGML_GROUPS]; /* codes of the groups, if `coded` */
-    int8_t codes[ORGAN_GGML_ELEMENTS]; /* signed codes (without the offset with which blocks store them), in the order
-                                          of the values */
-} organ_ggml_parts;
+/* Levels of IQ4_NL and IQ4_XS, and of FP4 (E2M1). */
+extern const organ_levels organ_levels_of_iq4, organ_levels_of_fp4;
 
-/* Returns the description of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; NULL for other types. */
+/* Returns the description of a type that GPTQ can write; NULL for other types. */
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type);
+/* Returns whether group scales are codes times d. */
+bool organ_ggml_is_coded(const organ_ggml_kind *kind);
 /* Sets d and m of *parts from a block, and scales and minima if the kind has them. Does not decode `codes`. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
 /* Builds a block from all members of *parts, which must be within the ranges of the kind. */

@@ -46,8 +46,7 @@ INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
 {
     const u32x16 least = f32_bits(f32_set1(search->least)), greatest = f32_bits(f32_set1(search->greatest)),
                  all = u32_set1(~0u << (23 - search->fraction));
-    const f32x16 exact =
-        f32_div(f32_mul(f32_set1(__builtin_fabsf(farthest)), f32_set1(search->divisor)), f32_set1(search->peaks[0]));
+    const f32x16 exact = f32_div(f32_set1(__builtin_fabsf(farthest)), f32_set1(search->peaks[0]));
     const uint32_t carry = (1u << (23 - search->fraction)) - search->up;
     const u32x16 first = u32_and(u32_add(u32_min(f32_bits(exact), greatest), u32_set1(carry)), all);
     const u32x16 steps = f32_bits(f32_load(search_steps[search->fraction > 0].floats));
@@ -58,7 +57,7 @@ INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
 INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
 {
     if (search->stepped) {
-        const f32x16 scales = f32_div(f32_of_bits(stepped_tries(search, farthest)), f32_set1(search->divisor));
+        const f32x16 scales = f32_of_bits(stepped_tries(search, farthest));
         f32_store(t->scales, scales);
         f32_store(t->inverses, f32_div(f32_set1(1), scales));
         t->scales[0] = farthest != 0 ? t->scales[0] : search->of_zeros;
@@ -282,27 +281,32 @@ enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at th
 #define E4M3_LARGEST    448.0f
 #define E4M3_LEAST      0x1p-6f   /* least normal E4M3 number */
 #define E4M3_ROUNDING   0x1.8p20f /* adding it times 2^e rounds to eighths of 2^e */
-#define E2M1_LARGEST    6.0f
-#define E2M1_LEAST      1.0f
-#define E2M1_ROUNDING   0x1.8p22f /* adding it times 2^e rounds to halves of 2^e */
 
 INLINE m32x16 coding_some(f32x16 a) { return u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(0)); }
 
-/* `least`: the least normal number; `rounding`: adding it times 2^e rounds to the step of numbers from 2^e on. */
-INLINE f32x16 coding_float(f32x16 quotient, const float least, const float greatest, const float rounding)
+INLINE f32x16 coding_listed(const organ_levels *levels, f32x16 quotient)
 {
-    const f32x16 within = f32_max(f32_min(quotient, f32_set1(greatest)), f32_set1(-greatest));
+    f32x16 level = f32_set1(levels->values[0]);
+    UNROLL for (int k = 0; k < 15; k++) level =
+        f32_select(f32_gt(quotient, f32_set1(levels->middles[k])), f32_set1(levels->values[k + 1]), level);
+    return level;
+}
+
+/* Rounds to an E4M3 number. */
+INLINE f32x16 coding_e4m3(f32x16 a)
+{
+    const f32x16 within = f32_max(f32_min(a, f32_set1(E4M3_LARGEST)), f32_set1(-E4M3_LARGEST));
     const f32x16 power = f32_of_bits(u32_and(f32_bits(within), u32_set1(INFINITE))),
-                 rounds = f32_mul(f32_max(power, f32_set1(least)), f32_set1(rounding));
+                 rounds = f32_mul(f32_max(power, f32_set1(E4M3_LEAST)), f32_set1(E4M3_ROUNDING));
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
 INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
 {
+    if (c->levels)
+        return coding_listed(c->levels, quotient);
     if (c->e4m3)
-        return coding_float(quotient, E4M3_LEAST, E4M3_LARGEST, E4M3_ROUNDING);
-    if (c->e2m1)
-        return coding_float(quotient, E2M1_LEAST, E2M1_LARGEST, E2M1_ROUNDING);
+        return coding_e4m3(quotient);
     const f32x16 within = f32_max(f32_min(quotient, f32_set1(c->high)), f32_set1(c->low)),
                  rounds = f32_set1(CODING_ROUNDING);
     return f32_sub(f32_add(within, rounds), rounds);
@@ -374,29 +378,31 @@ void KERNEL(code_columns)(const organ_coding *c)
         code_some(c, first, 1);
 }
 
-/* Returns positive scales rounded to numbers that `search` can store, ties up; others become the least one. */
-INLINE f32x16 coding_stepped(const organ_scale_search *search, f32x16 a)
+/* Rounds to a power of 2. Adding half of the fraction's range to the bits carries into the exponent from 1.5 times a
+ * power of 2 on. */
+INLINE f32x16 coding_e8m0(f32x16 a)
 {
-    const f32x16 exact =
-        f32_min(f32_max(f32_mul(a, f32_set1(search->divisor)), f32_set1(search->least)), f32_set1(search->greatest));
-    const u32x16 all = u32_set1(~0u << (23 - search->fraction)), bits = f32_bits(exact);
-    const f32x16 below = f32_of_bits(u32_and(bits, all)),
-                 above = f32_of_bits(u32_and(u32_add(bits, u32_set1(1u << (23 - search->fraction))), all));
-    const m32x16 up = f32_gt(f32_sub(f32_add(exact, exact), below), f32_min(above, f32_set1(search->greatest)));
-    return f32_div(f32_select(up, f32_min(above, f32_set1(search->greatest)), below), f32_set1(search->divisor));
+    const f32x16 within = f32_max(f32_min(a, f32_set1(0x1p127f)), f32_set1(0x1p-126f));
+    return f32_min(f32_of_bits(u32_and(u32_add(f32_bits(within), u32_set1(0x400000)), u32_set1(INFINITE))),
+                   f32_set1(0x1p127f));
 }
 
-/* The type is F16 within its range, BF16, FP32, or that of the stepped scales. */
+/* Rounds to the stored type, within its range. */
 INLINE f32x16 coding_stored(const organ_coding *c, f32x16 a)
 {
     const f32x16 most = f32_set1(65504);
-    if (c->stored)
-        return coding_stepped(c->stored, a);
-    if (c->f32)
-        return a;
-    if (c->f16)
+    switch (c->stored) {
+    case ORGAN_STORE_F16:
         return f16_widen(f16_narrow(f32_max(f32_min(a, most), f32_sub(f32_set1(0), most))));
-    return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    case ORGAN_STORE_E4M3:
+        return coding_e4m3(f32_max(a, f32_set1(E4M3_LEAST)));
+    case ORGAN_STORE_E8M0:
+        return coding_e8m0(a);
+    case ORGAN_STORE_F32:
+        return a;
+    default:
+        return f32_of_bits(u32_and(bf16_rounded(a, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    }
 }
 
 INLINE void codes_by_square(const organ_coding *c, const float *codes, size_t from, size_t to, float *by)

@@ -47,7 +47,15 @@
     X(set, powers_of) X(set, softplus) X(set, exp_below) X(set, exp_sum) X(set, divergence) X(set, entropy)
 /* Block types with an encoder; those with a search for scales. */
 #define QUANTIZED(X, set) X(set, Q4_0, q4_0) X(set, Q4_1, q4_1) X(set, Q5_0, q5_0) X(set, Q5_1, q5_1) X(set, Q8_0, q8_0)
-#define FITTED(X, set)    QUANTIZED(X, set) X(set, Q4_K, q4_k) X(set, Q5_K, q5_k) X(set, Q6_K, q6_k)
+#define FITTED(X, set)                                                                                                 \
+    QUANTIZED(X, set)                                                                                                  \
+    X(set, Q2_K, q2_k)                                                                                                 \
+    X(set, Q3_K, q3_k)                                                                                                 \
+    X(set, Q4_K, q4_k)                                                                                                 \
+    X(set, Q5_K, q5_k)                                                                                                 \
+    X(set, Q6_K, q6_k)                                                                                                 \
+    X(set, IQ4_NL, iq4_nl)                                                                                             \
+    X(set, IQ4_XS, iq4_xs)
 /* Formats of codes with an encoder; all formats. */
 #define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4) X(set, E2M1, e2m1)
 #define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8)

@@ -118,15 +118,14 @@ typedef struct organ_scale_search {
     float of_zeros;  /* scale of a group for which the scale of try 0 is 0, and with `stepped` of a group of zeros */
     float peaks[16]; /* peaks[0] > 0; without `signs` all are; with e4m3 at most 448 */
     int e2m1;        /* 1: codes are E2M1 numbers; 0: as `e4m3` states. At most one of both is 1 */
-    /* 1: a scale is a stored number divided by `divisor`. The stored numbers are those from `least` to `greatest` with
-     * `fraction` bits after the leading 1: 3 for E4M3 scales, 0 for E8M0. Try 0 is |value of largest magnitude| x
-     * divisor / peaks[0], rounded up where the bits of its fraction after these are at least `up`, 23 - fraction bits
-     * of FP32. Tries 1, 2, 3 ... are the number below try 0, the one above it, the second below and so on, as far as
-     * they exist; with fraction 0 tries from 3 on equal try 0. bf16, signs and other peaks have no effect. `least` is
-     * at least 2^-126. */
+    /* 1: scales are the numbers from `least` (at least 2^-126) to `greatest` with `fraction` bits after the leading 1:
+     * 3 for E4M3, 0 for E8M0. Try 0 is |value of largest magnitude| / peaks[0], rounded up if the lowest 23 - fraction
+     * bits of its FP32 number are at least `up`, else down. Tries 1, 2, 3 ... are the number below try 0, the one above
+     * it, the second below and so on, as far as there are such numbers; with fraction 0, tries from 3 on equal try 0.
+     * bf16, signs and other peaks have no effect. */
     int stepped, fraction;
     uint32_t up;
-    float least, greatest, divisor;
+    float least, greatest;
 } organ_scale_search;
 
 /* How a product is combined with the contents of c. */
@@ -189,20 +188,33 @@ typedef struct organ_selective_scan {
     size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
 } organ_selective_scan;
 
+/* Types in which scales are stored. E4M3: normal numbers, 2^-6 to 448. E8M0: powers of 2, 2^-127 to 2^127. */
+typedef enum organ_scale_store {
+    ORGAN_STORE_BF16,
+    ORGAN_STORE_F16,
+    ORGAN_STORE_E4M3,
+    ORGAN_STORE_E8M0,
+    ORGAN_STORE_F32
+} organ_scale_store;
+
+/* Levels: the numbers that codes stand for, before they are multiplied by a scale. */
+typedef struct organ_levels {
+    unsigned count;    /* 2 to 16 */
+    float values[16];  /* ascending; the last one is repeated up to 16 */
+    float middles[15]; /* middle of values k and k + 1; from count - 1 on infinity */
+    uint8_t codes[16]; /* the code that stands for each value */
+} organ_levels;
+
 /* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its
  * arrays, which are 64-byte aligned. */
 typedef struct organ_coding {
-    int descent;     /* 1: improves the present values; 0: the sweep of GPTQ */
-    int e4m3;        /* 1: codes are E4M3 numbers; 0: whole numbers */
-    int f16;         /* 1: scales and minima are stored as F16; 0: as BF16, F32 or `stored` states */
-    float low, high; /* least and greatest whole code */
-    int e2m1;        /* 1: codes are E2M1 numbers; 0: as `e4m3` states */
-    int f32;         /* 1: scales and minima are stored as FP32; 0: as `f16` states */
-    /* Stepped scales (organ_scale_search.stepped): scales are rounded to the nearest number of this search; NULL: not.
-     */
-    const organ_scale_search *stored;
-    size_t n;            /* columns */
-    const float *square; /* n x n matrix, rows square_stride apart */
+    int descent;                /* 1: improves the present values; 0: the sweep of GPTQ */
+    int e4m3;                   /* 1: levels are E4M3 numbers */
+    const organ_levels *levels; /* NULL: levels are E4M3 or whole numbers */
+    float low, high;            /* least and greatest whole level */
+    organ_scale_store stored;   /* type of scales and minima */
+    size_t n;                   /* columns */
+    const float *square;        /* n x n matrix, rows square_stride apart */
     size_t square_stride;
     const uint32_t *groups; /* [n]: group of each column */
     float *scales, *minima; /* group g has those of the 16 rows from g * stride on; minima NULL: none */
@@ -231,7 +243,8 @@ typedef struct organ_kernels {
      * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
      * to their range and a NaN gets code 0. */
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
-    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K; NULL for other types. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL and IQ4_XS; NULL
+     * for other types. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];
@@ -374,11 +387,12 @@ typedef struct organ_kernels {
     /* Codes the columns of a block in order, each lane on its own. Column j has the number x = field(j) minus, in order
      * and fused, change(i) square(i, j) of each column i before it. Without descent, value(j) is the value nearest to
      * x, and change(j) = (x - value(j)) / square(j, j). With descent, value(j) becomes the value nearest to value(j) +
-     * x / square(j, j), and change(j) is the difference of the two values. The code nearest to y is that nearest to
-     * (y - minimum) / scale, ties to even, within low .. high or the range of E4M3; 0 if the scale is 0. Values of
-     * columns that `keep` marks with 0 are 0. `field` is not changed. */
+     * x / square(j, j), and change(j) is the difference of the two values. The value nearest to y has the level nearest
+     * to (y - minimum) / scale: of `levels`, ties to the lower one, or a whole one in low .. high or an E4M3 number,
+     * ties to even; if the scale is 0, the level nearest to 0. Values of columns that `keep` marks with 0 are 0.
+     * `field` is not changed. */
     void (*code_columns)(const organ_coding *coding);
-    /* Refits scale and minimum of each group of a block for the codes of its values, in order of columns. n is a
+    /* Refits scale and minimum of each group of a block for the levels of its values, in order of columns. n is a
      * multiple of 8; columns of a group are adjacent. `field` is the gradient. The numbers grow to those with the least
      * loss, each rounded to its stored type, the minimum after the scale; not if the loss would not fall, or if a scale
      * would become 0, infinite, or change its sign. Updates scales, minima, values and field; overwrites `changes`.

@@ -153,6 +153,17 @@ INLINE m32x16 f32_nan(f32x16 a)
 }
 /* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return f32_of_bits(u32_select(m, f32_bits(a), f32_bits(b))); }
+/* f32_lookup for 8 lanes: the permutes ignore bit 3 of the indices, and the blend looks at the sign bit only. */
+INLINE __m256 half_lookup(f32x16 table, __m256i at)
+{
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo, at), _mm256_permutevar8x32_ps(table.hi, at),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
+}
+/* Returns table[at mod 16] for each lane. */
+INLINE f32x16 f32_lookup(f32x16 table, u32x16 at)
+{
+    return (f32x16){half_lookup(table, at.lo), half_lookup(table, at.hi)};
+}
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {

@@ -120,6 +120,16 @@ INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[
 INLINE m32x16 f32_nan(f32x16 a) { EACH_Q(m32x16, vmvnq_u32(vceqq_f32(a.q[k], a.q[k]))); }
 /* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_Q(f32x16, vbslq_f32(m.q[k], a.q[k], b.q[k])); }
+/* f32_lookup for 4 lanes: byte b of a lane is byte 4 at + b of the table. */
+INLINE float32x4_t quarter_lookup(f32x16 table, uint32x4_t at)
+{
+    const uint8x16x4_t bytes = {{vreinterpretq_u8_f32(table.q[0]), vreinterpretq_u8_f32(table.q[1]),
+                                 vreinterpretq_u8_f32(table.q[2]), vreinterpretq_u8_f32(table.q[3])}};
+    const uint32x4_t first = vmulq_u32(vandq_u32(at, vdupq_n_u32(15)), vdupq_n_u32(0x04040404));
+    return vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(vaddq_u32(first, vdupq_n_u32(0x03020100)))));
+}
+/* Returns table[at mod 16] for each lane. */
+INLINE f32x16 f32_lookup(f32x16 table, u32x16 at) { EACH_Q(f32x16, quarter_lookup(table, at.q[k])); }
 /* The first two steps of f32_fold: adds lanes l + 8 to l, then l + 4 to l. */
 INLINE float32x4_t fold_to_four(f32x16 a) { return vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3])); }
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */

@@ -156,6 +156,8 @@ INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[
 INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
 /* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
+/* Returns table[at mod 16] for each lane. */
+INLINE f32x16 f32_lookup(f32x16 table, u32x16 at) { EACH_LANE(f32x16, table.lane[at.lane[l] & 15]); }
 /* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {

@@ -15,12 +15,34 @@ typedef struct block {
     uint32_t groups[MOST];
 } block;
 
-/* Kinds of codes: E4M3, affine with F16, plain. */
+static const organ_levels seven = {.count = 7,
+                                   .values = {-9, -4, -2.5f, 1, 2, 7, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12},
+                                   .middles = {-6.5f, -3.25f, -0.75f, 1.5f, 4.5f, 9.5f, INFINITY, INFINITY, INFINITY,
+                                               INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}};
+
+/* Kinds of codes: plain, affine with F16, E4M3, listed levels with each type of scale. `unit` is the least scale; the
+ * scales of E8M0 are powers of 2. */
 static const struct {
-    int e4m3, f16, affine, masked;
+    int e4m3, affine, masked;
     float low, high;
-} kinds[] = {{0, 0, 0, 0, -8, 7}, {0, 0, 0, 1, -2, 1}, {0, 1, 1, 0, 0, 15}, {1, 0, 0, 1, 0, 0}};
+    const organ_levels *levels;
+    organ_scale_store stored;
+    float unit;
+} kinds[] = {{0, 0, 0, -8, 7, NULL, ORGAN_STORE_BF16, 0.125f},  {0, 0, 1, -2, 1, NULL, ORGAN_STORE_BF16, 0.125f},
+             {0, 1, 0, 0, 15, NULL, ORGAN_STORE_F16, 0.125f},   {1, 0, 1, 0, 0, NULL, ORGAN_STORE_BF16, 0.125f},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f}, {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f},
+             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f},  {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* Of listed levels, the value of group 1 in every fourth lane has scale -1 times that of other kinds, if the type of
+ * the scales has a sign. */
+static float scale_of(size_t kind, size_t g, size_t l)
+{
+    const bool sign = kinds[kind].stored != ORGAN_STORE_E4M3 && kinds[kind].stored != ORGAN_STORE_E8M0;
+    const size_t times = (g + l) % 3;
+    const float factor = kinds[kind].stored == ORGAN_STORE_E8M0 ? (float)(1u << times) : (float)(1 + times);
+    return kinds[kind].unit * factor * (sign && g == 1 && l % 4 == 3 ? -1 : 1);
+}
 
 /* Fills a block of n columns. The square is positive definite; values are codes times scales plus minima. */
 static void make_block(block *b, size_t n, size_t kind, uint64_t seed)
@@ -36,17 +58,20 @@ static void make_block(block *b, size_t n, size_t kind, uint64_t seed)
     samples_fill(&random, NORMAL, noise, MOST * LANES);
     for (size_t g = 0; g < GROUPS; g++)
         for (size_t l = 0; l < LANES; l++) {
-            b->scales[g * LANES + l] = 0.125f * (float)(1 + (g + l) % 3) * (g == 1 && l % 4 == 3 ? -1 : 1);
+            b->scales[g * LANES + l] = scale_of(kind, g, l);
             b->minima[g * LANES + l] = -0.5f * (float)(l % 3);
         }
-    b->scales[5] = kinds[kind].e4m3 ? 0.125f : 0; /* all codes of this group are 0 */
+    if (!kinds[kind].e4m3 && kinds[kind].stored < ORGAN_STORE_E4M3)
+        b->scales[5] = 0; /* all codes of this group are 0 */
     for (size_t j = 0; j < n; j++) {
         b->groups[j] = (uint32_t)(j / 8);
         for (size_t l = 0; l < LANES; l++) {
             const size_t at = j * LANES + l, of = b->groups[j] * LANES + l;
             b->keep[at] = (j + l) % 5 != 0;
             b->field[at] = noise[at];
-            b->values[at] = (float)((int)(j * 3 + l) % 2) * b->scales[of] + (kinds[kind].affine ? b->minima[of] : 0);
+            const size_t code = (j * 3 + l) % 2;
+            const float level = kinds[kind].levels ? kinds[kind].levels->values[3 + code] : (float)code;
+            b->values[at] = level * b->scales[of] + (kinds[kind].affine ? b->minima[of] : 0);
             b->values[at] = kinds[kind].masked && !(b->keep[at] > 0) ? 0 : b->values[at];
         }
     }
@@ -56,7 +81,8 @@ static organ_coding coding_of(block *b, size_t n, size_t kind, int descent)
 {
     return (organ_coding){.descent = descent,
                           .e4m3 = kinds[kind].e4m3,
-                          .f16 = kinds[kind].f16,
+                          .stored = kinds[kind].stored,
+                          .levels = kinds[kind].levels,
                           .low = kinds[kind].low,
                           .high = kinds[kind].high,
                           .n = n,
@@ -78,6 +104,13 @@ static double nearest_value(size_t kind, double x, double scale, double minimum)
     if (scale == 0)
         return minimum;
     const double quotient = (x - minimum) / scale;
+    const organ_levels *const levels = kinds[kind].levels;
+    double nearest = levels ? (double)levels->values[0] : 0;
+    for (unsigned k = 0; levels && k < levels->count; k++)
+        if (fabs((double)levels->values[k] - quotient) < fabs(nearest - quotient))
+            nearest = (double)levels->values[k];
+    if (levels)
+        return nearest * scale;
     if (!kinds[kind].e4m3)
         return fmin(fmax(nearbyint(quotient), (double)kinds[kind].low), (double)kinds[kind].high) * scale + minimum;
     int exponent;
@@ -177,7 +210,9 @@ static const char *check_refit(const organ_kernels *k, size_t n, size_t kind)
                 return kernel_fault("refit_scales, kind %zu: a scale changes its sign", kind);
         }
     }
-    return n == 0 || better > LANES / 2 ? NULL : kernel_fault("refit_scales, kind %zu: %zu lanes gain", kind, better);
+    /* a power of 2 is rarely nearer to the best scale than the present one */
+    const size_t least = kinds[kind].stored == ORGAN_STORE_E8M0 ? 0 : LANES / 2;
+    return n == 0 || better > least ? NULL : kernel_fault("refit_scales, kind %zu: %zu lanes gain", kind, better);
 }
 
 static const char *check_transposed(const organ_kernels *k, size_t rows, size_t cols)

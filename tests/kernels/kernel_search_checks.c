@@ -40,24 +40,9 @@ static const organ_scale_search searches[] = {
      .fraction = 3,
      .up = 1u << 19,
      .least = 0x1p-6f,
-     .greatest = 448,
-     .divisor = 37.5f},
-    {.e2m1 = 1,
-     .of_zeros = 1,
-     .peaks = {4},
-     .stepped = 1,
-     .up = 3u << 21,
-     .least = 0x1p-126f,
-     .greatest = 0x1p127f,
-     .divisor = 1},
-    {.e4m3 = 1,
-     .of_zeros = 1,
-     .peaks = {448},
-     .stepped = 1,
-     .up = 0x3504f3,
-     .least = 0x1p-126f,
-     .greatest = 0x1p127f,
-     .divisor = 1}};
+     .greatest = 448},
+    {.e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f},
+    {.e4m3 = 1, .of_zeros = 1, .peaks = {448}, .stepped = 1, .up = 0x3504f3, .least = 0x1p-126f, .greatest = 0x1p127f}};
 enum { SEARCHES = sizeof searches / sizeof *searches };
 
 static double value_of_nearest(const organ_scale_search *s, float value, float scale)
@@ -80,7 +65,7 @@ static float stepped_scale(const organ_scale_search *s, int try, float farthest)
     static const int steps[] = {0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, -7, 7, 8};
     const int in_octave = 1 << s->fraction;
     int from, to, exponent;
-    const float exact = fabsf(farthest) * s->divisor / s->peaks[0], within = fminf(fmaxf(exact, s->least), s->greatest),
+    const float exact = fabsf(farthest) / s->peaks[0], within = fminf(fmaxf(exact, s->least), s->greatest),
                 octave = 2 * frexpf(within, &exponent);
     const float below = floorf((octave - 1) * (float)in_octave);
     const int up =
@@ -92,9 +77,8 @@ static float stepped_scale(const organ_scale_search *s, int try, float farthest)
     int kept = number < least ? least : number;
     kept = kept > most ? most : kept;
     const int whole = kept >= 0 ? kept / in_octave : -((-kept + in_octave - 1) / in_octave);
-    return try == 0 && farthest == 0
-               ? s->of_zeros
-               : ldexpf(1 + (float)(kept - whole * in_octave) / (float)in_octave, whole) / s->divisor;
+    return try == 0 && farthest == 0 ? s->of_zeros
+                                     : ldexpf(1 + (float)(kept - whole * in_octave) / (float)in_octave, whole);
 }
 
 static float scale_of_try(const organ_scale_search *s, int try, float farthest)

@@ -15,35 +15,34 @@ enum { ORGAN_BLOCK_TYPES(NUMBER) };
 /* clang-format off */
 /* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
  * codes, type of scales, narrower encoding, GGUF file type. */
-#define PACKED(width, group)                                                                                           \
-    {"int" #width "-group" #group, {.bits = width, .scale_of = ORGAN_SCALE_GROUP, .size = group},                      \
-     ORGAN_I32, ORGAN_BF16, NULL, 0}
-#define BLOCKS(name, width, type, narrower, file_type)                                                                 \
-    {name, {.bits = width, .scale_of = ORGAN_SCALE_GGUF, .size = NUMBER_##type},                                       \
-     ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
-#define FLOATS4(name, group, kind, type)                                                                               \
-    {name, {.bits = 4, .scale_of = ORGAN_SCALE_GROUP, .size = group, .scales = kind, .e2m1 = true},                    \
-     ORGAN_U8, type, NULL, 0}
+#define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
+#define FLOATS4(name, of, group, type) {name, {4, of, group}, ORGAN_U8, type, NULL, 0}
+#define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
+    {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
 
 static const organ_encoding encodings[] = {
-    {"fp8-block128", {.bits = 0, .scale_of = ORGAN_SCALE_BLOCK, .size = 128}, ORGAN_F8_E4M3, ORGAN_F32, NULL, 0},
-    {"fp8-tensor", {.bits = 0, .scale_of = ORGAN_SCALE_TENSOR, .size = 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
-    {"fp8-channel", {.bits = 0, .scale_of = ORGAN_SCALE_CHANNEL, .size = 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
-    {"int8-channel", {.bits = 8, .scale_of = ORGAN_SCALE_CHANNEL, .size = 0}, ORGAN_I8, ORGAN_BF16, NULL, 0},
+    {"fp8-block128", {0, ORGAN_SCALE_BLOCK, 128}, ORGAN_F8_E4M3, ORGAN_F32, NULL, 0},
+    {"fp8-tensor", {0, ORGAN_SCALE_TENSOR, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
+    {"fp8-channel", {0, ORGAN_SCALE_CHANNEL, 0}, ORGAN_F8_E4M3, ORGAN_BF16, NULL, 0},
+    {"int8-channel", {8, ORGAN_SCALE_CHANNEL, 0}, ORGAN_I8, ORGAN_BF16, NULL, 0},
     PACKED(8, 128), PACKED(8, 64), PACKED(8, 32),
     PACKED(4, 128), PACKED(4, 64), PACKED(4, 32),
     PACKED(3, 128), PACKED(3, 64), PACKED(3, 32),
     PACKED(2, 128), PACKED(2, 64), PACKED(2, 32),
-    FLOATS4("nvfp4", 16, ORGAN_SCALES_E4M3, ORGAN_F8_E4M3), FLOATS4("mxfp4", 32, ORGAN_SCALES_E8M0, ORGAN_U8),
-    {"mixed", {.bits = 8, .scale_of = ORGAN_SCALE_GROUP, .size = 32}, ORGAN_I32, ORGAN_BF16, NULL, 0},
+    FLOATS4("nvfp4", ORGAN_SCALE_E4M3, 16, ORGAN_F8_E4M3), FLOATS4("mxfp4", ORGAN_SCALE_E8M0, 32, ORGAN_U8),
+    {"mixed", {8, ORGAN_SCALE_GROUP, 32}, ORGAN_I32, ORGAN_BF16, NULL, 0},
     BLOCKS("q4_0", 4, Q4_0, NULL, 2),
     BLOCKS("q4_1", 4, Q4_1, NULL, 3),
     BLOCKS("q5_0", 5, Q5_0, NULL, 8),
     BLOCKS("q5_1", 5, Q5_1, NULL, 9),
     BLOCKS("q8_0", 8, Q8_0, NULL, 7),
+    BLOCKS("q2_k", 2, Q2_K, "q4_0", 10),
+    BLOCKS("q3_k", 3, Q3_K, "q4_0", 11),
     BLOCKS("q4_k", 4, Q4_K, "q5_0", 14),
     BLOCKS("q5_k", 5, Q5_K, "q5_1", 16),
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
+    BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
+    BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
 };
 /* clang-format on */
 
@@ -61,14 +60,18 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->g
 
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
-bool organ_encoding_has_divisor(const organ_encoding *encoding) { return encoding->grid.scales == ORGAN_SCALES_E4M3; }
+bool organ_encoding_is_fp4(const organ_encoding *encoding)
+{
+    const organ_scale_of of = encoding->grid.scale_of;
+    return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0);
+}
+
+bool organ_encoding_has_divisor(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_E4M3; }
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];
-    if (grid->e2m1)
-        return NULL;
     for (size_t size = grid->size / 2; size >= ORGAN_MIN_GROUP; size /= 2)
         if (cols % size == 0) {
             snprintf(name, sizeof name, "int%u-group%zu", grid->bits, size);
@@ -82,6 +85,8 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
     const organ_scale_of of = requested->grid.scale_of;
     if (of == ORGAN_SCALE_GROUP)
         return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(&requested->grid, cols);
+    if (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0)
+        return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
         return requested;
     return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
@@ -101,7 +106,7 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
 /* Packed codes are converted from or to int8. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
-    if (encoding->grid.e2m1)
+    if (organ_encoding_is_fp4(encoding))
         return ORGAN_CODE_E2M1;
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
 }
@@ -109,8 +114,8 @@ static organ_code encoding_rows_code(const organ_encoding *encoding)
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
-    return organ_encoding_is_packed(encoding) || encoding->grid.e2m1 ? cols / 8 * encoding->grid.bits
-                                                                     : cols / type->elements * type->bytes;
+    return organ_encoding_is_packed(encoding) || organ_encoding_is_fp4(encoding) ? cols / 8 * encoding->grid.bits
+                                                                                 : cols / type->elements * type->bytes;
 }
 
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
@@ -185,9 +190,8 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
-    const organ_ggml_kind *const blocks = organ_grid_blocks(&encoding->grid);
-    if (blocks)
-        kernels->dequantize[blocks->type](codes, values, cols / blocks->elements);
+    if (organ_encoding_is_gguf(encoding))
+        kernels->dequantize[encoding->grid.size](codes, values, cols / organ_dtype_describe(encoding->codes)->elements);
     else if (organ_encoding_is_packed(encoding))
         encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
     else
@@ -198,8 +202,8 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
-    const organ_ggml_kind *const kind = organ_grid_blocks(&encoding->grid);
-    kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
+    const size_t elements = organ_dtype_describe(encoding->codes)->elements;
+    kernels->fit[encoding->grid.size](values, weights, cols, blocks, rows * cols / elements);
 }
 
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
@@ -229,49 +233,41 @@ size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
-void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
-                                 const float *scales, size_t n, void *stored)
+/* The scales are above 0 and exact in the type of a byte. */
+static void store_bytes(organ_dtype type, const float *scales, size_t n, uint8_t *bytes)
 {
-    uint8_t *const bytes = stored;
-    const float by = 1 / (divisor > 0 ? divisor : 1);
-    switch (encoding->scales) {
-    case ORGAN_F32:
-        memcpy(stored, scales, 4 * n);
-        break;
-    case ORGAN_F8_E4M3:
-        kernels->encode[ORGAN_CODE_E4M3](scales, &by, n ? n : 1, stored, n);
-        break;
-    case ORGAN_U8: /* exponents of powers of 2 */
-        for (size_t k = 0; k < n; k++) {
-            uint32_t bits;
-            memcpy(&bits, &scales[k], sizeof bits);
-            bytes[k] = (uint8_t)(bits >> 23);
-        }
-        break;
-    default:
-        kernels->f32_to_bf16(scales, stored, n);
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, &scales[k], sizeof bits);
+        bytes[k] = (uint8_t)(type == ORGAN_U8 ? bits >> 23 : (bits >> 20) - (120u << 3));
     }
 }
 
-void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
-                                const void *stored, size_t n, float *scales)
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored)
+{
+    if (encoding->scales == ORGAN_F32)
+        memcpy(stored, scales, 4 * n);
+    else if (encoding->scales == ORGAN_U8 || encoding->scales == ORGAN_F8_E4M3)
+        store_bytes(encoding->scales, scales, n, stored);
+    else
+        kernels->f32_to_bf16(scales, stored, n);
+}
+
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales)
 {
     const uint8_t *const bytes = stored;
-    switch (encoding->scales) {
-    case ORGAN_F32:
+    if (encoding->scales == ORGAN_F32)
         memcpy(scales, stored, 4 * n);
-        break;
-    case ORGAN_F8_E4M3:
-        for (size_t k = 0; k < n; k++)
-            scales[k] = organ_e4m3_to_f32(bytes[k]) / (divisor > 0 ? divisor : 1);
-        break;
-    case ORGAN_U8:
+    else if (encoding->scales == ORGAN_U8)
         for (size_t k = 0; k < n; k++)
             scales[k] = organ_e8m0_to_f32(bytes[k]);
-        break;
-    default:
+    else if (encoding->scales == ORGAN_F8_E4M3)
+        for (size_t k = 0; k < n; k++)
+            scales[k] = organ_e4m3_to_f32(bytes[k]);
+    else
         kernels->bf16_to_f32(stored, scales, n);
-    }
 }
 
 /* ---- errors ---- */

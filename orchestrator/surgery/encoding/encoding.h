@@ -23,34 +23,27 @@
 #define ORGAN_MAX_WEIGHT 0x1p24
 
 /* The values that share a scale: a square block of the matrix, the tensor, a row (channel), a group of consecutive
- * columns of a row, or a group of a GGUF block type (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
+ * columns of a row (ORGAN_SCALE_E4M3, ORGAN_SCALE_E8M0: with scales of that type), or a group of a GGUF block type
+ * (ORGAN_SCALE_GGUF), with scales that its blocks can store. */
 typedef enum organ_scale_of {
     ORGAN_SCALE_BLOCK,
     ORGAN_SCALE_TENSOR,
     ORGAN_SCALE_CHANNEL,
     ORGAN_SCALE_GROUP,
+    ORGAN_SCALE_E4M3,
+    ORGAN_SCALE_E8M0,
     ORGAN_SCALE_GGUF
 } organ_scale_of;
 
-/* The numbers that the scales of groups and rows can be. Blocks have FP32 scales, GGUF blocks F16. */
-typedef enum organ_scale_kind {
-    ORGAN_SCALES_BF16,
-    ORGAN_SCALES_F16,
-    ORGAN_SCALES_F32,
-    ORGAN_SCALES_E8M0, /* powers of 2, a byte each */
-    ORGAN_SCALES_E4M3  /* E4M3 numbers above 2^-7, divided by organ_grid.divisor */
-} organ_scale_kind;
-
 /* A grid: type of the codes, and values that share a scale. */
 typedef struct organ_grid {
-    unsigned bits; /* bits of integer codes, 2 to 8; 0: codes are E4M3 numbers; 4 with `e2m1` */
+    /* Bits of integer codes, 2 to 8; 0: codes are E4M3 numbers. Codes of 4 bits with scales of E4M3 or E8M0 are FP4
+     * numbers. */
+    unsigned bits;
     organ_scale_of scale_of;
-    /* BLOCK: rows and columns of a block. GROUP: columns of a group. GGUF: number of the block type in GGUF files.
-     * TENSOR, CHANNEL: 0. */
+    /* BLOCK: rows and columns of a block. GROUP, E4M3, E8M0: columns of a group. GGUF: number of the block type in GGUF
+     * files. TENSOR, CHANNEL: 0. */
     size_t size;
-    organ_scale_kind scales; /* CHANNEL, GROUP, TENSOR */
-    bool e2m1;               /* codes are E2M1 numbers: 0, .5, 1, 1.5, 2, 3, 4, 6 and their negatives */
-    float divisor;           /* E4M3 scales: the scale of the tensor, above 0; 0 in the table of encodings: 1 */
 } organ_grid;
 
 /* Returns the number by which the greatest magnitude of a group is divided to get its scale: (2^bits - 1) / 2 for
@@ -59,21 +52,25 @@ float organ_grid_max(const organ_grid *grid);
 /* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
  * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);
-/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
+/* Returns the levels of the codes; NULL: whole numbers or E4M3. */
+const organ_levels *organ_grid_levels(const organ_grid *grid);
+/* Returns the type in which scales are stored; of GGUF types with coded scales the type of d. */
+organ_scale_store organ_grid_store(const organ_grid *grid);
+/* Returns `scale` rounded to F16, if that is the type of the scales, else to FP32 or BF16. Not for other types. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
 /* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
- * is organ_grid_scale. Not for GGUF, whose blocks have a search of
- * their own. */
-organ_scale_search organ_grid_search(const organ_grid *grid);
-/* Returns the divisor of E4M3 scales for a tensor (or several that share it) whose greatest magnitude is `greatest`:
- * 448 x 6 / greatest, so that the largest scale is 448; 1 if that is not finite. */
+ * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
+const organ_scale_search *organ_grid_search(const organ_grid *grid);
+/* Returns the scale of a tensor with E4M3 scales (or of several that share it) whose greatest magnitude is `greatest`:
+ * the greatest power of 2 up to 448 x 6 / greatest, from 2^-100 to 2^100. The tensor is multiplied by it before it is
+ * quantised, so that no scale of a group exceeds 448, and few are subnormal. */
 float organ_grid_divisor(float greatest);
 
-/* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
+/* Sets *low and *high to the least and greatest whole level; without meaning for other levels. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high);
-/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
- * 0 if the grid has no minima. n is any number. */
+/* Sets codes[k] to the level nearest to (values[k] - minimum) / scale, for n values of a group. `minimum` is 0 if the
+ * grid has no minima. n is any number. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *values, float *codes, size_t n);
 
 /* Returns the GGUF block type of the grid; NULL unless scale_of is ORGAN_SCALE_GGUF. */
@@ -89,8 +86,8 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols);
 size_t organ_grid_groups(const organ_grid *grid, size_t cols);
 /* Returns whether a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid);
-/* Returns the number of blocks of a row if they store each group scale as a code times a scale d of the block (Q4_K,
- * Q5_K, Q6_K), and each minimum as a code times dmin; 0 for all other grids. */
+/* Returns the number of blocks of a row if they store each group scale as a code times a scale d of the block (Q4_K and
+ * similar), and each minimum as a code times dmin; 0 for all other grids. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols);
 /* Returns how many numbers decode the codes of a row, in this order: a scale for each group; a minimum for each group
  * (organ_grid_affine); d of each block, and with minima dmin of each block (organ_grid_supers). */
@@ -105,7 +102,7 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
 /* The encodings of GGUF models, for messages. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
+#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -128,7 +125,9 @@ bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 /* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding);
-/* Returns whether the encoding has a scale for the tensor too, in FP32: NVFP4 of compressed-tensors. */
+/* Returns whether two codes of 4 bits fill a byte: NVFP4 and MXFP4. */
+bool organ_encoding_is_fp4(const organ_encoding *encoding);
+/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4 of compressed-tensors. */
 bool organ_encoding_has_divisor(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
  * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,
@@ -161,12 +160,12 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
 
 /* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding);
-/* Converts n scales to the type of the tensor of scales. `divisor` as in organ_grid. Not for GGUF. */
-void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
-                                 const float *scales, size_t n, void *stored);
-/* Converts n scales from the type of the tensor of scales to FP32. `divisor` as in organ_grid. Not for GGUF. */
-void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, float divisor,
-                                const void *stored, size_t n, float *scales);
+/* Converts n scales to the type of the tensor of scales. Not for GGUF. */
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored);
+/* Converts n scales from the type of the tensor of scales to FP32. Not for GGUF. */
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales);
 
 /* ---- errors ---- */
 

@@ -13,7 +13,6 @@
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
-#define HALVES     6291456.0f  /* 3 x 2^21 */
 
 static inline float clamp_f32(float x, float low, float high)
 {
@@ -23,15 +22,17 @@ static inline float clamp_f32(float x, float low, float high)
 
 float organ_grid_max(const organ_grid *grid)
 {
-    if (grid->e2m1)
+    if (organ_grid_levels(grid) == &organ_levels_of_fp4)
         return E2M1_MAX;
     return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX;
 }
 
 float organ_grid_divisor(float greatest)
 {
-    const float divisor = E4M3_MAX * E2M1_MAX / greatest;
-    return divisor < INFINITY ? divisor : 1;
+    int exponent;
+    frexpf(greatest > 0 ? E4M3_MAX * E2M1_MAX / greatest : 1, &exponent);
+    exponent = exponent < -99 ? -99 : exponent;
+    return ldexpf(1, exponent > 101 ? 100 : exponent - 1);
 }
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
@@ -69,7 +70,7 @@ bool organ_grid_affine(const organ_grid *grid)
 size_t organ_grid_supers(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
-    return blocks && blocks->coded ? cols / blocks->elements : 0;
+    return blocks && organ_ggml_is_coded(blocks) ? cols / blocks->elements : 0;
 }
 
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
@@ -77,13 +78,39 @@ size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
+const organ_levels *organ_grid_levels(const organ_grid *grid)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    const bool small = grid->scale_of == ORGAN_SCALE_E4M3 || grid->scale_of == ORGAN_SCALE_E8M0;
+    if (blocks)
+        return blocks->levels;
+    return small && grid->bits ? &organ_levels_of_fp4 : NULL;
+}
+
+organ_scale_store organ_grid_store(const organ_grid *grid)
+{
+    switch (grid->scale_of) {
+    case ORGAN_SCALE_BLOCK:
+        return ORGAN_STORE_F32;
+    case ORGAN_SCALE_E4M3:
+        return ORGAN_STORE_E4M3;
+    case ORGAN_SCALE_E8M0:
+        return ORGAN_STORE_E8M0;
+    case ORGAN_SCALE_GGUF:
+        return organ_grid_blocks(grid)->stored;
+    default:
+        return ORGAN_STORE_BF16;
+    }
+}
+
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
+    const organ_scale_store type = organ_grid_store(grid);
     uint16_t stored;
     float back;
-    if (grid->scale_of == ORGAN_SCALE_BLOCK)
+    if (type == ORGAN_STORE_F32)
         return scale;
-    if (grid->scale_of == ORGAN_SCALE_GGUF) {
+    if (type == ORGAN_STORE_F16) {
         scale = clamp_f32(scale, -F16_MAX, F16_MAX);
         kernels->f32_to_f16(&scale, &stored, 1);
         kernels->f16_to_f32(&stored, &back, 1);
@@ -105,23 +132,19 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 /* Ties are rounded to even. */
 static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
-/* Ties are rounded to even. Each binade (numbers with the same exponent) has the same number of steps, which `rounding`
- * states; subnormal numbers have the step of the least normal binade. `power` is the power of 2 at or below |x|. */
-static inline float round_to_float(float x, float least, float greatest, float rounding)
+/* Ties are rounded to even. Each binade (numbers with the same exponent) has eight steps; subnormal numbers have the
+ * step of the least normal binade. `power` is the power of 2 at or below |x|. */
+static inline float round_to_e4m3(float x)
 {
     uint32_t bits;
     float power;
-    x = clamp_f32(x, -greatest, greatest);
+    x = clamp_f32(x, -E4M3_MAX, E4M3_MAX);
     memcpy(&bits, &x, sizeof bits);
     bits &= 0x7f800000;
     memcpy(&power, &bits, sizeof power);
-    power = (power < least ? least : power) * rounding;
+    power = (power < E4M3_MIN ? E4M3_MIN : power) * EIGHTHS;
     return x + power - power;
 }
-
-static inline float round_to_e4m3(float x) { return round_to_float(x, E4M3_MIN, E4M3_MAX, EIGHTHS); }
-
-static inline float round_to_e2m1(float x) { return round_to_float(x, 1, E2M1_MAX, HALVES); }
 
 void organ_grid_range(const organ_grid *grid, float *low, float *high)
 {
@@ -134,20 +157,51 @@ void organ_grid_range(const organ_grid *grid, float *low, float *high)
 
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* If the scale is 0, integer codes are 0. */
+static inline float nearest_level(const organ_levels *levels, float x)
+{
+    unsigned k = 0;
+    while (k + 1 < levels->count && x > levels->middles[k])
+        k++;
+    return levels->values[k];
+}
+
+/* If the scale is 0, whole levels are 0. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)
 {
+    const organ_levels *const levels = organ_grid_levels(grid);
     float low, high;
     organ_grid_range(grid, &low, &high);
-    for (size_t k = 0; k < n && grid->e2m1; k++)
-        codes[k] = round_to_e2m1(values[k] / scale);
-    for (size_t k = 0; k < n && !grid->e2m1; k++)
+    for (size_t k = 0; k < n && levels; k++)
+        codes[k] = nearest_level(levels, divide_or_zero(values[k] - minimum, scale));
+    if (levels)
+        return;
+    for (size_t k = 0; k < n; k++)
         codes[k] = grid->bits ? round_to_integer(divide_or_zero(values[k] - minimum, scale), low, high)
                               : round_to_e4m3(values[k] / scale);
 }
 
 /* ---- blocks of GGUF ---- */
+
+/* Returns the scale that byte `code` of a group stands for. */
+static float byte_scale(const organ_ggml_kind *kind, uint8_t code)
+{
+    return kind->stored == ORGAN_STORE_E8M0 ? organ_e8m0_to_f32(code) : organ_e4m3_to_f32(code);
+}
+
+/* Returns what code `code` of a scale or minimum stands for, as a multiple of d or dmin. */
+static float coded_number(const organ_ggml_kind *kind, uint8_t code)
+{
+    const organ_ggml_scales *const s = &kind->coded;
+    return s->shift + s->step * (s->low + (float)code);
+}
+
+static float group_scale(const organ_ggml_kind *kind, const organ_ggml_parts *parts, size_t g)
+{
+    if (organ_ggml_is_coded(kind))
+        return parts->d * coded_number(kind, parts->scales[g]);
+    return kind->stored == ORGAN_STORE_F16 ? parts->d : byte_scale(kind, parts->scales[g]);
+}
 
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
@@ -161,11 +215,12 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
         organ_ggml_parts parts;
         organ_ggml_split(kind, at, &parts);
         for (size_t g = 0; g < block_groups; g++) {
-            numbers[(b * block_groups + g) * stride] = kind->coded ? parts.d * parts.scales[g] : parts.d;
+            numbers[(b * block_groups + g) * stride] = group_scale(kind, &parts, g);
             if (kind->affine)
-                minima[(b * block_groups + g) * stride] = kind->coded ? -(parts.m * parts.minima[g]) : parts.m;
+                minima[(b * block_groups + g) * stride] =
+                    supers ? -(parts.m * coded_number(kind, parts.minima[g])) : parts.m;
         }
-        if (!kind->coded)
+        if (!supers)
             continue;
         d[b * stride] = parts.d;
         if (kind->affine)
@@ -173,15 +228,38 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
-
-static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
+/* Returns the code of a product of d and a number that a code stands for. If d is 0, the code of the number nearest
+ * to 0. */
+static uint8_t code_of(const organ_ggml_kind *kind, float product, float d)
 {
-    const size_t n = organ_grid_blocks(grid)->group;
-    float codes[ORGAN_GGML_ELEMENTS];
-    organ_grid_codes(grid, scale, minimum, values, codes, n);
-    for (size_t k = 0; k < n; k++)
-        to[k] = (int8_t)codes[k];
+    const organ_ggml_scales *const s = &kind->coded;
+    return (uint8_t)(round_to_integer((divide_or_zero(product, d) - s->shift) / s->step, s->low, s->high) - s->low);
+}
+
+/* `scale` is a number of the type of the byte. E8M0: the exponent. E4M3: the exponent has bias 7 instead of 127. */
+static uint8_t byte_of(const organ_ggml_kind *kind, float scale)
+{
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    if (kind->stored == ORGAN_STORE_E8M0)
+        return (uint8_t)(bits >> 23);
+    return (uint8_t)(scale < E4M3_MIN ? scale * 512 : (float)((bits >> 20) - (120 << 3)));
+}
+
+/* Sets the codes of a group, as blocks store them. The code of a whole level has half of the range added, if levels are
+ * around 0. */
+static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, uint8_t *to)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const float offset = kind->affine ? 0 : (float)(1u << (kind->bits - 1));
+    float levels[ORGAN_GGML_ELEMENTS];
+    organ_grid_codes(grid, scale, minimum, values, levels, kind->group);
+    for (size_t k = 0; k < kind->group; k++) {
+        unsigned at = 0;
+        while (kind->levels && kind->levels->values[at] < levels[k])
+            at++;
+        to[k] = kind->levels ? kind->levels->codes[at] : (uint8_t)(levels[k] + offset);
+    }
 }
 
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
@@ -192,14 +270,14 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
     const float *const minima = numbers + groups, *const d = minima + (kind->affine ? groups : 0);
     unsigned char *at = blocks;
     for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
-        organ_ggml_parts parts = {.d = kind->coded ? d[b] : numbers[b]};
+        organ_ggml_parts parts = {.d = supers ? d[b] : numbers[b * block_groups]};
         if (kind->affine)
-            parts.m = kind->coded ? d[supers + b] : minima[b];
+            parts.m = supers ? d[supers + b] : minima[b];
         for (size_t g = 0; g < block_groups; g++) {
             const size_t n = b * block_groups + g;
             const float minimum = kind->affine ? minima[n] : 0;
-            parts.scales[g] = grid_code_of(numbers[n], parts.d);
-            parts.minima[g] = grid_code_of(-minimum, parts.m);
+            parts.scales[g] = supers ? code_of(kind, numbers[n], parts.d) : byte_of(kind, numbers[n]);
+            parts.minima[g] = supers ? code_of(kind, -minimum, parts.m) : 0;
             join_group(grid, values + n * kind->group, numbers[n], minimum, parts.codes + g * kind->group);
         }
         organ_ggml_join(kind, &parts, at);
@@ -250,21 +328,19 @@ static const organ_scale_search of_nvfp4 = {.e2m1 = 1,
                                             .fraction = 3,
                                             .up = 1u << 19,
                                             .least = E4M3_MIN,
-                                            .greatest = E4M3_MAX,
-                                            .divisor = 1};
+                                            .greatest = E4M3_MAX};
 /* Try 0 of compressed-tensors: the greatest magnitude, rounded to a power of 2, up from 1.75 times it on, over 4. */
-static const organ_scale_search of_mxfp4 = {.e2m1 = 1,
-                                            .of_zeros = 1,
-                                            .peaks = {4},
-                                            .stepped = 1,
-                                            .up = 3u << 21,
-                                            .least = 0x1p-126f,
-                                            .greatest = 0x1p127f,
-                                            .divisor = 1};
+static const organ_scale_search of_mxfp4 = {
+    .e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f};
 
-/* The search for codes that are integers or E4M3 numbers; NULL for GGUF. */
-static const organ_scale_search *plain_search(const organ_grid *grid)
+const organ_scale_search *organ_grid_search(const organ_grid *grid)
 {
+    if (grid->scale_of == ORGAN_SCALE_GGUF)
+        return NULL;
+    if (grid->scale_of == ORGAN_SCALE_E4M3)
+        return &of_nvfp4;
+    if (grid->scale_of == ORGAN_SCALE_E8M0)
+        return &of_mxfp4;
     switch (grid->bits) {
     case 0:
         return grid->scale_of == ORGAN_SCALE_BLOCK ? &of_e4m3_blocks : &of_e4m3;
@@ -277,18 +353,4 @@ static const organ_scale_search *plain_search(const organ_grid *grid)
     default:
         return grid->scale_of == ORGAN_SCALE_CHANNEL ? &of_rows : &of_8_bits;
     }
-}
-
-organ_scale_search organ_grid_search(const organ_grid *grid)
-{
-    organ_scale_search search = *plain_search(grid);
-    if (grid->scales == ORGAN_SCALES_E8M0)
-        search = of_mxfp4;
-    if (grid->scales == ORGAN_SCALES_E4M3)
-        search = of_nvfp4;
-    if (grid->divisor > 0) {
-        search.divisor = grid->divisor;
-        search.of_zeros /= grid->divisor;
-    }
-    return search;
 }

@@ -67,9 +67,9 @@ static void fit_strip(void *context, size_t index, size_t worker)
  * scales. Columns of small weight may be clipped more than nearest rounding would gain by. */
 static organ_scale_search search_of(const organ_grid *grid)
 {
-    organ_scale_search search = organ_grid_search(grid);
+    organ_scale_search search = *organ_grid_search(grid);
     const float top = organ_grid_max(grid);
-    for (unsigned k = 0; k < TRIES / 2 && grid->bits && grid->bits <= CLIPPED_BITS && !grid->e2m1; k++) {
+    for (unsigned k = 0; k < TRIES / 2 && grid->bits && grid->bits <= CLIPPED_BITS; k++) {
         const float part = 1 - (float)k / TRIES;
         search.peaks[k] = top / part;
         search.peaks[TRIES / 2 + k] = -(top + 0.5f) / part;
@@ -97,10 +97,10 @@ static void search_band(void *context, size_t index, size_t worker)
     const organ_gptq_job *const job = f->job;
     const size_t band = organ_grid_band(&job->matrix->grid, job->rows), first = index * band,
                  rows = organ_min(band, job->rows - first);
-    const organ_scale_search search = organ_grid_search(&job->matrix->grid);
     float *const scales = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
-    job->inputs->engine->kernels->search_scales(&search, job->matrix->weights + first * job->cols, job->cols, rows,
-                                                job->cols, job->group, scales);
+    job->inputs->engine->kernels->search_scales(organ_grid_search(&job->matrix->grid),
+                                                job->matrix->weights + first * job->cols, job->cols, rows, job->cols,
+                                                job->group, scales);
     for (size_t g = 0; g < job->groups; g++)
         for (size_t i = first; i < first + rows; i++)
             job->scales[g * job->padded + i] = scales[g];
@@ -110,12 +110,12 @@ static void try_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
     const organ_gptq_job *const job = f->job;
-    const organ_scale_search search = organ_grid_search(&job->matrix->grid);
     float scales[TRIES];
     (void)worker;
     for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, job->rows); i++)
-        job->inputs->engine->kernels->scale_errors(&search, job->matrix->weights + i * job->cols, job->cols,
-                                                   f->greatest, scales, f->errors + i * TRIES);
+        job->inputs->engine->kernels->scale_errors(organ_grid_search(&job->matrix->grid),
+                                                   job->matrix->weights + i * job->cols, job->cols, f->greatest, scales,
+                                                   f->errors + i * TRIES);
 }
 
 /* The errors of a try are added in order of rows. */
@@ -131,8 +131,7 @@ static bool search_matrix(fitting *f)
         const float here = kernels->amax(job->matrix->weights + i * job->cols, job->cols);
         f->greatest = here > f->greatest ? here : f->greatest;
     }
-    const organ_scale_search search = organ_grid_search(&job->matrix->grid);
-    kernels->scale_errors(&search, NULL, 0, f->greatest, scales, errors);
+    kernels->scale_errors(organ_grid_search(&job->matrix->grid), NULL, 0, f->greatest, scales, errors);
     if (f->greatest > SEARCHED) {
         if (!(f->errors = organ_floats(job->rows, TRIES)))
             return false;
@@ -293,8 +292,6 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     job->rows = part->rows;
     job->cols = part->cols;
-    if (!kind)
-        job->search = organ_grid_search(grid);
     job->group = organ_grid_group(grid, part->cols);
     job->groups = organ_grid_groups(grid, part->cols);
     job->terms = organ_grid_affine(grid) ? 2 : 1;

@@ -83,17 +83,16 @@ typedef struct organ_gptq_job {
     organ_gptq *whole;  /* the matrix with the rows of all ranks */
     organ_gptq *matrix; /* rows first .. first + rows - 1 of `whole`, those of this rank, as a matrix */
     size_t first;
-    size_t rows, cols;         /* of `matrix` */
-    size_t strip_rows;         /* rows that a worker processes together */
-    size_t columns;            /* columns that a pass after GPTQ processes together */
-    unsigned passes;           /* number of these passes */
-    bool refits;               /* groups are within these columns, and their scales belong to one row */
-    size_t group, groups;      /* columns of a group; groups of a row */
-    size_t terms;              /* 2 if a group has a scale and a minimum; 1: a scale only */
-    size_t supers;             /* GGUF blocks of a row that store group scales as codes times d: organ_grid_supers */
-    size_t numbers;            /* scales, minima, d and dmin of a row: organ_grid_numbers */
-    organ_scale_search search; /* organ_grid_search; not for GGUF */
-    size_t padded;             /* `rows`, rounded up to a multiple of ORGAN_GPTQ_STRIP */
+    size_t rows, cols;    /* of `matrix` */
+    size_t strip_rows;    /* rows that a worker processes together */
+    size_t columns;       /* columns that a pass after GPTQ processes together */
+    unsigned passes;      /* number of these passes */
+    bool refits;          /* groups are within these columns, and their scales belong to one row */
+    size_t group, groups; /* columns of a group; groups of a row */
+    size_t terms;         /* 2 if a group has a scale and a minimum; 1: a scale only */
+    size_t supers;        /* GGUF blocks of a row that store group scales as codes times d: organ_grid_supers */
+    size_t numbers;       /* scales, minima, d and dmin of a row: organ_grid_numbers */
+    size_t padded;        /* `rows`, rounded up to a multiple of ORGAN_GPTQ_STRIP */
     /* W - values, [rows][cols]; during the sweep of GPTQ with columns in its order. */
     float *errors;
     /* Products of the errors of the columns before or after each block of columns with H, [rows][cols]: those of the

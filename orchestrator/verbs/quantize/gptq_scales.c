@@ -26,13 +26,14 @@
  * then, if the type has them, of their minima. */
 typedef struct row_equations {
     const organ_gptq_job *job;
-    size_t row;            /* index of the row */
-    size_t first;          /* first group of the block */
-    size_t unknowns;       /* number of unknowns: groups of the block x terms */
-    size_t block_groups;   /* groups of a GGUF block */
-    const float *m;        /* M below its diagonal, [unknowns][unknowns] */
-    const float *diagonal; /* diagonal of M */
-    float *residual;       /* b - M x for the changes x made so far */
+    size_t row;                     /* index of the row */
+    size_t first;                   /* first group of the block */
+    size_t unknowns;                /* number of unknowns: groups of the block x terms */
+    size_t block_groups;            /* groups of a GGUF block */
+    const organ_ggml_scales *coded; /* codes of scales and minima */
+    const float *m;                 /* M below its diagonal, [unknowns][unknowns] */
+    const float *diagonal;          /* diagonal of M */
+    float *residual;                /* b - M x for the changes x made so far */
 } row_equations;
 
 /* Number k of a row counts the scales of its groups, then their minima, then d of all blocks, then dmin. */
@@ -73,14 +74,15 @@ static float unit_of(const row_equations *r, size_t u)
     return u < r->block_groups ? *super_at(r, u) : -*super_at(r, u);
 }
 
-/* The range is 0 .. 63 in types with minima, else -128 .. 127. */
+/* Returns the number that the nearest code of a scale or minimum stands for, as a multiple of its unit. */
 static float code_for(const row_equations *r, size_t u, float number)
 {
-    const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
-    float code = unit != 0 ? number / unit : 0;
-    code = code < low ? low : code;
-    code = code > high ? high : code;
-    return code + WHOLE - WHOLE;
+    const organ_ggml_scales *const s = r->coded;
+    const float unit = unit_of(r, u);
+    float code = unit != 0 ? (number / unit - s->shift) / s->step : 0;
+    code = code < s->low ? s->low : code;
+    code = code > s->high ? s->high : code;
+    return s->shift + s->step * (code + WHOLE - WHOLE);
 }
 
 /* At the optimum the loss is least while all other numbers stay fixed. Leaves u unchanged if it has no influence on
@@ -167,7 +169,9 @@ static void descend(const row_equations *r)
 static void gptq_refine(const organ_gptq_job *job, size_t first, size_t groups, size_t row, const float *m,
                         const float *diagonal, float *right, const float *target)
 {
-    const row_equations r = {job, row, first, groups * job->terms, groups, m, diagonal, right};
+    const row_equations r = {
+        job, row,      first, groups * job->terms, groups, &organ_grid_blocks(&job->matrix->grid)->coded,
+        m,   diagonal, right};
     const block_numbers present = numbers_of(&r);
     for (size_t u = 0; u < r.unknowns; u++) {
         const float number = *unknown_at(&r, u) + target[u];

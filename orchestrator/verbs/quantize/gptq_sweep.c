@@ -101,7 +101,8 @@ static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t
     const organ_grid *const grid = &job->matrix->grid;
     float *const scales = job->scales + s->row + from;
     organ_coding coding = {.e4m3 = !grid->bits,
-                           .f16 = grid->scale_of == ORGAN_SCALE_GGUF,
+                           .levels = organ_grid_levels(grid),
+                           .stored = organ_grid_store(grid),
                            .n = c->n,
                            .square = square,
                            .square_stride = c->width,

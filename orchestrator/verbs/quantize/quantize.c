@@ -68,7 +68,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
 {
     const organ_encoding *const e = part->encoding;
     const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR,
-               joined = packed || e->grid.e2m1, divided = organ_encoding_has_divisor(e);
+               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e);
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
     const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;
@@ -104,6 +104,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     *part = (organ_quantize_part){.weight = weight,
                                   .encoding = encoding,
                                   .preferred = preferred,
+                                  .divisor = 1,
                                   .rows = m.rows,
                                   .cols = m.cols,
                                   .calibrated = quantize_plan_is_calibrated(job, weight)};
@@ -233,6 +234,8 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     if (o->allocate.allocate)
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
                           o->scheme);
+    if (quantize_by_text(o) && !organ_grid_blocks(&organ_encoding_named(o->scheme)->grid))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 

@@ -228,7 +228,7 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 /* Returns QuantizationArgs of E2M1 codes, as in the presets NVFP4A16 and MXFP4A16 of compressed-tensors. */
 static json_t *fp4_json(const organ_grid *grid)
 {
-    const bool divided = grid->scales == ORGAN_SCALES_E4M3;
+    const bool divided = grid->scale_of == ORGAN_SCALE_E4M3;
     const char *const type = divided ? "torch.float8_e4m3fn" : "torch.uint8";
     json_t *const made =
         arguments_json(4, "float", divided ? "tensor_group" : "group", json_integer((json_int_t)grid->size), false);
@@ -245,8 +245,8 @@ static json_t *one_group_json(const organ_encoding *s)
     else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
         strategy = "channel";
     const char *const type = grid->bits ? "int" : "float";
-    const bool weights_only = organ_encoding_is_packed(s) || grid->e2m1;
-    if (grid->e2m1)
+    const bool weights_only = organ_encoding_is_packed(s) || organ_encoding_is_fp4(s);
+    if (organ_encoding_is_fp4(s))
         weights = fp4_json(grid);
     else
         weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
@@ -258,7 +258,7 @@ static json_t *one_group_json(const organ_encoding *s)
 /* Returns the name of the format in compressed-tensors. */
 static const char *format_of(const organ_encoding *s)
 {
-    if (s->grid.e2m1)
+    if (organ_encoding_is_fp4(s))
         return organ_encoding_has_divisor(s) ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
     if (organ_encoding_is_packed(s))
         return "pack-quantized";

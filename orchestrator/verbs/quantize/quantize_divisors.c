@@ -154,10 +154,3 @@ organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *
     organ_rows_free(items);
     return error->status;
 }
-
-organ_grid organ_quantize_grid(const organ_quantize_part *part)
-{
-    organ_grid grid = part->encoding->grid;
-    grid.divisor = part->divisor;
-    return grid;
-}

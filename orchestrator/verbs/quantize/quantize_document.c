@@ -45,7 +45,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
         job->calib && of_rows ? "weight x " : "",
         job->calib && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
         (double)organ_grid_max(grid), block ? "1" : "2^-7",
-        organ_grid_search(grid).signs ? ", and may be negative" : "", refits ? then : "");
+        organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
 }
 
 static json_t *quantize_definitions_code(const organ_quantize_job *job)
@@ -218,11 +218,12 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return bytes;
 }
 
-/* The error is not known for the GGUF types that store scales as codes, and if it exceeds the range of FP32. */
+/* The error is not known for the GGUF types without an encoder that takes the greatest magnitude, and if it exceeds the
+ * range of FP32. */
 static bool has_reference(const organ_quantize_part *part)
 {
-    const organ_ggml_kind *const blocks = organ_grid_blocks(&part->encoding->grid);
-    return !(blocks && blocks->coded) && part->unsearched >= 0;
+    const organ_encoding *const e = part->encoding;
+    return (!organ_encoding_is_gguf(e) || organ_kernels_scalar->quantize[e->grid.size]) && part->unsearched >= 0;
 }
 
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,

@@ -126,7 +126,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
-    const size_t least = job->encoding->grid.e2m1 ? job->encoding->grid.size : ORGAN_MIN_GROUP;
+    const size_t least = organ_encoding_is_fp4(job->encoding) ? job->encoding->grid.size : ORGAN_MIN_GROUP;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
         const organ_tensor *const t = tensor_at(job, k);
         odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % least ? t : NULL;

@@ -87,7 +87,7 @@ typedef struct organ_quantize_part {
     size_t codes, scale, shape, global;
     size_t unit;       /* index in job->units of the unit of these pieces */
     float greatest;    /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
-    float divisor;     /* organ_grid.divisor of the target, for organ_encoding_has_divisor; else 0 */
+    float divisor;     /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
     float whole_scale; /* the scale in that case */
     double tries[16];  /* in that case, error squares with each try of organ_grid_search */
     const char *entry; /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
@@ -193,8 +193,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
  * of those that servers fuse with them. Returns the errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is
  * not finite. */
 organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error);
-/* Returns the grid of the part's encoding, with the divisor of the part. */
-organ_grid organ_quantize_grid(const organ_quantize_part *part);
+/* Multiplies n values by a power of 2. */
+void organ_quantize_multiply(float *values, size_t n, float factor);
 
 /* ---- a calibration text ---- */
 

@@ -33,7 +33,6 @@ typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
-    organ_scale_search search;          /* search for scales; not for GGUF */
     size_t cols, groups, group;         /* columns of a row; groups of a row (0: GGUF); columns of a group */
     size_t step;                        /* rows that are encoded together: 1, or several short rows of GGUF blocks */
     size_t row_bytes;                   /* bytes of the codes of one row */
@@ -64,7 +63,6 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     const organ_encoding *const encoding = part->encoding;
     const bool gguf = organ_encoding_is_gguf(encoding);
     const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
-    const organ_grid grid = organ_quantize_grid(part);
     size_t used = 0;
     *b = (encode_buffers){.job = job,
                           .part = part,
@@ -74,8 +72,6 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
                           .group = organ_grid_group(&encoding->grid, cols),
                           .step = gguf && cols < BAND ? BAND / cols : 1,
                           .row_bytes = organ_encoding_row_bytes(encoding, cols)};
-    if (!gguf)
-        b->search = organ_grid_search(&grid);
     b->codes = carve_scratch(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
@@ -126,9 +122,9 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
     }
     if (b->pending_bytes + bytes > b->pending_room && put_pending(b, error))
         return error->status;
-    b->unsearched += b->kernels->search_scales(&b->search, values, b->cols, rows, b->cols, b->group, b->scales);
-    organ_encoding_store_scales(encoding, b->kernels, b->part->divisor, b->scales, b->groups,
-                                b->pending + b->pending_bytes);
+    b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
+                                               b->group, b->scales);
+    organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
     b->pending_bytes += bytes;
     return ORGAN_OK;
 }
@@ -139,11 +135,11 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
  * such an encoder are skipped. */
 static void measure_reference(encode_buffers *b, const float *values, size_t rows)
 {
-    const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
+    const organ_dtype_info *const type = organ_dtype_describe(b->part->encoding->codes);
     double squares[2];
-    if (!b->kernels->quantize[kind->type])
+    if (!b->kernels->quantize[type->ggml])
         return;
-    b->kernels->quantize[kind->type](values, b->codes, rows * b->cols / kind->elements);
+    b->kernels->quantize[type->ggml](values, b->codes, rows * b->cols / type->elements);
     organ_encoding_decode(b->part->encoding, b->kernels, b->codes, NULL, rows * b->cols, b->back);
     b->kernels->error_squares(values, b->back, rows * b->cols, squares);
     b->unsearched += squares[1];
@@ -163,6 +159,17 @@ static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encod
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
+/* The sums are of values that were multiplied by `factor`. */
+static void divide_sums(strip_result *sums, float factor)
+{
+    const double by = 1 / ((double)factor * (double)factor);
+    sums->unsearched *= by;
+    for (size_t k = 0; k < ORGAN_LOSSES; k++) {
+        sums->loss[k].squares *= by;
+        sums->loss[k].error_squares *= by;
+    }
+}
+
 /* The codes are collected at the front of strip->values, where the values have been encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
@@ -175,6 +182,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
     float *const values = strip->values;
     strip_result *const sums = result;
+    organ_quantize_multiply(values, strip->rows * strip->cols, b.part->divisor);
     for (size_t r = 0; r < strip->rows; r += b.step) {
         const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
         if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
@@ -183,6 +191,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
     }
     sums->unsearched = b.unsearched;
+    divide_sums(sums, b.part->divisor);
     if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
     if (put_pending(&b, error))
@@ -247,13 +256,13 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = job->todo[strip->item];
-    const organ_scale_search search = organ_grid_search(&part->encoding->grid);
+    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
     const float *const values = strip->values;
     strip_result *const sums = result;
     float scales[16], errors[16];
     (void)scratch;
     for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
-        job->engine->kernels->scale_errors(&search, values + r * strip->cols, strip->cols, part->greatest, scales,
+        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
                                            errors);
         for (size_t k = 0; k < 16; k++)
             sums->tries[k] += (double)errors[k];
@@ -278,13 +287,18 @@ static organ_status retire_tries(void *context, const organ_weight_strip *strip,
 static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
 {
     const organ_grid *const grid = &part->encoding->grid;
-    const organ_scale_search search = organ_grid_search(grid);
     float scales[16], errors[16];
     size_t best = 0;
     for (size_t k = 1; k < 16; k++)
         best = part->tries[k] < part->tries[best] ? k : best;
-    kernels->scale_errors(&search, NULL, 0, part->greatest, scales, errors);
+    kernels->scale_errors(organ_grid_search(grid), NULL, 0, part->greatest, scales, errors);
     return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
+}
+
+void organ_quantize_multiply(float *values, size_t n, float factor)
+{
+    for (size_t k = 0; k < n && factor != 1; k++)
+        values[k] *= factor;
 }
 
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
@@ -314,7 +328,7 @@ static organ_status put_small(void *context, size_t k, size_t worker, organ_erro
     if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
         return error->status;
     part->whole_scale = choose_whole_scale(part, job->engine->kernels);
-    organ_encoding_store_scales(part->encoding, job->engine->kernels, 0, &part->whole_scale, 1, stored);
+    organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
     return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
 }
 

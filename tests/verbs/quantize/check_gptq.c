@@ -47,9 +47,8 @@ static quantised quantise(const organ_engine *engine, organ_grid grid, const uin
 static organ_grid grid_of(size_t k)
 {
     const bool channel = golden_losses[k].group == LAYER_COLS;
-    return (organ_grid){.bits = golden_losses[k].bits,
-                        .scale_of = channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP,
-                        .size = channel ? 0 : golden_losses[k].group};
+    return (organ_grid){golden_losses[k].bits, channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP,
+                        channel ? 0 : golden_losses[k].group};
 }
 
 static void near_to(double found, double golden, double share)
@@ -89,10 +88,9 @@ START_TEST(codes_are_those_of_the_oracle)
 }
 END_TEST
 
-static const organ_grid grids[] = {
-    {.bits = 4, .scale_of = ORGAN_SCALE_GROUP, .size = 32},  {.bits = 3, .scale_of = ORGAN_SCALE_GROUP, .size = 64},
-    {.bits = 8, .scale_of = ORGAN_SCALE_CHANNEL, .size = 0}, {.bits = 0, .scale_of = ORGAN_SCALE_BLOCK, .size = 128},
-    {.bits = 0, .scale_of = ORGAN_SCALE_TENSOR, .size = 0},  {.bits = 0, .scale_of = ORGAN_SCALE_CHANNEL, .size = 0}};
+static const organ_grid grids[] = {{4, ORGAN_SCALE_GROUP, 32},  {3, ORGAN_SCALE_GROUP, 64},
+                                   {8, ORGAN_SCALE_CHANNEL, 0}, {0, ORGAN_SCALE_BLOCK, 128},
+                                   {0, ORGAN_SCALE_TENSOR, 0},  {0, ORGAN_SCALE_CHANNEL, 0}};
 
 /* Every value is a code times its scale, and the format's encoder finds that code. */
 START_TEST(values_are_what_codes_mean)

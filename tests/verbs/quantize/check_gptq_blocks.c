@@ -18,15 +18,14 @@ enum {
     COLS = 512,
     TOKENS = LAYER_TOKENS * LAYER_COLS / COLS,
     MAX_BYTES = LAYER_WEIGHTS * 34 / 32,
-    MAX_NUMBERS = ROWS * 40
+    MAX_NUMBERS = ROWS * 68
 };
 
-/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K */
-static const organ_grid grids[] = {
-    {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 2},  {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 3},
-    {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 6},  {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 7},
-    {.bits = 8, .scale_of = ORGAN_SCALE_GGUF, .size = 8},  {.bits = 4, .scale_of = ORGAN_SCALE_GGUF, .size = 12},
-    {.bits = 5, .scale_of = ORGAN_SCALE_GGUF, .size = 13}, {.bits = 6, .scale_of = ORGAN_SCALE_GGUF, .size = 14}};
+/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS */
+static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3},  {5, ORGAN_SCALE_GGUF, 6},
+                                   {5, ORGAN_SCALE_GGUF, 7},  {8, ORGAN_SCALE_GGUF, 8},  {4, ORGAN_SCALE_GGUF, 12},
+                                   {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14}, {2, ORGAN_SCALE_GGUF, 10},
+                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
@@ -108,7 +107,7 @@ START_TEST(parts_there_and_back)
         join(&grids[k], meant, numbers, again);
         ck_assert_msg(memcmp(blocks, again, count_of(kind) * kind->bytes) == 0, "type %u", kind->type);
     }
-    ck_assert_ptr_null(organ_ggml_kind_of(10));
+    ck_assert_ptr_null(organ_ggml_kind_of(16));
 }
 END_TEST
 
@@ -116,7 +115,8 @@ END_TEST
  * encoding for rows that are not whole blocks. */
 START_TEST(encodings_are_blocks)
 {
-    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"};
+    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0",   "q4_k",
+                                        "q5_k", "q6_k", "q2_k", "q3_k", "iq4_nl", "iq4_xs"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const organ_encoding *const e = organ_encoding_named(names[k]);
         ck_assert_ptr_nonnull(e);
