@@ -22,6 +22,10 @@ typedef struct organ_forward organ_forward;
  * on error. `model` and `engine` must outlive *forward. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error);
+/* Same as organ_forward_open, but loaded layers hold the values of packed weights in FP32, so that organ_layer_write
+ * can store any values. Layers need more memory. */
+organ_status organ_forward_open_unpacked(const organ_model *model, const organ_engine *engine, organ_forward **forward,
+                                         organ_error *error);
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
 /* Returns the configuration, which `forward` owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);

@@ -19,13 +19,20 @@ ORGAN_API_BEGIN
     "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
     ORGAN_CODE_SCHEMES "|nvfp4|mxfp4|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs"
+/* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
+#define ORGAN_QUANTIZE_RECIPES                                                                                         \
+    "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \
+    "recipe:q3_k_m|recipe:q3_k_l|recipe:q4_k_s|recipe:q4_k_m|recipe:q5_k_s|recipe:q5_k_m|recipe:q6_k|recipe:iq4_nl|"   \
+    "recipe:iq4_xs"
 
 /* Options of organ quantize. */
 typedef struct organ_quantize_options {
-    size_t size;        /* see ORGAN_DEFAULTS */
-    const char *model;  /* path of the model */
-    const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
-                         * GGUF models accept the names that begin with q */
+    size_t size;       /* see ORGAN_DEFAULTS */
+    const char *model; /* path of the model */
+    /* One of ORGAN_QUANTIZE_SCHEMES or ORGAN_QUANTIZE_RECIPES. "mixed": each target gets the width that `allocate`
+     * chooses. GGUF models accept recipes and the names that begin with q. Names of recipes are accepted in any case,
+     * and without "recipe:" if no scheme has the name ("Q4_K_M"). */
+    const char *scheme;
     /* Comma-separated globs on names of matrices; NULL: the projections, and for GGUF also embeddings and output head.
      */
     const char *targets;
@@ -44,6 +51,9 @@ typedef struct organ_quantize_options {
     bool one_width;
     /* gptq: second moments of the inputs, "whole" (also NULL), or "blocks" of 256 inputs, which need less memory */
     const char *moments;
+    /* GGUF: types of single matrices, "GLOB=TYPE,GLOB=TYPE": a word as in `targets`, and a GGUF scheme, f16, bf16, f32
+     * or "keep" for an unchanged tensor. The first match applies. NULL: none */
+    const char *type_of;
 } organ_quantize_options;
 ORGAN_DEFAULTS(quantize, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)

@@ -2,21 +2,20 @@
  * Advice for values of --scheme, --then and --sparsity that are names of other programs. */
 #include "orchestrator/cli/cli_parts.h"
 
+#include <organ/quantize.h>
 #include <string.h>
 #include <strings.h>
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-#define MIXTURES " with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors"
-
 /* A name and its advice. Compares without case; the first row that matches applies. */
 static const struct scheme_hint {
     const char *prefix, *text;
     bool exact; /* the value must equal the prefix, not only begin with it */
 } hints[] = {
-    {"q4_k", "did you mean 'q4_k'? It makes Q4_K" MIXTURES, false},
-    {"q5_k", "did you mean 'q5_k'? It makes Q5_K" MIXTURES, false},
+    {"q4_k", "did you mean 'recipe:q4_k_m'?", false},
+    {"q5_k", "did you mean 'recipe:q5_k_m'?", false},
     {"q6_k", "did you mean 'q6_k'?", false},
     {"q8_0", "did you mean 'q8_0'?", false},
     {"q4_0", "did you mean 'q4_0'?", false},
@@ -25,11 +24,11 @@ static const struct scheme_hint {
     {"q5_1", "did you mean 'q5_1'?", false},
     {"q8", "the scheme of 8 bits for GGUF models is q8_0, for safetensors models int8-channel", true},
     {"q4", "the schemes of 4 bits are q4_k for GGUF models and int4-group128 for safetensors models", true},
-    {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
-    {"iq", "organ writes no IQ types; the smallest GGUF scheme is q4_0", false},
-    {"q2_k", "organ writes no GGUF types of 2 bits; the smallest GGUF scheme is q4_0", false},
-    {"q3_k", "organ writes no GGUF types of 3 bits; the smallest GGUF scheme is q4_0", false},
-    {"tq", "organ writes no ternary types; the smallest GGUF scheme is q4_0", false},
+    {"iq4", "the schemes of this kind are iq4_nl and iq4_xs", false},
+    {"iq", "organ writes iq4_nl and iq4_xs, but no other IQ types; q2_k and q3_k have fewer bits", false},
+    {"q2_k", "did you mean 'q2_k'?", false},
+    {"q3_k", "did you mean 'q3_k' or 'recipe:q3_k_m'?", false},
+    {"tq", "organ writes no ternary types; the smallest GGUF scheme is q2_k", false},
     {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
     {"fp8_dynamic", "did you mean 'fp8-channel'?", false},
@@ -73,6 +72,24 @@ static const char *advice_on(const char *typed)
             (!hints[k].exact || strlen(typed) == strlen(hints[k].prefix)))
             return hints[k].text;
     return NULL;
+}
+
+#define RECIPE_PREFIX "recipe:"
+
+/* Returns whether a name of the list, without its first `skipped` letters, equals the text. */
+static bool list_has(const char *list, size_t skipped, const char *text, size_t length)
+{
+    for (const char *at = list; *at; at += strcspn(at, "|"), at += *at == '|')
+        if (strcspn(at, "|") == skipped + length && strncasecmp(text, at + skipped, length) == 0)
+            return true;
+    return false;
+}
+
+bool organ_scheme_is_recipe(const char *text, size_t length)
+{
+    return list_has(ORGAN_QUANTIZE_RECIPES, 0, text, length) ||
+           (list_has(ORGAN_QUANTIZE_RECIPES, strlen(RECIPE_PREFIX), text, length) &&
+            !list_has(ORGAN_QUANTIZE_SCHEMES, 0, text, length));
 }
 
 const char *organ_explain_scheme(const char *typed)

@@ -59,8 +59,8 @@ static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.write.output, "new directory of the output; of a GGUF model: X.gguf",
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
-         .letter = 's', .required = true, .explain = organ_explain_scheme,
-         .choices = ORGAN_QUANTIZE_SCHEMES, .common = true),
+         .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_recipe,
+         .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration",
@@ -69,6 +69,9 @@ static const organ_option quantize_options[] = {
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
           "input", .common = true),
     SELECT(quantize.targets, "quantise these matrices instead of the projections", .former = "targets"),
+    TEXT("type-of", "GLOB=TYPE,...", quantize.type_of,
+         "GGUF: type of the matrices whose names match GLOB (or another word of --select); the first match applies. "
+         "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     SHARD_SIZE(quantize),
     WRITING(quantize,
             "print what would be quantised" AND_PLAN "; --scheme mixed measures the widths first, as the run does")};
@@ -104,12 +107,17 @@ const organ_verb organ_quantize_verb = {
              "tensor whose rows 128 does not divide gets groups of 64 or 32, or is copied unchanged, and the report "
              "names it. All routed experts of a model get one group size, the largest of 128, 64 and 32 that divides "
              "the rows of each; if there is none, quantize writes nothing and exits with 3.\n"
-             "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes that begin with "
-             "q; the output is one file for llama.cpp. --imatrix must have an entry for every target but embeddings "
-             "and head. Token embeddings get the scheme, the output head (and embeddings that also serve as the "
-             "head) q8_0 if that is the scheme, else q6_k. If rows are not whole blocks of 256, q4_k, q5_k and q6_k "
-             "become q5_0, q5_1 and q8_0; rows that are not whole blocks of 32 stay unquantised, as do norms and "
-             "biases.\n"
+             "GGUF. A GGUF model, in one file or several, can have the schemes that begin with q or iq, the block "
+             "types of llama.cpp; the output is one file. Tensors that are quantised already are dequantised first, "
+             "with a warning. --imatrix must have an entry for every target but embeddings and head. Token "
+             "embeddings get the scheme, the output head (and embeddings that also serve as the head) q8_0 if that "
+             "is the scheme, else q6_k. Rows that are not whole blocks of 256 fall back as in llama-quantize: q2_k "
+             "and q3_k become q4_0, q4_k q5_0, q5_k q5_1, q6_k q8_0, and iq4_xs iq4_nl. Rows that are not whole "
+             "blocks of 32 stay unquantised (with a recipe, they become f16), as do norms and biases.\n"
+             "Recipes. recipe:q4_k_m gives every tensor the type that llama-quantize gives it in a file called "
+             "Q4_K_M, with or without --imatrix, and so do the others; Q4_K_M (in any case) means the same. "
+             "--type-of '*ffn_down*=q6_k,*attn_k*=keep' gives single matrices other types, with a recipe or a "
+             "scheme.\n"
              "--method gptq runs the calibration text through the model, one layer at a time, and chooses the codes "
              "of each matrix column by column, so that later columns compensate the errors of earlier ones. organ "
              "then refits the scales. In a GGUF model, embeddings and output head are quantised without the text.\n"

@@ -13,7 +13,7 @@
 #include <strings.h>
 
 /* MAX_NAMES and MAX_CHOICES limit what is compared with a wrong word. */
-enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
+enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 96, LONGEST_NUMBER = 64 };
 
 /* ---- values ---- */
 
@@ -117,7 +117,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     for (size_t k = 0; organ_option_choice(option, k, choice); k++)
         if (strlen(choice) == length && memcmp(text, choice, length) == 0)
             return true;
-    return false;
+    return option->accepts && option->accepts(text, length);
 }
 
 /* The list of choices is left out if there is a hint. */

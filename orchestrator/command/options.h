@@ -71,6 +71,9 @@ typedef struct organ_option {
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* returns advice for a value that is not allowed, a static text, or
                                                 * NULL; may be NULL. Of texts only those with choices use it */
+    /* Returns whether a text, not terminated, is allowed although it is not among the choices: another spelling of one.
+     * NULL: none is. Only for texts with choices. */
+    bool (*accepts)(const char *text, size_t length);
     bool open;      /* with choices: the value is a list of words separated by commas, and other words are allowed too;
                      * help and completion show the choices */
     unsigned takes; /* for words: the number of words after each use of the option; 0: one */

@@ -160,8 +160,8 @@ organ_status organ_forward_estimate(organ_forward *f, organ_type_change as, orga
     return error->status ? error->status : measure_layers(f, error);
 }
 
-organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
-                                organ_error *error)
+static organ_status open_as(const organ_model *model, const organ_engine *engine, bool unpacked,
+                            organ_forward **forward, organ_error *error)
 {
     *forward = NULL;
     organ_forward *f = calloc(1, sizeof *f);
@@ -169,6 +169,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         return organ_fail_memory(error, model->path);
     f->model = model;
     f->engine = engine;
+    f->unpacked = unpacked;
     if (organ_forward_config_read(model, &f->config, error) == ORGAN_OK) {
         f->family = organ_forward_family_named(f->config.architecture, model->gguf != NULL);
         measure_widths(f);
@@ -183,6 +184,18 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     }
     *forward = f;
     return ORGAN_OK;
+}
+
+organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
+                                organ_error *error)
+{
+    return open_as(model, engine, false, forward, error);
+}
+
+organ_status organ_forward_open_unpacked(const organ_model *model, const organ_engine *engine, organ_forward **forward,
+                                         organ_error *error)
+{
+    return open_as(model, engine, true, forward, error);
 }
 
 /* Loaded layers are freed by organ_layer_free. */

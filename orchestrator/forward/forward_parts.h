@@ -140,6 +140,7 @@ struct organ_forward {
     float *scratch;      /* of all workers; allocated on first use */
     forward_plan head;   /* the output head as a layer with one weight, for callers that keep it in memory */
     bool hypothetical;   /* the plans describe a model that does not exist yet */
+    bool unpacked;       /* layers hold no packed weights (organ_forward_open_unpacked) */
     bool may_stream;     /* layers with more bytes than organ_forward_layer_need are loaded without their experts */
 };
 

@@ -40,11 +40,44 @@ judge "a dry run wrote something" test ! -e dry.gguf
 ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run
 says "q4_k takes 5.90 bits per weight in this model, not 4.50 as in whole blocks of 256; the source has 16.00"
 says "Schemes with blocks of 32 fit all rows and take fewer: q4_0 (5.03), q4_1 (5.46)"
+
+# A quantised model is dequantised first; a tensor of the type that it would get is copied.
 ends 0 quantize $plain -o some.gguf --scheme q4_0 --select '*ffn_up*,*ffn_down*'
 ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
+says "the model is quantised already: 8 tensors are dequantised first (8 Q4_0), and the errors of both types add up"
+prints "Q8_0                29"
+ends 0 dequantize some.gguf -o some-f32.gguf --dtype f32 --quiet
+ends 0 quantize some-f32.gguf -o twice.gguf --scheme q8_0 --quiet
+judge "a quantised model gives other bytes than its dequantised twin" cmp -s rest.gguf twice.gguf
+ends 0 quantize some.gguf -o mixed.gguf --scheme q4_0
 says "8 of the targets are copied unchanged: blk.0.ffn_down.weight is the first"
-prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
-says "to quantise them again, dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
+prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0 already."
+for name in some some-f32; do
+    ends 0 quantize $name.gguf -o gptq.gguf -s q5_1 --method gptq --calibration tiny-qwen2/calibration.txt --samples 2 --context 64 --quiet --force
+    mv gptq.gguf $name-gptq.gguf
+done
+judge "GPTQ on a quantised model gives other bytes than on its dequantised twin" cmp -s some-gptq.gguf some-f32-gptq.gguf
+refused 3 "no target can be quantised as q8_0; tensor 'token_embd.weight': it is stored as Q8_0 already" \
+    quantize rest.gguf -o no.gguf -s q8_0
+
+# Recipes and types of single tensors.
+for name in Q4_K_M q4_k_m recipe:q4_k_m RECIPE:Q4_K_M; do
+    ends 0 quantize $plain -o $name.gguf -s $name --imatrix $new --json
+    judge "$name is not the recipe" jq -e '.parameters.scheme == "recipe:q4_k_m"' ../out
+done
+judge "the name in capitals gives other bytes" cmp -s Q4_K_M.gguf recipe:q4_k_m.gguf
+ends 0 quantize $plain -o recipe.gguf -s Q4_K_M --type-of '*blk.0.ffn_down*=f16,feed-forward=q8_0,*attn_k.*=keep'
+says "Q4_K_M is understood as recipe:q4_k_m"
+matches quantize/gguf_recipe ../out
+holds recipe.quantize.json '[.tensors[] | select(.tensor == "blk.0.ffn_down.weight") | .stored_as, .why] == ["F16", "--type-of"]' \
+    '[.tensors[] | select(.tensor | contains("attn_k."))] == []' '.parameters.type_of | startswith("*blk.0.ffn_down*=f16,")' \
+    '[.tensors[] | select(.tensor | contains("ffn_up")) | .stored_as] | unique == ["Q8_0"]' \
+    '.totals | .bits_per_weight_of_all > .bits_per_weight'
+ends 0 inspect recipe.gguf
+ends 0 quantize $plain -o fixed.gguf -s q5_0 --type-of 'token_embd.weight=bf16' --method gptq --calibration tiny-qwen2/calibration.txt --samples 2 \
+    --context 64 --quiet
+holds fixed.quantize.json '[.tensors[] | select(.stored_as != "Q5_0") | .tensor, .stored_as] == []' '.totals.tensors == 28'
+
 ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --force --json --quiet --threads 1
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' weighed.quantize.json) >../difference; then good; else
     bad "--json differs from the file" ../difference
@@ -76,21 +109,23 @@ judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- errors ----
 refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (organ convert" quantize tiny-qwen2 -o no.gguf -s q4_k
-for name in q4_K_M Q4_K_M Q4_K_S; do
-    refused 2 "did you mean 'q4_k'? It makes Q4_K" quantize $plain -o no.gguf -s $name
-done
 refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
-refused 2 "did you mean 'q5_k'?" quantize $plain -o no.gguf -s Q5_K_S
+refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
+refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
 refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
-refused 2 "organ writes no IQ types; q4_k has about as many bits" quantize $plain -o no.gguf -s IQ4_XS
-refused 2 "organ writes no GGUF types of 3 bits" quantize $plain -o no.gguf -s Q3_K_M
+refused 2 "did you mean 'iq4_xs'?" quantize $plain -o no.gguf -s IQ4_XS
+refused 2 "no other IQ types" quantize $plain -o no.gguf -s IQ1_S
+refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention
+refused 2 "--type-of 'q8_0': must be GLOB=TYPE" quantize $plain -o no.gguf -s q4_0 --type-of q8_0
+refused 2 "type 'q8_9' is unknown; did you mean 'q8_0'?" quantize $plain -o no.gguf -s q4_0 --type-of '*=q8_9'
+refused 2 "'*ffn_dwn*'" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_dwn*=q8_0'
+refused 2 "no matrix" quantize $plain -o no.gguf -s q4_0 --type-of 'attn_norm=q8_0'
+refused 2 "--type-of has no meaning with scheme int4-group32" quantize tiny-qwen2 -o no -s int4-group32 --type-of '*=keep'
 refused 2 "the FP8 schemes are fp8-block128" quantize tiny-qwen2 -o no -s fp8
 refused 2 "did you mean 'fp8-block128'?" quantize tiny-qwen2 -o no -s fp8-blok128
 refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0, q4_1," quantize $plain -o no -s int4-group32
 refused 2 "the output of a GGUF model is one file: name a .gguf" quantize $plain -o no -s q4_k
 refused 2 "--imatrix has no meaning with scheme fp8-tensor" quantize tiny-qwen2 -o no -s fp8-tensor --imatrix $new
-refused 3 "tensor 'blk.0.attn_k.weight': it is stored as Q8_0: dequantize it first: organ dequantize" \
-    quantize $packed -o no.gguf -s q4_k --select '*attn_k.weight'
 refused 4 "missing.gguf" quantize $plain -o no.gguf -s q4_k --imatrix missing.gguf
 refused 3 "is not an importance matrix" quantize $plain -o no.gguf -s q4_k --imatrix $packed
 head -c 40000 imatrix/tiny-qwen2.dat >cut.dat

@@ -284,6 +284,8 @@ static const organ_block quantize_blocks[] = {
         "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
         "inputs, because the full matrices did not fit --memory."),
     PLAIN,
+    SAY(ON_ALL, "totals.bits_per_weight_of_all",
+        "All tensors together: {totals.bits_per_weight_of_all:.2f} bits per weight."),
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. "
         "Servers that follow "

@@ -247,8 +247,9 @@ typedef struct organ_calibration_run_options {
      * run as two each (organ_forward_layer_of) */
     bool file_layers;
     bool all_experts; /* calibrate every expert on all tokens; a layer's output still uses only the routed experts */
-    bool blocks;      /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
-    uint64_t seed;    /* seed of the noise that stability is measured with */
+    bool unpacked; /* layers hold packed weights in FP32, so that targets may be packed (organ_forward_open_unpacked) */
+    bool blocks;   /* --moments blocks: second moments are diagonal blocks, except those of work->mixtures */
+    uint64_t seed; /* seed of the noise that stability is measured with */
 } organ_calibration_run_options;
 
 /* An expert that gets fewer routed tokens than this is calibrated on all tokens of its layer, as if the router had sent

@@ -347,9 +347,11 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     organ_calibration_run_facts *const facts = &calib->facts;
     organ_error other = {0}, fault = {0};
     const bool loaded = organ_text_load(text, calib->options->calibration.text, calib->engine, error) == ORGAN_OK;
+    organ_status (*const open)(const organ_model *, const organ_engine *, organ_forward **, organ_error *) =
+        calib->options->unpacked ? organ_forward_open_unpacked : organ_forward_open;
     if ((!loaded && !organ_memory_named(error)) ||
         organ_tokenizer_open(calib->model, &facts->tokenizer, loaded ? error : &fault) ||
-        organ_forward_open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
+        open(calib->model, calib->engine, &facts->forward, loaded ? error : &fault))
         return error->status;
     if (calib->options->file_layers && organ_forward_describe(facts->forward)->shortcut)
         return organ_fail(error, ORGAN_USAGE,

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/encoding/encoding.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +46,26 @@ static const organ_encoding encodings[] = {
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
 };
 /* clang-format on */
+
+/* Types without blocks; the size of the grid is the number of the type in GGUF files. */
+static const organ_encoding plain_types[] = {
+    {"f32", {0, ORGAN_SCALE_GGUF, 0}, ORGAN_F32, ORGAN_DTYPE_COUNT, NULL, 0},
+    {"f16", {0, ORGAN_SCALE_GGUF, 1}, ORGAN_F16, ORGAN_DTYPE_COUNT, NULL, 1},
+    {"bf16", {0, ORGAN_SCALE_GGUF, 30}, ORGAN_BF16, ORGAN_DTYPE_COUNT, NULL, 32},
+};
+
+const organ_encoding *organ_encoding_plain(const char *name)
+{
+    for (size_t k = 0; k < sizeof plain_types / sizeof *plain_types; k++)
+        if (strcmp(name, plain_types[k].name) == 0)
+            return &plain_types[k];
+    return NULL;
+}
+
+bool organ_encoding_is_plain(const organ_encoding *encoding)
+{
+    return encoding->codes == ORGAN_F32 || encoding->codes == ORGAN_F16 || encoding->codes == ORGAN_BF16;
+}
 
 const organ_encoding *organ_encoding_named(const char *name)
 {
@@ -190,7 +211,9 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
-    if (organ_encoding_is_gguf(encoding))
+    if (organ_encoding_is_plain(encoding))
+        organ_widen(kernels, encoding->codes, codes, values, cols);
+    else if (organ_encoding_is_gguf(encoding))
         kernels->dequantize[encoding->grid.size](codes, values, cols / organ_dtype_describe(encoding->codes)->elements);
     else if (organ_encoding_is_packed(encoding))
         encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
@@ -203,6 +226,10 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
     const size_t elements = organ_dtype_describe(encoding->codes)->elements;
+    if (organ_encoding_is_plain(encoding)) {
+        organ_narrow(kernels, encoding->codes, values, blocks, rows * cols);
+        return;
+    }
     kernels->fit[encoding->grid.size](values, weights, cols, blocks, rows * cols / elements);
 }
 

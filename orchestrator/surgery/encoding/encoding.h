@@ -101,8 +101,10 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
-/* The encodings of GGUF models, for messages. */
+/* The encodings of GGUF models, for messages, and as an array of names. */
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -118,6 +120,11 @@ typedef struct organ_encoding {
 
 /* Returns the encoding with this name, a constant; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
+/* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
+ * another name. organ_encoding_named does not find it, because it is not a scheme. */
+const organ_encoding *organ_encoding_plain(const char *name);
+/* Returns whether organ_encoding_plain returned the encoding. It has no scales, and GPTQ cannot use it. */
+bool organ_encoding_is_plain(const organ_encoding *encoding);
 /* Returns whether the encoding is that of --scheme mixed, which stands for a number of bits chosen for each target; its
  * grid has the greatest number of bits and the smallest groups. */
 bool organ_encoding_is_mixed(const organ_encoding *encoding);
@@ -149,8 +156,9 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
 /* Operations of a matrix product that take as long as organ_encoding_fit for a value, to plan a dry run. */
 #define ORGAN_FIT_PRODUCTS 560.0
 
-/* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows. Only for GGUF.
- * `weights` has the weight of each column's squared errors; NULL: all are equal. */
+/* Searches for the scales of each GGUF block with the least error and writes the blocks of `rows` rows; a plain
+ * encoding rounds the values. Only for GGUF. `weights` has the weight of each column's squared errors; NULL: all are
+ * equal. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks);
 /* Decodes the stored codes of a row to FP32; `scales` has the scales of its groups. For GGUF `scales` is ignored, and

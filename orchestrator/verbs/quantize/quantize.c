@@ -53,13 +53,15 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* In a GGUF model, embeddings, head and matrices that no layer multiplies inputs by get the nearest codes, because
- * the calibration run has no inputs for them. */
-static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight)
+/* In a GGUF model, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a recipe or
+ * --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
+static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight,
+                                        const organ_encoding *encoding)
 {
+    const size_t t = (size_t)(weight->codes - job->model->tensors);
     const organ_role role = weight->anatomy.role;
-    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT ||
-                         (job->untapped && job->untapped[weight->codes - job->model->tensors]);
+    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT || !job->targets.chosen[t] ||
+                         (job->untapped && job->untapped[t]) || organ_encoding_is_plain(encoding);
     return quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
@@ -107,7 +109,9 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
                                   .divisor = 1,
                                   .rows = m.rows,
                                   .cols = m.cols,
-                                  .calibrated = quantize_plan_is_calibrated(job, weight)};
+                                  .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
+    if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
     job->regrouped += encoding != preferred;
     if (organ_encoding_is_gguf(encoding))
         part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
@@ -162,11 +166,6 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
-    const organ_tensor *const first = job->left_out[0].tensor;
-    if (organ_dtype_is_blocks(first->dtype))
-        return organ_dequantize_first(
-            job->model, error, "%.300s: no target can be quantised as %s; tensor '%.200s': it is stored as %s",
-            job->model->path, job->options->scheme, first->name, organ_dtype_name(first->dtype));
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
@@ -222,6 +221,9 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
 {
     if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
         return error->status;
+    if (o->type_of)
+        return organ_fail(error, ORGAN_USAGE, "--type-of has no meaning with scheme %s: it gives types of GGUF models",
+                          encoding->name);
     if (o->imatrix)
         return organ_fail(error, ORGAN_USAGE,
                           "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
@@ -234,8 +236,11 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     if (o->allocate.allocate)
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
                           o->scheme);
-    if (quantize_by_text(o) && !organ_grid_blocks(&organ_encoding_named(o->scheme)->grid))
-        return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", o->scheme);
+    if (o->targets && organ_recipe_named(o->scheme))
+        return organ_fail(error, ORGAN_USAGE,
+                          "--select has no meaning with scheme %s, which decides about every tensor; --type-of "
+                          "'GLOB=keep' leaves tensors unchanged",
+                          o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
@@ -244,13 +249,15 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
     const organ_quantize_options *const o = job->options;
     if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
         return error->status;
-    job->encoding = organ_encoding_named(o->scheme);
+    job->recipe = organ_recipe_named(o->scheme);
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_encoding_named(o->scheme);
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,
             "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, mixed, "
-            "and for GGUF models " ORGAN_GGUF_SCHEMES,
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
+            "mixed, "
+            "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
             o->scheme);
     if (!organ_encoding_is_gguf(job->encoding))
         return check_safetensors(o, job->encoding, error);
@@ -335,11 +342,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-static organ_status quantize_note_before(const organ_quantize_job *job, organ_error *error)
+static void quantize_note_before(const organ_quantize_job *job)
 {
-    bool blocks = false;
-    char *hint = NULL;
-
     if (job->writer)
         organ_quantize_gguf_note(job);
     else
@@ -350,16 +354,6 @@ static organ_status quantize_note_before(const organ_quantize_job *job, organ_er
                             "lists all with the reasons",
                             job->left_out_count, job->left_out_count == 1 ? "is" : "are",
                             job->left_out[0].tensor->name);
-    for (size_t k = 0; k < job->left_out_count; k++)
-        blocks |= organ_dtype_is_blocks(job->left_out[k].tensor->dtype);
-    if (!blocks || organ_dequantize_hint(job->model, &hint, error))
-        return error->status;
-    organ_progress_note(job->progress,
-                        "targets that are quantised already are copied; to quantise them again, dequantize the "
-                        "model first: %s",
-                        hint);
-    free(hint);
-    return ORGAN_OK;
 }
 
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
@@ -389,6 +383,8 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_widths_close(job->widths);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
+    free(job->fixed);
+    free(job->recipe_types);
     free(job->encodings);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
@@ -457,7 +453,8 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .identity = organ_quantize_identity,
                               .check = check_imatrix,
                               .document = organ_quantize_document};
-    return quantize_note_before(job, error) ? error->status : organ_write_run(&made, report, error);
+    quantize_note_before(job);
+    return organ_write_run(&made, report, error);
 }
 
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,

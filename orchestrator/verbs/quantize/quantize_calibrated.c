@@ -439,6 +439,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
     const organ_quantize_pruning *const pruning = job->pruning;
     job->walk =
         (organ_calibration_run_options){.calibration = o->calibration,
+                                        .unpacked = true,
                                         .all_experts = o->all_experts,
                                         .blocks = job->blocks,
                                         .method = pruning ? pruning->method : o->method,

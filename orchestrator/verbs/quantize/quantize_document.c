@@ -106,6 +106,16 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
                            "of outputs to the kept weights.")));
 }
 
+#define FALLS_BACK                                                                                                     \
+    "Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, Q5_1 instead of Q5_K, Q8_0 instead of Q6_K"
+#define STORED_BY_SCHEME                                                                                               \
+    "The scheme's type, or that of --type-of. " FALLS_BACK                                                             \
+    ". Without --select the output head (or the token embedding if it is also the head) becomes Q6_K, or Q8_0 if "     \
+    "that is the scheme."
+#define STORED_BY_RECIPE                                                                                               \
+    "The type that llama-quantize gives the tensor in a file of this name, or that of --type-of. " FALLS_BACK          \
+    ", and those that are not whole blocks of 32 become F16."
+
 static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -115,9 +125,7 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
                         job->calib ? " Except for embeddings and head, value is the weight plus the compensation of "
                                      "columns that are already coded, in order of falling mean square of the input."
                                    : "")),
-        SET_TEXT("stored_as", "The scheme's type. Rows that are not whole blocks of 256 become Q5_0 instead of Q4_K, "
-                              "Q5_1 instead of Q5_K, Q8_0 instead of Q6_K. Without --select the output head (or the "
-                              "token embedding if it is also the head) becomes Q6_K, or Q8_0 if that is the scheme."),
+        SET("stored_as", json_string(job->recipe ? STORED_BY_RECIPE : STORED_BY_SCHEME)),
         SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
                                    "blocks, in FP32, sums in FP64; of several "
                                    "tensors, over all their values together."),
@@ -135,7 +143,9 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
             json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - W', W' the values of the blocks and H the "
                         "damped second moments of the inputs: the relative error of the outputs on the calibration "
                         "text, over the calibrated tensors. gptq_output_error is that of GPTQ before the refit.")),
-        SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
+        SET_TEXT("bits_per_weight",
+                 "8 x bytes after / elements, of the quantised tensors; bits_per_weight_of_all: of all "
+                 "tensors, as llama.cpp counts."));
 }
 
 static json_t *quantize_definitions_json(const organ_quantize_job *job)
@@ -328,16 +338,22 @@ static json_t *quantize_document_type_json(const void *job, size_t dtype)
     return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
+/* The reason why a tensor is not stored in the type of the scheme. Types of a recipe need none. */
 static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    const bool head = part->preferred != job->encoding, falls_back = part->encoding != part->preferred;
-    char why[120];
-    if (!falls_back && !head)
+    const organ_tensor *const tensor = part->weight->codes;
+    const bool falls_back = part->encoding != part->preferred, chosen = part->preferred != job->encoding;
+    const char *first = chosen && !job->recipe ? "the output head gets Q6_K" : "";
+    char why[160];
+    if (job->fixed && job->fixed[tensor - job->model->tensors])
+        first = "--type-of";
+    if (!falls_back && !*first)
         return json_null();
-    const int length = snprintf(why, sizeof why, "%s", head ? "the output head gets Q6_K" : "");
+    const int length = snprintf(why, sizeof why, "%s", first);
     if (falls_back)
-        snprintf(why + length, sizeof why - (size_t)length, "%sits rows of %llu values are not whole blocks of 256",
-                 head ? ", but " : "", (unsigned long long)part->cols);
+        snprintf(why + length, sizeof why - (size_t)length, "%sits rows of %llu values are not whole blocks of %u",
+                 *first ? ", but " : "", (unsigned long long)part->cols,
+                 organ_dtype_describe(part->preferred->codes)->elements);
     return json_string(why);
 }
 
@@ -374,15 +390,20 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
+static json_t *scheme_json(const organ_quantize_job *job)
+{
+    return job->recipe ? organ_json_sprintf("recipe:%s", job->recipe->name) : json_string(job->encoding->name);
+}
+
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->encoding->name), SET_IF(job->calib, "method", json_string(o->method)),
+    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(job->calib, "method", json_string(o->method)),
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
-                        SET_BYTES_OF("targets", o->targets),
+                        SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
@@ -435,6 +456,17 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
+/* llama.cpp counts bits in this way. */
+static json_t *bits_of_all_json(const organ_quantize_job *job)
+{
+    double bytes = 0, elements = 0;
+    for (size_t k = 0; k < job->piece_count; k++)
+        bytes += (double)job->pieces[k].bytes;
+    for (size_t t = 0; t < job->model->tensor_count; t++)
+        elements += (double)job->model->tensors[t].elements;
+    return json_real(organ_millionth(8 * bytes / elements));
+}
+
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
@@ -444,7 +476,8 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         quantize_document_add_part(&all, job, organ_quantize_next_part(job, k));
     json_t *const totals = quantize_document_sums_json(json_object(), job, &all);
     ORGAN_ADD(totals, SET_IF(job->regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->regrouped)),
-              SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
+              SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
+              SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
     return ORGAN_OBJECT(
         SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
         SET_COUNT("clipped_blocks", job->clipped), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),

@@ -43,28 +43,49 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* The output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the head reach the logits
- * directly. */
+/* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. */
+const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    if (!is_head(job->model, tensor))
+        return NULL;
+    return organ_quantize_type_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
+}
+
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    if (job->targets.chosen[tensor - job->model->tensors])
+    const size_t t = (size_t)(tensor - job->model->tensors);
+    if (job->fixed && job->fixed[t])
+        return job->fixed[t] == &organ_quantize_keep ? NULL : job->fixed[t];
+    if (job->recipe)
+        return job->recipe_types[t];
+    if (job->targets.chosen[t])
         return job->encoding;
     if (job->options->targets || tensor->rank < 2 || !tensor->elements)
         return NULL;
-    if (is_head(job->model, tensor))
-        return organ_encoding_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
-    return is_embedding(tensor) ? job->encoding : NULL;
+    const organ_encoding *const head = organ_quantize_gguf_head(job, tensor);
+    return !head && is_embedding(tensor) ? job->encoding : head;
+}
+
+/* llama-quantize stores rows that no block fits in F16. */
+static const organ_encoding *fitting(const organ_quantize_job *job, const organ_tensor *tensor,
+                                     const organ_encoding *preferred)
+{
+    const organ_encoding *const fits = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
+    return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }
 
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
-    const uint64_t cols = organ_tensor_matrices(tensor).cols;
+    const organ_encoding *const fits = fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
+    const char *const stored = organ_dtype_name(tensor->dtype);
     char why[96] = "";
-    if (!organ_target_is_float(tensor))
-        snprintf(why, sizeof why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
-                 organ_dtype_name(tensor->dtype));
-    else if (!organ_encoding_fitting(organ_quantize_gguf_encoding_of(job, tensor), cols))
-        snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.", (unsigned long long)cols);
+    if (!organ_target_is_float(tensor) && !organ_dtype_is_blocks(tensor->dtype))
+        snprintf(why, sizeof why, "it is stored as %s, which is not quantised.", stored);
+    else if (!fits)
+        snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.",
+                 (unsigned long long)organ_tensor_matrices(tensor).cols);
+    else if (fits->codes == tensor->dtype)
+        snprintf(why, sizeof why, "it is stored as %s already.", stored);
     if (!*why)
         return NULL;
     const char *const kept = organ_arena_copy(&job->arena, why, strlen(why));
@@ -73,16 +94,26 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
+static organ_status find_recipe_types(organ_quantize_job *job, organ_error *error)
+{
+    job->recipe_types = calloc(job->model->tensor_count + 1, sizeof *job->recipe_types);
+    return job->recipe_types ? organ_recipe_types(job->recipe, job->model, job->options->imatrix, job->fixed,
+                                                  job->recipe_types, error)
+                             : organ_fail_memory(error, job->options->model);
+}
+
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
     if (!job->encodings)
         return organ_fail_memory(error, job->options->model);
+    if (organ_quantize_fix_types(job, error) || (job->recipe && find_recipe_types(job, error)))
+        return error->status;
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
         const organ_encoding *const preferred = organ_quantize_gguf_encoding_of(job, tensor);
         if (preferred)
-            job->encodings[t] = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
+            job->encodings[t] = fitting(job, tensor, preferred);
     }
     return ORGAN_OK;
 }
@@ -118,41 +149,77 @@ static void note_bits(const organ_quantize_job *job)
         before += 8 * (double)part->weight->codes->bytes;
     }
     for (size_t k = 0; k < sizeof of_32 / sizeof *of_32; k++) {
-        const double bits = bits_of_parts(job, organ_encoding_named(of_32[k]));
+        const double bits = bits_of_parts(job, organ_quantize_type_named(of_32[k]));
         const size_t length = strlen(fitting);
         if (bits < planned)
             organ_snprintf(fitting + length, sizeof fitting - length, "%s%s (%.2f)", length ? ", " : "", of_32[k],
                            bits);
     }
     organ_progress_note(job->progress,
-                        "%s takes %.2f bits per weight in this model, not %.2f as in whole blocks of 256; the source "
+                        "%s takes %.2f bits per weight in this model, not %.2f as in whole blocks of %u; the source "
                         "has %.2f%s%s",
-                        job->encoding->name, planned, bits_of_blocks(job->encoding), before / weights,
+                        job->encoding->name, planned, bits_of_blocks(job->encoding),
+                        organ_dtype_describe(job->encoding->codes)->elements, before / weights,
                         *fitting ? ". Schemes with blocks of 32 fit all rows and take fewer: " : "", fitting);
+}
+
+static void note_replaced(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    for (size_t k = 0; k < job->part_count && !first; k++)
+        first = job->parts[k].encoding != job->parts[k].preferred ? &job->parts[k] : NULL;
+    if (!first)
+        return;
+    organ_progress_note(job->progress,
+                        "%zu tensor%s rows that are not whole blocks of %u: %s becomes %s; the report lists all",
+                        job->regrouped, job->regrouped == 1 ? " has" : "s have",
+                        organ_dtype_describe(first->preferred->codes)->elements, first->weight->name,
+                        organ_dtype_name(first->encoding->codes));
+    if (!job->recipe && !job->fixed)
+        note_bits(job);
+}
+
+/* Errors of an earlier quantisation stay in the output. */
+static void warn_of_blocks(const organ_quantize_job *job)
+{
+    size_t count[ORGAN_DTYPE_COUNT] = {0}, all = 0;
+    char types[160] = "";
+    for (size_t k = 0; k < job->part_count; k++)
+        if (organ_dtype_is_blocks(job->parts[k].weight->codes->dtype)) {
+            count[job->parts[k].weight->codes->dtype]++;
+            all++;
+        }
+    for (size_t type = 0; type < ORGAN_DTYPE_COUNT; type++) {
+        const size_t length = strlen(types);
+        if (count[type])
+            organ_snprintf(types + length, sizeof types - length, "%s%zu %s", length ? ", " : "", count[type],
+                           organ_dtype_name((organ_dtype)type));
+    }
+    if (all)
+        organ_progress_warn(job->progress,
+                            "the model is quantised already: %zu tensor%s dequantised first (%s), and the errors of "
+                            "both types add up; a BF16 or F16 model gives a better one",
+                            all, all == 1 ? " is" : "s are", types);
 }
 
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
-    const organ_quantize_part *first = NULL;
     size_t as_requested = 0;
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const part = &job->parts[k];
-        as_requested += part->encoding == job->encoding;
-        first = part->encoding != part->preferred && !first ? part : first;
-    }
+    for (size_t k = 0; k < job->part_count; k++)
+        as_requested += job->parts[k].encoding == job->encoding;
     organ_progress_warn_of_model(job->progress, job->model);
-    if (as_requested == 0 && job->part_count > 0)
+    if (job->recipe && !strchr(job->options->scheme, ':'))
+        organ_progress_note(job->progress,
+                            "%s is understood as recipe:%s: every tensor gets the type that llama-quantize "
+                            "gives it",
+                            job->options->scheme, job->recipe->name);
+    warn_of_blocks(job);
+    if (as_requested == 0 && job->part_count > 0 && !job->recipe)
         organ_progress_warn(
             job->progress,
-            "no tensor becomes %s, which needs rows of whole blocks of 256: the file has only other types",
-            organ_dtype_name(job->encoding->codes));
-    if (first)
-        organ_progress_note(job->progress,
-                            "%zu tensor%s rows that are not whole blocks of 256: %s becomes %s; the report lists all",
-                            job->regrouped, job->regrouped == 1 ? " has" : "s have", first->weight->name,
-                            organ_dtype_name(first->encoding->codes));
-    if (first)
-        note_bits(job);
+            "no tensor becomes %s, which needs rows of whole blocks of %u: the file has only other types",
+            organ_dtype_name(job->encoding->codes), organ_dtype_describe(job->encoding->codes)->elements);
+    note_replaced(job);
 }
 
 /* ---- the importance matrix ---- */
@@ -177,15 +244,16 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Embeddings never need an entry. An output head may lack one, because llama.cpp does not collect the inputs of the
- * head by default; an entry that exists is used. */
+/* Embeddings never need an entry. An output head, and a matrix that only a recipe or --type-of selects, may lack one,
+ * because llama.cpp does not collect the inputs of the head by default, nor those of draft layers; an entry that exists
+ * is used. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
-    if (role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT)
+    if (role != ORGAN_ROLE_OUTPUT && job->targets.chosen[tensor - job->model->tensors])
         return true;
     for (size_t k = 0; k < job->imatrix->entry_count; k++)
-        if (role == ORGAN_ROLE_OUTPUT && strcmp(job->imatrix->entries[k].name, tensor->name) == 0)
+        if (role != ORGAN_ROLE_EMBED && strcmp(job->imatrix->entries[k].name, tensor->name) == 0)
             return true;
     return false;
 }
@@ -199,7 +267,7 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
         organ_importance_digest(job->imatrix, job->digest, error))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (needs_entry(job, job->parts[k].weight->codes))
+        if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
             find_entry(job, &job->parts[k], &known, error);
     return error->status;
 }
@@ -257,8 +325,8 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->encoding->file_type,
-                                      error) ||
+    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32,
+                                      job->recipe ? job->recipe->file_type : job->encoding->file_type, error) ||
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
         return error->status;

@@ -8,6 +8,8 @@
  *   quantize_document.c     report and journal
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
+ *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
+ *   quantize_type_of.c      GGUF models: types that --type-of fixes
  *   quantize_widths.c       mixed widths */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
@@ -115,10 +117,18 @@ typedef struct organ_quantize_left {
 
 typedef struct organ_quantize_widths organ_quantize_widths;
 
+/* A recipe: a set of rules of llama-quantize that gives each tensor of a GGUF model a type. */
+typedef struct organ_recipe {
+    const char *name;  /* name in --scheme, after "recipe:" */
+    const char *base;  /* name of the encoding of tensors to which no rule applies */
+    int64_t file_type; /* value of general.file_type */
+} organ_recipe;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
-    const organ_encoding *encoding;        /* encoding of --scheme */
+    const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
+    const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
     const organ_engine *engine;
     const organ_progress *progress;
@@ -129,6 +139,9 @@ typedef struct organ_quantize_job {
     const organ_weight *candidates;
     size_t candidate_count;
     organ_targets targets; /* targets of --select, or the default ones */
+    /* GGUF: a type for each tensor of the model, before the lengths of rows are checked. `fixed` has those of
+     * --type-of, NULL entry: none; `recipe_types` those of the recipe, NULL entry: unchanged. NULL: no such option */
+    const organ_encoding **fixed, **recipe_types;
     /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
      * calibrate it. NULL: not computed, because --select is set or the method is not gptq. */
     bool *untapped;
@@ -238,9 +251,41 @@ organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_err
 
 /* ---- encodings of GGUF models ---- */
 
+/* ---- recipes ---- */
+
+/* Returns the recipe that a value of --scheme names in any case: "recipe:q4_k_m", also without "recipe:" unless that
+ * names an encoding. NULL: it names none, or one with a type that organ does not write. */
+const organ_recipe *organ_recipe_named(const char *scheme);
+/* Returns recipe k of all, also of those that organ_recipe_named does not return; NULL after the last. */
+const organ_recipe *organ_recipe_at(size_t k);
+/* Returns whether llama-quantize quantises the tensor of a GGUF model: a matrix or a stack of matrices that is no norm,
+ * router, position or other small table. */
+bool organ_recipe_quantises(const organ_model *model, const organ_tensor *tensor);
+/* Sets types[t] to the type that the recipe gives tensor t of the model, before the lengths of rows are checked; NULL:
+ * it stays unchanged. `weighed`: there is an imatrix. Tensors with an entry in `fixed` (NULL: none) get NULL and do not
+ * count in rules on the order of tensors, as with --tensor-type of llama-quantize. Returns ORGAN_IO if memory cannot be
+ * allocated. */
+organ_status organ_recipe_types(const organ_recipe *recipe, const organ_model *model, bool weighed,
+                                const organ_encoding *const *fixed, const organ_encoding **types, organ_error *error);
+
+/* ---- types of single tensors ---- */
+
+/* Returns the encoding of GGUF models with this name; NULL if there is none. */
+const organ_encoding *organ_quantize_type_named(const char *name);
+/* An entry of job->fixed: the tensor stays unchanged. */
+extern const organ_encoding organ_quantize_keep;
+/* Sets job->fixed from --type-of. Returns ORGAN_USAGE for a malformed word, an unknown type, and a pattern that matches
+ * no matrix that organ_recipe_quantises; ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *error);
+
+/* ---- tensors of GGUF models ---- */
+
 /* Returns the encoding that --scheme asks for this tensor, before its rows are checked; NULL if the tensor is not a
  * target. Without --select, embeddings and output head are targets too, and the head has an encoding of its own. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Returns the encoding that the output head of the tensor's model gets without a recipe; NULL if the tensor is no head.
+ */
+const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor);
 /* Returns the reason why GGUF blocks cannot represent a target, as a sentence in the job's arena; NULL if they can.
  * Also returns NULL, and sets *error, if memory cannot be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);

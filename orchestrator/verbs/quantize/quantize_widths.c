@@ -299,6 +299,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_job *job)
 {
     const organ_quantize_options *const o = job->options;
     return (organ_calibration_run_options){.calibration = o->calibration,
+                                           .unpacked = true,
                                            .all_experts = o->all_experts,
                                            .blocks = job->blocks,
                                            .method = "--allocate",

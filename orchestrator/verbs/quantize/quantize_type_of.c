@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * --type-of: types of single tensors of a GGUF model, by patterns on their names. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/output/inputs.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE_COUNT};
+
+const organ_encoding *organ_quantize_type_named(const char *name)
+{
+    const organ_encoding *const encoding = organ_encoding_named(name);
+    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
+}
+
+static organ_status refuse_type(const char *word, const char *type, organ_error *error)
+{
+    static const char *const similar[] = {ORGAN_GGUF_SCHEME_NAMES, "f16", "bf16", "f32", "keep"};
+    char hint[ORGAN_HINT_ROOM];
+    organ_nearest_hint(type, similar, sizeof similar / sizeof *similar, "", hint);
+    return organ_fail(error, ORGAN_USAGE,
+                      "--type-of '%.200s': type '%.60s' is unknown%s (the types are " ORGAN_GGUF_SCHEMES
+                      ", f16, bf16, f32, and keep for an unchanged tensor)",
+                      word, type, hint);
+}
+
+static organ_status read_type(const char *word, char *type, const organ_encoding **encoding, organ_error *error)
+{
+    for (char *at = type; *at; at++)
+        *at = (char)tolower((unsigned char)*at);
+    *encoding = strcmp(type, organ_quantize_keep.name) == 0 ? &organ_quantize_keep : organ_quantize_type_named(type);
+    if (!*encoding)
+        *encoding = organ_encoding_plain(type);
+    return *encoding ? ORGAN_OK : refuse_type(word, type, error);
+}
+
+/* Tensors that an earlier word has fixed keep its type, but count as matched. */
+static organ_status fix_matches(organ_quantize_job *job, const char *pattern, const organ_encoding *encoding,
+                                organ_error *error)
+{
+    organ_selection selection;
+    size_t matches = 0;
+    if (organ_selection_parse(pattern, NULL, &selection, error) != ORGAN_OK)
+        return error->status;
+    for (size_t t = 0; t < job->model->tensor_count; t++) {
+        const organ_tensor *const tensor = &job->model->tensors[t];
+        if (!organ_recipe_quantises(job->model, tensor) || !organ_selected(&selection, tensor))
+            continue;
+        matches++;
+        job->fixed[t] = job->fixed[t] ? job->fixed[t] : encoding;
+    }
+    if (organ_selection_check_used(&selection, "matrix that can be quantised", job->model->path, error) == ORGAN_OK &&
+        !matches)
+        organ_fail(error, ORGAN_USAGE, "--type-of '%.200s': no matrix of %.300s matches", pattern, job->model->path);
+    organ_selection_release(&selection);
+    return error->status;
+}
+
+static organ_status fix_word(organ_quantize_job *job, char *word, organ_error *error)
+{
+    const organ_encoding *encoding;
+    char *const equals = strrchr(word, '=');
+    if (!equals || equals == word || !equals[1])
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--type-of '%.200s': must be GLOB=TYPE, a pattern of names and a type, such as '*ffn_down*=q6_k'", word);
+    *equals = '\0';
+    return read_type(word, equals + 1, &encoding, error) ? error->status : fix_matches(job, word, encoding, error);
+}
+
+organ_status organ_quantize_fix_types(organ_quantize_job *job, organ_error *error)
+{
+    const char *const given = job->options->type_of;
+    if (!given)
+        return ORGAN_OK;
+    char *const words = strdup(given), *rest = words;
+    job->fixed = calloc(job->model->tensor_count + 1, sizeof *job->fixed);
+    if (!words || !job->fixed)
+        organ_fail_memory(error, job->model->path);
+    for (char *word; !error->status && (word = strsep(&rest, ","));)
+        fix_word(job, word, error);
+    free(words);
+    return error->status;
+}
