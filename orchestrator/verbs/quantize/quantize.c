@@ -19,6 +19,7 @@
  * is a target that is quantised. */
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
+static const uint64_t one[] = {1}; /* shape of the tensor NAME.weight_global_scale */
 
 /* Returns whether --method is gptq, which needs a calibration text. */
 static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
@@ -68,25 +69,30 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
-    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR;
+    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR,
+               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e);
     const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
     const char *const name = part->weight->name;
-    const char *const codes = packed ? name_next_to(job, name, "weight_packed") : name;
+    const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;
+    const char *const global = divided ? name_next_to(job, name, "weight_global_scale") : NULL;
     const char *const scale =
         name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
-    if (!codes || !scale || (packed && !shape))
+    if (!codes || !scale || (packed && !shape) || (divided && !global))
         return organ_fail_memory(error, job->options->model);
     job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
     part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
     part->scale_shape[1] = part->groups;
     part->words[0] = part->rows;
-    part->words[1] = part->cols / 32 * e->grid.bits; /* 32 codes of b bits fill b words */
-    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
+    /* 32 codes of b bits fill b words; a byte has two E2M1 codes */
+    part->words[1] = packed ? part->cols / 32 * e->grid.bits : part->cols / 2;
+    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, joined ? part->words : part->weight->shape);
     part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
     if (packed)
         part->shape = quantize_plan_add_piece(job, shape, ORGAN_I64, 1, two);
+    if (divided)
+        part->global = quantize_plan_add_piece(job, global, ORGAN_F32, 1, one);
     return ORGAN_OK;
 }
 
@@ -100,6 +106,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     *part = (organ_quantize_part){.weight = weight,
                                   .encoding = encoding,
                                   .preferred = preferred,
+                                  .divisor = 1,
                                   .rows = m.rows,
                                   .cols = m.cols,
                                   .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
@@ -163,8 +170,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A tensor of the model becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the
- * capacities. */
+/* A tensor of the model becomes at most 3 pieces (codes, scales, shape or tensor scale), one unit and one part, which
+ * sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
@@ -248,7 +255,8 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
         return organ_fail(
             error, ORGAN_USAGE,
             "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, mixed, "
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
+            "mixed, "
             "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
             o->scheme);
     if (!organ_encoding_is_gguf(job->encoding))
@@ -354,6 +362,8 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
+    if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
+        return error->status;
     if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
