@@ -44,6 +44,8 @@ static const organ_encoding encodings[] = {
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
     BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
+    BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
+    BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
 };
 /* clang-format on */
 
@@ -75,6 +77,14 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind)
+{
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
+        if (strcmp(name, encodings[k].name) == 0 && organ_encoding_is_gguf(&encodings[k]) == (kind == ORGAN_KIND_GGUF))
+            return &encodings[k];
+    return NULL;
+}
+
 bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
 
 bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_GGUF; }
@@ -87,7 +97,10 @@ bool organ_encoding_is_fp4(const organ_encoding *encoding)
     return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0);
 }
 
-bool organ_encoding_has_divisor(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_E4M3; }
+bool organ_encoding_has_divisor(const organ_encoding *encoding)
+{
+    return encoding->grid.scale_of == ORGAN_SCALE_E4M3 || encoding->codes == ORGAN_NVFP4;
+}
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
@@ -110,7 +123,8 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
         return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
         return requested;
-    return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
+    return requested->narrower ? organ_encoding_fitting(organ_encoding_for(requested->narrower, ORGAN_KIND_GGUF), cols)
+                               : NULL;
 }
 
 /* Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */

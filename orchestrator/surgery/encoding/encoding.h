@@ -102,9 +102,9 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
 /* The encodings of GGUF models, for messages, and as an array of names. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, nvfp4"
 #define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -118,7 +118,11 @@ typedef struct organ_encoding {
 
 /* ---- the table ---- */
 
-/* Returns the encoding with this name, a constant; NULL if there is none. */
+/* Kinds of output: safetensors with the names of compressed-tensors, and GGUF. */
+typedef enum organ_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF } organ_kind;
+/* Returns the encoding with this name for outputs of a kind, a constant; NULL if there is none. */
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
+/* Returns the first encoding with this name, of any kind; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
 /* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
  * another name. organ_encoding_named does not find it, because it is not a scheme. */
@@ -134,7 +138,7 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding);
 bool organ_encoding_is_packed(const organ_encoding *encoding);
 /* Returns whether two codes of 4 bits fill a byte: NVFP4 and MXFP4. */
 bool organ_encoding_is_fp4(const organ_encoding *encoding);
-/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4 of compressed-tensors. */
+/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4. */
 bool organ_encoding_has_divisor(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
  * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,

@@ -96,6 +96,21 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
+/* llama.cpp multiplies what "X.weight" of NVFP4 gives by "X.scale", which has a value for each expert. */
+static organ_status add_blocks(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_weight *const weight = part->weight;
+    part->codes = quantize_plan_add_piece(job, weight->name, part->encoding->codes, weight->rank, weight->shape);
+    if (!organ_encoding_has_divisor(part->encoding))
+        return ORGAN_OK;
+    const char *const name = name_next_to(job, weight->name, "scale");
+    if (!name)
+        return organ_fail_memory(error, job->options->model);
+    part->scale_shape[0] = organ_weight_matrices(weight).count;
+    part->global = quantize_plan_add_piece(job, name, ORGAN_F32, 1, part->scale_shape);
+    return ORGAN_OK;
+}
+
 /* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *preferred, organ_error *error)
@@ -113,9 +128,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
     job->regrouped += encoding != preferred;
-    if (organ_encoding_is_gguf(encoding))
-        part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
-    else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
+    if (organ_encoding_is_gguf(encoding) ? add_blocks(job, part, error) : add_codes_and_scales(job, part, error))
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
     job->units[part->unit].calib = part->calibrated;
@@ -244,13 +257,22 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
+/* Some schemes exist for both kinds of output. */
+static const organ_encoding *encoding_requested(const organ_quantize_options *o, bool gguf)
+{
+    const organ_encoding *const blocks = gguf ? organ_encoding_for(o->scheme, ORGAN_KIND_GGUF) : NULL;
+    return blocks ? blocks : organ_encoding_named(o->scheme);
+}
+
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
         return error->status;
     job->recipe = organ_recipe_named(o->scheme);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_encoding_named(o->scheme);
+    const bool gguf =
+        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : encoding_requested(o, gguf);
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,
@@ -325,9 +347,13 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
+        return error->status;
+    if (!job->recipe)
+        job->encoding = encoding_requested(o, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
-    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
-        list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
+    if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
+        organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
         (quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||

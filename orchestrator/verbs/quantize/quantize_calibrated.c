@@ -229,10 +229,14 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
+    if (organ_encoding_has_divisor(encoding)) {
+        float global;
+        if (organ_write_read(job->run, s->part->global, &global, sizeof global, 0, error) != ORGAN_OK)
+            return error->status;
+        s->part->divisor = organ_encoding_is_gguf(encoding) ? 1 / global : global;
+    }
     if (scales) {
-        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) ||
-            (organ_encoding_has_divisor(encoding) &&
-             organ_write_read(job->run, s->part->global, &s->part->divisor, sizeof s->part->divisor, 0, error)))
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) != ORGAN_OK)
             return error->status;
         organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
     }

@@ -66,10 +66,29 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return !head && is_embedding(tensor) ? job->encoding : head;
 }
 
+/* Returns whether llama.cpp reads a tensor scale for this matrix, as its load_tensors does: with NVFP4 only these keep
+ * their values. */
+static bool has_tensor_scale(const organ_tensor *tensor)
+{
+    static const char *const scaled[] = {"attn_q",       "attn_k",         "attn_v",    "attn_output", "attn_qkv",
+                                         "attn_gate",    "ffn_gate",       "ffn_up",    "ffn_down",    "ffn_gate_exps",
+                                         "ffn_up_exps",  "ffn_down_exps",  "ssm_in",    "ssm_out",     "ffn_gate_shexp",
+                                         "ffn_up_shexp", "ffn_down_shexp", "ssm_alpha", "ssm_beta"};
+    const char *const dot = strchr(tensor->name, '.'), *const part = dot ? strchr(dot + 1, '.') : NULL;
+    if (!name_starts_with(tensor->name, "blk.") || !part)
+        return strcmp(tensor->name, "output.weight") == 0;
+    for (size_t k = 0; k < sizeof scaled / sizeof *scaled; k++)
+        if (name_starts_with(part + 1, scaled[k]) && strcmp(part + 1 + strlen(scaled[k]), ".weight") == 0)
+            return true;
+    return false;
+}
+
 /* llama-quantize stores rows that no block fits in F16. */
 static const organ_encoding *fitting(const organ_quantize_job *job, const organ_tensor *tensor,
                                      const organ_encoding *preferred)
 {
+    if (organ_encoding_has_divisor(preferred) && !has_tensor_scale(tensor))
+        preferred = organ_quantize_type_named("iq4_nl");
     const organ_encoding *const fits = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }

@@ -311,8 +311,15 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    if (organ_encoding_has_divisor(part->encoding))
-        return organ_write_put(job->run, part->global, &part->divisor, sizeof part->divisor, 0, NULL, error);
+    /* compressed-tensors divides by the scale, llama.cpp multiplies by it and has one for each expert */
+    const bool gguf = organ_encoding_is_gguf(part->encoding);
+    const float global = gguf ? 1 / part->divisor : part->divisor;
+    const uint64_t count = gguf ? part->scale_shape[0] : 1;
+    if (organ_encoding_has_divisor(part->encoding)) {
+        for (uint64_t k = 0; k < count && !error->status; k++)
+            organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);
+        return error->status;
+    }
     return organ_encoding_is_packed(part->encoding)
                ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
                : ORGAN_OK;

@@ -13,8 +13,7 @@ const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE
 
 const organ_encoding *organ_quantize_type_named(const char *name)
 {
-    const organ_encoding *const encoding = organ_encoding_named(name);
-    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
+    return organ_encoding_for(name, ORGAN_KIND_GGUF);
 }
 
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
