@@ -167,7 +167,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
         job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
-        return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
+        return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
     keep_tensor(job, tensor);
     return error->status;
 }
@@ -264,11 +264,28 @@ static const organ_encoding *encoding_requested(const organ_quantize_options *o,
     return blocks ? blocks : organ_encoding_named(o->scheme);
 }
 
+/* A text is also needed by --method nearest, which has none otherwise. */
+static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
+{
+    organ_quantize_options without = *o;
+    if (quantize_by_text(o))
+        return check_method(o, error);
+    without.calibration = (organ_calibration_text){0};
+    without.moments = NULL;
+    without.all_experts = false;
+    return check_method(&without, error);
+}
+
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
+    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK ||
+        organ_quantize_repair_check(o, error) != ORGAN_OK)
         return error->status;
+    if (!job->pruning && organ_quantize_types_wanted(o)) {
+        job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
+        return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
+    }
     job->recipe = organ_recipe_named(o->scheme);
     const bool gguf =
         organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
@@ -359,6 +376,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
+    if (gguf && strcmp(o->scheme, "mixed") == 0 && organ_quantize_types_find(job, error) != ORGAN_OK)
+        return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
     organ_rows_rest();
@@ -382,6 +401,8 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
+static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
+
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
  * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
@@ -390,6 +411,10 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     job->run = run;
     if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
         return error->status;
+    if (job->repair)
+        return organ_quantize_pass(job, error) == ORGAN_OK
+                   ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
+                   : error->status;
     if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
@@ -406,7 +431,9 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
+    organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
+    organ_quantize_types_close(job->types);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
     free(job->fixed);
@@ -458,7 +485,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
         return error->status;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
-                              .checked = job->widths && !o->write.dry_run,
+                              .checked = (job->widths || job->types) && !o->write.dry_run,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -497,7 +524,9 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
 static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    return organ_quantize_types_wanted(options)
+               ? organ_quantize_sizes(options, organ_quantize_pruned, engine, progress, report, error)
+               : organ_quantize_pruned(options, NULL, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,

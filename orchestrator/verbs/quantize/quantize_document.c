@@ -211,6 +211,51 @@ static json_t *quantize_widths_json(const organ_quantize_widths *w)
         SET("tensors", organ_json_rows(w->curves.count, quantize_widths_document_tensor_json, w)));
 }
 
+/* Types by size in the parameters and in the report. */
+
+static json_t *quantize_types_parameters(const organ_quantize_job *job)
+{
+    const organ_quantize_options *const o = job->options;
+    return ORGAN_OBJECT(SET_BYTES_OF("target_size", o->target_size), SET_BYTES_OF("budget", o->allocate.budget),
+                        SET_BYTES_OF("types", o->types));
+}
+
+static json_t *quantize_types_tensor_json(const void *context, size_t t)
+{
+    const organ_quantize_types *const w = context;
+    const organ_allocation_tensor *const tensor = &w->curves.tensors[t];
+    const size_t type = w->chosen[t], items = w->type_count + 1;
+    const bool quantised = type < w->type_count;
+    const uint64_t bytes = w->sizes[t * items + type];
+    return ORGAN_OBJECT(
+        SET_BYTES("name", tensor->name), SET_TEXT("role", tensor->role), SET_INDEX("layer", tensor->layer),
+        SET_COUNT("elements", tensor->elements),
+        SET_TEXT("type", quantised ? organ_dtype_name(w->types[type]->codes) : "unchanged"), SET_COUNT("bytes", bytes),
+        SET_REAL("bits_per_weight", 8.0 * (double)bytes / (double)tensor->elements),
+        SET_IF(!w->assumed, "cost", json_real(w->costs[t * items + type])), SET_FLAG("between", tensor->between));
+}
+
+/* Returns the member "choice" of the report: types and costs of all tensors. NULL if memory runs out. */
+static json_t *quantize_types_json(const organ_quantize_types *w)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const organ_programme *const p = &w->programme;
+    const uint64_t tensors = w->bytes - (o->target_size ? w->header : 0);
+    size_t measured = 0;
+    for (size_t t = 0; t < w->curves.count; t++)
+        measured += !w->curves.tensors[t].between;
+    return ORGAN_OBJECT(
+        SET_TEXT("definition", ORGAN_TYPES_DEFINITION),
+        SET_TEXT("requested", o->target_size ? o->target_size : o->allocate.budget),
+        SET_FLAG("of_file", o->target_size != NULL), SET_COUNT("requested_bytes", w->requested),
+        SET_COUNT("bytes", w->bytes), SET_REAL("bits_per_weight_of_all", 8.0 * (double)tensors / (double)w->elements),
+        SET_BYTES("file", organ_path_name(o->allocate.file)), SET_COUNT("tokens", w->tokens),
+        SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count), SET_COUNT("measured", measured),
+        SET_IF(!w->assumed, "cost", json_real(p->cost)), SET_IF(!w->assumed, "bound", json_real(p->bound)),
+        SET_IF(!w->assumed, "gap", json_real(p->cost > 0 ? (p->cost - p->bound) / p->cost : 0.0)),
+        SET_FLAG("exact", p->exact), SET("tensors", organ_json_rows(w->curves.count, quantize_types_tensor_json, w)));
+}
+
 /* `before` and `after` are bytes in the source model and in the output; other members are as in organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
@@ -343,7 +388,7 @@ static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part
 {
     const organ_tensor *const tensor = part->weight->codes;
     const bool falls_back = part->encoding != part->preferred, chosen = part->preferred != job->encoding;
-    const char *first = chosen && !job->recipe ? "the output head gets Q6_K" : "";
+    const char *first = chosen && !job->recipe && !job->types ? "the output head gets Q6_K" : "";
     char why[160];
     if (job->fixed && job->fixed[tensor - job->model->tensors])
         first = "--type-of";
@@ -392,6 +437,8 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
 
 static json_t *scheme_json(const organ_quantize_job *job)
 {
+    if (job->types)
+        return json_string("mixed");
     return job->recipe ? organ_json_sprintf("recipe:%s", job->recipe->name) : json_string(job->encoding->name);
 }
 
@@ -403,9 +450,11 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_IF(job->repair, "repair_rank", json_integer((json_int_t)o->repair_rank)),
                         SET_BYTES_OF("targets", o->targets), SET_IF(o->type_of, "type_of", json_string(o->type_of)),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", quantize_widths_parameters(o)),
+                        SET_IF(job->types, "choice", quantize_types_parameters(job)),
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
@@ -489,7 +538,9 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
         SET("definitions", quantize_definitions_json(job)),
         SET_IF(job->calib, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->repair, "repair", organ_quantize_repair_json(job)),
         SET_IF(job->widths, "allocation", quantize_widths_json(job->widths)),
+        SET_IF(job->types, "choice", quantize_types_json(job->types)),
         SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }
 

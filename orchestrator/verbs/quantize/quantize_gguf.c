@@ -36,7 +36,12 @@ static bool is_embedding(const organ_tensor *tensor)
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-static bool is_head(const organ_model *model, const organ_tensor *tensor)
+bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer < 0 && name_starts_with(tensor->name, "token_embd.");
+}
+
+bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
         return true;
@@ -46,7 +51,7 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
 /* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. */
 const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    if (!is_head(job->model, tensor))
+    if (!organ_quantize_gguf_is_head(job->model, tensor))
         return NULL;
     return organ_quantize_type_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
 }
@@ -106,11 +111,14 @@ static const organ_encoding *fitting(const organ_quantize_job *job, const organ_
 
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
-    const organ_encoding *const fits = fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
+    const organ_encoding *const fits = job->types ? job->encodings[tensor - job->model->tensors]
+                                                  : fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
     const char *const stored = organ_dtype_name(tensor->dtype);
     char why[96] = "";
     if (!organ_target_is_float(tensor) && !organ_dtype_is_blocks(tensor->dtype))
         snprintf(why, sizeof why, "it is stored as %s, which is not quantised.", stored);
+    else if (!fits && job->types)
+        return NULL;
     else if (!fits)
         snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.",
                  (unsigned long long)organ_tensor_matrices(tensor).cols);
@@ -241,6 +249,10 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
     for (size_t k = 0; k < job->part_count; k++)
         as_requested += job->parts[k].encoding == job->encoding;
     organ_progress_warn_of_model(job->progress, job->model);
+    if (job->types) {
+        warn_of_blocks(job);
+        return;
+    }
     if (job->recipe && !strchr(job->options->scheme, ':'))
         organ_progress_note(job->progress,
                             "%s is understood as recipe:%s: every tensor gets the type that llama-quantize "
@@ -296,8 +308,8 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
-        organ_importance_digest(job->imatrix, job->digest, error))
+    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
+                          organ_importance_digest(job->imatrix, job->digest, error)))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
@@ -349,6 +361,13 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
+static int64_t file_type_of(const organ_quantize_job *job)
+{
+    if (job->types)
+        return job->types->file_type;
+    return job->recipe ? job->recipe->file_type : job->encoding->file_type;
+}
+
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -358,10 +377,13 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32,
-                                      job->recipe ? job->recipe->file_type : job->encoding->file_type, error) ||
+    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, file_type_of(job), error) ||
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
+        return error->status;
+    const char *const adapter = job->repair ? organ_path_name(job->repair_output) : NULL;
+    if (adapter &&
+        organ_gguf_writer_set_string(job->writer, "quantize.repair_adapter", adapter, strlen(adapter), error))
         return error->status;
     return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
 }

@@ -11,10 +11,7 @@
 
 const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE_COUNT};
 
-const organ_encoding *organ_quantize_type_named(const char *name)
-{
-    return organ_encoding_for(name, ORGAN_KIND_GGUF);
-}
+const organ_encoding *organ_quantize_type_named(const char *name) { return organ_encoding_for(name, ORGAN_KIND_GGUF); }
 
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
 {
