@@ -129,7 +129,7 @@ surgery/write scoring
 verbs/convert
 verbs/autopsy convert
 verbs/lora
-verbs/quantize lora
+verbs/quantize convert lora
 verbs/prune quantize
 verbs/evaluate prune
 verbs/fetch
@@ -438,6 +438,7 @@ prune/tiles.c
 prune/units.c
 quantize/gptq.c
 quantize/quantize_costs.c
+quantize/quantize_source.c
 shrink/choices.c
 shrink/cut.c
 shrink/measure_scores.c

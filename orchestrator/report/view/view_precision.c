@@ -322,6 +322,9 @@ static const organ_block quantize_blocks[] = {
         "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
         "inputs, because the full matrices did not fit --memory."),
     PLAIN,
+    SAY(ON_ALL, "converted",
+        "Converted from {converted.model} to GGUF first ({converted.bytes:bytes}, {dry_run?to be removed|removed} at "
+        "the end)."),
     SAY(ON_ALL, "totals.bits_per_weight_of_all",
         "All tensors together: {totals.bits_per_weight_of_all:.2f} bits per weight."),
     SAY(ON_ALL, "clipped_blocks",

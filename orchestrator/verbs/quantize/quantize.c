@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -510,30 +511,107 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+static organ_status quantize_run(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                 const organ_quantize_source *source, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
+    organ_quantize_job job = {
+        .options = options, .pruning = pruning, .source = source, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     quantize_model(&job, report, error);
     close_quantize(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 
-static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
+{
+    return quantize_run(options, pruning, NULL, engine, progress, report, error);
+}
+
+static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
+{
+    return quantize_run(options, NULL, source, engine, progress, report, error);
+}
+
+/* Argument of quantize_verb. */
+typedef struct quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+} quantize_call;
+
+static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    return organ_quantize_types_wanted(options)
-               ? organ_quantize_sizes(options, organ_quantize_pruned, engine, progress, report, error)
-               : organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    const quantize_call *const call = given;
+    return organ_quantize_types_wanted(call->options)
+               ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
+               : quantize_one(call->options, call->source, engine, progress, report, error);
+}
+
+/* With method nearest only the conversion uses --scratch. */
+static organ_quantize_options options_of_converted(const organ_quantize_options *options)
+{
+    organ_quantize_options inner = *options;
+    if (!quantize_by_text(options))
+        inner.calibration.scratch = NULL;
+    return inner;
+}
+
+/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed
+ * measures the model in a dry run too, so it has no such check, and its dry run converts. */
+static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error)
+{
+    const bool dry = options->write.dry_run;
+    organ_quantize_options inner = options_of_converted(options);
+    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error))
+        return error->status;
+    inner.model = source->outline;
+    inner.write.dry_run = true;
+    inner.write.evaluate = NULL;
+    const quantize_call call = {&inner, source};
+    if (dry)
+        return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
+    json_t *checked = NULL;
+    quantize_verb(&call, engine, NULL, &checked, error);
+    json_decref(checked);
+    organ_quantize_source_drop_outline(source);
+    return error->status;
+}
+
+static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
+                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                       organ_error *error)
+{
+    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
+    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    organ_quantize_options inner = options_of_converted(options);
+    if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
+        return error->status;
+    if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
+        return error->status;
+    inner.model = source->path;
+    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    const quantize_call call = {&inner, source};
+    return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    organ_quantize_source source;
+    const quantize_call call = {options, NULL};
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    return organ_plan_run(quantize_verb, options, options->write.dry_run, engine, progress, report, error);
+    if (organ_quantize_source_find(options, &source, error) == ORGAN_OK)
+        source.folder ? quantize_converted(options, &source, engine, progress, report, error)
+                      : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+    organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
+    return error->status;
 }

@@ -2,6 +2,7 @@
  * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
  * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/rows.h"
@@ -516,6 +517,12 @@ static json_t *bits_of_all_json(const organ_quantize_job *job)
     return json_real(organ_millionth(8 * bytes / elements));
 }
 
+static json_t *converted_json(const organ_quantize_job *job)
+{
+    return ORGAN_OBJECT(SET_BYTES("model", organ_path_name(job->source->model)),
+                        SET_COUNT("bytes", job->source->bytes));
+}
+
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
@@ -528,6 +535,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))),
               SET_IF(job->writer, "bits_per_weight_of_all", bits_of_all_json(job)));
     return ORGAN_OBJECT(
+        SET_IF(job->source, "converted", converted_json(job)),
         SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
         SET_COUNT("clipped_blocks", job->clipped), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("matrices", quantize_document_matrices_json(job)),

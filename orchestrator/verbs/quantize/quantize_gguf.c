@@ -243,6 +243,17 @@ static void warn_of_blocks(const organ_quantize_job *job)
                             all, all == 1 ? " is" : "s are", types);
 }
 
+/* llama-quantize refuses these without an imatrix. */
+static void warn_without_imatrix(const organ_quantize_job *job)
+{
+    static const char *const names[] = {"q2_k_s", "iq3_xxs", "iq2_s", "iq2_m"};
+    const char *const name = job->recipe ? job->recipe->name : job->encoding->name;
+    for (size_t k = 0; k < sizeof names / sizeof *names && !job->imatrix && !job->calib; k++)
+        if (strcmp(name, names[k]) == 0)
+            organ_progress_warn(job->progress,
+                                "%s loses much without --imatrix, as llama-quantize requires, or --method gptq", name);
+}
+
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     size_t as_requested = 0;
@@ -259,6 +270,7 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
                             "gives it",
                             job->options->scheme, job->recipe->name);
     warn_of_blocks(job);
+    warn_without_imatrix(job);
     if (as_requested == 0 && job->part_count > 0 && !job->recipe)
         organ_progress_warn(
             job->progress,
@@ -303,13 +315,31 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
+/* An entry of a layer that the model lacks shows that the file was made from another model. */
+static organ_status check_layers(const organ_quantize_job *job, organ_error *error)
+{
+    int32_t last = -1;
+    for (size_t t = 0; t < job->model->tensor_count; t++) {
+        const int32_t layer = job->model->tensors[t].anatomy.layer;
+        last = layer > last ? layer : last;
+    }
+    for (size_t k = 0; k < job->imatrix->entry_count; k++)
+        if (job->imatrix->entries[k].anatomy.layer > last)
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: entry '%s' is of a layer that %s does not have: the file was made from another model",
+                job->imatrix->path, job->imatrix->entries[k].name, job->model->path);
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
-                          organ_importance_digest(job->imatrix, job->digest, error)))
+    if (!job->imatrix &&
+        (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || check_layers(job, error) ||
+         organ_importance_digest(job->imatrix, job->digest, error)))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))

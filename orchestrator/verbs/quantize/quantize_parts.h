@@ -9,6 +9,7 @@
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
+ *   quantize_source.c       safetensors models with a GGUF output: the conversion before
  *   quantize_type_of.c      GGUF models: types that --type-of fixes
  *   quantize_widths.c       mixed widths
  *   quantize_types.c, quantize_costs.c, quantize_sizes.c   GGUF: types by size, their measured costs, several sizes */
@@ -127,9 +128,13 @@ typedef struct organ_recipe {
     int64_t file_type; /* value of general.file_type */
 } organ_recipe;
 
+typedef struct organ_quantize_source organ_quantize_source;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
+    const organ_quantize_source *source;   /* the model was converted for this run (quantize_source.h); NULL: it was not
+                                            */
     const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
     const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
@@ -330,13 +335,13 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one`, which is organ_quantize_pruned, for each size. */
-typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+/* Implements organ_quantize for such options: calls `one` for each size. */
+typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
                                         organ_error *error);
-organ_status organ_quantize_sizes(const organ_quantize_options *options, organ_quantize_one *one,
-                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                  organ_error *error);
+organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
+                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error);
 /* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
 organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
 /* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer

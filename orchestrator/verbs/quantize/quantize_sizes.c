@@ -124,9 +124,9 @@ static json_t *sizes_json(const organ_quantize_options *o, json_t *reports)
                         SET("outputs", reports));
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes, organ_quantize_one *run,
-                               const organ_engine *engine, const organ_progress *progress, json_t **report,
-                               organ_error *error)
+static organ_status make_sizes(const organ_quantize_options *o, const organ_quantize_source *source,
+                               const sizes_list *sizes, organ_quantize_one *run, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     json_t *const reports = json_array();
     for (size_t k = 0; k < sizes->count && !error->status; k++) {
@@ -136,7 +136,7 @@ static organ_status make_sizes(const organ_quantize_options *o, const sizes_list
         one.write.output = sizes->of[k].output;
         if (sizes->count > 1 && one.write.output && is_made(&one, &sizes->of[k], progress))
             continue;
-        run(&one, NULL, engine, progress, &made, error);
+        run(&one, source, engine, progress, &made, error);
         if (sizes->count == 1)
             *report = json_incref(made);
         else if (made && (json_array_append(reports, made) != 0 ||
@@ -150,18 +150,18 @@ static organ_status make_sizes(const organ_quantize_options *o, const sizes_list
     return error->status;
 }
 
-organ_status organ_quantize_sizes(const organ_quantize_options *options, organ_quantize_one *one,
-                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                  organ_error *error)
+organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
+                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error)
 {
     organ_quantize_options o = *options;
     sizes_list sizes = {0};
     if (fill_in(&o, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
-            make_sizes(&o, &sizes, one, engine, progress, report, error);
+            make_sizes(&o, source, &sizes, one, engine, progress, report, error);
         else
-            one(&o, NULL, engine, progress, report, error);
+            one(&o, source, engine, progress, report, error);
     }
     sizes_release(&sizes);
     return error->status;
