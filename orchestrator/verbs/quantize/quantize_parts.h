@@ -2,6 +2,7 @@
  * Data and functions that the sources of quantisation share for all encodings (encoding.h):
  *
  *   quantize.c              checks options, opens the model, runs
+ *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
@@ -211,6 +212,10 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
+
+/* Appends the tensors that a part becomes to job->pieces and sets their indices and shapes in the part. Returns
+ * ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
 /* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, and NAME.weight_global_scale if there
  * is a divisor; does nothing for other parts. */
