@@ -223,7 +223,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
             return error->status;
     }
     if (!scales)
-        return ORGAN_OK;
+        return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
     organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
     if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
