@@ -46,6 +46,9 @@ static const organ_encoding encodings[] = {
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
     BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
     BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
+    BLOCKS("iq3_xxs", 3, IQ3_XXS, "iq4_nl", 23),
+    BLOCKS("iq3_s", 3, IQ3_S, "iq4_nl", 26),
+    BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
 };
 /* clang-format on */
 

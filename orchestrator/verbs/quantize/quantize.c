@@ -519,15 +519,18 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
                                        organ_error *error)
 {
-    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
-    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
     if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
         return error->status;
+    if (measures && organ_quantize_source_outline(source, engine, NULL, error))
+        return error->status;
+    organ_quantize_source_drop_outline(source);
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+        inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }

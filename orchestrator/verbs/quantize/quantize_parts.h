@@ -340,7 +340,8 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one` for each size. */
+/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
+ * argument of `one`. */
 typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
                                         organ_error *error);

@@ -194,6 +194,10 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     divide_sums(sums, b.part->divisor);
     if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
+    if (!isfinite(sums->loss[ORGAN_LOSS].error_squares) && organ_encoding_is_plain(b.part->encoding))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' has values beyond the range of F16: --type-of '%s=keep' leaves it unchanged",
+                          b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
     return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
@@ -305,7 +309,9 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with --select, or in a "
+        "GGUF model with --type-of '%s=keep'",
+        tensor, tensor);
 }
 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)

@@ -142,20 +142,24 @@ typedef struct becoming {
     organ_dtype embed, query, down, experts, head;
 } becoming;
 
-static const becoming becomings[] = {{"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
-                                     {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
-                                     {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
-                                     {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
-                                     {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
-                                     {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
-                                     {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
-                                     {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K},
-                                     {"q2_k", 10, ORGAN_Q2_K, ORGAN_Q2_K, ORGAN_Q4_0, ORGAN_Q2_K, ORGAN_Q6_K},
-                                     {"q3_k", 11, ORGAN_Q3_K, ORGAN_Q3_K, ORGAN_Q4_0, ORGAN_Q3_K, ORGAN_Q6_K},
-                                     {"iq4_nl", 25, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_Q6_K},
-                                     {"iq4_xs", 30, ORGAN_IQ4_XS, ORGAN_IQ4_XS, ORGAN_IQ4_NL, ORGAN_IQ4_XS, ORGAN_Q6_K},
-                                     {"mxfp4", 38, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_Q6_K},
-                                     {"nvfp4", 39, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_Q6_K}};
+static const becoming becomings[] = {
+    {"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
+    {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
+    {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
+    {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
+    {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
+    {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
+    {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
+    {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K},
+    {"iq3_xxs", 23, ORGAN_IQ3_XXS, ORGAN_IQ3_XXS, ORGAN_IQ4_NL, ORGAN_IQ3_XXS, ORGAN_Q6_K},
+    {"iq3_s", 26, ORGAN_IQ3_S, ORGAN_IQ3_S, ORGAN_IQ4_NL, ORGAN_IQ3_S, ORGAN_Q6_K},
+    {"iq2_s", 28, ORGAN_IQ2_S, ORGAN_IQ2_S, ORGAN_IQ4_NL, ORGAN_IQ2_S, ORGAN_Q6_K},
+    {"q2_k", 10, ORGAN_Q2_K, ORGAN_Q2_K, ORGAN_Q4_0, ORGAN_Q2_K, ORGAN_Q6_K},
+    {"q3_k", 11, ORGAN_Q3_K, ORGAN_Q3_K, ORGAN_Q4_0, ORGAN_Q3_K, ORGAN_Q6_K},
+    {"iq4_nl", 25, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_Q6_K},
+    {"iq4_xs", 30, ORGAN_IQ4_XS, ORGAN_IQ4_XS, ORGAN_IQ4_NL, ORGAN_IQ4_XS, ORGAN_Q6_K},
+    {"mxfp4", 38, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_Q6_K},
+    {"nvfp4", 39, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_Q6_K}};
 enum { BECOMINGS = sizeof becomings / sizeof *becomings };
 
 static void type_is(const organ_model *model, const char *name, organ_dtype dtype)
@@ -413,6 +417,15 @@ START_TEST(what_cannot_be_is_refused)
     way = way_of("q4_k", NULL);
     way.memory = (uint64_t)1 << 20;
     convert_refused(way, ORGAN_USAGE, "is enough");
+    spoilt = 1e6f;
+    make_donor(TENSORS);
+    way = way_of("q4_0", NULL);
+    way.type_of = "blk.0.ffn_gate_exps.weight=f16";
+    convert_refused(way, ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight' has values beyond the range of F16: --type-of "
+                    "'blk.0.ffn_gate_exps.weight=keep' leaves it unchanged");
+    way.type_of = "blk.0.ffn_gate_exps.weight=bf16";
+    must_convert("plain.gguf", way);
     spoilt = NAN;
     make_donor(TENSORS);
     convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT,
