@@ -125,8 +125,8 @@ static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_
                         SET_FLAG("dry_run", o->write.dry_run), SET("outputs", reports));
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes,
-                               const organ_quantize_source *source, organ_quantize_one *run, const organ_engine *engine,
+static organ_status make_sizes(const organ_quantize_options *o, const organ_quantize_source *source,
+                               const sizes_list *sizes, organ_quantize_one *run, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     json_t *const reports = json_array();
@@ -160,7 +160,7 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
     if (fill_in(&o, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
-            make_sizes(&o, &sizes, source, one, engine, progress, report, error);
+            make_sizes(&o, source, &sizes, one, engine, progress, report, error);
         else
             one(&o, source, engine, progress, report, error);
     }
