@@ -234,8 +234,8 @@ typedef struct organ_kernels {
      * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
      * to their range and a NaN gets code 0. */
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
-    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL and IQ4_XS; NULL
-     * for other types. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S
+     * and IQ2_S; NULL for other types. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];

@@ -42,6 +42,9 @@ static const organ_encoding encodings[] = {
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
     BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
+    BLOCKS("iq3_xxs", 3, IQ3_XXS, "iq4_nl", 23),
+    BLOCKS("iq3_s", 3, IQ3_S, "iq4_nl", 26),
+    BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
 };
 /* clang-format on */
 

@@ -98,9 +98,11 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group */
 
 /* The encodings of GGUF models, for messages, and as an array of names. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEMES                                                                                             \
+    "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s"
 #define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "iq3_s",       \
+        "iq3_xxs", "iq2_s"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */

@@ -141,14 +141,18 @@ typedef struct becoming {
     organ_dtype embed, query, down, experts, head;
 } becoming;
 
-static const becoming becomings[] = {{"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
-                                     {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
-                                     {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
-                                     {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
-                                     {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
-                                     {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
-                                     {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
-                                     {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K}};
+static const becoming becomings[] = {
+    {"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
+    {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
+    {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
+    {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
+    {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
+    {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
+    {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
+    {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K},
+    {"iq3_xxs", 23, ORGAN_IQ3_XXS, ORGAN_IQ3_XXS, ORGAN_IQ4_NL, ORGAN_IQ3_XXS, ORGAN_Q6_K},
+    {"iq3_s", 26, ORGAN_IQ3_S, ORGAN_IQ3_S, ORGAN_IQ4_NL, ORGAN_IQ3_S, ORGAN_Q6_K},
+    {"iq2_s", 28, ORGAN_IQ2_S, ORGAN_IQ2_S, ORGAN_IQ4_NL, ORGAN_IQ2_S, ORGAN_Q6_K}};
 enum { BECOMINGS = sizeof becomings / sizeof *becomings };
 
 static void type_is(const organ_model *model, const char *name, organ_dtype dtype)
@@ -170,7 +174,7 @@ static void first_scales_are_known_without_codes(void)
     {
         const char *const type = json_string_value(json_object_get(row, "stored_as"));
         const json_t *const before = json_object_get(row, "absmax_error");
-        const bool coded = type[strlen(type) - 1] == 'K';
+        const bool coded = type[strlen(type) - 1] == 'K' || type[0] == 'I';
         ck_assert_msg(coded ? json_is_null(before) : json_is_real(before), "%s", type);
         ck_assert(coded || json_number_value(before) >= json_number_value(json_object_get(row, "relative_error")));
         all = all && !coded;
