@@ -304,9 +304,8 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (!job->imatrix &&
-        (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || check_layers(job, error) ||
-         organ_importance_digest(job->imatrix, job->digest, error)))
+    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || check_layers(job, error) ||
+                          organ_importance_digest(job->imatrix, job->digest, error)))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
