@@ -196,12 +196,22 @@ typedef struct organ_levels {
     uint8_t codes[16]; /* the code that stands for each value */
 } organ_levels;
 
+/* Levels of adjacent columns that exist together: points, whose signs are free. */
+typedef struct organ_runs {
+    unsigned length;       /* columns of a point: 4 or 8 */
+    unsigned count;        /* points, at most 1024 */
+    int even;              /* length 4, 1: of 8 columns, an even number has a negative level */
+    const float *points;   /* [count][length]: magnitudes of levels, above 0; sorted by column 0, then 1, and so on */
+    const uint8_t *shared; /* [count]: columns from the first one on that are equal to those of the point before */
+} organ_runs;
+
 /* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its
  * arrays, which are 64-byte aligned. */
 typedef struct organ_coding {
     int descent;                /* 1: improves the present values; 0: the sweep of GPTQ */
     int e4m3;                   /* 1: levels are E4M3 numbers */
     const organ_levels *levels; /* NULL: levels are E4M3 or whole numbers */
+    const organ_runs *runs;     /* NULL: each column has its own level */
     float low, high;            /* least and greatest whole level */
     organ_scale_store stored;   /* type of scales and minima */
     size_t n;                   /* columns */

@@ -248,6 +248,12 @@ static const struct recipe_size {
 
 /* ---- names ---- */
 
+const organ_encoding *organ_quantize_type_named(const char *name)
+{
+    const organ_encoding *const encoding = organ_encoding_named(name);
+    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
+}
+
 static const organ_recipe *recipe_of(const char *name)
 {
     for (size_t k = 0; k < COUNT(recipes); k++)

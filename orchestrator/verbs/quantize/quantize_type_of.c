@@ -11,12 +11,6 @@
 
 const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE_COUNT};
 
-const organ_encoding *organ_quantize_type_named(const char *name)
-{
-    const organ_encoding *const encoding = organ_encoding_named(name);
-    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
-}
-
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
 {
     static const char *const similar[] = {ORGAN_GGUF_SCHEME_NAMES, "f16", "bf16", "f32", "keep"};

@@ -21,11 +21,13 @@ enum {
     MAX_NUMBERS = ROWS * 68
 };
 
-/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS */
+/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S, IQ2_S, MXFP4, NVFP4 */
 static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3},  {5, ORGAN_SCALE_GGUF, 6},
                                    {5, ORGAN_SCALE_GGUF, 7},  {8, ORGAN_SCALE_GGUF, 8},  {4, ORGAN_SCALE_GGUF, 12},
                                    {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14}, {2, ORGAN_SCALE_GGUF, 10},
-                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23}};
+                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23},
+                                   {3, ORGAN_SCALE_GGUF, 18}, {3, ORGAN_SCALE_GGUF, 21}, {2, ORGAN_SCALE_GGUF, 22},
+                                   {4, ORGAN_SCALE_GGUF, 39}, {4, ORGAN_SCALE_GGUF, 40}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
@@ -164,7 +166,8 @@ START_TEST(blocks_lose_less)
         join(&grids[k], q->values, q->scales, blocks);
         organ_kernels_scalar->dequantize[kind->type](blocks, meant, count_of(kind));
         for (size_t j = 0; j < LAYER_WEIGHTS; j++)
-            REQUIRE(meant[j] == q->values[j]);
+            ck_assert_msg(meant[j] == q->values[j], "type %u: value %zu is %g, not %g", kind->type, j, (double)meant[j],
+                          (double)q->values[j]);
         const double loss = loss_of(meant);
         ck_assert_msg(fabs(loss - q->m.loss) < 1e-3 * loss, "type %u: %g for %g", kind->type, q->m.loss, loss);
         organ_kernels_scalar->fit[kind->type](given.weights, NULL, COLS, blocks, count_of(kind));
