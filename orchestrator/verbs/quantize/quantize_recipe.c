@@ -248,11 +248,7 @@ static const struct recipe_size {
 
 /* ---- names ---- */
 
-const organ_encoding *organ_quantize_type_named(const char *name)
-{
-    const organ_encoding *const encoding = organ_encoding_named(name);
-    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
-}
+const organ_encoding *organ_quantize_type_named(const char *name) { return organ_encoding_for(name, ORGAN_KIND_GGUF); }
 
 static const organ_recipe *recipe_of(const char *name)
 {
