@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 /* Types that a tensor may get, if GPTQ can write them. The order decides between types of equal size and cost. */
-static const char *const candidates[] = {"iq2_s",  "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "mxfp4", "q4_k",
-                                         "iq4_nl", "q4_0", "q4_1",    "q5_k",  "q5_0", "q5_1",   "q6_k",  "q8_0"};
+static const char *const candidates[] = {"iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_k", "iq4_nl",
+                                         "q4_0",  "q4_1", "q5_k",    "q5_0",  "q5_1", "q6_k",   "q8_0"};
 
 /* ---- options ---- */
 

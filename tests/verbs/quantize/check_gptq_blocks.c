@@ -117,10 +117,10 @@ END_TEST
  * encoding for rows that are not whole blocks. */
 START_TEST(encodings_are_blocks)
 {
-    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0",   "q4_k",
-                                        "q5_k", "q6_k", "q2_k", "q3_k", "iq4_nl", "iq4_xs"};
+    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0",   "q4_k",  "q5_k",
+                                        "q6_k", "q2_k", "q3_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        const organ_encoding *const e = organ_encoding_named(names[k]);
+        const organ_encoding *const e = organ_encoding_for(names[k], ORGAN_KIND_GGUF);
         ck_assert_ptr_nonnull(e);
         const organ_ggml_kind *const kind = organ_grid_blocks(&e->grid);
         ck_assert_ptr_nonnull(kind);
@@ -131,6 +131,7 @@ START_TEST(encodings_are_blocks)
         const organ_encoding *const odd = organ_encoding_fitting(e, 480);
         ck_assert_ptr_nonnull(odd);
         ck_assert(kind->elements == 32 ? odd == e : organ_grid_blocks(&odd->grid)->elements == 32);
+        ck_assert_ptr_eq(odd, organ_encoding_for(odd->name, ORGAN_KIND_GGUF));
         ck_assert_ptr_null(organ_encoding_fitting(e, 81));
     }
 }
