@@ -61,7 +61,7 @@ def panel(left, model, rows):
 def draw(rows, path):
     """Draws the recipes; rows of pure types are left out."""
     rows = [row for row in rows if not row["work"].startswith("pure")]
-    models = [model for model in TITLES if any(row["model"] == model for row in rows)]
+    models = [model for model in TITLES if {row["program"] for row in rows if row["model"] == model} == set(COLOURS)]
     width, height = LEFT + (PANEL + GAP) * len(models), TOP + HEIGHT + 32
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
              'font-family="system-ui, sans-serif">', f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
