@@ -260,7 +260,8 @@ RUN(selective_scan)
 /* The search for scales of groups of SEARCHED values with whole codes of 4 bits. */
 enum { SEARCHED = 32 };
 static const organ_scale_search search = {
-    0, -8, 7, 1, 1, 1, {7.5f, 8, 7.8f, 7.6f, 7.4f, 7.2f, 7, 6.8f, 6.6f, 6.4f, 6.2f, 6, 5.8f, 5.6f, 5.4f, 5.2f}};
+    0,        -8, 7, 1, 1, 1, {7.5f, 8, 7.8f, 7.6f, 7.4f, 7.2f, 7, 6.8f, 6.6f, 6.4f, 6.2f, 6, 5.8f, 5.6f, 5.4f, 5.2f},
+    .e2m1 = 0};
 RUN(search_scales)
 {
     (void)s;
@@ -389,6 +390,9 @@ static const subject subjects[] = {
     FIT("q4_k", 12, 144, 256),
     FIT("q5_k", 13, 176, 256),
     FIT("q6_k", 14, 210, 256),
+    FIT("iq3_xxs", 18, 98, 256),
+    FIT("iq3_s", 21, 110, 256),
+    FIT("iq2_s", 22, 82, 256),
     DECODE("e4m3", ORGAN_CODE_E4M3, 1),
     DECODE("e5m2", ORGAN_CODE_E5M2, 1),
     DECODE("e4m3fnuz", ORGAN_CODE_E4M3FNUZ, 1),

@@ -500,6 +500,10 @@ INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
         return fp8_codes(a, 2, -14, 57344);
     case ORGAN_CODE_I8:
         return round_to_s8(a, -128, 127);
+    case ORGAN_CODE_E2M1: { /* the sign moves from bit 7 to bit 3 */
+        const u8x16 wide = fp8_codes(a, 1, 0, 6);
+        return u8_or(u8_field(wide, 0, 7), u8_field(wide, 4, 8));
+    }
     default: /* U4: adds 8 by subtracting 248 modulo 256 */
         return u8_sub(round_to_s8(a, -8, 7), u8_set1(248));
     }
@@ -554,6 +558,7 @@ ENCODE(e4m3, ORGAN_CODE_E4M3)
 ENCODE(e5m2, ORGAN_CODE_E5M2)
 ENCODE(i8, ORGAN_CODE_I8)
 ENCODE(u4, ORGAN_CODE_U4)
+ENCODE(e2m1, ORGAN_CODE_E2M1)
 
 /* ---- the greatest magnitude ---- */
 /* Returns the largest magnitude of n values; NaN is ignored, infinity is not. Bit patterns of magnitudes compare as

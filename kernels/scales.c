@@ -4,6 +4,7 @@
  * of SEARCH_TOGETHER tries, which each ISA defines, are in registers at the same time. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
+#include "kernels/coding_runs.h"
 
 enum { SEARCH_TRIES = 16, SEARCH_GROUPS = 8 }; /* tries; groups that are searched at the same time */
 #define SEARCH_ROUNDING 0x1.8p23f              /* adding it rounds to whole numbers, ties to even */
@@ -34,8 +35,35 @@ INLINE float farthest_value(const float *values, size_t stride, size_t rows, siz
     return farthest;
 }
 
+/* Steps of the tries from try 0, in numbers of the stored type: E8M0 has a step for each power of 2, and scales twice
+ * or half as large as those tried are never better. */
+static const union {
+    uint32_t words[SEARCH_TRIES];
+    float floats[SEARCH_TRIES]; /* the same bits, to load them */
+} search_steps[2] = {{{0, -1u, 1}}, {{0, -1u, 1, -2u, 2, -3u, 3, -4u, 4, -5u, 5, -6u, 6, -7u, 7, 8}}};
+
+/* Returns the bits of the stored numbers of the tries. Bits of positive numbers have the order of the numbers. */
+INLINE u32x16 stepped_tries(const organ_scale_search *search, float farthest)
+{
+    const u32x16 least = f32_bits(f32_set1(search->least)), greatest = f32_bits(f32_set1(search->greatest)),
+                 all = u32_set1(~0u << (23 - search->fraction));
+    const f32x16 exact = f32_div(f32_set1(__builtin_fabsf(farthest)), f32_set1(search->peaks[0]));
+    const uint32_t carry = (1u << (23 - search->fraction)) - search->up;
+    const u32x16 first = u32_and(u32_add(u32_min(f32_bits(exact), greatest), u32_set1(carry)), all);
+    const u32x16 steps = f32_bits(f32_load(search_steps[search->fraction > 0].floats));
+    const u32x16 moved = search->fraction ? u32_sll(steps, 20) : u32_sll(steps, 23);
+    return u32_min(u32_max(u32_add(u32_max(u32_min(first, greatest), least), moved), least), greatest);
+}
+
 INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
 {
+    if (search->stepped) {
+        const f32x16 scales = f32_of_bits(stepped_tries(search, farthest));
+        f32_store(t->scales, scales);
+        f32_store(t->inverses, f32_div(f32_set1(1), scales));
+        t->scales[0] = farthest != 0 ? t->scales[0] : search->of_zeros;
+        return;
+    }
     const f32x16 magnitude = f32_set1(__builtin_fabsf(farthest)), peaks = f32_load(search->peaks);
     const m32x16 after = u32_gt(u32_lanes(), u32_set1(0));
     const f32x16 by = search->signs ? f32_select(after, f32_set1(farthest), magnitude) : magnitude;
@@ -58,18 +86,36 @@ INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, u32x16 low
     return f32_fnma(f32_sub(f32_of_bits(code), rounds), scale, x);
 }
 
-/* fp8_codes explains the rounding. No quotient is large enough to be rounded to a number above 448. */
-INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
+/* Codes of a search; the value of a constant parameter `codes`. */
+enum { SEARCH_INTEGERS, SEARCH_E4M3, SEARCH_E2M1 };
+
+INLINE int search_codes(const organ_scale_search *search)
 {
-    const f32x16 moved = f32_mul(x, inverse);
-    const u32x16 exponent = u32_max(u32_and(f32_bits(moved), u32_set1(INFINITE)), u32_set1(121u << 23));
-    const f32x16 rounds = f32_of_bits(u32_add(exponent, u32_set1(20u << 23)));
-    return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
+    const int floats = search->e4m3 ? SEARCH_E4M3 : SEARCH_E2M1;
+    return search->e4m3 || search->e2m1 ? floats : SEARCH_INTEGERS;
+}
+
+/* fp8_codes explains the rounding. x >= 0. */
+INLINE f32x16 lost_by_float(f32x16 x, f32x16 inverse, f32x16 scale, const int fraction, const int least,
+                            const float greatest)
+{
+    const u32x16 moved = u32_min(f32_bits(f32_mul(x, inverse)), f32_bits(f32_set1(greatest)));
+    const u32x16 exponent = u32_max(u32_and(moved, u32_set1(INFINITE)), u32_set1((uint32_t)(127 + least) << 23));
+    const f32x16 rounds = f32_of_bits(u32_add(exponent, u32_set1((uint32_t)(23 - fraction) << 23)));
+    return f32_fnma(f32_sub(f32_add(f32_of_bits(moved), rounds), rounds), scale, x);
+}
+
+INLINE f32x16 lost_by(const int codes, f32x16 x, f32x16 inverse, f32x16 scale, u32x16 low, u32x16 high)
+{
+    if (codes == SEARCH_INTEGERS)
+        return lost_by_integer(x, inverse, scale, low, high);
+    return codes == SEARCH_E4M3 ? lost_by_float(x, inverse, scale, 3, -6, 448)
+                                : lost_by_float(x, inverse, scale, 1, 0, 6);
 }
 
 /* `count` is 1 or 2. With `weighted` multiplies the errors by the weights of the columns. */
 INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f32x16 *weights, const int count,
-                     const float *inverses, const float *scales, f32x16 *sums, const int e4m3, const int weighted)
+                     const float *inverses, const float *scales, f32x16 *sums, const int codes, const int weighted)
 {
     const u32x16 low = f32_bits(f32_set1(search->low + SEARCH_ROUNDING)),
                  high = f32_bits(f32_set1(search->high + SEARCH_ROUNDING));
@@ -78,22 +124,21 @@ INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f3
         const f32x16 inverse = f32_set1(inverses[k]), scale = f32_set1(scales[k]);
         UNROLL for (int v = 0; v < count; v++)
         {
-            const f32x16 lost =
-                e4m3 ? lost_by_e4m3(x[v], inverse, scale) : lost_by_integer(x[v], inverse, scale, low, high);
+            const f32x16 lost = lost_by(codes, x[v], inverse, scale, low, high);
             sums[k] = f32_fma(weighted ? f32_mul(lost, weights[v]) : lost, lost, sums[k]);
         }
     }
 }
 
-INLINE f32x16 load_tried(const float *values, size_t n, const int e4m3)
+INLINE f32x16 load_tried(const float *values, size_t n, const int codes)
 {
     const f32x16 x = n < 16 ? f32_load_part(values, n) : f32_load(values);
-    return e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
+    return codes != SEARCH_INTEGERS ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
 }
 
 /* Each lane has a try. `weights` are those of the columns, if `weighted`. */
 INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
-                         size_t rows, size_t n, const scale_tries *t, const int e4m3, const int weighted)
+                         size_t rows, size_t n, const scale_tries *t, const int codes, const int weighted)
 {
     _Alignas(64) float by_lane[SEARCH_TRIES][16];
     for (int first = 0; first < SEARCH_TRIES; first += SEARCH_TOGETHER) {
@@ -103,16 +148,16 @@ INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, 
             const float *const row = values + r * stride;
             size_t at = 0;
             for (; n - at >= 32; at += 32) {
-                x[0] = load_tried(row + at, 16, e4m3);
-                x[1] = load_tried(row + at + 16, 16, e4m3);
+                x[0] = load_tried(row + at, 16, codes);
+                x[1] = load_tried(row + at + 16, 16, codes);
                 by[0] = weighted ? f32_load(weights + at) : x[0];
                 by[1] = weighted ? f32_load(weights + at + 16) : x[1];
-                add_lost(search, x, by, 2, t->inverses + first, t->scales + first, sums, e4m3, weighted);
+                add_lost(search, x, by, 2, t->inverses + first, t->scales + first, sums, codes, weighted);
             }
             for (; at < n; at += 16) {
-                x[0] = load_tried(row + at, n - at < 16 ? n - at : 16, e4m3);
-                by[0] = weighted ? load_tried(weights + at, n - at < 16 ? n - at : 16, 0) : x[0];
-                add_lost(search, x, by, 1, t->inverses + first, t->scales + first, sums, e4m3, weighted);
+                x[0] = load_tried(row + at, n - at < 16 ? n - at : 16, codes);
+                by[0] = weighted ? load_tried(weights + at, n - at < 16 ? n - at : 16, SEARCH_INTEGERS) : x[0];
+                add_lost(search, x, by, 1, t->inverses + first, t->scales + first, sums, codes, weighted);
             }
         }
         UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(by_lane[first + k], sums[k]);
@@ -120,23 +165,32 @@ INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, 
     return f32_fold_rows(by_lane[0]);
 }
 
-/* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest group of the encodings, 32
- * values of one row, because there the ends of loops would take a fifth of the time. */
+/* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest groups of the encodings, 32
+ * or 16 values of one row, because there the ends of loops would take a fifth of the time. */
 typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
                        size_t rows, size_t n, const scale_tries *t, float *errors);
-#define ERRORS_BY(name, rows_, n_, e4m3, weighted)                                                                     \
+#define ERRORS_BY(name, rows_, n_, codes, weighted)                                                                    \
     SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
                      size_t rows, size_t n, const scale_tries *t, float *errors)                                       \
     {                                                                                                                  \
         (void)rows, (void)n;                                                                                           \
-        f32_store(errors, sum_errors(search, values, weights, stride, rows_, n_, t, e4m3, weighted));                  \
+        f32_store(errors, sum_errors(search, values, weights, stride, rows_, n_, t, codes, weighted));                 \
     }
-ERRORS_BY(errors_by_integer, rows, n, 0, 0)
-ERRORS_BY(errors_by_e4m3, rows, n, 1, 0)
-ERRORS_BY(small_errors_by_integer, 1, 32, 0, 0)
-ERRORS_BY(small_errors_by_e4m3, 1, 32, 1, 0)
-ERRORS_BY(weighted_errors_by_integer, 1, n, 0, 1)
-ERRORS_BY(weighted_errors_by_e4m3, 1, n, 1, 1)
+ERRORS_BY(errors_by_integer, rows, n, SEARCH_INTEGERS, 0)
+ERRORS_BY(errors_by_e4m3, rows, n, SEARCH_E4M3, 0)
+ERRORS_BY(errors_by_e2m1, rows, n, SEARCH_E2M1, 0)
+ERRORS_BY(small_errors_by_integer, 1, 32, SEARCH_INTEGERS, 0)
+ERRORS_BY(small_errors_by_e4m3, 1, 32, SEARCH_E4M3, 0)
+ERRORS_BY(small_errors_by_e2m1, 1, 32, SEARCH_E2M1, 0)
+ERRORS_BY(least_errors_by_e2m1, 1, 16, SEARCH_E2M1, 0)
+ERRORS_BY(weighted_errors_by_integer, 1, n, SEARCH_INTEGERS, 1)
+ERRORS_BY(weighted_errors_by_e4m3, 1, n, SEARCH_E4M3, 1)
+ERRORS_BY(weighted_errors_by_e2m1, 1, n, SEARCH_E2M1, 1)
+
+static errors_of *const search_any[] = {errors_by_integer, errors_by_e4m3, errors_by_e2m1};
+static errors_of *const search_small[] = {small_errors_by_integer, small_errors_by_e4m3, small_errors_by_e2m1};
+static errors_of *const search_by_weight[] = {weighted_errors_by_integer, weighted_errors_by_e4m3,
+                                              weighted_errors_by_e2m1};
 
 /* Returns the number of the try with the least error; of tries that are equal in the first 20 bits of the fraction the
  * first one. NaN counts as the greatest error. The number of a try replaces the last 4 bits of its error, so that one
@@ -173,15 +227,13 @@ double KERNEL(search_scales)(const organ_scale_search *search, const float *valu
                              size_t cols, size_t group, float *scales)
 {
     const size_t whole = cols / group;
-    const int small = rows == 1 && group == 32;
-    errors_of *const any = search->e4m3 ? errors_by_e4m3 : errors_by_integer, *const small_ones =
-                                                                                  search->e4m3
-                                                                                      ? small_errors_by_e4m3
-                                                                                      : small_errors_by_integer;
+    const int codes = search_codes(search);
+    errors_of *const any = search_any[codes], *by = rows == 1 && group == 32 ? search_small[codes] : any;
+    by = rows == 1 && group == 16 && codes == SEARCH_E2M1 ? least_errors_by_e2m1 : by;
     double first = 0;
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
         first = search_groups(search, values + g * group, values, stride, rows, group,
-                              min_size(whole - g, SEARCH_GROUPS), first, scales + g, small ? small_ones : any);
+                              min_size(whole - g, SEARCH_GROUPS), first, scales + g, by);
     if (whole * group < cols)
         first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
                               scales + whole, any);
@@ -194,7 +246,7 @@ void KERNEL(search_weighted)(const organ_scale_search *search, const float *valu
     for (size_t from = 0; from < cols; from += group * SEARCH_GROUPS) {
         const size_t n = min_size(group, cols - from), count = min_size((cols - from) / n, SEARCH_GROUPS);
         search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group,
-                      search->e4m3 ? weighted_errors_by_e4m3 : weighted_errors_by_integer);
+                      search_by_weight[search_codes(search)]);
     }
 }
 
@@ -204,7 +256,7 @@ void KERNEL(scale_errors)(const organ_scale_search *search, const float *values,
     scale_tries t;
     begin_tries(search, farthest, &t);
     memcpy(scales, t.scales, sizeof t.scales);
-    (search->e4m3 ? errors_by_e4m3 : errors_by_integer)(search, values, values, n, 1, n, &t, errors);
+    search_any[search_codes(search)](search, values, values, n, 1, n, &t, errors);
 }
 
 void KERNEL(error_squares)(const float *values, const float *back, size_t n, double *sums)
@@ -225,7 +277,7 @@ void KERNEL(error_squares)(const float *values, const float *back, size_t n, dou
 /* Kernels of GPTQ on a block of columns of 16 rows (organ_coding): codes columns one after another, and refits the
  * scales of groups. A lane stands for a row; the values of a column are adjacent. */
 
-enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at the same time */
+enum { CODING_COLUMNS = RUN };    /* columns whose values are in registers at the same time */
 #define CODING_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
 #define E4M3_LARGEST    448.0f
 #define E4M3_LEAST      0x1p-6f   /* least normal E4M3 number */
@@ -285,14 +337,15 @@ INLINE f32x16 coding_minimum(const organ_coding *c, size_t column)
     return c->minima ? f32_load(c->minima + (size_t)c->groups[column] * c->stride) : f32_set1(0);
 }
 
-/* The caller subtracts its row of the square, times the result, from later columns. */
-INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
+/* The caller subtracts its row of the square, times the result, from later columns. The value of a column with runs is
+ * in c->values already, its present one in `old`. */
+INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field, f32x16 old)
 {
     const f32x16 scale = coding_scale(c, column), minimum = coding_minimum(c, column),
                  pivot = f32_set1(c->square[column * (c->square_stride + 1)]);
-    const f32x16 old = c->descent ? f32_load(c->values + 16 * column) : f32_set1(0),
-                 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
-    f32x16 value = coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
+    const f32x16 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
+    f32x16 value = c->runs ? f32_load(c->values + 16 * column)
+                           : coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
     if (c->keep)
         value = f32_select(coding_some(f32_load(c->keep + 16 * column)), value, f32_set1(0));
     f32_store(c->values + 16 * column, value);
@@ -303,16 +356,20 @@ INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
 
 INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
-    f32x16 field[CODING_COLUMNS];
+    f32x16 field[CODING_COLUMNS], old[CODING_COLUMNS];
     UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_load(c->field + 16 * (first + k));
     for (size_t j = 0; j < first; j++) {
         const float *const row = c->square + j * c->square_stride + first;
         const f32x16 change = f32_load(c->changes + 16 * j);
         UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_fnma(change, f32_set1(row[k]), field[k]);
     }
+    UNROLL for (size_t k = 0; k < count; k++) old[k] =
+        c->descent ? f32_load(c->values + 16 * (first + k)) : f32_set1(0);
+    if (c->runs)
+        run_code(c, first, field);
     UNROLL for (size_t k = 0; k < count; k++)
     {
-        const f32x16 change = code_column(c, first + k, field[k]);
+        const f32x16 change = code_column(c, first + k, field[k], old[k]);
         const float *const row = c->square + (first + k) * c->square_stride + first;
         UNROLL for (size_t l = k + 1; l < count; l++) field[l] = f32_fnma(change, f32_set1(row[l]), field[l]);
     }

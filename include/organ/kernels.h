@@ -100,10 +100,10 @@ typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN
  * the alignment of their element. If n is odd, the high nibble of the last byte is ignored. */
 typedef void organ_decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                                 size_t n);
-/* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3 and
- * E5M2 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f. I8 saturates at -128 and 127,
- * U4 at -8 and 7 (stored with 8 added, offset binary); a NaN becomes the code of 0. If n is odd, the high nibble of
- * the last byte becomes 0. */
+/* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3, E5M2
+ * and E2M1 saturate at their largest finite codes, also for infinities; a NaN becomes 0x7f, in E2M1 7. I8 saturates at
+ * -128 and 127, U4 at -8 and 7 (stored with 8 added, offset binary); a NaN becomes the code of 0. If n is odd, the high
+ * nibble of the last byte becomes 0. */
 typedef void organ_encode_codes(const float *values, const float *scales, size_t group, void *codes, size_t n);
 
 /* A search for the scale of a group of values: 16 scales are tried, and the one with the least sum of (value - code x
@@ -115,8 +115,17 @@ typedef struct organ_scale_search {
     /* 1: tries 1 to 15 divide the value of largest magnitude with its sign (of two opposite ones the positive one), so
      * that scales may be negative; 0: its magnitude. Try 0 always divides the magnitude. */
     int signs;
-    float of_zeros;  /* scale of a group for which the scale of try 0 is 0 */
+    float of_zeros;  /* scale of a group for which the scale of try 0 is 0, and with `stepped` of a group of zeros */
     float peaks[16]; /* peaks[0] > 0; without `signs` all are; with e4m3 at most 448 */
+    int e2m1;        /* 1: codes are E2M1 numbers; 0: as `e4m3` states. At most one of both is 1 */
+    /* 1: scales are the numbers from `least` (at least 2^-126) to `greatest` with `fraction` bits after the leading 1:
+     * 3 for E4M3, 0 for E8M0. Try 0 is |value of largest magnitude| / peaks[0], rounded up if the lowest 23 - fraction
+     * bits of its FP32 number are at least `up`, else down. Tries 1, 2, 3 ... are the number below try 0, the one above
+     * it, the second below and so on, as far as there are such numbers; with fraction 0, tries from 3 on equal try 0.
+     * bf16, signs and other peaks have no effect. */
+    int stepped, fraction;
+    uint32_t up;
+    float least, greatest;
 } organ_scale_search;
 
 /* How a product is combined with the contents of c. */
@@ -196,12 +205,22 @@ typedef struct organ_levels {
     uint8_t codes[16]; /* the code that stands for each value */
 } organ_levels;
 
+/* Levels of adjacent columns that exist together: points, whose signs are free. */
+typedef struct organ_runs {
+    unsigned length;       /* columns of a point: 4 or 8 */
+    unsigned count;        /* points, at most 1024 */
+    int even;              /* length 4, 1: of 8 columns, an even number has a negative level */
+    const float *points;   /* [count][length]: magnitudes of levels, above 0; sorted by column 0, then 1, and so on */
+    const uint8_t *shared; /* [count]: columns from the first one on that are equal to those of the point before */
+} organ_runs;
+
 /* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its
  * arrays, which are 64-byte aligned. */
 typedef struct organ_coding {
     int descent;                /* 1: improves the present values; 0: the sweep of GPTQ */
     int e4m3;                   /* 1: levels are E4M3 numbers */
     const organ_levels *levels; /* NULL: levels are E4M3 or whole numbers */
+    const organ_runs *runs;     /* NULL: each column has its own level */
     float low, high;            /* least and greatest whole level */
     organ_scale_store stored;   /* type of scales and minima */
     size_t n;                   /* columns */
@@ -234,12 +253,12 @@ typedef struct organ_kernels {
      * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
      * to their range and a NaN gets code 0. */
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
-    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL and IQ4_XS; NULL
-     * for other types. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S
+     * and IQ2_S; NULL for other types. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];
-    organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8 and U4; NULL for other codes */
+    organ_encode_codes *encode[ORGAN_CODES]; /* E4M3, E5M2, I8, E2M1 and U4; NULL for other codes */
     /* Returns the largest |v|. Ignores NaN; an infinity gives infinity. 0 if there is no number. */
     float (*amax)(const float *values, size_t n);
 

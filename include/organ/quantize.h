@@ -18,7 +18,8 @@ ORGAN_API_BEGIN
     "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
     "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
-    ORGAN_CODE_SCHEMES "|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs"
+    ORGAN_CODE_SCHEMES                                                                                                 \
+    "|nvfp4|mxfp4|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs|iq3_s|iq3_xxs|iq2_s"
 /* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
 #define ORGAN_QUANTIZE_RECIPES                                                                                         \
     "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \

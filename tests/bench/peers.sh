@@ -95,7 +95,7 @@ same "docs/bits.svg has the figures of docs/bits.tsv" docs/bits.svg "$scratch/bi
 same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratch/compare.md"
 same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
-peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
+peer compare_gguf "gguf llama_cpp numpy" 29 "^(I?Q[2-8]_[01KNLXS]+|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
 peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
 peer llama_speed "llama_cpp gguf numpy" 1 "^${gguf}[[:space:]]${figure}[[:space:]]$figure" --rounds 1 $gguf

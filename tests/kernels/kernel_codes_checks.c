@@ -243,7 +243,7 @@ const char *check_decode_large(const organ_kernels *k)
 }
 
 /* ---- encoding ---- */
-static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, ORGAN_CODE_U4};
+static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, ORGAN_CODE_U4, ORGAN_CODE_E2M1};
 
 /* Finds the nearest code by searching the finite codes in order of magnitude. */
 static unsigned nearest_code(int code, float x)
@@ -256,10 +256,12 @@ static unsigned nearest_code(int code, float x)
         const int whole = (int)(rest == 0.5 ? even : nearest);
         return code == ORGAN_CODE_I8 ? (unsigned)whole & 0xff : (unsigned)(whole + 8);
     }
-    const unsigned sign = signbit(x) ? 0x80 : 0, last = code == ORGAN_CODE_E4M3 ? 0x7e : 0x7b;
+    const bool e2m1 = code == ORGAN_CODE_E2M1;
+    const unsigned negative = e2m1 ? 8 : 0x80, sign = signbit(x) ? negative : 0,
+                   last_byte = code == ORGAN_CODE_E4M3 ? 0x7e : 0x7b, last = e2m1 ? 7 : last_byte;
     unsigned c = 0;
     if (isnan(x))
-        return 0x7f;
+        return e2m1 ? 7 : 0x7f;
     while (c < last) {
         const double tie = (reference_code((organ_code)code, c) + reference_code((organ_code)code, c + 1)) / 2,
                      size = fabs((double)x);
@@ -300,8 +302,8 @@ static size_t values_to_encode(int code, float *values)
         memcpy(values + n, four, isfinite(tie) ? sizeof four : 0);
         n += isfinite(tie) ? 4 : 0;
     }
-    for (int half = -40; half <= 40; half++)
-        values[n++] = (float)half / 2;
+    for (int quarter = -80; quarter <= 80; quarter++)
+        values[n++] = (float)quarter / 4;
     for (int j = 0; j < 2000; j++)
         values[n++] = j % 2 ? of_bits((uint32_t)samples_bits(&random))
                             : (float)ldexp(samples_uniform(&random) - 0.5, j % 40 - 20);
@@ -313,8 +315,8 @@ const char *check_encode_values(const organ_kernels *k)
     static float values[4096];
     const char *fault = NULL;
     for (int code = 0; code < ORGAN_CODES && !fault; code++) {
-        const int has =
-            code == ORGAN_CODE_E4M3 || code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4;
+        const int has = code == ORGAN_CODE_E4M3 || code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_I8 ||
+                        code == ORGAN_CODE_U4 || code == ORGAN_CODE_E2M1;
         if ((k->encode[code] != NULL) != has)
             return kernel_fault("%s: %s", code_names[code], has ? "cannot be encoded" : "should not be encoded");
         fault = has ? check_encode_of(k, code, values, values_to_encode(code, values)) : NULL;

@@ -7,30 +7,86 @@
 
 enum { TRIES = 16, ROWS = 3, COLS = 300 };
 
-/* Whole codes with scales of both signs, FP32 scales, BF16 scales, E4M3 codes. */
+/* Whole codes with scales of both signs, FP32 scales, BF16 scales, E4M3 codes; E2M1 codes with E4M3 and with E8M0
+ * scales, E4M3 codes with E8M0 scales. */
 static const organ_scale_search searches[] = {
-    {0, -8, 7, 1, 1, 0.5f, {7.5f, -7, -7.25f, -7.5f, -7.75f, -8, -8.25f, -8.5f, -9, -9.5f, -10, 6, 6.5f, 7, 8, 9}},
-    {0, -2, 1, 1, 1, 0.5f, {1.5f, -2, -2.25f, -2.5f, -2.75f, -3, -3.5f, -4, 2, 2.25f, 2.5f, 2.75f, 3, 3.5f, 4, 5}},
-    {0, -128, 127, 0, 0, 1, {127.5f, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 128.5f}},
-    {1, 0, 0, 1, 0, 0.25f, {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}},
-    {1, 0, 0, 0, 0, 1, {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}}};
+    {.low = -8,
+     .high = 7,
+     .bf16 = 1,
+     .signs = 1,
+     .of_zeros = 0.5f,
+     .peaks = {7.5f, -7, -7.25f, -7.5f, -7.75f, -8, -8.25f, -8.5f, -9, -9.5f, -10, 6, 6.5f, 7, 8, 9}},
+    {.low = -2,
+     .high = 1,
+     .bf16 = 1,
+     .signs = 1,
+     .of_zeros = 0.5f,
+     .peaks = {1.5f, -2, -2.25f, -2.5f, -2.75f, -3, -3.5f, -4, 2, 2.25f, 2.5f, 2.75f, 3, 3.5f, 4, 5}},
+    {.low = -128,
+     .high = 127,
+     .of_zeros = 1,
+     .peaks = {127.5f, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 128.5f}},
+    {.e4m3 = 1,
+     .bf16 = 1,
+     .of_zeros = 0.25f,
+     .peaks = {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}},
+    {.e4m3 = 1,
+     .of_zeros = 1,
+     .peaks = {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}},
+    {.e2m1 = 1,
+     .of_zeros = 0.125f,
+     .peaks = {6},
+     .stepped = 1,
+     .fraction = 3,
+     .up = 1u << 19,
+     .least = 0x1p-6f,
+     .greatest = 448},
+    {.e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f},
+    {.e4m3 = 1, .of_zeros = 1, .peaks = {448}, .stepped = 1, .up = 0x3504f3, .least = 0x1p-126f, .greatest = 0x1p127f}};
 enum { SEARCHES = sizeof searches / sizeof *searches };
 
 static double value_of_nearest(const organ_scale_search *s, float value, float scale)
 {
     const float x = value / scale;
-    if (!s->e4m3)
+    const int fraction = s->e2m1 ? 1 : 3, least = s->e2m1 ? 1 : -5;
+    const double most = s->e2m1 ? 6 : 448;
+    if (!s->e4m3 && !s->e2m1)
         return (double)fminf(fmaxf(nearbyintf(x), s->low), s->high) * (double)scale;
     int exponent;
     frexpf(x, &exponent);
-    const float step = ldexpf(1, (exponent < -5 ? -5 : exponent) - 4), code = nearbyintf(x / step) * step;
-    return (double)fminf(fmaxf(code, -448), 448) * (double)scale;
+    const float step = ldexpf(1, (exponent < least ? least : exponent) - 1 - fraction),
+                code = nearbyintf(x / step) * step;
+    return fmin(fmax((double)code, -most), most) * (double)scale;
+}
+
+/* The numbers with few bits of fraction are counted from the least one up. */
+static float stepped_scale(const organ_scale_search *s, int try, float farthest)
+{
+    static const int steps[] = {0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, -7, 7, 8};
+    const int in_octave = 1 << s->fraction;
+    int from, to, exponent;
+    const float exact = fabsf(farthest) / s->peaks[0], within = fminf(fmaxf(exact, s->least), s->greatest),
+                octave = 2 * frexpf(within, &exponent);
+    const float below = floorf((octave - 1) * (float)in_octave);
+    const int up =
+        within < s->greatest && (octave - 1) * (float)in_octave - below >= (float)s->up / (float)(0x800000 / in_octave);
+    const int number = (exponent - 1) * in_octave + (int)below + up + (s->fraction || try < 3 ? steps[try] : 0);
+    frexpf(s->least, &from), frexpf(s->greatest, &to);
+    const int least = (from - 1) * in_octave,
+              most = (to - 1) * in_octave + (int)((2 * frexpf(s->greatest, &to) - 1) * (float)in_octave);
+    int kept = number < least ? least : number;
+    kept = kept > most ? most : kept;
+    const int whole = kept >= 0 ? kept / in_octave : -((-kept + in_octave - 1) / in_octave);
+    return try == 0 && farthest == 0 ? s->of_zeros
+                                     : ldexpf(1 + (float)(kept - whole * in_octave) / (float)in_octave, whole);
 }
 
 static float scale_of_try(const organ_scale_search *s, int try, float farthest)
 {
     float scale = (s->signs && try > 0 ? farthest : fabsf(farthest)) / s->peaks[try];
     uint16_t stored;
+    if (s->stepped)
+        return stepped_scale(s, try, farthest);
     if (s->bf16) {
         organ_kernels_scalar->f32_to_bf16(&scale, &stored, 1);
         organ_kernels_scalar->bf16_to_f32(&stored, &scale, 1);

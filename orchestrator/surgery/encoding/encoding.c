@@ -17,6 +17,7 @@ enum { ORGAN_BLOCK_TYPES(NUMBER) };
 /* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
  * codes, type of scales, narrower encoding, GGUF file type. */
 #define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
+#define FLOATS4(name, of, group, type) {name, {4, of, group}, ORGAN_U8, type, NULL, 0}
 #define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
     {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
 
@@ -29,6 +30,7 @@ static const organ_encoding encodings[] = {
     PACKED(4, 128), PACKED(4, 64), PACKED(4, 32),
     PACKED(3, 128), PACKED(3, 64), PACKED(3, 32),
     PACKED(2, 128), PACKED(2, 64), PACKED(2, 32),
+    FLOATS4("nvfp4", ORGAN_SCALE_E4M3, 16, ORGAN_F8_E4M3), FLOATS4("mxfp4", ORGAN_SCALE_E8M0, 32, ORGAN_U8),
     {"mixed", {8, ORGAN_SCALE_GROUP, 32}, ORGAN_I32, ORGAN_BF16, NULL, 0},
     BLOCKS("q4_0", 4, Q4_0, NULL, 2),
     BLOCKS("q4_1", 4, Q4_1, NULL, 3),
@@ -42,6 +44,11 @@ static const organ_encoding encodings[] = {
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
     BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
+    BLOCKS("iq3_xxs", 3, IQ3_XXS, "iq4_nl", 23),
+    BLOCKS("iq3_s", 3, IQ3_S, "iq4_nl", 26),
+    BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
+    BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
+    BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
 };
 /* clang-format on */
 
@@ -73,11 +80,30 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind)
+{
+    for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
+        if (strcmp(name, encodings[k].name) == 0 && organ_encoding_is_gguf(&encodings[k]) == (kind == ORGAN_KIND_GGUF))
+            return &encodings[k];
+    return NULL;
+}
+
 bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
 
 bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_GGUF; }
 
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
+
+bool organ_encoding_is_fp4(const organ_encoding *encoding)
+{
+    const organ_scale_of of = encoding->grid.scale_of;
+    return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0);
+}
+
+bool organ_encoding_has_divisor(const organ_encoding *encoding)
+{
+    return encoding->grid.scale_of == ORGAN_SCALE_E4M3 || encoding->codes == ORGAN_NVFP4;
+}
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
@@ -96,9 +122,12 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
     const organ_scale_of of = requested->grid.scale_of;
     if (of == ORGAN_SCALE_GROUP)
         return cols % requested->grid.size == 0 ? requested : encoding_smaller_group(&requested->grid, cols);
+    if (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E8M0)
+        return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
         return requested;
-    return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
+    return requested->narrower ? organ_encoding_fitting(organ_encoding_for(requested->narrower, ORGAN_KIND_GGUF), cols)
+                               : NULL;
 }
 
 /* Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */
@@ -115,13 +144,16 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
 /* Packed codes are converted from or to int8. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
+    if (organ_encoding_is_fp4(encoding))
+        return ORGAN_CODE_E2M1;
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
 }
 
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
-    return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
+    return organ_encoding_is_packed(encoding) || organ_encoding_is_fp4(encoding) ? cols / 8 * encoding->grid.bits
+                                                                                 : cols / type->elements * type->bytes;
 }
 
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
@@ -245,11 +277,23 @@ size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
+/* The scales are above 0 and exact in the type of a byte. */
+static void store_bytes(organ_dtype type, const float *scales, size_t n, uint8_t *bytes)
+{
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, &scales[k], sizeof bits);
+        bytes[k] = (uint8_t)(type == ORGAN_U8 ? bits >> 23 : (bits >> 20) - (120u << 3));
+    }
+}
+
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
                                  size_t n, void *stored)
 {
     if (encoding->scales == ORGAN_F32)
         memcpy(stored, scales, 4 * n);
+    else if (encoding->scales == ORGAN_U8 || encoding->scales == ORGAN_F8_E4M3)
+        store_bytes(encoding->scales, scales, n, stored);
     else
         kernels->f32_to_bf16(scales, stored, n);
 }
@@ -257,8 +301,15 @@ void organ_encoding_store_scales(const organ_encoding *encoding, const organ_ker
 void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
                                 size_t n, float *scales)
 {
+    const uint8_t *const bytes = stored;
     if (encoding->scales == ORGAN_F32)
         memcpy(scales, stored, 4 * n);
+    else if (encoding->scales == ORGAN_U8)
+        for (size_t k = 0; k < n; k++)
+            scales[k] = organ_e8m0_to_f32(bytes[k]);
+    else if (encoding->scales == ORGAN_F8_E4M3)
+        for (size_t k = 0; k < n; k++)
+            scales[k] = organ_e4m3_to_f32(bytes[k]);
     else
         kernels->bf16_to_f32(stored, scales, n);
 }

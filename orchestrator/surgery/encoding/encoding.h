@@ -47,7 +47,7 @@ typedef struct organ_grid {
 } organ_grid;
 
 /* Returns the number by which the greatest magnitude of a group is divided to get its scale: (2^bits - 1) / 2 for
- * integer codes, as in compressed-tensors; 448, the largest code, for E4M3. */
+ * integer codes, as in compressed-tensors; 448, the largest code, for E4M3; 6 for E2M1. */
 float organ_grid_max(const organ_grid *grid);
 /* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
  * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
@@ -62,6 +62,10 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
 /* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
  * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
 const organ_scale_search *organ_grid_search(const organ_grid *grid);
+/* Returns the scale of a tensor with E4M3 scales (or of several that share it) whose greatest magnitude is `greatest`:
+ * the greatest power of 2 up to 448 x 6 / greatest, from 2^-100 to 2^100. The tensor is multiplied by it before it is
+ * quantised, so that no scale of a group exceeds 448, and few are subnormal. */
+float organ_grid_divisor(float greatest);
 
 /* Sets *low and *high to the least and greatest whole level; without meaning for other levels. */
 void organ_grid_range(const organ_grid *grid, float *low, float *high);
@@ -95,12 +99,14 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
  * its scale (plus minimum), so that the codes are recovered exactly. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks);
 
-#define ORGAN_MIN_GROUP 32 /* columns of the smallest group */
+#define ORGAN_MIN_GROUP 32 /* columns of the smallest group of integer codes */
 
 /* The encodings of GGUF models, for messages, and as an array of names. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEMES                                                                                             \
+    "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s, mxfp4, nvfp4"
 #define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "iq3_s",       \
+        "iq3_xxs", "iq2_s", "mxfp4", "nvfp4"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -114,7 +120,11 @@ typedef struct organ_encoding {
 
 /* ---- the table ---- */
 
-/* Returns the encoding with this name, a constant; NULL if there is none. */
+/* Kinds of output: safetensors with the names of compressed-tensors, and GGUF. */
+typedef enum organ_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF } organ_kind;
+/* Returns the encoding with this name for outputs of a kind, a constant; NULL if there is none. */
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
+/* Returns the first encoding with this name, of any kind; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
 /* Returns the encoding that stores values of a GGUF tensor unquantised, with the name "f16", "bf16" or "f32"; NULL for
  * another name. organ_encoding_named does not find it, because it is not a scheme. */
@@ -128,6 +138,10 @@ bool organ_encoding_is_mixed(const organ_encoding *encoding);
 bool organ_encoding_is_gguf(const organ_encoding *encoding);
 /* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding);
+/* Returns whether two codes of 4 bits fill a byte: NVFP4 and MXFP4. */
+bool organ_encoding_is_fp4(const organ_encoding *encoding);
+/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4. */
+bool organ_encoding_has_divisor(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
  * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,
  * if it fits; NULL if none does. Encodings without groups fit all lengths. */

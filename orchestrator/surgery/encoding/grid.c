@@ -2,11 +2,13 @@
  * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
 #include "orchestrator/surgery/encoding/encoding.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
 #define E4M3_MAX   448.0f
 #define E4M3_MIN   0.015625f /* least normal E4M3 number */
+#define E2M1_MAX   6.0f
 #define F16_MAX    65504.0f
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
@@ -18,7 +20,20 @@ static inline float clamp_f32(float x, float low, float high)
     return x > high ? high : x;
 }
 
-float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
+float organ_grid_max(const organ_grid *grid)
+{
+    if (organ_grid_levels(grid) == &organ_levels_of_fp4)
+        return E2M1_MAX;
+    return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX;
+}
+
+float organ_grid_divisor(float greatest)
+{
+    int exponent;
+    frexpf(greatest > 0 ? E4M3_MAX * E2M1_MAX / greatest : 1, &exponent);
+    exponent = exponent < -99 ? -99 : exponent;
+    return ldexpf(1, exponent > 101 ? 100 : exponent - 1);
+}
 
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
@@ -304,10 +319,28 @@ static const organ_scale_search of_rows = WHOLE_CODES(-128, 127, 0, 127.5f, 120.
 static const organ_scale_search of_e4m3 = {.e4m3 = 1, .bf16 = 1, .of_zeros = OF_ZEROS, .peaks = {E4M3_PEAKS}};
 static const organ_scale_search of_e4m3_blocks = {.e4m3 = 1, .of_zeros = 1, .peaks = {E4M3_PEAKS}};
 
+/* Halves round up, as near as FP32 comes to nearest E4M3. The least number is the least normal one, because some
+ * servers treat subnormal scales as 0. */
+static const organ_scale_search of_nvfp4 = {.e2m1 = 1,
+                                            .of_zeros = 0.125f,
+                                            .peaks = {E2M1_MAX},
+                                            .stepped = 1,
+                                            .fraction = 3,
+                                            .up = 1u << 19,
+                                            .least = E4M3_MIN,
+                                            .greatest = E4M3_MAX};
+/* Try 0 of compressed-tensors: the greatest magnitude, rounded to a power of 2, up from 1.75 times it on, over 4. */
+static const organ_scale_search of_mxfp4 = {
+    .e2m1 = 1, .of_zeros = 1, .peaks = {4}, .stepped = 1, .up = 3u << 21, .least = 0x1p-126f, .greatest = 0x1p127f};
+
 const organ_scale_search *organ_grid_search(const organ_grid *grid)
 {
     if (grid->scale_of == ORGAN_SCALE_GGUF)
         return NULL;
+    if (grid->scale_of == ORGAN_SCALE_E4M3)
+        return &of_nvfp4;
+    if (grid->scale_of == ORGAN_SCALE_E8M0)
+        return &of_mxfp4;
     switch (grid->bits) {
     case 0:
         return grid->scale_of == ORGAN_SCALE_BLOCK ? &of_e4m3_blocks : &of_e4m3;

@@ -19,30 +19,8 @@
  * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
  * is a target that is quantised. */
 
-static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
-
 /* Returns whether --method is gptq, which needs a calibration text. */
 static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
-
-/* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
- * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
-static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
-{
-    char *text = NULL;
-    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
-    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
-    if (length >= 0)
-        free(text);
-    return kept;
-}
-
-/* Returns the index in job->pieces. `shape` must outlive the job. */
-static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
-                                      const uint64_t *shape)
-{
-    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
-    return job->piece_count++;
-}
 
 /* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
  * source tensor. */
@@ -65,32 +43,6 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     return quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
-/* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
-static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
-{
-    const organ_encoding *const e = part->encoding;
-    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR;
-    const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
-    const char *const name = part->weight->name;
-    const char *const codes = packed ? name_next_to(job, name, "weight_packed") : name;
-    const char *const scale =
-        name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
-    const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
-    if (!codes || !scale || (packed && !shape))
-        return organ_fail_memory(error, job->options->model);
-    job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
-    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
-    part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
-    part->scale_shape[1] = part->groups;
-    part->words[0] = part->rows;
-    part->words[1] = part->cols / 32 * e->grid.bits; /* 32 codes of b bits fill b words */
-    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
-    part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
-    if (packed)
-        part->shape = quantize_plan_add_piece(job, shape, ORGAN_I64, 1, two);
-    return ORGAN_OK;
-}
-
 /* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *preferred, organ_error *error)
@@ -101,15 +53,14 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     *part = (organ_quantize_part){.weight = weight,
                                   .encoding = encoding,
                                   .preferred = preferred,
+                                  .divisor = 1,
                                   .rows = m.rows,
                                   .cols = m.cols,
                                   .calibrated = quantize_plan_is_calibrated(job, weight, encoding)};
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
     job->regrouped += encoding != preferred;
-    if (organ_encoding_is_gguf(encoding))
-        part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
-    else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
+    if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
     job->units[part->unit].calib = part->calibrated;
@@ -164,8 +115,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A tensor of the model becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the
- * capacities. */
+/* A tensor of the model becomes at most 3 pieces (codes, scales, shape or tensor scale), one unit and one part, which
+ * sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
@@ -238,6 +189,13 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
+/* Some schemes exist for both kinds of output. */
+static const organ_encoding *encoding_requested(const organ_quantize_options *o, bool gguf)
+{
+    const organ_encoding *const blocks = gguf ? organ_encoding_for(o->scheme, ORGAN_KIND_GGUF) : NULL;
+    return blocks ? blocks : organ_encoding_named(o->scheme);
+}
+
 /* A text is also needed by --method nearest, which has none otherwise. */
 static organ_status check_method_of_types(const organ_quantize_options *o, organ_error *error)
 {
@@ -261,12 +219,15 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
         return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
     }
     job->recipe = organ_recipe_named(o->scheme);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_encoding_named(o->scheme);
+    const bool gguf =
+        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : encoding_requested(o, gguf);
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,
             "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, mixed, "
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
+            "mixed, "
             "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
             o->scheme);
     if (!organ_encoding_is_gguf(job->encoding))
@@ -335,9 +296,13 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
+        return error->status;
+    if (!job->recipe)
+        job->encoding = encoding_requested(o, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
-    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
-        list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
+    if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
+        organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
         (quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
@@ -376,6 +341,8 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
 {
     organ_quantize_job *const job = context;
     job->run = run;
+    if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
+        return error->status;
     if (job->repair)
         return organ_quantize_pass(job, error) == ORGAN_OK
                    ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
@@ -552,15 +519,18 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
                                        organ_error *error)
 {
-    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
-    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
     if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
         return error->status;
+    if (measures && organ_quantize_source_outline(source, engine, NULL, error))
+        return error->status;
+    organ_quantize_source_drop_outline(source);
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+        inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }

@@ -194,6 +194,17 @@ static organ_status check_weights(quantize_calibrated_storing *s, float *weights
     return all.not_finite ? organ_quantize_refuse_values(s->part->weight->name, error) : ORGAN_OK;
 }
 
+/* `more`: of a row that was multiplied by the part's divisor. */
+static void add_losses(organ_quantize_part *part, organ_encoding_loss *more)
+{
+    const double by = 1 / ((double)part->divisor * (double)part->divisor);
+    for (size_t k = 0; k < ORGAN_LOSSES; k++) {
+        more[k].squares *= by;
+        more[k].error_squares *= by;
+    }
+    organ_encoding_add_losses(part->encoding, part->loss, more);
+}
+
 /* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
  * Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
@@ -206,13 +217,13 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
         strip.rows = organ_min(s->strip_rows, s->rows - strip.first);
         share_rows(&strip, rows_encode);
         for (size_t k = 0; k < strip.rows; k++)
-            organ_encoding_add_losses(encoding, s->part->loss, s->losses + k * ORGAN_LOSSES);
+            add_losses(s->part, s->losses + k * ORGAN_LOSSES);
         if (organ_write_put(job->run, s->part->codes, s->codes, strip.rows * s->row_bytes,
                             s->codes_at + strip.first * s->row_bytes, s->put, error))
             return error->status;
     }
     if (!scales)
-        return ORGAN_OK;
+        return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
     organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
     if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
@@ -227,8 +238,14 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
+    if (organ_encoding_has_divisor(encoding)) {
+        float global;
+        if (organ_write_read(job->run, s->part->global, &global, sizeof global, 0, error) != ORGAN_OK)
+            return error->status;
+        s->part->divisor = organ_encoding_is_gguf(encoding) ? 1 / global : global;
+    }
     if (scales) {
-        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error))
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) != ORGAN_OK)
             return error->status;
         organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
     }
@@ -240,6 +257,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
             organ_encoding_decode(encoding, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
                                   weights + r * s->cols);
     }
+    organ_quantize_multiply(weights, s->rows * s->cols, 1 / s->part->divisor);
     return error->status;
 }
 
@@ -368,14 +386,18 @@ static organ_status repair(quantize_calibrated_storing *s, const organ_calibrati
 {
     const organ_gptq_inputs *const in = &s->job->inputs;
     const organ_block_matrix h = {in->features, in->block, in->whole};
-    const size_t bytes = s->rows * s->cols * sizeof(float);
+    const size_t n = s->rows * s->cols;
+    const float divisor = s->part->divisor;
     if (!s->repaired)
         return ORGAN_OK;
-    for (size_t k = 0; k < s->rows * s->cols; k++)
-        s->target[k] += weights[k];
-    memcpy(s->repaired, s->values, bytes);
-    return organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired,
-                                    s->rows, &h, error);
+    for (size_t k = 0; k < n; k++)
+        s->target[k] += weights[k] / divisor;
+    memcpy(s->repaired, s->values, n * sizeof(float));
+    organ_quantize_multiply(s->repaired, n, 1 / divisor);
+    organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired, s->rows, &h,
+                             error);
+    organ_quantize_multiply(s->repaired, n, divisor);
+    return error->status;
 }
 
 /* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
@@ -396,11 +418,20 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
                     .values = s->values,
                     .scales = s->scales};
     quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
-    if (check_weights(s, weights, error) != ORGAN_OK || organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
-        repair(s, matrix, weights, error) != ORGAN_OK ||
+    const size_t n = s->rows * s->cols;
+    const float divisor = s->part->divisor;
+    if (check_weights(s, weights, error) != ORGAN_OK)
+        return error->status;
+    organ_quantize_multiply(weights, n, divisor);
+    if (s->donor)
+        organ_quantize_multiply(s->donor, n, divisor);
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
         (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
         return error->status;
     share_rows(&all, rows_take);
+    organ_quantize_multiply(weights, n, 1 / divisor);
+    const double by = 1 / ((double)divisor * (double)divisor);
+    m.energy *= by, m.gptq_loss *= by, m.loss *= by;
     if (matrix->own)
         s->part->zeros += all.zeros;
     return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
@@ -458,8 +489,9 @@ static organ_status open_pruning(void *context, organ_error *error)
         held.codes += piece_bytes(&job->pieces[p->codes]);
         held.scales += piece_bytes(&job->pieces[p->scale]);
         /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes +=
-            (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
+                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
+                            p->weight->codes->bytes;
     }
     return job->pruning->open(job->pruning->context, &held, error);
 }

@@ -225,20 +225,44 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
+/* Returns QuantizationArgs of E2M1 codes, as in the presets NVFP4A16 and MXFP4A16 of compressed-tensors. */
+static json_t *fp4_json(const organ_grid *grid)
+{
+    const bool divided = grid->scale_of == ORGAN_SCALE_E4M3;
+    const char *const type = divided ? "torch.float8_e4m3fn" : "torch.uint8";
+    json_t *const made =
+        arguments_json(4, "float", divided ? "tensor_group" : "group", json_integer((json_int_t)grid->size), false);
+    return organ_json_joined(made, ORGAN_OBJECT(SET_TEXT("scale_dtype", type), SET_TEXT("zp_dtype", type)));
+}
+
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
     const char *strategy = "group";
+    json_t *weights;
     if (grid->scale_of == ORGAN_SCALE_TENSOR)
         strategy = "tensor";
     else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
         strategy = "channel";
     const char *const type = grid->bits ? "int" : "float";
-    json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
-                                           grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
-    json_t *const inputs =
-        organ_encoding_is_packed(s) ? json_null() : arguments_json(8, type, "token", json_null(), true);
+    const bool weights_only = organ_encoding_is_packed(s) || organ_encoding_is_fp4(s);
+    if (organ_encoding_is_fp4(s))
+        weights = fp4_json(grid);
+    else
+        weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
+                                 grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
+    json_t *const inputs = weights_only ? json_null() : arguments_json(8, type, "token", json_null(), true);
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
+}
+
+/* Returns the name of the format in compressed-tensors. */
+static const char *format_of(const organ_encoding *s)
+{
+    if (organ_encoding_is_fp4(s))
+        return organ_encoding_has_divisor(s) ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized";
+    if (organ_encoding_is_packed(s))
+        return "pack-quantized";
+    return s->grid.bits ? "int-quantized" : "float-quantized";
 }
 
 /* Activations are quantised at run time, with a scale for each token, if codes have one byte; they are not quantised
@@ -246,13 +270,12 @@ static json_t *one_group_json(const organ_encoding *s)
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
-    const char *const plain = s->grid.bits ? "int-quantized" : "float-quantized";
-    return ORGAN_OBJECT(
-        SET("config_groups",
-            organ_quantize_has_several_encodings(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
-        SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized" : plain),
-        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
-        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
+    return ORGAN_OBJECT(SET("config_groups", organ_quantize_has_several_encodings(job)
+                                                 ? quantize_config_schemes_json(job)
+                                                 : one_group_json(s)),
+                        SET_TEXT("format", format_of(s)), SET_NULL("global_compression_ratio"),
+                        SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
+                        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

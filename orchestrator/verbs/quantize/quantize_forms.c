@@ -46,6 +46,8 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
         return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
         return kind;
+    if (job->encoding->grid.size == 16)
+        return "its columns are not a whole number of groups of 16; int8-channel and the FP8 schemes need no groups.";
     return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
            "groups.";
 }
@@ -124,16 +126,17 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
+    const size_t least = organ_encoding_is_fp4(job->encoding) ? job->encoding->grid.size : ORGAN_MIN_GROUP;
     for (size_t k = 0; k < job->weights->count && !odd; k++) {
         const organ_tensor *const t = tensor_at(job, k);
-        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_MIN_GROUP ? t : NULL;
+        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % least ? t : NULL;
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
-        "%d, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
+        "%zu, the smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor "
         "support any width",
-        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_MIN_GROUP);
+        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], least);
 }
 
 /* The group is the largest that divides the length of all their rows. *encoding stays unchanged if no routed expert

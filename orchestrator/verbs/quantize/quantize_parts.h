@@ -2,7 +2,9 @@
  * Data and functions that the sources of quantisation share for all encodings (encoding.h):
  *
  *   quantize.c              checks options, opens the model, runs
+ *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
+ *   quantize_divisors.c     scales of whole tensors (NVFP4)
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
@@ -86,14 +88,15 @@ typedef struct organ_quantize_part {
     uint64_t groups;         /* scales per row in the tensor of scales; 0: GGUF blocks contain the scales */
     uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
-    /* Indices in job->pieces of the tensors of codes, scales and shape. `scale` is unused for GGUF, `shape` unless
-     * codes are packed. */
-    size_t codes, scale, shape;
-    size_t unit;        /* index in job->units of the unit of these pieces */
-    float greatest;     /* greatest magnitude in the target; used only if one scale covers the target */
-    float whole_scale;  /* the scale in that case */
-    double tries[16];   /* in that case, error squares with each try of organ_grid_search */
-    const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
+    /* Indices in job->pieces of the tensors of codes, scales, shape and tensor scale. `scale` is unused for GGUF,
+     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor. */
+    size_t codes, scale, shape, global;
+    size_t unit;       /* index in job->units of the unit of these pieces */
+    float greatest;    /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
+    float divisor;     /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
+    float whole_scale; /* the scale in that case */
+    double tries[16];  /* in that case, error squares with each try of organ_grid_search */
+    const char *entry; /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
     uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
     uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
@@ -210,8 +213,20 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
 
-/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed; does nothing for other parts. */
+/* Appends the tensors that a part becomes to job->pieces and sets their indices and shapes in the part. Returns
+ * ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
+
+/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, and NAME.weight_global_scale if there
+ * is a divisor; does nothing for other parts. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
+
+/* Sets `divisor` of the parts that this run writes, if the encoding has divisors: reads all weights of these parts, and
+ * of those that servers fuse with them. Returns the errors of organ_weight_pass_run, and ORGAN_BAD_INPUT if a weight is
+ * not finite. */
+organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error);
+/* Multiplies n values by a power of 2. */
+void organ_quantize_multiply(float *values, size_t n, float factor);
 
 /* ---- a calibration text ---- */
 
@@ -325,7 +340,8 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one` for each size. */
+/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
+ * argument of `one`. */
 typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
                                         organ_error *error);

@@ -159,6 +159,17 @@ static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encod
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
+/* The sums are of values that were multiplied by `factor`. */
+static void divide_sums(strip_result *sums, float factor)
+{
+    const double by = 1 / ((double)factor * (double)factor);
+    sums->unsearched *= by;
+    for (size_t k = 0; k < ORGAN_LOSSES; k++) {
+        sums->loss[k].squares *= by;
+        sums->loss[k].error_squares *= by;
+    }
+}
+
 /* The codes are collected at the front of strip->values, where the values have been encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
@@ -171,6 +182,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
     float *const values = strip->values;
     strip_result *const sums = result;
+    organ_quantize_multiply(values, strip->rows * strip->cols, b.part->divisor);
     for (size_t r = 0; r < strip->rows; r += b.step) {
         const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
         if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
@@ -179,8 +191,13 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
     }
     sums->unsearched = b.unsearched;
+    divide_sums(sums, b.part->divisor);
     if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
+    if (!isfinite(sums->loss[ORGAN_LOSS].error_squares) && organ_encoding_is_plain(b.part->encoding))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' has values beyond the range of F16: --type-of '%s=keep' leaves it unchanged",
+                          b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
     return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
@@ -189,11 +206,14 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes. */
+/* If one scale covers the tensor, the weights are read in three passes, and each counts a third of the bytes; with a
+ * divisor in two. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
     const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
+    if (organ_encoding_has_divisor(part->encoding))
+        return bytes / 2;
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
 }
 
@@ -279,17 +299,34 @@ static float choose_whole_scale(const organ_quantize_part *part, const organ_ker
     return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
 }
 
+void organ_quantize_multiply(float *values, size_t n, float factor)
+{
+    for (size_t k = 0; k < n && factor != 1; k++)
+        values[k] *= factor;
+}
+
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with --select, or in a "
+        "GGUF model with --type-of '%s=keep'",
+        tensor, tensor);
 }
 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    return organ_encoding_is_packed(job->encoding)
+    /* compressed-tensors divides by the scale, llama.cpp multiplies by it and has one for each expert */
+    const bool gguf = organ_encoding_is_gguf(part->encoding);
+    const float global = gguf ? 1 / part->divisor : part->divisor;
+    const uint64_t count = gguf ? part->scale_shape[0] : 1;
+    if (organ_encoding_has_divisor(part->encoding)) {
+        for (uint64_t k = 0; k < count && !error->status; k++)
+            organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);
+        return error->status;
+    }
+    return organ_encoding_is_packed(part->encoding)
                ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
                : ORGAN_OK;
 }

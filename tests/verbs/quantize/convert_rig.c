@@ -34,6 +34,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .write.output = to,
                                           .scheme = w->scheme,
                                           .targets = w->targets,
+                                          .type_of = w->type_of,
                                           .imatrix = w->imatrix,
                                           .method = w->calibration ? "gptq" : NULL,
                                           .calibration.text = w->calibration,

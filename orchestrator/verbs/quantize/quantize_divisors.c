@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ * NVFP4: the scale of a tensor, by which its E4M3 scales are divided (weight_global_scale). Servers multiply some
+ * matrices as one (q, k and v; gate and up) and read one such scale for them, so these matrices have equal ones. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_pass.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names of modules that servers multiply as one matrix if they have the same parent; a NULL ends a set. */
+static const char *const fused[][4] = {{"q_proj", "k_proj", "v_proj"},
+                                       {"gate_proj", "up_proj"},
+                                       {"w1", "w3"},
+                                       {"w1", "v1"},
+                                       {"gate", "up"},
+                                       {"query", "key", "value"},
+                                       {"q_a_proj", "kv_a_proj_with_mqa"},
+                                       {"in_proj_qkv", "in_proj_z"},
+                                       {"in_proj_b", "in_proj_a"}};
+enum { SETS = sizeof fused / sizeof *fused };
+
+/* A part and the matrices with which it is fused: those with the same parent and set. */
+typedef struct fused_part {
+    const char *name; /* of its tensor */
+    size_t parent;    /* length of the name of its parent, with the dot */
+    size_t set;       /* index in `fused`; SETS: fused with no other */
+    size_t part;      /* index in job->parts */
+} fused_part;
+
+static fused_part fused_part_of(const organ_quantize_job *job, size_t part)
+{
+    const char *const name = job->parts[part].weight->name;
+    const size_t length = strlen(name) - strlen(".weight");
+    size_t parent = length;
+    while (parent > 0 && name[parent - 1] != '.')
+        parent--;
+    fused_part made = {name, parent, SETS, part};
+    for (size_t s = 0; s < SETS && made.set == SETS; s++)
+        for (size_t k = 0; k < 4 && fused[s][k]; k++)
+            if (strlen(fused[s][k]) == length - parent && memcmp(fused[s][k], name + parent, length - parent) == 0)
+                made.set = s;
+    return made;
+}
+
+static int by_set(const void *a, const void *b)
+{
+    const fused_part *const x = a, *const y = b;
+    if (x->parent != y->parent || x->set != y->set)
+        return x->parent != y->parent ? (x->parent > y->parent) - (x->parent < y->parent)
+                                      : (x->set > y->set) - (x->set < y->set);
+    const int names = memcmp(x->name, y->name, x->parent);
+    return names != 0 ? names : (x->part > y->part) - (x->part < y->part);
+}
+
+static bool are_fused(const fused_part *a, const fused_part *b)
+{
+    return a->set < SETS && a->set == b->set && a->parent == b->parent && memcmp(a->name, b->name, a->parent) == 0;
+}
+
+/* ---- greatest magnitudes ---- */
+
+static bool is_missing(const organ_quantize_job *job, size_t part) { return !job->units[job->parts[part].unit].done; }
+
+static organ_status measure(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                            organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    float *const greatest = result;
+    (void)scratch;
+    *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
+    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
+}
+
+static bool has_divisor(const organ_quantize_job *job, size_t part)
+{
+    return organ_encoding_has_divisor(job->parts[part].encoding);
+}
+
+/* The pass counts half of the bytes of a part that the nearest codes are written for, as quantize_pass.c does. */
+static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const float greatest = *(const float *)result;
+    (void)error;
+    part->greatest = greatest > part->greatest ? greatest : part->greatest;
+    if (!part->calibrated && !job->units[part->unit].done)
+        organ_progress_advance(job->progress, part->weight->codes->bytes / part->rows * strip->rows / 2, NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status measure_parts(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                  organ_error *error)
+{
+    const organ_weight_pass pass = {.model = job->model,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = ORGAN_F32,
+                                    .result_bytes = sizeof(float),
+                                    .context = job,
+                                    .work = measure,
+                                    .retire = retire};
+    return organ_weight_pass_run(&pass, job->engine, error);
+}
+
+/* `sorted` has the parts of a set next to each other. A set is measured if this run writes one of its parts, also
+ * parts that another rank or an interrupted run writes: the result does not depend on who writes what. */
+static size_t list_items(organ_quantize_job *job, const fused_part *sorted, organ_weight_item *items)
+{
+    size_t count = 0;
+    for (size_t from = 0, to; from < job->part_count; from = to) {
+        bool missing = is_missing(job, sorted[from].part);
+        for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
+            missing = missing || is_missing(job, sorted[to].part);
+        for (size_t k = from; k < to && missing && has_divisor(job, sorted[from].part); k++) {
+            job->todo[count] = &job->parts[sorted[k].part];
+            items[count].weight = job->todo[count]->weight;
+            count++;
+        }
+    }
+    return count;
+}
+
+static void set_divisors(organ_quantize_job *job, const fused_part *sorted)
+{
+    for (size_t from = 0, to; from < job->part_count; from = to) {
+        float greatest = job->parts[sorted[from].part].greatest;
+        for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
+            greatest = fmaxf(greatest, job->parts[sorted[to].part].greatest);
+        for (size_t k = from; k < to && has_divisor(job, sorted[from].part); k++)
+            job->parts[sorted[k].part].divisor = organ_grid_divisor(greatest);
+    }
+}
+
+organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error)
+{
+    bool any = false;
+    for (size_t k = 0; k < job->part_count; k++)
+        any = any || has_divisor(job, k);
+    if (!any)
+        return ORGAN_OK;
+    organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
+    fused_part *const sorted = calloc(job->part_count + 1, sizeof *sorted);
+    organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *todo);
+    if (!items || !sorted || !todo)
+        organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        sorted[k] = fused_part_of(job, k);
+    if (!error->status) {
+        qsort(sorted, job->part_count, sizeof *sorted, by_set);
+        const size_t count = list_items(job, sorted, items);
+        if (!count || measure_parts(job, items, count, error) == ORGAN_OK)
+            set_divisors(job, sorted);
+    }
+    job->todo = NULL;
+    free(todo);
+    free(sorted);
+    organ_rows_free(items);
+    return error->status;
+}
