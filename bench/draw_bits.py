@@ -5,7 +5,7 @@ llama-quantize and organ's files of the same bytes. `bench/compare_recipes.py --
 import math
 import pathlib
 
-TITLES = {"smollm2": "SmolLM2-135M", "gemma3": "Gemma 3 270M", "trained": "24 layers of 512 x 1536"}
+TITLES = {"smollm2": "SmolLM2-135M", "trained": "24 layers of 512 x 1536"}
 COLOURS = {"organ": "#0b5cb8", "llama-quantize": "#8c959f"}
 PANEL, GAP, LEFT, TOP, HEIGHT = 330, 70, 62, 88, 330
 
