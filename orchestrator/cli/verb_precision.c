@@ -61,6 +61,9 @@ static const organ_option quantize_options[] = {
     TEXT("scheme", "SCHEME", quantize.scheme, "format of the quantised matrices",
          .letter = 's', .required = true, .explain = organ_explain_scheme, .accepts = organ_scheme_is_recipe,
          .choices = ORGAN_QUANTIZE_SCHEMES "|" ORGAN_QUANTIZE_RECIPES, .common = true),
+    TEXT("format", "NAME", quantize.format,
+         "mlx: a model for mlx-lm, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4", .choices = "mlx",
+         .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration",

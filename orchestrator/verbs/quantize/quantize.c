@@ -53,7 +53,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* In a GGUF model, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a recipe or
+/* In models of GGUF and MLX, embeddings, head, matrices that no layer multiplies inputs by, and matrices that only a
+ * recipe or
  * --type-of selects get the nearest codes, because the calibration run has no inputs for them. */
 static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight,
                                         const organ_encoding *encoding)
@@ -62,7 +63,26 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT || !job->targets.chosen[t] ||
                          (job->untapped && job->untapped[t]) || organ_encoding_is_plain(encoding);
-    return quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
+    return quantize_by_text(job->options) && !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
+}
+
+/* Names and shapes are those of MLX. */
+static organ_status add_codes_of_mlx(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    const char *const scale = name_next_to(job, part->weight->name, "scales"), *const minimum = name_next_to(
+                                                                                   job, part->weight->name, "biases");
+    if (!scale || !minimum)
+        return organ_fail_memory(error, job->options->model);
+    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
+    part->scale_shape[0] = part->words[0] = part->rows;
+    part->scale_shape[1] = part->groups;
+    part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
+    part->codes = quantize_plan_add_piece(job, part->weight->name, e->codes, 2, part->words);
+    part->scale = quantize_plan_add_piece(job, scale, e->scales, 2, part->scale_shape);
+    if (organ_grid_is_free(&e->grid))
+        part->minimum = quantize_plan_add_piece(job, minimum, e->scales, 2, part->scale_shape);
+    return ORGAN_OK;
 }
 
 /* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
@@ -115,7 +135,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     job->regrouped += encoding != preferred;
     if (organ_encoding_is_gguf(encoding))
         part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
-    else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
+    else if (organ_quantize_is_mlx(job) ? add_codes_of_mlx(job, part, error) : add_codes_and_scales(job, part, error))
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
     job->units[part->unit].calib = part->calibrated;
@@ -134,8 +154,9 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
                                                        const char **why, organ_error *error)
 {
-    const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
-    const organ_encoding *preferred = chosen ? job->encoding : NULL;
+    const bool gguf = organ_encoding_is_gguf(job->encoding);
+    const organ_encoding *preferred =
+        organ_quantize_is_target(job, tensor) ? organ_encoding_of_type(job->encoding, tensor->dtype) : NULL;
     *why = NULL;
     if (gguf)
         preferred = organ_quantize_gguf_encoding_of(job, tensor);
@@ -244,13 +265,25 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
+/* The output of a dry run may have no path; then the model's path decides. */
+static organ_output_kind quantize_output_kind(const organ_quantize_options *o)
+{
+    const char *const path = o->write.output ? o->write.output : o->model;
+    if (o->format)
+        return ORGAN_KIND_MLX;
+    return organ_ends_with(path, ".gguf") ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
+}
+
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
         return error->status;
     job->recipe = organ_recipe_named(o->scheme);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_encoding_named(o->scheme);
+    if (o->format && strcmp(o->format, "mlx") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
+    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
+                                : organ_encoding_for(o->scheme, quantize_output_kind(o));
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,
@@ -259,6 +292,11 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
             "mixed, "
             "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
             o->scheme);
+    if (o->format && !organ_quantize_is_mlx(job))
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES, o->scheme);
+    if (!o->format && organ_quantize_is_mlx(job))
+        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of --format mlx", o->scheme);
     if (!organ_encoding_is_gguf(job->encoding))
         return check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,
@@ -303,7 +341,8 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
     organ_model *const model = job->model;
     if (!organ_encoding_is_gguf(job->encoding)) {
-        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error))
+        if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error) ||
+            (organ_quantize_is_mlx(job) && organ_quantize_mlx_check(job, error)))
             return error->status;
         job->candidates = job->weights->weights;
         job->candidate_count = job->weights->count;
@@ -430,6 +469,8 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     if (quantize_check_options(job, error) || quantize_open(job, error) ||
         (o->write.dry_run && quantize_estimate(job, error)))
         return error->status;
+    organ_status (*const config)(void *, organ_json_edit *, organ_error *) =
+        organ_quantize_is_mlx(job) ? organ_quantize_mlx_config : organ_quantize_config;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
                               .checked = job->widths && !o->write.dry_run,
@@ -445,7 +486,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .model_is = "model",
                               .made_as = ORGAN_TYPES_PACKED,
                               .repacked = true,
-                              .edit = job->writer ? NULL : organ_quantize_config,
+                              .edit = job->writer ? NULL : config,
                               .fill = quantize_all,
                               .recall = organ_quantize_recall,
                               .schema = "organ.quantize/1",

@@ -196,6 +196,29 @@ static void add_losses(organ_quantize_part *part, organ_encoding_loss *more)
     organ_encoding_add_losses(part->encoding, part->loss, more);
 }
 
+/* Numbers first .. first + groups - 1 of each band go through s->stored to the file and back. */
+static organ_status put_numbers(quantize_calibrated_storing *s, size_t first, size_t piece, size_t bytes,
+                                organ_error *error)
+{
+    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(s->part->encoding);
+    for (size_t b = 0; b < s->bands; b++)
+        organ_encoding_store_scales(s->part->encoding, s->job->engine->kernels, s->scales + b * s->numbers + first,
+                                    groups, (unsigned char *)s->stored + b * row);
+    return organ_write_put(s->job->run, piece, s->stored, bytes, 0, s->put, error);
+}
+
+static organ_status read_numbers(quantize_calibrated_storing *s, size_t first, size_t piece, size_t bytes,
+                                 organ_error *error)
+{
+    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(s->part->encoding);
+    if (organ_write_read(s->job->run, piece, s->stored, bytes, 0, error) != ORGAN_OK)
+        return error->status;
+    for (size_t b = 0; b < s->bands; b++)
+        organ_encoding_load_scales(s->part->encoding, s->job->engine->kernels, (unsigned char *)s->stored + b * row,
+                                   groups, s->scales + b * s->numbers + first);
+    return ORGAN_OK;
+}
+
 /* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
  * Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
@@ -216,8 +239,9 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     if (!scales)
         return ORGAN_OK;
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
-    if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
+    if (put_numbers(s, 0, s->part->scale, scales, error) ||
+        (organ_grid_is_free(&encoding->grid) &&
+         put_numbers(s, (size_t)s->part->groups, s->part->minimum, scales, error)))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -230,11 +254,12 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     if (scales) {
-        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error) ||
+        if (read_numbers(s, 0, s->part->scale, scales, error) ||
+            (organ_grid_is_free(&encoding->grid) &&
+             read_numbers(s, (size_t)s->part->groups, s->part->minimum, scales, error)) ||
             (organ_encoding_has_divisor(encoding) &&
              organ_write_read(job->run, s->part->global, &s->part->divisor, sizeof s->part->divisor, 0, error)))
             return error->status;
-        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_min(s->strip_rows, s->rows - first);

@@ -18,6 +18,33 @@
 /* Makes the definitions in the report of organ quantize: sentences that explain how scales and codes were chosen and
  * what the figures mean. */
 
+/* The scales of FP4, MXFP8 and MLX. `weighted`: errors are weighted. */
+static json_t *quantize_definitions_small_scale(const organ_quantize_job *job, const char *then)
+{
+    const organ_grid *const grid = &job->encoding->grid;
+    const char *const weight = job->calib ? "weight x " : "";
+    if (organ_grid_is_free(grid))
+        return organ_json_sprintf(
+            "%sf 16 pairs of scale and minimum for a group of columns of a row, refitted twice by "
+            "least squares and rounded to the type of the weights, and the neighbours of the best "
+            "in that type, the pair with the least sum of %s(value - code x scale - minimum)^2.%s",
+            job->calib ? "At first, o" : "O", weight, then);
+    if (grid->scale_of == ORGAN_SCALE_E8M0)
+        return organ_json_sprintf("%sf three neighbouring powers of 2 for 32 columns of a row, the one with the least "
+                                  "sum of %s(value - code x scale)^2.%s",
+                                  job->calib ? "At first, o" : "O", weight, then);
+    return organ_json_sprintf(
+        "%sf the 16 E4M3 numbers around the greatest magnitude / 6 of 16 columns of a row, the one with the least sum "
+        "of "
+        "%s(value - code x scale)^2%s.%s",
+        job->calib ? "At first, o" : "O", weight,
+        organ_encoding_has_divisor(job->encoding)
+            ? ", not below 2^-6, after the tensor was multiplied by its own scale: the greatest power of 2 up to 448 x "
+              "6 / its greatest magnitude, of matrices that servers fuse the least"
+            : "",
+        then);
+}
+
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
@@ -29,7 +56,9 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     const organ_grid *const grid = &job->encoding->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_refit;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
-    const bool refits = solved && grid->scale_of == ORGAN_SCALE_GROUP;
+    const bool refits = solved && grid->scale_of >= ORGAN_SCALE_GROUP;
+    if (grid->scale_of > ORGAN_SCALE_GROUP)
+        return quantize_definitions_small_scale(job, refits ? then : "");
     if (job->widths)
         return organ_json_sprintf(
             "%sf 16 scales for %s, positive and negative, rounded to BF16, the one with the least sum of "
@@ -61,6 +90,12 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
             "ties to even, stored "
             "with 2^(bits - 1) added; bits is the tensor's width under the budget.%s",
             rule);
+    if (organ_encoding_is_fp4(job->encoding))
+        return organ_json_sprintf("The E2M1 code nearest to value / scale in FP32, at most 6 in magnitude.%s", rule);
+    if (organ_grid_is_free(&job->encoding->grid))
+        return organ_json_sprintf("The whole number from 0 to 2^bits - 1 nearest to (value - minimum) / scale in FP32, "
+                                  "ties to even, with the stored scale and minimum.%s",
+                                  rule);
     if (!bits)
         return organ_json_sprintf(
             "The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
@@ -399,7 +434,8 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(job->calib, "method", json_string(o->method)),
+    return ORGAN_OBJECT(SET("scheme", scheme_json(job)), SET_IF(o->format, "format", json_string(o->format)),
+                        SET_IF(job->calib, "method", json_string(o->method)),
                         SET_IF(job->calib, "resolve", json_boolean(!o->no_refit)),
                         SET_IF(job->calib, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->calib, "context", json_integer((json_int_t)o->calibration.context)),

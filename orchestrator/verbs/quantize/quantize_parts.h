@@ -4,6 +4,7 @@
  *   quantize.c              checks options, opens the model, runs
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
+ *   quantize_mlx.c          names and config of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
@@ -85,8 +86,9 @@ typedef struct organ_quantize_part {
     uint64_t scale_shape[2]; /* shape of the tensor of scales; 1 x 1 if one scale covers the target */
     uint64_t words[2];       /* shape of the tensor of packed codes: rows, 32-bit words per row */
     /* Indices in job->pieces of the tensors of codes, scales, shape and tensor scale. `scale` is unused for GGUF,
-     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor. */
-    size_t codes, scale, shape, global;
+     * `shape` unless codes are packed, `global` unless organ_encoding_has_divisor, `minimum`
+     * unless organ_grid_is_free. */
+    size_t codes, scale, shape, global, minimum;
     size_t unit;       /* index in job->units of the unit of these pieces */
     float greatest;    /* greatest magnitude in the target; used only if one scale covers the target, or with divisor */
     float divisor;     /* power of 2 by which the target is multiplied before it is quantised; 1: no tensor scale */
@@ -248,6 +250,20 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
 void organ_quantize_note_loaders(const organ_quantize_job *job);
 /* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
+
+/* ---- MLX ---- */
+
+/* Returns whether the output is for MLX. */
+static inline bool organ_quantize_is_mlx(const organ_quantize_job *job)
+{
+    return organ_encoding_kind(job->encoding) == ORGAN_KIND_MLX;
+}
+/* Returns ORGAN_USAGE unless mlx-lm has the model's type with the tensors as organ writes them. */
+organ_status organ_quantize_mlx_check(const organ_quantize_job *job, organ_error *error);
+/* Returns whether a tensor is a target without --select: for MLX also token embeddings and output head. */
+bool organ_quantize_is_target(const organ_quantize_job *job, const organ_tensor *tensor);
+/* Implements organ_write.edit for MLX: adds quantization and quantization_config to config.json. */
+organ_status organ_quantize_mlx_config(void *job, organ_json_edit *config, organ_error *error);
 
 /* ---- encodings of GGUF models ---- */
 
