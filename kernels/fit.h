@@ -218,19 +218,21 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
     best->gain = f32_select(better, gain, best->gain);
 }
 
-/* Of FIT_LINES tries, try t takes the scale that divides the range of a group (greatest minus least value) into high +
- * FIT_SHORT + t FIT_STEP steps; `high` is the largest code. */
-#define FIT_LINES 10
-#define FIT_SHORT -2.0f
-#define FIT_STEP  0.3f
+/* The lines that fit_best_line tries: try t takes the scale that divides the range of a group (greatest minus least
+ * value) into high + shorter + t step steps; `high` is the largest code. */
+typedef struct fit_tries {
+    int count;
+    float shorter, step;
+} fit_tries;
+static const fit_tries fit_lines = {10, -2.0f, 0.3f};
 
 /* Returns for each group the line s q + m, of those tried, that approximates the values with the least weighted squared
  * error; codes q are 0 .. `high`. With `below`, m is at most 0.
  *
- * No formula gives the best line for whole codes. So fit_try_line rounds to codes with each of FIT_LINES scales and
+ * No formula gives the best line for whole codes. So fit_try_line rounds to codes with the scale of each try and
  * solves for s and m, like llama.cpp's make_qkx quantisers; a last try takes the codes of the best line found. The
  * search begins with the line of s = 0 and m the weighted mean, which is exact for groups of equal values. */
-SHARED fit_line fit_best_line(const fit_groups *g, float high, int below)
+SHARED fit_line fit_best_line(const fit_groups *g, float high, const fit_tries *tries, int below)
 {
     const f32x16 zero = f32_set1(0);
     f32x16 least, greatest;
@@ -247,11 +249,11 @@ SHARED fit_line fit_best_line(const fit_groups *g, float high, int below)
     const f32x16 span = f32_sub(greatest, least);
     const m32x16 has_span = f32_gt(span, f32_set1(FIT_MIN_RANGE));
     const f32x16 divisor = f32_select(has_span, span, f32_set1(1));
-    for (int t = 0; t <= FIT_LINES; t++) {
-        const f32x16 codes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
+    for (int t = 0; t <= tries->count; t++) {
+        const f32x16 codes = f32_set1(high + (tries->shorter + (float)t * tries->step));
         const f32x16 inverse =
-            t < FIT_LINES ? f32_select(has_span, f32_div(codes, divisor), zero) : fit_inverse(best.s);
-        const f32x16 minimum = t < FIT_LINES ? least : best.m;
+            t < tries->count ? f32_select(has_span, f32_div(codes, divisor), zero) : fit_inverse(best.s);
+        const f32x16 minimum = t < tries->count ? least : best.m;
         fit_try_line(g, inverse, f32_mul(fit_negative(minimum), inverse), high, below, &sums, &best);
     }
     return best;

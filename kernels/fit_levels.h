@@ -68,25 +68,27 @@ INLINE f32x16 fit_level_error(const fit_groups *g, f32x16 s, const fit_kind kind
     return sum;
 }
 
-enum { FIT_PEAKS = 18 };
 /* Scales to try: try t maps the group's value of largest magnitude to peaks[t]. */
-static const float fit_peaks_3_bits[FIT_PEAKS] = {3.5f,   -3.75f, -3.9f,  -4.05f, -4.2f, -4.35f, -4.5f, -4.65f, -4.8f,
-                                                  -4.95f, -5.15f, -5.45f, -5.8f,  -6.5f, 4.45f,  4.9f,  4,      5.4f};
-static const float fit_peaks_iq4[FIT_PEAKS] = {-127, -104, -108, -113, -117, -121, -124, -130, -134,
-                                               -139, -146, 98,   103,  108,  113,  117,  122,  129};
+typedef struct fit_peaks {
+    int count;
+    float peaks[14];
+} fit_peaks;
+static const fit_peaks fit_peaks_3_bits = {6, {3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f}};
+static const fit_peaks fit_peaks_iq4 = {14,
+                                        {-127, -106, -112, -118, -123, -131, -137, -145, 100, 106, 112, 118, 124, 131}};
 
 /* Returns for each group the scale s of those tried with which s v approximates the values with the least weighted
  * squared error; a last try computes the levels from the best scale found. */
-INLINE f32x16 fit_level_scale(const fit_groups *g, const float *peaks, const fit_kind kind)
+INLINE f32x16 fit_level_scale(const fit_groups *g, const fit_peaks *peaks, const fit_kind kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
     fit_range(g, &low, &high);
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
     const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_MIN_RANGE));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
-    for (int t = 0; t <= FIT_PEAKS; t++) {
-        const f32x16 inverse =
-            t < FIT_PEAKS ? f32_select(some, f32_div(f32_set1(peaks[t]), by), f32_set1(0)) : fit_inverse(scale);
+    for (int t = 0; t <= peaks->count; t++) {
+        const f32x16 inverse = t < peaks->count ? f32_select(some, f32_div(f32_set1(peaks->peaks[t]), by), f32_set1(0))
+                                                : fit_inverse(scale);
         f32x16 vx, vv;
         fit_level_sums(g, inverse, kind, &vx, &vv);
         const m32x16 any = f32_gt(vv, f32_set1(0));

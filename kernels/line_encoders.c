@@ -14,7 +14,8 @@ typedef struct fit_q2 {
 
 #define FIT_Q2_TOP  3.0f
 #define FIT_Q2_CODE 15.0f
-enum { FIT_Q2_ROUNDS = 2, FIT_Q2_REACH = 1 };
+enum { FIT_Q2_ROUNDS = 2 };
+static const fit_tries fit_q2_lines = {7, -1.2f, 0.3f};
 
 INLINE f32x16 fit_q2_scale(const fit_q2 *q) { return f32_mul(f32_set1(q->d), q->scales); }
 INLINE f32x16 fit_q2_minimum(const fit_q2 *q) { return fit_negative(f32_mul(f32_set1(q->dmin), q->minima)); }
@@ -47,14 +48,14 @@ INLINE void fit_q2_begin(const fit_line *line, fit_q2 *q)
     q->minima = fit_code(f32_mul(depth, fit_inverse(f32_set1(q->dmin))), 0, FIT_Q2_CODE);
 }
 
-/* Tries both codes of each group, each changed by at most FIT_Q2_REACH, with d and dmin fixed, and keeps the pair with
+/* Tries both codes of each group, each changed by at most 1, with d and dmin fixed, and keeps the pair with
  * the least error; among equals, the first. */
 INLINE void fit_q2_codes(const fit_groups *g, fit_q2 *q)
 {
     const fit_q2 before = *q;
     f32x16 least = f32_set1(FIT_MAX_ERROR);
-    for (int i = -FIT_Q2_REACH; i <= FIT_Q2_REACH; i++)
-        for (int j = -FIT_Q2_REACH; j <= FIT_Q2_REACH; j++) {
+    for (int i = -1; i <= 1; i++)
+        for (int j = -1; j <= 1; j++) {
             fit_q2 next = before;
             next.scales = fit_code(f32_add(before.scales, f32_set1((float)i)), 0, FIT_Q2_CODE);
             next.minima = fit_code(f32_add(before.minima, f32_set1((float)j)), 0, FIT_Q2_CODE);
@@ -107,7 +108,7 @@ void KERNEL(fit_q2_k)(const float *values, const float *weights, size_t cols, vo
         uint8_t codes[256];
         fit_q2 q;
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
-        const fit_line line = fit_best_line(&g, FIT_Q2_TOP, 1);
+        const fit_line line = fit_best_line(&g, FIT_Q2_TOP, &fit_q2_lines, 1);
         fit_q2_begin(&line, &q);
         for (int round = 0; round < FIT_Q2_ROUNDS; round++) {
             fit_q2_codes(&g, &q);

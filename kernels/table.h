@@ -56,7 +56,9 @@
     X(set, Q5_K, q5_k)                                                                                                 \
     X(set, Q6_K, q6_k)                                                                                                 \
     X(set, IQ4_NL, iq4_nl)                                                                                             \
-    X(set, IQ4_XS, iq4_xs)
+    X(set, IQ4_XS, iq4_xs)                                                                                             \
+    X(set, MXFP4, mxfp4)                                                                                               \
+    X(set, NVFP4, nvfp4)
 /* Formats of codes with an encoder; all formats. */
 #define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4) X(set, E2M1, e2m1)
 #define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8)

@@ -128,13 +128,13 @@ surgery/scoring
 surgery/write scoring
 verbs/convert
 verbs/autopsy convert
-verbs/quantize
+verbs/lora
+verbs/quantize convert lora
 verbs/prune quantize
 verbs/evaluate prune
 verbs/fetch
 verbs/graft
 verbs/inspect
-verbs/lora
 verbs/measure
 verbs/orthogonality lora
 verbs/purify
@@ -168,7 +168,7 @@ serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-solve algebra.h low_rank.h
+solve algebra.h correction.h low_rank.h
 surgery/allocate allocate.h
 surgery/calibration calibration.h
 surgery/encoding encoding.h
@@ -177,7 +177,7 @@ surgery/write write.h
 verbs/convert convert_across.h
 verbs/fetch fetch.h
 verbs/inspect inspect_parts.h
-verbs/lora adapter_write.h
+verbs/lora adapter_write.h repair_adapter.h
 verbs/prune prune_parts.h
 verbs/quantize quantize_parts.h
 LAW
@@ -425,6 +425,7 @@ each own_files awk '
 # The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
 # each gives the reason in a comment that begins with "Ranks:".
 cat >"$scratch/ranks" <<'LAW'
+evaluate/imatrix.c
 inspect/machine_plan.c
 lora/adapter_write.c
 measure/fleet.c
@@ -436,6 +437,8 @@ prune/sparsegpt.c
 prune/tiles.c
 prune/units.c
 quantize/gptq.c
+quantize/quantize_costs.c
+quantize/quantize_source.c
 shrink/choices.c
 shrink/cut.c
 shrink/measure_scores.c

@@ -179,8 +179,6 @@ static organ_status imatrix_read_old(organ_imatrix_state *s, organ_error *error)
     return error->status;
 }
 
-static const char sums_suffix[] = ".in_sum2", counts_suffix[] = ".counts";
-
 /* ---- GGUF ---- */
 
 static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
@@ -256,16 +254,18 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         const organ_tensor *const t = &list->tensors[k];
-        const char *const summed = name_without_suffix(s, t->name, sums_suffix), *const counted = name_without_suffix(
-                                                                                     s, t->name, counts_suffix);
+        const char *const summed = name_without_suffix(s, t->name, ORGAN_IMATRIX_SUMS), *const counted =
+                                                                                            name_without_suffix(
+                                                                                                s, t->name,
+                                                                                                ORGAN_IMATRIX_COUNTS);
         const organ_tensor *other = NULL;
         if (summed)
-            other = find_with_suffix(list, summed, counts_suffix);
+            other = find_with_suffix(list, summed, ORGAN_IMATRIX_COUNTS);
         else if (counted)
-            other = find_with_suffix(list, counted, sums_suffix);
+            other = find_with_suffix(list, counted, ORGAN_IMATRIX_SUMS);
         if ((summed || counted) && !other)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s%s'", s->file.name, t->name,
-                       summed ? summed : counted, summed ? counts_suffix : sums_suffix);
+                       summed ? summed : counted, summed ? ORGAN_IMATRIX_COUNTS : ORGAN_IMATRIX_SUMS);
         else if (summed)
             add_pair(s, summed, t, other, error);
     }

@@ -78,21 +78,29 @@ organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t b
  * the tokens of a chunk. */
 typedef struct organ_imatrix_text {
     const char *name;
-    uint64_t chunks, chunk_size; /* below 2^32 */
+    uint64_t chunks, chunk_size; /* below 2^31 */
 } organ_imatrix_text;
 
 /* The statistics of one tensor of the model, to write. */
 typedef struct organ_imatrix_sums {
     const char *name;            /* name in GGUF; at most 56 bytes, because ".in_sum2" is appended and GGUF allows 64 */
     uint64_t features, matrices; /* inputs of a matrix; matrices of the tensor (experts of a stack) */
-    const double *sums;          /* [matrices][features]: sum of the squares of each input */
-    const double *counts;        /* [matrices]: tokens that reached each matrix */
+    uint64_t counts;             /* number of counts: `matrices`, or 1 if all matrices have the same */
+    /* Returns number k of the matrices x features sums of squares. */
+    double (*sum)(const void *source, uint64_t k);
+    /* Returns number k of the counts: the tokens that reached the matrix; at least 1. */
+    double (*tokens)(const void *source, uint64_t k);
+    const void *source;
 } organ_imatrix_sums;
 
-/* Writes a new GGUF file with `count` entries, as llama.cpp's llama-imatrix does. Returns ORGAN_IO if `path` exists or
- * the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an error. */
-organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
-                                 size_t count, organ_error *error);
+/* The two formats that llama.cpp's llama-imatrix writes and llama-quantize reads. */
+typedef enum organ_imatrix_format { ORGAN_IMATRIX_GGUF, ORGAN_IMATRIX_DAT } organ_imatrix_format;
+
+/* Writes a new file with `count` entries in ascending order of their names, as llama-imatrix does. Returns ORGAN_IO if
+ * `path` exists or the disk fails; ORGAN_BAD_INPUT for a name that is too long. A part of the file may remain after an
+ * error. */
+organ_status organ_imatrix_write(const char *path, organ_imatrix_format format, const organ_imatrix_text *text,
+                                 const organ_imatrix_sums *sums, size_t count, organ_error *error);
 
 /* Returns ORGAN_BAD_INPUT if the file was changed, shortened, replaced or removed since it was opened. */
 organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error);

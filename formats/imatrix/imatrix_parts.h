@@ -8,6 +8,10 @@
 #include "formats/imatrix/imatrix.h"
 #include <organ/models.h>
 
+/* Endings of the names of tensors in a GGUF file, after the name of the model's tensor. */
+#define ORGAN_IMATRIX_SUMS   ".in_sum2"
+#define ORGAN_IMATRIX_COUNTS ".counts"
+
 /* File offsets of the numbers of an entry. */
 typedef struct organ_imatrix_bytes {
     uint64_t sums;   /* offset of the first sum */

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,16 @@ static organ_status set_dataset(organ_gguf_writer *writer, const char *dataset, 
     return error->status;
 }
 
+/* Like ggml, leaves out a dimension of 1 after the first. */
+static organ_status add_tensor(organ_gguf_writer *writer, const char *name, const char *suffix, uint64_t rows,
+                               uint64_t cols, organ_error *error)
+{
+    char full[2 * ORGAN_GGUF_NAME_LIMIT];
+    const uint64_t shape[2] = {rows, cols};
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    return organ_gguf_writer_tensor(writer, full, ORGAN_F32, rows > 1 ? 2 : 1, rows > 1 ? shape : &shape[1], error);
+}
+
 /* The keys and tensors are those that llama-imatrix of llama.cpp writes. */
 static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
                              size_t count, organ_error *error)
@@ -45,15 +57,10 @@ static organ_status describe(organ_gguf_writer *writer, const organ_imatrix_text
         organ_gguf_writer_set_integer(writer, "imatrix.chunk_count", ORGAN_GGUF_U32, (int64_t)text->chunks, error) ||
         organ_gguf_writer_set_integer(writer, "imatrix.chunk_size", ORGAN_GGUF_U32, (int64_t)text->chunk_size, error))
         return error->status;
-    for (size_t k = 0; k < count && !error->status; k++) {
-        char name[2 * ORGAN_GGUF_NAME_LIMIT];
-        const uint64_t of_sums[2] = {sums[k].matrices, sums[k].features}, of_counts[2] = {sums[k].matrices, 1};
-        snprintf(name, sizeof name, "%s.in_sum2", sums[k].name);
-        if (organ_gguf_writer_tensor(writer, name, ORGAN_F32, 2, of_sums, error))
-            return error->status;
-        snprintf(name, sizeof name, "%s.counts", sums[k].name);
-        organ_gguf_writer_tensor(writer, name, ORGAN_F32, 2, of_counts, error);
-    }
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (add_tensor(writer, sums[k].name, ORGAN_IMATRIX_SUMS, sums[k].counts,
+                       sums[k].features * sums[k].matrices / sums[k].counts, error) == ORGAN_OK)
+            add_tensor(writer, sums[k].name, ORGAN_IMATRIX_COUNTS, sums[k].counts, 1, error);
     return error->status;
 }
 
@@ -70,46 +77,111 @@ static organ_status put_bytes(imatrix_file *file, const void *bytes, size_t coun
                                                    : ORGAN_OK;
 }
 
-static organ_status put_numbers(imatrix_file *file, uint64_t offset, const double *numbers, uint64_t count,
-                                organ_error *error)
+static organ_status pad_until(imatrix_file *file, uint64_t offset, organ_error *error)
 {
     static const unsigned char zeros[512];
+    while (file->at < offset && !error->status)
+        put_bytes(file, zeros, offset - file->at < sizeof zeros ? (size_t)(offset - file->at) : sizeof zeros, error);
+    return error->status;
+}
+
+/* Writes number(context, 0), number(context, 1), ... */
+static organ_status put_numbers(imatrix_file *file, double (*number)(const void *context, uint64_t k),
+                                const void *context, uint64_t count, organ_error *error)
+{
     float buffer[1024];
     const size_t limit = sizeof buffer / sizeof *buffer;
-    while (file->at < offset)
-        if (put_bytes(file, zeros, offset - file->at < sizeof zeros ? (size_t)(offset - file->at) : sizeof zeros,
-                      error))
-            return error->status;
     for (uint64_t k = 0; k < count && !error->status; k += limit) {
         const size_t n = count - k < limit ? (size_t)(count - k) : limit;
         for (size_t i = 0; i < n; i++)
-            buffer[i] = (float)numbers[k + i];
+            buffer[i] = (float)number(context, k + i);
         put_bytes(file, buffer, n * sizeof *buffer, error);
     }
     return error->status;
 }
 
-organ_status organ_imatrix_write(const char *path, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
-                                 size_t count, organ_error *error)
+static organ_status write_gguf(imatrix_file *file, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
+                               size_t count, organ_error *error)
 {
     organ_gguf_writer *writer = NULL;
     organ_gguf_layout layout;
-    imatrix_file file = {path, -1, 0};
     if (organ_gguf_writer_create(&writer, error) == ORGAN_OK && describe(writer, text, sums, count, error) == ORGAN_OK)
         organ_gguf_writer_finish(writer, &layout, error);
-    if (!error->status && (file.fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
-        organ_fail_errno(error, errno, "%s: cannot be created", path);
     if (!error->status)
-        put_bytes(&file, layout.bytes, layout.size, error);
-    for (size_t k = 0; k < count && !error->status; k++)
-        if (put_numbers(&file, layout.offsets[2 * k], sums[k].sums, sums[k].matrices * sums[k].features, error) ==
-            ORGAN_OK)
-            put_numbers(&file, layout.offsets[2 * k + 1], sums[k].counts, sums[k].matrices, error);
+        put_bytes(file, layout.bytes, layout.size, error);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const organ_imatrix_sums *const s = &sums[k];
+        if (pad_until(file, layout.offsets[2 * k], error) == ORGAN_OK &&
+            put_numbers(file, s->sum, s->source, s->matrices * s->features, error) == ORGAN_OK &&
+            pad_until(file, layout.offsets[2 * k + 1], error) == ORGAN_OK)
+            put_numbers(file, s->tokens, s->source, s->counts, error);
+    }
     if (!error->status)
-        put_numbers(&file, layout.file_size, NULL, 0, error); /* the padding after the last tensor */
-    if (file.fd >= 0 && close(file.fd) && !error->status)
-        organ_fail_errno(error, errno, "%s: cannot be written", path);
+        pad_until(file, layout.file_size, error);
     organ_gguf_writer_destroy(writer);
+    return error->status;
+}
+
+/* ---- the older format (imatrix.c describes it) ---- */
+
+typedef struct dat_entry {
+    const organ_imatrix_sums *sums;
+    uint64_t chunks; /* the greatest count, in chunks */
+} dat_entry;
+
+/* The mean of the squares times the chunks, rounded to FP32 at each step as llama-imatrix does. */
+static double dat_value(const void *context, uint64_t k)
+{
+    const dat_entry *const e = context;
+    const organ_imatrix_sums *const s = e->sums;
+    const float mean =
+        (float)s->sum(s->source, k) / (float)s->tokens(s->source, k / (s->matrices * s->features / s->counts));
+    return (double)(mean * (float)e->chunks);
+}
+
+static organ_status put_count(imatrix_file *file, uint64_t count, organ_error *error)
+{
+    if (count > INT32_MAX)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: this format holds numbers up to 2147483647, not %" PRIu64 ": write GGUF", file->path,
+                          count);
+    unsigned char bytes[4];
+    for (unsigned k = 0; k < sizeof bytes; k++)
+        bytes[k] = (unsigned char)(count >> 8 * k);
+    return put_bytes(file, bytes, sizeof bytes, error);
+}
+
+static organ_status put_text(imatrix_file *file, const char *text, organ_error *error)
+{
+    return put_count(file, strlen(text), error) ? error->status : put_bytes(file, text, strlen(text), error);
+}
+
+static organ_status write_dat(imatrix_file *file, const organ_imatrix_text *text, const organ_imatrix_sums *sums,
+                              size_t count, organ_error *error)
+{
+    put_count(file, count, error);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        dat_entry e = {.sums = &sums[k]};
+        double most = 0;
+        for (uint64_t c = 0; c < e.sums->counts; c++)
+            most = fmax(most, e.sums->tokens(e.sums->source, c));
+        e.chunks = ((uint64_t)most + text->chunk_size - 1) / text->chunk_size;
+        if (put_text(file, e.sums->name, error) == ORGAN_OK && put_count(file, e.chunks, error) == ORGAN_OK &&
+            put_count(file, e.sums->matrices * e.sums->features, error) == ORGAN_OK)
+            put_numbers(file, dat_value, &e, e.sums->matrices * e.sums->features, error);
+    }
+    return error->status || put_count(file, text->chunks, error) ? error->status : put_text(file, text->name, error);
+}
+
+organ_status organ_imatrix_write(const char *path, organ_imatrix_format format, const organ_imatrix_text *text,
+                                 const organ_imatrix_sums *sums, size_t count, organ_error *error)
+{
+    imatrix_file file = {path, organ_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666), 0};
+    if (file.fd < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be created", path);
+    (format == ORGAN_IMATRIX_DAT ? write_dat : write_gguf)(&file, text, sums, count, error);
+    if (close(file.fd) && !error->status)
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
     return error->status;
 }
 

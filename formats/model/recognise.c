@@ -146,17 +146,27 @@ static bool is_unsealed_report_at(int at, const char *path, organ_error *error)
            (organ_ends_with(path, ".json") && has_schema(&h));
 }
 
+/* The older format of importance matrices begins with the number of entries and the length of the first name, 32 bits
+ * each, and the name, that of a tensor of llama.cpp. */
+static bool is_old_imatrix(const head *h)
+{
+    const uint64_t length = h->length > 8 ? organ_little_endian(h->bytes + 4, 4) : 0;
+    return length > 7 && length <= h->length - 8 && memcmp(h->bytes + 8 + length - 7, ".weight", 7) == 0;
+}
+
 /* A safetensors file begins with the number of bytes of its header (64 bits), then the '{' of the header. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);
     head h;
-    if (!organ_ends_with(name, ".gguf") && !organ_ends_with(name, ".safetensors"))
+    if (!organ_ends_with(name, ".gguf") && !organ_ends_with(name, ".safetensors") && !organ_ends_with(name, ".dat"))
         return false;
     if (!read_head(at, path, &h, error))
         return false;
     if (organ_ends_with(name, ".gguf"))
         return head_starts_with(&h, "GGUF");
+    if (organ_ends_with(name, ".dat"))
+        return is_old_imatrix(&h);
     return h.length > 8 && organ_little_endian(h.bytes, 8) <= h.size - 8 && h.bytes[8] == '{';
 }
 

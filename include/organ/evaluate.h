@@ -69,6 +69,39 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error);
 
+/* ---- imatrix: writes an importance matrix for llama.cpp ---- */
+
+#define ORGAN_IMATRIX_CONTEXT 512 /* tokens of a chunk, as llama-imatrix has them by default */
+
+typedef struct organ_importance_options {
+    size_t size;         /* see ORGAN_DEFAULTS */
+    const char *model;   /* path or URL of the model */
+    const char *text;    /* path of the text */
+    const char *output;  /* path of the file to write */
+    const char *format;  /* "gguf" or "dat"; NULL: "dat" if the path of the output ends in .dat, else "gguf" */
+    unsigned context;    /* tokens of a chunk; 0: ORGAN_IMATRIX_CONTEXT, but at most the model's context */
+    unsigned chunks;     /* number of chunks from the beginning of the text; 0: all */
+    bool head;           /* also the inputs of the output head */
+    bool resume;         /* continue an interrupted run that had the same options and inputs */
+    bool force;          /* replace an existing importance matrix */
+    bool dry_run;        /* only plan the work: the report has the plan, and no file is written */
+    const char *compute; /* how products are computed: "exact", "split", "bf16" (organ_product); NULL: "exact" */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+} organ_importance_options;
+ORGAN_DEFAULTS(importance, )
+
+/* Sums the squared inputs of every matrix of the model over the chunks of a text, as llama.cpp's llama-imatrix cuts
+ * them, and writes the sums as an importance matrix under llama.cpp's names. The bytes of the file are the same for any
+ * number of threads and ranks, any memory, on every ISA, and after an interruption. *report has the schema
+ * organ.imatrix/1; the caller releases it; after an error it is NULL.
+ *
+ * Returns ORGAN_USAGE for an unknown format, an output that exists or would overwrite an input, an architecture whose
+ * matrices have no known names in llama.cpp, or too little memory for one chunk; ORGAN_BAD_INPUT for a tokenizer or an
+ * architecture that is not supported, a text of fewer than two chunks, or inputs that are not finite; ORGAN_IO or
+ * ORGAN_INTERRUPTED if reading, writing or memory fails or a stop was requested. */
+organ_status organ_importance(const organ_importance_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+
 /* ---- generate: continues a text greedily, which shows whether a model still produces coherent text ---- */
 
 typedef struct organ_generate_options {

@@ -77,6 +77,22 @@ bool organ_forward_has_input_names(const organ_forward *forward);
  * organ_forward_has_input_names returns true. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
+/* A callback that receives the entry of an imatrix for a matrix, or a stack of matrices, with `features` inputs each.
+ */
+typedef organ_status organ_input_visit(void *context, const organ_input_place *place, size_t features,
+                                       organ_error *error);
+/* Calls `each` for every tensor of layer `layer` whose inputs a tap reports and organ_forward_input_place finds, in the
+ * same order in every process. Experts that are tensors of their own give one call each. Returns the first error of
+ * `each`. */
+organ_status organ_forward_visit_inputs(const organ_forward *forward, int32_t layer, void *context,
+                                        organ_input_visit *each, organ_error *error);
+/* Sets *place to the entry of an imatrix that has the inputs of the output head: "output.weight", or
+ * "token_embd.weight" if the head is the embedding matrix. Returns the number of inputs. */
+size_t organ_forward_head_place(const organ_forward *forward, organ_input_place *place);
+/* Passes the inputs of the output head for `tokens` hidden states to the tap, with the plain name of the head's weight.
+ * Returns ORGAN_IO if memory runs out, or the error of the tap. */
+organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,
+                                    organ_error *error);
 /* Returns an upper bound on the number of sums and counts in an imatrix of this model. */
 uint64_t organ_forward_input_numbers(const organ_forward *forward);
 
@@ -91,6 +107,10 @@ organ_status organ_forward_check_tokens(const organ_forward *forward, const uint
  * ORGAN_USAGE for a window of more tokens than the model has learned positions. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
+/* Makes later calls of organ_forward_embed pass the row of the embedding matrix of each token, `width` values, through
+ * `change` before they use it, to measure what other embeddings cost. NULL: rows stay as they are. */
+typedef void organ_change_row(void *context, float *row, size_t width);
+void organ_forward_change_embeddings(organ_forward *forward, organ_change_row *change, void *context);
 
 /* The weights of a layer. Float weights keep their stored type if products support it, else they are FP32. Packed
  * weights stay packed, and products decode them by panels. */
@@ -251,6 +271,17 @@ void organ_forward_final(const organ_forward *forward, const float *hidden, size
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error);
+
+/* The rows of another output head, vocab_size x hidden_size. */
+typedef struct organ_head_rows {
+    const void *source;
+    /* Writes rows [first, first + count) to `values`, contiguous. Called on any worker. */
+    void (*make)(const void *source, size_t first, size_t count, float *values);
+} organ_head_rows;
+/* Computes logits like organ_forward_logits, but with the matrix `head` in place of the output head's. */
+organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_rows *head, const float *hidden,
+                                       const size_t *rows, size_t count, void *context,
+                                       void (*each)(void *context, size_t k, float *logits), organ_error *error);
 
 /* ---- the whole pass ---- */
 

@@ -30,8 +30,14 @@ typedef struct organ_lora_extract_options {
     bool exact;          /* decompose each change completely, in memory */
     bool save_full;      /* --save-full: store changed weights that get no factors whole in the adapter */
     organ_write_options write;
+    /* A text: the factors minimise the error of each layer's outputs on it, rather than that of the weights, so that
+     * the adapter repairs a base that was quantised or pruned; `tuned` is the plain original. text NULL: none. */
+    organ_calibration_text calibration;
+    const char *moments; /* --moments: "whole" (NULL) or "blocks" */
+    bool all_experts;    /* --all-experts: every expert is calibrated on all tokens */
 } organ_lora_extract_options;
-ORGAN_DEFAULTS(lora_extract, o.rank = 256; o.dtype = "bf16")
+ORGAN_DEFAULTS(lora_extract, o.rank = 256; o.dtype = "bf16"; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+               o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes the directory options->write.output with adapter_model.safetensors and adapter_config.json (or, for GGUF
  * models, adapter_model.gguf), and the report in its folder organ/. The change of a weight is W_tuned - W_base in FP32.

@@ -55,6 +55,14 @@ typedef struct organ_quantize_options {
     /* GGUF: types of single matrices, "GLOB=TYPE,GLOB=TYPE": a word as in `targets`, and a GGUF scheme, f16, bf16, f32
      * or "keep" for an unchanged tensor. The first match applies. NULL: none */
     const char *type_of;
+    /* gptq: also write an adapter (LoRA) of this rank that corrects the outputs of the quantised matrices, to the
+     * directory write.output with "-adapter" in place of ".gguf" or at its end; codes and factors are chosen together.
+     * 0: none */
+    unsigned repair_rank;
+    /* For scheme "mixed" of a GGUF model: bytes that the file may have ("12GB"), or several sizes, separated by commas;
+     * NULL: `allocate.budget` limits the bytes of the tensors. */
+    const char *target_size;
+    const char *types; /* for scheme "mixed" of a GGUF model: comma-separated types that tensors may get; NULL: all */
     /* "mlx": a model for mlx-lm, in a directory, with the schemes int2 to int8 in groups, mxfp4, mxfp8 and nvfp4; NULL:
      * GGUF if the output ends in .gguf, else compressed-tensors */
     const char *format;

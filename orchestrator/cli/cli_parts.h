@@ -352,7 +352,7 @@ extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb
     organ_report_verb;
 extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
-extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb;
+extern const organ_verb organ_dequantize_verb, organ_quantize_verb, organ_convert_verb, organ_imatrix_verb;
 extern const organ_verb organ_experts_verb;
 extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ_lora_merge_verb,
     organ_lora_resize_verb;

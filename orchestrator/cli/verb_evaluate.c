@@ -57,8 +57,8 @@ static const organ_option perplexity_options[] = {
           "MODEL and top-1 agreement", .common = true),
     REPORT_DIR(perplexity),
     FLAG("write-imatrix", perplexity.experiment.imatrix,
-         "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, under llama.cpp's names; "
-         "not with several ranks (mpirun, srun)", .common = true),
+         "also write DIR/imatrix.gguf: the importance matrix of MODEL over the text, as 'organ imatrix' makes it, but "
+         "from the windows of --style", .common = true),
     DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 

@@ -6,6 +6,7 @@
 typedef struct lora_call {
     organ_call call;
     organ_lora_extract_options lora_extract;
+    const char *repair;
     organ_lora_sanitize_options lora_sanitize;
     organ_lora_merge_options lora_merge;
     organ_lora_resize_options lora_resize;
@@ -19,10 +20,12 @@ typedef struct lora_call {
 
 static const organ_option extract_options[] = {
     MODEL("base", "MODEL", lora_extract.base,
-          "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true,
+          "the model to which the adapter will be applied: plain, or quantised as it will be served", .common = true),
+    MODEL("tuned", "MODEL", lora_extract.tuned,
+          "the model that was tuned from the base; with --calibration the original of the base", .common = true),
+    MODEL("repair", "ORIGINAL", repair,
+          "the same as --tuned ORIGINAL --base DAMAGED, for a model that was quantised or pruned; needs --calibration",
           .common = true),
-    MODEL("tuned", "MODEL", lora_extract.tuned, "the model that was tuned from the base", .required = true,
-         .common = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
            .required = true),
@@ -43,18 +46,50 @@ static const organ_option factor_options[] = {
     NUMBER("seed", "N", lora_extract.seed,
            "seed of the random vectors with which decompositions start", .range = {SEEDS}, .fallback = "0")};
 
-RUN(extract, organ_lora_extract, lora_extract)
+static const organ_option repair_options[] = {
+    INPUT("calibration", "TEXT", lora_extract.calibration.text,
+          "choose the factors for the outputs of each layer on this text, to repair a base that was quantised or "
+          "pruned from the tuned model", .common = true),
+    WINDOWS_CALIBRATION(lora_extract), MOMENTS(lora_extract.moments), ALL_EXPERTS(lora_extract)};
+
+/* --repair ORIGINAL DAMAGED: the operand, which otherwise is SHARE, is the base. */
+static organ_status settle_extract(lora_call *own, organ_error *error)
+{
+    organ_lora_extract_options *const o = &own->lora_extract;
+    if (own->repair && (o->base || o->tuned))
+        return organ_fail(error, ORGAN_USAGE, "lora extract: --repair ORIGINAL DAMAGED replaces --base and --tuned");
+    if (own->repair && (!o->share || !o->calibration.text))
+        return organ_fail(error, ORGAN_USAGE, "lora extract: --repair %s needs %s", own->repair,
+                          o->share ? "--calibration TEXT" : "the damaged model after it: --repair ORIGINAL DAMAGED");
+    if (own->repair) {
+        o->tuned = own->repair;
+        o->base = o->share;
+        o->share = NULL;
+    }
+    if (!o->base || !o->tuned)
+        return organ_fail(error, ORGAN_USAGE, "lora extract: --%s MODEL is missing: %s", o->base ? "tuned" : "base",
+                          o->base ? "the model that was tuned from the base"
+                                  : "the model to which the adapter will be applied");
+    return ORGAN_OK;
+}
+
+RUN_FIRST(extract, organ_lora_extract, lora_extract, if (settle_extract(own, error) != ORGAN_OK) return error->status)
 
 const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
     .common = true,
     .shares = true,
     .summary = "make a LoRA adapter from the difference of two models",
+    .usage = "--base MODEL --tuned MODEL -o ADAPTER [options]\n"
+             "--repair ORIGINAL DAMAGED --calibration TEXT -o ADAPTER [options]",
     .about = "Makes a LoRA adapter from a tuned model and its base. For each linear layer organ computes the change "
              "of the weight W, and writes its best approximation of rank r as two factors A and B. peft and vLLM "
              "load them and use W + B A: the scale lora_alpha / r is 1.\n"
              "The base may be quantised (FP8, INT4, ...): the adapter then also corrects the error of quantisation, "
              "and on the quantised base it comes closer to the tuned model than an adapter made from the plain base.\n"
+             "With --calibration the adapter repairs a base that was quantised or pruned from the tuned model: organ "
+             "runs the text through both, one layer at a time, and chooses the factors of each matrix so that its "
+             "outputs come closest to those of the tuned model. A rank of 16 to 64 suffices.\n"
              "If the model stores its experts stacked in one tensor, each expert gets its own two factors, listed "
              "under target_parameters; vLLM does not load such an adapter. All experts of a layer get factors of the "
              "same rank, zeros if unchanged, because peft stacks them.\n"
@@ -62,13 +97,17 @@ const organ_verb organ_lora_extract_verb = {
              "and lists changed tensors that are not linear layers (embeddings, norms, biases); --save-full stores "
              "those that peft or organ lora merge can apply. Names of modules are those of transformers 5, with "
              "which peft 0.21 loads them; organ warns of factors that peft ignores.",
-    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "
-                                                            "explain, above 0 and at most 1; or write energy=SHARE")),
-    GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
+    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share,
+                      "with --rank-by energy: share of the squared norm to explain, above 0 and at most 1; or write "
+                      "energy=SHARE. With --repair: the damaged model")),
+    GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options),
+           GROUP("Repair of a damaged base", repair_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora",
               "Writes the change of a tuned model as an adapter of rank 256."},
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64",
               "Also corrects the error of FP8."},
+             {"organ lora extract --repair MODEL INT3 -o A -r 16 --calibration TEXT",
+              "Repairs a model that was quantised to 3 bits."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
               "Gives each module the lowest rank that explains 95 % of its change."}),
     .exits = {.content = "shapes differ, a value is not finite, or nothing changed"},

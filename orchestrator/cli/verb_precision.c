@@ -66,8 +66,8 @@ static const organ_option quantize_options[] = {
          .common = true),
     TEXT("method", "NAME", quantize.method,
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
-         "--calibration",
-         .fallback = "nearest", .choices = "nearest|gptq", .common = true),
+         "--calibration. Default: nearest; with --scheme mixed of a GGUF model: gptq if there is a --calibration",
+         .choices = "nearest|gptq", .common = true),
     INPUT("imatrix", "FILE", quantize.imatrix,
           "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
           "input", .common = true),
@@ -77,18 +77,27 @@ static const organ_option quantize_options[] = {
          "TYPE is a scheme for GGUF, f16, bf16, f32, or keep for no change"),
     SHARD_SIZE(quantize),
     WRITING(quantize,
-            "print what would be quantised" AND_PLAN "; --scheme mixed measures the widths first, as the run does")};
+            "print what would be quantised" AND_PLAN
+            "; --scheme mixed of a safetensors model measures the widths first, as the run does")};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text,
           "calibration text; do not use a text on which the model is evaluated", .common = true),
     WINDOWS_CALIBRATION(quantize), MOMENTS(quantize.moments), ALL_EXPERTS(quantize),
+    NUMBER("repair-rank", "R", quantize.repair_rank,
+           "also write an adapter of rank R to OUT-adapter that gives back most of the outputs which the codes lose; "
+           "codes and adapter are chosen together, and the model needs it", .range = {RANKS}),
     FLAG("no-refit", quantize.no_refit, "keep the scales and codes of GPTQ; do not refit them",
          .former = "no-resolve", .both = true)};
 
 static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate,
                   "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
+    TEXT("target-size", "SIZES", quantize.target_size,
+         "with --scheme mixed, of a GGUF model: bytes of the file (12GB), or several sizes (8GB,12GB), which make "
+         "OUT-8GB.gguf and OUT-12GB.gguf", .common = true),
+    TEXT("types", "LIST", quantize.types,
+         "with --scheme mixed, of a GGUF model: types that tensors may get, separated by commas; default: all"),
     ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
                                           "and up, as vLLM requires")};
@@ -129,10 +138,16 @@ const organ_verb organ_quantize_verb = {
              "bytes of all tensors (9GB). It needs --allocate global, --method gptq and --calibration. All routed "
              "experts get one width. vLLM loads a model only if q, k and v of a layer have one width, and gate and "
              "up too: use --one-width. A dry run measures the widths too, after it has printed how long that takes.\n"
+             "In a GGUF model, --scheme mixed with --target-size 12GB chooses the type of each tensor, embeddings and "
+             "head included, so that the file has at most that size and the predicted KL divergence is least; --budget "
+             "instead limits the bits per weight (3.5bpw) or the bytes of all tensors. --calibration is the text on "
+             "which organ measures what each type costs. The costs are kept in --allocation FILE, by default "
+             "OUT.allocation.json without the .gguf of OUT; later runs need no text. A dry run with costs prints the "
+             "types, one without prints how long the measurement takes.\n"
              "--evaluate does not quantise activations.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is not changed")),
     GROUPS(GROUP("Options", quantize_options), GROUP("Calibration (--method gptq)", gptq_options),
-           GROUP("Widths by budget (--allocate global)", width_options),
+           GROUP("Widths or types by budget (--scheme mixed)", width_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128",
               "INT4 in groups of 128, in the format of compressed-tensors."},
@@ -142,6 +157,8 @@ const organ_verb organ_quantize_verb = {
               "FP8 in blocks of 128 x 128, the format of DeepSeek-V3."},
              {"organ quantize MODEL -o OUT -s int4-group64 --method gptq --calibration TEXT",
               "INT4 by GPTQ on a calibration text."},
+             {"organ quantize F16.gguf -o OUT.gguf -s mixed --target-size 5GB --calibration TEXT",
+              "A GGUF file of 5 GB, with the types of least predicted loss."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Continues an interrupted run."},
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --method gptq --calibration TEXT",
               "A GGUF model by GPTQ, for llama.cpp."},

@@ -303,9 +303,30 @@ bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char
     return place->count > 0;
 }
 
+organ_status organ_forward_visit_inputs(const organ_forward *f, int32_t layer, void *context, organ_input_visit *each,
+                                        organ_error *error)
+{
+    const forward_plan *const plan = &f->plans[layer];
+    for (size_t k = 0; k < plan->count && !error->status; k++) {
+        const forward_slot *const slot = &plan->slots[k];
+        organ_input_place place;
+        if (slot->weight->rank > 1 && !slot->vectors && organ_forward_input_place(f, layer, slot->weight->name, &place))
+            each(context, &place, (size_t)slot->cols, error);
+    }
+    return error->status;
+}
+
+size_t organ_forward_head_place(const organ_forward *f, organ_input_place *place)
+{
+    *place = (organ_input_place){.count = 1, .matrices = 1};
+    snprintf(place->names[0], ORGAN_INPUT_NAME, "%s",
+             f->output == f->embedding ? "token_embd.weight" : "output.weight");
+    return (size_t)f->config.hidden;
+}
+
 uint64_t organ_forward_input_numbers(const organ_forward *f)
 {
-    uint64_t numbers = 0;
+    uint64_t numbers = f->config.hidden + 1; /* of the output head */
     for (unsigned l = 0; l < f->config.layers; l++)
         for (size_t k = 0; k < f->plans[l].count; k++) {
             const forward_slot *const slot = &f->plans[l].slots[k];

@@ -41,6 +41,20 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     return organ_forward_check_tokens(f, windows->tokens, windows->begin[windows->count], error);
 }
 
+void organ_forward_change_embeddings(organ_forward *f, organ_change_row *change, void *context)
+{
+    f->change_row = change;
+    f->change_context = context;
+}
+
+static void change_embedding(const organ_forward *f, float *state)
+{
+    const size_t width = (size_t)f->config.hidden;
+    f->change_row(f->change_context, state, width);
+    for (size_t k = 0; k < width; k++)
+        state[k] *= (float)f->config.embedding_scale;
+}
+
 /* With `added`, a row is added to the hidden state (a position); without it, the row times embedding_scale becomes
  * the hidden state (an embedding). */
 static organ_status read_states(organ_forward *f, const organ_weight *weight, bool added, const uint32_t *numbers,
@@ -55,11 +69,13 @@ static organ_status read_states(organ_forward *f, const organ_weight *weight, bo
                                .count = weight->shape[0],
                                .width = (size_t)c->hidden,
                                .stride = (size_t)c->state,
-                               .scale = added ? 1 : (float)c->embedding_scale,
+                               .scale = added || f->change_row ? 1 : (float)c->embedding_scale,
                                .added = added};
     float *const scratch = organ_forward_floats(floats * organ_workers_count(f->engine->workers), error);
     if (scratch)
         organ_forward_rows_read(f, &rows, numbers, tokens, states, scratch, floats, error);
+    for (size_t t = 0; t < tokens && !added && f->change_row && !error->status; t++)
+        change_embedding(f, states + t * (size_t)c->state);
     organ_forward_free(scratch);
     organ_weight_reader_close(reader);
     return error->status;
@@ -193,8 +209,11 @@ typedef struct head_job {
     forward_source source; /* without a reader if the head is in memory */
     forward_linear head;
     forward_products products;
-    float *normed, *logits; /* of the tokens in this pass */
-    float *room;            /* with AltUp: scratch for merging the streams of these tokens; else NULL */
+    float *normed, *logits;       /* of the tokens in this pass */
+    float *room;                  /* with AltUp: scratch for merging the streams of these tokens; else NULL */
+    const organ_head_rows *other; /* another matrix than the model's; NULL: none */
+    void *other_scratch;          /* with `other`: scratch of the workers, other_bytes for each */
+    size_t other_bytes;
     void *scratch, *context;
     void (*each)(void *context, size_t k, float *logits);
     size_t first, tokens; /* the range of this pass in the caller's rows */
@@ -228,8 +247,29 @@ uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
     return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
+static organ_status make_other_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
+                                    organ_error *error)
+{
+    const organ_head_rows *const other = source;
+    (void)scratch;
+    other->make(other->source, first, count, values);
+    return error->status;
+}
+
+/* Panels of another matrix are FP32, for which the scratch of the forward pass may have no room. */
+static organ_status run_head_products(head_job *j, organ_error *error)
+{
+    const organ_engine *const engine = j->forward->engine;
+    if (!j->other)
+        return organ_forward_products_run(&j->products, j->forward, j->scratch, error);
+    organ_panel_products_run(engine, engine->stop, j->products.items, j->products.panels, j->products.count,
+                             j->other_scratch, j->other_bytes, error);
+    j->products.count = 0;
+    return error->status;
+}
+
 /* rows[k] is the index of token k in `hidden`. */
-static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
+static organ_status norm_tokens(const head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const size_t width = (size_t)f->config.hidden;
@@ -239,8 +279,15 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
     for (size_t k = 0; k < j->tokens; k++)
         organ_forward_final(f, f->config.streams ? j->normed + k * width : hidden + rows[k] * f->config.state, 1,
                             j->normed + k * width);
-    if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
-        organ_forward_products_run(&j->products, f, j->scratch, error))
+    return error->status;
+}
+
+static organ_status compute_logits(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
+{
+    const organ_forward *f = j->forward;
+    if (norm_tokens(j, hidden, rows, error) ||
+        organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
+        run_head_products(j, error))
         return error->status;
     const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
     return organ_forward_share(f->engine, j->tokens, work, pass_logits_row, j, error);
@@ -251,7 +298,16 @@ static organ_status compute_logits(head_job *j, const float *hidden, const size_
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
     const organ_forward *const f = j->forward;
-    const size_t words = (size_t)f->config.vocabulary;
+    const size_t words = (size_t)f->config.vocabulary, width = (size_t)f->config.hidden;
+    if (j->other) {
+        j->other_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH) + organ_panel_bytes(width, ORGAN_REAL_F32);
+        j->other_scratch = aligned_alloc(64, organ_workers_count(f->engine->workers) * j->other_bytes);
+        j->head = (forward_linear){.panels = {.make = make_other_rows, .source = j->other, .type = ORGAN_REAL_F32},
+                                   .in = width,
+                                   .out = words,
+                                   .bias = f->head_biases};
+        return j->other_scratch ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "panels of an output head");
+    }
     if (held) {
         j->head = organ_forward_linear_of(held, (forward_view){0, 0}, words);
         j->head.bias = f->head_biases;
@@ -265,30 +321,67 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
+static organ_status pass_logits(head_job *j, const organ_layer *held, const float *hidden, const size_t *rows,
+                                size_t count, organ_error *error)
+{
+    organ_forward *const forward = j->forward;
+    const size_t together = organ_min(count, organ_forward_head_rows(forward, organ_engine_memory(forward->engine)));
+    if (count == 0)
+        return ORGAN_OK;
+    j->normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
+    j->logits = organ_forward_floats(together * (size_t)forward->config.vocabulary, error);
+    if (forward->config.streams)
+        j->room = organ_forward_floats(2 * together * (size_t)forward->config.hidden, error);
+    j->scratch = organ_forward_scratch(forward, error);
+    if (!error->status)
+        open_head(j, held, error);
+    for (; j->first < count && error->status == ORGAN_OK; j->first += together) {
+        j->tokens = organ_min(together, count - j->first);
+        compute_logits(j, hidden, rows + j->first, error);
+    }
+    organ_weight_reader_close(j->source.reader);
+    organ_forward_products_release(&j->products);
+    organ_forward_free(j->normed);
+    organ_forward_free(j->room);
+    organ_forward_free(j->logits);
+    free(j->other_scratch);
+    return error->status;
+}
+
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    const size_t together = organ_min(count, organ_forward_head_rows(forward, organ_engine_memory(forward->engine)));
-    if (count == 0)
-        return ORGAN_OK;
     head_job j = {.forward = forward, .context = context, .each = each};
-    j.normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
-    j.logits = organ_forward_floats(together * (size_t)forward->config.vocabulary, error);
+    return pass_logits(&j, held, hidden, rows, count, error);
+}
+
+organ_status organ_forward_logits_with(organ_forward *forward, const organ_head_rows *head, const float *hidden,
+                                       const size_t *rows, size_t count, void *context,
+                                       void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    head_job j = {.forward = forward, .context = context, .each = each, .other = head};
+    return pass_logits(&j, NULL, hidden, rows, count, error);
+}
+
+organ_status organ_forward_tap_head(organ_forward *forward, const float *hidden, size_t tokens, const organ_tap *tap,
+                                    organ_error *error)
+{
+    const size_t width = (size_t)forward->config.hidden;
+    size_t rows[HEAD_TOKENS];
+    head_job j = {.forward = forward, .normed = organ_forward_floats(HEAD_TOKENS * width, error)};
     if (forward->config.streams)
-        j.room = organ_forward_floats(2 * together * (size_t)forward->config.hidden, error);
+        j.room = organ_forward_floats(2 * HEAD_TOKENS * width, error);
     j.scratch = organ_forward_scratch(forward, error);
-    if (!error->status)
-        open_head(&j, held, error);
-    for (; j.first < count && error->status == ORGAN_OK; j.first += together) {
-        j.tokens = organ_min(together, count - j.first);
-        compute_logits(&j, hidden, rows + j.first, error);
+    for (; j.first < tokens && !error->status; j.first += j.tokens) {
+        j.tokens = organ_min(HEAD_TOKENS, tokens - j.first);
+        for (size_t k = 0; k < j.tokens; k++)
+            rows[k] = j.first + k;
+        if (norm_tokens(&j, hidden, rows, error) == ORGAN_OK)
+            tap->inputs(tap->context, forward->output->name, j.first, j.tokens, width, j.normed, error);
     }
-    organ_weight_reader_close(j.source.reader);
-    organ_forward_products_release(&j.products);
     organ_forward_free(j.normed);
     organ_forward_free(j.room);
-    organ_forward_free(j.logits);
     return error->status;
 }
 

@@ -179,8 +179,8 @@ static bool captures_all_tokens(const forward_group *g, size_t expert)
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* x has `in` numbers for each sorted row. Skips matrix up if it is in one tensor with gate, and experts whose taps
- * get the inputs of all tokens. */
+/* x has `in` numbers for each row in the buffers. Skips matrix up if it is in one tensor with gate, and experts whose
+ * taps get the inputs of all tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -188,8 +188,9 @@ static organ_status tap_expert(const experts_job *j, size_t expert, unsigned whi
     const forward_view *views = g->layer->plan->experts + 3 * expert;
     if ((which == 1 && views[1].slot == views[0].slot) || captures_all_tokens(g, expert))
         return ORGAN_OK;
-    const size_t row = j->begin[expert];
-    return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
+    const size_t first = organ_max(j->begin[expert], j->base), end = organ_min(j->begin[expert + 1], j->base + j->rows);
+    return organ_forward_tap(g, views[which], g->routed[expert] + (first - j->begin[expert]), end - first, in,
+                             x + (first - j->base) * in, error);
 }
 
 /* j->gate has the activations, the inputs of the down projection; j->up becomes their product with the router's
@@ -274,14 +275,19 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
+static void count_routed(const experts_job *j)
+{
+    for (size_t e = 0; e < j->group->forward->config.experts; e++)
+        j->group->routed[e] += j->begin[e + 1] - j->begin[e];
+}
+
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;
     j->rows = j->begin[c->experts];
     if (run_rows(j, 0, c->experts, error))
         return error->status;
-    for (size_t e = 0; e < c->experts; e++)
-        j->group->routed[e] += j->begin[e + 1] - j->begin[e];
+    count_routed(j);
     return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * j->width), sum_token,
                               error);
 }
@@ -337,6 +343,7 @@ static organ_status run_streamed(experts_job *j, organ_error *error)
             run_group(j, from, until, error);
         organ_forward_drop_experts(layer, from, until);
     }
+    count_routed(j);
     return error->status;
 }
 

@@ -125,6 +125,8 @@ struct organ_forward {
     const char *prefix;                            /* of the names of the text model's tensors in safetensors */
     forward_plan *plans;                           /* one for each layer */
     const organ_weight *embedding, *norm, *output; /* norm: that before the output head; NULL: it has no weights */
+    organ_change_row *change_row;                  /* organ_forward_change_embeddings, with its context; NULL: none */
+    void *change_context;
     const organ_weight *positions;                 /* the table of learned positions; NULL: there is none */
     float *embedding_norm, *embedding_norm_biases; /* NULL: embeddings have no norm */
     float *norm_values, *norm_biases;              /* of the norm before the output head; NULL: it has none */

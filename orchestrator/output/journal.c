@@ -366,8 +366,9 @@ void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, 
         return; /* the message of check_same_run names the next step */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
-    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",
-               cause.message, done, all, journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
+    organ_fail(error, cause.status, "%.700s (%zu of %zu %s are done; %s continues, or remove %.200s)", cause.message,
+               done, all, journal->unit ? journal->unit : "tensors",
+               journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
     error->errnum = cause.errnum; /* callers can still recognise a full disk (ENOSPC) */
 }
 

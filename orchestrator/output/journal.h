@@ -49,6 +49,7 @@ typedef struct organ_run_journal {
     /* Keep an interrupted run even if no unit is done, because the journal has values that took long to compute. */
     bool keep_if_interrupted;
     const char *resumed_by; /* option that the error message names to continue the run; NULL: "--resume" */
+    const char *unit;       /* what organ_run_finish counts, in the plural; NULL: "tensors" */
 } organ_run_journal;
 
 /* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file `config` (NULL or missing: left

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/output/partial.h"
+#include "orchestrator/output/publish.h"
 
 #include "formats/base/files.h"
 #include "formats/base/text.h"

@@ -136,4 +136,8 @@ organ_status organ_publish_move_journal(const organ_publish *publish, const char
  * shell command that renames the output. */
 organ_status organ_publish_fail_awaiting(const organ_publish *publish, organ_error *error);
 
+/* Removes a file, or a directory with everything below it, without following links. Returns 0, or -1 with errno; some
+ * files may then remain. Allocates nothing. */
+int organ_remove_tree(const char *path);
+
 #endif

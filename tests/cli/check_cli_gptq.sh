@@ -38,6 +38,35 @@ ends 0 quantize tiny-qwen2 -o dry --scheme int4-group32 "${short[@]}" "${narrow[
 prints "Dry run, nothing was written"
 judge "a dry run wrote something" test ! -e dry
 
+# ---- codes with their adapter ----
+repair=(quantize tiny-qwen2 --scheme int2-group32 "${short[@]/--quiet/--threads=1}" "${narrow[@]}" --repair-rank 8)
+ends 0 "${repair[@]}" -o coded
+holds coded/organ/quantize.json '.repair | .rank == 8 and .adapter == "coded-adapter" and .outputs_after < 0.9 * .outputs_before' '.parameters.repair_rank == 8'
+holds coded/config.json '.organ_repair_adapter == "coded-adapter"'
+holds coded-adapter/adapter_config.json '.base_model_name_or_path == "coded" and .r == 8'
+prints "needs the adapter coded-adapter"
+ends 0 lora merge --base coded --adapter coded-adapter -o repaired --quiet
+ends 0 perplexity tiny-qwen2 --compare repaired --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
+jq '.models[1].comparison.kl_divergence' ../out >../repaired_kl
+ends 0 quantize tiny-qwen2 -o uncoded --scheme int2-group32 "${short[@]}" "${narrow[@]}"
+ends 0 perplexity tiny-qwen2 --compare uncoded --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
+judge "the adapter does not help" below "$(cat ../repaired_kl)" "$(jq '.models[1].comparison.kl_divergence * 0.95' ../out)"
+ends 0 "${repair[@]/--threads=1/--threads=3}" -o recoded --memory 300M
+judge "other threads make another model" cmp -s coded/model.safetensors recoded/model.safetensors
+judge "other threads make another adapter" cmp -s coded-adapter/adapter_model.safetensors recoded-adapter/adapter_model.safetensors
+interrupted INT cut "${repair[@]}" -o cut
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 0 "${repair[@]}" -o cut --resume
+judge "a resumed run makes another model" cmp -s coded/model.safetensors cut/model.safetensors
+judge "a resumed run makes another adapter" cmp -s coded-adapter/adapter_model.safetensors cut-adapter/adapter_model.safetensors
+ends 0 "${repair[@]}" -o no --dry-run
+judge "a dry run wrote something" test ! -e no -a ! -e no-adapter
+refused 2 "coded-adapter" "${repair[@]}" -o coded
+refused 2 "--repair-rank needs --method gptq" quantize tiny-qwen2 -o no --scheme int4-group32 --repair-rank 8
+refused 2 "--evaluate would score the model without its adapter" "${repair[@]}" -o no --evaluate tiny-qwen2/heldout.txt
+ends 0 quantize $plain -o blocks.gguf --scheme q4_0 "${short[@]}" --select 'blk.0.attn_[kv].weight' --repair-rank 4
+ends 0 lora merge --base blocks.gguf --adapter blocks-adapter/adapter_model.gguf -o no.gguf --dry-run
+
 # ---- hidden states on a disk ----
 mkdir disk
 long=(--method gptq --calibration $text --samples 20 --context 64 --quiet --force) # two chunks of windows

@@ -1,12 +1,91 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Tests prune --imatrix: results, reports, options that exclude each other, imatrices that do not fit the model.
+# Tests organ imatrix: help, report, the same bytes in every way, errors; and prune --imatrix: results, reports, options that exclude each other,
+# imatrices that do not fit the model. importance has the numbers.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 ln -s "$model/../imatrix" imatrix
 new=imatrix/tiny-qwen2.gguf
 old=imatrix/tiny-qwen2.dat
 
-# ---- results and reports ----
+# ---- organ imatrix ----
+ln -s "${model%/*}/tiny-moe" tiny-moe
+head -c 6000 tiny-moe/calibration.txt >few.txt
+head -c 200 few.txt >tiny.txt
+few=(--calibration few.txt --context 64)
+ends 0 help imatrix
+matches help/help_imatrix ../out
+ends 0 imatrix tiny-moe "${few[@]}" -o made.gguf --quiet --html made.html
+matches imatrix/imatrix ../out
+judge "the page has no table" grep -q "</table>" made.html
+ends 0 imatrix tiny-moe "${few[@]}" -o json.gguf --json --quiet
+jq -S 'del(.run)' ../out >../document
+matches imatrix/imatrix_json ../document
+judge "the second file differs" cmp made.gguf json.gguf
+cp ../out saved.json
+ends 0 report saved.json -o saved.html
+ends 0 imatrix tiny-moe "${few[@]}" -o not-made.gguf --dry-run --json --quiet
+judge "the plan has no memory" test "$(jq '.plan.memory_enough > 0 and .plan.products > 0 and .entries == null' ../out)" = true
+judge "a dry run made something" test ! -e not-made.gguf
+
+# The bytes do not depend on threads, memory, instructions, the format of the model or an interruption.
+least=$("$organ" imatrix tiny-moe "${few[@]}" -o not-made.gguf --dry-run --json --quiet | jq .plan.memory_enough)
+ends 0 imatrix tiny-moe "${few[@]}" -o other.gguf --threads 1 --memory "$least" --quiet
+judge "threads or memory change the file" cmp made.gguf other.gguf
+ORGAN_ISA=scalar ends 0 imatrix tiny-moe "${few[@]}" -o other.gguf --quiet --force
+judge "the instructions change the file" cmp made.gguf other.gguf
+ends 0 convert tiny-moe -o moe.gguf --to gguf --dtype f32 --quiet
+ends 0 imatrix moe.gguf "${few[@]}" -o other.gguf --quiet --force
+judge "the names or sums of the GGUF model differ" cmp made.gguf other.gguf
+short=(--calibration few.txt --context 16) # more than the 64 chunks of a batch
+ends 0 imatrix tiny-moe "${short[@]}" -o short.gguf --quiet
+watched=.late.gguf.organ-partial/organ/sums-0 log_room=20 interrupted INT late.gguf imatrix tiny-moe "${short[@]}" -o late.gguf
+if ((code == 130)); then good; else bad "ends with $code instead of 130" ../err; fi
+says "chunks are done; --resume continues"
+judge "an unfinished file has the final name" test ! -e late.gguf
+refused 2 "--resume continues it, --force starts over" imatrix tiny-moe "${short[@]}" -o late.gguf
+ends 2 imatrix tiny-moe "${short[@]}" -o late.gguf --chunks 3 --resume
+says "its parameters was"
+ends 0 imatrix tiny-moe "${short[@]}" -o late.gguf --resume --json --quiet
+judge "the document does not say that the run was resumed" test "$(jq .run.resumed ../out)" = true
+judge "a resumed run differs from a whole one" cmp short.gguf late.gguf
+judge "something is left" test -z "$(find . -maxdepth 1 -name '.late*')"
+
+# The head is one entry more; the older format by its ending or by --format; an older file can be replaced.
+ends 0 imatrix tiny-moe "${few[@]}" -o head.gguf --process-output --json --quiet
+judge "the head has no entry" test "$(jq -r '.entries | map(.name) | index("token_embd.weight") != null and length == 33' ../out)" = true
+ends 0 imatrix tiny-moe "${few[@]}" -o made.dat --quiet
+ends 0 imatrix tiny-moe "${few[@]}" -o made.dat --quiet --force
+ends 0 imatrix tiny-moe "${few[@]}" -o by-format --format dat --quiet
+judge "--format dat differs from .dat" cmp made.dat by-format
+ends 0 prune tiny-moe -o by-gguf --method wanda --imatrix made.gguf -s 50 --quiet
+ends 0 perplexity tiny-moe --text few.txt --style llama.cpp --context 64 -o sums --write-imatrix --quiet
+judge "perplexity --write-imatrix writes another file" cmp made.gguf sums/imatrix.gguf
+chmod -R u+w by-gguf sums && rm -r by-gguf sums
+
+# errors
+refused 2 "--calibration" imatrix tiny-moe -o new.gguf
+refused 2 "-o FILE is missing" imatrix tiny-moe "${few[@]}"
+refused 2 "made.gguf exists; --force replaces it" imatrix tiny-moe "${few[@]}" -o made.gguf
+refused 2 "--format cannot be 'GGUF'; did you mean 'gguf'?" imatrix tiny-moe "${few[@]}" -o new.gguf --format GGUF
+refused 2 "the output cannot be the input" imatrix moe.gguf "${few[@]}" -o moe.gguf --force
+refused 2 "--chunks" imatrix tiny-moe "${few[@]}" -o new.gguf --chunks 0
+refused 2 "are more than 4294967295 tokens" imatrix tiny-moe "${few[@]}" -o new.gguf --chunks 4294967295
+refused 2 "is too little for a window of 64 tokens" imatrix tiny-moe "${few[@]}" -o new.gguf --memory 8M
+refused 4 "nowhere" imatrix nowhere "${few[@]}" -o new.gguf
+refused 4 "nowhere" imatrix tiny-moe --calibration nowhere -o new.gguf
+refused 3 "needs two windows of 64, that is 128 tokens" imatrix tiny-moe --calibration tiny.txt --context 64 -o new.gguf
+echo note >note.txt
+refused 2 "note.txt" imatrix tiny-moe "${few[@]}" -o note.txt --force
+cp -rL tiny-moe odd && chmod -R u+w odd
+sed -i -e 's/Qwen3MoeForCausalLM/UnheardOfForCausalLM/' -e 's/"qwen3_moe"/"unheard-of"/' odd/config.json
+refused 3 "architecture 'UnheardOfForCausalLM' is not supported" imatrix odd "${few[@]}" -o new.gguf
+cp tiny-moe/config.json odd/config.json
+read -r shard offset < <("$organ" inspect odd --tensors --json --select model.layers.1.input_layernorm.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+printf '\xc0\x7f' | dd of="odd/$shard" bs=1 seek="$offset" conv=notrunc status=none
+refused 3 "is nan for one token, but importances need finite inputs" imatrix odd "${few[@]}" -o new.gguf
+rm -r odd
+
+# ---- prune: results and reports ----
 ends 0 prune tiny-qwen2 -o wanda --method wanda --imatrix $new -s 50 --quiet
 matches prune/imatrix ../out
 matches prune/imatrix_report wanda/organ/REPORT.md

@@ -107,8 +107,51 @@ says "tensors are done and intact"
 judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
+# ---- from safetensors in one step ----
+mkdir ../temporary scratch
+export TMPDIR=$PWD/../temporary
+nothing_hidden() { judge "something hidden was left behind" test -z "$(find . ../temporary -name '.?*' ! -name . ! -name .. -o -path '../temporary/*' -o -path './scratch/*')"; }
+ends 0 quantize tiny-qwen2 -o direct.gguf -s recipe:q4_k_m --imatrix $new --dry-run
+prints "Converted from tiny-qwen2 to GGUF first (10.0 MB, to be removed at the end)."
+judge "a dry run wrote something" test ! -e direct.gguf
+nothing_hidden
+ends 0 convert tiny-qwen2 -o converted.gguf --to gguf --quiet
+for how in "-s recipe:q4_k_m --imatrix $new" "-s q5_0 --method gptq --calibration tiny-qwen2/calibration.txt --samples 2 --context 64" \
+    "-s iq4_xs --scratch scratch"; do
+    # shellcheck disable=SC2086
+    ends 0 quantize tiny-qwen2 -o direct.gguf $how --force
+    says "the model is first converted to"
+    holds direct.quantize.json '.converted == {"model": "tiny-qwen2", "bytes": 9995296}'
+    nothing_hidden
+    # shellcheck disable=SC2086
+    ends 0 quantize converted.gguf -o two-steps.gguf ${how/--scratch scratch/} --force --quiet
+    judge "two steps give other bytes ($how)" cmp -s direct.gguf two-steps.gguf
+done
+ends 0 quantize tiny-qwen2 -o packed -s int8-group32 --quiet
+ends 0 quantize packed -o packed.gguf -s q8_0 --quiet
+holds packed.quantize.json '.totals.tensors == 29'
+ends 0 quantize converted.gguf -o two-steps.gguf -s recipe:q4_k_m --imatrix $new --force --quiet
+source=.resumed.gguf.organ-source-69e97b6eb44c5a3f
+# The log of the conversion has about 2,500 bytes, that of the quantisation 2,000: one run is stopped in each.
+for stage in "500 $source/.tiny-qwen2.gguf.organ-partial" "3300 .resumed.gguf.organ-partial"; do
+    rm resumed.*
+    log_room=${stage% *} watched=${stage#* }/organ/journal.jsonl \
+        interrupted INT resumed.gguf quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new
+    judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+    judge "nothing to resume" test -e "${stage#* }" -a -e $source
+    ends 0 quantize tiny-qwen2 -o resumed.gguf -s recipe:q4_k_m --imatrix $new --resume
+    says "tensors are done and intact"
+    judge "a resumed run differs from a whole one" cmp -s resumed.gguf two-steps.gguf
+    nothing_hidden
+done
+refused 2 "resumed.gguf" quantize tiny-qwen2 -o resumed.gguf -s q4_k
+refused 3 "is not an importance matrix" quantize tiny-qwen2 -o no.gguf -s q4_k --imatrix $packed
+judge "the model was converted before the error" test "$(grep -c 'first converted' ../err)" = 0
+refused 2 "the output of scheme q4_k is one GGUF file: name a .gguf" quantize tiny-qwen2 -o no -s q4_k
+refused 4 "no-such" quantize tiny-qwen2 -o no.gguf -s q4_k --scratch no-such
+nothing_hidden
+
 # ---- errors ----
-refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (organ convert" quantize tiny-qwen2 -o no.gguf -s q4_k
 refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
@@ -131,5 +174,11 @@ refused 3 "is not an importance matrix" quantize $plain -o no.gguf -s q4_k --ima
 head -c 40000 imatrix/tiny-qwen2.dat >cut.dat
 refused 3 "cut.dat" quantize $plain -o no.gguf -s q4_k --imatrix cut.dat
 refused 3 "entry 'blk.0.attn_q.weight' has 320 values, but tensor 'blk.0.attn_q.weight' has 1 x 32 inputs" \
+    quantize "$model/../forward/gemma3.gguf" -o no.gguf -s q8_0 --imatrix $new
+refused 3 "entry 'blk.3.attn_k.weight' is of a layer that $model/../forward/llama.gguf does not have: the file was made from another model" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 --imatrix $new
+ends 0 quantize $plain -o no.gguf -s Q2_K_S --dry-run
+says "q2_k_s loses much without --imatrix, as llama-quantize requires, or --method gptq"
+ends 0 quantize $plain -o no.gguf -s Q2_K_S --dry-run --imatrix $new
+judge "the warning is there with an imatrix" test "$(grep -c 'loses much' ../err)" = 0
 finish

@@ -50,6 +50,7 @@ if in_part; then counts=3; fi
 same 2 prune tiny-qwen2 --sparsity 50
 same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
+same 10.gguf quantize tiny-qwen2 --scheme recipe:q4_k_m
 same 5 dequantize one3
 same 12.gguf convert tiny-qwen2 --to gguf --dtype q8_0
 same 13 convert one12.gguf --to safetensors --dtype codes

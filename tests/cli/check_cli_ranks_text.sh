@@ -24,6 +24,9 @@ make_never never
 same 19 prune never --method sparsegpt -s 50 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 --select '*.1.mlp.experts.[57].*'
 # Each rank keeps its hidden states in a file; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --select '*.0.*.[kv]_proj.weight' --scratch .
+counts="2 3"
+same 20.gguf imatrix "${model%/*}/tiny-moe" --calibration tiny-qwen2/calibration.txt --context 32 --chunks 7 --process-output
+counts=3
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 

@@ -57,6 +57,7 @@ lora merge --base tiny-qwen2 --adapter FILE=lora -o OUT
 lora resize FILE=lora --rank 2 -o OUT
 evaluate MODEL=tiny-qwen2 pruned --text TEXT --context 64
 perplexity MODEL=tiny-qwen2 --text TEXT --context 64
+imatrix MODEL=tiny-qwen2 -o OUT.gguf --calibration TEXT --context 64 --chunks 2
 generate MODEL=tiny-qwen2 --prompt x --tokens 2
 tokenize MODEL=tiny-qwen2 --text TEXT
 topology --import FILE=machine.xml

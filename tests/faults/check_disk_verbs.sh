@@ -49,6 +49,7 @@ sweep_disk 1 orthogonality
 sweep_disk 1 evaluate
 sweep_disk 2 perplexity
 sweep_disk 2 generate
+sweep_disk 6 imatrix
 sweep_disk 2 fleet
 hub_begin
 sweep_disk 4 fetch

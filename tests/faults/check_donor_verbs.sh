@@ -41,6 +41,7 @@ sweep_donor 2 lora-extract
 sweep_donor 2 evaluate
 sweep_donor 2 perplexity
 sweep_donor 2 generate
+sweep_donor 2 imatrix
 sweep_donor 2 tokenize
 sweep_donor 2 orthogonality
 sweep_donor 1 width

@@ -24,7 +24,7 @@ made again-lora/l lora sanitize "$adapter"
 
 for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts experts-measured quantize quantize-gguf dequantize dequantize-file \
     convert convert-back extract assemble graft graft-part lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
-    orthogonality evaluate perplexity-reports; do
+    orthogonality evaluate perplexity-reports imatrix; do
     kills $name
 done
 hub_begin

@@ -70,6 +70,7 @@ sweep_memory 8 purify
 sweep_memory 8 purify-fft purify "$q" --select all --method fft "${t1[@]}" -o p
 sweep_memory 8 perplexity
 sweep_memory 8 generate
+sweep_memory 8 imatrix
 sweep_memory 8 evaluate
 sweep_memory 8 prune
 sweep_memory 4 prune-gguf

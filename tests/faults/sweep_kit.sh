@@ -70,6 +70,7 @@ verb() {
         fleet) words=(fleet "$models" "${t1[@]}" -o f) ;;
         orthogonality) words=(orthogonality "$model" "$noisy" "$adapter" "${t1[@]}" -o o) ;;
         perplexity) words=(perplexity "$model" --text "$area/text" "${t1[@]}") ;;
+        imatrix) words=(imatrix "$model" --calibration "$area/longer" --context 32 --chunks 2 "${t1[@]}" -o i.gguf) ;;
         generate) words=(generate "$model" --prompt "a b" --tokens 3 "${t1[@]}") ;;
         experts) scores_of_experts && words=(experts "$mixture" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
         # It stores its measurements next to the output until the output has its name.
@@ -94,7 +95,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | experts*) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-* | extract | assemble | graft | graft-part | experts* | imatrix) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)

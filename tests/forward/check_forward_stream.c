@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { TOKENS = 700, WORDS = 96 };
 
@@ -111,6 +112,55 @@ static void compare_runs(const char *path, unsigned threads, size_t experts)
     compare_states(&whole, &replaced, "replaced", path);
     tear_down(&whole);
 }
+
+/* Adds a digest of each row with the name of its tensor and its number: rows may come in any order. */
+static organ_status digest_rows(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                const float *inputs, organ_error *error)
+{
+    uint64_t *const sum = context;
+    (void)error;
+    for (size_t t = 0; t < tokens; t++)
+        *sum += XXH3_64bits_withSeed(inputs + t * features, features * sizeof *inputs,
+                                     XXH3_64bits_withSeed(tensor, strlen(tensor), first + t));
+    return ORGAN_OK;
+}
+
+static uint64_t tapped_rows(const char *path, unsigned threads, size_t experts)
+{
+    stream_case c;
+    uint64_t sum = 0;
+    organ_error error = {0};
+    const organ_tap tap = {&sum, digest_rows};
+    set_up(&c, path, threads);
+    if (experts) {
+        organ_forward_allow_streaming(c.s.forward);
+        c.s.engine.memory = memory_for(c.s.forward, experts);
+    }
+    for (unsigned l = 0; l < organ_forward_describe(c.s.forward)->layers; l++) {
+        organ_layer *layer = NULL;
+        (experts && c.s.forward->config.kinds[l].mixture ? organ_forward_load_streamed
+                                                         : organ_layer_load)(c.s.forward, (int32_t)l, &layer, &error);
+        ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_layer_run(c.s.forward, layer, &c.windows, c.hidden, &tap, &error) == ORGAN_OK, "%s",
+                      error.message);
+        organ_layer_free(layer);
+    }
+    tear_down(&c);
+    return sum;
+}
+
+/* 700 tokens of four experts each are more rows than a streamed layer has in its buffers at a time. */
+START_TEST(taps_of_streamed_layers_get_the_same_rows)
+{
+    static const char *const paths[] = {"fixtures/forward/qwen3moe", "fixtures/forward/glm4moe.gguf",
+                                        "fixtures/tiny-moe"};
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++) {
+        const uint64_t whole = tapped_rows(paths[p], 1, 0);
+        for (size_t experts = 1; experts < 3; experts++)
+            ck_assert_msg(tapped_rows(paths[p], 2, experts) == whole, "%s: %zu experts", paths[p], experts);
+    }
+}
+END_TEST
 
 /* Layers whose matrices the file has as in_features x out_features: single ones, stacks, and stacks in two dimensions.
  * Each gives the same bits transposed, as stored, and as stored with experts that are streamed. */
@@ -258,10 +308,10 @@ Suite *forward_stream_suite(void)
 {
     const suite_case cases[] = {
         {"streamed",
-         {streamed_layers_give_the_same_bits, experts_of_other_layouts_give_the_same_bits,
-          packed_experts_give_the_same_bits, replaced_layers_give_the_same_bits,
-          a_layer_that_does_not_exist_replaces_none, a_streamed_layer_needs_less_memory,
-          a_streamed_run_can_be_interrupted}},
+         {streamed_layers_give_the_same_bits, taps_of_streamed_layers_get_the_same_rows,
+          experts_of_other_layouts_give_the_same_bits, packed_experts_give_the_same_bits,
+          replaced_layers_give_the_same_bits, a_layer_that_does_not_exist_replaces_none,
+          a_streamed_layer_needs_less_memory, a_streamed_run_can_be_interrupted}},
     };
     return suite_of("forward stream", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kernels/fit_reference.h"
-#include "tests/kernels/kernel_reference.h"
-#include <math.h>
-#include <string.h>
+#include "tests/kernels/fit_group.h"
 
-const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},    {"Q4_1", 3, 32, 20},   {"Q5_0", 6, 32, 22},
-                                       {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},   {"Q4_K", 12, 256, 144},
-                                       {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}};
-
-/* A group of a block, within the limits. */
-typedef struct group {
-    float x[32], w[32];
-    int n;
-} group;
+const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},    {"Q4_1", 3, 32, 20},    {"Q5_0", 6, 32, 22},
+                                       {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},    {"Q4_K", 12, 256, 144},
+                                       {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}, {"Q2_K", 10, 256, 84},
+                                       {"Q3_K", 11, 256, 110}, {"IQ4_NL", 20, 32, 18}, {"IQ4_XS", 23, 256, 136},
+                                       {"MXFP4", 39, 32, 17},  {"NVFP4", 40, 64, 36}};
 
 typedef struct range {
     float low, high;
@@ -20,6 +14,7 @@ typedef struct range {
     float becomes[16];
 } range;
 
+static const line_tries ten = {10, -2.0f, 0.3f};
 static const range eight = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
 static const range sixteen = {
     -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
@@ -27,43 +22,6 @@ static const range thirty_two = {
     -32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
 static const range byte = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
-
-static float bounded(float x)
-{
-    const float below = x >= 0x1p30f ? 0x1p30f : x;
-    return below > -0x1p30f ? below : -0x1p30f;
-}
-
-static float inverse_of(float s) { return fabsf(s) > 0x1p-60f ? 1 / s : 0; }
-
-static float clamped(float x, float low, float high)
-{
-    const float below = x > high ? high : x;
-    return below < low ? low : below;
-}
-
-static float code_at(float a, float low, float high) { return rintf(clamped(a, low, high)); }
-
-static float half_of(float value)
-{
-    const float within = clamped(value, -65504, 65504);
-    uint32_t bits;
-    float back;
-    memcpy(&bits, &within, sizeof bits);
-    bits = reference_widen(reference_f16, reference_narrow(reference_f16, bits));
-    memcpy(&back, &bits, sizeof back);
-    return back;
-}
-
-static group group_of(const float *values, const float *weights, int n)
-{
-    group g = {.n = n};
-    for (int k = 0; k < n; k++) {
-        g.x[k] = bounded(values[k]);
-        g.w[k] = weights[k];
-    }
-    return g;
-}
 
 /* ---- types without a minimum ---- */
 
@@ -97,108 +55,12 @@ static float scale_of(const group *g, const range *r)
     return scale;
 }
 
-/* ---- types with a minimum ---- */
-
-typedef struct line {
-    float s, m;
-} line;
-
-typedef struct moments {
-    float w, x, q, qq, qx;
-} moments;
-
-static void moments_of(const group *g, line l, float high, moments *sums)
-{
-    const float inverse = inverse_of(l.s), shift = -l.m * inverse;
-    *sums = (moments){0};
-    for (int k = 0; k < g->n; k++) {
-        const float q = code_at(fmaf(g->x[k], inverse, shift), 0, high), wq = g->w[k] * q;
-        sums->w += g->w[k];
-        sums->x = fmaf(g->w[k], g->x[k], sums->x);
-        sums->q += wq;
-        sums->qq = fmaf(wq, q, sums->qq);
-        sums->qx = fmaf(wq, g->x[k], sums->qx);
-    }
-}
-
-/* Computes the moments for a given inverse. */
-static void moments_at(const group *g, float inverse, float from, float high, moments *sums)
-{
-    const float shift = -from * inverse;
-    sums->q = sums->qq = sums->qx = 0;
-    for (int k = 0; k < g->n; k++) {
-        const float q = code_at(fmaf(g->x[k], inverse, shift), 0, high), wq = g->w[k] * q;
-        sums->q += wq;
-        sums->qq = fmaf(wq, q, sums->qq);
-        sums->qx = fmaf(wq, g->x[k], sums->qx);
-    }
-}
-
-static float gain_of(const moments *a, float s, float m)
-{
-    const float of_s = (a->qx + a->qx) - fmaf(s, a->qq, (m + m) * a->q);
-    return fmaf(s, of_s, m * fmaf(-m, a->w, a->x + a->x));
-}
-
-static line line_of(const group *g, float high, int below)
-{
-    float least = g->x[0], max = g->x[0];
-    moments a;
-    moments_of(g, (line){0, 0}, high, &a);
-    line best = {0, a.x / a.w};
-    for (int k = 1; k < g->n; k++) {
-        max = g->x[k] > max ? g->x[k] : max;
-        least = g->x[k] < least ? g->x[k] : least;
-    }
-    if (below) {
-        best.m = best.m > 0 ? 0 : best.m;
-        least = least > 0 ? 0 : least;
-    }
-    float gain = gain_of(&(moments){.w = a.w, .x = a.x}, 0, best.m);
-    for (int t = 0; t <= 10; t++) {
-        const float span = max - least, becomes = high + (-2.0f + (float)t * 0.3f);
-        const float requested = span > 0x1p-26f ? becomes / span : 0,
-                    inverse = t == 10 ? inverse_of(best.s) : requested;
-        moments_at(g, inverse, t == 10 ? best.m : least, high, &a);
-        const float apart = a.w * a.qq - a.q * a.q;
-        if (!(apart > 0))
-            continue;
-        line l = {(a.w * a.qx - a.x * a.q) / apart, (a.qq * a.x - a.q * a.qx) / apart};
-        if (below && l.m > 0)
-            l = (line){a.qx / a.qq, 0};
-        const float this = gain_of(&a, l.s, l.m);
-        if (l.s > 0 && this > gain) {
-            best = l;
-            gain = this;
-        }
-    }
-    return best;
-}
-
 /* ---- blocks ---- */
 
 static void mean_around(const group *g, const range *r, float s, float *meant)
 {
     for (int k = 0; k < g->n; k++)
         meant[k] = s * code_at(g->x[k] * inverse_of(s), r->low, r->high);
-}
-
-static void mean_line(const group *g, line l, float high, float *meant)
-{
-    const float inverse = inverse_of(l.s), shift = -l.m * inverse;
-    for (int k = 0; k < g->n; k++)
-        meant[k] = l.s * code_at(fmaf(g->x[k], inverse, shift), 0, high) + l.m;
-}
-
-static float line_loss(const group *g, line l, float high)
-{
-    const float inverse = inverse_of(l.s), shift = -l.m * inverse;
-    float sum = 0;
-    for (int k = 0; k < g->n; k++) {
-        const float lost = fmaf(-l.s, code_at(fmaf(g->x[k], inverse, shift), 0, high), g->x[k] - l.m);
-        sum = fmaf(g->w[k] * lost, lost, sum);
-    }
-    return sum;
 }
 
 /* For a block of 8 groups: d, dmin and the codes of its scales and minima. */
@@ -253,7 +115,7 @@ static void fit_of_8(const float *values, const float *weights, float high, floa
     float s = 0, depth = 0;
     for (int j = 0; j < 8; j++) {
         groups[j] = group_of(values + 32 * j, weights + 32 * j, 32);
-        lines[j] = line_of(&groups[j], high, 1);
+        lines[j] = line_of(&groups[j], high, &ten, 1);
         s = lines[j].s > s ? lines[j].s : s;
         depth = -lines[j].m > depth ? -lines[j].m : depth;
     }
@@ -330,6 +192,8 @@ static void fit_of_16(const float *values, const float *weights, float *meant)
 void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant)
 {
     const range *const ranges[] = {[2] = &eight, [6] = &sixteen, [8] = &byte};
+    if (reference_fit_levels(type, values, weights, meant))
+        return;
     if (type->number == 14) {
         fit_of_16(values, weights, meant);
     } else if (type->elements == 256) {
@@ -338,7 +202,7 @@ void reference_fit(const fit_type *type, const float *values, const float *weigh
         const group g = group_of(values, weights, 32);
         if (type->number == 3 || type->number == 7) {
             const float high = type->number == 3 ? 15 : 31;
-            const line l = line_of(&g, high, 0);
+            const line l = line_of(&g, high, &ten, 0);
             mean_line(&g, (line){half_of(l.s), half_of(l.m)}, high, meant);
         } else {
             mean_around(&g, ranges[type->number], half_of(scale_of(&g, ranges[type->number])), meant);

@@ -49,6 +49,19 @@ static void drops_a_code(const float *values, const float *weights, size_t cols,
         ((unsigned char *)blocks)[176 * 30 + 16] ^= 1;
 }
 
+static void takes_the_next_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[40](values, weights, cols, blocks, n);
+    if (n > 20 && ((unsigned char *)blocks)[36 * 20] < 126)
+        ((unsigned char *)blocks)[36 * 20]++;
+}
+static void drops_a_high_bit(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[11](values, weights, cols, blocks, n);
+    if (n > 30)
+        ((unsigned char *)blocks)[110 * 30 + 7] ^= 4;
+}
+
 #define MUTANT(type, wrong)                                                                                            \
     static void break_##wrong(organ_kernels *k) { k->fit[type] = wrong; }
 MUTANT(2, takes_the_greatest)
@@ -58,6 +71,8 @@ MUTANT(8, reads_a_weight_more)
 MUTANT(6, makes_16_blocks)
 MUTANT(3, stores_infinity)
 MUTANT(13, drops_a_code)
+MUTANT(40, takes_the_next_scale)
+MUTANT(11, drops_a_high_bit)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
 
 /* ---- kernels of GPTQ ---- */
@@ -119,6 +134,8 @@ const kernel_mutant fit_mutants[] = {
     {"weights are not looked at", check_fit_reference, break_forgets_weights},
     {"each block has the weights of the first", check_fit_reference, break_weighs_every_row_on},
     {"a bit of a code is lost", check_fit_reference, break_drops_a_code},
+    {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
+    {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},
     {"a block past the last is written", check_fit_shapes, break_makes_16_blocks},
     {"huge values make a scale infinite", check_fit_purpose, break_stores_infinity},

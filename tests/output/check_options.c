@@ -279,6 +279,13 @@ START_TEST(readers)
         REFUSED("organ_evaluate_options.pruned ", organ_evaluate(&o, ENGINE));
     }
     {
+        organ_importance_options o = {0};
+        SIZED(importance, ENGINE);
+        NEEDS(importance, model, MODEL, ENGINE);
+        NEEDS(importance, text, "nowhere", ENGINE);
+        NEEDS(importance, output, "nowhere", ENGINE);
+    }
+    {
         organ_generate_options o = {0};
         SIZED(generate, engine, NULL, NULL, &report, &error);
         NEEDS(generate, model, MODEL, engine, NULL, NULL, &report, &error);

@@ -5,8 +5,12 @@
 
 int main(void)
 {
-    Suite *const suites[] = {low_rank_random_suite(), low_rank_factored_suite(),
-                             low_rank_whole_suite(),  decompositions_suite(),
-                             ridge_suite(),           NULL};
+    Suite *const suites[] = {low_rank_random_suite(),
+                             low_rank_factored_suite(),
+                             low_rank_whole_suite(),
+                             decompositions_suite(),
+                             ridge_suite(),
+                             correction_suite(),
+                             NULL};
     return run_suites(suites);
 }

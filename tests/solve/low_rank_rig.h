@@ -24,5 +24,6 @@ Suite *low_rank_factored_suite(void);
 Suite *low_rank_whole_suite(void);
 Suite *decompositions_suite(void);
 Suite *ridge_suite(void);
+Suite *correction_suite(void);
 
 #endif

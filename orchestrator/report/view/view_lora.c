@@ -27,7 +27,9 @@ static const organ_field projections[] = {
     FIELD_WORDS("parameters", "{modules?{parameters:count}|-}", 0),
     FIELD_WORDS_IF("!dry_run", "change", "{modules?{change:share}|-}", 0),
     FIELD_WORDS_IF("!dry_run", "explained", "{modules?{explained:share}|-}", 0),
-    FIELD_WORDS_IF("!dry_run", "least", "{modules?{least_explained:share}|-}", 0)};
+    FIELD_WORDS_IF("!dry_run", "least", "{modules?{least_explained:share}|-}", 0),
+    FIELD_WORDS_IF("calibration&!dry_run", "outputs, base", "{modules?{outputs_before:share}|-}", 0),
+    FIELD_WORDS_IF("calibration&!dry_run", "outputs", "{modules?{outputs_after:share}|-}", 0)};
 static const organ_field lora_modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
                                            FIELD_TEXT("base stored as", "base_stored", 0),
                                            FIELD_COUNT("rank", "rank"),

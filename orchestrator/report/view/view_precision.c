@@ -188,6 +188,39 @@ static const organ_block width_blocks[] = {
     TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths),
           .caption = "Nats per token, by the curve of each tensor alone", .max = 1000, .what = "tensors")};
 
+/* Columns of the table of types that tensors got for a file of a given size. */
+static const organ_field choices[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_COUNT("weights", "elements"),
+                                      FIELD_TEXT("type", "type", 0),
+                                      FIELD_COUNT("bytes", "bytes"),
+                                      FIELD_WORDS("bits per weight", "{bits_per_weight:.3f}", 0),
+                                      FIELD_WORDS("KL", "{cost:.3g}", 0),
+                                      FIELD_WORDS("measured", "{between?in other layers|here}", 0)};
+
+static const organ_block choice_blocks[] = {
+    SECTION(ON_FILES, NULL, "Type of each tensor"),
+    SAY(ON_ALL, NULL,
+        "Types for {requested}: {of_file?a file|tensors} of {bytes:count} bytes, {bits_per_weight_of_all:.4f} bits per "
+        "weight of all tensors."),
+    SAY(ON_ALL, "cost",
+        "Predicted KL divergence: {cost:.4g} nats per token; {exact?no other choice within that size is predicted to "
+        "be "
+        "better|the lower bound is {bound:.4g}}."),
+    SAY(ON_FILES, "tokens",
+        "The costs of {measured} of {tensors_in_all} tensors were measured on {tokens:count} tokens in {windows} "
+        "windows "
+        "of the calibration text that are not used for calibration, and are in {file}."),
+    MAP("tensors", "tensors",
+        .style = {.title = "Bits by layer and projection",
+                  .description = "A field of cells, one for each projection in each layer, with the bits per weight of "
+                                 "its type. The table below has the same numbers.",
+                  .row_label = "projection",
+                  .value_label = "bits per weight"},
+        .role = "role", .value = "bits_per_weight", .weight = "elements", .layers = true,
+        .caption = "Tensors that lose more with few bits get more of them."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(choices), .caption = "Nats per token, for each tensor alone",
+          .max = 1000, .what = "tensors")};
+
 /* Columns of the tables of an output in GGUF, whose tensors have different block types. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
                                           FIELD_COUNT("tensors", "tensors"),
@@ -255,6 +288,10 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "totals.unreached_experts",
         "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts got no token of its text: "
         "their columns have equal weights."),
+    SAY(ON_ALL, "repair",
+        "The model needs the adapter {repair.adapter}, of rank {repair.rank}{repair.outputs_after?: with it the error "
+        "of "
+        "the outputs is {repair.outputs_after:share}, without it {repair.outputs_before:share}}."),
     SAY(ON_ALL, "calibration",
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
         "{calibration.text.name}: {calibration.streams}. Errors of outputs are on that text; GPTQ's are before scales "
@@ -266,6 +303,7 @@ static const organ_block quantize_blocks[] = {
         "({totals.sparsity:percent}), whose codes mean zero; including small weights, {totals.zeros:count} codes mean "
         "zero. The relative error includes pruning and quantisation, the errors of outputs only quantisation."),
     PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
+    PART(ON_ALL, "choice", BLOCKS_OF(choice_blocks)),
     ALLOCATION_OF(ON_ALL, "sparsity_allocation"),
     SAY(ON_ALL, "sparsity_allocation.asked",
         "The budget was {sparsity_allocation.asked}: codes of kept weights, scales and one bit per weight for the "
@@ -284,6 +322,9 @@ static const organ_block quantize_blocks[] = {
         "{calibration.block_diagonal_tensors:count} tensors were quantised with second moments in blocks of 256 "
         "inputs, because the full matrices did not fit --memory."),
     PLAIN,
+    SAY(ON_ALL, "converted",
+        "Converted from {converted.model} to GGUF first ({converted.bytes:bytes}, {dry_run?to be removed|removed} at "
+        "the end)."),
     SAY(ON_ALL, "totals.bits_per_weight_of_all",
         "All tensors together: {totals.bits_per_weight_of_all:.2f} bits per weight."),
     SAY(ON_ALL, "clipped_blocks",
@@ -327,6 +368,27 @@ const organ_view organ_quantize_view = {
             "nearest to its weight{types?, with the scales of least error{imatrix? weighted by an imatrix|}|}: no "
             "calibration{imatrix?|, no data}.}",
     BLOCKS_OF(quantize_blocks)};
+
+/* ---- several sizes of one call ---- */
+
+static const organ_field sizes[] = {FIELD_WORDS("requested", "{choice.requested}", 0),
+                                    FIELD_WORDS("bytes", "{choice.bytes:count}", 0),
+                                    FIELD_WORDS("bits per weight", "{choice.bits_per_weight_of_all:.4f}", 0),
+                                    FIELD_WORDS("predicted KL", "{choice.cost?{choice.cost:.4g}|-}", 0),
+                                    FIELD_TEXT("file", "output", ORGAN_FIELD_CODE)};
+
+static const organ_block quantize_sizes_blocks[] = {
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |Quantised }{model}\nas mixed, in {outputs:size} sizes\n\n"),
+    HEADING("Quantisation of {model} in several sizes"),
+    TABLE(ON_ALL, "outputs", "outputs", FIELDS(sizes), .caption = "Nats per token; each output has its own report"),
+    SAY(ON_ALL, "!outputs", "All outputs exist already."),
+};
+
+const organ_view organ_quantize_sizes_view = {.schema = "organ.quantize_sizes/1",
+                                              .kind = "Quantisation",
+                                              .title = "{model}",
+                                              .lead = "One model in several sizes.",
+                                              BLOCKS_OF(quantize_sizes_blocks)};
 
 /* The view of organ.convert/1, the report of `organ convert`. */
 

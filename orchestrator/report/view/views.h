@@ -22,6 +22,7 @@
     VIEW(fleet)                                                                                                        \
     VIEW(generate)                                                                                                     \
     VIEW(graft)                                                                                                        \
+    VIEW(imatrix)                                                                                                      \
     VIEW(inspect)                                                                                                      \
     VIEW(layers)                                                                                                       \
     VIEW(lora_extract)                                                                                                 \
@@ -36,6 +37,7 @@
     VIEW(prune)                                                                                                        \
     VIEW(purify)                                                                                                       \
     VIEW(quantize)                                                                                                     \
+    VIEW(quantize_sizes)                                                                                               \
     VIEW(tasks)                                                                                                        \
     VIEW(tokenize)                                                                                                     \
     VIEW(topology)                                                                                                     \

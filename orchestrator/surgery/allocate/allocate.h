@@ -21,7 +21,7 @@
 
 #define ORGAN_ALLOCATION_DEFINITION "allocate/3"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS     8 /* greatest number of levels of a curve */
+#define ORGAN_ALLOCATION_LEVELS     32 /* greatest number of levels of a curve */
 #define ORGAN_SPARSITY_LEVELS       2
 
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
@@ -134,6 +134,32 @@ double organ_allocation_choose(organ_allocation *allocation, const double *sizes
 bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
 
 void organ_allocation_release(organ_allocation *allocation);
+
+/* ---- an integer programme ---- */
+
+#define ORGAN_PROGRAMME_NONE UINT64_MAX /* size of an item that a class does not have */
+
+/* Chooses one item of each class so that the sizes fit into a capacity and the sum of costs is least: a multiple-choice
+ * knapsack problem. Item k of class n has sizes[n * items + k] and costs[n * items + k], which is finite and at least
+ * 0. The caller sets the members up to `chosen` and owns all arrays. */
+typedef struct organ_programme {
+    size_t classes, items;
+    const uint64_t *sizes;
+    const double *costs;
+    uint64_t capacity;
+    size_t *chosen; /* output: for each class the number of its item */
+    uint64_t least; /* output: size of the smallest items */
+    bool feasible;  /* output: `least` is within the capacity, and all classes have an item; if not, there is no further
+                       output */
+    uint64_t size;  /* output: sum of the chosen sizes */
+    double cost;    /* output: sum of the chosen costs, added in any order of classes */
+    double bound;   /* output: no choice costs less, apart from rounding: `cost` if `exact` */
+    double price;   /* output: the Lagrange multiplier of `bound`, cost per unit of size */
+    bool exact;     /* output: no choice costs less than `cost`; false: the search was too large to be finished */
+} organ_programme;
+
+/* Solves the programme. Results depend only on the arguments. Returns false if memory cannot be allocated. */
+bool organ_programme_solve(organ_programme *programme);
 
 /* ---- the file ---- */
 
@@ -300,6 +326,13 @@ organ_status organ_variants_pass(organ_variants *variants, const organ_layer *lo
  * not finite. */
 organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
                                 organ_error *error);
+/* Adds the variant whose hidden states begin with the embeddings that organ_forward_embed returns now
+ * (organ_forward_change_embeddings) and that has the donor's layers. All variants must be finished before one of
+ * organ_variants_add follows. */
+organ_status organ_variants_add_embedded(organ_variants *variants, double *divergence, organ_error *error);
+/* Sets *divergence to the mean of KL(donor || donor with output head `head`), as organ_variants_judge does. */
+organ_status organ_variants_judge_head(organ_variants *variants, const organ_head_rows *head, double *divergence,
+                                       organ_error *error);
 /* Runs all added variants through the remaining layers and sets their divergences. */
 organ_status organ_variants_finish(organ_variants *variants, organ_error *error);
 

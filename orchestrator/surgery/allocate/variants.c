@@ -19,21 +19,23 @@ struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens;       /* tokens of all windows */
-    size_t width;        /* floats of a token's hidden state */
-    size_t vocabulary;   /* logits of a token */
-    size_t max_variants; /* greatest number of variants in `states` */
-    size_t held;         /* number of variants in `states` whose divergence is not computed yet */
-    int32_t reached;     /* the current layer: `donor` has its inputs */
-    float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
-    float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
-    double **results;    /* for each variant in `states`, the address where its divergence will be stored */
-    float *logits;       /* the donor's logits of a tile */
-    size_t first, count; /* the tile in `logits`: its first token and number of tokens; 0 tokens: none yet */
-    double *sums;        /* log-sum-exp of the donor's logits of each token of the tile */
-    size_t *rows;        /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
-    double *found;       /* found[k]: divergence at token rows[k] */
-    double times;        /* factor of a variant's logits (organ_variants_scale) */
+    size_t tokens;               /* tokens of all windows */
+    size_t width;                /* floats of a token's hidden state */
+    size_t vocabulary;           /* logits of a token */
+    size_t max_variants;         /* greatest number of variants in `states` */
+    size_t held;                 /* number of variants in `states` whose divergence is not computed yet */
+    int32_t reached;             /* the current layer: `donor` has its inputs */
+    int32_t next;                /* layer through which the held variants run next */
+    const organ_head_rows *head; /* output head of the compared streams; NULL: that of the model */
+    float *donor, *last;         /* the donor's hidden states before the current layer, and after the last layer */
+    float *states;               /* states of the variants after their current layer, max_variants x tokens x width */
+    double **results;            /* for each variant in `states`, the address where its divergence will be stored */
+    float *logits;               /* the donor's logits of a tile */
+    size_t first, count;         /* the tile in `logits`: its first token and number of tokens; 0 tokens: none yet */
+    double *sums;                /* log-sum-exp of the donor's logits of each token of the tile */
+    size_t *rows;  /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
+    double *found; /* found[k]: divergence at token rows[k] */
+    double times;  /* factor of a variant's logits (organ_variants_scale) */
 };
 
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
@@ -177,7 +179,10 @@ static organ_status add_tile_divergences(organ_variants *v, const float *states,
     for (size_t k = 0; k < count * tokens; k++)
         v->rows[k] = k / tokens * v->tokens + first + k % tokens;
     if (prepare_tile(v, first, tokens, error) ||
-        organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare_logits, error))
+        (v->head
+             ? organ_forward_logits_with(v->forward, v->head, states, v->rows, count * tokens, (void *)&t,
+                                         compare_logits, error)
+             : organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare_logits, error)))
         return error->status;
     for (size_t k = 0; k < count * tokens; k++)
         divergence[k / tokens] += v->found[k];
@@ -198,6 +203,15 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
             return organ_fail(error, ORGAN_BAD_INPUT, "logits of the allocation's tokens are not finite numbers");
         divergence[k] = divergence[k] > 0 ? divergence[k] : 0;
     }
+    return error->status;
+}
+
+organ_status organ_variants_judge_head(organ_variants *v, const organ_head_rows *head, double *divergence,
+                                       organ_error *error)
+{
+    v->head = head;
+    organ_variants_judge(v, v->last, 1, divergence, error);
+    v->head = NULL;
     return error->status;
 }
 
@@ -223,7 +237,7 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     if (!found)
         return organ_fail_errno(error, ENOMEM, "divergences of %zu variants", v->held);
     const int32_t layers = (int32_t)organ_forward_describe(v->forward)->layers;
-    if (run_streams_through_layers(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
+    if (run_streams_through_layers(v, v->next, layers, v->states, v->held, error) == ORGAN_OK)
         organ_variants_judge(v, v->states, v->held, found, error);
     for (size_t k = 0; k < v->held && !error->status; k++)
         *v->results[k] = found[k];
@@ -239,7 +253,17 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     float *const states = v->states + v->held * variants_floats_of(v);
     memcpy(states, v->donor, variants_floats_of(v) * sizeof *states);
     v->results[v->held++] = divergence;
+    v->next = v->reached + 1;
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
+}
+
+organ_status organ_variants_add_embedded(organ_variants *v, double *divergence, organ_error *error)
+{
+    if ((v->held == v->max_variants || v->next > 0) && organ_variants_finish(v, error) != ORGAN_OK)
+        return error->status;
+    v->results[v->held] = divergence;
+    v->next = 0;
+    return organ_forward_embed(v->forward, v->windows, v->states + v->held++ * variants_floats_of(v), error);
 }
 
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)

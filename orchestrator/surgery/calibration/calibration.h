@@ -125,6 +125,17 @@ typedef struct organ_input_moments {
                                   j; in (0, 1] */
 } organ_input_moments;
 
+/* Number added to the diagonal of H, as a share of the mean of its diagonal: at least ORGAN_GPTQ_DAMPING, and at least
+ * ORGAN_GPTQ_FEW_TOKENS times the inputs per token, which counts the columns of a block if H has diagonal blocks: the
+ * moments of few tokens are those of the text rather than those of the model. */
+#define ORGAN_GPTQ_DAMPING    0.01
+#define ORGAN_GPTQ_FEW_TOKENS 0.25
+static inline double organ_moments_damping(const organ_input_moments *moments)
+{
+    const double share = ORGAN_GPTQ_FEW_TOKENS * (double)moments->block / (double)moments->tokens;
+    return share > ORGAN_GPTQ_DAMPING ? share : ORGAN_GPTQ_DAMPING;
+}
+
 typedef struct organ_calibration organ_calibration;
 
 /* Creates a calibration without tokens. `engine` must outlive the calibration. Returns ORGAN_USAGE if the number of

@@ -1,39 +1,91 @@
 /* SPDX-License-Identifier: MIT
- * Sums of squared inputs, by the names that llama.cpp gives the matrices. */
-#include "orchestrator/surgery/scoring/scoring_parts.h"
+ * Sums of squared inputs, by the names that llama.cpp gives the matrices.
+ *
+ * A sum is exact: an integer of 192 bits that counts units of 2^-112. The square of an FP32 number has 48 bits, so only
+ * bits below the unit are cut off, from inputs below 2^-32. Therefore the order of the additions does not change a sum,
+ * and tokens can be divided among batches, runs and ranks in any way. */
+#include "orchestrator/surgery/scoring/input_sums.h"
 
 #include "formats/base/arena.h"
-#include "formats/imatrix/imatrix.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct sums_entry {
-    char name[ORGAN_INPUT_NAME]; /* name of the matrix in llama.cpp */
-    size_t features, matrices;   /* columns of each matrix; number of matrices */
-    double *sums;                /* sums of squares of each input, matrices x features */
-    double *counts;              /* number of tokens of each matrix */
-} sums_entry;
+#define UNIT_EXPONENT (-112)
+#define LARGEST_INPUT 0x1p30f           /* 2^20 tokens with this input do not overflow a sum */
+#define COLUMNS       ((size_t)512)     /* columns of one task */
+#define REDUCED       ((size_t)1 << 16) /* numbers that ranks exchange together */
 
-struct organ_input_sums {
-    const organ_forward *forward;
-    int32_t layer; /* layer of the last tap */
-    sums_entry *entries;
-    size_t count, capacity; /* entries in use, and allocated */
-};
+/* ---- entries ---- */
 
-organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
+static organ_input_entry *entry_named(const organ_input_sums *s, const char *name)
+{
+    const size_t *const found = organ_name_table_find(&s->names, name);
+    return found ? &s->entries[*found] : NULL;
+}
+
+static organ_status add_named(organ_input_sums *s, const char *name, size_t matrices, size_t features,
+                              organ_error *error)
+{
+    const organ_input_entry *const old = entry_named(s, name);
+    if (old)
+        return old->features == features && old->matrices == matrices
+                   ? ORGAN_OK
+                   : organ_fail(error, ORGAN_BAD_INPUT,
+                                "two tensors of the importance matrix's entry '%s' differ in size", name);
+    organ_input_entry made = {.features = features, .matrices = matrices};
+    made.name = organ_arena_copy(&s->arena, name, strlen(name));
+    made.sums = calloc(matrices * features, sizeof *made.sums);
+    made.counts = calloc(matrices, sizeof *made.counts);
+    if (!made.name || !made.sums || !made.counts ||
+        !organ_grow(&s->entries, s->count, &s->capacity, sizeof *s->entries) ||
+        !organ_name_table_put(&s->names, made.name, s->count)) {
+        free(made.sums);
+        free(made.counts);
+        return organ_fail_errno(error, ENOMEM, "the sums of '%s'", name);
+    }
+    s->entries[s->count++] = made;
+    return ORGAN_OK;
+}
+
+/* A tensor has two entries if it is two matrices in llama.cpp. */
+static organ_status add_entry(void *context, const organ_input_place *place, size_t features, organ_error *error)
+{
+    for (unsigned n = 0; n < place->count && !error->status; n++)
+        add_named(context, place->names[n], place->matrices, features, error);
+    return error->status;
+}
+
+organ_status organ_input_sums_open(const organ_forward *forward, const organ_engine *engine, organ_input_sums **sums,
+                                   organ_error *error)
 {
     *sums = NULL;
     if (!organ_forward_has_input_names(forward))
         return organ_fail(error, ORGAN_USAGE,
-                          "--write-imatrix: llama.cpp's names of the matrices of architecture %s are not known",
+                          "an importance matrix cannot be made: llama.cpp's names of the matrices of architecture %s "
+                          "are not known",
                           organ_forward_describe(forward)->architecture);
-    if (!(*sums = calloc(1, sizeof **sums)))
+    organ_input_sums *const s = *sums = calloc(1, sizeof *s);
+    if (!s)
         return organ_fail_errno(error, ENOMEM, "the sums of an importance matrix");
-    (*sums)->forward = forward;
-    return ORGAN_OK;
+    s->forward = forward;
+    s->engine = engine;
+    for (unsigned l = 0; l < organ_forward_describe(forward)->layers && !error->status; l++)
+        organ_forward_visit_inputs(forward, (int32_t)l, s, add_entry, error);
+    return error->status;
+}
+
+organ_status organ_input_sums_add_head(organ_input_sums *sums, organ_error *error)
+{
+    organ_input_place place;
+    const size_t features = organ_forward_head_place(sums->forward, &place);
+    sums->head = true;
+    return add_entry(sums, &place, features, error);
 }
 
 void organ_input_sums_close(organ_input_sums *sums)
@@ -42,34 +94,96 @@ void organ_input_sums_close(organ_input_sums *sums)
         free(sums->entries[k].sums);
         free(sums->entries[k].counts);
     }
-    if (sums)
+    if (sums) {
         free(sums->entries);
+        organ_name_table_release(&sums->names);
+        organ_arena_release(&sums->arena);
+    }
     free(sums);
 }
 
-/* A new entry has sums of 0. The pointer is valid until the next call. Without memory, sets *error and returns NULL. */
-static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matrices, size_t features, organ_error *error)
+/* ---- exact sums ---- */
+
+/* Adds mantissa x 2^shift units; bits below the unit are cut off. */
+static inline void add_units(organ_exact_sum *sum, uint64_t mantissa, int shift)
 {
-    for (size_t k = 0; k < s->count; k++)
-        if (strcmp(s->entries[k].name, name) == 0)
-            return &s->entries[k];
-    sums_entry made = {.features = features, .matrices = matrices};
-    memcpy(made.name, name, sizeof made.name);
-    made.sums = calloc(matrices * features, sizeof *made.sums);
-    made.counts = calloc(matrices, sizeof *made.counts);
-    if (!made.sums || !made.counts || !organ_grow(&s->entries, s->count, &s->capacity, sizeof *s->entries)) {
-        free(made.sums);
-        free(made.counts);
-        organ_fail_errno(error, ENOMEM, "the sums of '%s'", name);
-        return NULL;
+    const unsigned up = shift > 0 ? (unsigned)shift : 0, word = up / 64, bit = up % 64;
+    if (shift < 0)
+        mantissa = shift > -64 ? mantissa >> -shift : 0;
+    unsigned carry = __builtin_add_overflow(sum->words[word], mantissa << bit, &sum->words[word]);
+    const uint64_t high = bit ? mantissa >> (64 - bit) : 0;
+    for (unsigned k = word + 1; k < ORGAN_EXACT_WORDS && (carry || k == word + 1); k++) {
+        const uint64_t more = (k == word + 1 ? high : 0) + carry; /* does not overflow: `high` has at most 52 bits */
+        carry = __builtin_add_overflow(sum->words[k], more, &sum->words[k]);
     }
-    s->entries[s->count] = made;
-    return &s->entries[s->count++];
 }
 
-/* A tensor has two entries if it is two matrices in llama.cpp. The squares are added token by token, so that the
- * sums do not depend on how tokens are grouped into batches. Tensors that the importance matrix does not have are
- * ignored. */
+static inline void add_number(organ_exact_sum *sum, double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    const int exponent = (int)(bits >> 52); /* the sign is 0; subnormal numbers are far below the unit */
+    const uint64_t mantissa = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1 << 52;
+    if (exponent)
+        add_units(sum, mantissa, exponent - 1075 - UNIT_EXPONENT);
+}
+
+static double number_of(const organ_exact_sum *sum)
+{
+    double number = 0;
+    for (unsigned k = ORGAN_EXACT_WORDS; k-- > 0;)
+        number = number * 0x1p64 + (double)sum->words[k];
+    return ldexp(number, UNIT_EXPONENT);
+}
+
+/* ---- adding tokens ---- */
+
+typedef struct input_batch {
+    organ_exact_sum *sums;
+    const float *inputs;
+    size_t tokens, features;
+    size_t *faulty; /* index of an input that is too large or not finite; SIZE_MAX: none */
+} input_batch;
+
+/* Columns are divided among tasks, so that no two tasks change a sum. */
+static void add_columns(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const input_batch *const a = context;
+    const size_t from = index * COLUMNS, end = from + COLUMNS < a->features ? from + COLUMNS : a->features;
+    for (size_t t = 0; t < a->tokens; t++)
+        for (size_t x = from; x < end; x++) {
+            const float input = a->inputs[t * a->features + x];
+            if (fabsf(input) <= LARGEST_INPUT)
+                add_number(&a->sums[x], (double)input * (double)input);
+            else
+                a->faulty[index] = t * a->features + x;
+        }
+}
+
+static organ_status add_tokens(const organ_input_sums *s, const organ_input_entry *entry, size_t matrix,
+                               const char *tensor, size_t tokens, const float *inputs, organ_error *error)
+{
+    const size_t tasks = (entry->features + COLUMNS - 1) / COLUMNS;
+    size_t *const faulty = malloc(tasks * sizeof *faulty);
+    if (!faulty)
+        return organ_fail_memory(error, tensor);
+    for (size_t k = 0; k < tasks; k++)
+        faulty[k] = SIZE_MAX;
+    input_batch a = {entry->sums + matrix * entry->features, inputs, tokens, entry->features, faulty};
+    organ_share_work(s->engine, NULL, tasks, 4.0 * ORGAN_SHARE_NUMBER * (double)(tokens * entry->features), add_columns,
+                     &a);
+    for (size_t k = 0; k < tasks && !error->status; k++)
+        if (faulty[k] != SIZE_MAX)
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "tensor '%s': its input %zu is %g for one token, but importances need finite inputs up to %g",
+                       tensor, faulty[k] % entry->features, (double)inputs[faulty[k]], (double)LARGEST_INPUT);
+    free(faulty);
+    entry->counts[matrix] += tokens;
+    return error->status;
+}
+
+/* Tensors that the importance matrix does not have are ignored. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
@@ -78,17 +192,12 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     organ_input_place place;
     if (!organ_forward_input_place(s->forward, s->layer, tensor, &place))
         return ORGAN_OK;
-    for (unsigned n = 0; n < place.count; n++) {
-        sums_entry *const entry = entry_of(s, place.names[n], place.matrices, features, error);
-        if (!entry)
-            return error->status;
-        double *const sums = entry->sums + place.matrix * features;
-        for (size_t t = 0; t < tokens; t++)
-            for (size_t x = 0; x < features; x++)
-                sums[x] += (double)inputs[t * features + x] * (double)inputs[t * features + x];
-        entry->counts[place.matrix] += (double)tokens;
+    for (unsigned n = 0; n < place.count && !error->status; n++) {
+        const organ_input_entry *const entry = entry_named(s, place.names[n]);
+        if (entry && entry->features == features)
+            add_tokens(s, entry, place.matrix, tensor, tokens, inputs, error);
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
@@ -97,17 +206,203 @@ organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
     return (organ_tap){sums, add_inputs};
 }
 
-organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, const organ_imatrix_text *text,
-                                    organ_error *error)
+static organ_status add_head_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                    const float *inputs, organ_error *error)
+{
+    (void)first, (void)features;
+    organ_input_sums *const s = context;
+    organ_input_place place;
+    organ_forward_head_place(s->forward, &place);
+    return add_tokens(s, entry_named(s, place.names[0]), 0, tensor, tokens, inputs, error);
+}
+
+organ_tap organ_input_sums_head_tap(organ_input_sums *sums) { return (organ_tap){sums, add_head_inputs}; }
+
+/* ---- joining sums ---- */
+
+void organ_input_entry_add(organ_input_entry *entry, size_t first, const organ_exact_sum *sums, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        uint64_t *const to = entry->sums[first + k].words, carry = 0;
+        for (unsigned w = 0; w < ORGAN_EXACT_WORDS; w++) {
+            const uint64_t more = sums[k].words[w] + carry;
+            carry = more < carry;
+            carry += __builtin_add_overflow(to[w], more, &to[w]);
+        }
+    }
+}
+
+/* Each half of a word becomes a number of its own, so that the sums of up to 2^32 ranks do not overflow. */
+static void split_words(const organ_exact_sum *sums, size_t count, uint64_t *halves)
+{
+    for (size_t k = 0; k < count * ORGAN_EXACT_WORDS; k++) {
+        const uint64_t word = sums[k / ORGAN_EXACT_WORDS].words[k % ORGAN_EXACT_WORDS];
+        halves[2 * k] = word & UINT32_MAX;
+        halves[2 * k + 1] = word >> 32;
+    }
+}
+
+static void join_words(const uint64_t *halves, size_t count, organ_exact_sum *sums)
+{
+    for (size_t k = 0; k < count; k++) {
+        uint64_t carry = 0;
+        for (unsigned h = 0; h < 2 * ORGAN_EXACT_WORDS; h++) {
+            const uint64_t sum = halves[2 * ORGAN_EXACT_WORDS * k + h] + carry;
+            uint64_t *const word = &sums[k].words[h / 2];
+            *word = h % 2 ? *word | sum << 32 : sum & UINT32_MAX;
+            carry = sum >> 32;
+        }
+    }
+}
+
+/* Without an entry of its own after an error, a rank still takes part in the exchange. */
+organ_status organ_input_sums_reduce(organ_input_sums *s, organ_ranks *ranks, organ_error *error)
+{
+    if (!ranks)
+        return error->status;
+    uint64_t *const halves = malloc(REDUCED * 2 * ORGAN_EXACT_WORDS * sizeof *halves);
+    if (!halves)
+        organ_fail_memory(error, "the sums of the ranks");
+    organ_ranks_agree(ranks, "adding the sums of the ranks", error);
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        organ_input_entry *const e = &s->entries[k];
+        const size_t numbers = e->matrices * e->features;
+        organ_ranks_add(ranks, "adding counts", e->counts, e->matrices, error);
+        for (size_t at = 0; at < numbers && !error->status; at += REDUCED) {
+            const size_t n = numbers - at < REDUCED ? numbers - at : REDUCED;
+            split_words(e->sums + at, n, halves);
+            if (organ_ranks_add(ranks, "adding sums", halves, n * 2 * ORGAN_EXACT_WORDS, error) == ORGAN_OK)
+                join_words(halves, n, e->sums + at);
+        }
+    }
+    free(halves);
+    return error->status;
+}
+
+/* ---- completing and writing ---- */
+
+static bool has_tokens(const organ_input_entry *e)
+{
+    for (size_t m = 0; m < e->matrices; m++)
+        if (e->counts[m])
+            return true;
+    return false;
+}
+
+static void remove_unused(organ_input_sums *s)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < s->count; k++)
+        if (has_tokens(&s->entries[k]))
+            s->entries[kept++] = s->entries[k];
+        else {
+            free(s->entries[k].sums);
+            free(s->entries[k].counts);
+        }
+    s->count = kept;
+    organ_name_table_release(&s->names);
+}
+
+/* The means are those over all tokens of the stack; matrix m gets them. */
+static void fill_matrix(organ_input_entry *e, const double *means, size_t m)
+{
+    for (size_t x = 0; x < e->features; x++)
+        add_number(&e->sums[m * e->features + x], means[x]);
+    e->counts[m] = 1;
+}
+
+/* Appends the numbers of the filled matrices to `experts`. */
+static organ_status fill_entry(organ_input_entry *e, json_t *experts, organ_error *error)
+{
+    double *const means = calloc(e->features, sizeof *means);
+    double tokens = 0;
+    if (!means)
+        return organ_fail_memory(error, e->name);
+    for (size_t m = 0; m < e->matrices; m++) {
+        tokens += (double)e->counts[m];
+        for (size_t x = 0; x < e->features; x++)
+            means[x] += number_of(&e->sums[m * e->features + x]);
+    }
+    for (size_t x = 0; x < e->features; x++)
+        means[x] /= tokens;
+    for (size_t m = 0; m < e->matrices; m++)
+        if (e->counts[m] == 0) {
+            fill_matrix(e, means, m);
+            json_array_append_new(experts, json_integer((json_int_t)m));
+        }
+    free(means);
+    return error->status;
+}
+
+/* The matrices of a layer's experts have the same tokens, so each layer is listed once. */
+static void list_filled(json_t *filled, const char *name, const json_t *experts)
+{
+    char text[200];
+    json_t *const layers = json_object_get(filled, "layers");
+    const json_int_t layer = organ_anatomy_of(name).layer,
+                     before = json_integer_value(json_object_get(filled, "experts"));
+    const json_t *const last = json_array_get(layers, json_array_size(layers) - 1);
+    if (json_array_size(experts) == 0 || (last && (json_int_t)organ_json_count(last, "layer") == layer))
+        return;
+    size_t used = (size_t)snprintf(text, sizeof text, "layer %d:", (int)layer);
+    for (size_t k = 0; k < json_array_size(experts) && used < sizeof text; k++)
+        if (used + 24 < sizeof text) /* room for ", ", a number and ", ..." */
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s %d", k ? "," : "",
+                                     (int)json_integer_value(json_array_get(experts, k)));
+        else
+            used += (size_t)snprintf(text + used, sizeof text - used, ", ...") + sizeof text; /* nothing more fits */
+    json_array_append_new(layers, ORGAN_OBJECT(SET_COUNT("layer", layer), SET("experts", json_deep_copy(experts))));
+    json_array_append_new(json_object_get(filled, "names"), json_string(text));
+    json_object_set_new(filled, "experts", json_integer(before + (json_int_t)json_array_size(experts)));
+}
+
+organ_status organ_input_sums_complete(organ_input_sums *s, json_t **filled, organ_error *error)
+{
+    json_t *const list = ORGAN_OBJECT(SET_COUNT("experts", 0), SET("layers", json_array()), SET("names", json_array()));
+    *filled = NULL;
+    if (!list)
+        return organ_fail_memory(error, "the experts without tokens");
+    remove_unused(s);
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        json_t *const experts = json_array();
+        if (fill_entry(&s->entries[k], experts, error) == ORGAN_OK)
+            list_filled(list, s->entries[k].name, experts);
+        json_decref(experts);
+    }
+    if (!error->status && organ_json_count(list, "experts") > 0)
+        *filled = list;
+    else
+        json_decref(list);
+    return error->status;
+}
+
+static double sum_at(const void *source, uint64_t k)
+{
+    return number_of(&((const organ_input_entry *)source)->sums[k]);
+}
+
+static double tokens_at(const void *source, uint64_t k)
+{
+    return (double)((const organ_input_entry *)source)->counts[k];
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const organ_imatrix_sums *)a)->name, ((const organ_imatrix_sums *)b)->name);
+}
+
+organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, organ_imatrix_format format,
+                                    const organ_imatrix_text *text, organ_error *error)
 {
     organ_imatrix_sums *const all = calloc(s->count + 1, sizeof *all);
     if (!all)
         return organ_fail_memory(error, path);
     for (size_t k = 0; k < s->count; k++) {
-        const sums_entry *const e = &s->entries[k];
-        all[k] = (organ_imatrix_sums){e->name, e->features, e->matrices, e->sums, e->counts};
+        const organ_input_entry *const e = &s->entries[k];
+        all[k] = (organ_imatrix_sums){e->name, e->features, e->matrices, e->matrices, sum_at, tokens_at, e};
     }
-    organ_imatrix_write(path, text, all, s->count, error);
+    qsort(all, s->count, sizeof *all, by_name);
+    organ_imatrix_write(path, format, text, all, s->count, error);
     free(all);
     return error->status;
 }

@@ -182,7 +182,7 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
                         (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
     const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
-    return (uint64_t)tokens * each + numbers * sizeof(double);
+    return (uint64_t)tokens * each + numbers * sizeof(organ_exact_sum);
 }
 
 /* kept_bytes are subtracted from `memory` first. With one model the forward pass gets all remaining bytes. With
@@ -301,10 +301,8 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
         scoring->models[m].path = paths[m];
         open_model(scoring, &scoring->models[m], error);
     }
-    if (!error->status && options->imatrix && organ_ranks_count(scoring->engine.ranks) > 1)
-        return organ_fail(error, ORGAN_USAGE, "--write-imatrix is not supported with several ranks");
     if (!error->status && options->imatrix)
-        organ_input_sums_open(scoring->models[0].forward, &scoring->sums, error);
+        organ_input_sums_open(scoring->models[0].forward, &scoring->engine, &scoring->sums, error);
     return error->status ? error->status : choose_protocol(scoring, error);
 }
 
@@ -391,11 +389,8 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
-/* The hidden states are in m->hidden. The inputs of the first model's matrices are added to the sums of an
- * importance matrix, if one is requested. */
-static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
+organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *windows, organ_error *error)
 {
-    organ_scored_model *const m = context;
     const organ_scoring *const scoring = m->scoring;
     organ_input_sums *const sums = m == scoring->models ? scoring->sums : NULL;
     const unsigned layers = organ_forward_describe(m->forward)->layers;
@@ -411,7 +406,16 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
         organ_progress_advance(scoring->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
     }
     organ_layer_free(layer);
+    if (!error->status && sums && sums->head) {
+        const organ_tap tap = organ_input_sums_head_tap(sums);
+        organ_forward_tap_head(m->forward, m->hidden, windows->begin[windows->count], &tap, error);
+    }
     return error->status;
+}
+
+static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
+{
+    return organ_scoring_carry(context, windows, error);
 }
 
 static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
@@ -475,6 +479,8 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
     organ_ranks_agree(scoring->engine.ranks, "opening models and text", error);
     if (!error->status)
         score_windows(scoring, sources, scores, error);
+    if (scoring->sums)
+        organ_input_sums_reduce(scoring->sums, scoring->engine.ranks, error);
     for (size_t m = 0; m < scoring->count && !error->status; m++)
         organ_model_unchanged(scoring->models[m].model, error);
     free(sources);

@@ -8,6 +8,7 @@
 #define ORGAN_SURGERY_SCORING_SCORING_H
 
 #include "orchestrator/output/inputs.h"
+#include "orchestrator/surgery/scoring/input_sums.h"
 #include "orchestrator/surgery/scoring/scoring_parts.h"
 
 #include <jansson.h>
@@ -83,6 +84,23 @@ organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error);
 uint64_t organ_scoring_min_memory(organ_scoring *scoring);
 uint64_t organ_scoring_good_memory(organ_scoring *scoring);
 void organ_scoring_close(organ_scoring *scoring);
+
+/* Runs windows through a model, whose hidden states are then in m->hidden, which has room for them. The inputs of the
+ * first model's matrices are added to scoring->sums, if an importance matrix is requested. */
+organ_status organ_scoring_carry(organ_scored_model *m, const organ_windows *windows, organ_error *error);
+
+/* ---- sums of inputs without scores (collect.c) ---- */
+
+/* Runs all windows through the first model for scoring->sums alone; afterwards every rank has the sums of all windows.
+ * All windows have scoring->protocol.context tokens (style llama.cpp with options->imatrix). All ranks call it, also
+ * after an error, which every rank then returns. `directory` is that of the unfinished output, where each rank saves
+ * its sums after at most 64 windows; NULL: nothing is saved. `resumed`: begin with the sums that an interrupted run
+ * saved there, in any number of ranks. *done becomes the number of windows in the sums that this rank saved last.
+ * Returns the errors of organ_scoring_run. */
+organ_status organ_scoring_collect(organ_scoring *scoring, const char *directory, bool resumed, size_t *done,
+                                   organ_error *error);
+/* Removes the saved sums from the directory of a complete output. */
+void organ_scoring_collect_end(const char *directory);
 
 /* Each function below returns one object of a report, which the caller releases; NULL if memory runs out. Numbers that
  * are not finite (the standard error of one token, the perplexity of a destroyed model) are null. */

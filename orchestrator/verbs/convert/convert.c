@@ -3,6 +3,7 @@
 #include "orchestrator/verbs/convert/convert_parts.h"
 
 #include "formats/architecture/config_readers.h"
+#include "formats/base/files.h"
 #include "formats/base/json.h"
 #include "formats/base/rows.h"
 #include "orchestrator/machine/quantity.h"
@@ -12,12 +13,16 @@
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/verbs/convert/convert_across.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <organ/base.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The report of a conversion, document organ.convert/1. */
 
@@ -331,9 +336,8 @@ void organ_convert_release(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
-static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
+static organ_status convert_prepare(organ_convert_job *job, organ_error *error)
 {
-    const organ_convert_options *const o = job->options;
     if (convert_open(job, error) || organ_convert_plan(job, error) ||
         (job->to_gguf ? organ_convert_keys(job, error) : organ_convert_config(job, error)))
         return error->status;
@@ -341,6 +345,14 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     if (job->dropped)
         organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
+    return ORGAN_OK;
+}
+
+static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
+{
+    const organ_convert_options *const o = job->options;
+    if (convert_prepare(job, error))
+        return error->status;
     if (o->write.dry_run && organ_convert_estimate(job, error))
         return error->status;
     const organ_write made = {.model = job->model,
@@ -366,6 +378,34 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .parameters = convert_parameters,
                               .document = convert_document};
     return organ_write_run(&made, report, error);
+}
+
+static organ_status write_outline(const organ_convert_job *job, const char *path, uint64_t *bytes, organ_error *error)
+{
+    organ_gguf_layout layout;
+    for (size_t k = 0; k < job->piece_count && !error->status; k++)
+        organ_gguf_writer_tensor(job->gguf, job->pieces[k].name, job->pieces[k].dtype, job->pieces[k].rank,
+                                 job->pieces[k].shape, error);
+    if (error->status || organ_gguf_writer_finish(job->gguf, &layout, error))
+        return error->status;
+    const int fd = organ_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || organ_write_all(fd, layout.bytes, layout.size) || organ_resize_file(fd, (off_t)layout.file_size))
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    if (fd >= 0)
+        close(fd);
+    *bytes += layout.file_size;
+    return error->status;
+}
+
+organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, const char *path, uint64_t *bytes,
+                                   organ_error *error)
+{
+    organ_convert_job job = {.options = options, .engine = engine, .progress = progress};
+    if (convert_prepare(&job, error) == ORGAN_OK)
+        write_outline(&job, path, bytes, error);
+    organ_convert_release(&job);
+    return error->status;
 }
 
 static organ_status convert_verb(const void *given, const organ_engine *engine, const organ_progress *progress,

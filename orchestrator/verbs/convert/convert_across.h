@@ -6,6 +6,7 @@
 
 #include "formats/weights/weight_search.h"
 
+#include <organ/convert.h>
 #include <organ/stream.h>
 
 typedef struct organ_across organ_across;
@@ -37,5 +38,13 @@ typedef enum organ_across_kind {
 
 /* Returns how the weight of this name, of either model, is stored in the other. */
 organ_across_kind organ_across_kind_of(const organ_across *across, const char *name);
+
+/* Writes a GGUF file with the key-values and tensors that organ_convert gives the model, but without their data: the
+ * file is a hole behind its header and takes no room on the disk. options->to is "gguf"; options->write is not used.
+ * Adds its size to *bytes. Returns the errors of organ_convert on reading the model, ORGAN_IO if the file cannot be
+ * written. */
+organ_status organ_convert_outline(const organ_convert_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, const char *path, uint64_t *bytes,
+                                   organ_error *error);
 
 #endif

@@ -216,7 +216,7 @@ static organ_status write_imatrix(const organ_output *output, const void *contex
     if (!path)
         organ_fail_memory(error, output->path);
     else
-        organ_input_sums_write(scoring->sums, path, &text, error);
+        organ_input_sums_write(scoring->sums, path, ORGAN_IMATRIX_GGUF, &text, error);
     free(path);
     return error->status;
 }
@@ -262,6 +262,18 @@ static json_t *evaluate_document(const organ_scoring *scoring, const char *schem
                         SET("run", organ_scoring_run_json(scoring)));
 }
 
+static organ_status complete_sums(const organ_scoring *scoring, organ_error *error)
+{
+    json_t *filled = NULL;
+    if (scoring->sums && organ_input_sums_complete(scoring->sums, &filled, error) == ORGAN_OK && filled)
+        organ_progress_note(scoring->progress,
+                            "no token reached %lld experts; their entries in the importance matrix have the mean of "
+                            "their layer",
+                            (long long)organ_json_count(filled, "experts"));
+    json_decref(filled);
+    return error->status;
+}
+
 static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
@@ -275,7 +287,7 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
         *report = organ_perplexity_dry_run(&s->scoring, s->engine);
         return *report ? ORGAN_OK : organ_fail_memory(error, o->model);
     }
-    if (organ_scoring_run(&s->scoring, error))
+    if (organ_scoring_run(&s->scoring, error) || complete_sums(&s->scoring, error))
         return error->status;
     json_t *const models = models_json(&s->scoring, error);
     *report = evaluate_document(&s->scoring, "organ.perplexity/1", models);

@@ -8,6 +8,7 @@
 #ifndef ORGAN_VERBS_EVALUATE_EVALUATE_PARTS_H
 #define ORGAN_VERBS_EVALUATE_EVALUATE_PARTS_H
 
+#include "orchestrator/output/plan.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/surgery/scoring/scoring.h"
 
@@ -96,6 +97,8 @@ organ_status organ_evaluate_tasks(const organ_evaluate_options *options, const o
 /* Returns the report of a dry run: the report of a scoring without the figures, but with "dry_run": true, "plan" and
  * "run.plan" (output/plan.h). NULL if memory runs out. */
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine);
+/* Adds memory and work of a scoring to a plan. */
+void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan);
 
 /* Converts the bytes of tokens to text that is safe for a terminal. */
 

@@ -321,16 +321,21 @@ static json_t *named_models_json(const organ_scoring *scoring)
 }
 
 /* In the plan, every batch of windows reads each model once. */
+void organ_scoring_plan(organ_scoring *scoring, organ_plan *plan)
+{
+    const size_t batches = organ_perplexity_batches(&scoring->plan, scoring->batch_tokens);
+    organ_plan_memory(plan, ORGAN_PLAN_MIN, 0);
+    organ_plan_memory(plan, organ_scoring_min_memory(scoring), organ_scoring_good_memory(scoring));
+    for (size_t m = 0; m < scoring->count; m++) {
+        plan->products += products_of(scoring, &scoring->models[m]);
+        plan->bytes += (double)scoring->models[m].bytes * (double)batches;
+    }
+}
+
 json_t *organ_perplexity_dry_run(organ_scoring *scoring, const organ_engine *engine)
 {
     organ_plan plan = {0};
-    const size_t batches = organ_perplexity_batches(&scoring->plan, scoring->batch_tokens);
-    organ_plan_memory(&plan, ORGAN_PLAN_MIN, 0);
-    organ_plan_memory(&plan, organ_scoring_min_memory(scoring), organ_scoring_good_memory(scoring));
-    for (size_t m = 0; m < scoring->count; m++) {
-        plan.products += products_of(scoring, &scoring->models[m]);
-        plan.bytes += (double)scoring->models[m].bytes * (double)batches;
-    }
+    organ_scoring_plan(scoring, &plan);
     json_t *const run = organ_scoring_run_json(scoring);
     ORGAN_ADD(run, SET("plan", organ_plan_time_json(&plan, engine)));
     return ORGAN_OBJECT(SET_HEAD("organ.perplexity/1", "perplexity/1"), SET_FLAG("dry_run", true),

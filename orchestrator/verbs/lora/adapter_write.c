@@ -43,82 +43,6 @@ struct organ_adapter_writer {
     size_t unit;           /* the current unit */
 };
 
-/* ---- config and names ---- */
-
-char *organ_adapter_pattern(const char *name)
-{
-    char *const out = malloc(2 * strlen(name) + 1), *to = out;
-    if (!out)
-        organ_memory_count_refusal();
-    for (; to && *name; *to++ = *name++)
-        if (strchr(".^$*+?{}[]()|\\", *name))
-            *to++ = '\\';
-    if (to)
-        *to = '\0';
-    return out;
-}
-
-json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
-{
-    return ORGAN_OBJECT(SET_NULL("auto_mapping"),
-                        SET("base_model_name_or_path", base ? json_string(base) : json_null()),
-                        SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", 0), SET_FLAG("inference_mode", 1),
-                        SET_FLAG("init_lora_weights", 1), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
-                        SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
-                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()),
-                        SET_NULL("revision"), SET("target_modules", targets), SET("alpha_pattern", json_object()),
-                        SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
-}
-
-json_t *organ_adapter_targets(const char *const *modules, size_t count)
-{
-    const char **words = malloc((count + 1) * sizeof *words);
-    json_t *list = words ? json_array() : NULL;
-    if (!words)
-        organ_memory_count_refusal();
-    if (list) {
-        for (size_t k = 0; k < count; k++) {
-            const char *const dot = strrchr(modules[k], '.');
-            words[k] = dot ? dot + 1 : modules[k];
-        }
-        qsort(words, count, sizeof *words, organ_order_texts);
-    }
-    for (size_t k = 0; list && k < count; k++)
-        if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {
-            json_decref(list);
-            list = NULL;
-        }
-    free(words);
-    return list;
-}
-
-organ_model organ_adapter_whole(const organ_adapter *adapter)
-{
-    organ_model whole = *adapter->model;
-    whole.path = whole.directory = adapter->path;
-    whole.whole_directory = true;
-    return whole;
-}
-
-organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error)
-{
-    const organ_model whole = organ_adapter_whole(adapter);
-    return organ_output_check_not_input(path, &whole, error);
-}
-
-char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
-{
-    organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
-    if (gguf)
-        return organ_format("%s.weight.lora_%c", pair->module, factor == 'A' ? 'a' : 'b');
-    /* Factors of a parameter (ORGAN_FACTORS_PARAMETER) keep the module name of the stored A, the name of peft's
-     * ParamWrapper, because `module` has the name of the parameter instead. */
-    if (pair->layout == ORGAN_FACTORS_PARAMETER && !pair->origin)
-        organ_adapter_name_read(pair->a->name, false, &stored);
-    return organ_format("base_model.model.%.*s.lora_%s%c%s", (int)stored.length, stored.module,
-                        pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
-}
-
 /* ---- filling a unit ---- */
 
 bool organ_adapter_done(const organ_adapter_writer *w, size_t unit) { return organ_write_done(w->writing, unit); }
@@ -208,6 +132,53 @@ organ_status organ_adapter_add_factors(organ_adapter_writer *w, const organ_adap
     free(transposed_a);
     free(parameter_b);
     return error->status;
+}
+
+/* Reads tensor `index` of the unit, of *count values, from byte *at of the unit on, and advances *at. */
+static float *read_tensor(const organ_adapter_writer *w, size_t unit, size_t index, size_t *count, uint64_t *at,
+                          organ_error *error)
+{
+    const char *name, *type;
+    json_int_t bytes;
+    json_t *entry;
+    organ_dtype dtype;
+    if (json_unpack(organ_json_row_at(w->tensors[unit], index), "[s, o, I]", &name, &entry, &bytes) || bytes <= 0 ||
+        json_unpack(entry, "{s:s}", "dtype", &type) || (dtype = organ_dtype_from_name(type)) == ORGAN_DTYPE_COUNT) {
+        organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed", w->making->write.requested->output,
+                   w->pieces[unit].name);
+        return NULL;
+    }
+    *count = (size_t)bytes / organ_dtype_describe(dtype)->bytes;
+    float *const values = calloc(*count, sizeof *values);
+    void *const stored = malloc((size_t)bytes);
+    if (!values || !stored)
+        organ_fail_memory(error, name);
+    else if (organ_write_read(w->writing, unit, stored, (size_t)bytes, *at, error) == ORGAN_OK)
+        organ_widen(w->making->write.engine->kernels, dtype, stored, values, *count);
+    free(stored);
+    *at += (uint64_t)bytes;
+    return values;
+}
+
+organ_status organ_adapter_read_factors(const organ_adapter_writer *w, size_t unit, bool parameter,
+                                        organ_lora_factors *f, organ_error *error)
+{
+    size_t count = 0, b_count = 0;
+    uint64_t at = 0;
+    f->a = read_tensor(w, unit, 0, &count, &at, error);
+    f->b = error->status ? NULL : read_tensor(w, unit, 1, &b_count, &at, error);
+    if (error->status)
+        return error->status;
+    f->rank = count / (f->experts * f->in);
+    if (f->rank == 0 || f->rank * f->experts * f->in != count || f->rank * f->experts * f->out != b_count)
+        return organ_fail(error, ORGAN_IO, "%s: the journal's line of '%s' is malformed",
+                          w->making->write.requested->output, w->pieces[unit].name);
+    if (parameter && f->experts > 1) {
+        float *const b = organ_lora_transposed(f->b, f->out * f->rank, f->experts);
+        free(f->b);
+        f->b = b;
+    }
+    return f->b ? ORGAN_OK : organ_fail_memory(error, w->pieces[unit].name);
 }
 
 organ_status organ_adapter_end(organ_adapter_writer *w, json_t *results, organ_error *error)
@@ -529,7 +500,8 @@ static organ_status place_all(organ_adapter_writer *w, uint64_t *end, organ_erro
         w->pieces[k].model = u->model;
         w->pieces[k].bytes = u->same ? u->same->bytes : u->most;
         w->pieces[k].offset = *end;
-        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = u->source_bytes};
+        w->units[k] =
+            (organ_unit){.first = k, .count = 1, .item = k, .bytes = u->source_bytes, .calib = m->calib && !u->same};
         *end += w->pieces[k].bytes;
     }
     return ORGAN_OK;

@@ -143,6 +143,7 @@ typedef struct organ_adapter_making {
     size_t unit_count;
     size_t tensors, name_bytes;    /* upper bounds of the number of tensors, and of the bytes of all their names */
     const char *architecture;      /* general.architecture of a GGUF adapter; NULL: an adapter of peft */
+    bool calib;                    /* value of organ_unit.calib for the units that `fill` makes */
     const organ_adapter *files_of; /* adapter whose tokenizer and similar files are copied; NULL: none */
     /* Makes the units that are no copies and for which organ_adapter_done returns false, in any order: calls
      * organ_adapter_begin, organ_adapter_add and organ_adapter_end, and advances the progress. */
@@ -178,6 +179,13 @@ organ_status organ_adapter_add(organ_adapter_writer *writer, const char *name, o
  * uses. Returns errors of organ_adapter_add. */
 organ_status organ_adapter_add_factors(organ_adapter_writer *writer, const organ_adapter_pair *pair, organ_dtype dtype,
                                        const organ_lora_factors *factors, organ_error *error);
+
+/* Reads back the factors of a unit that organ_adapter_add_factors made, in this run or in the one that it continues,
+ * for which organ_adapter_done returns true. `parameter`: the pair had ORGAN_FACTORS_PARAMETER. The caller sets in, out
+ * and experts of *factors and frees it with organ_lora_factors_release, also after an error. Returns ORGAN_IO if
+ * reading or memory fails, or the journal's line is malformed. */
+organ_status organ_adapter_read_factors(const organ_adapter_writer *writer, size_t unit, bool parameter,
+                                        organ_lora_factors *factors, organ_error *error);
 
 /* Completes the unit with its results, an object, which the function takes over. Returns ORGAN_IO if the journal cannot
  * be written or memory ran out. */

@@ -25,6 +25,7 @@ typedef struct extract_document_sums {
     json_int_t elements, parameters; /* elements of the weights; elements of A and B */
     size_t rank_from, rank_to;       /* smallest and largest rank of a module */
     double change, norm, rest;       /* sums of the members of organ_lora_module: squared norms */
+    double outputs, before, after;   /* sums of the members of organ_lora_module that begin with `outputs` */
     double worst;                    /* smallest share 1 - rest / change of a module */
 } extract_document_sums;
 
@@ -45,6 +46,9 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->change += m->change;
     s->norm += m->norm;
     s->rest += m->rest;
+    s->outputs += m->outputs;
+    s->before += m->outputs_before;
+    s->after += m->outputs_after;
 }
 
 static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
@@ -58,7 +62,9 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
     ORGAN_ADD(row, SET_REAL("change", norm_ratio(s->change, s->norm)),
               SET_REAL("residual", norm_ratio(s->rest, s->change)),
               SET_REAL("explained", organ_ratio(s->change - s->rest, s->change)),
-              SET_REAL("least_explained", organ_millionth(s->worst)));
+              SET_REAL("least_explained", organ_millionth(s->worst)),
+              SET_IF(job->repairs, "outputs_before", json_real(norm_ratio(s->before, s->outputs))),
+              SET_IF(job->repairs, "outputs_after", json_real(norm_ratio(s->after, s->outputs))));
     return row;
 }
 
@@ -89,6 +95,8 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     ORGAN_ADD(row, SET_REAL("change_norm", sqrt(m->change)), SET_REAL("base_norm", sqrt(m->norm)),
               SET_REAL("change", norm_ratio(m->change, m->norm)), SET_REAL("residual", norm_ratio(m->rest, m->change)),
               SET_REAL("explained", organ_ratio(m->change - m->rest, m->change)),
+              SET_IF(job->repairs, "outputs_before", json_real(norm_ratio(m->outputs_before, m->outputs))),
+              SET_IF(job->repairs, "outputs_after", json_real(norm_ratio(m->outputs_after, m->outputs))),
               SET_IF(job->share > 0, "share_reached", json_boolean(!m->short_of_share)), SET_COUNT("passes", m->passes),
               SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
     return row;
@@ -144,6 +152,12 @@ static json_t *method_json(const organ_lora_job *job)
     const char *text =
         "Method B: part of the base is quantised and was dequantised on the way. There, B A approximates the change by "
         "tuning plus the quantisation error, and must be applied to this quantised base.";
+    if (job->repairs)
+        return ORGAN_OBJECT(SET_TEXT("name", "repair"),
+                            SET_TEXT("text",
+                                     "Repair: B A brings the outputs of the layers on the calibration text close "
+                                     "to those of the original model. It must be applied to this base."),
+                            SET_COUNT("quantised_modules", job->packed));
     if (job->packed == 0)
         text = "Method A: the base is plain. B A approximates the change by tuning, and must be applied to this base.";
     else if (job->packed == job->module_count)
@@ -265,7 +279,12 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job)
     return ORGAN_OBJECT(SET_COUNT("rank", o->rank),
                         SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
                         SET_FLAG("exact", o->exact), SET_DTYPE("dtype", job->dtype), SET_COUNT("seed", o->seed),
-                        SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full));
+                        SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full),
+                        SET_IF(job->calib, "text", json_string(organ_calibration_run_facts_of(job->calib)->digest)),
+                        SET_IF(job->calib, "samples", json_integer(job->walk.calibration.samples)),
+                        SET_IF(job->calib, "context", json_integer(o->calibration.context)),
+                        SET_IF(job->calib && o->all_experts, "all_experts", json_true()),
+                        SET_IF(job->calib && job->blocks, "moments", json_string("blocks")));
 }
 
 static json_t *extract_document_definitions_json(void)
@@ -276,6 +295,11 @@ static json_t *extract_document_definitions_json(void)
         SET_TEXT("explained", "1 - residual^2"),
         SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept; of a stack of experts, the "
                              "root of the sum of their squares over the experts"),
+        SET_TEXT("outputs_before",
+                 "||X (T - W_base)^T|| / ||X W_tuned^T|| on the calibration text: X are the inputs that "
+                 "base and adapter compute, T is W_tuned and half of its change for the tuned "
+                 "model's own inputs; only with a calibration text"),
+        SET_TEXT("outputs_after", "the same with W_base + B A in place of W_base"),
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: the added change is B A"));
 }
 
@@ -304,9 +328,10 @@ json_t *organ_lora_extract_document(void *context, const organ_writing *writing)
     ORGAN_ADD(totals, SET_COUNT("others", job->other_count),
               SET_IF(!is_dry(job), "others_changed", json_integer((json_int_t)json_array_size(others))));
     return ORGAN_OBJECT(
-        SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)),
-        SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
+        SET_HEAD("organ.lora_extract/1", job->repairs ? "lora-repair/1" : "lora-extract/1"),
+        SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
         SET("tuned", organ_model_json(job->tuned)), SET("parameters", organ_lora_extract_parameters(job)),
+        SET_IF(job->calib, "calibration", organ_calibration_run_json(job->calib, "base and adapter, and tuned model")),
         SET("adapter", adapter_json(job, &all)), SET("totals", totals),
         SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, weight_of_module, job)),
         SET("warnings", warnings_json(job, &all)),

@@ -72,16 +72,11 @@ static void round_values(const organ_kernels *kernels, organ_dtype dtype, float 
     }
 }
 
-typedef struct extract_module_factors {
-    size_t rank, out, in;
-    float *b, *a; /* out x rank and rank x in, in row-major order; owned */
-} extract_module_factors;
-
-/* B is U sqrt(sigma), and A is sqrt(sigma) V^T. The caller frees f->b and f->a. */
-static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
+/* B is U sqrt(sigma), and A is sqrt(sigma) V^T. The caller releases *f. */
+static bool make_factors(const organ_svd *svd, size_t rank, organ_lora_factors *f)
 {
-    *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
-                                  organ_floats(rank, svd->cols)};
+    *f = (organ_lora_factors){rank, svd->cols, svd->rows, organ_floats(rank, svd->cols), organ_floats(svd->rows, rank),
+                              1};
     if (!f->b || !f->a)
         return false;
     for (size_t k = 0; k < rank; k++) {
@@ -146,8 +141,8 @@ static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m
 
 /* ---- stacks of experts ---- */
 
-static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
-                                organ_error *error)
+organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
+                                    organ_error *error)
 {
     const organ_matrices shape = organ_weight_matrices(m->base);
     const size_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
@@ -162,7 +157,7 @@ static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m,
 }
 
 /* Value k of the spectrum of a stack is the root of the sum over experts of the squares of their values k. */
-static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
+static void keep_expert(organ_lora_module *m, const float *sigma, const organ_lora_factors *f,
                         const organ_lora_factors *stack, size_t expert)
 {
     const organ_lora_factors to = organ_lora_factors_of(stack, expert);
@@ -170,7 +165,7 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     for (size_t i = 0; i < f->out; i++)
         memcpy(to.b + i * to.rank, f->b + i * f->rank, f->rank * sizeof(float));
     for (size_t k = 0; k < f->rank; k++)
-        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + svd->sigma[k] * svd->sigma[k]);
+        m->spectrum[k] = sqrtf(m->spectrum[k] * m->spectrum[k] + sigma[k] * sigma[k]);
     m->rank = organ_max(m->rank, f->rank);
 }
 
@@ -211,8 +206,8 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
 
 /* The factors have the largest rank of an expert. An unchanged parameter that is paired gets zeros of rank 1: peft
  * names wrappers by their number, so that both parameters of a module need one. */
-static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
-                                organ_error *error)
+organ_status organ_lora_write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
+                                    organ_error *error)
 {
     const size_t rank = stack->rank, written = m->rank ? m->rank : m->paired;
     if (written == 0)
@@ -231,38 +226,52 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
 
 /* ---- one matrix ---- */
 
-/* If `stack` is NULL, the factors go to the adapter; otherwise the matrix is expert `expert` of a stack, and they
- * are copied to `stack`. m->rest grows by the squared norm of the change minus the product of the rounded factors. */
+void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f)
+{
+    round_values(job->engine->kernels, job->dtype, f->b, f->out * f->rank);
+    round_values(job->engine->kernels, job->dtype, f->a, f->rank * f->in);
+}
+
+organ_status organ_lora_take_factors(organ_lora_job *job, organ_lora_module *m, organ_lora_factors *f,
+                                     const float *sigma, const organ_lora_factors *stack, size_t expert,
+                                     organ_error *error)
+{
+    if (!stack) {
+        m->rank = f->rank;
+        m->spectrum = organ_floats(f->rank, 1);
+    }
+    if (!m->spectrum)
+        return organ_fail_memory(error, m->name);
+    organ_lora_round_factors(job, f);
+    if (stack) {
+        keep_expert(m, sigma, f, stack, expert);
+        return ORGAN_OK;
+    }
+    memcpy(m->spectrum, sigma, f->rank * sizeof *m->spectrum);
+    return write_matrix(job, m, f, error);
+}
+
+organ_status organ_lora_take_nothing(organ_lora_job *job, const organ_lora_module *m, organ_error *error)
+{
+    return organ_lora_stored_rank(m) ? write_padded(job, m, NULL, error) : ORGAN_OK;
+}
+
+/* m->rest grows by the squared norm of the change minus the product of the rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)
 {
-    extract_module_factors f;
+    organ_lora_factors f;
     bool short_of_share;
     double rest = 0;
-    const size_t rank = extract_module_cut(job, svd, &short_of_share);
-    const bool made = make_factors(svd, rank, &f);
+    const bool made = make_factors(svd, extract_module_cut(job, svd, &short_of_share), &f);
     m->short_of_share |= short_of_share;
-    if (!stack) {
-        m->rank = rank;
-        m->spectrum = organ_floats(rank, 1);
-    }
-    if (!made || !m->spectrum)
+    if (!made)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
-    else {
-        const organ_lora_factors factors = {rank, f.in, f.out, f.a, f.b, 1};
-        round_values(job->engine->kernels, job->dtype, f.b, f.out * f.rank);
-        round_values(job->engine->kernels, job->dtype, f.a, f.rank * f.in);
-        if (stack)
-            keep_expert(m, svd, &f, stack, expert);
-        else
-            memcpy(m->spectrum, svd->sigma, rank * sizeof *m->spectrum);
-        if (stack || write_matrix(job, m, &factors, error) == ORGAN_OK)
-            organ_residual(strips, f.b, f.a, f.rank, &rest, error);
-        m->rest += rest;
-    }
-    free(f.b);
-    free(f.a);
+    else if (organ_lora_take_factors(job, m, &f, svd->sigma, stack, expert, error) == ORGAN_OK)
+        organ_residual(strips, f.b, f.a, f.rank, &rest, error);
+    m->rest += rest;
+    organ_lora_factors_release(&f);
     return error->status;
 }
 
@@ -295,8 +304,8 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         m->passes = (unsigned)organ_max(m->passes, svd.passes);
         if (svd.rank)
             write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
-        else if (!stack && organ_lora_stored_rank(m))
-            write_padded(job, m, NULL, error);
+        else if (!stack)
+            organ_lora_take_nothing(job, m, error);
     }
     organ_svd_release(&svd);
     organ_strips_close(strips);
@@ -388,7 +397,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     const organ_rows rows = extract_module_rows_of(job, m, c, name);
     organ_lora_factors stack = {0};
     if (shape.count > 1)
-        begin_stack(job, m, &stack, error);
+        organ_lora_begin_stack(job, m, &stack, error);
     for (size_t e = 0; e < shape.count && !error->status; e++) {
         c->start = e * shape.rows;
         memset(c->norms, 0, strips * sizeof *c->norms);
@@ -397,7 +406,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
             m->norm += c->norms[k];
     }
     if (shape.count > 1 && !error->status)
-        write_stack(job, m, &stack, error);
+        organ_lora_write_stack(job, m, &stack, error);
     organ_lora_factors_release(&stack);
     return error->status;
 }

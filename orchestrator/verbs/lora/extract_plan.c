@@ -240,7 +240,10 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     }
     const bool selected = module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
                           extract_plan_is_selected(job, tuned, selection);
-    const char *const reason = selected ? refused_reason(job, key, form) : NULL;
+    const char *reason = selected ? refused_reason(job, key, form) : NULL;
+    if (selected && !reason && job->untapped && tuned->scheme == ORGAN_SCHEME_PLAIN &&
+        job->untapped[tuned->codes - job->tuned->tensors])
+        reason = "no layer of the forward pass multiplies inputs by it, so the text does not reach it";
     if (selected && !reason)
         return add_linear_layer(job, base, tuned, module, key, error);
     free(module);

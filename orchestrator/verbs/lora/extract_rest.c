@@ -288,9 +288,10 @@ organ_status organ_lora_keep(organ_lora_job *job, organ_error *error)
 
 /* The results of a module that are stored as members of its journal entry, in addition to rank, spectrum and note. */
 #define MODULE(member, type) ORGAN_STRUCT_FIELD(organ_lora_module, member, type)
-static const organ_struct_field extract_recall_fields[] = {MODULE(change, EXACT), MODULE(norm, EXACT),
-                                                           MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
-                                                           MODULE(passes, U32),   MODULE(seconds, EXACT)};
+static const organ_struct_field extract_recall_fields[] = {
+    MODULE(change, EXACT),        MODULE(norm, EXACT),           MODULE(rest, EXACT),
+    MODULE(short_of_share, FLAG), MODULE(passes, U32),           MODULE(seconds, EXACT),
+    MODULE(outputs, EXACT),       MODULE(outputs_before, EXACT), MODULE(outputs_after, EXACT)};
 
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {

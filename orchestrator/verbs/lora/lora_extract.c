@@ -54,6 +54,16 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
+organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error)
+{
+    const organ_write_options *const write = &job->options->write;
+    if (extract_check_options(job, error) || open_one(path, &job->base, &job->base_weights, error) ||
+        open_one(path, &job->tuned, &job->tuned_weights, error) ||
+        organ_output_check_not_input(write->output, job->base, error))
+        return error->status;
+    return organ_output_check(write->output, NULL, write->force, error);
+}
+
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -147,11 +157,19 @@ static organ_status extract_fill(void *context, organ_adapter_writer *writer, or
 {
     organ_lora_job *const job = context;
     job->writer = writer;
+    if (job->repairs)
+        organ_lora_repair_modules(job, error);
     for (size_t k = 0; k < job->making.unit_count && !error->status; k++)
-        if (!job->units[k].same && !organ_adapter_done(writer, k))
+        if (!job->units[k].same && !(job->contents[k].module && job->repairs) && !organ_adapter_done(writer, k))
             fill_unit(job, k, error);
     job->writer = NULL;
     return error->status;
+}
+
+static organ_status extract_fill_by(void *context, organ_adapter_writer *writer, organ_error *error)
+{
+    const organ_lora_job *const job = context;
+    return job->fill(job->fill_context, writer, error);
 }
 
 static bool extract_recall(void *context, size_t unit, const json_t *results)
@@ -186,7 +204,10 @@ static json_t *extract_config(void *context, organ_error *error)
     return config;
 }
 
-static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
+organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
+                                     organ_status (*fill)(void *context, organ_adapter_writer *writer,
+                                                          organ_error *error),
+                                     json_t **report, organ_error *error)
 {
     organ_adapter_making *const making = &job->making;
     if (list_all_units(job, error))
@@ -196,8 +217,8 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
                                   .model = job->base,
                                   .source = job->tuned,
                                   .requested = &job->options->write,
-                                  .checked = !job->options->write.dry_run,
-                                  .definition = "lora-extract/1",
+                                  .checked = !job->options->write.dry_run && !job->inner,
+                                  .definition = job->repairs ? "lora-repair/1" : "lora-extract/1",
                                   .stage = "extracting",
                                   .name = "lora_extract.json",
                                   .markdown_name = "LORA_REPORT.md",
@@ -208,7 +229,10 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     making->units = job->units;
     making->tensors = 2 * job->module_count + job->other_count;
     making->architecture = job->base->gguf ? job->base->config.model_type : NULL;
-    making->fill = extract_fill;
+    making->calib = job->repairs;
+    job->fill = fill;
+    job->fill_context = context;
+    making->fill = extract_fill_by;
     making->recall = extract_recall;
     making->config = extract_config;
     return organ_adapter_make(making, report, error);
@@ -236,7 +260,7 @@ static organ_status assign_parts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-static void close_extraction(organ_lora_job *job)
+void organ_lora_close(organ_lora_job *job)
 {
     for (size_t k = 0; k < job->module_count; k++) {
         free(job->modules[k].name);
@@ -255,6 +279,7 @@ static void close_extraction(organ_lora_job *job)
     organ_rows_free(job->others);
     organ_rows_free(job->groups);
     organ_rows_free(job->base_names);
+    organ_lora_repair_close(job);
     organ_arena_release(&job->names);
     organ_weights_free(job->base_weights);
     organ_weights_free(job->tuned_weights);
@@ -275,23 +300,26 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
 
 static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
-    if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
-        (!job->options->write.dry_run && assign_parts(job, error)) || check_memory(job, error))
+    if (extract_check_options(job, error) || open_both(job, error) ||
+        (job->repairs && organ_lora_repair_prepare(job, error)) || organ_lora_plan(job, error) ||
+        (!job->options->write.dry_run && assign_parts(job, error)) ||
+        (job->repairs ? organ_lora_repair_open(job, error) : check_memory(job, error)))
         return error->status;
     if (!job->options->write.dry_run &&
         (organ_lora_compare(job, error) || organ_lora_keep(job, error) || organ_lora_find_changed_experts(job, error)))
         return error->status;
-    return make_adapter(job, report, error);
+    return organ_lora_make_adapter(job, job, extract_fill, report, error);
 }
 
 static organ_status extract_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
     const organ_lora_extract_options *const options = given;
-    organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
+    organ_lora_job job = {
+        .options = options, .engine = engine, .progress = progress, .repairs = options->calibration.text != NULL};
     const organ_report_work work = organ_report_begin(report);
     extract_adapter(&job, report, error);
-    close_extraction(&job);
+    organ_lora_close(&job);
     return organ_report_end(&work, options->write.output, error);
 }
 

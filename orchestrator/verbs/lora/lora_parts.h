@@ -7,7 +7,9 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
+#include "orchestrator/output/inputs.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/verbs/lora/adapter_write.h"
 
@@ -50,6 +52,9 @@ typedef struct organ_lora_module {
     size_t rank;
     double change, norm; /* ||dW||^2, ||W_base||^2 */
     double rest;         /* ||dW - B A||^2 with the factors as stored, rounded to job->dtype */
+    /* With a calibration text, per token: squared norms of the outputs of W_tuned, of their error in the base, and of
+     * the error with the adapter. */
+    double outputs, outputs_before, outputs_after;
     bool short_of_share; /* the requested share of energy would need a higher rank than --rank */
     unsigned passes;     /* passes over dW that the decomposition made; for a stack the largest number for an expert */
     double seconds;      /* time of organ_lora_factorise */
@@ -101,7 +106,33 @@ typedef struct organ_lora_job {
     } * contents;
     organ_adapter_making making;
     organ_adapter_writer *writer; /* while the units are made; else NULL */
+    /* With a calibration text: the walk through the tuned model, its targets and for each the index of its unit; the
+     * factors of stacks of which some matrices are done, for each module. */
+    organ_calibration_run_options walk;
+    organ_calibration_work work;
+    organ_calibration_run *calib;
+    organ_targets targets;
+    size_t *unit_of;
+    organ_lora_factors *stacks;
+    uint64_t *stack_done; /* number of matrices that are done, for each module */
+    bool *untapped;
+    bool blocks;  /* --moments blocks */
+    bool repairs; /* factors are chosen for the outputs on a calibration text */
+    /* makes the units of the modules with fill_context */
+    organ_status (*fill)(void *context, organ_adapter_writer *writer, organ_error *error);
+    void *fill_context;
+    bool inner; /* the factors come from another verb (repair_adapter.h): there is no walk here */
 } organ_lora_job;
+
+/* Opens the model at `path` both as job->base and as job->tuned, for an adapter of changes that another verb makes, and
+ * checks the output. Returns the errors of organ_donor_open and organ_output_check. */
+organ_status organ_lora_open(organ_lora_job *job, const char *path, organ_error *error);
+/* Writes the adapter of the planned modules: `fill` makes their units with `context`. */
+organ_status organ_lora_make_adapter(organ_lora_job *job, void *context,
+                                     organ_status (*fill)(void *context, organ_adapter_writer *writer,
+                                                          organ_error *error),
+                                     json_t **report, organ_error *error);
+void organ_lora_close(organ_lora_job *job); /* frees all members */
 
 /* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --select matches no linear layer of both
  * models; ORGAN_BAD_INPUT if a module has different shapes in the two models, or there is no module; ORGAN_IO without
@@ -150,6 +181,53 @@ organ_status organ_lora_store_packed(organ_lora_job *job, organ_lora_other *othe
 /* Decomposes the change of one module, adds its factors to the current unit, and sets spectrum, rank and the members
  * after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
+
+/* Rounds the factors of a matrix to job->dtype. */
+void organ_lora_round_factors(const organ_lora_job *job, organ_lora_factors *f);
+
+/* Rounds the factors of a matrix to job->dtype, and adds them to the current unit; with `stack`, copies them to matrix
+ * `expert` of the stack instead. Sets or extends rank and spectrum of the module; `sigma`: a singular value for each
+ * row of f->a. Returns errors of the adapter writer, and ORGAN_IO if memory cannot be allocated. */
+organ_status organ_lora_take_factors(organ_lora_job *job, organ_lora_module *module, organ_lora_factors *f,
+                                     const float *sigma, const organ_lora_factors *stack, size_t expert,
+                                     organ_error *error);
+/* Adds the zeros of a matrix that did not change to the current unit, if the adapter needs them. */
+organ_status organ_lora_take_nothing(organ_lora_job *job, const organ_lora_module *module, organ_error *error);
+
+/* Allocates the factors of a stack, all 0, and the spectrum of its module; after organ_lora_take_factors for each
+ * matrix, organ_lora_write_stack adds them to the current unit. The caller releases *stack, also after an error. */
+organ_status organ_lora_begin_stack(const organ_lora_job *job, organ_lora_module *module, organ_lora_factors *stack,
+                                    organ_error *error);
+organ_status organ_lora_write_stack(organ_lora_job *job, const organ_lora_module *module, organ_lora_factors *stack,
+                                    organ_error *error);
+
+/* ---- repair by a calibration text (extract_repair.c) ---- */
+
+/* Sets job->untapped: the tensors of the tuned model that no layer of its forward pass multiplies inputs by. Called
+ * before organ_lora_plan. Returns ORGAN_USAGE for options that contradict a calibration text, and the errors of
+ * organ_calibration_find_untapped. */
+organ_status organ_lora_repair_prepare(organ_lora_job *job, organ_error *error);
+/* Allocates what matrices of modules need while they come one by one: targets, unit_of, stacks, stack_done. Called
+ * after organ_lora_plan. Returns ORGAN_USAGE or ORGAN_BAD_INPUT for a module whose original is quantised or transposed.
+ */
+organ_status organ_lora_repair_room(organ_lora_job *job, organ_error *error);
+/* Opens the walk of the calibration text through the tuned model, in place of organ_lora_check_memory, after
+ * organ_lora_plan. Returns the errors of organ_calibration_run_open. */
+organ_status organ_lora_repair_open(organ_lora_job *job, organ_error *error);
+/* Makes the units of the modules, layer by layer. Returns the errors of organ_calibration_run_layers and of the adapter
+ * writer. */
+organ_status organ_lora_repair_modules(organ_lora_job *job, organ_error *error);
+void organ_lora_repair_close(organ_lora_job *job);
+
+/* Sets job->unit_of; target k is module k. Called when the units are listed. */
+void organ_lora_number_units(organ_lora_job *job);
+/* Adds the factors of a matrix to the adapter, and completes the unit of its module if this is the last matrix.
+ * `target`: index of the module. The current unit may not be begun. Returns errors of the adapter writer. */
+organ_status organ_lora_store_correction(organ_lora_job *job, size_t target, uint64_t matrix, organ_lora_factors *f,
+                                         organ_error *error);
+/* Sets to = base + B A, all [f->out][f->in]; `to` may be `base`. `scratch`: organ_products_scratch bytes. */
+void organ_lora_add_product(const organ_engine *engine, const organ_lora_factors *factors, const float *base, float *to,
+                            void *scratch);
 
 /* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
  * memory. */

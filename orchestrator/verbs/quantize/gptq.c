@@ -7,11 +7,13 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/solve/algebra.h"
+#include "orchestrator/solve/correction.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/calibration/calibration.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The scales with which GPTQ codes the columns: those that nearest quantisation finds for the weights, with errors
  * weighted by the mean squares of the inputs where each row has its own scales. */
@@ -403,45 +405,52 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-/* The damping is a share of the mean of the diagonal of H: more if there are few tokens for the inputs, whose
- * moments are then those of the text rather than those of the model. */
-static double damping_of(const organ_input_moments *m)
+static size_t entries_of(const organ_gptq_inputs *in) /* of all diagonal blocks */
 {
-    const double share = ORGAN_GPTQ_FEW_TOKENS * (double)m->block / (double)m->tokens;
-    return share > ORGAN_GPTQ_DAMPING ? share : ORGAN_GPTQ_DAMPING;
+    const size_t rest = in->features % in->block;
+    return in->features / in->block * in->block * in->block + rest * rest;
+}
+
+static organ_status expand_moments(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                   organ_gptq_inputs *in, organ_error *error)
+{
+    const organ_input_moments *const m = organ_calibration_moments(calibration);
+    *in = (organ_gptq_inputs){
+        .engine = engine, .of = calibration, .features = m->features, .block = m->block, .tokens = m->tokens};
+    /* factors 0, 1: only the moments of the inputs that the changed layers compute */
+    in->h = organ_expand_moments(engine, m, 0, 1, organ_moments_damping(m) * m->mean_diagonal);
+    in->factor = organ_floats(entries_of(in), 1);
+    in->order = malloc(m->features * sizeof *in->order);
+    if (in->h && in->factor && in->order)
+        return ORGAN_OK;
+    return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, m->features);
 }
 
 /* If the factorisation of a block fails, H is not positive definite in spite of the damping. */
-organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
-                                    organ_gptq_inputs *in, organ_error *error)
+static organ_status factorise(organ_gptq_inputs *in, const char *name, organ_error *error)
 {
-    const organ_input_moments *const m = organ_calibration_moments(calibration);
-    /* `entries`: values in all diagonal blocks, of which the last has `rest` columns if that is not 0 */
-    const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
-    *in =
-        (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
-    /* factors 0, 1: only the moments of the inputs that the changed layers compute */
-    in->h = organ_expand_moments(engine, m, 0, 1, damping_of(m) * m->mean_diagonal);
-    in->factor = organ_floats(entries, 1);
-    in->order = malloc(n * sizeof *in->order);
-    if (!in->h || !in->factor || !in->order)
-        return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
-    for (size_t start = 0; start < n; start += m->block) {
-        const size_t width = organ_min(m->block, n - start);
+    for (size_t start = 0; start < in->features; start += in->block) {
+        const size_t width = organ_min(in->block, in->features - start);
         bool definite = false;
         if (!order_block(in, start, width) ||
-            !organ_block_factor(engine, in->factor + start * m->block, width, &definite))
-            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
+            !organ_block_factor(in->engine, in->factor + start * in->block, width, &definite))
+            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
         if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)", name,
-                              start, start + width - 1, m->mean_diagonal);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted",
+                              name, start, start + width - 1);
     }
     return ORGAN_OK;
 }
 
+organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *in, organ_error *error)
+{
+    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, name, error);
+}
+
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
+    free(in->whole);
     free(in->h);
     free(in->factor);
     free(in->order);
@@ -455,4 +464,22 @@ organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_ca
         return ORGAN_OK;
     organ_gptq_inputs_close(in);
     return organ_gptq_inputs_open(engine, calibration, name, in, error);
+}
+
+/* The seed of the vectors with which the strongest directions are sought is 0: they hardly depend on it. */
+organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const organ_calibration *calibration,
+                                           const char *name, size_t rank, organ_gptq_inputs *in, organ_error *error)
+{
+    if (in->of == calibration)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(in);
+    if (expand_moments(engine, calibration, name, in, error) != ORGAN_OK)
+        return error->status;
+    const size_t bytes = entries_of(in) * sizeof *in->whole;
+    if (!(in->whole = organ_floats(entries_of(in), 1)))
+        return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, in->features);
+    memcpy(in->whole, in->h, bytes);
+    if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, 0, error) != ORGAN_OK)
+        return error->status;
+    return factorise(in, name, error);
 }

@@ -8,11 +8,6 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
-/* Number added to the diagonal of H, as a share of the mean of its diagonal: at least ORGAN_GPTQ_DAMPING, and at least
- * ORGAN_GPTQ_FEW_TOKENS times the inputs per token, which counts the columns of a block if H has diagonal blocks. */
-#define ORGAN_GPTQ_DAMPING    0.01
-#define ORGAN_GPTQ_FEW_TOKENS 0.25
-
 /* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and its factor
  * (organ_block_factor), for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal blocks.
  * Matrices with the same inputs share them. */
@@ -21,6 +16,8 @@ typedef struct organ_gptq_inputs {
     const organ_calibration *of; /* calibration with the moments of these inputs; NULL: not open */
     size_t features, block;      /* number of inputs; columns of a diagonal block of H, `features` if H is whole */
     uint64_t tokens;             /* number of tokens of X */
+    /* with a correction of low rank, H before its strongest directions were flattened; else NULL */
+    float *whole;
     float *h, *factor; /* blocks of H and of the factor, row-major, block k from k * block * block on; the last may be
                           smaller */
     uint32_t *order;   /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
@@ -35,6 +32,11 @@ void organ_gptq_inputs_close(organ_gptq_inputs *inputs); /* allowed on a zeroed 
  * is factorised once for consecutive matrices with the same inputs. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *inputs, organ_error *error);
+/* Does the same for a matrix that gets a correction of rank `rank`: H is flattened (organ_flatten_moments), so that
+ * GPTQ leaves to the correction what that gives back at once; inputs->whole has H before that. */
+organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const organ_calibration *calibration,
+                                           const char *name, size_t rank, organ_gptq_inputs *inputs,
+                                           organ_error *error);
 
 /* A matrix and its quantised form. The caller sets the members up to `scales` and owns all arrays. Several ranks divide
  * the rows (one rank quantises all of them if they share one scale); afterwards every rank has the output of all rows.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/rows.h"
 #include "orchestrator/output/facts.h"
@@ -20,9 +21,6 @@
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
 static const uint64_t one[] = {1}; /* shape of the tensor NAME.weight_global_scale */
-
-/* Returns whether --method is gptq, which needs a calibration text. */
-static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
 /* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
  * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
@@ -63,7 +61,8 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT || !job->targets.chosen[t] ||
                          (job->untapped && job->untapped[t]) || organ_encoding_is_plain(encoding);
-    return quantize_by_text(job->options) && !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
+    return organ_quantize_by_text(job->options) &&
+           !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
 }
 
 /* Names and shapes are those of MLX. */
@@ -175,7 +174,7 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
         job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
         /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
-        return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
+        return plan_target(job, weight, encoding, job->widths || job->types ? encoding : preferred, error);
     keep_tensor(job, tensor);
     return error->status;
 }
@@ -209,99 +208,6 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
         keep_tensor(job, job->weights->unmatched[k].tensor);
     return error->status || job->part_count ? error->status : refuse_without_targets(job, error);
-}
-
-/* 128 and 512 are the defaults of --samples and --context. */
-static organ_status check_method(const organ_quantize_options *o, organ_error *error)
-{
-    if (quantize_by_text(o)) {
-        if (!o->calibration.text)
-            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
-        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
-    }
-    if (o->method && strcmp(o->method, "nearest") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--method '%s' is unknown: nearest or gptq", o->method);
-    const struct {
-        bool given;
-        const char *option;
-    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
-                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
-                          {o->calibration.context && o->calibration.context != 512, "--context"},
-                          {o->calibration.scratch != NULL, "--scratch"},
-                          {o->moments != NULL, "--moments"},
-                          {o->all_experts, "--all-experts"},
-                          {o->no_refit, "--no-refit"}};
-    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
-        if (without_effect[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
-    return ORGAN_OK;
-}
-
-static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
-                                      organ_error *error)
-{
-    if (organ_quantize_widths_check(o, organ_encoding_is_mixed(encoding), error) || check_method(o, error))
-        return error->status;
-    if (o->type_of)
-        return organ_fail(error, ORGAN_USAGE, "--type-of has no meaning with scheme %s: it gives types of GGUF models",
-                          encoding->name);
-    if (o->imatrix)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
-                          encoding->name);
-    return ORGAN_OK;
-}
-
-static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
-{
-    if (o->allocate.allocate)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
-                          o->scheme);
-    if (o->targets && organ_recipe_named(o->scheme))
-        return organ_fail(error, ORGAN_USAGE,
-                          "--select has no meaning with scheme %s, which decides about every tensor; --type-of "
-                          "'GLOB=keep' leaves tensors unchanged",
-                          o->scheme);
-    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
-}
-
-/* The output of a dry run may have no path; then the model's path decides. */
-static organ_output_kind quantize_output_kind(const organ_quantize_options *o)
-{
-    const char *const path = o->write.output ? o->write.output : o->model;
-    if (o->format)
-        return ORGAN_KIND_MLX;
-    return organ_ends_with(path, ".gguf") ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
-}
-
-static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
-{
-    const organ_quantize_options *const o = job->options;
-    if (organ_calibration_moments_parse(o->moments, &job->blocks, error) != ORGAN_OK)
-        return error->status;
-    job->recipe = organ_recipe_named(o->scheme);
-    if (o->format && strcmp(o->format, "mlx") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
-                                : organ_encoding_for(o->scheme, quantize_output_kind(o));
-    if (!job->encoding)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, nvfp4, mxfp4, "
-            "mixed, "
-            "and for GGUF models " ORGAN_GGUF_SCHEMES ", and recipes such as recipe:q4_k_m",
-            o->scheme);
-    if (o->format && !organ_quantize_is_mlx(job))
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s has no meaning with --format mlx; those of MLX: " ORGAN_MLX_SCHEMES, o->scheme);
-    if (!o->format && organ_quantize_is_mlx(job))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s is one of --format mlx", o->scheme);
-    if (!organ_encoding_is_gguf(job->encoding))
-        return check_safetensors(o, job->encoding, error);
-    return job->pruning ? organ_fail(error, ORGAN_USAGE,
-                                     "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
-                        : check_gguf(o, error);
 }
 
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
@@ -368,15 +274,17 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
-        (quantize_by_text(o) && !o->targets &&
+        (organ_quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
+        return error->status;
+    if (gguf && strcmp(o->scheme, "mixed") == 0 && organ_quantize_types_find(job, error) != ORGAN_OK)
         return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
     organ_rows_rest();
     if (organ_quantize_list_parts(job, error) || organ_quantize_gguf_open_imatrix(job, error) ||
-        (quantize_by_text(o) && organ_quantize_open_text(job, error)))
+        (organ_quantize_by_text(o) && organ_quantize_open_text(job, error)))
         return error->status;
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
@@ -395,6 +303,8 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
+static organ_status run_calibrated(void *job, organ_error *error) { return organ_quantize_calibrated(job, error); }
+
 /* The calibrated parts come first, because they need more memory: if --memory is too small, the run fails before it
  * has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
@@ -403,6 +313,10 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     job->run = run;
     if (organ_quantize_find_divisors(job, error) != ORGAN_OK)
         return error->status;
+    if (job->repair)
+        return organ_quantize_pass(job, error) == ORGAN_OK
+                   ? organ_repair_adapter_write(job->repair, run_calibrated, job, &job->repair_report, error)
+                   : error->status;
     if (job->calib && organ_quantize_calibrated(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pass(job, error);
@@ -419,7 +333,9 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
+    organ_quantize_repair_close(job);
     organ_quantize_widths_close(job->widths);
+    organ_quantize_types_close(job->types);
     organ_gguf_writer_destroy(job->writer);
     free(job->untapped);
     free(job->fixed);
@@ -456,7 +372,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (job->pruning)
         return "sparse-gptq-resolved/3";
-    if (!quantize_by_text(job->options))
+    if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_refit)
         return gguf ? "gptq-gguf/2" : "gptq/3";
@@ -466,14 +382,14 @@ static const char *quantize_definition(const organ_quantize_job *job)
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (quantize_check_options(job, error) || quantize_open(job, error) ||
+    if (organ_quantize_check_options(job, error) || quantize_open(job, error) ||
         (o->write.dry_run && quantize_estimate(job, error)))
         return error->status;
     organ_status (*const config)(void *, organ_json_edit *, organ_error *) =
         organ_quantize_is_mlx(job) ? organ_quantize_mlx_config : organ_quantize_config;
     const organ_write made = {.model = job->model,
                               .requested = &o->write,
-                              .checked = job->widths && !o->write.dry_run,
+                              .checked = (job->widths || job->types) && !o->write.dry_run,
                               ORGAN_WRITE_BY(job),
                               ORGAN_WRITE_PIECES(job),
                               .unit_count = job->unit_count,
@@ -498,28 +414,107 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+static organ_status quantize_run(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                 const organ_quantize_source *source, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
+    organ_quantize_job job = {
+        .options = options, .pruning = pruning, .source = source, .engine = engine, .progress = progress};
     const organ_report_work work = organ_report_begin(report);
     quantize_model(&job, report, error);
     close_quantize(&job);
     return organ_report_end_partial(&work, options->model, error);
 }
 
-static organ_status quantize_verb(const void *options, const organ_engine *engine, const organ_progress *progress,
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
+{
+    return quantize_run(options, pruning, NULL, engine, progress, report, error);
+}
+
+static organ_status quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
+{
+    return quantize_run(options, NULL, source, engine, progress, report, error);
+}
+
+/* Argument of quantize_verb. */
+typedef struct quantize_call {
+    const organ_quantize_options *options;
+    const organ_quantize_source *source; /* NULL: the model is quantised as it is */
+} quantize_call;
+
+static organ_status quantize_verb(const void *given, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
-    return organ_quantize_pruned(options, NULL, engine, progress, report, error);
+    const quantize_call *const call = given;
+    return organ_quantize_types_wanted(call->options)
+               ? organ_quantize_sizes(call->options, call->source, quantize_one, engine, progress, report, error)
+               : quantize_one(call->options, call->source, engine, progress, report, error);
+}
+
+/* With method nearest only the conversion uses --scratch. */
+static organ_quantize_options options_of_converted(const organ_quantize_options *options)
+{
+    organ_quantize_options inner = *options;
+    if (!organ_quantize_by_text(options))
+        inner.calibration.scratch = NULL;
+    return inner;
+}
+
+/* Errors of options, imatrix, text and memory are found before the conversion, which may take long. Scheme mixed
+ * measures the model in a dry run too, so it has no such check, and its dry run converts. */
+static organ_status check_outline(const organ_quantize_options *options, organ_quantize_source *source,
+                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                  organ_error *error)
+{
+    const bool dry = options->write.dry_run;
+    organ_quantize_options inner = options_of_converted(options);
+    if (organ_quantize_source_outline(source, engine, dry ? progress : NULL, error))
+        return error->status;
+    inner.model = source->outline;
+    inner.write.dry_run = true;
+    inner.write.evaluate = NULL;
+    const quantize_call call = {&inner, source};
+    if (dry)
+        return organ_plan_run(quantize_verb, &call, true, engine, progress, report, error);
+    json_t *checked = NULL;
+    quantize_verb(&call, engine, NULL, &checked, error);
+    json_decref(checked);
+    organ_quantize_source_drop_outline(source);
+    return error->status;
+}
+
+static organ_status quantize_converted(const organ_quantize_options *options, organ_quantize_source *source,
+                                       const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                       organ_error *error)
+{
+    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
+    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    organ_quantize_options inner = options_of_converted(options);
+    if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
+        return error->status;
+    if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
+        return error->status;
+    inner.model = source->path;
+    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    const quantize_call call = {&inner, source};
+    return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }
 
 organ_status organ_quantize(const organ_quantize_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
+    organ_quantize_source source;
+    const quantize_call call = {options, NULL};
     if (ORGAN_BEGIN_VERB(organ_quantize_options, options, report, error, "model", options->model, "scheme",
                          options->scheme, "write.output", options->write.dry_run ? "" : options->write.output))
         return error->status;
-    return organ_plan_run(quantize_verb, options, options->write.dry_run, engine, progress, report, error);
+    if (organ_quantize_source_find(options, &source, error) == ORGAN_OK)
+        source.folder ? quantize_converted(options, &source, engine, progress, report, error)
+                      : organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
+    organ_quantize_source_close(&source, engine ? engine->ranks : NULL, error);
+    return error->status;
 }

@@ -31,6 +31,7 @@ typedef struct quantize_calibrated_storing {
     float *weights, *roots;       /* imatrix weight of each column, and its root; NULL: no imatrix */
     float *donor;                 /* the matrix before it was pruned, [rows][cols]; NULL: the run does not prune */
     uint8_t *keep;                /* as organ_gptq.keep; NULL: the run does not prune */
+    float *target, *repaired;     /* --repair-rank: what the correction aims at, and values + B A; else NULL */
     unsigned char *codes;         /* codes of `strip_rows` rows */
     size_t strip_rows;            /* rows that are encoded before they are written together */
     void *stored;                 /* all scales in the type of the file; NULL: GGUF blocks contain them */
@@ -47,8 +48,8 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
 
 static void storing_close(quantize_calibrated_storing *s)
 {
-    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
-                      s->stored, s->put);
+    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->target,
+                      s->repaired, s->codes, s->stored, s->put);
 }
 
 /* The scales have the type of the file; GGUF blocks contain theirs, so they count 0 bytes. */
@@ -57,9 +58,14 @@ static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing 
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
 
+static bool is_repaired(const organ_quantize_job *job, const organ_quantize_part *part)
+{
+    return job->repair && organ_repair_adapter_has(job->repair, part->weight->name);
+}
+
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
-    const bool weighs = s->part->entry, prunes = s->job->pruning;
+    const bool weighs = s->part->entry, prunes = s->job->pruning, repairs = is_repaired(s->job, s->part);
     const size_t scales = quantize_calibrated_scale_bytes(s);
     s->scales = organ_floats(s->bands, s->numbers);
     s->back = organ_floats(organ_workers_count(s->job->engine->workers), s->cols);
@@ -69,10 +75,13 @@ static bool storing_allocate(quantize_calibrated_storing *s)
     s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
     s->weights = weighs ? organ_floats(s->cols, 1) : NULL;
     s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->target = repairs ? organ_floats(s->rows, s->cols) : NULL;
+    s->repaired = repairs ? organ_floats(s->rows, s->cols) : NULL;
     s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
     s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
     return s->scales && s->back && s->losses && s->codes && (!scales || s->stored) && s->put &&
-           (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
+           (!repairs || (s->target && s->repaired)) && (!weighs || (s->weights && s->roots)) &&
+           (!prunes || (s->donor && s->keep));
 }
 
 /* The caller calls storing_close, also after an error. */
@@ -160,7 +169,7 @@ static void rows_take(void *context, size_t index, size_t worker)
     quantize_calibrated_rows *const x = context;
     const quantize_calibrated_storing *const s = x->storing;
     const size_t row = index * ROWS_AT_ONCE, count = organ_min(ROWS_AT_ONCE, x->rows - row) * s->cols;
-    const float *const values = s->values + row * s->cols;
+    const float *const values = (s->repaired ? s->repaired : s->values) + row * s->cols;
     uint64_t zeros = 0;
     (void)worker;
     memcpy(x->weights + row * s->cols, values, count * sizeof *values);
@@ -196,27 +205,33 @@ static void add_losses(organ_quantize_part *part, organ_encoding_loss *more)
     organ_encoding_add_losses(part->encoding, part->loss, more);
 }
 
-/* Numbers first .. first + groups - 1 of each band go through s->stored to the file and back. */
-static organ_status put_numbers(quantize_calibrated_storing *s, size_t first, size_t piece, size_t bytes,
-                                organ_error *error)
-{
-    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(s->part->encoding);
-    for (size_t b = 0; b < s->bands; b++)
-        organ_encoding_store_scales(s->part->encoding, s->job->engine->kernels, s->scales + b * s->numbers + first,
-                                    groups, (unsigned char *)s->stored + b * row);
-    return organ_write_put(s->job->run, piece, s->stored, bytes, 0, s->put, error);
-}
-
-static organ_status read_numbers(quantize_calibrated_storing *s, size_t first, size_t piece, size_t bytes,
+/* Writes numbers first .. first + groups - 1 of each band to a piece, or reads them from it. */
+static organ_status move_numbers(quantize_calibrated_storing *s, bool write, size_t first, size_t piece,
                                  organ_error *error)
 {
-    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(s->part->encoding);
-    if (organ_write_read(s->job->run, piece, s->stored, bytes, 0, error) != ORGAN_OK)
+    const organ_encoding *const e = s->part->encoding;
+    const organ_kernels *const kernels = s->job->engine->kernels;
+    const size_t groups = (size_t)s->part->groups, row = groups * organ_encoding_scale_bytes(e), bytes = s->bands * row;
+    if (!write && organ_write_read(s->job->run, piece, s->stored, bytes, 0, error) != ORGAN_OK)
         return error->status;
-    for (size_t b = 0; b < s->bands; b++)
-        organ_encoding_load_scales(s->part->encoding, s->job->engine->kernels, (unsigned char *)s->stored + b * row,
-                                   groups, s->scales + b * s->numbers + first);
-    return ORGAN_OK;
+    for (size_t b = 0; b < s->bands; b++) {
+        unsigned char *const stored = (unsigned char *)s->stored + b * row;
+        float *const numbers = s->scales + b * s->numbers + first;
+        if (write)
+            organ_encoding_store_scales(e, kernels, numbers, groups, stored);
+        else
+            organ_encoding_load_scales(e, kernels, stored, groups, numbers);
+    }
+    return write ? organ_write_put(s->job->run, piece, s->stored, bytes, 0, s->put, error) : ORGAN_OK;
+}
+
+static organ_status move_all_numbers(quantize_calibrated_storing *s, bool write, organ_error *error)
+{
+    if (move_numbers(s, write, 0, s->part->scale, error) != ORGAN_OK)
+        return error->status;
+    return organ_grid_is_free(&s->part->encoding->grid)
+               ? move_numbers(s, write, (size_t)s->part->groups, s->part->minimum, error)
+               : ORGAN_OK;
 }
 
 /* Adds the squares of `weights`, the original weights, and of their errors to part->loss, in the order of rows.
@@ -224,7 +239,6 @@ static organ_status read_numbers(quantize_calibrated_storing *s, size_t first, s
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
-    const organ_encoding *const encoding = s->part->encoding;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     quantize_calibrated_rows strip = {.storing = s, .weights = weights};
     for (; strip.first < s->rows; strip.first += s->strip_rows) {
@@ -239,9 +253,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
     if (!scales)
         return ORGAN_OK;
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    if (put_numbers(s, 0, s->part->scale, scales, error) ||
-        (organ_grid_is_free(&encoding->grid) &&
-         put_numbers(s, (size_t)s->part->groups, s->part->minimum, scales, error)))
+    if (move_all_numbers(s, true, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -254,9 +266,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     if (scales) {
-        if (read_numbers(s, 0, s->part->scale, scales, error) ||
-            (organ_grid_is_free(&encoding->grid) &&
-             read_numbers(s, (size_t)s->part->groups, s->part->minimum, scales, error)) ||
+        if (move_all_numbers(s, false, error) ||
             (organ_encoding_has_divisor(encoding) &&
              organ_write_read(job->run, s->part->global, &s->part->divisor, sizeof s->part->divisor, 0, error)))
             return error->status;
@@ -286,6 +296,10 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
                    stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;
+    if (job->repair)
+        return gptq + stored + sizeof(float) * (2 * weights + m.cols * m.cols) +
+               organ_lora_donor_memory(job->engine, m.cols, m.cols) +
+               organ_repair_adapter_memory(job->engine, m.rows, m.cols, job->options->repair_rank);
     if (!job->pruning)
         return gptq + stored;
     const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
@@ -295,7 +309,9 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
 static bool quantize_calibrated_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
-    return job->units[job->calibrated_parts[target]->unit].done;
+    const organ_quantize_part *const part = job->calibrated_parts[target];
+    return job->units[part->unit].done &&
+           (!is_repaired(job, part) || organ_repair_adapter_done(job->repair, part->weight->name));
 }
 
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
@@ -303,7 +319,9 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
 {
     organ_quantize_job *const job = context;
     quantize_calibrated_storing s;
-    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK)
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_calibrated_load(&s, weights, error) == ORGAN_OK &&
+        (!s.repaired || organ_repair_adapter_restore(job->repair, s.part->weight->name, matrix->matrix, weights, s.rows,
+                                                     s.cols, error) == ORGAN_OK))
         organ_calibration_reorder_rows(job->calib, s.part->weight->codes, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
@@ -367,6 +385,39 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     return ORGAN_OK;
 }
 
+/* Sets s->target to the change of the matrix for the donor's inputs, in the order of the file. `weights` are in the
+ * order of the forward pass. */
+static organ_status find_target(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
+                                const float *weights, organ_error *error)
+{
+    const organ_quantize_job *const job = s->job;
+    const organ_gptq_inputs *const in = &job->inputs;
+    const organ_block_matrix h = {in->features, in->block, in->whole};
+    if (!s->target)
+        return ORGAN_OK;
+    if (organ_lora_donor_target(job->engine, matrix->name, organ_calibration_moments(matrix->calibration), &h, weights,
+                                s->rows, s->target, error) != ORGAN_OK)
+        return error->status;
+    return organ_calibration_reorder_rows(job->calib, job->calibrated_targets.tensors[matrix->target], s->target,
+                                          s->rows, true, error);
+}
+
+/* s->repaired becomes the values of the codes with the correction B A. */
+static organ_status repair(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix, const float *weights,
+                           organ_error *error)
+{
+    const organ_gptq_inputs *const in = &s->job->inputs;
+    const organ_block_matrix h = {in->features, in->block, in->whole};
+    const size_t bytes = s->rows * s->cols * sizeof(float);
+    if (!s->repaired)
+        return ORGAN_OK;
+    for (size_t k = 0; k < s->rows * s->cols; k++)
+        s->target[k] += weights[k];
+    memcpy(s->repaired, s->values, bytes);
+    return organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired,
+                                    s->rows, &h, error);
+}
+
 /* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its
  * codes and figures. */
 static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
@@ -392,7 +443,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     organ_quantize_multiply(weights, n, divisor);
     if (s->donor)
         organ_quantize_multiply(s->donor, n, divisor);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || repair(s, matrix, weights, error) != ORGAN_OK ||
         (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
         return error->status;
     share_rows(&all, rows_take);
@@ -402,6 +453,13 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     if (matrix->own)
         s->part->zeros += all.zeros;
     return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
+}
+
+static organ_status reopen_inputs(organ_quantize_job *job, const organ_calibration_matrix *matrix, organ_error *error)
+{
+    return job->repair ? organ_gptq_inputs_reopen_flat(job->engine, matrix->calibration, matrix->name,
+                                                       job->options->repair_rank, &job->inputs, error)
+                       : organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->inputs, error);
 }
 
 /* Before GPTQ, the rows of `weights` are brought from the order of the forward pass to that of the file: they are
@@ -418,8 +476,8 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
         prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
-    if (!error->status &&
-        organ_gptq_inputs_reopen(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
+    if (!error->status && reopen_inputs(job, matrix, error) == ORGAN_OK &&
+        find_target(&s, matrix, weights, error) == ORGAN_OK &&
         organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, true, error) == ORGAN_OK &&
         quantize_calibrated_quantise(&s, matrix, weights, error) == ORGAN_OK)
         organ_calibration_reorder_rows(job->calib, tensor, weights, s.rows, false, error);
@@ -429,31 +487,9 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 /* ---- opening and running ---- */
 
-/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
-static uint64_t piece_bytes(const organ_shard_piece *piece)
+static organ_calibration_inputs_of streams_of(const organ_quantize_job *job)
 {
-    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
-    for (unsigned k = 0; k < piece->rank; k++)
-        bytes *= piece->shape[k];
-    return bytes;
-}
-
-static organ_status open_pruning(void *context, organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        held.other_bytes += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
-        held.codes += piece_bytes(&job->pieces[p->codes]);
-        held.scales += piece_bytes(&job->pieces[p->scale]);
-        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
-                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
-                            p->weight->codes->bytes;
-    }
-    return job->pruning->open(job->pruning->context, &held, error);
+    return job->repair ? ORGAN_INPUTS_BOTH : ORGAN_INPUTS_CHANGED;
 }
 
 /* If the run also prunes, the pruning method decides which inputs and moments are computed. */
@@ -470,7 +506,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                         .method = pruning ? pruning->method : o->method,
                                         .verb = pruning ? "prune" : "quantise",
                                         .doing = pruning ? "pruning" : "quantising",
-                                        .streams = pruning ? pruning->streams : ORGAN_INPUTS_CHANGED,
+                                        .streams = pruning ? pruning->streams : streams_of(job),
                                         .moments_only = !pruning || pruning->moments_only,
                                         .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
                                         .seed = pruning ? pruning->seed : 0};
@@ -480,7 +516,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                          .restore = quantize_calibrated_restore,
                                          .change = quantize_calibrated_change,
                                          .grouped = true,
-                                         .rows = !pruning || pruning->rows,
+                                         .rows = (!pruning || pruning->rows) && !job->repair,
                                          .forget = quantize_calibrated_release_inputs,
                                          .leave = quantize_calibrated_leave_layer};
     return organ_calibration_run_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress,
@@ -523,10 +559,11 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
-    if (list_calibrated(job, error) != ORGAN_OK)
+    if (list_calibrated(job, error) != ORGAN_OK || organ_quantize_repair_open(job, error) != ORGAN_OK)
         return error->status;
     quantize_calibrated_open_walk(job, &job->calibrated_targets, error);
-    return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
+    return job->pruning && job->pruning->open ? organ_memory_check_also(organ_quantize_open_pruning, job, error)
+                                              : error->status;
 }
 
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)

@@ -286,5 +286,10 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
         return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
+    if (!error->status && job->repair) { /* readers ignore members that they do not know */
+        json_t *const adapter = json_string(organ_path_name(job->repair_output));
+        organ_json_edit_set(config, NULL, "organ_repair_adapter", adapter, error);
+        json_decref(adapter);
+    }
     return error->status;
 }

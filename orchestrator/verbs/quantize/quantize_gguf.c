@@ -36,7 +36,12 @@ static bool is_embedding(const organ_tensor *tensor)
            (name_starts_with(tensor->name, "token_embd.") || name_starts_with(tensor->name, "per_layer_token_embd."));
 }
 
-static bool is_head(const organ_model *model, const organ_tensor *tensor)
+bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer < 0 && name_starts_with(tensor->name, "token_embd.");
+}
+
+bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor)
 {
     if (tensor->anatomy.role == ORGAN_ROLE_OUTPUT)
         return true;
@@ -46,7 +51,7 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
 /* Errors of the head reach the logits directly, so it becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp. */
 const organ_encoding *organ_quantize_gguf_head(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    if (!is_head(job->model, tensor))
+    if (!organ_quantize_gguf_is_head(job->model, tensor))
         return NULL;
     return organ_quantize_type_named(job->encoding->codes == ORGAN_Q8_0 ? "q8_0" : "q6_k");
 }
@@ -76,11 +81,14 @@ static const organ_encoding *fitting(const organ_quantize_job *job, const organ_
 
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
-    const organ_encoding *const fits = fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
+    const organ_encoding *const fits = job->types ? job->encodings[tensor - job->model->tensors]
+                                                  : fitting(job, tensor, organ_quantize_gguf_encoding_of(job, tensor));
     const char *const stored = organ_dtype_name(tensor->dtype);
     char why[96] = "";
     if (!organ_target_is_float(tensor) && !organ_dtype_is_blocks(tensor->dtype))
         snprintf(why, sizeof why, "it is stored as %s, which is not quantised.", stored);
+    else if (!fits && job->types)
+        return NULL;
     else if (!fits)
         snprintf(why, sizeof why, "its rows of %llu values are not whole blocks of 32.",
                  (unsigned long long)organ_tensor_matrices(tensor).cols);
@@ -202,18 +210,34 @@ static void warn_of_blocks(const organ_quantize_job *job)
                             all, all == 1 ? " is" : "s are", types);
 }
 
+/* llama-quantize refuses these without an imatrix. */
+static void warn_without_imatrix(const organ_quantize_job *job)
+{
+    static const char *const names[] = {"q2_k_s", "iq3_xxs", "iq2_s", "iq2_m"};
+    const char *const name = job->recipe ? job->recipe->name : job->encoding->name;
+    for (size_t k = 0; k < sizeof names / sizeof *names && !job->imatrix && !job->calib; k++)
+        if (strcmp(name, names[k]) == 0)
+            organ_progress_warn(job->progress,
+                                "%s loses much without --imatrix, as llama-quantize requires, or --method gptq", name);
+}
+
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     size_t as_requested = 0;
     for (size_t k = 0; k < job->part_count; k++)
         as_requested += job->parts[k].encoding == job->encoding;
     organ_progress_warn_of_model(job->progress, job->model);
+    if (job->types) {
+        warn_of_blocks(job);
+        return;
+    }
     if (job->recipe && !strchr(job->options->scheme, ':'))
         organ_progress_note(job->progress,
                             "%s is understood as recipe:%s: every tensor gets the type that llama-quantize "
                             "gives it",
                             job->options->scheme, job->recipe->name);
     warn_of_blocks(job);
+    warn_without_imatrix(job);
     if (as_requested == 0 && job->part_count > 0 && !job->recipe)
         organ_progress_warn(
             job->progress,
@@ -258,13 +282,30 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
+/* An entry of a layer that the model lacks shows that the file was made from another model. */
+static organ_status check_layers(const organ_quantize_job *job, organ_error *error)
+{
+    int32_t last = -1;
+    for (size_t t = 0; t < job->model->tensor_count; t++) {
+        const int32_t layer = job->model->tensors[t].anatomy.layer;
+        last = layer > last ? layer : last;
+    }
+    for (size_t k = 0; k < job->imatrix->entry_count; k++)
+        if (job->imatrix->entries[k].anatomy.layer > last)
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: entry '%s' is of a layer that %s does not have: the file was made from another model",
+                job->imatrix->path, job->imatrix->entries[k].name, job->model->path);
+    return ORGAN_OK;
+}
+
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
-        organ_importance_digest(job->imatrix, job->digest, error))
+    if (!job->imatrix && (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || check_layers(job, error) ||
+                          organ_importance_digest(job->imatrix, job->digest, error)))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_encoding_is_plain(job->parts[k].encoding) && needs_entry(job, job->parts[k].weight->codes))
@@ -316,6 +357,13 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
+static int64_t file_type_of(const organ_quantize_job *job)
+{
+    if (job->types)
+        return job->types->file_type;
+    return job->recipe ? job->recipe->file_type : job->encoding->file_type;
+}
+
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -325,10 +373,13 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32,
-                                      job->recipe ? job->recipe->file_type : job->encoding->file_type, error) ||
+    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, file_type_of(job), error) ||
         organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
                                       error))
+        return error->status;
+    const char *const adapter = job->repair ? organ_path_name(job->repair_output) : NULL;
+    if (adapter &&
+        organ_gguf_writer_set_string(job->writer, "quantize.repair_adapter", adapter, strlen(adapter), error))
         return error->status;
     return job->imatrix ? note_imatrix(job, error) : ORGAN_OK;
 }

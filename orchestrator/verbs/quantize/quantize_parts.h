@@ -7,11 +7,15 @@
  *   quantize_mlx.c          names and config of MLX
  *   quantize_calibrated.c   writes the codes that GPTQ chooses on a calibration text, layer by layer
  *   quantize_document.c     report and journal
+ *   quantize_definitions.c  definitions in the report
+ *   quantize_options.c      checks options
  *   quantize_forms.c, quantize_config.c   safetensors models: encoding of each tensor, config.json
  *   quantize_gguf.c         GGUF models: encoding of each tensor, key-values, importance matrix
  *   quantize_recipe.c       GGUF models: types of the recipes of llama-quantize
+ *   quantize_source.c       safetensors models with a GGUF output: the conversion before
  *   quantize_type_of.c      GGUF models: types that --type-of fixes
- *   quantize_widths.c       mixed widths */
+ *   quantize_widths.c       mixed widths
+ *   quantize_types.c, quantize_costs.c, quantize_sizes.c   GGUF: types by size, their measured costs, several sizes */
 #ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 #define ORGAN_VERBS_QUANTIZE_QUANTIZE_PARTS_H
 
@@ -23,6 +27,7 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 #include "orchestrator/surgery/write/write.h"
+#include "orchestrator/verbs/lora/repair_adapter.h"
 #include "orchestrator/verbs/quantize/gptq.h"
 
 #include <organ/quantize.h>
@@ -118,6 +123,7 @@ typedef struct organ_quantize_left {
 } organ_quantize_left;
 
 typedef struct organ_quantize_widths organ_quantize_widths;
+typedef struct organ_quantize_types organ_quantize_types;
 
 /* A recipe: a set of rules of llama-quantize that gives each tensor of a GGUF model a type. */
 typedef struct organ_recipe {
@@ -126,9 +132,13 @@ typedef struct organ_recipe {
     int64_t file_type; /* value of general.file_type */
 } organ_recipe;
 
+typedef struct organ_quantize_source organ_quantize_source;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
+    const organ_quantize_source *source;   /* the model was converted for this run (quantize_source.h); NULL: it was not
+                                            */
     const organ_encoding *encoding;        /* encoding of --scheme; of a recipe, its base */
     const organ_recipe *recipe;            /* the recipe of --scheme; NULL: none */
     bool blocks;                           /* second moments are diagonal blocks (--moments blocks) */
@@ -150,7 +160,8 @@ typedef struct organ_quantize_job {
     organ_imatrix *imatrix;           /* the opened --imatrix; NULL: none */
     char digest[17];                  /* XXH3 of the imatrix file, in hexadecimal */
     organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: the output is safetensors */
-    organ_quantize_widths *widths;    /* state of --scheme mixed; NULL: another scheme */
+    organ_quantize_widths *widths;    /* state of --scheme mixed of safetensors models; NULL: another scheme */
+    organ_quantize_types *types;      /* state of --scheme mixed of GGUF models; NULL: another scheme */
     const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
     organ_shard_piece *pieces;        /* tensors of the output */
     size_t piece_count;
@@ -172,6 +183,11 @@ typedef struct organ_quantize_job {
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
     /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
+    /* --repair-rank: the adapter, its directory (in the arena) and its report; NULL: none */
+    organ_repair_adapter *repair;
+    char *repair_output;
+    bool *repair_changed;
+    json_t *repair_report;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
     organ_writing *run; /* the output; set when organ_write_run calls `fill` */
     /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
@@ -185,6 +201,15 @@ static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize
     organ_rows_passed();
     return &job->parts[k];
 }
+
+/* Returns whether --method is gptq, which needs a calibration text. */
+bool organ_quantize_by_text(const organ_quantize_options *options);
+/* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
+ * if they are invalid or do not fit each other. */
+organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);
+
+/* Calls organ_quantize_pruning.open of the job with the sizes of the output. Returns its errors. */
+organ_status organ_quantize_open_pruning(void *job, organ_error *error);
 
 /* Lists pieces, units and parts of the output and the targets that stay unchanged. Reads job->encodings. Returns
  * ORGAN_USAGE if the budget of mixed widths leaves all targets unquantised, ORGAN_BAD_INPUT if no target can be
@@ -223,6 +248,16 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* Returns the work of GPTQ, and of pruning if there is any, on one matrix, for the plan of a dry run. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
+/* ---- codes with an adapter (quantize_repair.c) ---- */
+
+/* Checks the options that --repair-rank excludes; does nothing without it. */
+organ_status organ_quantize_repair_check(const organ_quantize_options *options, organ_error *error);
+/* Opens the adapter of the calibrated targets. Returns the errors of organ_repair_adapter_open. */
+organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error);
+/* Returns the member "repair" of the report: {"rank", "adapter", "outputs_before", "outputs_after"}. */
+json_t *organ_quantize_repair_json(const organ_quantize_job *job);
+void organ_quantize_repair_close(organ_quantize_job *job);
+
 /* Runs the calibration: quantises the calibrated parts layer by layer and writes their codes and scales. Returns the
  * errors of organ_calibration_run_layers and of organ_quantize_pruning.begin. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error);
@@ -319,6 +354,29 @@ organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *
 /* Prints notes about tensors whose block type differs from that of the scheme. */
 void organ_quantize_gguf_note(const organ_quantize_job *job);
 
+/* Returns whether the tensor is the table of token embeddings; whether it is the output head, which may be the same. */
+bool organ_quantize_gguf_is_embedding(const organ_tensor *tensor);
+bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *tensor);
+
+/* ---- types by size ---- */
+
+/* Returns whether the options ask for scheme mixed of a GGUF model. */
+bool organ_quantize_types_wanted(const organ_quantize_options *options);
+/* Implements organ_quantize for such options: calls `one` for each size. */
+typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
+                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                        organ_error *error);
+organ_status organ_quantize_sizes(const organ_quantize_options *options, const organ_quantize_source *source,
+                                  organ_quantize_one *one, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error);
+/* Returns ORGAN_USAGE if the options do not fit scheme mixed of a GGUF model. */
+organ_status organ_quantize_types_check(const organ_quantize_options *options, organ_error *error);
+/* Chooses the type of each tensor: measures their costs or reads them from --allocation FILE, then solves the integer
+ * programme. Creates job->types and sets job->encodings. Returns ORGAN_USAGE if the smallest types are too large, and
+ * the errors of organ_curves_open, organ_curves_run, organ_allocation_read and organ_output_check. */
+organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error);
+void organ_quantize_types_close(organ_quantize_types *types); /* NULL is allowed */
+
 /* ---- mixed widths ---- */
 
 /* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
@@ -343,6 +401,8 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 json_t *organ_quantize_parameters(void *job);
 /* Implements organ_write.identity: further settings that must be equal in a resumed run. */
 json_t *organ_quantize_identity(void *job);
+/* Returns the member "definitions" of the report, a new object; NULL if memory runs out. */
+json_t *organ_quantize_definitions(const organ_quantize_job *job);
 /* Implements organ_write.document: the members of the report. */
 json_t *organ_quantize_document(void *job, const organ_writing *made);
 
@@ -433,5 +493,70 @@ static inline double organ_quantize_width_cost(const organ_allocation_tensor *te
 {
     return level < ORGAN_WIDTH_LEVELS ? tensor->cost[level] : 0;
 }
+
+/* Types by size: state shared by the sources that choose types, measure their costs and report them.
+ *
+ *   type     index of organ_quantize_types.types; type_count: the tensor stays unchanged
+ *   curve    the costs of a tensor; experts of a layer and role in several tensors share one
+ *
+ * `cost` of an organ_allocation_tensor in a layer: divergences of the far and the near anchor, the errors of outputs of
+ * the two with the nearest codes, relative to the outputs, then those of all types with the codes of the method. For
+ * embeddings and output head, the divergence of each type is there in place of its error. */
+#define ORGAN_TYPES_DEFINITION "allocate-types/1"
+#define ORGAN_TYPES_FAR        ((size_t)0)
+#define ORGAN_TYPES_NEAR       ((size_t)1)
+#define ORGAN_TYPES_FAR_ERROR  ((size_t)2)
+#define ORGAN_TYPES_NEAR_ERROR ((size_t)3)
+#define ORGAN_TYPES_FIRST      ((size_t)4)
+#define ORGAN_TYPES            (ORGAN_ALLOCATION_LEVELS - ORGAN_TYPES_FIRST) /* most types */
+
+struct organ_quantize_types {
+    organ_quantize_job *job;
+    const organ_encoding *types[ORGAN_TYPES];
+    bool allowed[ORGAN_TYPES]; /* by --types */
+    size_t type_count;
+    char names[320];                        /* of all types, separated by commas */
+    bool by_text;                           /* GPTQ chooses the codes */
+    double levels[ORGAN_ALLOCATION_LEVELS]; /* of `curves`: bits per weight of the types */
+    bool measured[ORGAN_ALLOCATION_LEVELS]; /* of `curves` */
+    organ_targets targets, inner;           /* the tensors that get a type; those of them in layers */
+    size_t *curve_of, *inner_curve_of;      /* of each of these tensors */
+    organ_allocation curves;
+    uint64_t *matrices_of; /* number of matrices of a curve */
+    double *energies;      /* outputs of the sampled rows of a curve so far; -1: its errors are finished */
+    uint64_t *sizes;       /* bytes of a curve's tensors in each type, and unchanged: [curves][type_count + 1] */
+    double *costs;         /* in nats per token, in the same order */
+    size_t *chosen;        /* type of each curve */
+    organ_programme programme;
+    uint64_t header, alignment, other,
+        elements;              /* bytes before the tensors and of tensors without a curve; all weights */
+    uint64_t requested, bytes; /* bytes of the request, and of the chosen types, in its unit */
+    int64_t file_type;         /* value of general.file_type */
+    bool assumed;              /* costs are not measured: a dry run */
+    json_t *identity;          /* model, text and options on which the costs depend */
+    organ_curves_work work;    /* callbacks of `walk` */
+    organ_curves *walk;        /* the run that measures; NULL: not open */
+    organ_gptq_inputs inputs;  /* second moments prepared for the last matrix */
+    size_t tokens, windows;    /* of the text on which costs are measured; 0: costs are from a file */
+};
+
+/* Returns whether rows of `cols` values are whole blocks of the type. */
+static inline bool organ_quantize_type_fits(const organ_quantize_types *types, size_t type, size_t cols)
+{
+    return cols % organ_dtype_describe(types->types[type]->codes)->elements == 0;
+}
+static inline double organ_quantize_type_bits(const organ_quantize_types *types, size_t type)
+{
+    const organ_dtype_info *const info = organ_dtype_describe(types->types[type]->codes);
+    return 8.0 * (double)info->bytes / (double)info->elements;
+}
+/* Returns the measured cost of a type, in nats per token; 0 for an unchanged tensor. */
+double organ_quantize_type_cost(const organ_quantize_types *types, size_t curve, size_t type);
+/* Implement organ_curves_work. */
+organ_status organ_quantize_make_anchor(void *types, const organ_calibration_matrix *matrix, size_t level,
+                                        float *weights, organ_error *error);
+uint64_t organ_quantize_anchor_memory(void *types, const organ_tensor *tensor);
+/* Measures embeddings and output head; types->walk is open. */
+organ_status organ_quantize_measure_ends(organ_quantize_types *types, organ_error *error);
 
 #endif

@@ -10,6 +10,6 @@
 /* Makes nine layers of two roles with curves, which the caller releases. */
 void rig_allocation(organ_allocation *allocation);
 
-Suite *variants_suite(void);
+Suite *programme_suite(void), *variants_suite(void);
 
 #endif

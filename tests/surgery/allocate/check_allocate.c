@@ -436,4 +436,4 @@ static Suite *allocate_suite(void)
     return suite;
 }
 
-int main(void) { return run_suites((Suite *const[]){allocate_suite(), variants_suite(), NULL}); }
+int main(void) { return run_suites((Suite *const[]){allocate_suite(), variants_suite(), programme_suite(), NULL}); }

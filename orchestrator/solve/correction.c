@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * Corrections of low rank by subspace iteration. Vectors are stored one after another, so a block of l vectors of m
+ * values is an l x m matrix, and the products have its transpose on neither side. */
+#include "orchestrator/solve/correction.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENOUGH 1e-5 /* the iteration ends if the leading eigenvalues grow by less than this share of their sum */
+#define MOST   60u  /* iterations at most */
+#define MORE   16   /* vectors beyond the rank, at least */
+#define BAND   ((size_t)128) /* rows of E of which tr(E H E^T) is computed at a time */
+#define STREAM 0x636f7272u   /* Philox stream of the first vectors */
+
+/* Leading eigenvectors of a symmetric operator M = E H E^T, or of H itself. */
+typedef struct leading {
+    const organ_engine *engine;
+    const char *name;
+    const float *errors; /* E, [size][h->size]; NULL: the operator is H */
+    const organ_block_matrix *h;
+    size_t size;          /* of the operator */
+    size_t rank, l;       /* vectors of the result, and of the iteration */
+    float *vectors;       /* Q, [l][size], orthonormal */
+    float *image;         /* Q M, [l][size] */
+    float *inner, *moved; /* with E: Q E and Q E H, [l][h->size] each */
+    double *gram;         /* Q M Q^T, [l][l] */
+    double *values;       /* its eigenvalues, descending: [l] */
+    double *mix;          /* its eigenvectors, [l][l] */
+    double *eigen_scratch;
+    void *scratch; /* of products */
+    double captured;
+    unsigned passes;
+} leading;
+
+static size_t vectors_of(size_t rank, size_t size)
+{
+    const size_t more = rank / 4 > MORE ? rank / 4 : MORE;
+    return organ_min(rank + more, size);
+}
+
+static bool leading_open(leading *x)
+{
+    const size_t l = x->l, n = x->h->size;
+    x->vectors = organ_floats(l, x->size);
+    x->image = organ_floats(l, x->size);
+    x->inner = x->errors ? organ_floats(l, n) : NULL;
+    x->moved = x->errors ? organ_floats(l, n) : NULL;
+    x->gram = calloc(l * l, sizeof *x->gram);
+    x->values = calloc(l, sizeof *x->values);
+    x->mix = calloc(l * l, sizeof *x->mix);
+    x->eigen_scratch = calloc(l * ORGAN_EIGEN_ROOM, sizeof *x->eigen_scratch);
+    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
+    return x->vectors && x->image && (!x->errors || (x->inner && x->moved)) && x->gram && x->values && x->mix &&
+           x->eigen_scratch && x->scratch;
+}
+
+static void leading_close(leading *x)
+{
+    ORGAN_FREE_ARRAYS(x->vectors, x->image, x->inner, x->moved, x->gram, x->values, x->mix, x->eigen_scratch,
+                      x->scratch);
+}
+
+/* c = a b^T, with l rows of k values in `a`, exact. */
+static void multiply(const leading *x, const float *a, size_t k, organ_product_operand b, size_t n, float *c)
+{
+    const organ_product product = {.m = x->l, .n = n, .k = k, .a = organ_by_rows(a, k), .b = b, .c = c, .c_stride = n};
+    organ_products_run(x->engine, NULL, &product, 1, x->scratch);
+}
+
+/* Sets x->image to Q M, and with E x->inner to Q E. */
+static organ_status apply(leading *x, organ_error *error)
+{
+    const size_t n = x->h->size;
+    x->passes++;
+    if (!x->errors)
+        return organ_block_multiply(x->engine, x->h, x->vectors, x->l, x->image, error);
+    multiply(x, x->vectors, x->size, organ_by_columns(x->errors, n), n, x->inner);
+    if (organ_block_multiply(x->engine, x->h, x->inner, x->l, x->moved, error) == ORGAN_OK)
+        multiply(x, x->moved, n, organ_by_rows(x->errors, n), x->size, x->image);
+    return error->status;
+}
+
+/* Sets values and mix to the eigenpairs of Q M Q^T. */
+static organ_status solve_small(leading *x, organ_error *error)
+{
+    const size_t l = x->l;
+    for (size_t i = 0; i < l; i++)
+        for (size_t j = 0; j <= i; j++)
+            x->gram[i * l + j] = organ_dot(x->vectors + i * x->size, x->image + j * x->size, x->size);
+    if (!organ_symmetric_eigen(x->engine->kernels, x->gram, l, l, x->values, x->mix, x->eigen_scratch))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the changes of the outputs are not finite", x->name);
+    return ORGAN_OK;
+}
+
+/* to = mix from: the `count` leading eigenvectors as combinations of l vectors of n values. Sums are FP64 in order. */
+static void combine(const leading *x, size_t count, const float *from, size_t n, float *to)
+{
+    for (size_t k = 0; k < count; k++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t i = 0; i < x->l; i++)
+                sum += x->mix[k * x->l + i] * (double)from[i * n + j];
+            to[k * n + j] = (float)sum;
+        }
+}
+
+/* The iteration. Afterwards `vectors`, `inner` and the eigenpairs belong to the same block Q. */
+static organ_status iterate(leading *x, uint64_t seed, organ_error *error)
+{
+    const organ_kernels *const kernels = x->engine->kernels;
+    organ_philox_uniform(seed, STREAM, 0, x->vectors, x->l * x->size);
+    if (!organ_orthonormal(kernels, x->vectors, x->l, x->size, x->size, NULL))
+        return organ_fail_memory(error, x->name);
+    for (;;) {
+        double captured = 0;
+        if (apply(x, error) != ORGAN_OK || solve_small(x, error) != ORGAN_OK)
+            return error->status;
+        for (size_t k = 0; k < x->rank; k++)
+            captured += x->values[k];
+        const bool enough = captured - x->captured <= ENOUGH * captured;
+        x->captured = captured;
+        if (organ_stop_is_requested(x->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        if (enough || x->passes >= MOST)
+            return ORGAN_OK;
+        memcpy(x->vectors, x->image, x->l * x->size * sizeof *x->vectors);
+        if (!organ_orthonormal(kernels, x->vectors, x->l, x->size, x->size, NULL))
+            return organ_fail_memory(error, x->name);
+    }
+}
+
+/* ---- corrections ---- */
+
+organ_status organ_outputs_energy(const organ_engine *engine, const char *name, const float *errors, size_t rows,
+                                  const organ_block_matrix *h, double *sum, organ_error *error)
+{
+    const size_t n = h->size;
+    float *const product = organ_floats(BAND, n);
+    *sum = 0;
+    for (size_t first = 0; first < rows && product && !error->status; first += BAND) {
+        const size_t count = organ_min(BAND, rows - first);
+        if (organ_block_multiply(engine, h, errors + first * n, count, product, error) == ORGAN_OK)
+            for (size_t i = 0; i < count; i++)
+                *sum += organ_dot(product + i * n, errors + (first + i) * n, n);
+    }
+    if (!product)
+        organ_fail_memory(error, name);
+    free(product);
+    return error->status;
+}
+
+/* B = U and A = U^T E, then both scaled to equal norms by a power of 2, which is exact. */
+static void make_factors(const leading *x, organ_correction *c)
+{
+    const size_t n = c->cols, m = c->rows;
+    combine(x, c->rank, x->inner, n, c->a);
+    combine(x, c->rank, x->vectors, m, x->image);
+    for (size_t k = 0; k < c->rank; k++) {
+        const double norm = sqrt(organ_sum_of_squares(c->a + k * n, n));
+        const int half = norm > 0 ? (int)lrint(log2(norm) / 2) : 0;
+        for (size_t j = 0; j < n; j++)
+            c->a[k * n + j] = ldexpf(c->a[k * n + j], -half);
+        for (size_t i = 0; i < m; i++)
+            c->b[i * c->rank + k] = ldexpf(x->image[k * m + i], half);
+    }
+}
+
+organ_status organ_correct(const organ_engine *engine, const char *name, const float *errors, size_t rows,
+                           const organ_block_matrix *h, size_t rank, uint64_t seed, organ_correction *c,
+                           organ_error *error)
+{
+    const size_t most = organ_min(organ_min(rank, rows), h->size);
+    leading x = {.engine = engine, .name = name, .errors = errors, .h = h, .size = rows, .rank = most};
+    x.l = vectors_of(most, rows);
+    *c = (organ_correction){.rows = rows, .cols = h->size};
+    if (organ_outputs_energy(engine, name, errors, rows, h, &c->before, error) != ORGAN_OK)
+        return error->status;
+    c->after = c->before;
+    if (!isfinite(c->before))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the changes of the outputs are not finite", name);
+    if (!(c->before > 0) || most == 0)
+        return ORGAN_OK;
+    c->b = organ_floats(rows, most);
+    c->a = organ_floats(most, h->size);
+    if (!c->b || !c->a || !leading_open(&x))
+        organ_fail_memory(error, name);
+    else if (iterate(&x, seed, error) == ORGAN_OK) {
+        c->rank = most;
+        c->passes = x.passes;
+        c->after = c->before > x.captured ? c->before - x.captured : 0;
+        make_factors(&x, c);
+    }
+    leading_close(&x);
+    if (error->status)
+        organ_correction_release(c);
+    return error->status;
+}
+
+void organ_correction_release(organ_correction *c)
+{
+    ORGAN_FREE_ARRAYS(c->b, c->a);
+    *c = (organ_correction){0};
+}
+
+uint64_t organ_correction_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, uint64_t rank)
+{
+    const uint64_t most = organ_min((size_t)rank, organ_min((size_t)rows, (size_t)cols)),
+                   l = vectors_of((size_t)most, (size_t)rows);
+    return sizeof(float) * (2 * l * (rows + cols) + most * (rows + cols) + BAND * cols) +
+           sizeof(double) * l * (2 * l + 1 + ORGAN_EIGEN_ROOM) + 2 * organ_products_scratch(engine);
+}
+
+/* ---- flattened moments ---- */
+
+/* H -= u u^T (lambda - rest) for each of the leading vectors. Both operands have the root of the difference, so that H
+ * stays symmetric to the bit. */
+static void replace_values(leading *x, float *h, double rest)
+{
+    const size_t n = x->size;
+    combine(x, x->rank, x->vectors, n, x->image);
+    for (size_t k = 0; k < x->rank; k++)
+        for (size_t j = 0; j < n; j++)
+            x->image[k * n + j] = (float)((double)x->image[k * n + j] * sqrt(fmax(x->values[k] - rest, 0)));
+    const organ_product product = {.m = n,
+                                   .n = n,
+                                   .k = x->rank,
+                                   .a = organ_by_columns(x->image, n),
+                                   .b = organ_by_columns(x->image, n),
+                                   .c = h,
+                                   .c_stride = n,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    organ_products_run(x->engine, NULL, &product, 1, x->scratch);
+}
+
+static organ_status flatten_block(const organ_engine *engine, const char *name, float *h, size_t n, size_t rank,
+                                  uint64_t seed, organ_error *error)
+{
+    const organ_block_matrix block = {n, n, h};
+    leading x = {.engine = engine, .name = name, .h = &block, .size = n, .rank = organ_min(rank, n / 2)};
+    double trace = 0;
+    x.l = vectors_of(x.rank, n);
+    if (x.rank == 0)
+        return ORGAN_OK;
+    for (size_t j = 0; j < n; j++)
+        trace += (double)h[j * (n + 1)];
+    if (!leading_open(&x))
+        organ_fail_memory(error, name);
+    else if (iterate(&x, seed, error) == ORGAN_OK)
+        replace_values(&x, h, fmax(trace - x.captured, 0) / (double)(n - x.rank));
+    leading_close(&x);
+    return error->status;
+}
+
+organ_status organ_flatten_moments(const organ_engine *engine, const char *name, float *h, size_t size, size_t block,
+                                   size_t rank, uint64_t seed, organ_error *error)
+{
+    for (size_t start = 0; start < size && !error->status; start += block)
+        flatten_block(engine, name, h + start * block, organ_min(block, size - start), rank, seed, error);
+    return error->status;
+}

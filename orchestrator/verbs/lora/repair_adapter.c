@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ * Makes the adapter of another verb's changes with the plan, the units and the report of an extraction. The model
+ * stands for both the tuned one and the base, which does not exist yet. */
+#include "orchestrator/verbs/lora/repair_adapter.h"
+
+#include "formats/base/rows.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/report_text.h"
+#include "orchestrator/solve/correction.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/verbs/lora/lora_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_repair_adapter {
+    organ_lora_extract_options options;
+    organ_lora_job job;
+    organ_name_table modules; /* name of the tensor -> index of its module */
+    organ_status (*make)(void *context, organ_error *error);
+    void *context;
+};
+
+static organ_status repair_adapter_fill(void *context, organ_adapter_writer *writer, organ_error *error)
+{
+    organ_repair_adapter *const a = context;
+    a->job.writer = writer;
+    organ_lora_number_units(&a->job);
+    a->make(a->context, error);
+    a->job.writer = NULL;
+    return error->status;
+}
+
+static organ_status plan_modules(organ_repair_adapter *a, const bool *changed, organ_error *error)
+{
+    organ_lora_job *const job = &a->job;
+    if (!(job->untapped = malloc(job->tuned->tensor_count + 1)))
+        return organ_fail_memory(error, job->tuned->path);
+    for (size_t k = 0; k < job->tuned->tensor_count; k++)
+        job->untapped[k] = !changed[k];
+    if (organ_lora_plan(job, error) != ORGAN_OK || organ_lora_repair_room(job, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < job->module_count; k++)
+        if (!organ_name_table_put(&a->modules, job->modules[k].tuned->name, k))
+            return organ_fail_memory(error, job->tuned->path);
+    return ORGAN_OK;
+}
+
+organ_status organ_repair_adapter_open(const organ_repair_adapter_options *o, const organ_engine *engine,
+                                       const organ_progress *progress, organ_repair_adapter **adapter,
+                                       organ_error *error)
+{
+    organ_repair_adapter *const a = *adapter = calloc(1, sizeof *a);
+    if (!a)
+        return organ_fail_memory(error, o->output);
+    a->options = organ_lora_extract_defaults();
+    a->options.base = o->base;
+    a->options.tuned = o->model;
+    a->options.rank = o->rank;
+    a->options.dtype = o->dtype;
+    a->options.write.output = o->output;
+    a->options.write.force = o->force;
+    a->options.write.resume = o->resume;
+    a->options.write.dry_run = o->dry_run;
+    a->job = (organ_lora_job){
+        .options = &a->options, .engine = engine, .progress = progress, .repairs = true, .inner = true};
+    if (organ_lora_open(&a->job, o->model, error) != ORGAN_OK)
+        return error->status;
+    return plan_modules(a, o->changed, error);
+}
+
+void organ_repair_adapter_close(organ_repair_adapter *a)
+{
+    if (!a)
+        return;
+    organ_lora_close(&a->job);
+    organ_name_table_release(&a->modules);
+    free(a);
+}
+
+static const size_t *find(const organ_repair_adapter *a, const char *tensor)
+{
+    return organ_name_table_find(&a->modules, tensor);
+}
+
+bool organ_repair_adapter_has(const organ_repair_adapter *a, const char *tensor) { return find(a, tensor) != NULL; }
+
+organ_status organ_repair_adapter_write(organ_repair_adapter *a,
+                                        organ_status (*make)(void *context, organ_error *error), void *context,
+                                        json_t **report, organ_error *error)
+{
+    a->make = make;
+    a->context = context;
+    return organ_lora_make_adapter(&a->job, a, repair_adapter_fill, report, error);
+}
+
+bool organ_repair_adapter_done(const organ_repair_adapter *a, const char *tensor)
+{
+    const size_t *const at = find(a, tensor);
+    return at && organ_adapter_done(a->job.writer, a->job.unit_of[*at]);
+}
+
+/* Sets target = target - values, and adds the squares of both to the module's. */
+static void subtract(organ_lora_module *m, float *target, const float *values, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        target[k] -= values[k];
+        m->change += (double)target[k] * (double)target[k];
+        m->norm += (double)values[k] * (double)values[k];
+    }
+}
+
+/* Adds B A to `values`, and ||E - B A||^2 to m->rest; `errors` is E and becomes B A. */
+static void apply(organ_repair_adapter *a, organ_lora_module *m, const organ_lora_factors *f, float *errors,
+                  float *values, void *scratch)
+{
+    const size_t n = f->out * f->in;
+    double rest = 0;
+    for (size_t k = 0; k < n; k++)
+        errors[k] += values[k];
+    organ_lora_add_product(a->job.engine, f, values, values, scratch);
+    for (size_t k = 0; k < n; k++) {
+        const double left = (double)errors[k] - (double)values[k];
+        rest += left * left;
+    }
+    m->rest += rest;
+}
+
+organ_status organ_repair_adapter_add(organ_repair_adapter *a, const char *tensor, uint64_t matrix, float *target,
+                                      float *values, size_t rows, const organ_block_matrix *h, organ_error *error)
+{
+    organ_lora_job *const job = &a->job;
+    const size_t at = *find(a, tensor);
+    organ_lora_module *const m = &job->modules[at];
+    const double started = organ_seconds_now();
+    organ_correction c = {0};
+    double outputs = 0;
+    void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    if (!scratch)
+        return organ_fail_memory(error, tensor);
+    if (organ_outputs_energy(job->engine, tensor, target, rows, h, &outputs, error) == ORGAN_OK) {
+        subtract(m, target, values, rows * h->size);
+        organ_correct(job->engine, tensor, target, rows, h, job->options->rank, job->options->seed, &c, error);
+    }
+    if (!error->status) {
+        organ_lora_factors f = {c.rank, c.cols, c.rows, c.a, c.b, 1};
+        organ_lora_round_factors(job, &f);
+        m->outputs += outputs;
+        m->outputs_before += c.before;
+        m->outputs_after += c.after;
+        m->passes = (unsigned)organ_max(m->passes, c.passes);
+        apply(a, m, &f, target, values, scratch);
+        m->seconds += organ_seconds_now() - started;
+        organ_lora_store_correction(job, at, matrix, &f, error);
+    }
+    organ_correction_release(&c);
+    free(scratch);
+    return error->status;
+}
+
+organ_status organ_repair_adapter_restore(organ_repair_adapter *a, const char *tensor, uint64_t matrix, float *values,
+                                          size_t rows, size_t cols, organ_error *error)
+{
+    organ_lora_job *const job = &a->job;
+    const size_t at = *find(a, tensor);
+    const organ_lora_module *const m = &job->modules[at];
+    organ_lora_factors all = {.experts = (size_t)organ_weight_matrices(m->base).count, .in = cols, .out = rows};
+    if (m->rank == 0)
+        return ORGAN_OK;
+    void *const scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    if (!scratch)
+        organ_fail_memory(error, tensor);
+    else if (organ_adapter_read_factors(job->writer, job->unit_of[at], m->parameter, &all, error) == ORGAN_OK) {
+        const organ_lora_factors f = organ_lora_factors_of(&all, (size_t)matrix);
+        organ_lora_add_product(job->engine, &f, values, values, scratch);
+    }
+    organ_lora_factors_release(&all);
+    free(scratch);
+    return error->status;
+}
+
+uint64_t organ_repair_adapter_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, unsigned rank)
+{
+    const uint64_t most = organ_min(rank, (size_t)organ_min((size_t)rows, (size_t)cols));
+    return organ_correction_memory(engine, rows, cols, most) + organ_products_scratch(engine) +
+           sizeof(float) * 2 * most * (rows + cols);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ * An adapter that another verb makes together with a model: for each matrix that the verb changes, the correction of
+ * low rank that gives most of its outputs back (solve/correction.h). */
+#ifndef ORGAN_VERBS_LORA_REPAIR_ADAPTER_H
+#define ORGAN_VERBS_LORA_REPAIR_ADAPTER_H
+
+#include "formats/base/json.h"
+#include "orchestrator/solve/algebra.h"
+#include "orchestrator/surgery/calibration/calibration.h"
+
+#include <organ/lora.h>
+#include <organ/models.h>
+#include <organ/stream.h>
+
+typedef struct organ_repair_adapter organ_repair_adapter;
+
+typedef struct organ_repair_adapter_options {
+    const char *model;  /* path of the model that the verb reads, plain */
+    const char *base;   /* path of the model that it writes, for adapter_config.json */
+    const char *output; /* directory of the adapter */
+    const char *dtype;  /* type of the factors */
+    unsigned rank;      /* at least 1 */
+    bool force, resume, dry_run;
+    const bool *changed; /* a flag for each tensor of the model: the verb changes its matrices */
+} organ_repair_adapter_options;
+
+/* Lists the modules of the adapter: the changed projections. `options` and what it points to must outlive the adapter.
+ * Returns the errors of opening the model, ORGAN_USAGE if the output exists or is the model, ORGAN_BAD_INPUT if no
+ * changed tensor is a linear layer. The caller closes *adapter, also after an error. */
+organ_status organ_repair_adapter_open(const organ_repair_adapter_options *options, const organ_engine *engine,
+                                       const organ_progress *progress, organ_repair_adapter **adapter,
+                                       organ_error *error);
+void organ_repair_adapter_close(organ_repair_adapter *adapter); /* NULL is allowed */
+
+/* Returns whether the adapter has factors for the matrices of a tensor. */
+bool organ_repair_adapter_has(const organ_repair_adapter *adapter, const char *tensor);
+
+/* Writes the adapter: calls make(context), which calls organ_repair_adapter_add or organ_repair_adapter_restore for
+ * each matrix of each module, and then completes and publishes it. *report has schema organ.lora_extract/1. Returns the
+ * error of `make`, and those of organ_adapter_make. */
+organ_status organ_repair_adapter_write(organ_repair_adapter *adapter,
+                                        organ_status (*make)(void *context, organ_error *error), void *context,
+                                        json_t **report, organ_error *error);
+
+/* Returns whether an interrupted run has finished the tensor's factors; while `make` runs. */
+bool organ_repair_adapter_done(const organ_repair_adapter *adapter, const char *tensor);
+
+/* Computes the factors for matrix `matrix` of the tensor, adds them to the adapter and B A to `values`. `target`: what
+ * values + B A shall approach, the original or that plus organ_lora_donor_target; overwritten. `values`: what the verb
+ * has made of the matrix. Both are [rows][h->size], in the order of the file. `h`: second moments of the inputs,
+ * positive definite. Returns the errors of organ_correct and of the adapter writer. */
+organ_status organ_repair_adapter_add(organ_repair_adapter *adapter, const char *tensor, uint64_t matrix, float *target,
+                                      float *values, size_t rows, const organ_block_matrix *h, organ_error *error);
+/* Adds B A of the interrupted run to `values`. */
+organ_status organ_repair_adapter_restore(organ_repair_adapter *adapter, const char *tensor, uint64_t matrix,
+                                          float *values, size_t rows, size_t cols, organ_error *error);
+
+/* Sets `target`, [rows][h->size], to share W (C - H) (H + damping I)^-1, with share 1/2: the change of W,
+ * [rows][h->size], with which the inputs X of the changed model give half of the donor's outputs X_d W^T instead of X
+ * W^T. C = X_d^T X per token is that of `moments`; without the donor's inputs `target` is 0. `h`: H + damping I. Rows
+ * are in the order of the forward pass. Returns ORGAN_BAD_INPUT if H is not positive definite, ORGAN_IO if memory
+ * cannot be allocated. */
+organ_status organ_lora_donor_target(const organ_engine *engine, const char *name, const organ_input_moments *moments,
+                                     const organ_block_matrix *h, const float *weights, size_t rows, float *target,
+                                     organ_error *error);
+/* Returns the bytes that organ_lora_donor_target allocates. */
+uint64_t organ_lora_donor_memory(const organ_engine *engine, uint64_t cols, uint64_t block);
+
+/* Returns the bytes that organ_repair_adapter_add allocates for a matrix. */
+uint64_t organ_repair_adapter_memory(const organ_engine *engine, uint64_t rows, uint64_t cols, unsigned rank);
+
+#endif

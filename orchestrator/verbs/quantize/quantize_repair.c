@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * --repair-rank: while GPTQ chooses the codes of a matrix, organ chooses a correction of low rank for it (arXiv
+ * 2606.01412), and later layers run with both. The adapter is written by a run of its own that encloses the calibrated
+ * part of this one. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "formats/base/text.h"
+#include "orchestrator/output/facts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+organ_status organ_quantize_repair_check(const organ_quantize_options *o, organ_error *error)
+{
+    if (!o->repair_rank)
+        return ORGAN_OK;
+    if (!o->method || strcmp(o->method, "gptq") != 0)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--repair-rank needs --method gptq: codes and adapter are chosen together, on the "
+                          "calibration text; for finished models see organ lora extract --repair");
+    if (strcmp(o->scheme, "mixed") == 0)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--repair-rank has no meaning with scheme mixed, which measures each "
+                          "width without an adapter");
+    return o->write.evaluate ? organ_fail(error, ORGAN_USAGE,
+                                          "--evaluate would score the model without its adapter: use organ lora merge, "
+                                          "then organ evaluate")
+                             : ORGAN_OK;
+}
+
+organ_status organ_quantize_repair_open(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    const char *const output = o->write.output ? o->write.output : "";
+    size_t length = strlen(output);
+    if (!o->repair_rank)
+        return ORGAN_OK;
+    while (length > 1 && output[length - 1] == '/')
+        length--;
+    organ_cut_end(output, &length, ".gguf");
+    job->repair_output = organ_format("%.*s-adapter", (int)length, output);
+    job->repair_changed = calloc(job->model->tensor_count + 1, sizeof *job->repair_changed);
+    if (!job->repair_output || !job->repair_changed)
+        return organ_fail_memory(error, o->model);
+    for (size_t k = 0; k < job->calibrated_targets.count; k++)
+        job->repair_changed[job->calibrated_targets.tensors[k] - job->model->tensors] = true;
+    const organ_repair_adapter_options options = {.model = o->model,
+                                                  .base = output,
+                                                  .output = job->repair_output,
+                                                  .dtype = "bf16",
+                                                  .rank = o->repair_rank,
+                                                  .force = o->write.force,
+                                                  .resume = o->write.resume,
+                                                  .dry_run = o->write.dry_run,
+                                                  .changed = job->repair_changed};
+    return organ_repair_adapter_open(&options, job->engine, job->progress, &job->repair, error);
+}
+
+json_t *organ_quantize_repair_json(const organ_quantize_job *job)
+{
+    const json_t *const totals = json_object_get(job->repair_report, "totals");
+    return ORGAN_OBJECT(SET_COUNT("rank", job->options->repair_rank), SET_BYTES("adapter", job->repair_output),
+                        SET_HELD("outputs_before", json_object_get(totals, "outputs_before")),
+                        SET_HELD("outputs_after", json_object_get(totals, "outputs_after")),
+                        SET_HELD("parameters", json_object_get(totals, "parameters")));
+}
+
+void organ_quantize_repair_close(organ_quantize_job *job)
+{
+    organ_repair_adapter_close(job->repair);
+    json_decref(job->repair_report);
+    free(job->repair_output);
+    free(job->repair_changed);
+}

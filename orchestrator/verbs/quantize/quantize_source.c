@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ * organ quantize from safetensors to GGUF: the model is first converted to a GGUF file, in a hidden directory next to
+ * the output or in --scratch, which is removed at the end. A dry run, and the check of the options before a conversion,
+ * use a file with the same header and a hole instead of the data.
+ *
+ * Ranks: the file must have its name before a rank opens it, and all ranks must have closed it before it is removed. */
+#include "orchestrator/verbs/quantize/quantize_source.h"
+
+#include "formats/base/files.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/output/inputs.h"
+#include "orchestrator/output/output.h"
+#include "orchestrator/output/publish.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/encoding/encoding.h"
+#include "orchestrator/verbs/convert/convert_across.h"
+
+#include <errno.h>
+#include <organ/convert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- whether a conversion is needed ---- */
+
+/* Scheme mixed writes either format; the name of the output decides. */
+static bool writes_gguf(const organ_quantize_options *o)
+{
+    const organ_encoding *const encoding = organ_encoding_named(o->scheme);
+    const size_t length = o->write.output ? strlen(o->write.output) : 0;
+    if (organ_recipe_named(o->scheme))
+        return true;
+    if (encoding && organ_encoding_is_mixed(encoding))
+        return length > 5 && strcmp(o->write.output + length - 5, ".gguf") == 0;
+    return encoding && organ_encoding_is_gguf(encoding);
+}
+
+static organ_status name_paths(organ_quantize_source *s, const organ_quantize_options *o, const organ_model *model,
+                               organ_error *error)
+{
+    const char *const output = o->write.output ? o->write.output : "model.gguf";
+    const char *const name = organ_path_name(output), *const scratch = o->calibration.scratch;
+    const int before = name > output ? (int)(name - output) : 0;
+    char fingerprint[17];
+    if (organ_model_fingerprint(model, fingerprint, error) != ORGAN_OK)
+        return error->status;
+    const char *const own = organ_path_name(model->directory);
+    if (asprintf(&s->folder, "%.*s%s.%s.organ-source-%s", scratch ? (int)strlen(scratch) : before,
+                 scratch ? scratch : output, scratch ? "/" : "", name, fingerprint) < 0)
+        s->folder = NULL;
+    if (asprintf(&s->name, "%s.gguf", *own && *own != '.' ? own : "model") < 0)
+        s->name = NULL;
+    return s->folder && s->name ? ORGAN_OK : organ_fail_memory(error, model->path);
+}
+
+organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
+{
+    organ_model *model = NULL;
+    *s = (organ_quantize_source){.model = o->model, .output = o->write.output};
+    if (!writes_gguf(o))
+        return ORGAN_OK;
+    if (organ_model_open(o->model, &model, error) == ORGAN_OK && !model->gguf &&
+        organ_model_is_here(model, "quantised", error) == ORGAN_OK) {
+        if (!o->write.dry_run && !organ_output_is_file(o->write.output))
+            organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
+                       o->write.output, o->scheme);
+        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run &&
+                 organ_output_check_not_input(o->write.output, model, error) == ORGAN_OK)
+            organ_output_check(o->write.output, organ_output_like(model), o->write.force || o->write.resume, error);
+    }
+    organ_model_close(model);
+    return error->status;
+}
+
+/* ---- the file ---- */
+
+static organ_convert_options conversion(const organ_quantize_source *s)
+{
+    organ_convert_options c = organ_convert_defaults();
+    c.model = s->model;
+    c.to = "gguf";
+    c.write.output = s->path;
+    return c;
+}
+
+/* The directory is made, or was made by an earlier run or another rank. */
+static organ_status enter_folder(organ_quantize_source *s, organ_error *error)
+{
+    if (organ_make_folder(s->folder, 0700) && errno != EEXIST)
+        return organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
+    free(s->path);
+    if (asprintf(&s->path, "%s/%s", s->folder, s->name) < 0)
+        s->path = NULL;
+    return s->path ? ORGAN_OK : organ_fail_memory(error, s->folder);
+}
+
+organ_status organ_quantize_source_outline(organ_quantize_source *s, const organ_engine *engine,
+                                           const organ_progress *progress, organ_error *error)
+{
+    const char *const folder = getenv("TMPDIR");
+    char *made = NULL;
+    if (asprintf(&made, "%s/organ-outline-XXXXXX", folder && *folder ? folder : "/tmp") < 0)
+        return organ_fail_memory(error, s->model);
+    if (!mkdtemp(made))
+        organ_fail_errno(error, errno, "%s: cannot be made", made);
+    else if (asprintf(&s->outline, "%s/%s", made, s->name) < 0)
+        s->outline = NULL;
+    s->outline_folder = made;
+    if (!error->status && !s->outline)
+        organ_fail_memory(error, s->model);
+    const organ_convert_options c = conversion(s);
+    return error->status ? error->status : organ_convert_outline(&c, engine, progress, s->outline, &s->bytes, error);
+}
+
+void organ_quantize_source_drop_outline(organ_quantize_source *s)
+{
+    if (s->outline_folder)
+        organ_remove_tree(s->outline_folder);
+    free(s->outline);
+    free(s->outline_folder);
+    s->outline = s->outline_folder = NULL;
+}
+
+bool organ_quantize_source_is_begun(const char *path)
+{
+    char *partial = NULL;
+    const char *const name = organ_path_name(path);
+    if (asprintf(&partial, "%.*s.%s.organ-partial", (int)(name - path), path, name) < 0)
+        return false;
+    const bool there = access(partial, F_OK) == 0;
+    free(partial);
+    return there;
+}
+
+organ_status organ_quantize_source_make(organ_quantize_source *s, bool resume, const organ_engine *engine,
+                                        const organ_progress *progress, organ_error *error)
+{
+    json_t *report = NULL;
+    char size[16];
+    if (enter_folder(s, error))
+        return error->status;
+    if (resume && access(s->path, F_OK) == 0)
+        return ORGAN_OK;
+    organ_convert_options c = conversion(s);
+    c.write.resume = resume && organ_quantize_source_is_begun(s->path);
+    c.write.force = !c.write.resume;
+    organ_progress_note_once(progress, "the model is first converted to %s (%s), which is removed at the end", s->path,
+                             organ_quantity_text(s->bytes, size));
+    organ_convert(&c, engine, progress, &report, error);
+    json_decref(report);
+    return organ_ranks_agree(engine->ranks, "the end of the conversion", error);
+}
+
+void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, const organ_error *error)
+{
+    const bool stopped = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
+    organ_error met = *error;
+    organ_quantize_source_drop_outline(s);
+    if (s->path) {
+        organ_ranks_agree(ranks, "the end of the quantisation", &met);
+        if (!stopped || (!organ_quantize_source_is_begun(s->path) && !organ_quantize_source_is_begun(s->output)))
+            organ_remove_tree(s->folder);
+    }
+    free(s->folder);
+    free(s->name);
+    free(s->path);
+    *s = (organ_quantize_source){0};
+}

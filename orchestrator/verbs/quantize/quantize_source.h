@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * The GGUF file to which a safetensors model is converted before it is quantised to GGUF blocks. */
+#ifndef ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
+#define ORGAN_VERBS_QUANTIZE_QUANTIZE_SOURCE_H
+
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+struct organ_quantize_source {
+    const char *model;              /* path of the safetensors model */
+    const char *output;             /* path of the output */
+    char *folder;                   /* hidden directory of the converted file; NULL: no conversion is needed */
+    char *name;                     /* name of the converted file */
+    char *path;                     /* its path; NULL: organ_quantize_source_make was not called */
+    char *outline, *outline_folder; /* the file without data, and its temporary directory; NULL: there is none */
+    uint64_t bytes;                 /* bytes of the converted file; set with the outline */
+};
+
+/* Finds out whether the options ask for GGUF blocks of a model that is not GGUF; if not, source->folder is NULL. Checks
+ * that the output can be written. Returns the errors of organ_model_open, ORGAN_USAGE if the output is no file or
+ * exists. The caller calls organ_quantize_source_close, also after an error. */
+organ_status organ_quantize_source_find(const organ_quantize_options *options, organ_quantize_source *source,
+                                        organ_error *error);
+/* Makes source->outline and sets source->bytes. Returns the errors of organ_convert_outline, ORGAN_IO if the directory
+ * for temporary files cannot be written. */
+organ_status organ_quantize_source_outline(organ_quantize_source *source, const organ_engine *engine,
+                                           const organ_progress *progress, organ_error *error);
+/* Removes the outline, if there is one. */
+void organ_quantize_source_drop_outline(organ_quantize_source *source);
+/* Converts the model to source->path. With `resume`, keeps a finished file and continues an unfinished one. Returns the
+ * errors of organ_convert. */
+organ_status organ_quantize_source_make(organ_quantize_source *source, bool resume, const organ_engine *engine,
+                                        const organ_progress *progress, organ_error *error);
+/* Returns whether an unfinished run has left a partial directory of the output at `path`. */
+bool organ_quantize_source_is_begun(const char *path);
+/* Removes the files and releases the source. After an error with which the run can be resumed, the converted file
+ * stays. All ranks call it. */
+void organ_quantize_source_close(organ_quantize_source *source, organ_ranks *ranks, const organ_error *error);
+
+#endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT
+ * Scheme mixed of GGUF: chooses a block type for each tensor, so that the file has a given size and the sum of the
+ * measured costs (quantize_costs.c) is least: an integer programme with a class for each tensor. */
+#include "orchestrator/verbs/quantize/quantize_parts.h"
+
+#include "formats/base/plain_numbers.h"
+#include "formats/base/text.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/output/cache.h"
+#include "orchestrator/output/facts.h"
+#include "orchestrator/report/text/report_text.h"
+
+#include "orchestrator/solve/algebra.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* Types that a tensor may get. The order decides between types of equal size and cost. */
+static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0",
+                                         "q4_1", "q5_k", "q5_0",   "q5_1", "q6_k",   "q8_0"};
+
+/* ---- options ---- */
+
+bool organ_quantize_types_wanted(const organ_quantize_options *o)
+{
+    const char *const output = o->write.output;
+    return strcmp(o->scheme, "mixed") == 0 &&
+           (o->target_size || o->types || (output && organ_ends_with(output, ".gguf")) ||
+            organ_ends_with(o->model, ".gguf"));
+}
+
+static organ_status check_budget_option(const organ_quantize_options *o, organ_error *error)
+{
+    organ_budget budget;
+    uint64_t bytes;
+    if (!o->target_size == !o->allocate.budget)
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme mixed needs --target-size, the size of the file (12GB), or --budget, bits per weight "
+                          "(3.5bpw) or bytes (12GB) of all tensors%s",
+                          o->target_size ? ", not both" : "");
+    if (o->target_size)
+        return organ_quantity_parse(o->target_size, &bytes) && bytes
+                   ? ORGAN_OK
+                   : organ_fail(error, ORGAN_USAGE, "--target-size '%s' is not a size: give bytes, as in 12GB",
+                                o->target_size);
+    if (organ_budget_parse(o->allocate.budget, &budget, error) != ORGAN_OK)
+        return error->status;
+    return budget.unit != ORGAN_BUDGET_PERCENT
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "--budget %s: quantize needs bits per weight (3.5bpw) or bytes (12GB)",
+                            o->allocate.budget);
+}
+
+organ_status organ_quantize_types_check(const organ_quantize_options *o, organ_error *error)
+{
+    if (check_budget_option(o, error) || organ_allocate_check(&o->allocate, error))
+        return error->status;
+    if (o->allocate.rounds)
+        return organ_fail(error, ORGAN_USAGE, "--rounds has no meaning for a GGUF model");
+    if (o->one_width)
+        return organ_fail(error, ORGAN_USAGE, "--one-width has no meaning for a GGUF model: llama.cpp reads any types");
+    if (o->calibration.text)
+        return organ_calibration_run_check(o->calibration.samples, o->calibration.context, error);
+    return access(o->allocate.file, F_OK) == 0
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "scheme mixed needs --calibration FILE, a text on which the cost of each type is measured: "
+                            "%s does not exist yet",
+                            o->allocate.file);
+}
+
+/* `name` is in the comma-separated list. */
+static bool is_listed(const char *list, const char *name)
+{
+    const size_t length = strlen(name);
+    for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strncasecmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    return false;
+}
+
+/* All names of --types must be candidates. */
+static organ_status check_listed(const organ_quantize_types *w, const char *list, organ_error *error)
+{
+    size_t names = 1, known = 0;
+    for (const char *at = list; *at; at++)
+        names += *at == ',';
+    for (size_t k = 0; k < w->type_count; k++)
+        known += w->allowed[k];
+    return known == names ? ORGAN_OK
+                          : organ_fail(error, ORGAN_USAGE,
+                                       "--types '%s' names a type that mixed does not have, or one "
+                                       "twice; the types are %s",
+                                       list, w->names);
+}
+
+static organ_status list_types(organ_quantize_types *w, organ_error *error)
+{
+    const char *const list = w->job->options->types;
+    for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
+        const size_t at = strlen(w->names);
+        w->types[w->type_count] = organ_encoding_named(candidates[k]);
+        w->allowed[w->type_count++] = !list || is_listed(list, candidates[k]);
+        organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", candidates[k]);
+    }
+    w->levels[ORGAN_TYPES_NEAR] = w->levels[ORGAN_TYPES_NEAR_ERROR] = 1;
+    for (size_t k = 0; k < w->type_count; k++)
+        w->levels[ORGAN_TYPES_FIRST + k] = organ_quantize_type_bits(w, k);
+    w->measured[ORGAN_TYPES_FAR] = w->measured[ORGAN_TYPES_NEAR] = true;
+    w->curves.levels = w->levels;
+    w->curves.level_count = ORGAN_TYPES_FIRST + w->type_count;
+    w->curves.measured = w->measured;
+    return list ? check_listed(w, list, error) : ORGAN_OK;
+}
+
+/* ---- tensors ---- */
+
+/* Tensors of --type-of have their type already. Tensors that no layer multiplies inputs by are not measured: they get
+ * the encoding of the output head. */
+static bool is_measurable(const organ_quantize_types *w, const bool *untapped, const organ_tensor *t)
+{
+    const organ_quantize_job *const job = w->job;
+    if ((job->fixed && job->fixed[t - job->model->tensors]) ||
+        (!organ_target_is_float(t) && !organ_dtype_is_blocks(t->dtype)))
+        return false;
+    if (organ_quantize_gguf_is_embedding(t) || organ_quantize_gguf_is_head(w->job->model, t))
+        return true;
+    return t->anatomy.layer >= 0 && !untapped[t - w->job->model->tensors];
+}
+
+static bool list_arrays(organ_quantize_types *w, size_t count)
+{
+    const size_t items = (count + 1) * (w->type_count + 1);
+    w->targets.tensors = calloc(count + 1, sizeof *w->targets.tensors);
+    w->inner.tensors = calloc(count + 1, sizeof *w->inner.tensors);
+    w->curve_of = calloc(count + 1, sizeof *w->curve_of);
+    w->inner_curve_of = calloc(count + 1, sizeof *w->inner_curve_of);
+    w->energies = calloc(count + 1, sizeof *w->energies);
+    w->matrices_of = calloc(count + 1, sizeof *w->matrices_of);
+    w->sizes = calloc(items, sizeof *w->sizes);
+    w->costs = calloc(items, sizeof *w->costs);
+    w->chosen = calloc(count + 1, sizeof *w->chosen);
+    return w->targets.tensors && w->inner.tensors && w->curve_of && w->inner_curve_of && w->energies &&
+           w->matrices_of && w->sizes && w->costs && w->chosen;
+}
+
+static void add_tensor(organ_targets *to, const organ_tensor *t)
+{
+    to->tensors[to->count++] = t;
+    to->elements += t->elements;
+    to->bytes += t->bytes;
+}
+
+static organ_status list_targets(organ_quantize_types *w, const bool *untapped, organ_error *error)
+{
+    organ_quantize_job *const job = w->job;
+    if (!list_arrays(w, job->model->tensor_count))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->model->tensor_count; k++) {
+        const organ_tensor *const t = &job->model->tensors[k];
+        if (job->encodings[k] && is_measurable(w, untapped, t))
+            add_tensor(&w->targets, t);
+    }
+    if (!w->targets.count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor can be quantised", job->model->path);
+    if (!organ_curves_list(&w->targets, &w->curves, w->curve_of))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < w->targets.count; k++) {
+        const organ_tensor *const t = w->targets.tensors[k];
+        w->matrices_of[w->curve_of[k]] += organ_tensor_matrices(t).count;
+        if (t->anatomy.layer < 0)
+            continue;
+        w->inner_curve_of[w->inner.count] = w->curve_of[k];
+        add_tensor(&w->inner, t);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status find_targets(organ_quantize_types *w, organ_error *error)
+{
+    organ_quantize_job *const job = w->job;
+    bool *untapped = NULL;
+    if (organ_calibration_find_untapped(job->model, job->engine, &job->targets, &untapped, error) == ORGAN_OK)
+        list_targets(w, untapped, error);
+    free(untapped);
+    return error->status;
+}
+
+/* ---- sizes ---- */
+
+static uint64_t padded(const organ_quantize_types *w, uint64_t bytes)
+{
+    return (bytes + w->alignment - 1) / w->alignment * w->alignment;
+}
+
+/* Bytes that a tensor counts in the unit of the budget: in a file it is padded. */
+static uint64_t counted(const organ_quantize_types *w, uint64_t bytes)
+{
+    return w->job->options->target_size ? padded(w, bytes) : bytes;
+}
+
+static uint64_t bytes_as(const organ_tensor *t, const organ_encoding *encoding)
+{
+    const organ_matrices m = organ_tensor_matrices(t);
+    return encoding ? m.count * m.rows * organ_encoding_row_bytes(encoding, (size_t)m.cols) : t->bytes;
+}
+
+/* A header has the same size whatever the types are. */
+static organ_status find_header(organ_quantize_types *w, organ_error *error)
+{
+    organ_quantize_job *const job = w->job;
+    organ_gguf_layout made;
+    if (organ_quantize_gguf_metadata(job, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < job->model->tensor_count && !error->status; k++) {
+        const organ_tensor *const t = &job->model->tensors[k];
+        organ_gguf_writer_tensor(job->writer, t->name, t->dtype, t->rank, t->shape, error);
+    }
+    if (!error->status && organ_gguf_writer_finish(job->writer, &made, error) == ORGAN_OK) {
+        w->header = made.size;
+        w->alignment = organ_gguf_writer_view(job->writer).alignment;
+    }
+    organ_gguf_writer_destroy(job->writer);
+    job->writer = NULL;
+    return error->status;
+}
+
+/* w->other: bytes of all tensors without a class. */
+static void find_sizes(organ_quantize_types *w)
+{
+    const organ_quantize_job *const job = w->job;
+    const size_t items = w->type_count + 1;
+    for (size_t k = 0; k < job->model->tensor_count; k++) {
+        w->other += counted(w, bytes_as(&job->model->tensors[k], job->encodings[k]));
+        w->elements += job->model->tensors[k].elements;
+    }
+    for (size_t k = 0; k < w->targets.count; k++) {
+        const organ_tensor *const t = w->targets.tensors[k];
+        uint64_t *const own = w->sizes + w->curve_of[k] * items;
+        w->other -= counted(w, bytes_as(t, job->encodings[t - job->model->tensors]));
+        own[w->type_count] += counted(w, t->bytes);
+        for (size_t c = 0; c < w->type_count; c++)
+            if (w->allowed[c] && organ_quantize_type_fits(w, c, (size_t)organ_tensor_matrices(t).cols) &&
+                own[c] != ORGAN_PROGRAMME_NONE)
+                own[c] += counted(w, bytes_as(t, w->types[c]));
+            else
+                own[c] = ORGAN_PROGRAMME_NONE;
+    }
+}
+
+/* Bytes of the request that do not belong to classes. */
+static uint64_t fixed_bytes(const organ_quantize_types *w)
+{
+    return w->other + (w->job->options->target_size ? w->header : 0);
+}
+
+static organ_status refuse_small(const organ_quantize_types *w, uint64_t bytes, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const uint64_t least = w->programme.least + fixed_bytes(w);
+    char text[16];
+    if (o->target_size)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--target-size %s: with the smallest types the file has %llu bytes (%s), %llu more than that",
+                          o->target_size, (unsigned long long)least, organ_quantity_text(least, text),
+                          (unsigned long long)(least - bytes));
+    return organ_fail(error, ORGAN_USAGE,
+                      "--budget %s: with the smallest types the tensors have %llu bytes, %.4f bits per weight",
+                      o->allocate.budget, (unsigned long long)least, 8.0 * (double)least / (double)w->elements);
+}
+
+/* Sets the capacity of the classes, in bytes. The programme without costs finds whether it is enough. */
+static organ_status find_capacity(organ_quantize_types *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    organ_budget budget = {0};
+    uint64_t bytes = 0;
+    if (o->target_size)
+        organ_quantity_parse(o->target_size, &bytes);
+    else if (organ_budget_parse(o->allocate.budget, &budget, error) == ORGAN_OK)
+        bytes = (uint64_t)(budget.unit == ORGAN_BUDGET_BITS ? budget.amount * (double)w->elements / 8 : budget.amount);
+    w->requested = bytes;
+    w->programme = (organ_programme){.classes = w->curves.count,
+                                     .items = w->type_count + 1,
+                                     .sizes = w->sizes,
+                                     .costs = w->costs,
+                                     .capacity = bytes > fixed_bytes(w) ? bytes - fixed_bytes(w) : 0,
+                                     .chosen = w->chosen};
+    if (!error->status && !organ_programme_solve(&w->programme))
+        return organ_fail_memory(error, o->model);
+    return error->status || w->programme.feasible ? error->status : refuse_small(w, bytes, error);
+}
+
+/* ---- measurements ---- */
+
+static organ_status write_costs(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    organ_quantize_types *const w = context;
+    (void)tensor;
+    return organ_allocation_write(&w->curves, w->identity, w->job->options->allocate.file, w->job->engine->ranks,
+                                  error);
+}
+
+/* A run without a text reads the costs of any text, method and number of tokens. */
+static organ_status identify(organ_quantize_types *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const bool text = w->walk != NULL;
+    char fingerprint[17];
+    if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
+        return error->status;
+    w->identity = ORGAN_OBJECT(
+        SET_TEXT("definition", ORGAN_TYPES_DEFINITION), SET_TEXT("model", fingerprint), SET_TEXT("types", w->names),
+        SET_IF(text, "method", json_string(w->by_text ? "gptq" : "nearest")),
+        SET_IF(text, "resolve", json_boolean(!o->no_refit)), SET_IF(text, "imatrix", json_boolean(o->imatrix != NULL)),
+        SET_IF(text, "text",
+               json_string(text ? organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest : "")),
+        SET_IF(text, "samples", json_integer((json_int_t)o->calibration.samples)),
+        SET_IF(text, "context", json_integer((json_int_t)o->calibration.context)),
+        SET_IF(text, "allocate_tokens", json_integer((json_int_t)organ_allocate_tokens(&o->allocate))),
+        SET_IF(text, "allocate_layers", json_integer((json_int_t)organ_allocate_layers(&o->allocate))),
+        SET_IF(text && o->all_experts, "all_experts", json_true()),
+        SET_IF(text && w->job->blocks, "moments", json_string("blocks")));
+    return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
+}
+
+static void forget_inputs(void *context) { organ_gptq_inputs_close(&((organ_quantize_types *)context)->inputs); }
+
+static organ_status open_walk(organ_quantize_types *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const organ_curves_options options = {.walk = {.calibration = o->calibration,
+                                                   .all_experts = o->all_experts,
+                                                   .blocks = w->job->blocks,
+                                                   .method = "--scheme mixed",
+                                                   .verb = "quantise",
+                                                   .doing = "measuring divergences with",
+                                                   .reserve = organ_allocate_tokens(&o->allocate),
+                                                   .unpacked = true,
+                                                   .moments_only = true},
+                                          .tokens = organ_allocate_tokens(&o->allocate),
+                                          .layers = organ_allocate_layers(&o->allocate)};
+    w->work = (organ_curves_work){.context = w,
+                                  .make = organ_quantize_make_anchor,
+                                  .memory = organ_quantize_anchor_memory,
+                                  .forget = forget_inputs,
+                                  .found = write_costs};
+    return organ_curves_open(&options, w->job->model, &w->inner, &w->curves, w->inner_curve_of, &w->work,
+                             w->job->engine, w->job->progress, &w->walk, error);
+}
+
+/* Per measured level, of which there are two: half of GPTQ on a 16th of the rows for each of the types, and a search
+ * for the blocks of all rows. */
+static void estimate_measuring(organ_quantize_types *w)
+{
+    const double share = (double)w->type_count / 32;
+    const organ_plan_solve whole = ORGAN_GPTQ_SOLVE, solve = {.squares = share * whole.squares,
+                                                              .weights = share * whole.weights + ORGAN_FIT_PRODUCTS,
+                                                              .matrices = share * whole.matrices};
+    organ_curves_estimate(w->walk, &solve, &w->job->plan);
+}
+
+static organ_status measure(organ_quantize_types *w, organ_error *error)
+{
+    organ_ranks *const ranks = w->job->engine->ranks;
+    const char *const file = w->job->options->allocate.file;
+    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_quantize_measure_ends(w, error) ||
+        organ_curves_run(w->walk, error))
+        return error->status;
+    return organ_allocation_write(&w->curves, w->identity, file, ranks, error);
+}
+
+/* Costs that a dry run assumes before they are measured: errors that fall by 4 with each bit. */
+static void assume_costs(organ_quantize_types *w)
+{
+    for (size_t t = 0; t < w->curves.count; t++)
+        for (size_t k = 0; k < w->type_count; k++)
+            w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] = (double)w->curves.tensors[t].elements /
+                                                               (double)w->elements *
+                                                               exp2(-2 * w->levels[ORGAN_TYPES_FIRST + k]);
+    w->assumed = true;
+    organ_progress_note_once(
+        w->job->progress,
+        "--dry-run: the cost of each type is not measured yet, so the types below are provisional, "
+        "by size alone; the run measures first and keeps the costs in %s",
+        w->job->options->allocate.file);
+}
+
+static organ_status ensure_costs(organ_quantize_types *w, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    bool known = false;
+    if ((o->calibration.text && open_walk(w, error)) || identify(w, error) ||
+        organ_allocation_read(&w->curves, w->identity, o->allocate.file, &known, error) || known)
+        return error->status;
+    if (!w->walk)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: lacks the costs of some tensors: give the text with --calibration to measure them",
+                          o->allocate.file);
+    estimate_measuring(w);
+    if (!o->write.dry_run)
+        return measure(w, error);
+    assume_costs(w);
+    return ORGAN_OK;
+}
+
+static void stop_measuring(organ_quantize_types *w)
+{
+    if (w->walk) {
+        const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
+        w->tokens = windows->begin[windows->count];
+        w->windows = windows->count;
+    }
+    organ_curves_close(w->walk);
+    organ_gptq_inputs_close(&w->inputs);
+    w->walk = NULL;
+}
+
+/* ---- the choice ---- */
+
+static void set_costs(organ_quantize_types *w)
+{
+    for (size_t t = 0; t < w->curves.count; t++)
+        for (size_t k = 0; k < w->type_count; k++)
+            w->costs[t * (w->type_count + 1) + k] =
+                w->assumed ? w->curves.tensors[t].cost[ORGAN_TYPES_FIRST + k] : organ_quantize_type_cost(w, t, k);
+}
+
+/* If all tensors could stay unchanged, they get the types that cost least: a copy would not be a quantised model. */
+static organ_status solve(organ_quantize_types *w, organ_error *error)
+{
+    size_t unchanged = 0;
+    if (!organ_programme_solve(&w->programme))
+        return organ_fail_memory(error, w->job->options->model);
+    for (size_t t = 0; t < w->curves.count; t++)
+        unchanged += w->chosen[t] == w->type_count;
+    if (unchanged < w->curves.count)
+        return ORGAN_OK;
+    for (size_t t = 0; t < w->curves.count; t++)
+        w->sizes[t * w->programme.items + w->type_count] = ORGAN_PROGRAMME_NONE;
+    if (!organ_programme_solve(&w->programme))
+        return organ_fail_memory(error, w->job->options->model);
+    organ_progress_warn(w->job->progress,
+                        "the model fits into the request without a change: the output has the types of least cost, and "
+                        "is smaller");
+    return ORGAN_OK;
+}
+
+/* The type that most weights have names the file. */
+static int64_t file_type_of(const organ_quantize_types *w)
+{
+    uint64_t weights[ORGAN_TYPES + 1] = {0};
+    size_t most = 0;
+    for (size_t t = 0; t < w->curves.count; t++)
+        weights[w->chosen[t]] += w->curves.tensors[t].elements;
+    for (size_t k = 1; k < w->type_count; k++)
+        most = weights[k] > weights[most] ? k : most;
+    return w->types[most]->file_type;
+}
+
+/* Tensors that cannot be measured keep the encoding that they have already. */
+static void take_types(organ_quantize_types *w)
+{
+    organ_quantize_job *const job = w->job;
+    w->file_type = file_type_of(w);
+    for (size_t k = 0; k < w->targets.count; k++) {
+        const size_t type = w->chosen[w->curve_of[k]];
+        job->encodings[w->targets.tensors[k] - job->model->tensors] = type < w->type_count ? w->types[type] : NULL;
+    }
+    w->bytes = w->programme.size + fixed_bytes(w);
+}
+
+static void note_choice(const organ_quantize_types *w)
+{
+    const organ_programme *const p = &w->programme;
+    char text[16];
+    if (w->assumed)
+        return;
+    organ_progress_note(w->job->progress,
+                        "types for %s: predicted KL %.4g nats per token; %s (%.2g %% above the lower bound)",
+                        organ_quantity_text(w->bytes, text), p->cost,
+                        p->exact ? "no other choice within the size costs less" : "the search was cut short",
+                        p->cost > 0 ? 100 * (p->cost - p->bound) / p->cost : 0.0);
+}
+
+organ_status organ_quantize_types_find(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_types *const w = job->types = calloc(1, sizeof *w);
+    const organ_quantize_options *const o = job->options;
+    if (!w)
+        return organ_fail_memory(error, o->model);
+    w->job = job;
+    w->by_text = o->method && strcmp(o->method, "gptq") == 0;
+    if ((!o->write.dry_run &&
+         (organ_output_check_not_input(o->write.output, job->model, error) ||
+          organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))) ||
+        list_types(w, error) || find_targets(w, error) || organ_quantize_gguf_open_imatrix(job, error) ||
+        find_header(w, error))
+        return error->status;
+    find_sizes(w);
+    if (find_capacity(w, error) || ensure_costs(w, error))
+        return error->status;
+    stop_measuring(w);
+    set_costs(w);
+    if (solve(w, error) != ORGAN_OK)
+        return error->status;
+    take_types(w);
+    note_choice(w);
+    return ORGAN_OK;
+}
+
+void organ_quantize_types_close(organ_quantize_types *w)
+{
+    if (!w)
+        return;
+    organ_curves_close(w->walk);
+    organ_gptq_inputs_close(&w->inputs);
+    organ_allocation_release(&w->curves);
+    json_decref(w->identity);
+    free(w->targets.tensors);
+    free(w->inner.tensors);
+    ORGAN_FREE_ARRAYS(w->curve_of, w->inner_curve_of, w->energies, w->matrices_of, w->sizes, w->costs, w->chosen);
+    free(w);
+}

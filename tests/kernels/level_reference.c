@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ * The second implementation of the search for scales of q2_k, q3_k, iq4_nl, iq4_xs, mxfp4 and nvfp4. Where the kernels
+ * stop early because no better scale can follow, this one goes on. */
+#include "tests/kernels/fit_group.h"
+#include "tests/kernels/fit_reference.h"
+
+/* ---- levels ---- */
+
+typedef enum kind { THREE_BITS, IQ4, FP4 } kind;
+
+static const float iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const float fp4[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+
+/* Of two equally near magnitudes, the one with the even code. */
+static float fp4_at(float a)
+{
+    int best = 0;
+    for (int k = 1; k < 8; k++) {
+        const float near = fabsf(fabsf(a) - fp4[k]), nearest = fabsf(fabsf(a) - fp4[best]);
+        if (near < nearest || (near == nearest && k % 2 == 0))
+            best = k;
+    }
+    return copysignf(fp4[best], a);
+}
+
+static float level_at(float a, kind of)
+{
+    int k = 0;
+    if (of == THREE_BITS)
+        return code_at(a, -4, 3);
+    if (of == FP4)
+        return fp4_at(a);
+    while (k < 15 && a > (iq4[k] + iq4[k + 1]) / 2)
+        k++;
+    return iq4[k];
+}
+
+static void level_sums(const group *g, float inverse, kind of, float *vx, float *vv)
+{
+    *vx = *vv = 0;
+    for (int k = 0; k < g->n; k++) {
+        const float v = level_at(g->x[k] * inverse, of), wv = g->w[k] * v;
+        *vx = fmaf(wv, g->x[k], *vx);
+        *vv = fmaf(wv, v, *vv);
+    }
+}
+
+static float level_loss(const group *g, float s, kind of)
+{
+    float sum = 0;
+    for (int k = 0; k < g->n; k++) {
+        const float lost = fmaf(-s, level_at(g->x[k] * inverse_of(s), of), g->x[k]);
+        sum = fmaf(g->w[k] * lost, lost, sum);
+    }
+    return sum;
+}
+
+static void mean_levels(const group *g, float s, kind of, float *meant)
+{
+    for (int k = 0; k < g->n; k++)
+        meant[k] = s * level_at(g->x[k] * inverse_of(s), of);
+}
+
+static float farthest_of(const group *g)
+{
+    float max = g->x[0], least = g->x[0];
+    for (int k = 1; k < g->n; k++) {
+        max = g->x[k] > max ? g->x[k] : max;
+        least = g->x[k] < least ? g->x[k] : least;
+    }
+    return max > -least ? max : least;
+}
+
+static float level_scale(const group *g, kind of)
+{
+    static const float peaks[2][14] = {{3.5f, -3.75f, -3.9f, -4.05f, -4.2f, -4.35f},
+                                       {-127, -106, -112, -118, -123, -131, -137, -145, 100, 106, 112, 118, 124, 131}};
+    const int tries = of == THREE_BITS ? 6 : 14;
+    const float far = farthest_of(g);
+    float scale = 0, gain = 0, vx, vv;
+    for (int t = 0; t <= tries && fabsf(far) > 0x1p-26f; t++) {
+        level_sums(g, t < tries ? peaks[of][t] / far : inverse_of(scale), of, &vx, &vv);
+        if (vv > 0 && vx / vv * vx > gain) {
+            scale = vx / vv;
+            gain = scale * vx;
+        }
+    }
+    return scale;
+}
+
+/* ---- scales that are codes of 6 bits times d ---- */
+
+static void best_code(const group *g, float d, kind of, float *code, float from, float to)
+{
+    float least = 0x1p126f;
+    const float start = *code;
+    for (float c = from; c <= to; c++) {
+        const float next = code_at(start + c, -32, 31), loss = level_loss(g, d * next, of);
+        if (loss < least) {
+            least = loss;
+            *code = next;
+        }
+    }
+}
+
+static void best_of_all_codes(const group *g, float d, float *code)
+{
+    float least = 0x1p126f;
+    for (float m = 32; m > 0; m--)
+        for (int sign = m == 32; sign < 2; sign++) {
+            const float c = sign ? -m : m, loss = level_loss(g, d * c, THREE_BITS);
+            if (loss < least) {
+                least = loss;
+                *code = c;
+            }
+        }
+}
+
+static float solved(const group *groups, int n, float d, const float *codes, kind of)
+{
+    float over = 0, under = 0, vx, vv;
+    for (int j = 0; j < n; j++) {
+        level_sums(&groups[j], inverse_of(d * codes[j]), of, &vx, &vv);
+        over += codes[j] * vx;
+        under += codes[j] * codes[j] * vv;
+    }
+    return under > 0 ? half_of(over / under) : d;
+}
+
+static void fit_coded(const float *values, const float *weights, int size, kind of, float *meant)
+{
+    group groups[16];
+    float codes[16], far = 0;
+    const int n = 256 / size;
+    for (int j = 0; j < n; j++) {
+        groups[j] = group_of(values + size * j, weights + size * j, size);
+        codes[j] = level_scale(&groups[j], of);
+        far = fabsf(codes[j]) > fabsf(far) ? codes[j] : far;
+    }
+    float d = half_of(far / -32);
+    for (int j = 0; j < n; j++)
+        codes[j] = code_at(codes[j] * inverse_of(d), -32, 31);
+    for (int round = 0; round < 2; round++) {
+        for (int j = 0; j < n; j++)
+            if (round == 0 && of == THREE_BITS)
+                best_of_all_codes(&groups[j], d, &codes[j]);
+            else
+                best_code(&groups[j], d, of, &codes[j], -1, 1);
+        d = solved(groups, n, d, codes, of);
+    }
+    for (int j = 0; j < n; j++)
+        mean_levels(&groups[j], d * codes[j], of, meant + size * j);
+}
+
+/* ---- scales that are powers of 2 or E4M3 numbers ---- */
+
+/* Returns the scale number k of the type, in ascending order. */
+static float power_scale(int k) { return ldexpf(1, k - 126); }
+static float e4m3_scale(int k) { return ldexpf((float)(8 + k % 8), k / 8 - 9); }
+
+/* Tries 48 scales down from the greatest one whose half is at or below a sixth of the largest magnitude. */
+static void fit_float(const float *values, const float *weights, int size, float (*scale)(int), int scales,
+                      float *meant)
+{
+    const group g = group_of(values, weights, size);
+    const float far = fabsf(farthest_of(&g));
+    float least = 0x1p126f, best = scale(0);
+    int top = 0;
+    for (int k = 0; k < scales; k++)
+        if (scale(k) / 2 <= far * 0x1.555556p-3f)
+            top = k;
+    for (int k = top; k >= 0 && k > top - 48 && far > 0x1p-26f; k--) {
+        const float loss = level_loss(&g, scale(k), FP4);
+        if (loss < least) {
+            least = loss;
+            best = scale(k);
+        }
+    }
+    mean_levels(&g, best, FP4, meant);
+}
+
+/* ---- q2_k ---- */
+
+/* Adds in the order of the kernels: element l + 8 to element l, then l + 4, l + 2 and l + 1. */
+static float folded(float *a)
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            a[l] += a[l + half];
+    return a[0];
+}
+
+typedef struct pairs {
+    float d, dmin, s[16], m[16];
+} pairs;
+
+static line pair_line(const pairs *p, int j) { return (line){p->d * p->s[j], -(p->dmin * p->m[j])}; }
+
+static void best_pair(const group *g, int j, pairs *p)
+{
+    const float s = p->s[j], m = p->m[j];
+    float least = 0x1p126f, best[2] = {s, m};
+    for (int step = 0; step < 9; step++) {
+        p->s[j] = code_at(s + (float)(step / 3 - 1), 0, 15);
+        p->m[j] = code_at(m + (float)(step % 3 - 1), 0, 15);
+        const float loss = line_loss(g, pair_line(p, j), 3);
+        if (loss < least) {
+            least = loss;
+            best[0] = p->s[j];
+            best[1] = p->m[j];
+        }
+    }
+    p->s[j] = best[0];
+    p->m[j] = best[1];
+}
+
+static void solve_pairs(const group *groups, pairs *p)
+{
+    float sums[5][16];
+    for (int j = 0; j < 16; j++) {
+        moments a;
+        moments_of(&groups[j], pair_line(p, j), 3, &a);
+        sums[0][j] = p->s[j] * p->s[j] * a.qq;
+        sums[1][j] = p->s[j] * -p->m[j] * a.q;
+        sums[2][j] = p->m[j] * p->m[j] * a.w;
+        sums[3][j] = p->s[j] * a.qx;
+        sums[4][j] = -p->m[j] * a.x;
+    }
+    const float dd = folded(sums[0]), dm = folded(sums[1]), mm = folded(sums[2]), dx = folded(sums[3]),
+                mx = folded(sums[4]), apart = dd * mm - dm * dm;
+    const int both = apart > 0x1p-20f * (dd * mm);
+    const float alone = dd > 0 ? (dx - dm * p->dmin) / dd : 0, d = both ? (mm * dx - dm * mx) / apart : alone,
+                dmin = both ? (dd * mx - dm * dx) / apart : 0;
+    p->d = d > 0 ? half_of(d) : p->d;
+    p->dmin = dmin > 0 ? half_of(dmin) : p->dmin;
+}
+
+static void fit_pairs(const float *values, const float *weights, float *meant)
+{
+    static const line_tries tries = {7, -1.2f, 0.3f};
+    group groups[16];
+    line lines[16];
+    float s = 0, depth = 0;
+    for (int j = 0; j < 16; j++) {
+        groups[j] = group_of(values + 16 * j, weights + 16 * j, 16);
+        lines[j] = line_of(&groups[j], 3, &tries, 1);
+        s = lines[j].s > s ? lines[j].s : s;
+        depth = -lines[j].m > depth ? -lines[j].m : depth;
+    }
+    pairs p = {.d = half_of(s / 15), .dmin = half_of(depth / 15)};
+    for (int j = 0; j < 16; j++) {
+        p.s[j] = code_at(lines[j].s * inverse_of(p.d), 0, 15);
+        p.m[j] = code_at(-lines[j].m * inverse_of(p.dmin), 0, 15);
+    }
+    for (int round = 0; round < 2; round++) {
+        for (int j = 0; j < 16; j++)
+            best_pair(&groups[j], j, &p);
+        solve_pairs(groups, &p);
+    }
+    for (int j = 0; j < 16; j++)
+        mean_line(&groups[j], pair_line(&p, j), 3, meant + 16 * j);
+}
+
+int reference_fit_levels(const fit_type *type, const float *values, const float *weights, float *meant)
+{
+    switch (type->number) {
+    case 10:
+        fit_pairs(values, weights, meant);
+        return 1;
+    case 11:
+        fit_coded(values, weights, 16, THREE_BITS, meant);
+        return 1;
+    case 20: {
+        const group g = group_of(values, weights, 32);
+        mean_levels(&g, half_of(level_scale(&g, IQ4)), IQ4, meant);
+        return 1;
+    }
+    case 23:
+        fit_coded(values, weights, 32, IQ4, meant);
+        return 1;
+    case 39:
+        fit_float(values, weights, 32, power_scale, 254, meant);
+        return 1;
+    case 40:
+        for (int j = 0; j < 4; j++)
+            fit_float(values + 16 * j, weights + 16 * j, 16, e4m3_scale, 119, meant + 16 * j);
+        return 1;
+    default:
+        return 0;
+    }
+}

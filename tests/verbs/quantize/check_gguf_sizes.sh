@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests organ quantize --scheme mixed of GGUF models: sizes, types, saved costs, errors.
+. "$(dirname "$0")/../../kit/cli_kit.sh"
+plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+ln -s "$model/../tiny-hybrid" tiny-hybrid
+ends 0 convert tiny-hybrid -o wide.gguf --to gguf --quiet
+text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 64 --allocate-tokens 128)
+mixed=(quantize wide.gguf -s mixed --quiet)
+size() { stat -c %s "$1"; }
+
+# between FILE REQUEST: the file has at most REQUEST bytes, and is at most half a percent smaller.
+between() {
+    here="$1"
+    judge "$(size "$1") bytes are not just below $2" test "$(size "$1")" -le "$2" -a "$(size "$1")" -ge $(($2 * 995 / 1000))
+}
+
+# ---- a size of the file ----
+ends 0 "${mixed[@]}" -o one.gguf --target-size 1.7MB "${text[@]}"
+between one.gguf 1700000
+judge "the costs are not kept" test -s one.allocation.json
+holds one.quantize.json '.choice | .bytes <= 1700000 and .exact and .bound == .cost and .gap == 0 and .measured == 26 and .tensors_in_all == 26' \
+    '.choice.tensors | length == 26 and all(.cost > 0) and ([.[].type] | unique | length >= 4)' '.parameters.scheme == "mixed"' \
+    '.parameters.method == "gptq"' '([.choice.tensors[].cost] | add) as $sum | (.choice.cost - $sum) * 1e9 | fabs < 1'
+judge "the report has another size" test "$(size one.gguf)" -eq "$(jq .choice.bytes one.quantize.json)"
+ends 0 inspect one.gguf
+prints "No problems found"
+ends 0 perplexity one.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256
+
+# ---- several sizes with the same costs, and without the text ----
+ends 0 quantize wide.gguf -s mixed -o sizes.gguf --target-size 2.4MB,1.7MB,1500kB --allocation one.allocation.json
+says "types for 1.5 MB: predicted KL"
+prints "in 3 sizes"
+between sizes-1.7MB.gguf 1700000
+between sizes-2.4MB.gguf 2400000
+between sizes-1500kB.gguf 1500000
+judge "the text is used" test "$(jq '[.choice.tokens, .calibration]' sizes-1.7MB.quantize.json -c)" = "[0,null]"
+holds sizes-1.7MB.quantize.json "[.choice.tensors[].type] == $(jq -c '[.choice.tensors[].type]' one.quantize.json)"
+judge "more bytes cost more" test "$(jq -s '.[0].choice.cost > .[1].choice.cost and .[1].choice.cost > .[2].choice.cost' \
+    sizes-1500kB.quantize.json sizes-1.7MB.quantize.json sizes-2.4MB.quantize.json)" = true
+rm sizes-2.4MB.*
+ends 0 "${mixed[@]}" -o sizes.gguf --target-size 2.4MB,1.7MB,1500kB --allocation one.allocation.json --resume
+between sizes-2.4MB.gguf 2400000
+refused 2 "sizes-1500kB.gguf: exists already" "${mixed[@]}" -o sizes.gguf --target-size 2.4MB,1500kB --allocation one.allocation.json
+
+# ---- bits per weight, bytes of tensors, fixed candidates, dry runs ----
+ends 0 "${mixed[@]}" -o bits.gguf --budget 4.2bpw --allocation one.allocation.json
+holds bits.quantize.json '.choice.bits_per_weight_of_all | . <= 4.2 and . >= 4.179' \
+    '.totals.total_size as $all | .choice.bytes == $all'
+ends 0 "${mixed[@]}" -o few.gguf --target-size 2MB --types q4_k,q6_k,q8_0 --allocation one.allocation.json --dry-run
+prints "Predicted KL divergence"
+judge "other types than allowed" test "$(sed -n 's/^  \([QI][0-9A-Z_]*\) .*/\1/p' ../out | sort -u | tr '\n' ' ')" = "Q4_K Q6_K "
+judge "a dry run wrote something" test ! -e few.gguf
+ends 0 quantize wide.gguf -s mixed -o dry.gguf --target-size 2MB "${text[@]}" --dry-run
+says "the cost of each type is not measured yet"
+prints "Time: about"
+judge "a dry run kept costs" test ! -e dry.allocation.json
+ends 0 "${mixed[@]/--quiet/--threads=1}" -o large.gguf --target-size 1GB --allocation one.allocation.json
+says "the model fits into the request without a change"
+holds large.quantize.json '[.choice.tensors[].type] | unique == ["Q8_0"]'
+
+# ---- interrupted, by another method, and the same bytes everywhere ----
+log_room=500 interrupted INT again.gguf "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1
+ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 --resume
+judge "a run that continued makes other bytes" cmp -s one.gguf again.gguf
+judge "it measured other costs" cmp -s one.allocation.json again.allocation.json
+# Few tensors for the scalar kernels; embeddings and head, too, for AVX2.
+some=(--select 'blk.3.attn_k.weight,blk.3.attn_output.weight' --target-size 6.25MB)
+ends 0 "${mixed[@]}" -o some.gguf "${some[@]}" "${text[@]}"
+for isa in scalar avx2; do
+    [[ $isa == scalar ]] && these=("${some[@]}") to=some || these=(--target-size 1.7MB) to=one
+    here="organ quantize with $isa"
+    rm -f again.*
+    if ORGAN_ISA=$isa "$organ" "${mixed[@]}" -o again.gguf "${these[@]}" "${text[@]}" --threads 3 >../out 2>../err; then
+        judge "$isa measures other costs" cmp -s $to.allocation.json again.allocation.json
+        judge "$isa makes other bytes" cmp -s $to.gguf again.gguf
+    else
+        grep -q "not supported by this CPU\|not in this build" ../err || bad "fails with $isa" ../err
+    fi
+done
+ends 0 "${mixed[@]}" -o near.gguf --target-size 1.7MB "${text[@]}" --method nearest
+between near.gguf 1700000
+judge "nearest codes are predicted to be as good" test "$(jq -s '.[0].choice.cost > .[1].choice.cost' near.quantize.json one.quantize.json)" = true
+
+# ---- rows that are not whole blocks of 256, and another file's costs ----
+ends 0 quantize $plain -s mixed -o narrow.gguf --target-size 3.3MB --quiet "${text[@]}" --allocate-layers 2
+between narrow.gguf 3300000
+holds narrow.quantize.json '[.choice.tensors[].between] | any'
+refused 2 "contains the curves of a different run: its model" quantize $plain -s mixed -o no.gguf --target-size 3.3MB --allocation one.allocation.json
+
+# ---- errors ----
+refused 2 "with the smallest types the file has" "${mixed[@]}" -o no.gguf --target-size 900kB,2MB --allocation one.allocation.json
+judge "a size too small leaves files" test -z "$(find . -name 'no*')"
+refused 2 "with the smallest types the tensors have" "${mixed[@]}" -o no.gguf --budget 2bpw --allocation one.allocation.json
+refused 2 "needs --target-size" "${mixed[@]}" -o no.gguf "${text[@]}"
+refused 2 "not both" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --budget 3bpw
+refused 2 "'2 apples' is not a size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size "2 apples"
+refused 2 "are the same size" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB,2000kB
+refused 2 "scheme mixed needs --calibration FILE" "${mixed[@]}" -o no.gguf --target-size 2MB
+refused 2 "names a type that mixed does not have" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --types q4_k,q9_z
+refused 2 "--rounds has no meaning for a GGUF model" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --rounds 2
+refused 2 "--one-width has no meaning for a GGUF model" "${mixed[@]}" -o no.gguf "${text[@]}" --target-size 2MB --one-width
+refused 2 "quantize needs bits per weight" "${mixed[@]}" -o no.gguf "${text[@]}" --budget 50%
+sed 's/"cost": \[/"cost": [-1, /' one.allocation.json >bad.json
+refused 3 "bad.json: tensors[0].cost" "${mixed[@]}" -o no.gguf --target-size 2MB --allocation bad.json
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+finish
