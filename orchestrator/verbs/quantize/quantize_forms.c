@@ -265,6 +265,10 @@ static void note_experts(const organ_quantize_job *job)
                             "transformers (5.24) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
                             job->encoding->name);
+    if (packed_experts(job) && organ_encoding_has_divisor(job->encoding))
+        organ_progress_warn(job->progress,
+                            "transformers (5.24) loses weight_global_scale of experts when it stacks them, without an "
+                            "error: load the model with vLLM, or quantise it as mxfp4");
     if (plain && organ_encoding_is_packed(job->encoding))
         organ_progress_warn(job->progress,
                             "%zu matrices of experts stay plain: transformers (5.24) opens a mixture as %s only if all "
