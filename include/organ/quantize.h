@@ -16,9 +16,10 @@ ORGAN_API_BEGIN
 /* Names of schemes, separated by '|': those of safetensors models with one width for all targets, and all schemes. */
 #define ORGAN_CODE_SCHEMES                                                                                             \
     "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
-    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
+    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|"       \
+    "nvfp4|mxfp4"
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
-    ORGAN_CODE_SCHEMES "|nvfp4|mxfp4|mxfp8|int6-group128|int6-group64|int6-group32|int5-group128|int5-group64|"        \
+    ORGAN_CODE_SCHEMES "|mxfp8|int6-group128|int6-group64|int6-group32|int5-group128|int5-group64|"                    \
                        "int5-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs"
 /* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
 #define ORGAN_QUANTIZE_RECIPES                                                                                         \
