@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. Opens the
- * pruning method of a run that also prunes. */
+ * Checks the options of organ quantize that do not depend on the model, and finds the encoding of --scheme. */
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 #include "formats/base/text.h"
@@ -121,31 +120,4 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
     return job->pruning ? organ_fail(error, ORGAN_USAGE,
                                      "scheme %s has no meaning here: prune does not write blocks of GGUF", o->scheme)
                         : check_gguf(o, error);
-}
-
-/* The bytes follow from type and shape, because organ_shard_piece.bytes is set only later. */
-static uint64_t piece_bytes(const organ_shard_piece *piece)
-{
-    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
-    for (unsigned k = 0; k < piece->rank; k++)
-        bytes *= piece->shape[k];
-    return bytes;
-}
-
-organ_status organ_quantize_open_pruning(void *context, organ_error *error)
-{
-    organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
-    for (size_t k = 0; k < job->model->tensor_count; k++)
-        held.other_bytes += job->model->tensors[k].bytes;
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_part *const p = organ_quantize_next_part(job, k);
-        held.codes += piece_bytes(&job->pieces[p->codes]);
-        held.scales += piece_bytes(&job->pieces[p->scale]);
-        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
-        held.other_bytes += (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) +
-                            (organ_encoding_has_divisor(p->encoding) ? piece_bytes(&job->pieces[p->global]) : 0) -
-                            p->weight->codes->bytes;
-    }
-    return job->pruning->open(job->pruning->context, &held, error);
 }
