@@ -1,34 +1,37 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Compares `organ quantize` for GGUF models with llama.cpp's own quantisers (ggml_quantize_chunk in the libggml-base
-of llama-cpp-python).
+"""Compares `organ quantize` for GGUF models with llama.cpp's own quantisers (ggml_quantize_chunk in libggml-base).
 
-Prints for each type the ratio of organ's squared error to llama.cpp's over the fixture's projections: unweighted
-without an imatrix, weighted with one. Then prints CPU seconds for a larger file; those of organ include reading
-and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, llama-cpp-python. Run from the root of the
-repository:
+For each type, of all matrices: the ratio of organ's squared error to llama.cpp's (median and largest), weighted by the
+imatrix with --imatrix, else unweighted; then million values a second of the processor and their ratio to organ's own
+q4_k, organ's with reading and writing. Rows are joined to whole blocks of 256. Needs numpy, gguf, and llama-cpp-python
+or a path to libggml-base.so. Run from the root of the repository:
 
-    python3 bench/compare_gguf.py [MEGABYTES] [ORGAN]"""
+    python3 bench/compare_gguf.py
+    python3 bench/compare_gguf.py --model X.gguf --imatrix X.imatrix.gguf --types Q2_K,Q3_K,IQ4_XS"""
+import argparse
 import ctypes
 import glob
 import math
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 
 import gguf
-import llama_cpp
 import numpy as np
 
-TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"]
 COLS, ROWS = 4096, 4096
 
 
-def ggml():
-    library = ctypes.CDLL(glob.glob(os.path.join(os.path.dirname(llama_cpp.__file__), "lib", "libggml-base.so*"))[0])
+def ggml(path):
+    if not path:
+        import llama_cpp
+
+        path = glob.glob(os.path.join(os.path.dirname(llama_cpp.__file__), "lib", "libggml-base.so*"))[0]
+    library = ctypes.CDLL(path)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
                                             ctypes.c_void_p]
@@ -58,8 +61,13 @@ def write(path, tensors, kind):
     writer.close()
 
 
+def write_imatrix(path, weights):
+    write(path, {name + end: row for name, means in weights.items()
+                 for end, row in ((".in_sum2", means.reshape(1, -1)), (".counts", np.ones((1, 1), np.float32)))}, "imatrix")
+
+
 def by_organ(organ, source, kind, imatrix):
-    """Returns tensors by name, and seconds of processor time."""
+    """Returns the path of the result, and seconds of processor time."""
     out = source + "." + kind + ".gguf"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([organ, "quantize", source, "-o", out, "--scheme", kind.lower(), "--quiet", "--force", "--threads", "1"] +
@@ -69,81 +77,89 @@ def by_organ(organ, source, kind, imatrix):
 
 
 def read(path):
-    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+    """Returns matrices by name. llama.cpp multiplies X.weight by the tensor X.scale, if there is one."""
+    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+    return {name: values * tensors.get(name.removesuffix("weight") + "scale", np.float32(1)) for name, values in tensors.items()
+            if not name.endswith(".scale")}
 
 
-def fixture():
-    """Returns projections with whole blocks of 256 per row, and the weights of their columns."""
-    sums = {t.name: np.array(t.data) for t in gguf.GGUFReader("fixtures/imatrix/tiny-qwen2.gguf").tensors}
+def matrices(model, imatrix):
+    """Returns the matrices that have an entry in the imatrix, with whole blocks of 256 per row, and the weights of their columns."""
+    sums = {t.name: np.array(t.data) for t in gguf.GGUFReader(imatrix).tensors}
     found = {}
-    for path in sorted(glob.glob("fixtures/tiny-qwen2-gguf/*BF16*.gguf")):
+    for path in sorted(glob.glob(model)):
         for tensor in gguf.GGUFReader(path).tensors:
-            if tensor.name + ".in_sum2" not in sums:
+            if tensor.name + ".in_sum2" not in sums or len(tensor.shape) != 2:
                 continue
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
             joined = 256 // math.gcd(256, values.shape[1])
+            rows = values.shape[0] // joined
+            if rows == 0:
+                continue
             weights = (sums[tensor.name + ".in_sum2"] / sums[tensor.name + ".counts"]).reshape(-1)
-            found[tensor.name] = (np.ascontiguousarray(values.reshape(-1, values.shape[1] * joined)),
+            found[tensor.name] = (np.ascontiguousarray(values[:rows * joined].reshape(rows, -1)),
                                   np.tile(weights / weights.mean(), joined).astype(np.float32))
     return found
 
 
-def lost(tensors, meant, weigh):
-    over = under = 0.0
-    for name, (values, weights) in tensors.items():
-        w = weights.astype(np.float64) if weigh else 1.0
-        x = values.astype(np.float64)
-        over += (w * (x - meant[name]) ** 2).sum()
-        under += (w * x * x).sum()
-    return math.sqrt(over / under)
+def lost(values, meant, weights):
+    return (weights * (values.astype(np.float64) - meant)**2).sum()
 
 
-def losses(folder, organ, quantize):
-    tensors = fixture()
-    source, imatrix = os.path.join(folder, "joined"), os.path.join(folder, "imatrix")
+def losses(folder, organ, quantize, tensors, types, weigh):
+    source, imatrix = os.path.join(folder, "joined.gguf"), os.path.join(folder, "imatrix.gguf")
     write(source, {name: values for name, (values, _) in tensors.items()}, None)
-    write(imatrix, {name + end: row for name, (_, weights) in tensors.items()
-                    for end, row in ((".in_sum2", weights.reshape(1, -1)), (".counts", np.ones((1, 1), np.float32)))}, "imatrix")
-    print("type   without  ours over llama.cpp's   with an imatrix, weighted  ours over llama.cpp's")
-    for kind in TYPES:
-        number, row = gguf.GGMLQuantizationType[kind], []
-        for weigh in (False, True):
-            path, _ = by_organ(organ, source, kind, imatrix if weigh else None)
-            ours = lost(tensors, read(path), weigh)
-            theirs = {name: by_ggml(quantize, number, values, weights if weigh else None)[0] for name, (values, weights) in tensors.items()}
-            row += [ours, ours / lost(tensors, theirs, weigh)]
-        print("%-5s  %.5f  %.3f                   %.5f                    %.3f" % (kind, *row), flush=True)
+    write_imatrix(imatrix, {name: weights for name, (_, weights) in tensors.items()})
+    print("%d matrices, squared error%s, organ's over llama.cpp's\ntype    median  largest  in" %
+          (len(tensors), " weighted by the imatrix" if weigh else ""))
+    for kind in types:
+        ours = read(by_organ(organ, source, kind, imatrix if weigh else None)[0])
+        ratios = {}
+        for name, (values, weights) in tensors.items():
+            theirs = by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights if weigh else None)[0]
+            each = weights.astype(np.float64) if weigh else 1.0
+            ratios[name] = lost(values, ours[name], each) / lost(values, theirs, each)
+        worst = max(ratios, key=ratios.get)
+        print("%-6s  %.4f  %.4f   %s" % (kind, np.median(list(ratios.values())), ratios[worst], worst), flush=True)
 
 
-def times(folder, organ, quantize, megabytes):
+def times(folder, organ, quantize, types, megabytes, weigh):
     rng = np.random.default_rng(1)
     count = max(1, megabytes * (1 << 20) // (2 * ROWS * COLS))
     bits = (rng.standard_normal((ROWS, COLS)).astype(np.float32) * 0.02).view(np.uint32) >> 16
-    source, imatrix = os.path.join(folder, "large"), os.path.join(folder, "large-imatrix")
-    write(source, {"blk.%d.ffn_up.weight" % k: bits.astype(np.uint16) for k in range(count)}, None)
-    weights = np.exp(rng.standard_normal(COLS)).astype(np.float32)
-    write(imatrix, {"blk.%d.ffn_up.weight" % k + end: row for k in range(count)
-                    for end, row in ((".in_sum2", weights.reshape(1, -1)), (".counts", np.ones((1, 1), np.float32)))}, "imatrix")
-    values = (bits << 16).view(np.float32)[:512].copy()
-    print("\n%d MB of BF16, one thread: million values a second of the processor, ours with reading and writing, llama.cpp's without" %
-          (count * 2 * ROWS * COLS >> 20))
-    print("type   ours  llama.cpp   with an imatrix: ours  llama.cpp")
-    for kind in TYPES:
-        row = []
-        for weigh in (None, weights):
-            path, seconds = by_organ(organ, source, kind, imatrix if weigh is not None else None)
-            os.remove(path)
-            row += [count * ROWS * COLS / seconds / 1e6, values.size / by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weigh)[1] / 1e6]
-        print("%-5s  %4.0f  %9.1f   %21.0f  %9.1f" % (kind, *row), flush=True)
+    source, imatrix = os.path.join(folder, "large.gguf"), os.path.join(folder, "large-imatrix.gguf")
+    names = ["blk.%d.ffn_up.weight" % k for k in range(count)]
+    write(source, {name: bits.astype(np.uint16) for name in names}, None)
+    weights = np.exp(rng.standard_normal(COLS)).astype(np.float32) if weigh else None
+    if weigh:
+        write_imatrix(imatrix, {name: weights for name in names})
+    values = (bits << 16).view(np.float32)[:128].copy()
+    print("\n%d MB of BF16, one thread, million values a second of the processor; time over that of organ's Q4_K\n"
+          "type    organ  llama.cpp  time  llama.cpp's time" % (count * 2 * ROWS * COLS >> 20))
+    fastest = None
+    for kind in ["Q4_K"] + types:
+        path, seconds = by_organ(organ, source, kind, imatrix if weigh else None)
+        os.remove(path)
+        ours = count * ROWS * COLS / seconds / 1e6
+        theirs = values.size / by_ggml(quantize, gguf.GGMLQuantizationType[kind], values, weights)[1] / 1e6
+        fastest = fastest or ours
+        print("%-6s  %5.0f  %9.1f  %4.2f  %4.2f" % (kind, ours, theirs, fastest / ours, fastest / theirs), flush=True)
 
 
 def main():
-    megabytes = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    organ = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else "build/organ")
-    quantize = ggml()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="fixtures/tiny-qwen2-gguf/*BF16*.gguf", help="GGUF files of a model, a pattern")
+    parser.add_argument("--imatrix", help="its importance matrix; default: that of the fixture, for the names only")
+    parser.add_argument("--types", default=",".join(TYPES), help="default: %(default)s")
+    parser.add_argument("--megabytes", type=int, default=256, help="size of the model of which times are measured; 0: no times")
+    parser.add_argument("--organ", default="build/organ")
+    parser.add_argument("--ggml", help="path of libggml-base.so; default: that of llama-cpp-python")
+    o = parser.parse_args()
+    types, organ, quantize = o.types.split(","), os.path.abspath(o.organ), ggml(o.ggml)
     with tempfile.TemporaryDirectory() as folder:
-        losses(folder, organ, quantize)
-        times(folder, organ, quantize, megabytes)
+        losses(folder, organ, quantize, matrices(o.model, o.imatrix or "fixtures/imatrix/tiny-qwen2.gguf"), types, o.imatrix is not None)
+        if o.megabytes:
+            times(folder, organ, quantize, types, o.megabytes, o.imatrix is not None)
 
 
 main()

@@ -224,7 +224,10 @@ typedef struct fit_tries {
     int count;
     float shorter, step;
 } fit_tries;
-static const fit_tries fit_lines = {10, -2.0f, 0.3f};
+#define FIT_LINES 10
+#define FIT_SHORT -2.0f
+#define FIT_STEP  0.3f
+static const fit_tries fit_lines = {FIT_LINES, FIT_SHORT, FIT_STEP};
 
 /* Returns for each group the line s q + m, of those tried, that approximates the values with the least weighted squared
  * error; codes q are 0 .. `high`. With `below`, m is at most 0.

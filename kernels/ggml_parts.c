@@ -3,6 +3,7 @@
 #include "kernels/ggml_parts.h"
 
 #include "kernels/ggml.h"
+#include "kernels/ggml_grids.h"
 #include "kernels/half.h"
 #include "kernels/six_bits.h"
 
@@ -235,6 +236,108 @@ static void join_iq4_xs(const organ_ggml_kind *kind, const organ_ggml_parts *par
     }
 }
 
+/* ---- codebooks ---- */
+
+/* Returns the number of the point of the codes, without their signs; 0 if there is none, as in groups of scale 0. */
+static unsigned point_of(const organ_ggml_points *points, const uint8_t *codes)
+{
+    unsigned fields = 0, low = 0, high = points->count - 1;
+    for (unsigned k = 0; k < points->length; k++)
+        fields |= (codes[k] & ((1u << points->bits) - 1)) << points->bits * k;
+    while (low < high) {
+        const unsigned middle = (low + high) / 2;
+        if (points->fields[middle] < fields)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return points->fields[low] == fields ? low : 0;
+}
+
+/* Returns the signs of 8 codes, the first in the lowest bit. */
+static unsigned signs_of(const organ_ggml_points *points, const uint8_t *codes)
+{
+    unsigned signs = 0;
+    for (unsigned k = 0; k < 8; k++)
+        signs |= (unsigned)(codes[k] >> points->bits & 1) << k;
+    return signs;
+}
+
+/* The top 4 bits of a group's word are its scale. */
+static void split_iq3_xxs(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq3_xxs *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 8; g++)
+        parts->scales[g] = b->groups[4 * g + 3] >> 4;
+}
+
+/* The eighth sign of 8 values is not stored. */
+static void join_iq3_xxs(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq3_xxs *const b = block;
+    half_put(b->d, parts->d);
+    for (size_t k = 0; k < QK_K / 4; k++)
+        b->indices[k] = (uint8_t)point_of(&kind->points, parts->codes + 4 * k);
+    for (size_t g = 0; g < 8; g++) {
+        uint32_t word = (uint32_t)parts->scales[g] << 28;
+        for (size_t k = 0; k < 4; k++)
+            word |= (signs_of(&kind->points, parts->codes + 32 * g + 8 * k) & 127) << 7 * k;
+        for (size_t k = 0; k < 4; k++)
+            b->groups[4 * g + k] = (uint8_t)(word >> 8 * k);
+    }
+}
+
+static void split_iq3_s(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq3_s *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 8; g++)
+        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+}
+
+static void join_iq3_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq3_s *const b = block;
+    memset(b, 0, sizeof *b);
+    half_put(b->d, parts->d);
+    for (size_t k = 0; k < QK_K / 4; k++) {
+        const unsigned point = point_of(&kind->points, parts->codes + 4 * k);
+        b->indices[k] = (uint8_t)point;
+        b->high[k / 8] |= (uint8_t)(point >> 8 << k % 8);
+    }
+    for (size_t k = 0; k < QK_K / 8; k++)
+        b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
+    for (size_t g = 0; g < 8; g++)
+        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+}
+
+static void split_iq2_s(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
+{
+    const block_iq2_s *const b = block;
+    (void)kind;
+    parts->d = half_at(b->d);
+    for (size_t g = 0; g < 16; g++)
+        parts->scales[g] = b->scales[g / 2] >> g % 2 * 4 & 15;
+}
+
+static void join_iq2_s(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block)
+{
+    block_iq2_s *const b = block;
+    memset(b, 0, sizeof *b);
+    half_put(b->d, parts->d);
+    for (size_t k = 0; k < QK_K / 8; k++) {
+        const unsigned point = point_of(&kind->points, parts->codes + 8 * k);
+        b->indices[k] = (uint8_t)point;
+        b->high[k / 4] |= (uint8_t)(point >> 8 << k % 4 * 2);
+        b->signs[k] = (uint8_t)signs_of(&kind->points, parts->codes + 8 * k);
+    }
+    for (size_t g = 0; g < 16; g++)
+        b->scales[g / 2] |= (uint8_t)(parts->scales[g] << g % 2 * 4);
+}
+
 /* ---- the table ---- */
 
 const organ_levels organ_levels_of_iq4 = {
@@ -249,39 +352,62 @@ const organ_levels organ_levels_of_fp4 = {
     .middles = {-5, -3.5f, -2.5f, -1.75f, -1.25f, -0.75f, -0.25f, 0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5, INFINITY},
     .codes = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}};
 
-#define NONE                                                                                                           \
-    {                                                                                                                  \
-        0, 0, 0, 0                                                                                                     \
-    }
-#define WHOLE(low, high)                                                                                               \
-    {                                                                                                                  \
-        low, high, 1, 0                                                                                                \
-    }
+static const organ_levels levels_of_iq3_xxs = {
+    .count = 16,
+    .values = {-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62},
+    .middles = {-57, -48, -40, -32, -24, -16, -8, 0, 8, 16, 24, 32, 40, 48, 57},
+    .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
 
-/* The members of a row are type, bits, elements, group, bytes, affine, stored, coded, levels, split, join. */
+static const organ_levels levels_of_iq3_s = {.count = 16,
+                                             .values = {-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15},
+                                             .middles = {-14, -12, -10, -8, -6, -4, -2, 0, 2, 4, 6, 8, 10, 12, 14},
+                                             .codes = {15, 14, 13, 12, 11, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7}};
+
+static const organ_levels levels_of_iq2_s = {
+    .count = 6,
+    .values = {-43, -25, -8, 8, 25, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43, 43},
+    .middles = {-34, -16.5f, 0, 16.5f, 34, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY,
+                INFINITY, INFINITY, INFINITY},
+    .codes = {6, 5, 4, 0, 1, 2}};
+
+/* clang-format off */
+#define NONE               {0, 0, 0, 0}
+#define NO_POINTS          {0, 0, 0, 0, NULL}
+#define WHOLE(low, high)   {low, high, 1, 0}
+#define SHIFTED(least, by) {0, 15, by, least}
+/* clang-format on */
+
+/* The members of a row are type, bits, elements, group, bytes, affine, stored, coded, levels, points, split, join. */
 #define ROW(name, bits, elements, group, bytes, ...)                                                                   \
     {                                                                                                                  \
         GGML_##name, bits, elements, group, bytes, __VA_ARGS__                                                         \
     }
 #define F16 ORGAN_STORE_F16
 static const organ_ggml_kind kinds[] = {
-    ROW(Q4_0, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, NULL, split_simple, join_simple),
-    ROW(Q4_1, 4, QK, QK, sizeof(block_q4_1), true, F16, NONE, NULL, split_simple, join_simple),
-    ROW(Q5_0, 5, QK, QK, sizeof(block_q5_0), false, F16, NONE, NULL, split_simple, join_simple),
-    ROW(Q5_1, 5, QK, QK, sizeof(block_q5_1), true, F16, NONE, NULL, split_simple, join_simple),
-    ROW(Q8_0, 8, QK, QK, sizeof(block_q8_0), false, F16, NONE, NULL, split_simple, join_q8_0),
-    ROW(Q2_K, 2, QK_K, 16, sizeof(block_q2_k), true, F16, WHOLE(0, 15), NULL, split_q2_k, join_q2_k),
-    ROW(Q3_K, 3, QK_K, 16, sizeof(block_q3_k), false, F16, WHOLE(-32, 31), NULL, split_q3_k, join_q3_k),
-    ROW(Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, F16, WHOLE(0, 63), NULL, split_q4_k, join_q4_k),
-    ROW(Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, F16, WHOLE(0, 63), NULL, split_q4_k, join_q5_k),
-    ROW(Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, F16, WHOLE(-128, 127), NULL, split_q6_k, join_q6_k),
-    ROW(IQ4_NL, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, &organ_levels_of_iq4, split_simple, join_simple),
-    ROW(IQ4_XS, 4, QK_K, 32, sizeof(block_iq4_xs), false, F16, WHOLE(-32, 31), &organ_levels_of_iq4, split_iq4_xs,
-        join_iq4_xs),
-    ROW(MXFP4, 4, QK, QK, sizeof(block_mxfp4), false, ORGAN_STORE_E8M0, NONE, &organ_levels_of_fp4, split_mxfp4,
-        join_mxfp4),
-    ROW(NVFP4, 4, 64, 16, sizeof(block_nvfp4), false, ORGAN_STORE_E4M3, NONE, &organ_levels_of_fp4, split_nvfp4,
-        join_nvfp4),
+    ROW(Q4_0, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, NULL, NO_POINTS, split_simple, join_simple),
+    ROW(Q4_1, 4, QK, QK, sizeof(block_q4_1), true, F16, NONE, NULL, NO_POINTS, split_simple, join_simple),
+    ROW(Q5_0, 5, QK, QK, sizeof(block_q5_0), false, F16, NONE, NULL, NO_POINTS, split_simple, join_simple),
+    ROW(Q5_1, 5, QK, QK, sizeof(block_q5_1), true, F16, NONE, NULL, NO_POINTS, split_simple, join_simple),
+    ROW(Q8_0, 8, QK, QK, sizeof(block_q8_0), false, F16, NONE, NULL, NO_POINTS, split_simple, join_q8_0),
+    ROW(Q2_K, 2, QK_K, 16, sizeof(block_q2_k), true, F16, WHOLE(0, 15), NULL, NO_POINTS, split_q2_k, join_q2_k),
+    ROW(Q3_K, 3, QK_K, 16, sizeof(block_q3_k), false, F16, WHOLE(-32, 31), NULL, NO_POINTS, split_q3_k, join_q3_k),
+    ROW(Q4_K, 4, QK_K, 32, sizeof(block_q4_k), true, F16, WHOLE(0, 63), NULL, NO_POINTS, split_q4_k, join_q4_k),
+    ROW(Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, F16, WHOLE(0, 63), NULL, NO_POINTS, split_q4_k, join_q5_k),
+    ROW(Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, F16, WHOLE(-128, 127), NULL, NO_POINTS, split_q6_k, join_q6_k),
+    ROW(IQ4_NL, 4, QK, QK, sizeof(block_q4_0), false, F16, NONE, &organ_levels_of_iq4, NO_POINTS, split_simple,
+        join_simple),
+    ROW(IQ4_XS, 4, QK_K, 32, sizeof(block_iq4_xs), false, F16, WHOLE(-32, 31), &organ_levels_of_iq4, NO_POINTS,
+        split_iq4_xs, join_iq4_xs),
+    ROW(MXFP4, 4, QK, QK, sizeof(block_mxfp4), false, ORGAN_STORE_E8M0, NONE, &organ_levels_of_fp4, NO_POINTS,
+        split_mxfp4, join_mxfp4),
+    ROW(NVFP4, 4, 64, 16, sizeof(block_nvfp4), false, ORGAN_STORE_E4M3, NONE, &organ_levels_of_fp4, NO_POINTS,
+        split_nvfp4, join_nvfp4),
+    ROW(IQ3_XXS, 3, QK_K, 32, sizeof(block_iq3_xxs), false, F16, SHIFTED(0.25f, 0.5f), &levels_of_iq3_xxs,
+        {4, 256, 3, 1, iq3_xxs_grid}, split_iq3_xxs, join_iq3_xxs),
+    ROW(IQ3_S, 3, QK_K, 32, sizeof(block_iq3_s), false, F16, SHIFTED(1, 2), &levels_of_iq3_s,
+        {4, 512, 3, 0, iq3_s_grid}, split_iq3_s, join_iq3_s),
+    ROW(IQ2_S, 2, QK_K, 16, sizeof(block_iq2_s), false, F16, SHIFTED(0.125f, 0.25f), &levels_of_iq2_s,
+        {8, 1024, 2, 0, iq2_s_grid}, split_iq2_s, join_iq2_s),
 };
 
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
@@ -293,6 +419,35 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
 }
 
 bool organ_ggml_is_coded(const organ_ggml_kind *kind) { return kind->coded.low < kind->coded.high; }
+
+/* Returns the fields with that of value 0 in the highest bits, so that the order of these numbers is that of points. */
+static unsigned sort_key(const organ_ggml_points *points, unsigned fields)
+{
+    unsigned key = 0;
+    for (unsigned k = 0; k < points->length; k++)
+        key = key << points->bits | (fields >> points->bits * k & ((1u << points->bits) - 1));
+    return key;
+}
+
+/* Each point is put at its rank, the number of points that are less. */
+void organ_ggml_list_points(const organ_ggml_kind *kind, float *points, uint8_t *shared)
+{
+    const organ_ggml_points *const p = &kind->points;
+    const float *const magnitudes = kind->levels->values + kind->levels->count / 2;
+    for (unsigned n = 0; n < p->count; n++) {
+        const unsigned key = sort_key(p, p->fields[n]);
+        unsigned rank = 0;
+        for (unsigned other = 0; other < p->count; other++)
+            rank += sort_key(p, p->fields[other]) < key;
+        for (unsigned k = 0; k < p->length; k++)
+            points[rank * p->length + k] = magnitudes[p->fields[n] >> p->bits * k & ((1u << p->bits) - 1)];
+    }
+    for (unsigned n = 0; n < p->count; n++) {
+        shared[n] = 0;
+        while (n > 0 && points[n * p->length + shared[n]] == points[(n - 1) * p->length + shared[n]])
+            shared[n]++;
+    }
+}
 
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {

@@ -12,6 +12,15 @@ typedef struct organ_ggml_scales {
     float low, high, step, shift;
 } organ_ggml_scales;
 
+/* Points of a codebook: adjacent values have magnitudes that only exist together. */
+typedef struct organ_ggml_points {
+    unsigned length, count; /* values of a point, 0: the type has no codebook; points */
+    unsigned bits;          /* bits of a field */
+    int even;               /* 1: of 8 values, an even number is negative */
+    const uint16_t *fields; /* [count], ascending: `length` fields, the first value's in the lowest bits. A field counts
+                               the magnitudes of the levels, from the least one on */
+} organ_ggml_points;
+
 typedef struct organ_ggml_kind organ_ggml_kind;
 
 /* The parts of a block. */
@@ -35,6 +44,7 @@ struct organ_ggml_kind {
     organ_scale_store stored;      /* type of d and m, or of group scales that are not coded */
     organ_ggml_scales coded;       /* codes of group scales */
     const organ_levels *levels;    /* NULL: whole levels, -127 to 127 if bits is 8 */
+    organ_ggml_points points;      /* points of the codebook; a code has the sign above the bits of its field */
     void (*split)(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
     void (*join)(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block);
 };
@@ -46,6 +56,9 @@ extern const organ_levels organ_levels_of_iq4, organ_levels_of_fp4;
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type);
 /* Returns whether group scales are codes times d. */
 bool organ_ggml_is_coded(const organ_ggml_kind *kind);
+/* Sets points[k * length ..] to the magnitudes of point k and shared[k] to the number of its first values that equal
+ * those of point k - 1, for all points of the codebook, in the order of organ_runs. */
+void organ_ggml_list_points(const organ_ggml_kind *kind, float *points, uint8_t *shared);
 /* Sets d and m of *parts from a block, and scales and minima if the kind has them. Does not decode `codes`. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
 /* Builds a block from all members of *parts, which must be within the ranges of the kind. */

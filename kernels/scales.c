@@ -4,6 +4,7 @@
  * of SEARCH_TOGETHER tries, which each ISA defines, are in registers at the same time. */
 #include "kernels/simd/isa.h"
 #ifdef ISA
+#include "kernels/coding_runs.h"
 
 enum { SEARCH_TRIES = 16, SEARCH_GROUPS = 8 }; /* tries; groups that are searched at the same time */
 #define SEARCH_ROUNDING 0x1.8p23f              /* adding it rounds to whole numbers, ties to even */
@@ -301,7 +302,7 @@ void KERNEL(error_squares)(const float *values, const float *back, size_t n, dou
 /* Kernels of GPTQ on a block of columns of 16 rows (organ_coding): codes columns one after another, and refits the
  * scales of groups. A lane stands for a row; the values of a column are adjacent. */
 
-enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at the same time */
+enum { CODING_COLUMNS = RUN };    /* columns whose values are in registers at the same time */
 #define CODING_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
 #define E4M3_LARGEST    448.0f
 #define E4M3_LEAST      0x1p-6f   /* least normal E4M3 number */
@@ -361,14 +362,15 @@ INLINE f32x16 coding_minimum(const organ_coding *c, size_t column)
     return c->minima ? f32_load(c->minima + (size_t)c->groups[column] * c->stride) : f32_set1(0);
 }
 
-/* The caller subtracts its row of the square, times the result, from later columns. */
-INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
+/* The caller subtracts its row of the square, times the result, from later columns. The value of a column with runs is
+ * in c->values already, its present one in `old`. */
+INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field, f32x16 old)
 {
     const f32x16 scale = coding_scale(c, column), minimum = coding_minimum(c, column),
                  pivot = f32_set1(c->square[column * (c->square_stride + 1)]);
-    const f32x16 old = c->descent ? f32_load(c->values + 16 * column) : f32_set1(0),
-                 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
-    f32x16 value = coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
+    const f32x16 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
+    f32x16 value = c->runs ? f32_load(c->values + 16 * column)
+                           : coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
     if (c->keep)
         value = f32_select(coding_some(f32_load(c->keep + 16 * column)), value, f32_set1(0));
     f32_store(c->values + 16 * column, value);
@@ -379,16 +381,20 @@ INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
 
 INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
-    f32x16 field[CODING_COLUMNS];
+    f32x16 field[CODING_COLUMNS], old[CODING_COLUMNS];
     UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_load(c->field + 16 * (first + k));
     for (size_t j = 0; j < first; j++) {
         const float *const row = c->square + j * c->square_stride + first;
         const f32x16 change = f32_load(c->changes + 16 * j);
         UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_fnma(change, f32_set1(row[k]), field[k]);
     }
+    UNROLL for (size_t k = 0; k < count; k++) old[k] =
+        c->descent ? f32_load(c->values + 16 * (first + k)) : f32_set1(0);
+    if (c->runs)
+        run_code(c, first, field);
     UNROLL for (size_t k = 0; k < count; k++)
     {
-        const f32x16 change = code_column(c, first + k, field[k]);
+        const f32x16 change = code_column(c, first + k, field[k], old[k]);
         const float *const row = c->square + (first + k) * c->square_stride + first;
         UNROLL for (size_t l = k + 1; l < count; l++) field[l] = f32_fnma(change, f32_set1(row[l]), field[l]);
     }

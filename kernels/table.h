@@ -58,7 +58,10 @@
     X(set, IQ4_NL, iq4_nl)                                                                                             \
     X(set, IQ4_XS, iq4_xs)                                                                                             \
     X(set, MXFP4, mxfp4)                                                                                               \
-    X(set, NVFP4, nvfp4)
+    X(set, NVFP4, nvfp4)                                                                                               \
+    X(set, IQ3_XXS, iq3_xxs)                                                                                           \
+    X(set, IQ3_S, iq3_s)                                                                                               \
+    X(set, IQ2_S, iq2_s)
 /* Formats of codes with an encoder; all formats. */
 #define ENCODED(X, set) X(set, E4M3, e4m3) X(set, E5M2, e5m2) X(set, I8, i8) X(set, U4, u4) X(set, E2M1, e2m1)
 #define DECODED(X, set) ENCODED(X, set) X(set, E4M3FNUZ, e4m3fnuz) X(set, E5M2FNUZ, e5m2fnuz) X(set, U8, u8)

@@ -443,6 +443,7 @@ shrink/choices.c
 shrink/cut.c
 shrink/measure_scores.c
 shrink/patterns.c
+shrink/predict.c
 shrink/width.c
 LAW
 grep -E '^orchestrator/(surgery|verbs)/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |

@@ -23,13 +23,19 @@ typedef struct organ_experts_options {
                                          * have the scores of all layers */
     bool heal; /* refit the down projections of the kept experts on the calibration text, which is then required */
     organ_write_options write;
+    /* Write nothing, and report what each number of kept experts costs on held-out windows of the calibration text.
+     * `keep` may then list numbers ("75%,8") or be NULL: seven shares. */
+    bool predict;
+    unsigned predict_tokens; /* held-out tokens; 0: ORGAN_EXPERTS_PREDICT_TOKENS */
 } organ_experts_options;
+#define ORGAN_EXPERTS_PREDICT_TOKENS 4096
 ORGAN_DEFAULTS(experts, o.write.max_shard_size = ORGAN_SHARD_BYTES; o.calibration.samples = ORGAN_SAMPLES_DEFAULT;
                o.calibration.context = ORGAN_CONTEXT_DEFAULT)
 
 /* Writes the model without the lowest-scored experts. *report is a document of schema organ.experts/1, which includes
- * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next to
- * the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
+ * the scores; with `predict`, of schema organ.experts_prediction/1, and no file is written. It is also written, with
+ * EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next to the file, under names that begin
+ * with the file's name). The caller releases *report, which is NULL on error.
  *
  * Returns ORGAN_USAGE if `keep` is not a valid number of experts or is smaller than the number that the router chooses
  * for a token, or there is no text; ORGAN_BAD_INPUT for a text that is too short, a malformed model or file of scores,

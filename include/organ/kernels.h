@@ -215,12 +215,22 @@ typedef struct organ_affine_fit {
     organ_scale_store stored; /* type of s and m: BF16, F16 or F32 */
 } organ_affine_fit;
 
+/* Levels of adjacent columns that exist together: points, whose signs are free. */
+typedef struct organ_runs {
+    unsigned length;       /* columns of a point: 4 or 8 */
+    unsigned count;        /* points, at most 1024 */
+    int even;              /* length 4, 1: of 8 columns, an even number has a negative level */
+    const float *points;   /* [count][length]: magnitudes of levels, above 0; sorted by column 0, then 1, and so on */
+    const uint8_t *shared; /* [count]: columns from the first one on that are equal to those of the point before */
+} organ_runs;
+
 /* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its
  * arrays, which are 64-byte aligned. */
 typedef struct organ_coding {
     int descent;                /* 1: improves the present values; 0: the sweep of GPTQ */
     int e4m3;                   /* 1: levels are E4M3 numbers */
     const organ_levels *levels; /* NULL: levels are E4M3 or whole numbers */
+    const organ_runs *runs;     /* NULL: each column has its own level */
     float low, high;            /* least and greatest whole level */
     organ_scale_store stored;   /* type of scales and minima */
     size_t n;                   /* columns */
@@ -253,8 +263,8 @@ typedef struct organ_kernels {
      * types. If a value or the reciprocal of a scale is not finite, the reference is undefined; here codes are clamped
      * to their range and a NaN gets code 0. */
     organ_quantize_blocks *quantize[ORGAN_GGML_TYPES];
-    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL and IQ4_XS; NULL
-     * for other types. */
+    /* Encoders with a search for scales, of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S
+     * and IQ2_S; NULL for other types. */
     organ_fit_blocks *fit[ORGAN_GGML_TYPES];
 
     organ_decode_codes *decode[ORGAN_CODES][ORGAN_REALS];

@@ -20,7 +20,8 @@ ORGAN_API_BEGIN
     "nvfp4|mxfp4"
 #define ORGAN_QUANTIZE_SCHEMES                                                                                         \
     ORGAN_CODE_SCHEMES "|mxfp8|int6-group128|int6-group64|int6-group32|int5-group128|int5-group64|"                    \
-                       "int5-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs"
+                       "int5-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q2_k|q3_k|q4_k|q5_k|q6_k|iq4_nl|iq4_xs|"           \
+                       "iq3_s|iq3_xxs|iq2_s"
 /* Values of scheme for GGUF models: the types that llama-quantize of that name gives each tensor. */
 #define ORGAN_QUANTIZE_RECIPES                                                                                         \
     "recipe:q4_0|recipe:q4_1|recipe:q5_0|recipe:q5_1|recipe:q8_0|recipe:q2_k|recipe:q2_k_s|recipe:q3_k_s|"             \

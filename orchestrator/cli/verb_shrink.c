@@ -15,10 +15,15 @@ typedef struct experts_call {
 
 static const organ_option experts_options[] = {
     OUTPUT("OUT", experts.write.output,
-           "new directory of the model and its report; of a GGUF model a single file, X.gguf",
-           .required = true),
+           "new directory of the model and its report; of a GGUF model a single file, X.gguf; not with --predict"),
     TEXT("keep", "N|P%", experts.keep,
-         "number or share of the routed experts of each layer to keep", .required = true, .common = true),
+         "number or share of the routed experts of each layer to keep; with --predict a list, such as 75%,50%",
+         .common = true),
+    FLAG("predict", experts.predict,
+         "write no model: print the KL divergence of each --keep (default: seven shares) on held-out windows of "
+         "--calibration, and mark the knee", .common = true),
+    NUMBER("predict-tokens", "N", experts.predict_tokens, "held-out tokens of --predict; default 4096",
+           .range = {64, 16777216}),
     CHOICE("per-layer", "uniform|global", experts.per_layer,
            "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
            "error if layers would keep different numbers",
@@ -43,7 +48,18 @@ static const organ_option score_options[] = {
           .written = true, .common = true),
     WINDOWS_CALIBRATION(experts)};
 
-RUN_WRITING(experts, organ_experts, experts)
+/* -o and --keep are required without --predict only. */
+WORK(experts_work)
+{
+    organ_experts_options *const o = &own->experts;
+    if (!o->predict && !o->write.output)
+        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing: the new directory or file of the model");
+    if (!o->predict && !o->keep)
+        return organ_fail(error, ORGAN_USAGE, "--keep N|P%% is missing: the experts of each layer to keep");
+    o->write.evaluate = organ_call_evaluation(call);
+    return organ_experts(o, engine, progress, report, error);
+}
+RUN_WORK(experts, true)
 
 const organ_verb organ_experts_verb = {
     .name = "experts",
@@ -64,12 +80,16 @@ const organ_verb organ_experts_verb = {
              "fourth window is held out: if the error on these windows does not fall, the layer stays unchanged. It "
              "needs down projections of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
              "Every layer must keep the same number of experts, because config.json and GGUF store one number for "
-             "all layers: --per-layer global with --dry-run only prints the number that each layer would keep.",
+             "all layers: --per-layer global with --dry-run only prints the number that each layer would keep.\n"
+             "--predict measures before anything is removed: held-out windows of the text run through the model with "
+             "the experts that each --keep would leave, all in one pass over the layers.",
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
     GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
               "Keeps half of the experts of each layer and stores the scores."},
+             {"organ experts MODEL --predict --calibration TEXT --scores scores.json",
+              "Prints what keeping 87.5 % to 12.5 % of the experts costs."},
              {"organ experts MODEL -o SMALLER --keep 25% --scores scores.json",
               "Keeps a quarter of the experts, chosen by the stored scores."},
              {"organ experts model.gguf -o small.gguf --keep 64 --score reap --scores FILE",

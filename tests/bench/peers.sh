@@ -12,7 +12,7 @@ if ! command -v "$python" >/dev/null; then
     echo "skipped: all, for which python3 is missing"
     finish
 fi
-organ=$PWD/build/organ model=fixtures/tiny-qwen2
+organ=$PWD/build/organ model=fixtures/tiny-qwen2 model_of_llama=fixtures/tiny-llama
 gguf=fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf plain=fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 head -c 4000 $model/heldout.txt >"$scratch/text"
 
@@ -70,12 +70,32 @@ if [[ -x ${LLAMA:-}/llama-quantize ]]; then
 else
     echo "skipped: compare_peers.py with llama.cpp; to run it: LLAMA=DIRECTORY, in which llama-quantize and llama-imatrix are"
 fi
-# What the page shows is what the table has.
+peer train_model "torch transformers" 3 "^perplexity (of the source|when (cut|trained)): $figure" --width 128 --heads 4 --layers 4 --steps 2 \
+    --held $model_of_llama/heldout.txt $model_of_llama $model_of_llama/calibration.txt "$scratch/trained"
+# compare_recipes.py compares two recipes on tiny-llama, whose rows are blocks of 32.
+recipes=(--published "$scratch" --trained $model_of_llama --models trained --samples 4 --context 64 --chunks 4 --organ "$organ")
+if [[ -x ${LLAMA:-}/llama-perplexity ]]; then
+    cp $model_of_llama/calibration.txt "$scratch/calib.txt"
+    cp $model_of_llama/heldout.txt "$scratch/held.txt"
+    cp docs/quality.md "$scratch"
+    peer compare_recipes "" 4 "^trained: Q[34]_K_M by [a-z-]+: [0-9]+ bytes, KL 0\.[0-9]+ \+- 0\.[0-9]+\$" "${recipes[@]}" \
+        --works "Q4_K_M,Q3_K_M" --llama "$LLAMA" --work "$scratch/recipes" --lines "$scratch/bits.tsv" --page "$scratch/quality.md"
+    if grep -q '^| Q4_K_M | 0\.' "$scratch/quality.md" && (($(grep -c '<circle' "$scratch/bits.svg") == 6)); then good; else
+        bad "compare_recipes.py writes neither a table nor a plot" "$scratch/quality.md"
+    fi
+else
+    echo "skipped: compare_recipes.py; to run it: LLAMA=DIRECTORY, in which llama-quantize, llama-imatrix and llama-perplexity are"
+fi
+# What the pages show is what the tables have.
+cp docs/quality.md docs/bits.tsv "$scratch"
+"$python" bench/compare_recipes.py --draw --page "$scratch/quality.md" --lines "$scratch/bits.tsv"
+same "docs/quality.md has the rows of docs/bits.tsv" docs/quality.md "$scratch/quality.md"
+same "docs/bits.svg has the figures of docs/bits.tsv" docs/bits.svg "$scratch/bits.svg"
 "$python" bench/compare_peers.py --draw --page "$scratch/compare.md"
 same "docs/compare.md has the rows of docs/compare.tsv" docs/compare.md "$scratch/compare.md"
 same "docs/compare.svg has the figures of docs/compare.tsv" docs/compare.svg "$scratch/compare.svg"
 peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
-peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
+peer compare_gguf "gguf llama_cpp numpy" 29 "^(I?Q[2-8]_[01KNLXS]+|MXFP4|NVFP4) +$figure" --megabytes 32 --organ "$organ"
 cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
 peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
 peer llama_speed "llama_cpp gguf numpy" 1 "^${gguf}[[:space:]]${figure}[[:space:]]$figure" --rounds 1 $gguf

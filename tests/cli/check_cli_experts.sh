@@ -54,6 +54,49 @@ judge "a dry run wrote something" test ! -e dry
 ends 0 experts tiny-moe --score loss -o dry --keep 50% --scores scores.json --dry-run --json
 judge "a dry run with scores does not tell which stay" test "$(jq -c .layers[0].kept_experts ../out)" = "$(jq -c .layers[0].kept_experts half/organ/experts.json)"
 
+# ---- predictions ----
+few=(--predict --scores scores.json --predict-tokens 256 --keep '12,50%,25%,8')
+ends 0 experts tiny-moe "${along[@]}" "${few[@]}" --quiet --html predicted.html
+matches experts/experts_predict ../out
+judge "the page has no table" grep -q "</table>" predicted.html
+ends 0 experts tiny-moe "${along[@]}" "${few[@]}" --json --quiet
+jq -S 'del(.run)' ../out >../predicted
+judge "other points" test "$(jq -c '[.points[].keep]' ../out)" = '[12,8,4]'
+judge "the losses do not rise" test "$(jq '.points | map(.kl_divergence) | . == sort and .[0] > 0' ../out)" = true
+judge "the errors of layers are not those of a cut" test "$(jq -c '[.layers[].errors[1]]' ../out)" = "$(jq -c '[.losses[].missed]' half/organ/experts.json)"
+cp ../out saved.json
+ends 0 report saved.json -o saved.html
+ORGAN_ISA=scalar ends 0 experts tiny-moe "${along[@]}" "${few[@]}" --json --quiet --threads 3 --memory 40M
+judge "threads, memory or instructions change the prediction" cmp -s <(jq -S 'del(.run)' ../out) ../predicted
+ends 0 experts tiny-moe -o by-prediction --keep 8 --scores saved.json --quiet
+judge "other bytes by the scores of a prediction" cmp -s half/model.safetensors by-prediction/model.safetensors
+rm -r by-prediction
+# The prediction is what the smaller model then gives. One window of 64 words, each a token, is calibrated on; the other 64 words are held out.
+words=(the of and to in is was that he it as his with for on at by be had not)
+for ((k = 0; k < 128; k++)); do printf ' %s' "${words[k * k * 7 % 20]}"; done >words.txt
+cut -d ' ' -f 66- words.txt | sed 's/^/ /' | tr -d '\n' >later.txt
+ends 0 experts tiny-moe --predict --keep 50% --scores scores.words --calibration words.txt --samples 1 --context 64 --predict-tokens 64 --json --quiet
+jq -c '.points[0] | [.kl_divergence, .ratio, .top1_agreement]' ../out >../predicted
+judge "one number has a knee" test "$(jq .knee ../out)" = null
+ends 0 experts tiny-moe -o by-words --keep 50% --scores scores.words --quiet
+ends 0 perplexity tiny-moe --compare by-words --text later.txt --context 64 --json --quiet
+judge "the smaller model has another loss" cmp ../predicted <(jq -c '.models[1].comparison | [.kl_divergence, .ratio, .top1_agreement]' ../out)
+chmod -R u+w by-words && rm -r by-words
+# Three quarters of the experts of tiny-qwen2moe are more than three quarters of the output.
+ends 0 experts "${model%/*}/tiny-qwen2moe" --predict --keep 4 "${along[@]}" --predict-tokens 64 --quiet
+prints "experts are not redundant: keeping 4 of"
+refused 2 "--predict needs a text with held-out windows" experts tiny-moe --predict --scores scores.json
+refused 2 "--output has no meaning with --predict" experts tiny-moe --predict "${along[@]}" -o new
+refused 2 "--refit has no meaning with --predict" experts tiny-moe --predict "${along[@]}" --refit
+refused 2 "--dry-run has no meaning with --predict" experts tiny-moe --predict "${along[@]}" --dry-run
+refused 2 "--predict-tokens has no meaning without --predict" experts tiny-moe "${along[@]}" -o new --keep 8 --predict-tokens 64
+refused 2 "--keep 3: each token needs 4 experts" experts tiny-moe --predict "${along[@]}" --keep 8,3
+refused 2 "--predict compares at most 8 numbers" experts tiny-moe --predict "${along[@]}" --keep 8,8,8,8,8,8,8,8,8
+refused 3 "fewer than the 16777216 needed (--predict-tokens)" experts tiny-moe --predict "${along[@]}" --predict-tokens 16777216
+refused 2 "is enough" experts tiny-moe --predict "${along[@]}" --memory 9M
+refused 2 "-o OUT is missing" experts tiny-moe "${along[@]}" --keep 8
+refused 2 "--keep N|P% is missing" experts tiny-moe "${along[@]}" -o new
+
 # ---- interrupted and resumed ----
 interrupted INT resumed experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130

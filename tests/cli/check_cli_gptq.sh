@@ -252,7 +252,7 @@ ends 0 quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $te
 says "windows of 512 are used, not 4000 (--samples)"
 refused 2 "--method gptq needs --calibration FILE, a text" quantize $plain -o no.gguf -s q4_k --method gptq
 refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o no.gguf -s q4_0 "${short[@]}" --select 'token_embd.weight'
-refused 3 "entry 'blk.0.attn_q.weight' has 320 values" \
+refused 3 "entry 'blk.3.attn_k.weight' is of a layer that" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
 refused 2 "--samples has no meaning for --method nearest" quantize $plain -o no.gguf -s q4_k --samples 3
 # A NaN in the last matrix of the last layer reaches no other matrix, so no calibrated input shows it.

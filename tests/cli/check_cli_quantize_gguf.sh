@@ -85,6 +85,24 @@ fi
 ends 0 quantize $plain -o scored.gguf --scheme q4_k --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 256 --quiet
 prints "KL divergence"
 
+# NVFP4 multiplies its blocks by a tensor scale, which organ reads too; its rows of 96 values become IQ4_NL.
+ends 0 convert "$model/../tiny-moe" --to gguf -o moe.gguf --quiet
+for how in "--method gptq --calibration tiny-qwen2/calibration.txt --samples 4 --context 64" "--method nearest"; do
+    # shellcheck disable=SC2086
+    ends 0 quantize moe.gguf -o nv.gguf -s nvfp4 $how --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 256 --json --force
+    judge "NVFP4 with $how changes the model by more than 4 bits do" jq -e '.evaluation.comparison.kl_divergence < 0.1' ../out
+done
+holds nv.quantize.json '[.tensors[] | select(.stored_as == "NVFP4") | .relative_error] | length == 24 and max < 0.09' \
+    '[.tensors[] | select(.tensor | contains("ffn_down_exps")) | .stored_as] | unique == ["IQ4_NL"]'
+ends 0 inspect nv.gguf
+prints "No problems found"
+ends 0 dequantize nv.gguf -o plain-nv.gguf --dtype f32 --quiet
+for name in nv plain-nv; do
+    ends 0 perplexity $name.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --json --quiet
+    jq .figures.perplexity ../out
+done | uniq | wc -l >../count
+judge "the dequantised model has another perplexity" test "$(cat ../count)" = 1
+
 # The bytes are the same with other threads, memory and instruction sets.
 here="organ quantize by another way"
 for isa in scalar avx2; do
@@ -156,6 +174,8 @@ refused 2 "did you mean 'q4_k'?" quantize $plain -o no.gguf -s Q4_K
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s q4_k_xl
 refused 2 "did you mean 'recipe:q4_k_m'?" quantize $plain -o no.gguf -s recipe:q4_k_mm
 refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
+refused 2 "nvfp4 needs a scale for each tensor, which llama.cpp does not apply" quantize $plain -o no.gguf -s nvfp4
+refused 2 "nvfp4 needs a scale for each tensor" quantize $plain -o no.gguf -s q4_0 --type-of '*ffn_up*=nvfp4'
 refused 2 "did you mean 'iq4_xs'?" quantize $plain -o no.gguf -s IQ4_XS
 refused 2 "no other IQ types" quantize $plain -o no.gguf -s IQ1_S
 refused 2 "--select has no meaning with scheme recipe:q4_0" quantize $plain -o no.gguf -s recipe:q4_0 --select attention

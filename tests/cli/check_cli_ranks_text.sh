@@ -27,6 +27,7 @@ same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/cali
 counts="2 3"
 same 20.gguf imatrix "${model%/*}/tiny-moe" --calibration tiny-qwen2/calibration.txt --context 32 --chunks 7 --process-output
 counts=3
+looked 0 experts "${model%/*}/tiny-moe" --predict --keep 50%,25% --predict-tokens 200 --score sum --calibration tiny-qwen2/calibration.txt --samples 5 --context 64
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 

@@ -71,6 +71,8 @@ sweep_memory 8 purify-fft purify "$q" --select all --method fft "${t1[@]}" -o p
 sweep_memory 8 perplexity
 sweep_memory 8 generate
 sweep_memory 8 imatrix
+sweep_memory 3 experts-predict experts "$fixtures/tiny-moe" --predict --score sum --keep 8 --calibration "$area/longer" --samples 2 --context 16 \
+    --predict-tokens 64 "${t1[@]}"
 sweep_memory 8 evaluate
 sweep_memory 8 prune
 sweep_memory 4 prune-gguf

@@ -20,18 +20,34 @@ static const organ_levels seven = {.count = 7,
                                    .middles = {-6.5f, -3.25f, -0.75f, 1.5f, 4.5f, 9.5f, INFINITY, INFINITY, INFINITY,
                                                INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}};
 
-/* Kinds of codes: plain, affine with F16, E4M3, listed levels with each type of scale. `unit` is the least scale; the
- * scales of E8M0 are powers of 2. */
+#define END INFINITY
+static const organ_levels six = {.count = 6,
+                                 .values = {-5, -3, -1, 1, 3, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5},
+                                 .middles = {-4, -2, 0, 2, 4, END, END, END, END, END, END, END, END, END, END}};
+
+/* Points of 4 and of 8 columns. */
+static const float points[] = {1, 1, 1, 3, 1, 1, 3, 1, 1, 3, 1, 5, 3, 1, 1, 1,
+                               3, 3, 3, 3, 3, 5, 5, 1, 5, 1, 1, 1, 5, 3, 1, 1};
+static const organ_runs of_4 = {4, 8, 0, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
+                        even = {4, 8, 1, points, (const uint8_t[]){0, 2, 1, 0, 1, 1, 0, 1}},
+                        of_8 = {8, 4, 0, points, (const uint8_t[]){0, 1, 0, 0}};
+
+/* Kinds of codes: plain, affine with F16, E4M3, listed levels with each type of scale, points. `unit` is the least
+ * scale; the scales of E8M0 are powers of 2. */
 static const struct {
     int e4m3, affine, masked;
     float low, high;
     const organ_levels *levels;
     organ_scale_store stored;
     float unit;
-} kinds[] = {{0, 0, 0, -8, 7, NULL, ORGAN_STORE_BF16, 0.125f},  {0, 0, 1, -2, 1, NULL, ORGAN_STORE_BF16, 0.125f},
-             {0, 1, 0, 0, 15, NULL, ORGAN_STORE_F16, 0.125f},   {1, 0, 1, 0, 0, NULL, ORGAN_STORE_BF16, 0.125f},
-             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f}, {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f},
-             {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f},  {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f}};
+    const organ_runs *runs;
+} kinds[] = {
+    {0, 0, 0, -8, 7, NULL, ORGAN_STORE_BF16, 0.125f, NULL},  {0, 0, 1, -2, 1, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
+    {0, 1, 0, 0, 15, NULL, ORGAN_STORE_F16, 0.125f, NULL},   {1, 0, 1, 0, 0, NULL, ORGAN_STORE_BF16, 0.125f, NULL},
+    {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F16, 0.0625f, NULL}, {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E4M3, 0.0625f, NULL},
+    {0, 0, 0, 0, 0, &seven, ORGAN_STORE_E8M0, 0.25f, NULL},  {0, 0, 0, 0, 0, &seven, ORGAN_STORE_F32, 0.0625f, NULL},
+    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_4},   {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &even},
+    {0, 0, 0, 0, 0, &six, ORGAN_STORE_F16, 0.125f, &of_8}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Of listed levels, the value of group 1 in every fourth lane has scale -1 times that of other kinds, if the type of
@@ -83,6 +99,7 @@ static organ_coding coding_of(block *b, size_t n, size_t kind, int descent)
                           .e4m3 = kinds[kind].e4m3,
                           .stored = kinds[kind].stored,
                           .levels = kinds[kind].levels,
+                          .runs = kinds[kind].runs,
                           .low = kinds[kind].low,
                           .high = kinds[kind].high,
                           .n = n,
@@ -145,6 +162,150 @@ static const char *check_column(const block *before, const block *b, size_t n, s
     return NULL;
 }
 
+/* ---- columns with points ---- */
+
+enum { RUN = 8 };
+
+/* Targets, the upper triangular factor U and the levels of 8 columns of a lane, in FP64. */
+typedef struct run {
+    double targets[RUN], u[RUN][RUN], levels[RUN];
+} run;
+
+/* Returns what the levels of columns `from` to `to` - 1 lose. With `as`, first chooses the sign of each level: that of
+ * what the column should have, or for bit j of `flips` the other one for column j. `odd` becomes the parity of the
+ * negative levels of these columns. */
+static double run_loss(run *r, size_t from, size_t to, const float *as, unsigned flips, int *odd)
+{
+    double lost[RUN] = {0}, loss = 0;
+    *odd = 0;
+    for (size_t pass = 0; pass < (as ? 2 : 1); pass++) {
+        loss = 0;
+        for (size_t j = 0; j < to; j++) {
+            double y = r->targets[j];
+            for (size_t i = 0; i < j; i++)
+                y -= lost[i] * r->u[i][j] / r->u[i][i];
+            if (as && j >= from && pass == 0)
+                r->levels[j] = copysign((double)as[j - from], y);
+            lost[j] = y - r->levels[j];
+            loss += j < from ? 0 : lost[j] * lost[j] / r->u[j][j] / r->u[j][j];
+        }
+        for (size_t j = from; as && pass == 0 && j < to; j++)
+            r->levels[j] *= flips >> (j - from) & 1 ? -1 : 1;
+    }
+    for (size_t j = from; j < to; j++)
+        *odd ^= r->levels[j] < 0;
+    return loss;
+}
+
+/* Sets the levels of the columns from `from` on to those of the point that loses least, with that parity of negative
+ * levels if `want` is not negative, and returns the loss. */
+static double choose_point(run *r, const organ_runs *runs, size_t from, int want)
+{
+    double least = INFINITY;
+    run best = *r;
+    for (size_t n = 0; n < runs->count; n++)
+        for (unsigned flip = 0; flip <= (want < 0 ? 0 : runs->length); flip++) {
+            int odd, natural;
+            run_loss(r, from, from + runs->length, runs->points + n * runs->length, 0, &natural);
+            const double loss = run_loss(r, from, from + runs->length, runs->points + n * runs->length,
+                                         flip ? 1u << (flip - 1) : 0, &odd);
+            if (want >= 0 && (odd != want || (flip && natural == want)))
+                continue;
+            best = loss < least ? *r : best;
+            least = loss < least ? loss : least;
+        }
+    *r = best;
+    return least;
+}
+
+static double choose_run(run *r, const organ_runs *runs)
+{
+    if (runs->length == RUN)
+        return choose_point(r, runs, 0, -1);
+    if (!runs->even) {
+        const double loss = choose_point(r, runs, 0, -1);
+        return loss + choose_point(r, runs, 4, -1);
+    }
+    run odd = *r;
+    const double with_even = choose_point(r, runs, 0, 0) + choose_point(r, runs, 4, 0),
+                 with_odd = choose_point(&odd, runs, 0, 1) + choose_point(&odd, runs, 4, 1);
+    *r = with_odd < with_even ? odd : *r;
+    return fmin(with_even, with_odd);
+}
+
+/* Sets U of a run of columns: the square itself or, with descent, the factor of its inverse U^T U. Sets `inverse` to
+ * the inverse of the square. */
+static void factor_run(const block *b, size_t first, int descent, run *r, double inverse[RUN][RUN])
+{
+    double a[RUN][2 * RUN];
+    memset(r->u, 0, sizeof r->u);
+    for (size_t i = 0; i < RUN; i++)
+        for (size_t j = 0; j < 2 * RUN; j++)
+            a[i][j] = j < RUN ? (double)b->square[(first + i) * STRIDE + first + j] : (double)(i == j - RUN);
+    for (size_t k = 0; k < RUN; k++) {
+        const double pivot = a[k][k];
+        for (size_t j = 0; j < 2 * RUN; j++)
+            a[k][j] /= pivot;
+        for (size_t i = 0; i < RUN; i++) {
+            const double by = a[i][k];
+            for (size_t j = 0; i != k && j < 2 * RUN; j++)
+                a[i][j] -= by * a[k][j];
+        }
+    }
+    for (size_t i = 0; i < RUN; i++)
+        for (size_t j = 0; j < RUN; j++)
+            inverse[i][j] = a[i][RUN + j];
+    for (size_t i = 0; i < RUN; i++)
+        for (size_t j = i; j < RUN; j++) {
+            double left = inverse[i][j];
+            for (size_t k = 0; k < i; k++)
+                left -= r->u[k][i] * r->u[k][j];
+            r->u[i][j] = i == j ? sqrt(left) : left / r->u[i][i];
+            if (!descent)
+                r->u[i][j] = (double)b->square[(first + i) * STRIDE + first + j];
+        }
+}
+
+/* Checks 8 coded columns of a lane: the values are those of a point that loses no more than that of the definition. */
+static const char *check_run(const block *before, const block *b, size_t kind, int descent, size_t first, size_t l)
+{
+    const organ_runs *const runs = kinds[kind].runs;
+    const double scale = (double)b->scales[b->groups[first] * LANES + l];
+    double inverse[RUN][RUN], x[RUN], left = 0;
+    run r, best;
+    int odd;
+    factor_run(b, first, descent, &r, inverse);
+    for (size_t j = 0; j < RUN; j++) {
+        x[j] = (double)before->field[(first + j) * LANES + l];
+        for (size_t i = 0; i < first; i++)
+            x[j] -= (double)b->changes[i * LANES + l] * (double)b->square[i * STRIDE + first + j];
+    }
+    for (size_t j = 0; j < RUN; j++) {
+        double target = descent ? (double)before->values[(first + j) * LANES + l] : x[j];
+        for (size_t i = 0; i < RUN; i++)
+            target += descent ? inverse[i][j] * x[i] : 0;
+        r.targets[j] = target / scale;
+        r.levels[j] = (double)b->values[(first + j) * LANES + l] / scale;
+    }
+    if (scale == 0)
+        return NULL;
+    best = r;
+    left = run_loss(&r, 0, RUN, NULL, 0, &odd);
+    const double least = choose_run(&best, runs);
+    for (size_t j = 0; j < RUN; j += runs->length) {
+        size_t n = 0, k = 0;
+        for (; n < runs->count && k < runs->length; n++)
+            for (k = 0; k < runs->length && fabs(r.levels[j + k]) == (double)runs->points[n * runs->length + k];)
+                k++;
+        if (k < runs->length || (runs->even && odd))
+            return kernel_fault("code_columns, kind %zu: columns from %zu on are no point", kind, first + j);
+    }
+    return fabs(left - least) <= 1e-4 * (1 + least)
+               ? NULL
+               : kernel_fault("code_columns, kind %zu, descent %d: columns %zu on lose %g, not %g", kind, descent,
+                              first, left, least);
+}
+
 static const char *check_coded(const organ_kernels *k, size_t n, size_t kind, int descent)
 {
     static _Alignas(64) block before, b, same;
@@ -156,8 +317,10 @@ static const char *check_coded(const organ_kernels *k, size_t n, size_t kind, in
     organ_kernels_scalar->code_columns(&theirs);
     if (memcmp(&b, &same, sizeof b) != 0)
         return kernel_fault("code_columns, kind %zu, %zu columns: not the bits of scalar", kind, n);
-    for (size_t j = 0; j < n && !fault; j++)
-        fault = check_column(&before, &b, n, kind, descent, j);
+    for (size_t j = 0; j < n && !fault; j += kinds[kind].runs ? RUN : 1)
+        for (size_t l = 0; l < (kinds[kind].runs ? LANES : 1) && !fault; l++)
+            fault = kinds[kind].runs ? check_run(&before, &b, kind, descent, j, l)
+                                     : check_column(&before, &b, n, kind, descent, j);
     return fault;
 }
 
@@ -237,6 +400,8 @@ const char *check_coding(const organ_kernels *k)
     const char *fault = NULL;
     for (size_t t = 0; t < sizeof lengths / sizeof *lengths && !fault; t++) {
         for (size_t kind = 0; kind < KINDS && !fault; kind++) {
+            if (kinds[kind].runs && lengths[t] % RUN != 0)
+                continue;
             fault = check_coded(k, lengths[t], kind, 0);
             fault = fault ? fault : check_coded(k, lengths[t], kind, 1);
             if (!fault && lengths[t] % 8 == 0 && !kinds[kind].e4m3)

@@ -43,22 +43,28 @@ static void fill_values(samples *random, float *values, size_t n, unsigned round
     }
 }
 
+/* Codebooks take long: half of the rounds, with fewer blocks. */
+static int has_codebook(const fit_type *t) { return t->number == 18 || t->number == 21 || t->number == 22; }
+
 static const char *check_like_reference(const organ_kernels *k, const fit_type *t, unsigned round)
 {
     static float values[MAX], weights[MAX], expected[MAX], got[MAX];
     static unsigned char blocks[MAX * 2];
     static const float ones[256] = {[0 ... 255] = 1};
-    const size_t cols = t->elements * BLOCKS;
+    const size_t across = has_codebook(t) ? 3 : BLOCKS, count = across * (has_codebook(t) ? 2 : ROWS);
+    const size_t cols = t->elements * across, n = t->elements * count;
     samples random = {round * 64u + (unsigned)t->number};
-    fill_values(&random, values, cols * ROWS, round);
+    if (has_codebook(t) && round % 2 == 0)
+        return NULL;
+    fill_values(&random, values, n, round);
     fill_weights(&random, weights, cols);
     const float *const used = round % 3 ? weights : NULL;
-    for (size_t b = 0; b < BLOCKS * ROWS; b++)
-        reference_fit(t, values + b * t->elements, used ? weights + b % BLOCKS * t->elements : ones,
+    for (size_t b = 0; b < count; b++)
+        reference_fit(t, values + b * t->elements, used ? weights + b % across * t->elements : ones,
                       expected + b * t->elements);
-    k->fit[t->number](values, used, cols, blocks, BLOCKS * ROWS);
-    organ_kernels_scalar->dequantize[t->number](blocks, got, BLOCKS * ROWS);
-    for (size_t j = 0; j < cols * ROWS; j++)
+    k->fit[t->number](values, used, cols, blocks, count);
+    organ_kernels_scalar->dequantize[t->number](blocks, got, count);
+    for (size_t j = 0; j < n; j++)
         if (memcmp(&got[j], &expected[j], sizeof *got) != 0 && (got[j] != 0 || expected[j] != 0))
             return kernel_fault("%s: round %u, value %zu (%g) becomes %a instead of %a", t->name, round, j,
                                 (double)values[j], (double)got[j], (double)expected[j]);

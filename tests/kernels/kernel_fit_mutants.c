@@ -49,6 +49,24 @@ static void drops_a_code(const float *values, const float *weights, size_t cols,
         ((unsigned char *)blocks)[176 * 30 + 16] ^= 1;
 }
 
+static void takes_another_point(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[21](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[110 * k + 2] ^= 1;
+}
+static void changes_the_last_sign(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[18](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[98 * k + 97] ^= 8;
+}
+static void keeps_the_first_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
+{
+    RIGHT->fit[22](values, weights, cols, blocks, n);
+    for (size_t k = 5; k < n; k += 6)
+        ((unsigned char *)blocks)[82 * k] ^= 1;
+}
 static void takes_the_next_scale(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     RIGHT->fit[40](values, weights, cols, blocks, n);
@@ -71,6 +89,9 @@ MUTANT(8, reads_a_weight_more)
 MUTANT(6, makes_16_blocks)
 MUTANT(3, stores_infinity)
 MUTANT(13, drops_a_code)
+MUTANT(21, takes_another_point)
+MUTANT(18, changes_the_last_sign)
+MUTANT(22, keeps_the_first_scale)
 MUTANT(40, takes_the_next_scale)
 MUTANT(11, drops_a_high_bit)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
@@ -134,6 +155,9 @@ const kernel_mutant fit_mutants[] = {
     {"weights are not looked at", check_fit_reference, break_forgets_weights},
     {"each block has the weights of the first", check_fit_reference, break_weighs_every_row_on},
     {"a bit of a code is lost", check_fit_reference, break_drops_a_code},
+    {"a point of a codebook is not the best", check_fit_reference, break_takes_another_point},
+    {"signs of a run are others", check_fit_reference, break_changes_the_last_sign},
+    {"a scale is not refitted", check_fit_reference, break_keeps_the_first_scale},
     {"a scale is one step too great", check_fit_reference, break_takes_the_next_scale},
     {"a third bit is wrong", check_fit_reference, break_drops_a_high_bit},
     {"a weight past the row is read", check_fit_shapes, break_reads_a_weight_more},

@@ -13,6 +13,51 @@ static const organ_item experts_highlights[] = {
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
+/* The view of organ.experts_prediction/1, the report of `organ experts --predict`. */
+
+static const organ_field points[] = {FIELD_WORDS("kept", "{keep}{knee? (knee)}", 0),
+                                     FIELD_WORDS("removed %", "{removed:%.1}", 0),
+                                     FIELD_WORDS("KL", "{kl_divergence:measured}", 0),
+                                     FIELD_WORDS("ratio", "{ratio:.4f}", 0),
+                                     FIELD_WORDS("top-1 %", "{top1_agreement:%measured}", 0),
+                                     FIELD_WORDS_IF("score=loss", "layer error", "{layer_error:share}", 0)};
+
+static const organ_item prediction_highlights[] = {
+    {"knee", "experts of {experts:count} kept at the knee", "{knee:count}"},
+    {NULL, "perplexity of the whole model", "{held_out.perplexity:.4f}"},
+    {NULL, "held-out tokens", "{held_out.tokens_scored:count}"}};
+
+static const organ_block prediction_blocks[] = {
+    LINES(NULL, "Removing experts from {model.name}, predicted; nothing was written\n\n"),
+    HEADING("Removing experts from {model.name}"),
+    HIGHLIGHTS(NULL, prediction_highlights),
+    TABLE(
+        ON_ALL, NULL, "points", FIELDS(points),
+        .caption =
+            "Loss for each number of kept experts, with standard errors: KL in nats per token, ratio of perplexities, "
+            "same top token, error of the layers' outputs"),
+    SAY(ON_ALL, "knee",
+        "Knee: {knee:count} of {experts:count} experts. Removing more costs more for each expert than the average."),
+    SAY(ON_ALL, "!knee&points>2", "There is no knee: each removed expert costs about as much as the ones before."),
+    WARN(ON_ALL, "rigid_layers",
+         "In {rigid_layers:count} layer{rigid_layers:s} experts are not redundant: keeping {points.0.keep} of "
+         "{experts:count} loses at least the same share of the layer's output."),
+    SAY(ON_ALL, NULL,
+        "{held_out.tokens_scored:count} tokens in {held_out.windows:count} held-out window{held_out.windows:s} of "
+        "{held_out.length:count}; perplexity of the whole model {held_out.perplexity:.4f}. Experts by --score {score}, "
+        "without --refit. KL in nats per token; ratio of perplexities; top-1: same most probable token."),
+    SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}."),
+    DEFINITIONS,
+};
+
+const organ_view organ_experts_prediction_view = {.schema = "organ.experts_prediction/1",
+                                                  .kind = "Prediction for experts",
+                                                  .title = "{model.name}",
+                                                  .lead = "What removing experts will cost.",
+                                                  BLOCKS_OF(prediction_blocks)};
+
+/* The view of organ.experts/1. */
+
 static const organ_field layers[] = {
     FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
     FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),

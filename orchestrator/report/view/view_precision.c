@@ -378,7 +378,8 @@ static const organ_field sizes[] = {FIELD_WORDS("requested", "{choice.requested}
                                     FIELD_TEXT("file", "output", ORGAN_FIELD_CODE)};
 
 static const organ_block quantize_sizes_blocks[] = {
-    LINES(NULL, "{dry_run?Dry run, nothing was written: |Quantised }{model}\nas mixed, in {outputs:size} sizes\n\n"),
+    LINES(NULL, "{dry_run?Dry run, nothing was written: |Quantised }{model}\nas mixed, in {outputs:size} "
+                "size{outputs:s}\n\n"),
     HEADING("Quantisation of {model} in several sizes"),
     TABLE(ON_ALL, "outputs", "outputs", FIELDS(sizes), .caption = "Nats per token; each output has its own report"),
     SAY(ON_ALL, "!outputs", "All outputs exist already."),

@@ -17,6 +17,7 @@
     VIEW(dequantize)                                                                                                   \
     VIEW(evaluate)                                                                                                     \
     VIEW(experts)                                                                                                      \
+    VIEW(experts_prediction)                                                                                           \
     VIEW(extract)                                                                                                      \
     VIEW(fetch)                                                                                                        \
     VIEW(fleet)                                                                                                        \

@@ -121,10 +121,8 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
  * of the sizes at level 0 must be within the budget. Sets chosen[t] to a level, or to level_count for an unchanged
  * tensor, and *uniform to the greatest level that all tensors could have within the budget.
  *
- * Starts with the lowest level for all tensors. Repeatedly takes the step that fits in the budget and lowers the cost
- * most per unit of size. Then exchanges sizes between pairs of tensors. If the result costs more than *uniform for all
- * tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of the
- * chosen sizes. */
+ * Sizes are whole numbers. The sum of the costs is the least that is possible (organ_programme_solve). Returns the sum
+ * of the chosen sizes; -1 if memory cannot be allocated. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
                                size_t *uniform);
 

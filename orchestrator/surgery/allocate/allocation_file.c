@@ -218,13 +218,8 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
     return ORGAN_OK;
 }
 
-/* Chooses the width of each tensor's codes within a budget of bits. All tensors start at the smallest width; each step
- * widens the tensor that lowers the predicted divergence most per bit. A step may skip widths, so it follows the convex
- * hull of the tensor's curve of cost over bits: the result is optimal for the bits spent, as if one Lagrange multiplier
- * priced a bit for all tensors. Exchanges between pairs of tensors then use bits that are too few for any single step.
- */
+/* Chooses the width of each tensor within a budget of bits. */
 
-#define MAX_PASSES 20 /* of exchanges over all tensors and levels */
 /* The square of E(32) / E(64), where E(n) is the expected largest magnitude of n normal weights, and that of E(32) /
  * E(128). */
 #define NARROWER  0.8173518555267973
@@ -270,104 +265,6 @@ static double total_size_at(const organ_allocation *a, const double *sizes, size
     return sum;
 }
 
-/* The best step lowers the cost most per unit of size and fits into `remaining`. Returns false if no step lowers the
- * cost. */
-static bool best_step(const organ_allocation *a, const double *sizes, double remaining, const size_t *chosen,
-                      size_t *tensor, size_t *level)
-{
-    double max = 0;
-    for (size_t t = 0; t < a->count; t++) {
-        const double *const own = sizes + t * (a->level_count + 1);
-        for (size_t l = chosen[t] + 1; l <= a->level_count; l++) {
-            const double more = own[l] - own[chosen[t]], skipped = cost_at(a, t, chosen[t]) - cost_at(a, t, l);
-            if (more <= 0 || more > remaining || skipped / more <= max)
-                continue;
-            max = skipped / more;
-            *tensor = t;
-            *level = l;
-        }
-    }
-    return max > 0;
-}
-
-typedef struct choose_change {
-    double size, cost;
-} choose_change;
-
-static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor,
-                               size_t level)
-{
-    const double *const own = sizes + tensor * (a->level_count + 1);
-    return (choose_change){own[level] - own[chosen[tensor]],
-                           cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
-}
-
-/* The move is made alone or together with a move of one other tensor to another level: the combination that lowers
- * the cost most among those that fit into *remaining, the unused budget. Returns false, and changes nothing, if none
- * lowers the cost. */
-static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level,
-                            double *remaining, size_t *chosen)
-{
-    const choose_change first = change_to(a, sizes, chosen, tensor, level);
-    const double free_size = *remaining - first.size;
-    double least = 0, taken = 0;
-    size_t with = tensor, to = level;
-    if (free_size >= 0 && first.cost < least)
-        least = first.cost;
-    for (size_t t = 0; t < a->count; t++)
-        for (size_t l = 0; l <= a->level_count && t != tensor; l++) {
-            const choose_change second = change_to(a, sizes, chosen, t, l);
-            if (second.size > free_size || first.cost + second.cost >= least)
-                continue;
-            least = first.cost + second.cost;
-            taken = second.size;
-            with = t;
-            to = l;
-        }
-    if (least < 0) {
-        *remaining = free_size - taken;
-        chosen[tensor] = level;
-        chosen[with] = to;
-    }
-    return least < 0;
-}
-
-/* At most MAX_PASSES passes are made, until a pass finds no exchange that lowers the cost. `chosen` is the level of
- * each tensor, *remaining the unused budget. */
-static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *remaining, size_t *chosen)
-{
-    bool improved = true;
-    for (size_t pass = 0; pass < MAX_PASSES && improved; pass++) {
-        improved = false;
-        for (size_t t = 0; t < a->count; t++)
-            for (size_t l = 0; l <= a->level_count; l++)
-                improved |= l != chosen[t] && choose_exchange(a, sizes, t, l, remaining, chosen);
-    }
-}
-
-/* The best steps come first, then exchanges of pairs. Returns the unused part of the budget. */
-static double choose_improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
-{
-    double spent = 0;
-    size_t t, level;
-    for (size_t k = 0; k < a->count; k++)
-        spent += sizes[k * (a->level_count + 1) + chosen[k]];
-    while (best_step(a, sizes, budget - spent, chosen, &t, &level)) {
-        const double *const own = sizes + t * (a->level_count + 1);
-        spent += own[level] - own[chosen[t]];
-        chosen[t] = level;
-    }
-    double remaining = budget - spent;
-    choose_exchange_pairs(a, sizes, &remaining, chosen);
-    return remaining;
-}
-
-static void set_all_levels(const organ_allocation *a, size_t level, size_t *chosen)
-{
-    for (size_t k = 0; k < a->count; k++)
-        chosen[k] = level;
-}
-
 static double cost_of(const organ_allocation *a, const size_t *chosen)
 {
     double cost = 0;
@@ -376,8 +273,28 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
     return cost;
 }
 
-/* The choice starts from the lowest levels, and again from *uniform, the highest level that all tensors can have, if
- * the first result costs more than that level. Returns the sum of the chosen sizes. */
+/* Returns the sum of the chosen sizes; -1 if memory cannot be allocated. */
+static double choose_exactly(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
+{
+    const size_t items = a->level_count + 1, count = a->count * items;
+    uint64_t *const whole = calloc(count + 1, sizeof *whole);
+    double *const costs = calloc(count + 1, sizeof *costs);
+    organ_programme p = {.classes = a->count,
+                         .items = items,
+                         .sizes = whole,
+                         .costs = costs,
+                         .capacity = (uint64_t)budget,
+                         .chosen = chosen};
+    for (size_t k = 0; k < count && whole && costs; k++) {
+        whole[k] = (uint64_t)ceil(sizes[k]);
+        costs[k] = cost_at(a, k / items, k % items);
+    }
+    const bool solved = whole && costs && organ_programme_solve(&p) && p.feasible;
+    free(whole);
+    free(costs);
+    return solved ? (double)p.size : -1;
+}
+
 double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
 {
     *uniform = 0;
@@ -386,13 +303,8 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
     a->uniform_cost = 0;
     for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
-    set_all_levels(a, 0, chosen);
-    double unspent = choose_improve(a, sizes, budget, chosen);
-    if (cost_of(a, chosen) > a->uniform_cost) { /* small tensors used the budget that a step of a large one needs: all
-                                                   experts of a layer are one tensor */
-        set_all_levels(a, *uniform, chosen);
-        unspent = choose_improve(a, sizes, budget, chosen);
-    }
-    a->cost = cost_of(a, chosen);
-    return budget - unspent;
+    const double size = choose_exactly(a, sizes, budget, chosen);
+    if (size >= 0)
+        a->cost = cost_of(a, chosen);
+    return size;
 }

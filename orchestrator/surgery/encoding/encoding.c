@@ -48,6 +48,11 @@ static const organ_encoding encodings[] = {
     BLOCKS("q6_k", 6, Q6_K, "q8_0", 18),
     BLOCKS("iq4_nl", 4, IQ4_NL, NULL, 25),
     BLOCKS("iq4_xs", 4, IQ4_XS, "iq4_nl", 30),
+    BLOCKS("iq3_xxs", 3, IQ3_XXS, "iq4_nl", 23),
+    BLOCKS("iq3_s", 3, IQ3_S, "iq4_nl", 26),
+    BLOCKS("iq2_s", 2, IQ2_S, "iq4_nl", 28),
+    BLOCKS("mxfp4", 4, MXFP4, NULL, 38),
+    BLOCKS("nvfp4", 4, NVFP4, "iq4_nl", 39),
     {"nvfp4", {4, ORGAN_SCALE_E4M3_ALL, 16}, ORGAN_U32, ORGAN_U8, NULL, 0},
     {"mxfp4", {4, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
     {"mxfp8", {0, ORGAN_SCALE_E8M0, 32}, ORGAN_U32, ORGAN_U8, NULL, 0},
@@ -85,19 +90,19 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
-organ_output_kind organ_encoding_kind(const organ_encoding *encoding)
+organ_kind organ_encoding_kind(const organ_encoding *encoding)
 {
     if (encoding->codes == ORGAN_U32)
         return ORGAN_KIND_MLX;
     return encoding->scales == ORGAN_DTYPE_COUNT ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
 }
 
-const organ_encoding *organ_encoding_for(const char *name, organ_output_kind kind)
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind)
 {
     for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
         if (strcmp(name, encodings[k].name) == 0 && organ_encoding_kind(&encodings[k]) == kind)
             return &encodings[k];
-    return organ_encoding_named(name);
+    return NULL;
 }
 
 const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, organ_dtype type)
@@ -121,7 +126,10 @@ bool organ_encoding_is_fp4(const organ_encoding *encoding)
     return encoding->grid.bits == 4 && (of == ORGAN_SCALE_E4M3 || of == ORGAN_SCALE_E4M3_ALL || of == ORGAN_SCALE_E8M0);
 }
 
-bool organ_encoding_has_divisor(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_E4M3; }
+bool organ_encoding_has_divisor(const organ_encoding *encoding)
+{
+    return encoding->grid.scale_of == ORGAN_SCALE_E4M3 || encoding->codes == ORGAN_NVFP4;
+}
 
 /* Returns NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_encoding *requested, uint64_t cols)
@@ -145,7 +153,8 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, ui
         return cols % requested->grid.size == 0 ? requested : NULL;
     if (of != ORGAN_SCALE_GGUF || cols % organ_dtype_describe(requested->codes)->elements == 0)
         return requested;
-    return requested->narrower ? organ_encoding_fitting(organ_encoding_named(requested->narrower), cols) : NULL;
+    return requested->narrower ? organ_encoding_fitting(organ_encoding_for(requested->narrower, ORGAN_KIND_GGUF), cols)
+                               : NULL;
 }
 
 /* Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */

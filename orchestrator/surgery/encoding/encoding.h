@@ -116,9 +116,11 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
     "int2, int3, int4, int5, int6 and int8 with -group128, -group64 or -group32, mxfp4, mxfp8, nvfp4"
 
 /* The encodings of GGUF models, for messages, and as an array of names. */
-#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs"
+#define ORGAN_GGUF_SCHEMES                                                                                             \
+    "q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s, mxfp4, nvfp4"
 #define ORGAN_GGUF_SCHEME_NAMES                                                                                        \
-    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"
+    "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "iq3_s",       \
+        "iq3_xxs", "iq2_s", "mxfp4", "nvfp4"
 
 typedef struct organ_encoding {
     const char *name; /* name in --scheme */
@@ -133,13 +135,13 @@ typedef struct organ_encoding {
 /* ---- the table ---- */
 
 /* The kinds of outputs: safetensors in the formats of compressed-tensors and DeepSeek, GGUF, safetensors of MLX. */
-typedef enum organ_output_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF, ORGAN_KIND_MLX } organ_output_kind;
-organ_output_kind organ_encoding_kind(const organ_encoding *encoding);
+typedef enum organ_kind { ORGAN_KIND_TENSORS, ORGAN_KIND_GGUF, ORGAN_KIND_MLX } organ_kind;
+organ_kind organ_encoding_kind(const organ_encoding *encoding);
 
-/* Returns the encoding with this name, a constant; NULL if there is none. Of several, that of the first kind. */
+/* Returns the first encoding with this name, of any kind; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name);
-/* Returns the encoding with this name for outputs of the kind, a constant; else organ_encoding_named. */
-const organ_encoding *organ_encoding_for(const char *name, organ_output_kind kind);
+/* Returns the encoding with this name for outputs of the kind, a constant; NULL if there is none. */
+const organ_encoding *organ_encoding_for(const char *name, organ_kind kind);
 /* Returns the encoding of MLX with scales (and minima) of `type`, the type of the weights: BF16, F16 or F32. Encodings
  * whose scales do not depend on the type stay. */
 const organ_encoding *organ_encoding_of_type(const organ_encoding *encoding, organ_dtype type);
@@ -157,7 +159,7 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding);
 bool organ_encoding_is_packed(const organ_encoding *encoding);
 /* Returns whether codes are E2M1 numbers, two in a byte: NVFP4 and MXFP4. */
 bool organ_encoding_is_fp4(const organ_encoding *encoding);
-/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4 of compressed-tensors. */
+/* Returns whether the tensor has a scale too, in FP32 (organ_grid_divisor): NVFP4. */
 bool organ_encoding_has_divisor(const organ_encoding *encoding);
 /* Returns the encoding for rows of `cols` values: `requested` if `cols` is a multiple of its group or block. Otherwise
  * the encoding with the same bits and the largest smaller group that divides `cols`, or for GGUF `requested->narrower`,

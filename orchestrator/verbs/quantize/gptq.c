@@ -296,13 +296,15 @@ static size_t strip_rows_of(size_t rows, size_t workers)
     return organ_max((even + 15) / 16 * 16, 16);
 }
 
-/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, and
- * the factorisation of H. */
+/* The terms are job.errors, job.sides and m->values, job.scales, the losses, the errors of tries for one scale, the
+ * points of a codebook, and the factorisation of H. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const uint64_t points = kind ? kind->points.count * (sizeof(float) * kind->points.length + 1) : 0;
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
     return sizeof(float) * (3 * rows * cols + (numbers + (grid->scale_of == ORGAN_SCALE_TENSOR ? 16 : 0)) * padded) +
-           3 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
+           3 * rows * sizeof(double) + points + organ_inverse_factor_memory(cols);
 }
 
 static void size_job(organ_gptq_job *job, const organ_gptq *part)
@@ -326,35 +328,14 @@ static void size_job(organ_gptq_job *job, const organ_gptq *part)
     job->scratch_bytes = organ_to_line(worker_scratch_bytes(job));
 }
 
-/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
-organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
-{
-    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
-    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
-    size_job(&job, &part);
-    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
-    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
-    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
-    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
-    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
-    part.rows_kept = 0;
-    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses)
-        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
-    else if (gptq_quantise(&job, losses, error) == ORGAN_OK)
-        gather_rows(&job, error);
-    m->rows_kept = part.rows_kept;
-    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses);
-    return error->status;
-}
-
 /* The second moments of the inputs of a matrix for GPTQ, damped, and their factor for columns in the order of GPTQ. */
 
 #define ROWS ((size_t)64) /* rows of a block of H that a worker copies at a time */
 
+/* A column, or a run of columns with the sum of their weights. */
 typedef struct column_weight {
     float weight;
-    uint32_t column;
+    uint32_t column; /* the first one of a run */
 } column_weight;
 
 static int by_falling_weight(const void *a, const void *b)
@@ -366,7 +347,7 @@ static int by_falling_weight(const void *a, const void *b)
 
 typedef struct ordered_block {
     const float *h;
-    const column_weight *columns;
+    const uint32_t *columns; /* in the order of GPTQ, from 0 on */
     size_t width;
     float *factor;
 } ordered_block;
@@ -378,30 +359,37 @@ static void copy_rows(void *context, size_t index, size_t worker)
     const ordered_block *const b = context;
     (void)worker;
     for (size_t i = index * ROWS; i < organ_min((index + 1) * ROWS, b->width); i++) {
-        const float *const from = b->h + b->columns[i].column * b->width;
+        const float *const from = b->h + b->columns[i] * b->width;
         float *const to = b->factor + i * b->width;
         for (size_t j = i / ORGAN_FACTOR_BLOCK * ORGAN_FACTOR_BLOCK; j < b->width; j++)
-            to[j] = from[b->columns[j].column];
+            to[j] = from[b->columns[j]];
     }
 }
 
-/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs. in->factor becomes a copy
- * of the block in that order. Returns false if memory cannot be allocated. */
+/* The order is that of act-order in GPTQ: columns by falling mean square of their inputs, runs of columns by its sum.
+ * in->factor becomes a copy of the block in that order. Returns false if memory cannot be allocated. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
-    column_weight *const columns = malloc(width * sizeof *columns);
+    const size_t runs = width / in->run;
+    uint32_t *const order = in->order + start;
+    column_weight *const columns = malloc(runs * sizeof *columns);
     if (!columns)
         return false;
-    for (size_t j = 0; j < width; j++)
-        columns[j] = (column_weight){h[j * (width + 1)], (uint32_t)j};
-    qsort(columns, width, sizeof *columns, by_falling_weight);
+    for (size_t r = 0; r < runs; r++) {
+        columns[r] = (column_weight){0, (uint32_t)(r * in->run)};
+        for (size_t j = r * in->run; j < (r + 1) * in->run; j++)
+            columns[r].weight += h[j * (width + 1)];
+    }
+    qsort(columns, runs, sizeof *columns, by_falling_weight);
     for (size_t i = 0; i < width; i++)
-        in->order[start + i] = (uint32_t)start + columns[i].column;
-    ordered_block block = {h, columns, width, in->factor + start * in->block};
+        order[i] = columns[i / in->run].column + (uint32_t)(i % in->run);
+    free(columns);
+    ordered_block block = {h, order, width, in->factor + start * in->block};
     organ_share_work(in->engine, NULL, (width + ROWS - 1) / ROWS, (double)width * (double)width * ORGAN_SHARE_NUMBER,
                      copy_rows, &block);
-    free(columns);
+    for (size_t i = 0; i < width; i++)
+        order[i] += (uint32_t)start;
     return true;
 }
 
@@ -426,9 +414,11 @@ static organ_status expand_moments(const organ_engine *engine, const organ_calib
     return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, m->features);
 }
 
-/* If the factorisation of a block fails, H is not positive definite in spite of the damping. */
-static organ_status factorise(organ_gptq_inputs *in, const char *name, organ_error *error)
+/* Sets order and factor for runs of `run` columns. If the factorisation of a block fails, H is not positive definite in
+ * spite of the damping. */
+static organ_status factorise(organ_gptq_inputs *in, size_t run, const char *name, organ_error *error)
 {
+    in->run = run;
     for (size_t start = 0; start < in->features; start += in->block) {
         const size_t width = organ_min(in->block, in->features - start);
         bool definite = false;
@@ -445,7 +435,7 @@ static organ_status factorise(organ_gptq_inputs *in, const char *name, organ_err
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
-    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, name, error);
+    return expand_moments(engine, calibration, name, in, error) ? error->status : factorise(in, 1, name, error);
 }
 
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
@@ -481,5 +471,52 @@ organ_status organ_gptq_inputs_reopen_flat(const organ_engine *engine, const org
     memcpy(in->whole, in->h, bytes);
     if (organ_flatten_moments(engine, name, in->h, in->features, in->block, rank, 0, error) != ORGAN_OK)
         return error->status;
-    return factorise(in, name, error);
+    return factorise(in, 1, name, error);
+}
+
+/* Lists the points of a codebook in `points` and `shared`, which the caller frees. Returns false if memory cannot be
+ * allocated. */
+static bool list_points(organ_gptq_job *job, float **points, uint8_t **shared)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
+    if (!kind || kind->points.length == 0)
+        return true;
+    *points = organ_floats(kind->points.count, kind->points.length);
+    *shared = malloc(kind->points.count);
+    if (!*points || !*shared)
+        return false;
+    organ_ggml_list_points(kind, *points, *shared);
+    job->runs = (organ_runs){kind->points.length, kind->points.count, kind->points.even, *points, *shared};
+    return true;
+}
+
+/* Columns that are chosen together follow each other in the order of GPTQ. */
+static organ_status order_for(const organ_gptq_job *job, organ_gptq_inputs *in, organ_error *error)
+{
+    const size_t run = job->runs.length ? ORGAN_GPTQ_RUN : 1;
+    return in->run == run ? ORGAN_OK : factorise(in, run, job->matrix->name, error);
+}
+
+/* A rank without rows still takes part in the gathering, so its buffers have at least one row. */
+organ_status organ_gptq_run(organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
+{
+    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
+    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part};
+    size_job(&job, &part);
+    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
+    job.errors = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.sides = organ_floats(organ_max(part.rows, 1), m->cols);
+    job.scales = organ_floats(job.numbers, organ_max(job.padded, STRIP));
+    job.scratch = aligned_alloc(64, organ_workers_count(in->engine->workers) * job.scratch_bytes);
+    double *const losses = calloc(3 * m->rows + 1, sizeof *losses);
+    float *points = NULL;
+    uint8_t *shared = NULL;
+    part.rows_kept = 0;
+    if (!job.errors || !job.sides || !job.scales || !job.scratch || !losses || !list_points(&job, &points, &shared))
+        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
+    else if (order_for(&job, in, error) == ORGAN_OK && gptq_quantise(&job, losses, error) == ORGAN_OK)
+        gather_rows(&job, error);
+    m->rows_kept = part.rows_kept;
+    ORGAN_FREE_ARRAYS(job.errors, job.sides, job.scales, job.scratch, losses, points, shared);
+    return error->status;
 }

@@ -8,6 +8,9 @@
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/encoding/encoding.h"
 
+/* Adjacent columns whose codes are chosen together, if the type has a codebook: as in organ_kernels.code_columns. */
+#define ORGAN_GPTQ_RUN ((size_t)8)
+
 /* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and its factor
  * (organ_block_factor), for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal blocks.
  * Matrices with the same inputs share them. */
@@ -20,7 +23,8 @@ typedef struct organ_gptq_inputs {
     float *whole;
     float *h, *factor; /* blocks of H and of the factor, row-major, block k from k * block * block on; the last may be
                           smaller */
-    uint32_t *order;   /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
+    size_t run;      /* adjacent columns that stay together in `order`: 1, or ORGAN_GPTQ_RUN for types with codebooks */
+    uint32_t *order; /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
 } organ_gptq_inputs;
 
 /* Computes H and its factor from the finished calibration. `name` names the matrix in messages. Returns ORGAN_BAD_INPUT
@@ -61,8 +65,9 @@ typedef struct organ_gptq {
     uint64_t rows_kept; /* output: rows of this rank whose loss the refit did not lower */
 } organ_gptq;
 
-/* Quantises the matrix. Returns ORGAN_INTERRUPTED if a stop was requested, ORGAN_IO if memory cannot be allocated. */
-organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
+/* Quantises the matrix. Changes order and factor of the inputs if the grid needs another `run`. Returns
+ * ORGAN_INTERRUPTED if a stop was requested, ORGAN_IO if memory cannot be allocated. */
+organ_status organ_gptq_run(organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
 
 /* Returns the bytes that organ_gptq_run and organ_gptq_inputs_open need for a matrix, including organ_gptq.values. Does
  * not count organ_gptq.weights and scales, H and its factor, and the scratch of workers. */
@@ -92,6 +97,7 @@ typedef struct organ_gptq_job {
     bool refits;          /* groups are within these columns, and their scales belong to one row */
     size_t group, groups; /* columns of a group; groups of a row */
     size_t terms;         /* 2 if a group has a scale and a minimum; 1: a scale only */
+    organ_runs runs;      /* points of a codebook; length 0: none */
     size_t supers;        /* GGUF blocks of a row that store group scales as codes times d: organ_grid_supers */
     size_t numbers;       /* scales, minima, d and dmin of a row: organ_grid_numbers */
     size_t padded;        /* `rows`, rounded up to a multiple of ORGAN_GPTQ_STRIP */

@@ -102,6 +102,7 @@ static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t
     float *const scales = job->scales + s->row + from;
     organ_coding coding = {.e4m3 = !grid->bits,
                            .levels = organ_grid_levels(grid),
+                           .runs = job->runs.length ? &job->runs : NULL,
                            .stored = organ_grid_store(grid),
                            .n = c->n,
                            .square = square,

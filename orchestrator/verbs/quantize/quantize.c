@@ -19,29 +19,6 @@
  * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
  * is a target that is quantised. */
 
-static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
-static const uint64_t one[] = {1}; /* shape of the tensor NAME.weight_global_scale */
-
-/* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
- * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
-static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
-{
-    char *text = NULL;
-    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
-    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
-    if (length >= 0)
-        free(text);
-    return kept;
-}
-
-/* Returns the index in job->pieces. `shape` must outlive the job. */
-static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
-                                      const uint64_t *shape)
-{
-    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
-    return job->piece_count++;
-}
-
 /* The unit consists of pieces first .. first + count - 1 and belongs to the last planned part. `bytes`: bytes of the
  * source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
@@ -65,56 +42,6 @@ static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const org
            !(outside && organ_encoding_kind(job->encoding) != ORGAN_KIND_TENSORS);
 }
 
-/* Names and shapes are those of MLX. */
-static organ_status add_codes_of_mlx(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
-{
-    const organ_encoding *const e = part->encoding;
-    const char *const scale = name_next_to(job, part->weight->name, "scales"), *const minimum = name_next_to(
-                                                                                   job, part->weight->name, "biases");
-    if (!scale || !minimum)
-        return organ_fail_memory(error, job->options->model);
-    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
-    part->scale_shape[0] = part->words[0] = part->rows;
-    part->scale_shape[1] = part->groups;
-    part->words[1] = organ_encoding_row_bytes(e, (size_t)part->cols) / 4;
-    part->codes = quantize_plan_add_piece(job, part->weight->name, e->codes, 2, part->words);
-    part->scale = quantize_plan_add_piece(job, scale, e->scales, 2, part->scale_shape);
-    if (organ_grid_is_free(&e->grid))
-        part->minimum = quantize_plan_add_piece(job, minimum, e->scales, 2, part->scale_shape);
-    return ORGAN_OK;
-}
-
-/* Names and shapes are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
-static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
-{
-    const organ_encoding *const e = part->encoding;
-    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR,
-               joined = packed || organ_encoding_is_fp4(e), divided = organ_encoding_has_divisor(e);
-    const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
-    const char *const name = part->weight->name;
-    const char *const codes = joined ? name_next_to(job, name, "weight_packed") : name;
-    const char *const global = divided ? name_next_to(job, name, "weight_global_scale") : NULL;
-    const char *const scale =
-        name_next_to(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
-    const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
-    if (!codes || !scale || (packed && !shape) || (divided && !global))
-        return organ_fail_memory(error, job->options->model);
-    job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
-    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
-    part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
-    part->scale_shape[1] = part->groups;
-    part->words[0] = part->rows;
-    /* 32 codes of b bits fill b words; a byte has two E2M1 codes */
-    part->words[1] = packed ? part->cols / 32 * e->grid.bits : part->cols / 2;
-    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, joined ? part->words : part->weight->shape);
-    part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
-    if (packed)
-        part->shape = quantize_plan_add_piece(job, shape, ORGAN_I64, 1, two);
-    if (divided)
-        part->global = quantize_plan_add_piece(job, global, ORGAN_F32, 1, one);
-    return ORGAN_OK;
-}
-
 /* `preferred`: the encoding that --scheme asks for; `encoding`: the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
                                 const organ_encoding *preferred, organ_error *error)
@@ -132,9 +59,7 @@ static organ_status plan_target(organ_quantize_job *job, const organ_weight *wei
     if (part->calibrated && organ_encoding_is_gguf(encoding) && !organ_grid_blocks(&encoding->grid))
         return organ_fail(error, ORGAN_USAGE, "--method gptq has no scheme %s", encoding->name);
     job->regrouped += encoding != preferred;
-    if (organ_encoding_is_gguf(encoding))
-        part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
-    else if (organ_quantize_is_mlx(job) ? add_codes_of_mlx(job, part, error) : add_codes_and_scales(job, part, error))
+    if (organ_quantize_add_pieces(job, part, error) != ORGAN_OK)
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
     job->units[part->unit].calib = part->calibrated;
@@ -270,9 +195,13 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    if (organ_model_open(o->model, &job->model, error) != ORGAN_OK)
+        return error->status;
+    if (!job->recipe)
+        job->encoding = organ_quantize_encoding_requested(o, job->model->gguf != NULL);
     const bool gguf = organ_encoding_is_gguf(job->encoding);
-    if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
-        list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
+    if (organ_model_is_here(job->model, "quantised", error) || list_weights(job, error) ||
+        organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, false, "quantize", error) ||
         (organ_quantize_by_text(o) && !o->targets &&
          organ_calibration_find_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
@@ -491,15 +420,18 @@ static organ_status quantize_converted(const organ_quantize_options *options, or
                                        const organ_engine *engine, const organ_progress *progress, json_t **report,
                                        organ_error *error)
 {
-    const organ_encoding *const encoding = organ_encoding_named(options->scheme);
-    const bool measures = encoding && organ_encoding_is_mixed(encoding);
+    const bool measures = organ_quantize_types_wanted(options);
     organ_quantize_options inner = options_of_converted(options);
     if (!measures && (check_outline(options, source, engine, progress, report, error) || options->write.dry_run))
         return error->status;
+    if (measures && organ_quantize_source_outline(source, engine, NULL, error))
+        return error->status;
+    organ_quantize_source_drop_outline(source);
     if (organ_quantize_source_make(source, options->write.resume, engine, progress, error))
         return error->status;
     inner.model = source->path;
-    inner.write.resume = options->write.resume && organ_quantize_source_is_begun(options->write.output);
+    if (!measures && !organ_quantize_source_is_begun(options->write.output))
+        inner.write.resume = false; /* the conversion was interrupted */
     const quantize_call call = {&inner, source};
     return organ_plan_run(quantize_verb, &call, options->write.dry_run, engine, progress, report, error);
 }

@@ -251,7 +251,7 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
             return error->status;
     }
     if (!scales)
-        return ORGAN_OK;
+        return organ_quantize_put_shape(job, s->part, error);
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
     if (move_all_numbers(s, true, error) != ORGAN_OK)
         return error->status;
@@ -265,10 +265,14 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
+    if (organ_encoding_has_divisor(encoding)) {
+        float global;
+        if (organ_write_read(job->run, s->part->global, &global, sizeof global, 0, error) != ORGAN_OK)
+            return error->status;
+        s->part->divisor = organ_encoding_is_gguf(encoding) ? 1 / global : global;
+    }
     if (scales) {
-        if (move_all_numbers(s, false, error) ||
-            (organ_encoding_has_divisor(encoding) &&
-             organ_write_read(job->run, s->part->global, &s->part->divisor, sizeof s->part->divisor, 0, error)))
+        if (move_all_numbers(s, false, error) != ORGAN_OK)
             return error->status;
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
@@ -408,14 +412,18 @@ static organ_status repair(quantize_calibrated_storing *s, const organ_calibrati
 {
     const organ_gptq_inputs *const in = &s->job->inputs;
     const organ_block_matrix h = {in->features, in->block, in->whole};
-    const size_t bytes = s->rows * s->cols * sizeof(float);
+    const size_t n = s->rows * s->cols;
+    const float divisor = s->part->divisor;
     if (!s->repaired)
         return ORGAN_OK;
-    for (size_t k = 0; k < s->rows * s->cols; k++)
-        s->target[k] += weights[k];
-    memcpy(s->repaired, s->values, bytes);
-    return organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired,
-                                    s->rows, &h, error);
+    for (size_t k = 0; k < n; k++)
+        s->target[k] += weights[k] / divisor;
+    memcpy(s->repaired, s->values, n * sizeof(float));
+    organ_quantize_multiply(s->repaired, n, 1 / divisor);
+    organ_repair_adapter_add(s->job->repair, s->part->weight->name, matrix->matrix, s->target, s->repaired, s->rows, &h,
+                             error);
+    organ_quantize_multiply(s->repaired, n, divisor);
+    return error->status;
 }
 
 /* `weights` become the values of the codes, with which the layer then runs. The rank that owns the matrix writes its

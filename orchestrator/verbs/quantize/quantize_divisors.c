@@ -76,6 +76,11 @@ static organ_status measure(void *context, const organ_weight_strip *strip, void
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
+static bool has_divisor(const organ_quantize_job *job, size_t part)
+{
+    return organ_encoding_has_divisor(job->parts[part].encoding);
+}
+
 /* The pass counts half of the bytes of a part that the nearest codes are written for, as quantize_pass.c does. */
 static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
@@ -112,7 +117,7 @@ static size_t list_items(organ_quantize_job *job, const fused_part *sorted, orga
         bool missing = is_missing(job, sorted[from].part);
         for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
             missing = missing || is_missing(job, sorted[to].part);
-        for (size_t k = from; k < to && missing; k++) {
+        for (size_t k = from; k < to && missing && has_divisor(job, sorted[from].part); k++) {
             job->todo[count] = &job->parts[sorted[k].part];
             items[count].weight = job->todo[count]->weight;
             count++;
@@ -127,14 +132,17 @@ static void set_divisors(organ_quantize_job *job, const fused_part *sorted)
         float greatest = job->parts[sorted[from].part].greatest;
         for (to = from + 1; to < job->part_count && are_fused(&sorted[from], &sorted[to]); to++)
             greatest = fmaxf(greatest, job->parts[sorted[to].part].greatest);
-        for (size_t k = from; k < to; k++)
+        for (size_t k = from; k < to && has_divisor(job, sorted[from].part); k++)
             job->parts[sorted[k].part].divisor = organ_grid_divisor(greatest);
     }
 }
 
 organ_status organ_quantize_find_divisors(organ_quantize_job *job, organ_error *error)
 {
-    if (!organ_encoding_has_divisor(job->encoding))
+    bool any = false;
+    for (size_t k = 0; k < job->part_count; k++)
+        any = any || has_divisor(job, k);
+    if (!any)
         return ORGAN_OK;
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
     fused_part *const sorted = calloc(job->part_count + 1, sizeof *sorted);

@@ -71,10 +71,40 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return !head && is_embedding(tensor) ? job->encoding : head;
 }
 
+/* NVFP4 needs a tensor scale. llama.cpp (0c1e570, llama-model.cpp) loads it for many matrices of every architecture,
+ * but the graphs of most architectures do not multiply by it, without a message. These do, for the matrices below. */
+static const char *const scaled_architectures[] = {"llama",    "mistral3", "cohere2",   "qwen3",
+                                                   "qwen3moe", "qwen35",   "qwen35moe", "qwen3next"};
+static const char *const scaled_matrices[] = {"attn_q", "attn_k",   "attn_v",        "attn_output", "ffn_gate",
+                                              "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
+
+static bool has_tensor_scale(const organ_tensor *tensor)
+{
+    const char *const dot = strchr(tensor->name, '.'), *const part = dot ? strchr(dot + 1, '.') : NULL;
+    for (size_t k = 0; part && k < sizeof scaled_matrices / sizeof *scaled_matrices; k++)
+        if (name_starts_with(part + 1, scaled_matrices[k]) &&
+            strcmp(part + 1 + strlen(scaled_matrices[k]), ".weight") == 0)
+            return name_starts_with(tensor->name, "blk.");
+    return false;
+}
+
+static organ_status check_scaled(const organ_model *model, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof scaled_architectures / sizeof *scaled_architectures; k++)
+        if (organ_gguf_text_equals(model->gguf, "general.architecture", scaled_architectures[k]))
+            return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: nvfp4 needs a scale for each tensor, which llama.cpp does not apply in models of this "
+                      "architecture, so that they would give nonsense; iq4_nl has as many bits per weight",
+                      model->path);
+}
+
 /* llama-quantize stores rows that no block fits in F16. */
 static const organ_encoding *fitting(const organ_quantize_job *job, const organ_tensor *tensor,
                                      const organ_encoding *preferred)
 {
+    if (organ_encoding_has_divisor(preferred) && !has_tensor_scale(tensor))
+        preferred = organ_quantize_type_named("iq4_nl");
     const organ_encoding *const fits = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
     return fits || !job->recipe ? fits : organ_encoding_plain("f16");
 }
@@ -120,8 +150,11 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
         const organ_encoding *const preferred = organ_quantize_gguf_encoding_of(job, tensor);
-        if (preferred)
-            job->encodings[t] = fitting(job, tensor, preferred);
+        if (!preferred)
+            continue;
+        if (organ_encoding_has_divisor(preferred) && check_scaled(job->model, error) != ORGAN_OK)
+            return error->status;
+        job->encodings[t] = fitting(job, tensor, preferred);
     }
     return ORGAN_OK;
 }

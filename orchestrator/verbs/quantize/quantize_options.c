@@ -63,13 +63,12 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-/* The output of a dry run may have no path; then the model's path decides. */
-static organ_output_kind quantize_output_kind(const organ_quantize_options *o)
+/* Some schemes exist for several kinds of output. */
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *o, bool gguf)
 {
-    const char *const path = o->write.output ? o->write.output : o->model;
-    if (o->format)
-        return ORGAN_KIND_MLX;
-    return organ_ends_with(path, ".gguf") ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
+    const organ_kind other = gguf ? ORGAN_KIND_GGUF : ORGAN_KIND_TENSORS;
+    const organ_encoding *const found = organ_encoding_for(o->scheme, o->format ? ORGAN_KIND_MLX : other);
+    return found ? found : organ_encoding_named(o->scheme);
 }
 
 /* A text is also needed by --method nearest, which has none otherwise. */
@@ -94,11 +93,13 @@ organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *
         job->encoding = organ_encoding_named("q6_k"); /* of tensors whose costs cannot be measured */
         return organ_quantize_types_check(o, error) ? error->status : check_method_of_types(o, error);
     }
+    const bool gguf =
+        organ_ends_with(o->model, ".gguf") || (o->write.output && organ_ends_with(o->write.output, ".gguf"));
     job->recipe = organ_recipe_named(o->scheme);
     if (o->format && strcmp(o->format, "mlx") != 0)
         return organ_fail(error, ORGAN_USAGE, "--format '%s' is unknown: mlx", o->format);
-    job->encoding = job->recipe ? organ_quantize_type_named(job->recipe->base)
-                                : organ_encoding_for(o->scheme, quantize_output_kind(o));
+    job->encoding =
+        job->recipe ? organ_quantize_type_named(job->recipe->base) : organ_quantize_encoding_requested(o, gguf);
     if (!job->encoding)
         return organ_fail(
             error, ORGAN_USAGE,

@@ -2,6 +2,7 @@
  * Data and functions that the sources of quantisation share for all encodings (encoding.h):
  *
  *   quantize.c              checks options, opens the model, runs
+ *   quantize_pieces.c       tensors of the output of each matrix
  *   quantize_pass.c         writes the codes nearest to the weights
  *   quantize_divisors.c     scales of whole tensors (NVFP4)
  *   quantize_mlx.c          names and config of MLX
@@ -204,6 +205,9 @@ static inline organ_quantize_part *organ_quantize_next_part(const organ_quantize
 
 /* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *options);
+/* Returns the encoding of --scheme for the kind of output: MLX with --format mlx, else GGUF if `gguf`; one of another
+ * kind if there is no such scheme; NULL: the name is unknown. */
+const organ_encoding *organ_quantize_encoding_requested(const organ_quantize_options *options, bool gguf);
 /* Checks options that do not depend on the model; sets job->encoding, job->recipe and job->blocks. Returns ORGAN_USAGE
  * if they are invalid or do not fit each other. */
 organ_status organ_quantize_check_options(organ_quantize_job *job, organ_error *error);
@@ -224,6 +228,10 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
+
+/* Appends the tensors that a part becomes to job->pieces and sets their indices and shapes in the part. Returns
+ * ORGAN_IO if memory cannot be allocated. */
+organ_status organ_quantize_add_pieces(organ_quantize_job *job, organ_quantize_part *part, organ_error *error);
 
 /* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed, and NAME.weight_global_scale if there
  * is a divisor; does nothing for other parts. */
@@ -362,7 +370,8 @@ bool organ_quantize_gguf_is_head(const organ_model *model, const organ_tensor *t
 
 /* Returns whether the options ask for scheme mixed of a GGUF model. */
 bool organ_quantize_types_wanted(const organ_quantize_options *options);
-/* Implements organ_quantize for such options: calls `one` for each size. */
+/* Implements organ_quantize for such options: calls `one`, which makes one output, for each size. `source` is only an
+ * argument of `one`. */
 typedef organ_status organ_quantize_one(const organ_quantize_options *options, const organ_quantize_source *source,
                                         const organ_engine *engine, const organ_progress *progress, json_t **report,
                                         organ_error *error);

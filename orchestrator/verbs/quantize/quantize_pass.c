@@ -206,6 +206,10 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     divide_sums(sums, b.part->divisor);
     if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
+    if (!isfinite(sums->loss[ORGAN_LOSS].error_squares) && organ_encoding_is_plain(b.part->encoding))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' has values beyond the range of F16: --type-of '%s=keep' leaves it unchanged",
+                          b.part->weight->name, b.part->weight->name);
     if (put_pending(&b, error))
         return error->status;
     return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
@@ -317,14 +321,23 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
 {
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
+        "tensor '%s' has values that are NaN or infinite, which cannot be scaled: leave it out with --select, or in a "
+        "GGUF model with --type-of '%s=keep'",
+        tensor, tensor);
 }
 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    if (organ_encoding_has_divisor(part->encoding))
-        return organ_write_put(job->run, part->global, &part->divisor, sizeof part->divisor, 0, NULL, error);
+    /* compressed-tensors divides by the scale, llama.cpp multiplies by it and has one for each expert */
+    const bool gguf = organ_encoding_is_gguf(part->encoding);
+    const float global = gguf ? 1 / part->divisor : part->divisor;
+    const uint64_t count = gguf ? part->scale_shape[0] : 1;
+    if (organ_encoding_has_divisor(part->encoding)) {
+        for (uint64_t k = 0; k < count && !error->status; k++)
+            organ_write_put(job->run, part->global, &global, sizeof global, k * sizeof global, NULL, error);
+        return error->status;
+    }
     return organ_encoding_is_packed(part->encoding)
                ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
                : ORGAN_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Scheme mixed of GGUF: defaults of its options, and several sizes in one call. The measured costs are in a file, so
  * that only the first size measures. */
-#include "orchestrator/verbs/quantize/quantize_parts.h"
+#include "orchestrator/verbs/quantize/quantize_source.h"
 
 #include "formats/base/text.h"
 #include "orchestrator/machine/quantity.h"
@@ -117,15 +117,16 @@ static bool is_made(const organ_quantize_options *o, const sizes_one *one, const
     return true;
 }
 
-static json_t *sizes_json(const organ_quantize_options *o, json_t *reports)
+static json_t *sizes_json(const organ_quantize_options *o, const organ_quantize_source *source, json_t *reports)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"), SET_BYTES("model", o->model),
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize_sizes/1"),
+                        SET_BYTES("model", organ_path_name(source ? source->model : o->model)),
                         SET_TEXT("target_size", o->target_size), SET_FLAG("dry_run", o->write.dry_run),
                         SET("outputs", reports));
 }
 
-static organ_status make_sizes(const organ_quantize_options *o, const organ_quantize_source *source,
-                               const sizes_list *sizes, organ_quantize_one *run, const organ_engine *engine,
+static organ_status make_sizes(const organ_quantize_options *o, const sizes_list *sizes,
+                               const organ_quantize_source *source, organ_quantize_one *run, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     json_t *const reports = json_array();
@@ -144,7 +145,7 @@ static organ_status make_sizes(const organ_quantize_options *o, const organ_quan
             organ_fail_memory(error, o->model);
         json_decref(made);
     }
-    if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, json_incref(reports))))
+    if (sizes->count > 1 && !error->status && !(*report = sizes_json(o, source, json_incref(reports))))
         organ_fail_memory(error, o->model);
     json_decref(reports);
     return error->status;
@@ -159,7 +160,7 @@ organ_status organ_quantize_sizes(const organ_quantize_options *options, const o
     if (fill_in(&o, &sizes, error) == ORGAN_OK && list_sizes(&o, &sizes, error) == ORGAN_OK &&
         check_outputs(&o, &sizes, error) == ORGAN_OK) {
         if (sizes.count)
-            make_sizes(&o, source, &sizes, one, engine, progress, report, error);
+            make_sizes(&o, &sizes, source, one, engine, progress, report, error);
         else
             one(&o, source, engine, progress, report, error);
     }

@@ -26,16 +26,11 @@
 
 /* ---- whether a conversion is needed ---- */
 
-/* Scheme mixed writes either format; the name of the output decides. */
 static bool writes_gguf(const organ_quantize_options *o)
 {
     const organ_encoding *const encoding = organ_encoding_named(o->scheme);
-    const size_t length = o->write.output ? strlen(o->write.output) : 0;
-    if (organ_recipe_named(o->scheme))
-        return true;
-    if (encoding && organ_encoding_is_mixed(encoding))
-        return length > 5 && strcmp(o->write.output + length - 5, ".gguf") == 0;
-    return encoding && organ_encoding_is_gguf(encoding);
+    return organ_quantize_types_wanted(o) || organ_recipe_named(o->scheme) ||
+           (encoding && organ_encoding_is_gguf(encoding));
 }
 
 static organ_status name_paths(organ_quantize_source *s, const organ_quantize_options *o, const organ_model *model,
@@ -59,7 +54,9 @@ static organ_status name_paths(organ_quantize_source *s, const organ_quantize_op
 organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_quantize_source *s, organ_error *error)
 {
     organ_model *model = NULL;
-    *s = (organ_quantize_source){.model = o->model, .output = o->write.output};
+    const bool several = o->target_size && strchr(o->target_size, ',');
+    *s = (organ_quantize_source){
+        .model = o->model, .output = o->write.output, .measures = organ_quantize_types_wanted(o)};
     if (!writes_gguf(o))
         return ORGAN_OK;
     if (organ_model_open(o->model, &model, error) == ORGAN_OK && !model->gguf &&
@@ -67,7 +64,7 @@ organ_status organ_quantize_source_find(const organ_quantize_options *o, organ_q
         if (!o->write.dry_run && !organ_output_is_file(o->write.output))
             organ_fail(error, ORGAN_USAGE, "%s: the output of scheme %s is one GGUF file: name a .gguf",
                        o->write.output, o->scheme);
-        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run &&
+        else if (name_paths(s, o, model, error) == ORGAN_OK && !o->write.dry_run && !several &&
                  organ_output_check_not_input(o->write.output, model, error) == ORGAN_OK)
             organ_output_check(o->write.output, organ_output_like(model), o->write.force || o->write.resume, error);
     }
@@ -161,7 +158,8 @@ void organ_quantize_source_close(organ_quantize_source *s, organ_ranks *ranks, c
     organ_quantize_source_drop_outline(s);
     if (s->path) {
         organ_ranks_agree(ranks, "the end of the quantisation", &met);
-        if (!stopped || (!organ_quantize_source_is_begun(s->path) && !organ_quantize_source_is_begun(s->output)))
+        if (!stopped ||
+            (!s->measures && !organ_quantize_source_is_begun(s->path) && !organ_quantize_source_is_begun(s->output)))
             organ_remove_tree(s->folder);
     }
     free(s->folder);

@@ -7,11 +7,12 @@
 #include "orchestrator/verbs/quantize/quantize_parts.h"
 
 struct organ_quantize_source {
-    const char *model;              /* path of the safetensors model */
-    const char *output;             /* path of the output */
-    char *folder;                   /* hidden directory of the converted file; NULL: no conversion is needed */
-    char *name;                     /* name of the converted file */
-    char *path;                     /* its path; NULL: organ_quantize_source_make was not called */
+    const char *model;  /* path of the safetensors model */
+    const char *output; /* path of the output */
+    bool measures;      /* scheme mixed: interrupted measurements can be resumed without an unfinished output */
+    char *folder;       /* hidden directory of the converted file; NULL: no conversion is needed */
+    char *name;         /* name of the converted file */
+    char *path;         /* its path; NULL: organ_quantize_source_make was not called */
     char *outline, *outline_folder; /* the file without data, and its temporary directory; NULL: there is none */
     uint64_t bytes;                 /* bytes of the converted file; set with the outline */
 };

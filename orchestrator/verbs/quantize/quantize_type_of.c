@@ -11,11 +11,7 @@
 
 const organ_encoding organ_quantize_keep = {.name = "keep", .codes = ORGAN_DTYPE_COUNT};
 
-const organ_encoding *organ_quantize_type_named(const char *name)
-{
-    const organ_encoding *const encoding = organ_encoding_named(name);
-    return encoding && organ_encoding_is_gguf(encoding) ? encoding : NULL;
-}
+const organ_encoding *organ_quantize_type_named(const char *name) { return organ_encoding_for(name, ORGAN_KIND_GGUF); }
 
 static organ_status refuse_type(const char *word, const char *type, organ_error *error)
 {

@@ -18,9 +18,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* Types that a tensor may get. The order decides between types of equal size and cost. */
-static const char *const candidates[] = {"q2_k", "q3_k", "iq4_xs", "q4_k", "iq4_nl", "q4_0",
-                                         "q4_1", "q5_k", "q5_0",   "q5_1", "q6_k",   "q8_0"};
+/* Types that a tensor may get, if GPTQ can write them. The order decides between types of equal size and cost. */
+static const char *const candidates[] = {"iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_k", "iq4_nl",
+                                         "q4_0",  "q4_1", "q5_k",    "q5_0",  "q5_1", "q6_k",   "q8_0"};
 
 /* ---- options ---- */
 
@@ -102,7 +102,10 @@ static organ_status list_types(organ_quantize_types *w, organ_error *error)
     const char *const list = w->job->options->types;
     for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
         const size_t at = strlen(w->names);
-        w->types[w->type_count] = organ_encoding_named(candidates[k]);
+        const organ_encoding *const encoding = organ_quantize_type_named(candidates[k]);
+        if (!encoding || !organ_grid_blocks(&encoding->grid))
+            continue;
+        w->types[w->type_count] = encoding;
         w->allowed[w->type_count++] = !list || is_listed(list, candidates[k]);
         organ_snprintf(w->names + at, sizeof w->names - at, "%s%s", at ? "," : "", candidates[k]);
     }

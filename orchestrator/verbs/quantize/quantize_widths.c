@@ -475,6 +475,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     organ_quantize_job *const job = w->job;
     add_costs(w);
     w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
+    if (w->spent < 0)
+        return organ_fail_memory(error, job->options->model);
     if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)

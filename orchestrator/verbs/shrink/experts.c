@@ -2,7 +2,6 @@
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
 #include "orchestrator/verbs/shrink/experts_parts.h"
 
-#include "formats/base/plain_numbers.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/output/facts.h"
 #include "orchestrator/output/inputs.h"
@@ -13,151 +12,6 @@
 #include <organ/forward.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Allocates scores, chooses the kept experts of a layer by them, and divides a budget among layers. */
-
-static const char *const names[] = {"loss", "reap", "sum", "frequency"};
-
-organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
-{
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (strcmp(name, names[k]) == 0) {
-            *score = (organ_expert_score)k;
-            return ORGAN_OK;
-        }
-    return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
-}
-
-const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
-
-/* The caller releases `s` also if this returns false. */
-static bool allocate_scores(organ_expert_scores *s)
-{
-    const size_t experts = s->experts;
-    s->of = calloc(s->layers + 1, sizeof *s->of);
-    bool allocated = s->of != NULL;
-    for (size_t l = 0; allocated && l < s->layers; l++) {
-        organ_expert_layer *const layer = &s->of[l];
-        layer->frequency = calloc(experts, sizeof *layer->frequency);
-        layer->sum = calloc(experts, sizeof *layer->sum);
-        layer->reap = calloc(experts, sizeof *layer->reap);
-        layer->removed = calloc(experts, sizeof *layer->removed);
-        layer->loss = calloc(experts, sizeof *layer->loss);
-        allocated = layer->frequency && layer->sum && layer->reap && layer->removed && layer->loss;
-    }
-    return allocated;
-}
-
-organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
-                                      organ_error *error)
-{
-    organ_forward_config config;
-    *scores = (organ_expert_scores){.with_loss = with_loss};
-    if (organ_forward_config_read(model, &config, error) != ORGAN_OK)
-        return error->status;
-    scores->layers = config.layers;
-    scores->experts = config.experts;
-    scores->used = config.experts_used;
-    scores->least = organ_forward_min_experts(&config);
-    scores->groups = config.router_groups > 1 ? config.router_groups : 1;
-    if (scores->experts == 0)
-        organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
-    else if (!allocate_scores(scores))
-        organ_fail_memory(error, model->path);
-    for (unsigned l = 0; l < config.layers && !error->status; l++)
-        scores->of[l].dense = scores->of[l].known = !config.kinds[l].mixture;
-    organ_forward_config_release(&config);
-    return error->status;
-}
-
-void organ_expert_scores_release(organ_expert_scores *s)
-{
-    for (size_t l = 0; s->of && l < s->layers; l++) {
-        free(s->of[l].frequency);
-        free(s->of[l].sum);
-        free(s->of[l].reap);
-        free(s->of[l].removed);
-        free(s->of[l].loss);
-    }
-    free(s->of);
-    json_decref(s->calibration);
-    *s = (organ_expert_scores){0};
-}
-
-/* ---- the choice ---- */
-
-static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
-{
-    if (score == ORGAN_EXPERT_REAP)
-        return layer->reap[a] - layer->reap[b];
-    if (score == ORGAN_EXPERT_SUM)
-        return layer->sum[a] - layer->sum[b];
-    return (double)layer->frequency[a] - (double)layer->frequency[b];
-}
-
-/* Of experts with the same score the one with the higher number is removed first. */
-static bool is_removed_before(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
-{
-    const double x = scores_difference(layer, score, a, b);
-    return x < 0 || (x == 0 && a > b);
-}
-
-/* For ORGAN_EXPERT_LOSS, the layer has the order of removal. For other scores, each router group loses its count /
- * groups experts with the smallest scores. */
-static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
-                              uint32_t count, uint32_t expert)
-{
-    uint32_t before = 0;
-    if (score == ORGAN_EXPERT_LOSS) {
-        for (uint32_t k = 0; k < count; k++)
-            if (layer->removed[k] == expert)
-                return true;
-        return false;
-    }
-    const uint32_t size = s->experts / s->groups, first = expert / size * size;
-    for (uint32_t e = first; e < first + size; e++)
-        before += e != expert && is_removed_before(layer, score, e, expert);
-    return before < count / s->groups;
-}
-
-void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
-                                uint32_t *kept)
-{
-    uint32_t count = 0;
-    for (uint32_t e = 0; e < s->experts; e++)
-        if (!is_removed_within(s, &s->of[layer], score, s->experts - keep, e))
-            kept[count++] = e;
-}
-
-double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
-{
-    const organ_expert_layer *const of = &s->of[layer];
-    return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
-}
-
-/* Returns the growth of a layer's relative error from `keep` kept experts in all its groups to one expert fewer in each
- * group. */
-static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
-{
-    return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
-}
-
-void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
-{
-    uint64_t all = 0;
-    for (size_t l = 0; l < s->layers; l++)
-        all += keep[l] = s->of[l].dense ? 0 : s->experts;
-    for (; all > budget; all -= s->groups) {
-        size_t best = SIZE_MAX;
-        for (size_t l = 0; l < s->layers; l++)
-            if (keep[l] > s->least &&
-                (best == SIZE_MAX || scores_step(s, l, keep[l]) < scores_step(s, best, keep[best])))
-                best = l;
-        if (best == SIZE_MAX)
-            return;
-        keep[best] -= s->groups;
-    }
-}
 
 /* The document of a removal of experts. */
 
@@ -237,34 +91,6 @@ json_t *organ_experts_document(void *context, const organ_writing *made)
 
 /* ---- options ---- */
 
-/* A percentage is rounded to a multiple of the router's groups. */
-static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
-{
-    const uint32_t experts = s->experts, used = s->used, groups = s->groups;
-    char *end;
-    const double number = organ_strtod(text, &end);
-    const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
-    double count = counts ? number : 0;
-    if (counts && percent)
-        count = groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5);
-    if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number nor a share of experts, such as 50%%",
-                          text);
-    if (!(count < experts))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be removed", text,
-                          experts);
-    if (count < used)
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each token needs %u experts, so at least these must be kept",
-                          text, used);
-    if (count < s->least || (uint32_t)count % groups)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--keep %s: the router chooses among %u groups of experts by position, so each must keep the "
-                          "same number: keep a multiple of %u, at least %u",
-                          text, groups, groups, s->least);
-    *keep = (uint32_t)count;
-    return ORGAN_OK;
-}
-
 static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -280,6 +106,26 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
     return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
+}
+
+static organ_status check_prediction(const organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const struct {
+        const char *option;
+        bool given;
+    } without[] = {{"--output", o->write.output},      {"--dry-run", o->write.dry_run},   {"--resume", o->write.resume},
+                   {"--force", o->write.force},        {"--evaluate", o->write.evaluate}, {"--refit", o->heal},
+                   {"--per-layer global", job->global}};
+    for (size_t k = 0; k < sizeof without / sizeof *without && o->predict; k++)
+        if (without[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning with --predict, which writes no model",
+                              without[k].option);
+    if (!o->predict && o->predict_tokens)
+        return organ_fail(error, ORGAN_USAGE, "--predict-tokens has no meaning without --predict");
+    return o->predict && !o->calibration.text
+               ? organ_fail(error, ORGAN_USAGE, "--predict needs a text with held-out windows: --calibration TEXT")
+               : ORGAN_OK;
 }
 
 /* ---- the choice ---- */
@@ -425,20 +271,23 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
-        organ_output_check_not_input(o->write.output, job->model, error) ||
-        organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))
+    if (experts_check_options(job, error) || check_prediction(job, error) ||
+        organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
+        (!o->predict && (organ_output_check_not_input(o->write.output, job->model, error) ||
+                         organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))))
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
         ORGAN_OK)
         return error->status;
-    return read_keep(o->keep, &job->scores, &job->keep, error);
+    return o->predict ? ORGAN_OK : organ_experts_read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
 static organ_status experts_work(organ_experts_job *job, json_t **report, organ_error *error)
 {
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
+    if (job->options->predict)
+        return organ_experts_predict(job, report, error);
     if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
         organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
@@ -477,8 +326,9 @@ static organ_status experts_verb(const void *given, const organ_engine *engine, 
 organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {
-    if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep", options->keep,
-                         "write.output", options->write.dry_run ? "" : options->write.output))
+    if (ORGAN_BEGIN_VERB(organ_experts_options, options, report, error, "model", options->model, "keep",
+                         options->predict ? "" : options->keep, "write.output",
+                         options->predict || options->write.dry_run ? "" : options->write.output))
         return error->status;
     return organ_plan_run(experts_verb, options, options->write.dry_run, engine, progress, report, error);
 }

@@ -177,6 +177,7 @@ typedef struct organ_expert_measure_options {
     organ_calibration_text calibration;
     const organ_engine *engine;
     const organ_progress *progress;
+    size_t reserve; /* tokens of the text to leave for organ_calibration_cut_test_windows; 0: none */
 } organ_expert_measure_options;
 
 typedef struct organ_expert_measure organ_expert_measure;
@@ -191,6 +192,9 @@ void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allow
 /* Returns the identity of the scores (definition, model, text, windows) for organ_expert_scores_read and
  * organ_expert_scores_json. The measurement owns it. */
 const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
+
+/* Returns the walk of the measurement, for organ_calibration_cut_test_windows. */
+const organ_calibration_run *organ_expert_measure_walk(const organ_expert_measure *measure);
 
 /* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
  * written). Returns ORGAN_BAD_INPUT if a value is not finite, ORGAN_IO if memory or a file fails, or ORGAN_INTERRUPTED
@@ -237,6 +241,17 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
  * ORGAN_USAGE that occurred before all scores were known. Removes the file after success and after other errors. Does
  * nothing in a dry run, with --scores, or on ranks other than the first. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
+
+/* ---- predict.c ---- */
+
+/* Makes the report of --predict (schema organ.experts_prediction/1). job->scores is open. Returns ORGAN_USAGE if
+ * --memory is too small or --keep lists no valid numbers, ORGAN_BAD_INPUT if the text has no room for held-out windows,
+ * and the errors of the measurement and of the forward pass. */
+organ_status organ_experts_predict(organ_experts_job *job, json_t **report, organ_error *error);
+/* Sets *keep to the number of experts that `text`, a number or a share such as "50%", stands for. Returns ORGAN_USAGE
+ * if a layer cannot keep that many. */
+organ_status organ_experts_read_keep(const char *text, const organ_expert_scores *scores, uint32_t *keep,
+                                     organ_error *error);
 
 /* ---- outputs.c, experts.c, greedy.c ---- */
 

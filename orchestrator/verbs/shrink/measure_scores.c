@@ -263,7 +263,8 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                               .verb = "measure",
                                               .doing = "measuring",
                                               .streams = ORGAN_INPUTS_DONOR,
-                                              .moments_only = true};
+                                              .moments_only = true,
+                                              .reserve = o->reserve};
     m->work = (organ_calibration_work){.context = m,
                                        .enter = enter_measured_layer,
                                        .leave = finish_measured_layer,
@@ -298,6 +299,8 @@ void organ_expert_measure_close(organ_expert_measure *m)
 }
 
 const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
+
+const organ_calibration_run *organ_expert_measure_walk(const organ_expert_measure *m) { return m->calib; }
 
 /* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
  * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An

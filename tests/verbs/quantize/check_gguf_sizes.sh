@@ -78,6 +78,21 @@ for isa in scalar avx2; do
         grep -q "not supported by this CPU\|not in this build" ../err || bad "fails with $isa" ../err
     fi
 done
+refused 2 "is enough" "${mixed[@]}" -o no.gguf --target-size 1.7MB "${text[@]}" --memory 8M
+least=$(grep -o 'memory [0-9]*M is enough' ../err | tr -dc 0-9)
+rm -f again.*
+ends 0 "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --memory "${least}M"
+judge "less memory makes other bytes" cmp -s one.gguf again.gguf
+if command -v mpirun >/dev/null && [[ -f $(dirname "$organ")/liborgan_mpi.so ]]; then
+    rm -f again.*
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
+    here="mpirun -n 3 organ quantize"
+    mpirun -n 3 "$organ" "${mixed[@]}" -o again.gguf --target-size 1.7MB "${text[@]}" --threads 1 >../out 2>../err </dev/null || bad "fails" ../err
+    judge "3 ranks measure other costs" cmp -s one.allocation.json again.allocation.json
+    judge "3 ranks make other bytes" cmp -s one.gguf again.gguf
+else
+    echo "mpirun or mpicc is not installed: several processes were not run"
+fi
 ends 0 "${mixed[@]}" -o near.gguf --target-size 1.7MB "${text[@]}" --method nearest
 between near.gguf 1700000
 judge "nearest codes are predicted to be as good" test "$(jq -s '.[0].choice.cost > .[1].choice.cost' near.quantize.json one.quantize.json)" = true
@@ -87,6 +102,25 @@ ends 0 quantize $plain -s mixed -o narrow.gguf --target-size 3.3MB --quiet "${te
 between narrow.gguf 3300000
 holds narrow.quantize.json '[.choice.tensors[].between] | any'
 refused 2 "contains the curves of a different run: its model" quantize $plain -s mixed -o no.gguf --target-size 3.3MB --allocation one.allocation.json
+
+# ---- from a directory ----
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --quiet
+prints "Quantised tiny-hybrid"
+between from-2.4MB.gguf 2400000
+between from-1.7MB.gguf 1700000
+rm from-2.4MB.*
+ends 0 quantize tiny-hybrid -s mixed -o from.gguf --target-size 1.7MB,2.4MB "${text[@]}" --resume
+says "from-1.7MB.gguf: exists already, so size 1.7MB is not made again"
+between from-2.4MB.gguf 2400000
+
+# ---- stacks of experts, and a type that --type-of fixes ----
+ln -s "$model/../tiny-moe" tiny-moe
+ends 0 convert tiny-moe -o moe.gguf --to gguf --quiet
+ends 0 quantize moe.gguf -s mixed -o experts.gguf --target-size 3.4MB --quiet --calibration tiny-moe/calibration.txt "${text[@]:2}" \
+    --type-of '*ffn_gate_exps*=q8_0'
+between experts.gguf 3400000
+holds experts.quantize.json '[.choice.tensors[] | select(.name | test("exps"))] | length == 8' \
+    '[.tensors[] | select(.tensor | test("ffn_gate_exps")) | .stored_as] | unique == ["Q8_0"]'
 
 # ---- errors ----
 refused 2 "with the smallest types the file has" "${mixed[@]}" -o no.gguf --target-size 900kB,2MB --allocation one.allocation.json

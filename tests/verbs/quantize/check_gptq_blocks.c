@@ -21,11 +21,13 @@ enum {
     MAX_NUMBERS = ROWS * 68
 };
 
-/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS */
+/* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, Q2_K, Q3_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_S, IQ2_S, MXFP4, NVFP4 */
 static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3},  {5, ORGAN_SCALE_GGUF, 6},
                                    {5, ORGAN_SCALE_GGUF, 7},  {8, ORGAN_SCALE_GGUF, 8},  {4, ORGAN_SCALE_GGUF, 12},
                                    {5, ORGAN_SCALE_GGUF, 13}, {6, ORGAN_SCALE_GGUF, 14}, {2, ORGAN_SCALE_GGUF, 10},
-                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23}};
+                                   {3, ORGAN_SCALE_GGUF, 11}, {4, ORGAN_SCALE_GGUF, 20}, {4, ORGAN_SCALE_GGUF, 23},
+                                   {3, ORGAN_SCALE_GGUF, 18}, {3, ORGAN_SCALE_GGUF, 21}, {2, ORGAN_SCALE_GGUF, 22},
+                                   {4, ORGAN_SCALE_GGUF, 39}, {4, ORGAN_SCALE_GGUF, 40}};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 static layer given;
@@ -115,10 +117,10 @@ END_TEST
  * encoding for rows that are not whole blocks. */
 START_TEST(encodings_are_blocks)
 {
-    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0",   "q4_k",
-                                        "q5_k", "q6_k", "q2_k", "q3_k", "iq4_nl", "iq4_xs"};
+    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0",   "q4_k",  "q5_k",
+                                        "q6_k", "q2_k", "q3_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        const organ_encoding *const e = organ_encoding_named(names[k]);
+        const organ_encoding *const e = organ_encoding_for(names[k], ORGAN_KIND_GGUF);
         ck_assert_ptr_nonnull(e);
         const organ_ggml_kind *const kind = organ_grid_blocks(&e->grid);
         ck_assert_ptr_nonnull(kind);
@@ -129,6 +131,7 @@ START_TEST(encodings_are_blocks)
         const organ_encoding *const odd = organ_encoding_fitting(e, 480);
         ck_assert_ptr_nonnull(odd);
         ck_assert(kind->elements == 32 ? odd == e : organ_grid_blocks(&odd->grid)->elements == 32);
+        ck_assert_ptr_eq(odd, organ_encoding_for(odd->name, ORGAN_KIND_GGUF));
         ck_assert_ptr_null(organ_encoding_fitting(e, 81));
     }
 }
@@ -164,7 +167,8 @@ START_TEST(blocks_lose_less)
         join(&grids[k], q->values, q->scales, blocks);
         organ_kernels_scalar->dequantize[kind->type](blocks, meant, count_of(kind));
         for (size_t j = 0; j < LAYER_WEIGHTS; j++)
-            REQUIRE(meant[j] == q->values[j]);
+            ck_assert_msg(meant[j] == q->values[j], "type %u: value %zu is %g, not %g", kind->type, j, (double)meant[j],
+                          (double)q->values[j]);
         const double loss = loss_of(meant);
         ck_assert_msg(fabs(loss - q->m.loss) < 1e-3 * loss, "type %u: %g for %g", kind->type, q->m.loss, loss);
         organ_kernels_scalar->fit[kind->type](given.weights, NULL, COLS, blocks, count_of(kind));

@@ -3,6 +3,7 @@
  * incomplete output. */
 #include "tests/verbs/quantize/convert_rig.h"
 #include <organ/report.h>
+#include "formats/base/text.h"
 #include "formats/gguf/file.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
@@ -141,14 +142,24 @@ typedef struct becoming {
     organ_dtype embed, query, down, experts, head;
 } becoming;
 
-static const becoming becomings[] = {{"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
-                                     {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
-                                     {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
-                                     {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
-                                     {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
-                                     {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
-                                     {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
-                                     {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K}};
+static const becoming becomings[] = {
+    {"q4_0", 2, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q4_0, ORGAN_Q6_K},
+    {"q4_1", 3, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q4_1, ORGAN_Q6_K},
+    {"q5_0", 8, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q5_0, ORGAN_Q6_K},
+    {"q5_1", 9, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q5_1, ORGAN_Q6_K},
+    {"q8_0", 7, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0, ORGAN_Q8_0},
+    {"q4_k", 14, ORGAN_Q4_K, ORGAN_Q4_K, ORGAN_Q5_0, ORGAN_Q4_K, ORGAN_Q6_K},
+    {"q5_k", 16, ORGAN_Q5_K, ORGAN_Q5_K, ORGAN_Q5_1, ORGAN_Q5_K, ORGAN_Q6_K},
+    {"q6_k", 18, ORGAN_Q6_K, ORGAN_Q6_K, ORGAN_Q8_0, ORGAN_Q6_K, ORGAN_Q6_K},
+    {"q2_k", 10, ORGAN_Q2_K, ORGAN_Q2_K, ORGAN_Q4_0, ORGAN_Q2_K, ORGAN_Q6_K},
+    {"q3_k", 11, ORGAN_Q3_K, ORGAN_Q3_K, ORGAN_Q4_0, ORGAN_Q3_K, ORGAN_Q6_K},
+    {"iq4_nl", 25, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_IQ4_NL, ORGAN_Q6_K},
+    {"iq4_xs", 30, ORGAN_IQ4_XS, ORGAN_IQ4_XS, ORGAN_IQ4_NL, ORGAN_IQ4_XS, ORGAN_Q6_K},
+    {"mxfp4", 38, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_MXFP4, ORGAN_Q6_K},
+    {"nvfp4", 39, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_IQ4_NL, ORGAN_NVFP4, ORGAN_Q6_K},
+    {"iq3_xxs", 23, ORGAN_IQ3_XXS, ORGAN_IQ3_XXS, ORGAN_IQ4_NL, ORGAN_IQ3_XXS, ORGAN_Q6_K},
+    {"iq3_s", 26, ORGAN_IQ3_S, ORGAN_IQ3_S, ORGAN_IQ4_NL, ORGAN_IQ3_S, ORGAN_Q6_K},
+    {"iq2_s", 28, ORGAN_IQ2_S, ORGAN_IQ2_S, ORGAN_IQ4_NL, ORGAN_IQ2_S, ORGAN_Q6_K}};
 enum { BECOMINGS = sizeof becomings / sizeof *becomings };
 
 static void type_is(const organ_model *model, const char *name, organ_dtype dtype)
@@ -159,8 +170,8 @@ static void type_is(const organ_model *model, const char *name, organ_dtype dtyp
                   organ_dtype_describe(dtype)->name);
 }
 
-/* Scales of K types are coded, so that no error with first scales is known for them, nor for totals that include them.
- */
+/* No error with first scales is known for types whose scales are coded or whose levels are not evenly spaced, nor for
+ * totals that include them. */
 static void first_scales_are_known_without_codes(void)
 {
     size_t k;
@@ -170,7 +181,7 @@ static void first_scales_are_known_without_codes(void)
     {
         const char *const type = json_string_value(json_object_get(row, "stored_as"));
         const json_t *const before = json_object_get(row, "absmax_error");
-        const bool coded = type[strlen(type) - 1] == 'K';
+        const bool coded = type[0] != 'Q' || type[strlen(type) - 1] == 'K';
         ck_assert_msg(coded ? json_is_null(before) : json_is_real(before), "%s", type);
         ck_assert(coded || json_number_value(before) >= json_number_value(json_object_get(row, "relative_error")));
         all = all && !coded;
@@ -194,8 +205,13 @@ START_TEST(tensors_become_what_is_said)
         type_is(model, "blk.0.ffn_gate_exps.weight", b->experts);
         type_is(model, "blk.0.ffn_gate_inp.weight", ORGAN_F32);
         type_is(model, "output.weight", b->head);
-        for (size_t t = 0; t < TENSORS; t++)
-            ck_assert_str_eq(model->tensors[t].name, donor[t].name);
+        size_t scales = 0;
+        for (size_t t = 0; t < model->tensor_count; t++)
+            if (organ_ends_with(model->tensors[t].name, ".scale"))
+                scales++;
+            else
+                ck_assert_str_eq(model->tensors[t].name, donor[t - scales].name);
+        ck_assert_uint_eq(scales, b->query == ORGAN_NVFP4 ? 2 : 0);
         ck_assert_int_eq(organ_gguf_integer(model->gguf, "general.file_type", -1), b->file_type);
         ck_assert_int_eq(organ_gguf_integer(model->gguf, "general.quantization_version", -1), 2);
         ck_assert_str_eq(model->gguf->kvs[0].key, "general.architecture");
@@ -244,6 +260,31 @@ static void weights_of(size_t matrix, size_t cols, float *weights)
         weights[j] = (float)((double)weights[j] * weights[j] / (sum / (double)cols) + 0x1p-20);
 }
 
+/* NVFP4: the values are divided by the tensor scale, a power of 2 that brings the largest magnitude into half of the
+ * range of a block, and no scale of a block is subnormal. */
+static void divide_by_scale(const organ_model *model, const made_tensor *tensor, size_t matrices, float *values)
+{
+    char name[64];
+    size_t bytes, count = (size_t)elements_of(tensor);
+    snprintf(name, sizeof name, "%.*s.scale", (int)(strlen(tensor->name) - strlen(".weight")), tensor->name);
+    float *const scales = (float *)(void *)bytes_of(model, name, ORGAN_F32, &bytes), greatest = 0;
+    int exponent;
+    ck_assert_uint_eq(bytes, matrices * sizeof *scales);
+    ck_assert(frexpf(scales[0], &exponent) == 0.5f);
+    for (size_t k = 0; k < count; k++) {
+        const size_t matrix = k / (count / matrices);
+        ck_assert(scales[matrix] == scales[0]);
+        values[k] /= scales[matrix];
+        greatest = fmaxf(greatest, fabsf(values[k]));
+    }
+    ck_assert(greatest > 6 * 448 / 2 && greatest <= 6 * 448);
+    free(scales);
+    unsigned char *const blocks = bytes_of(model, tensor->name, ORGAN_NVFP4, &bytes);
+    for (size_t k = 0; k < bytes; k++)
+        ck_assert(k % 36 >= 4 || (blocks[k] >= 8 && blocks[k] < 127));
+    free(blocks);
+}
+
 static void blocks_are(const organ_model *model, const made_tensor *tensor, organ_dtype dtype, bool weighed)
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
@@ -255,6 +296,8 @@ static void blocks_are(const organ_model *model, const made_tensor *tensor, orga
     float *const values = numbers_of(from, tensor->name, &count), weights[512];
     unsigned char *const got = bytes_of(model, tensor->name, dtype, &bytes), *const expected = malloc(bytes);
     ck_assert_uint_eq(bytes, matrices * blocks * type->bytes);
+    if (dtype == ORGAN_NVFP4)
+        divide_by_scale(model, tensor, matrices, values);
     for (size_t m = 0; m < matrices; m++) {
         weights_of(m, cols, weights);
         organ_kernels_scalar->fit[type->ggml](values + m * rows * cols, weighed ? weights : NULL, cols,
@@ -368,10 +411,19 @@ START_TEST(what_cannot_be_is_refused)
     way.model = NULL;
     convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
-    convert_refused(way, ORGAN_USAGE, "is not GGUF, but q4_k is a scheme of GGUF models");
+    convert_refused(way, ORGAN_BAD_INPUT, "num_hidden_layers is missing"); /* it is converted first */
     way = way_of("q4_k", NULL);
     way.memory = (uint64_t)1 << 20;
     convert_refused(way, ORGAN_USAGE, "is enough");
+    spoilt = 1e6f;
+    make_donor(TENSORS);
+    way = way_of("q4_0", NULL);
+    way.type_of = "blk.0.ffn_gate_exps.weight=f16";
+    convert_refused(way, ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight' has values beyond the range of F16: --type-of "
+                    "'blk.0.ffn_gate_exps.weight=keep' leaves it unchanged");
+    way.type_of = "blk.0.ffn_gate_exps.weight=bf16";
+    must_convert("plain.gguf", way);
     spoilt = NAN;
     make_donor(TENSORS);
     convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT,

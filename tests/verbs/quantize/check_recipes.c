@@ -285,9 +285,9 @@ START_TEST(types_are_those_of_llama_quantize)
         recipes++;
     read_golden();
     each_model(&model, compare_recipes);
-    ck_assert_uint_eq(compared, 12 * 2 * recipes);
+    ck_assert_uint_eq(compared, 14 * 2 * recipes);
     each_model(&model, compare_fixed);
-    ck_assert_uint_eq(compared, 12 * (2 * recipes + 1));
+    ck_assert_uint_eq(compared, 14 * (2 * recipes + 1));
     free(golden);
 }
 END_TEST

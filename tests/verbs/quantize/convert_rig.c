@@ -35,6 +35,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .scheme = w->scheme,
                                           .format = w->format,
                                           .targets = w->targets,
+                                          .type_of = w->type_of,
                                           .imatrix = w->imatrix,
                                           .method = w->calibration ? "gptq" : NULL,
                                           .calibration.text = w->calibration,

@@ -18,7 +18,7 @@ typedef struct convert_way {
     const char *scheme; /* for quantize */
     const char *format; /* for quantize */
     const char *dtype;  /* for dequantize */
-    const char *targets, *imatrix;
+    const char *targets, *imatrix, *type_of;
     const char *calibration; /* a path: gptq with so many windows of it; NULL: nearest */
     unsigned samples, context;
     uint64_t max;
